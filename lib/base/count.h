@@ -1,0 +1,80 @@
+/* count: what the core asks of a counter store, and what the store answers.
+ *
+ * The core (policy/plan.h) writes the asks, a store (lib/counts.h) answers them, the core (policy/judge.h)
+ * reads the answers. A request is all or nothing: the store checks every ask before it charges any. */
+#ifndef RCPTGATE_BASE_COUNT_H
+#define RCPTGATE_BASE_COUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum count_flag {
+    COUNT_ATTEMPT = 1,   /* charged also when the request is refused; not charged when it is a retry */
+    COUNT_SHADOW = 2,    /* its refusal refuses nothing; it is then not charged itself */
+    COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
+};
+
+struct count_ask {
+    const char *key;   /* "recipient:{a@example.com}"; the store puts its prefix and ':' in front */
+    const char *limit; /* name of the limit: the field in the key */
+    int64_t max;       /* 0..10^15 */
+    int64_t window_ms; /* 1,000..31 days */
+    int64_t amount;    /* charged when admitted; >= 0 */
+    int64_t need;      /* refused when used + need > max (bytes ask for 1 where no size was declared) */
+    int64_t hold_ms;   /* once over, held this long; 0: no hold */
+    int64_t ttl_ms;    /* the key's time to live after this charge */
+    unsigned flags;
+    int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
+                            Always less than its own index */
+    int64_t share_above; /* the share binds once used of that ask is at least this */
+    const char *spill;   /* the key to use instead when key is new and the domain has made its
+                            new_max new keys in the last minute; NULL: key is always used */
+};
+
+struct count_request {
+    const struct count_ask *asks;
+    size_t n;
+    const char *retry;   /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
+                            COUNT_ATTEMPT */
+    const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
+    int64_t new_max;     /* counters.max_new_subjects */
+};
+
+enum count_result {
+    COUNT_UNKNOWN = 0, /* the store could not tell */
+    COUNT_ADMITTED,    /* within the limit (charged only if the whole request was admitted) */
+    COUNT_OVER,
+    COUNT_HELD,
+};
+
+struct count_answer {
+    enum count_result result;
+    int64_t used;    /* before this request */
+    int64_t wait_ms; /* until need fits, or the hold ends; 0 when admitted */
+    /* The receipt, by which the charge can be given back: */
+    int64_t slot;  /* where it was charged; -1: nothing was charged */
+    int64_t born;  /* of the counter: one that was deleted since has another */
+    bool spilled;  /* the spill key was charged */
+};
+
+/* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */
+struct count_change {
+    const char *key;
+    const char *limit;
+    int64_t window_ms;
+    int64_t slot, born; /* from the receipt */
+    int64_t amount;
+};
+
+/* One counter as `show` prints it. */
+struct count_view {
+    const char *key; /* without the prefix */
+    const char *limit;
+    int64_t used, max, window_ms;
+    int64_t refused;  /* since the counter was born */
+    int64_t held_ms;  /* what is left of its hold; 0: none */
+    int64_t reset_ms; /* until its whole allowance is back */
+};
+
+#endif

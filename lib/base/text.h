@@ -1,0 +1,40 @@
+/* text: a bounded writer over a buffer of the caller, and the few string helpers that both the
+ * core and the I/O library need. Never allocates, always terminates, remembers that it had to cut. */
+#ifndef RCPTGATE_BASE_TEXT_H
+#define RCPTGATE_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct text {
+    char *at;    /* the caller's buffer, always NUL-terminated */
+    size_t size; /* of the buffer, at least 1 */
+    size_t len;  /* bytes in it, without the NUL */
+    bool cut;    /* something did not fit */
+};
+
+void text_init(struct text *text, char *buffer, size_t size);
+void text_add(struct text *text, const char *string);
+void text_add_bytes(struct text *text, const char *bytes, size_t n);
+void text_addf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Percent-encodes what could break a Redis key: '%', '{', '}', '|', space, controls, DEL and every byte
+ * above 0x7e; all else is copied. "a b" becomes "a%20b". */
+void text_add_percent(struct text *text, const char *string);
+
+/* Makes bytes safe inside a log line or a reply: controls, DEL and bytes above 0x7e become '?'. */
+void text_add_printable(struct text *text, const char *string);
+
+/* A duration as a person reads it, rounded up: "23s", "2m", "5h", "3d"; seconds up to 119 s,
+ * minutes up to 119 min, hours up to 47 h. ms below 1 gives "0s". */
+void text_add_duration(struct text *text, int64_t ms);
+
+/* ASCII only, in place: what a locale would do to an address is of no use here. */
+void text_lower(char *string);
+
+/* The candidate nearest to word in edit distance, NULL where none is within a third of its length
+ * (at least 2). candidates ends with NULL. For "did you mean". */
+const char *text_nearest(const char *word, const char *const *candidates);
+
+#endif

@@ -1,0 +1,87 @@
+/* counts: a counter store. Two exist: in this process (memory) and Redis, with the same semantics.
+ *
+ * The sliding count: a window is cut into 10 slots by the clock; used is what the current slot and the 10 before it
+ * hold. Any span of one window touches at most 11 slots, so never more than max are admitted in any span;
+ * 1.1 windows of silence empty them all.
+ *
+ * All functions may be called from any thread at any time. */
+#ifndef RCPTGATE_COUNTS_H
+#define RCPTGATE_COUNTS_H
+
+#include "count.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct counts; /* a store */
+
+enum counts_status {
+    COUNTS_OK = 0,
+    COUNTS_DOWN,   /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
+    COUNTS_UNSURE, /* the answer was lost: it may have been charged */
+};
+
+/* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTS_OK all are zeroed
+ * (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own clock. */
+enum counts_status counts_reserve(struct counts *counts, const struct count_request *request,
+                                  int64_t now_ms, struct count_answer *answers);
+
+/* The same answers without charging, creating or holding anything. */
+enum counts_status counts_peek(struct counts *counts, const struct count_request *request,
+                               int64_t now_ms, struct count_answer *answers);
+
+/* Charges all asks without checking any (what another store admitted): the mirror that a fault starts from. */
+enum counts_status counts_charge(struct counts *counts, const struct count_request *request,
+                                 int64_t now_ms);
+
+/* Applies changes to charges, each on its own. A counter that is gone, or was born later, is left alone;
+ * nothing goes below 0. */
+enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                 int64_t now_ms);
+
+/* Remembers that the RCPT with this retry identifier was deferred now. */
+enum counts_status counts_deferred(struct counts *counts, const char *retry, int64_t now_ms);
+
+/* Calls each() for every counter whose key matches one of the keys: a whole key ("recipient:{a@example.com}"), or with a '*' at
+ * its beginning and/or end ("*:{a@example.com}*"). Slow with many subjects; not for the path of a RCPT. */
+typedef void counts_each_fn(void *arg, const struct count_view *view);
+enum counts_status counts_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                               counts_each_fn *each, void *arg);
+
+/* Deletes the matching counters, or with limit != NULL only that field. *n_reset: how many fields went. */
+enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n,
+                                const char *limit, size_t *n_reset);
+
+/* In words, for status and log: "" while well, else what is wrong and what to do. */
+void counts_trouble(struct counts *counts, struct error *out);
+
+void counts_free(struct counts *counts); /* ends its threads; NULL is harmless */
+
+/* The embedded store. max_subjects bounds its memory; beyond it the counter that ends first goes. */
+struct counts *counts_memory_new(size_t max_subjects);
+
+struct counts_redis_config {
+    const char *host; /* or */
+    const char *path; /* of a unix socket */
+    int port, db;
+    const char *user, *password, *password_file; /* NULL: none */
+    const char *prefix;
+    int64_t timeout_ms; /* for one call, connect and answer together */
+};
+
+/* Redis. Starts connecting in the background and returns at once; while it is not connected, calls are answered
+ * COUNTS_DOWN at once. Strings are copied. event (may be NULL) is told of each change between well and down, from any thread.
+ * NULL with err set only when out of memory or threads. */
+typedef void counts_event_fn(void *arg, bool down, const char *text);
+struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event,
+                                void *arg, struct error *err);
+
+/* For tests that must hold both stores to the same vectors: Redis, too, then counts by now_ms of each call. */
+void counts_redis_follow_caller_clock(struct counts *counts);
+
+/* Waits until connected or timeout_ms went by; true when connected. For start-up and commands. */
+bool counts_redis_wait(struct counts *counts, int64_t timeout_ms);
+
+#endif

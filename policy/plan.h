@@ -1,0 +1,40 @@
+/* plan: which limits one RCPT meets, and under which keys. Pure.
+ *
+ * A limit is left out when a condition does not hold, when the RCPT lacks its subject, when the client is exempt, when this
+ * message has been charged for it already (messages, bytes), or when CONTRACT 3 keeps it away from refused or discarded recipients. */
+#ifndef RCPTGATE_PLAN_H
+#define RCPTGATE_PLAN_H
+
+#include "count.h"
+#include "policy.h"
+#include "pool.h"
+#include "rules.h"
+
+/* A charge of this message that still can be given back. */
+struct receipt {
+    const struct limit *limit;
+    bool share;
+    struct count_change charge; /* key is where it was charged; amount as charged */
+    struct receipt *next;
+};
+
+struct plan { /* asks[i] belongs to limits[i] */
+    struct count_request request;
+    const struct limit **limits;
+};
+
+/* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory from the
+ * pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
+int plan_make(const struct policy *policy, const struct envelope *envelope,
+              const struct ruling *ruling, const struct receipt *held, struct pool *pool,
+              struct plan *out);
+
+/* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`. */
+int plan_connect(const struct policy *policy, const struct network *client, struct pool *pool,
+                 struct plan *out);
+
+/* "recipient:{a@example.com}" for a single subject and its text; pool memory, NULL: out of memory. */
+const char *plan_key(struct pool *pool, const char *per_name, const char *const *subjects,
+                     size_t n);
+
+#endif

@@ -1,0 +1,183 @@
+/* policy: the one JSON file, as an immutable typed structure.
+ *
+ * Parsed once at the edge; nothing is looked up by string afterwards. Everything in it belongs to the policy
+ * and lives until the last policy_unref(). Shared freely between threads: nobody writes to it after policy_load(). */
+#ifndef RCPTGATE_POLICY_H
+#define RCPTGATE_POLICY_H
+
+#include "action.h"
+#include "error.h"
+#include "network.h"
+#include "reply.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum subject { /* what `per` counts; the order is that of the subjects table in policy_limit.c */
+    SUBJECT_RECIPIENT,
+    SUBJECT_MAILBOX,
+    SUBJECT_MAILBOX_DOMAIN,
+    SUBJECT_OWNER,
+    SUBJECT_RECIPIENT_DOMAIN,
+    SUBJECT_SENDER,
+    SUBJECT_SENDER_DOMAIN,
+    SUBJECT_CLIENT,
+    SUBJECT_USER,
+    SUBJECT_HOST,
+    SUBJECT_ALL,
+    SUBJECTS
+};
+
+const char *subject_name(enum subject subject); /* "recipient_domain" */
+
+enum limit_count {
+    LIMIT_RECIPIENTS,
+    LIMIT_MESSAGES,
+    LIMIT_BYTES,
+    LIMIT_ATTEMPTS,
+    LIMIT_BACKLOG, /* parsed, not in force yet */
+};
+
+enum tristate { ANY = 0, NO, YES };
+
+struct strings { /* a list of canonical strings */
+    const char **at;
+    size_t n;
+};
+
+struct networks {
+    struct network *at;
+    size_t n;
+};
+
+struct when { /* all that are set must hold */
+    struct strings class_name, recipient_domain, sender_domain;
+    struct networks client;
+    enum tristate null_sender, authenticated, catch_all, unknown;
+};
+
+struct share {
+    bool set;
+    enum subject of;   /* client, sender, sender_domain or recipient */
+    int64_t max;       /* absolute: the percentage of the limit's max, rounded, at least 1 */
+    int64_t above;     /* absolute: binds once the limit's used is at least this; 0 where not given: always */
+    const char *per;   /* the limit's per with `of` appended: "recipient+client" */
+};
+
+struct limit {
+    const char *name;
+    enum subject per[SUBJECTS];
+    size_t n_per;
+    const char *per_name; /* "recipient+client": the beginning of its keys */
+    int64_t max;          /* >= 0; bytes for LIMIT_BYTES */
+    int64_t window_ms;    /* 0 only for LIMIT_BACKLOG */
+    enum limit_count count;
+    enum action over;    /* ACTION_DEFER, _REJECT or _DISCARD */
+    struct reply reply;  /* code "" : the default text */
+    int64_t hold_ms;     /* 0: none */
+    struct share share;
+    struct when when;
+    int64_t ramp_ms; /* parsed, not in force yet */
+    bool shadow;
+    int64_t ttl_ms;  /* of its keys: the longest of any limit with this `per` needs this long */
+};
+
+struct pattern { /* an address pattern of `exempt`: exact, "local@*", "*@domain" or "@domain" */
+    const char *local;  /* canonical; NULL: any */
+    const char *domain; /* canonical; NULL: any */
+};
+
+struct patterns {
+    struct pattern *at;
+    size_t n;
+};
+
+enum counters_kind { COUNTERS_MEMORY, COUNTERS_REDIS_TCP, COUNTERS_REDIS_UNIX };
+enum when_down { WHEN_DOWN_LOCAL, WHEN_DOWN_DEFER, WHEN_DOWN_ACCEPT };
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+struct counters_config {
+    const char *url; /* as written; never logged: it can carry a password */
+    enum counters_kind kind;
+    const char *host, *path, *user, *password; /* NULL where the URL has none */
+    int port, db;
+    const char *password_file; /* NULL: none; read by the store, which trims the newline */
+    const char *prefix;
+    int64_t timeout_ms;
+    enum when_down when_down;
+    int local_share; /* percent */
+    unsigned ipv4_bits, ipv6_bits;
+    int64_t max_new_subjects;
+};
+
+struct policy {
+    bool shadow; /* mode */
+    struct {
+        const char *socket, *group; /* group NULL only where the policy says "" */
+        unsigned mode;              /* permission bits */
+    } milter;
+    const char *state;
+    struct {
+        const char *database;  /* NULL: no alias rules */
+        const char *subaddress; /* separator characters */
+        int64_t max_stale_ms;
+        int max_shrink; /* percent */
+    } aliases;
+    struct counters_config counters;
+    struct {
+        bool to_stderr;
+        enum log_level level;
+    } log;
+    struct {
+        struct patterns recipients, senders;
+        struct networks clients;
+        bool authenticated;
+    } exempt;
+    struct limit *limits;
+    size_t n_limits;
+    bool needs_bytes;    /* some limit counts bytes: the milter asks for headers and body */
+    bool needs_attempts; /* some limit counts attempts: retries are remembered */
+    struct reply replies[REPLY_KEYS]; /* defaults filled in */
+};
+
+/* A problem of a policy file. */
+enum problem_kind {
+    PROBLEM_WARNING, /* in force as written, but dangerous */
+    PROBLEM_NOT_YET, /* understood and valid, but its function does not exist yet: skipped */
+    PROBLEM_SKIPPED, /* bad entry: skipped or replaced by a default */
+    PROBLEM_FATAL,   /* no JSON object: nothing can be used */
+};
+
+struct problem {
+    enum problem_kind kind;
+    char pointer[256]; /* RFC 6901, "" for the file as a whole; cut at the end when longer */
+    int line;          /* 0: unknown */
+    char text[512];    /* what it means and what to do */
+    char instead[128]; /* what is used instead; "" where nothing is */
+};
+
+struct problems {
+    struct problem *at;
+    size_t n;
+};
+
+void problems_done(struct problems *problems); /* frees the list */
+
+/* The exit status of `check`: 0 no entry skipped, 1 usable with entries skipped, 78 unusable. */
+int problems_status(const struct problems *problems);
+
+/* A policy from the bytes of a file. Problems are appended to *problems in the order of the file (zeroed: empty).
+ * NULL where a problem is PROBLEM_FATAL or memory ran out; otherwise a policy with one reference. */
+const struct policy *policy_load(const char *json, size_t n, struct problems *problems);
+
+const struct policy *policy_ref(const struct policy *policy);
+void policy_unref(const struct policy *policy); /* NULL is harmless */
+
+/* The names of all keys that the parser knows, as JSON pointers with '*' for a member of a list
+ * ("/limits/ * /share/of" without the spaces), NULL-terminated. For the test that holds schema, manual and parser together. */
+const char *const *policy_known_keys(void);
+
+bool pattern_match(const struct patterns *patterns, const char *local, const char *domain);
+
+#endif

@@ -1,0 +1,82 @@
+/* rules: which of the candidate rows counts, and what it says. Pure.
+ *
+ * CONTRACT: look-up order (address, without subaddress, best glob, catch-all), sender scopes and patterns from the
+ * most to the least specific, client networks by longest prefix. Permanent rules speak before temporary ones. */
+#ifndef RCPTGATE_RULES_H
+#define RCPTGATE_RULES_H
+
+#include "address.h"
+#include "network.h"
+#include "policy.h"
+#include "pool.h"
+#include "rows.h"
+
+/* What is known of one RCPT before anything is looked up. Borrowed for the time of one decision. */
+struct envelope {
+    const struct network *client;     /* whole address; set == false: unknown */
+    struct network client_subject;    /* masked by counters.client_network */
+    const char *user;                 /* SASL login; NULL: not authenticated */
+    const struct address *sender;     /* ADDRESS_NULL: <> ; ADDRESS_INVALID: has no sender subject */
+    const struct address *recipient;
+    const char *recipient_raw;        /* as received, for keys of what cannot be parsed */
+    bool resolved;                    /* recipient is what Postfix resolved ({rcpt_addr}) */
+    int64_t size;                     /* declared SIZE=, -1: none */
+    const char *host;                 /* this gate */
+    int64_t now_ms;                   /* Unix time */
+};
+
+enum alias_state {
+    ALIAS_UNASKED = 0, /* no alias rules are configured */
+    ALIAS_NOT_OURS,    /* its domain is not in `domains` */
+    ALIAS_FOUND,
+    ALIAS_UNKNOWN,     /* proved absent */
+    ALIAS_EXPIRED,
+    ALIAS_STALE,       /* nobody can tell now */
+};
+
+enum alias_via { VIA_NONE = 0, VIA_FULL, VIA_BARE, VIA_GLOB, VIA_CATCH_ALL };
+
+struct alias {
+    enum alias_state state;
+    enum alias_via via;
+    const char *row; /* proof: the key of the row that counts, or the domain */
+    const char *owner, *class_name, *reply;
+    enum action action;    /* of the row and its domain together, the harder one; ACTION_NONE unless FOUND */
+    const char **mailbox;  /* canonical, each once */
+    size_t n_mailbox;
+};
+
+enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_ALIAS, BY_SENDER_RULE, BY_ADDRESS, BY_BACKEND };
+
+struct ruling { /* zeroed: undecided */
+    enum action action;    /* ACTION_ACCEPT: on to the limits */
+    enum ruling_by by;
+    const char *proof;     /* row, or domain whose absence was read; NULL for ACCEPT and BY_BACKEND */
+    const char *reply;     /* the row's own reply, NULL: the default of key */
+    enum reply_key key;
+    bool client_exempt;      /* no client or sender rule, block, hold or limit applies */
+    bool recipient_exempt;   /* never unknown; limits 4xx at most */
+    bool alias_refused;      /* refused by the alias rules: only some `attempts` limits count it */
+    struct alias alias;
+};
+
+/* The queries for the look-ups. Strings from the pool or the envelope. -1: out of memory. */
+int rules_alias_query(const struct address *recipient, struct pool *pool, struct alias_query *out);
+int rules_sender_query(const struct address *sender, const struct address *recipient,
+                       const char *owner, struct pool *pool, struct sender_query *out);
+
+/* Step one, before the sender look-up, which needs the owner. -1: out of memory. */
+int rules_alias(const struct policy *policy, const struct envelope *envelope,
+                const struct alias_rows *rows, struct pool *pool, struct alias *out);
+
+/* Is the client or the session exempt? Asked before the sender look-up, to save it. */
+bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
+                         const struct client_row *row);
+
+/* Step two: all that the rules have to say. rows are those of the look-ups; a look-up that was not made because
+ * nothing is configured has state ROWS_LIVE and no row. */
+void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
+                const struct sender_rows *senders, const struct client_row *client,
+                struct ruling *out);
+
+#endif

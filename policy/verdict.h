@@ -1,0 +1,44 @@
+/* verdict: the one thing that leaves the core.
+ *
+ * A zeroed verdict is undecided, never accept. A 5xx or a discard needs its proof: there is no way to make one
+ * without naming the rule row, the absence, the syntax error or the count that was read. */
+#ifndef RCPTGATE_VERDICT_H
+#define RCPTGATE_VERDICT_H
+
+#include "action.h"
+#include "count.h"
+#include "policy.h"
+#include "rules.h"
+
+enum verdict_by {
+    VERDICT_BY_NOBODY = 0,
+    VERDICT_BY_CLIENT_RULE,
+    VERDICT_BY_ALIAS,
+    VERDICT_BY_SENDER_RULE,
+    VERDICT_BY_ADDRESS,
+    VERDICT_BY_LIMIT,
+    VERDICT_BY_BACKEND,
+};
+
+const char *verdict_by_name(enum verdict_by by); /* "client", "alias", "sender", "address", "limit", "backend" */
+
+struct verdict {
+    enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */
+    enum verdict_by by;
+    const char *proof;         /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
+    const struct limit *limit; /* VERDICT_BY_LIMIT: which; else NULL */
+    int64_t used, max, wait_ms;
+    struct reply reply; /* code "" for ACCEPT and DISCARD */
+};
+
+/* The only constructors. Each asserts its proof. */
+struct verdict verdict_accept(void);
+struct verdict verdict_backend(const struct policy *policy);
+/* ruling must refuse or discard, and carry proof where it does so for good. */
+struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling);
+/* answer must be OVER or HELD. action: the limit's, or softer. max is the ask's. */
+struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit,
+                                enum action action, const struct count_ask *ask,
+                                const struct count_answer *answer);
+
+#endif
