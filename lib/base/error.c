@@ -1,0 +1,17 @@
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void error_set(struct error *err, const char *format, ...)
+{
+    if (err == NULL || err->text[0] != '\0')
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    for (char *c = err->text; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
