@@ -1,0 +1,73 @@
+/* redis: one process-wide client for all threads, with an absolute deadline for every call.
+ *
+ * A few lanes (2), each one connection. In a lane a waiting thread becomes the leader, writes the commands of everybody who waits
+ * at once and hands out the answers: no hop to another thread when idle, batches when busy. A deadline that is missed
+ * closes that lane's connection and all its waiters get REDIS_LOST, so that nobody ever reads another's answer.
+ *
+ * A keeper thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so that no session pays for it.
+ * While the node is known to be down, calls return REDIS_DOWN at once. */
+#ifndef RCPTGATE_REDIS_H
+#define RCPTGATE_REDIS_H
+
+#include "error.h"
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct redis;
+
+enum redis_status {
+    REDIS_OK = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free */
+    REDIS_DOWN,   /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING, OOM, READONLY,
+                     MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK, TRYAGAIN, max clients ...) */
+    REDIS_LOST,   /* sent, but no answer came in time, or none that makes sense: it may have been done */
+};
+
+struct redis_config { /* strings are copied */
+    const char *host; /* or */
+    const char *path; /* of a unix socket */
+    int port, db;
+    const char *user, *password; /* NULL: none */
+    const char *password_file;   /* read at every connect, so that a change needs no restart; NULL: none */
+    int64_t timeout_ms;          /* for one call, connect, AUTH and answer together */
+};
+
+struct redis_command {
+    int argc;
+    const char *const *argv;
+    const size_t *lens;
+};
+
+/* Told of each change between up and down, from any thread, outside all locks of this module. text: what is wrong and what to do. */
+typedef void redis_event_fn(void *arg, bool down, const char *text);
+
+/* Returns at once and connects in the background. NULL with err set only when out of memory or threads. */
+struct redis *redis_new(const struct redis_config *config, redis_event_fn *event, void *arg,
+                        struct error *err);
+void redis_free(struct redis *redis); /* no call may be under way; NULL is harmless */
+
+/* One command, one answer, within timeout_ms of the config. *reply is untouched unless REDIS_OK. */
+enum redis_status redis_call(struct redis *redis, const struct redis_command *command, redisReply **reply);
+
+/* A Lua script by its source; its SHA1 is computed once by the caller's redis_script_init. */
+struct redis_script {
+    const char *source;
+    char sha[41];
+};
+void redis_script_init(struct redis_script *script, const char *source);
+
+/* EVALSHA; keys come first in args. On NOSCRIPT loads the script and asks again, within the same deadline. */
+enum redis_status redis_eval(struct redis *redis, const struct redis_script *script, int n_keys,
+                             const struct redis_command *args, redisReply **reply);
+
+bool redis_wait(struct redis *redis, int64_t timeout_ms); /* until connected; true when it is */
+
+/* "" while well, else what is wrong and what to do, in words. Also warns of an evicting maxmemory-policy. */
+void redis_trouble(struct redis *redis, struct error *out);
+
+/* The server's run_id as last seen ("" before the first connection) and how often it changed. */
+unsigned redis_restarts(struct redis *redis);
+
+#endif
