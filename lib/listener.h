@@ -1,0 +1,27 @@
+/* listener: the milter's socket, owned by us and handed to libmilter as "fd:N".
+ *
+ * libmilter sets no mode, cannot tell a stale socket from a live one, and in an overlapping restart the old instance removes the new
+ * one's socket. So: a lock file beside the unix socket says who owns it, a stale socket is replaced, a live one is an error. */
+#ifndef RCPTGATE_LISTENER_H
+#define RCPTGATE_LISTENER_H
+
+#include "error.h"
+
+#include <stdbool.h>
+
+struct listener {
+    int fd;      /* listening, close-on-exec */
+    int lock_fd; /* -1 for TCP */
+    char path[108]; /* "" for TCP */
+    unsigned long long inode; /* of our socket file: only that one is ever removed */
+};
+
+/* spec as libmilter writes it: "unix:/path", "inet:port@host", "inet6:port@host". group may be NULL. Waits up to wait_ms for
+ * a predecessor that is just ending. 0, or -1 with err set (another instance runs, no such group, no directory ...). */
+int listener_open(struct listener *listener, const char *spec, const char *group, unsigned mode,
+                  int wait_ms, struct error *err);
+
+/* Removes the socket file if it still is ours, and lets the lock go. */
+void listener_close(struct listener *listener);
+
+#endif
