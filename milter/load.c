@@ -1,0 +1,109 @@
+#include "load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[] = {
+    [PROBLEM_WARNING] = "warning",
+    [PROBLEM_NOT_YET] = "not yet in force",
+    [PROBLEM_SKIPPED] = "skipped",
+    [PROBLEM_FATAL] = "unusable",
+};
+
+/* Everything up to the end; NULL with errno set. A FIFO or a terminal may be read as well, so no size is asked for. */
+static char *read_all(FILE *in, size_t *n)
+{
+    char *bytes = NULL;
+    size_t size = 0, used = 0;
+    for (;;) {
+        if (used + 1 >= size) {
+            size = size == 0 ? 16384 : size * 2;
+            char *more = realloc(bytes, size);
+            if (more == NULL)
+                break;
+            bytes = more;
+        }
+        size_t got = fread(bytes + used, 1, size - used - 1, in);
+        used += got;
+        if (ferror(in))
+            break;
+        if (used > LOAD_FILE_MAX) {
+            errno = EFBIG;
+            break;
+        }
+        if (got == 0) {
+            bytes[used] = '\0';
+            *n = used;
+            return bytes;
+        }
+    }
+    int saved = errno;
+    free(bytes);
+    errno = saved;
+    return NULL;
+}
+
+int load_bytes(const char *file, char **bytes, size_t *n, struct error *err)
+{
+    FILE *in = fopen(file, "re");
+    char *got = in != NULL ? read_all(in, n) : NULL;
+    if (got == NULL)
+        error_set(err, "%s cannot be read: %s", file, strerror(errno));
+    else
+        *bytes = got;
+    if (in != NULL)
+        (void)fclose(in); /* only read: nothing can be lost */
+    return got != NULL ? 0 : -1;
+}
+
+const struct policy *load_policy(const char *file, struct problems *problems, struct error *err)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    if (load_bytes(file, &bytes, &n, err) < 0)
+        return NULL;
+    const struct policy *policy = policy_load(bytes, n, problems);
+    free(bytes);
+    if (policy == NULL) {
+        for (size_t i = 0; i < problems->n; i++)
+            if (problems->at[i].kind == PROBLEM_FATAL)
+                error_set(err, "%s: %s", file, problems->at[i].text);
+        error_set(err, "%s: out of memory", file);
+    }
+    return policy;
+}
+
+void load_print(FILE *out, const char *file, const struct problems *problems, enum problem_kind least)
+{
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct problem *problem = &problems->at[i];
+        if (problem->kind < least)
+            continue;
+        fputs(file, out);
+        if (problem->line > 0)
+            fprintf(out, ":%d", problem->line);
+        fprintf(out, ": %s: ", kinds[problem->kind]);
+        if (problem->pointer[0] != '\0')
+            fprintf(out, "%s: ", problem->pointer);
+        fputs(problem->text, out);
+        if (problem->instead[0] != '\0')
+            fprintf(out, "; used instead: %s", problem->instead);
+        fputc('\n', out);
+    }
+}
+
+const struct policy *load_policy_or_complain(const char *file)
+{
+    struct problems problems = {0};
+    struct error err = {0};
+    const struct policy *policy = load_policy(file, &problems, &err);
+    load_print(stderr, file, &problems, policy != NULL ? PROBLEM_SKIPPED : PROBLEM_FATAL);
+    bool told = false;
+    for (size_t i = 0; i < problems.n; i++)
+        told = told || problems.at[i].kind == PROBLEM_FATAL;
+    if (policy == NULL && !told)
+        fprintf(stderr, "rcptgate: %s\n", err.text);
+    problems_done(&problems);
+    return policy;
+}

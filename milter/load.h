@@ -1,0 +1,32 @@
+/* load: the policy file, from disk to struct policy.
+ *
+ * Shared by `run` and by every command that needs the policy. Reads, parses, and prints what is wrong with the file in the
+ * form of a compiler; decides nothing. */
+#ifndef RCPTGATE_LOAD_H
+#define RCPTGATE_LOAD_H
+
+#include "error.h"
+#include "policy.h"
+
+#include <stdio.h>
+
+#define LOAD_DEFAULT_FILE "/etc/rcptgate/policy.json"
+
+enum { LOAD_FILE_MAX = 16 * 1024 * 1024 }; /* bytes: more is no policy */
+
+/* The bytes of a file, NUL-terminated (not counted in *n); the caller frees them. 0, or -1 with err set (file and reason),
+ * outputs untouched. A directory, and a file beyond LOAD_FILE_MAX, are errors. */
+int load_bytes(const char *file, char **bytes, size_t *n, struct error *err);
+
+/* A policy with one reference. NULL with err set where the file cannot be read or used; what policy_load() found is in
+ * *problems either way (zeroed before, problems_done() after). */
+const struct policy *load_policy(const char *file, struct problems *problems, struct error *err);
+
+/* One line for each problem that is at least as bad as `least`:
+ * "/etc/rcptgate/policy.json:12: skipped: /limits/0/max: must be a number; used instead: nothing". */
+void load_print(FILE *out, const char *file, const struct problems *problems, enum problem_kind least);
+
+/* For the commands: load_policy(), with everything from PROBLEM_SKIPPED up, and the reason for NULL, on stderr. */
+const struct policy *load_policy_or_complain(const char *file);
+
+#endif
