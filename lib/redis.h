@@ -19,7 +19,8 @@
 struct redis;
 
 enum redis_status {
-    REDIS_OK = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free */
+    REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
+                           Not called REDIS_OK: hiredis has a macro of that name (and of the same value) */
     REDIS_DOWN,   /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING, OOM, READONLY,
                      MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK, TRYAGAIN, max clients ...) */
     REDIS_LOST,   /* sent, but no answer came in time, or none that makes sense: it may have been done */
@@ -31,6 +32,7 @@ struct redis_config { /* strings are copied */
     int port, db;
     const char *user, *password; /* NULL: none */
     const char *password_file;   /* read at every connect, so that a change needs no restart; NULL: none */
+    const char *probe_key;       /* a key that nobody else uses, never created; within what the ACL allows. NULL: "rcptgate:probe" */
     int64_t timeout_ms;          /* for one call, connect, AUTH and answer together */
 };
 
@@ -40,7 +42,8 @@ struct redis_command {
     const size_t *lens;
 };
 
-/* Told of each change between up and down, from any thread, outside all locks of this module. text: what is wrong and what to do. */
+/* Told of each change between up and down in their order, from the keeper thread, outside all locks of this module.
+ * text: what is wrong and what to do; when up: where it is connected to. */
 typedef void redis_event_fn(void *arg, bool down, const char *text);
 
 /* Returns at once and connects in the background. NULL with err set only when out of memory or threads. */
@@ -48,7 +51,7 @@ struct redis *redis_new(const struct redis_config *config, redis_event_fn *event
                         struct error *err);
 void redis_free(struct redis *redis); /* no call may be under way; NULL is harmless */
 
-/* One command, one answer, within timeout_ms of the config. *reply is untouched unless REDIS_OK. */
+/* One command, one answer, within timeout_ms of the config. *reply is untouched unless REDIS_ANSWERED. */
 enum redis_status redis_call(struct redis *redis, const struct redis_command *command, redisReply **reply);
 
 /* A Lua script by its source; its SHA1 is computed once by the caller's redis_script_init. */
@@ -58,7 +61,7 @@ struct redis_script {
 };
 void redis_script_init(struct redis_script *script, const char *source);
 
-/* EVALSHA; keys come first in args. On NOSCRIPT loads the script and asks again, within the same deadline. */
+/* EVALSHA; keys come first in args. On NOSCRIPT asks again with EVAL, which loads the script too, within the same deadline. */
 enum redis_status redis_eval(struct redis *redis, const struct redis_script *script, int n_keys,
                              const struct redis_command *args, redisReply **reply);
 
@@ -67,7 +70,7 @@ bool redis_wait(struct redis *redis, int64_t timeout_ms); /* until connected; tr
 /* "" while well, else what is wrong and what to do, in words. Also warns of an evicting maxmemory-policy. */
 void redis_trouble(struct redis *redis, struct error *out);
 
-/* The server's run_id as last seen ("" before the first connection) and how often it changed. */
+/* How often the server's run_id changed since the first connection: it restarted, or is another server now. */
 unsigned redis_restarts(struct redis *redis);
 
 #endif
