@@ -1,0 +1,162 @@
+/* text: see text.h. Owns nothing. Fails only by running out of room: it then keeps what fitted, sets `cut` and
+ * takes no more, so that the text is always a prefix of the whole and never has a hole. */
+#include "text.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void text_init(struct text *text, char *buffer, size_t size)
+{
+    assert(size > 0);
+    *text = (struct text){.at = buffer, .size = size};
+    buffer[0] = '\0';
+}
+
+static size_t room(const struct text *text)
+{
+    return text->cut ? 0 : text->size - 1 - text->len;
+}
+
+void text_add_bytes(struct text *text, const char *bytes, size_t n)
+{
+    const size_t fits = room(text);
+    if (n > fits) {
+        text->cut = true;
+        n = fits;
+    }
+    if (n == 0)
+        return;
+    memcpy(text->at + text->len, bytes, n);
+    text->len += n;
+    text->at[text->len] = '\0';
+}
+
+void text_add(struct text *text, const char *string)
+{
+    text_add_bytes(text, string, strlen(string));
+}
+
+void text_addf(struct text *text, const char *format, ...)
+{
+    if (text->cut)
+        return;
+    const size_t fits = room(text);
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(text->at + text->len, fits + 1, format, args);
+    va_end(args);
+    if (n < 0) { /* no such character in this locale: what vsnprintf left behind is not to be trusted */
+        text->at[text->len] = '\0';
+        text->cut = true;
+    } else if ((size_t)n > fits) {
+        text->len += fits;
+        text->cut = true;
+    } else {
+        text->len += (size_t)n;
+    }
+}
+
+static bool is_key_byte(unsigned char c)
+{
+    return c > ' ' && c < 0x7f && c != '%' && c != '{' && c != '}' && c != '|';
+}
+
+void text_add_percent(struct text *text, const char *string)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (const char *s = string; *s != '\0'; s++) {
+        const unsigned char c = (unsigned char)*s;
+        const char escape[] = {'%', hex[c >> 4], hex[c & 15]};
+        if (is_key_byte(c))
+            text_add_bytes(text, s, 1);
+        else if (room(text) >= sizeof escape)
+            text_add_bytes(text, escape, sizeof escape);
+        else /* half an escape would be another key */
+            text->cut = true;
+    }
+}
+
+void text_add_printable(struct text *text, const char *string)
+{
+    for (; *string != '\0'; string++) {
+        const unsigned char c = (unsigned char)*string;
+        text_add_bytes(text, c >= ' ' && c < 0x7f ? string : "?", 1);
+    }
+}
+
+void text_add_duration(struct text *text, int64_t ms)
+{
+    static const struct {
+        int64_t ms, most;
+        char name;
+    } units[] = {
+        {1000, 119, 's'},
+        {60 * 1000, 119, 'm'},
+        {3600 * 1000, 47, 'h'},
+        {24 * 3600 * 1000, INT64_MAX, 'd'},
+    };
+    if (ms < 0)
+        ms = 0;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        const int64_t n = ms / units[i].ms + (ms % units[i].ms != 0);
+        if (n <= units[i].most) {
+            text_addf(text, "%" PRId64 "%c", n, units[i].name);
+            return;
+        }
+    }
+}
+
+void text_lower(char *string)
+{
+    for (; *string != '\0'; string++)
+        if (*string >= 'A' && *string <= 'Z')
+            *string = (char)(*string - 'A' + 'a');
+}
+
+enum { WORD_MAX = 128 }; /* longer words are nobody's typing error */
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Levenshtein's distance, one row at a time; b is at most WORD_MAX bytes long. */
+static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    size_t row[WORD_MAX + 1];
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = least(replaced, least(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[b_len];
+}
+
+const char *text_nearest(const char *word, const char *const *candidates)
+{
+    const size_t len = strlen(word);
+    if (len > WORD_MAX)
+        return NULL;
+    const char *nearest = NULL;
+    size_t limit = len / 3 < 2 ? 2 : len / 3;
+    for (; *candidates != NULL; candidates++) {
+        const size_t other = strlen(*candidates);
+        if (other > WORD_MAX)
+            continue;
+        const size_t d = distance(*candidates, other, word, len);
+        if (d < limit || (d == limit && nearest == NULL)) { /* among equals the first */
+            nearest = *candidates;
+            limit = d;
+        }
+    }
+    return nearest;
+}
