@@ -31,6 +31,7 @@ enum alias_state {
     ALIAS_FOUND,
     ALIAS_UNKNOWN,     /* proved absent */
     ALIAS_EXPIRED,
+    ALIAS_INVALID,     /* no valid address, in one of our domains */
     ALIAS_STALE,       /* nobody can tell now */
 };
 
@@ -39,9 +40,11 @@ enum alias_via { VIA_NONE = 0, VIA_FULL, VIA_BARE, VIA_GLOB, VIA_CATCH_ALL };
 struct alias {
     enum alias_state state;
     enum alias_via via;
-    const char *row; /* proof: the key of the row that counts, or the domain */
+    bool ours;       /* its domain is in `domains`, as far as that could be read */
+    const char *row; /* proof: the key of the row that counts, or the domain; NULL where there is none */
     const char *owner, *class_name, *reply;
-    enum action action;    /* of the row and its domain together, the harder one; ACTION_NONE unless FOUND */
+    enum action action;    /* of the row and its domain together, the harder one (an exempt recipient: of the row
+                              alone); ACTION_NONE unless FOUND */
     const char **mailbox;  /* canonical, each once */
     size_t n_mailbox;
 };
@@ -51,21 +54,27 @@ enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_ALIAS, BY_SENDER_RULE, BY_ADD
 struct ruling { /* zeroed: undecided */
     enum action action;    /* ACTION_ACCEPT: on to the limits */
     enum ruling_by by;
-    const char *proof;     /* row, or domain whose absence was read; NULL for ACCEPT and BY_BACKEND */
+    const char *proof;     /* the row's key, network or pattern; the domain where an alias is absent or its address
+                              is invalid; NULL for ACCEPT and BY_BACKEND */
+    const char *scope;     /* of the sender rule; NULL for the rest */
     const char *reply;     /* the row's own reply, NULL: the default of key */
     enum reply_key key;
     bool client_exempt;      /* no client or sender rule, block, hold or limit applies */
     bool recipient_exempt;   /* never unknown; limits 4xx at most */
-    bool alias_refused;      /* refused by the alias rules: only some `attempts` limits count it */
+    bool alias_refused;      /* the alias rules alone would refuse it, whoever spoke first: only some `attempts`
+                                limits count it */
     struct alias alias;
 };
 
-/* The queries for the look-ups. Strings from the pool or the envelope. -1: out of memory. */
+/* The queries for the look-ups. Strings from the pool or the arguments. -1: out of memory. An invalid recipient has
+ * empty addresses: only its domain is looked up. The lists of a sender query never outgrow their arrays: of a domain with
+ * very many labels the longest "@.parent" patterns go, and the U-label forms before them. */
 int rules_alias_query(const struct address *recipient, struct pool *pool, struct alias_query *out);
 int rules_sender_query(const struct address *sender, const struct address *recipient,
                        const char *owner, struct pool *pool, struct sender_query *out);
 
-/* Step one, before the sender look-up, which needs the owner. -1: out of memory. */
+/* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are configured.
+ * -1: out of memory. */
 int rules_alias(const struct policy *policy, const struct envelope *envelope,
                 const struct alias_rows *rows, struct pool *pool, struct alias *out);
 
@@ -73,8 +82,9 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope,
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);
 
-/* Step two: all that the rules have to say. rows are those of the look-ups; a look-up that was not made because
- * nothing is configured has state ROWS_LIVE and no row. */
+/* Step two: all that the rules have to say. A look-up that was not made because nothing is configured, or the client is
+ * exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it may hide a reject, and not
+ * as loud as a reject that is proved. */
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
                 const struct sender_rows *senders, const struct client_row *client,
                 struct ruling *out);

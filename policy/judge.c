@@ -1,0 +1,105 @@
+/* judge: ranks what the rules and the limits said, and gives the verdict (see judge.h). Owns nothing, cannot fail. */
+#include "judge.h"
+
+/* What is known when a RCPT is judged; the same for its limits and its shadow limits. */
+struct court {
+    const struct policy *policy;
+    const struct envelope *envelope;
+    const struct ruling *ruling;
+    const struct plan *plan;
+    enum counts_source source;
+    const struct count_answer *answers;
+    bool shadow; /* the shadow limits are heard, and nobody else */
+};
+
+static bool is_heard(const struct court *court, size_t i)
+{
+    return court->plan->limits[i]->shadow == court->shadow;
+}
+
+/* Null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
+static bool must_be_soft(const struct court *court, const struct limit *limit)
+{
+    if (court->ruling->recipient_exempt)
+        return true;
+    return court->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
+}
+
+/* Did the store that answered see the whole max used up? One that stands in for another may have been asked for less. */
+static bool saw_whole_max(const struct court *court, size_t i)
+{
+    const struct limit *limit = court->plan->limits[i];
+    const struct count_ask *ask = &court->plan->request.asks[i];
+    int64_t whole = ask->share_of >= 0 ? limit->share.max : limit->max;
+    return court->source != COUNTS_LOCAL || ask->max >= whole || court->answers[i].used + ask->need > whole;
+}
+
+/* What ask i's limit does: ACTION_ACCEPT where it was admitted or nobody could tell. */
+static enum action action_of(const struct court *court, size_t i)
+{
+    enum count_result result = court->answers[i].result;
+    const struct limit *limit = court->plan->limits[i];
+    if (result != COUNT_OVER && result != COUNT_HELD)
+        return ACTION_ACCEPT;
+    return must_be_soft(court, limit) || !saw_whole_max(court, i) ? ACTION_DEFER : limit->over;
+}
+
+/* The hardest answer of the limits, the first in the file among equals. */
+static struct verdict hardest_limit(const struct court *court)
+{
+    struct verdict verdict = verdict_accept();
+    for (size_t i = 0; i < court->plan->request.n; i++) {
+        enum action action = is_heard(court, i) ? action_of(court, i) : ACTION_ACCEPT;
+        if (action > verdict.action)
+            verdict = verdict_by_limit(court->policy, court->plan->limits[i], action,
+                                       &court->plan->request.asks[i], &court->answers[i]);
+    }
+    return verdict;
+}
+
+/* Could a limit that counts not be read? */
+static bool is_blind(const struct court *court)
+{
+    for (size_t i = 0; i < court->plan->request.n; i++)
+        if (is_heard(court, i) && (court->source == COUNTS_NONE || court->answers[i].result == COUNT_UNKNOWN))
+            return true;
+    return false;
+}
+
+/* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject that was
+ * read is given in its place. */
+static struct verdict ask_limits(const struct court *court)
+{
+    struct verdict verdict = court->source == COUNTS_NONE ? verdict_accept() : hardest_limit(court);
+    bool must_tell = court->policy->counters.when_down != WHEN_DOWN_ACCEPT;
+    if (must_tell && verdict.action != ACTION_REJECT && is_blind(court))
+        return verdict_backend(court->policy);
+    return verdict;
+}
+
+struct verdict judge(const struct policy *policy, const struct envelope *envelope,
+                     const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                     const struct count_answer *answers)
+{
+    const struct court court = {policy, envelope, ruling, plan, source, answers, false};
+    if (ruling->action == ACTION_NONE)
+        return verdict_backend(policy);
+    struct verdict limits = ask_limits(&court);
+    switch (ruling->action) {
+    case ACTION_DEFER:
+    case ACTION_REJECT:
+        return limits.action > ruling->action ? limits : verdict_by_ruling(policy, ruling);
+    case ACTION_DISCARD: /* as good as accepted, which a limit can refuse */
+        return limits.action > ACTION_ACCEPT ? limits : verdict_by_ruling(policy, ruling);
+    default:
+        return limits;
+    }
+}
+
+struct verdict judge_shadow(const struct policy *policy, const struct envelope *envelope,
+                            const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                            const struct count_answer *answers)
+{
+    const struct court court = {policy, envelope, ruling, plan, source, answers, true};
+    return source == COUNTS_NONE ? verdict_accept() : hardest_limit(&court);
+}

@@ -1,0 +1,608 @@
+/* plan: which limits one RCPT meets, and under which keys (see plan.h).
+ *
+ * Three tables carry it: subject_readers (what a RCPT has of each subject of `per`), conditions (one function for each
+ * key of `when`) and, in scope_of(), which counts and subjects a refused, discarded or exempt RCPT still meets.
+ * Owns nothing, all memory is the pool's. Fails only for want of memory. */
+#include "plan.h"
+
+#include "text.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct texts {
+    const char **at;
+    size_t n;
+};
+
+/* One RCPT, and what is being made for it. */
+struct planner {
+    const struct policy *policy;
+    const struct envelope *envelope;
+    const struct ruling *ruling;
+    const struct receipt *held;
+    struct pool *pool;
+    struct texts values[SUBJECTS]; /* of each subject; empty: the RCPT lacks it */
+    const char *spill_recipient;   /* "@domain" where a new recipient may have to share a key, else NULL */
+    struct count_ask *asks;
+    const struct limit **limits;
+    size_t n, room;
+};
+
+/* --- keys ---------------------------------------------------------------------------------------------- */
+
+const char *plan_key(struct pool *pool, const char *per_name, const char *const *subjects, size_t n)
+{
+    size_t size = strlen(per_name) + sizeof ":{}";
+    for (size_t i = 0; i < n; i++)
+        size += strlen("|") + strlen("%00") * strlen(subjects[i]);
+    char *buffer = pool_alloc(pool, size);
+    if (buffer == NULL)
+        return NULL;
+    struct text key;
+    text_init(&key, buffer, size);
+    text_add(&key, per_name);
+    for (size_t i = 0; i < n; i++) {
+        text_add(&key, i == 0 ? ":{" : "|");
+        text_add_percent(&key, subjects[i]);
+        if (i == 0)
+            text_add(&key, "}");
+    }
+    assert(!key.cut);
+    return buffer;
+}
+
+/* --- subjects ------------------------------------------------------------------------------------------ */
+
+/* Adds text to a subject's values, each once; nothing where text is NULL or empty. -1: out of memory. */
+static int add_value(struct planner *planner, struct texts *values, size_t room, const char *text)
+{
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    if (values->at == NULL)
+        values->at = pool_alloc(planner->pool, room * sizeof *values->at);
+    if (values->at == NULL)
+        return -1;
+    for (size_t i = 0; i < values->n; i++)
+        if (strcmp(values->at[i], text) == 0)
+            return 0;
+    assert(values->n < room);
+    values->at[values->n++] = text;
+    return 0;
+}
+
+static int read_recipient(struct planner *planner, struct texts *out)
+{
+    const struct address *recipient = planner->envelope->recipient;
+    if (recipient->kind == ADDRESS_MAILBOX || recipient->kind == ADDRESS_BARE)
+        return add_value(planner, out, 1, recipient->bare);
+    char *key = pool_alloc(planner->pool, ADDRESS_MAX + 1);
+    if (key == NULL)
+        return -1;
+    address_fallback_key(planner->envelope->recipient_raw, key, ADDRESS_MAX + 1);
+    return add_value(planner, out, 1, key);
+}
+
+static int read_mailbox(struct planner *planner, struct texts *out)
+{
+    const struct alias *alias = &planner->ruling->alias;
+    for (size_t i = 0; i < alias->n_mailbox; i++)
+        if (add_value(planner, out, alias->n_mailbox, alias->mailbox[i]) != 0)
+            return -1;
+    return 0;
+}
+
+static int read_mailbox_domain(struct planner *planner, struct texts *out)
+{
+    const struct alias *alias = &planner->ruling->alias;
+    for (size_t i = 0; i < alias->n_mailbox; i++) {
+        const char *at = strrchr(alias->mailbox[i], '@');
+        if (add_value(planner, out, alias->n_mailbox, at == NULL ? NULL : at + 1) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int read_owner(struct planner *planner, struct texts *out)
+{
+    return add_value(planner, out, 1, planner->ruling->alias.owner);
+}
+
+/* Of a refused RCPT only where the domain is ours: anybody can make up others, and each would be a key. */
+static int read_recipient_domain(struct planner *planner, struct texts *out)
+{
+    if (planner->ruling->alias_refused && !planner->ruling->alias.ours)
+        return 0;
+    return add_value(planner, out, 1, planner->envelope->recipient->domain);
+}
+
+static int read_sender(struct planner *planner, struct texts *out)
+{
+    const struct address *sender = planner->envelope->sender;
+    bool has = sender->kind == ADDRESS_MAILBOX || sender->kind == ADDRESS_BARE;
+    return add_value(planner, out, 1, has ? sender->bare : NULL);
+}
+
+static int read_sender_domain(struct planner *planner, struct texts *out)
+{
+    return add_value(planner, out, 1, planner->envelope->sender->domain);
+}
+
+static int read_client(struct planner *planner, struct texts *out)
+{
+    if (!planner->envelope->client_subject.set)
+        return 0;
+    char *buffer = pool_alloc(planner->pool, NETWORK_TEXT);
+    if (buffer == NULL)
+        return -1;
+    return add_value(planner, out, 1, network_format(&planner->envelope->client_subject, buffer));
+}
+
+static int read_user(struct planner *planner, struct texts *out)
+{
+    return add_value(planner, out, 1, planner->envelope->user);
+}
+
+static int read_host(struct planner *planner, struct texts *out)
+{
+    return add_value(planner, out, 1, planner->envelope->host);
+}
+
+static int read_all(struct planner *planner, struct texts *out)
+{
+    return add_value(planner, out, 1, "*");
+}
+
+typedef int subject_reader(struct planner *planner, struct texts *out); /* -1: out of memory */
+
+static subject_reader *const subject_readers[SUBJECTS] = {
+    [SUBJECT_RECIPIENT] = read_recipient,
+    [SUBJECT_MAILBOX] = read_mailbox,
+    [SUBJECT_MAILBOX_DOMAIN] = read_mailbox_domain,
+    [SUBJECT_OWNER] = read_owner,
+    [SUBJECT_RECIPIENT_DOMAIN] = read_recipient_domain,
+    [SUBJECT_SENDER] = read_sender,
+    [SUBJECT_SENDER_DOMAIN] = read_sender_domain,
+    [SUBJECT_CLIENT] = read_client,
+    [SUBJECT_USER] = read_user,
+    [SUBJECT_HOST] = read_host,
+    [SUBJECT_ALL] = read_all,
+};
+
+static int read_subjects(struct planner *planner)
+{
+    for (size_t i = 0; i < SUBJECTS; i++)
+        if (subject_readers[i](planner, &planner->values[i]) != 0)
+            return -1;
+    return 0;
+}
+
+/* --- conditions ---------------------------------------------------------------------------------------- */
+
+static bool string_holds(const struct strings *wanted, const char *value)
+{
+    for (size_t i = 0; value != NULL && i < wanted->n; i++)
+        if (strcmp(wanted->at[i], value) == 0)
+            return true;
+    return wanted->n == 0;
+}
+
+static bool truth_holds(enum tristate wanted, bool value)
+{
+    return wanted == ANY || (wanted == YES) == value;
+}
+
+static bool exists_only_as_pattern(const struct ruling *ruling)
+{
+    return ruling->alias.state == ALIAS_FOUND &&
+           (ruling->alias.via == VIA_GLOB || ruling->alias.via == VIA_CATCH_ALL);
+}
+
+static bool class_holds(const struct when *when, const struct envelope *envelope, const struct ruling *ruling)
+{
+    (void)envelope;
+    return string_holds(&when->class_name, ruling->alias.class_name);
+}
+
+static bool recipient_domain_holds(const struct when *when, const struct envelope *envelope,
+                                   const struct ruling *ruling)
+{
+    (void)ruling;
+    return string_holds(&when->recipient_domain, envelope->recipient->domain);
+}
+
+static bool sender_domain_holds(const struct when *when, const struct envelope *envelope,
+                                const struct ruling *ruling)
+{
+    (void)ruling;
+    return string_holds(&when->sender_domain, envelope->sender->domain);
+}
+
+static bool client_holds(const struct when *when, const struct envelope *envelope,
+                         const struct ruling *ruling)
+{
+    (void)ruling;
+    for (size_t i = 0; envelope->client->set && i < when->client.n; i++)
+        if (network_contains(&when->client.at[i], envelope->client))
+            return true;
+    return when->client.n == 0;
+}
+
+static bool null_sender_holds(const struct when *when, const struct envelope *envelope,
+                              const struct ruling *ruling)
+{
+    (void)ruling;
+    return truth_holds(when->null_sender, envelope->sender->kind == ADDRESS_NULL);
+}
+
+static bool authenticated_holds(const struct when *when, const struct envelope *envelope,
+                                const struct ruling *ruling)
+{
+    (void)ruling;
+    return truth_holds(when->authenticated, envelope->user != NULL);
+}
+
+static bool catch_all_holds(const struct when *when, const struct envelope *envelope,
+                            const struct ruling *ruling)
+{
+    (void)envelope;
+    return truth_holds(when->catch_all, exists_only_as_pattern(ruling));
+}
+
+static bool unknown_holds(const struct when *when, const struct envelope *envelope,
+                          const struct ruling *ruling)
+{
+    (void)envelope; /* an exempt recipient is never answered "unknown" */
+    return truth_holds(when->unknown, ruling->alias.state == ALIAS_UNKNOWN && !ruling->recipient_exempt);
+}
+
+typedef bool condition(const struct when *when, const struct envelope *envelope, const struct ruling *ruling);
+
+static condition *const conditions[] = {
+    class_holds,       recipient_domain_holds, sender_domain_holds, client_holds,
+    null_sender_holds, authenticated_holds,    catch_all_holds,     unknown_holds,
+};
+
+static bool when_holds(const struct planner *planner, const struct when *when)
+{
+    for (size_t i = 0; i < sizeof conditions / sizeof conditions[0]; i++)
+        if (!conditions[i](when, planner->envelope, planner->ruling))
+            return false;
+    return true;
+}
+
+/* --- which limits a RCPT meets ------------------------------------------------------------------------- */
+
+enum {
+    ALL_COUNTS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS,
+    ALL_SUBJECTS = (1 << SUBJECTS) - 1,
+    WIDE_SUBJECTS = 1 << SUBJECT_CLIENT | 1 << SUBJECT_USER | 1 << SUBJECT_HOST | 1 << SUBJECT_ALL,
+};
+
+struct scope { /* bit sets of enum limit_count and enum subject */
+    unsigned counts, subjects;
+};
+
+static struct scope scope_of(const struct ruling *ruling)
+{
+    struct scope scope = {ALL_COUNTS, ALL_SUBJECTS};
+    if (ruling->action != ACTION_ACCEPT && ruling->action != ACTION_DISCARD)
+        scope.counts = 1 << LIMIT_ATTEMPTS; /* refused anyway: nothing else is charged */
+    if (ruling->alias_refused) {
+        scope.counts &= 1 << LIMIT_ATTEMPTS;
+        scope.subjects &= WIDE_SUBJECTS | 1 << SUBJECT_RECIPIENT_DOMAIN;
+    }
+    if (ruling->action == ACTION_DISCARD || ruling->alias.action == ACTION_DISCARD)
+        scope.subjects &= WIDE_SUBJECTS; /* a discarded recipient never shows itself */
+    return scope;
+}
+
+static bool limit_applies(const struct planner *planner, const struct limit *limit)
+{
+    const struct scope scope = scope_of(planner->ruling);
+    if ((scope.counts & 1u << limit->count) == 0)
+        return false;
+    for (size_t i = 0; i < limit->n_per; i++)
+        if ((scope.subjects & 1u << limit->per[i]) == 0 || planner->values[limit->per[i]].n == 0)
+            return false;
+    return when_holds(planner, &limit->when);
+}
+
+/* Its hold covers all that the client sends, whatever the limit itself counts. */
+static bool holds_client(const struct limit *limit)
+{
+    return limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->hold_ms > 0 &&
+           limit->count != LIMIT_BACKLOG;
+}
+
+/* --- asks ---------------------------------------------------------------------------------------------- */
+
+static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
+{
+    for (const struct receipt *receipt = planner->held; receipt != NULL; receipt = receipt->next)
+        if (receipt->limit == limit && !receipt->share && strcmp(receipt->charge.key, key) == 0)
+            return true;
+    return false;
+}
+
+static int push_ask(struct planner *planner, const struct limit *limit, const struct count_ask *ask)
+{
+    if (planner->n == planner->room) {
+        size_t room = planner->room == 0 ? 16 : 2 * planner->room;
+        struct count_ask *asks = pool_alloc(planner->pool, room * sizeof *asks);
+        const struct limit **limits = pool_alloc(planner->pool, room * sizeof *limits);
+        if (asks == NULL || limits == NULL)
+            return -1;
+        for (size_t i = 0; i < planner->n; i++) {
+            asks[i] = planner->asks[i];
+            limits[i] = planner->limits[i];
+        }
+        planner->asks = asks;
+        planner->limits = limits;
+        planner->room = room;
+    }
+    planner->asks[planner->n] = *ask;
+    planner->limits[planner->n++] = limit;
+    return 0;
+}
+
+/* One RCPT's worth of a limit; the key is still to be set. */
+static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
+{
+    struct count_ask ask = {
+        .limit = limit->name,
+        .max = limit->max,
+        .window_ms = limit->window_ms,
+        .amount = 1,
+        .need = 1,
+        .hold_ms = limit->hold_ms,
+        .ttl_ms = limit->ttl_ms,
+        .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0),
+        .share_of = -1,
+    };
+    if (limit->count == LIMIT_BYTES) {
+        ask.amount = envelope->size > 0 ? envelope->size : 0;
+        ask.need = ask.amount > 0 ? ask.amount : 1; /* one message may overshoot, but not what is full */
+    }
+    return ask;
+}
+
+/* A look at the hold alone: nothing is counted. */
+static struct count_ask hold_ask(const struct limit *limit)
+{
+    return (struct count_ask){
+        .limit = limit->name,
+        .max = limit->max,
+        .window_ms = limit->window_ms,
+        .hold_ms = limit->hold_ms,
+        .ttl_ms = limit->ttl_ms,
+        .flags = COUNT_HOLD_ONLY | (limit->shadow ? COUNT_SHADOW : 0),
+        .share_of = -1,
+    };
+}
+
+/* One combination of what a limit counts: its subjects and a text of each. There is room for the source of a share. */
+struct combination {
+    enum subject subjects[SUBJECTS + 1];
+    const char *texts[SUBJECTS + 1];
+    size_t n;
+};
+
+/* The key of a combination, and the one to use instead when a recipient would make one key too many. */
+static int set_keys(struct planner *planner, const char *per_name, const struct combination *of,
+                    struct count_ask *ask)
+{
+    struct combination shared = *of;
+    bool can_spill = false;
+    for (size_t i = 0; i < of->n && planner->spill_recipient != NULL; i++) {
+        if (of->subjects[i] != SUBJECT_RECIPIENT)
+            continue;
+        shared.texts[i] = planner->spill_recipient;
+        can_spill = true;
+    }
+    ask->key = plan_key(planner->pool, per_name, of->texts, of->n);
+    ask->spill = can_spill ? plan_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
+    return ask->key == NULL || (can_spill && ask->spill == NULL) ? -1 : 0;
+}
+
+/* What one source holds of the limit whose ask came last. */
+static int add_share(struct planner *planner, const struct limit *limit, const struct combination *of)
+{
+    const struct texts *source = &planner->values[limit->share.of];
+    if (source->n == 0)
+        return 0; /* the null sender is no source */
+    struct combination with_source = *of;
+    with_source.subjects[of->n] = limit->share.of;
+    with_source.texts[of->n] = source->at[0];
+    with_source.n++;
+    struct count_ask ask = limit_ask(limit, planner->envelope);
+    ask.max = limit->share.max;
+    ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
+    ask.share_of = (int)planner->n - 1;
+    ask.share_above = limit->share.above;
+    if (set_keys(planner, limit->share.per, &with_source, &ask) != 0)
+        return -1;
+    return push_ask(planner, limit, &ask);
+}
+
+/* Where this message was charged for that combination before, only a client's hold is left to look at. */
+static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
+{
+    struct count_ask ask = limit_ask(limit, planner->envelope);
+    if (set_keys(planner, limit->per_name, of, &ask) != 0)
+        return -1;
+    bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
+    if (once && is_held(planner, limit, ask.key)) {
+        if (!holds_client(limit))
+            return 0;
+        const char *key = ask.key;
+        ask = hold_ask(limit);
+        ask.key = key;
+        return push_ask(planner, limit, &ask);
+    }
+    if (push_ask(planner, limit, &ask) != 0)
+        return -1;
+    return limit->share.set ? add_share(planner, limit, of) : 0;
+}
+
+/* Every combination of the subjects' texts: an odometer with one wheel for each subject, the last turning fastest. */
+static int add_combinations(struct planner *planner, const struct limit *limit)
+{
+    size_t wheels[SUBJECTS] = {0};
+    for (;;) {
+        struct combination of = {.n = limit->n_per};
+        for (size_t i = 0; i < limit->n_per; i++) {
+            of.subjects[i] = limit->per[i];
+            of.texts[i] = planner->values[limit->per[i]].at[wheels[i]];
+        }
+        if (add_combination(planner, limit, &of) != 0)
+            return -1;
+        size_t turning = limit->n_per;
+        while (turning > 0 && ++wheels[turning - 1] == planner->values[limit->per[turning - 1]].n)
+            wheels[--turning] = 0;
+        if (turning == 0)
+            return 0;
+    }
+}
+
+static int add_hold(struct planner *planner, const struct limit *limit)
+{
+    if (planner->values[SUBJECT_CLIENT].n == 0)
+        return 0;
+    struct count_ask ask = hold_ask(limit);
+    ask.key = plan_key(planner->pool, limit->per_name, planner->values[SUBJECT_CLIENT].at, 1);
+    return ask.key == NULL ? -1 : push_ask(planner, limit, &ask);
+}
+
+static int add_limit(struct planner *planner, const struct limit *limit)
+{
+    if (limit_applies(planner, limit))
+        return add_combinations(planner, limit);
+    return holds_client(limit) ? add_hold(planner, limit) : 0;
+}
+
+/* --- the request around them --------------------------------------------------------------------------- */
+
+/* FNV-1a (Fowler, Noll, Vo), 64 bits, over the string and its final NUL, which parts it from the next one. */
+static uint64_t hash_add(uint64_t hash, const char *string)
+{
+    const unsigned char *byte = (const unsigned char *)string;
+    do {
+        hash = (hash ^ *byte) * UINT64_C(0x100000001b3);
+    } while (*byte++ != '\0');
+    return hash;
+}
+
+/* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's retry). */
+static char *retry_of(const struct planner *planner)
+{
+    const struct envelope *envelope = planner->envelope;
+    char client[NETWORK_TEXT];
+    const struct texts *recipient = &planner->values[SUBJECT_RECIPIENT];
+    const char *full = envelope->recipient->full;
+    const char *key = full[0] != '\0' || recipient->n == 0 ? full : recipient->at[0];
+    const char *parts[] = {network_format(&envelope->client_subject, client), envelope->sender->full, key};
+    uint64_t left = UINT64_C(0xcbf29ce484222325), right = UINT64_C(0x9ae16a3b2f90404f);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        left = hash_add(left, parts[i]);
+        right = hash_add(right ^ left >> 32,
+                         parts[i]); /* fed by the other half, so that they do not run in step */
+    }
+    return pool_printf(planner->pool, "%016" PRIx64 "%016" PRIx64, left, right);
+}
+
+static int finish(const struct planner *planner, struct plan *out)
+{
+    struct plan plan = {.request = {.asks = planner->asks, .n = planner->n}, .limits = planner->limits};
+    bool has_attempt = false, has_spill = false;
+    for (size_t i = 0; i < planner->n; i++) {
+        has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;
+        has_spill = has_spill || planner->asks[i].spill != NULL;
+    }
+    if (has_attempt) {
+        plan.request.retry = retry_of(planner);
+        if (plan.request.retry == NULL)
+            return -1;
+    }
+    if (has_spill) {
+        const char *const domain[] = {planner->envelope->recipient->domain};
+        plan.request.new_key = plan_key(planner->pool, "new", domain, 1);
+        plan.request.new_max = planner->policy->counters.max_new_subjects;
+        if (plan.request.new_key == NULL)
+            return -1;
+    }
+    *out = plan;
+    return 0;
+}
+
+int plan_make(const struct policy *policy, const struct envelope *envelope, const struct ruling *ruling,
+              const struct receipt *held, struct pool *pool, struct plan *out)
+{
+    struct planner planner = {
+        .policy = policy, .envelope = envelope, .ruling = ruling, .held = held, .pool = pool};
+    if (ruling->client_exempt || policy->n_limits == 0) {
+        *out = (struct plan){0};
+        return 0;
+    }
+    if (read_subjects(&planner) != 0)
+        return -1;
+    if (exists_only_as_pattern(ruling)) {
+        planner.spill_recipient = pool_printf(pool, "@%s", envelope->recipient->domain);
+        if (planner.spill_recipient == NULL)
+            return -1;
+    }
+    for (size_t i = 0; i < policy->n_limits; i++)
+        if (add_limit(&planner, &policy->limits[i]) != 0)
+            return -1;
+    return finish(&planner, out);
+}
+
+static bool is_exempt_client(const struct policy *policy, const struct network *client)
+{
+    for (size_t i = 0; i < policy->exempt.clients.n; i++)
+        if (network_contains(&policy->exempt.clients.at[i], client))
+            return true;
+    return false;
+}
+
+int plan_connect(const struct policy *policy, const struct network *client, struct pool *pool,
+                 struct plan *out)
+{
+    struct planner planner = {.policy = policy, .pool = pool};
+    char text[NETWORK_TEXT];
+    const char *value = text;
+    if (!client->set || is_exempt_client(policy, client)) {
+        *out = (struct plan){0};
+        return 0;
+    }
+    struct network subject = network_mask(client, policy->counters.ipv4_bits, policy->counters.ipv6_bits);
+    network_format(&subject, text);
+    planner.values[SUBJECT_CLIENT] = (struct texts){&value, 1};
+    for (size_t i = 0; i < policy->n_limits; i++) {
+        const struct limit *limit = &policy->limits[i];
+        if (holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow &&
+            add_hold(&planner, limit) != 0)
+            return -1;
+    }
+    return finish(&planner, out);
+}
+
+int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
+{
+    int64_t percent = policy->counters.local_share;
+    size_t n = plan->request.n;
+    if (percent >= 100 || n == 0)
+        return 0;
+    struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
+    if (asks == NULL)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        asks[i] = plan->request.asks[i];
+        int64_t part = asks[i].max / 100 * percent + asks[i].max % 100 * percent / 100;
+        asks[i].max = part > 0 || asks[i].max == 0 ? part : 1;
+    }
+    plan->request.asks = asks;
+    return 0;
+}

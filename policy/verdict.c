@@ -1,0 +1,97 @@
+/* verdict: the only makers of what leaves the core (see verdict.h). Owns nothing; cannot fail: a proof that is
+ * missing is a bug of ours and stops the program before it can refuse mail. */
+#include "verdict.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static const char *const names[] = {
+    [VERDICT_BY_NOBODY] = "nobody",      [VERDICT_BY_CLIENT_RULE] = "client", [VERDICT_BY_ALIAS] = "alias",
+    [VERDICT_BY_SENDER_RULE] = "sender", [VERDICT_BY_ADDRESS] = "address",    [VERDICT_BY_LIMIT] = "limit",
+    [VERDICT_BY_BACKEND] = "backend",
+};
+
+const char *verdict_by_name(enum verdict_by by)
+{
+    return (size_t)by < sizeof names / sizeof names[0] ? names[by] : "nobody";
+}
+
+static bool is_for_good(enum action action)
+{
+    return action == ACTION_REJECT || action == ACTION_DISCARD;
+}
+
+struct verdict verdict_accept(void)
+{
+    return (struct verdict){.action = ACTION_ACCEPT, .proof = ""};
+}
+
+struct verdict verdict_backend(const struct policy *policy)
+{
+    return (struct verdict){.action = ACTION_DEFER,
+                            .by = VERDICT_BY_BACKEND,
+                            .proof = "",
+                            .reply = policy->replies[REPLY_BACKEND]};
+}
+
+static enum verdict_by by_of_ruling(enum ruling_by by)
+{
+    switch (by) {
+    case BY_CLIENT_RULE:
+        return VERDICT_BY_CLIENT_RULE;
+    case BY_ALIAS:
+        return VERDICT_BY_ALIAS;
+    case BY_SENDER_RULE:
+        return VERDICT_BY_SENDER_RULE;
+    case BY_ADDRESS:
+        return VERDICT_BY_ADDRESS;
+    case BY_BACKEND:
+        return VERDICT_BY_BACKEND;
+    case BY_NOBODY:
+        break;
+    }
+    return VERDICT_BY_NOBODY;
+}
+
+struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling)
+{
+    assert(ruling->action == ACTION_DEFER || is_for_good(ruling->action));
+    assert(ruling->by != BY_NOBODY);
+    assert(!is_for_good(ruling->action) || (ruling->by != BY_BACKEND && ruling->proof != NULL));
+    struct verdict verdict = {.action = ruling->action,
+                              .by = by_of_ruling(ruling->by),
+                              .proof = ruling->proof != NULL ? ruling->proof : ""};
+    if (ruling->action == ACTION_DISCARD)
+        return verdict;
+    /* A row that an application wrote past the commands can carry any text: what does not fit is not used. */
+    if (ruling->reply == NULL || reply_parse(ruling->reply, ruling->action, &verdict.reply, NULL) != 0)
+        verdict.reply = policy->replies[ruling->key];
+    return verdict;
+}
+
+static enum reply_key limit_key(const struct limit *limit, enum action action)
+{
+    if (limit->count == LIMIT_BYTES)
+        return action == ACTION_REJECT ? REPLY_BYTES_REJECT : REPLY_BYTES_DEFER;
+    return action == ACTION_REJECT ? REPLY_OVER_REJECT : REPLY_OVER_DEFER;
+}
+
+struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit, enum action action,
+                                const struct count_ask *ask, const struct count_answer *answer)
+{
+    assert(answer->result == COUNT_OVER || answer->result == COUNT_HELD);
+    assert(action == ACTION_DEFER || is_for_good(action));
+    assert(action <= limit->over);
+    struct verdict verdict = {.action = action,
+                              .by = VERDICT_BY_LIMIT,
+                              .proof = "",
+                              .limit = limit,
+                              .used = answer->used,
+                              .max = ask->max,
+                              .wait_ms = answer->wait_ms};
+    if (action == ACTION_DISCARD)
+        return verdict;
+    bool own_fits = limit->reply.code[0] == (action == ACTION_REJECT ? '5' : '4');
+    verdict.reply = own_fits ? limit->reply : policy->replies[limit_key(limit, action)];
+    return verdict;
+}
