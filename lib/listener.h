@@ -21,6 +21,9 @@ struct listener {
 int listener_open(struct listener *listener, const char *spec, const char *group, unsigned mode,
                   int wait_ms, struct error *err);
 
+/* Connects and hangs up, so that whoever waits in accept() or poll() wakes. */
+void listener_poke(const struct listener *listener);
+
 /* Removes the socket file if it still is ours, and lets the lock go. */
 void listener_close(struct listener *listener);
 

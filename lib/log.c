@@ -221,3 +221,8 @@ uint64_t log_dropped(void)
 {
     return atomic_load(&self.dropped);
 }
+
+bool log_goes_to_stderr(void)
+{
+    return self.ring == NULL || self.to_stderr;
+}

@@ -29,6 +29,7 @@ bool log_wants(enum log_priority priority);
  * break a line in two. */
 void log_line(enum log_priority priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+bool log_goes_to_stderr(void);
 uint64_t log_dropped(void); /* lines since the start */
 
 #endif

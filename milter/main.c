@@ -1,6 +1,105 @@
-#include <stdio.h>
+/* rcptgate: the program. One row for each subcommand. */
+#include "command.h"
 
-int main(void)
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RULE_OPTIONS                                                                                         \
+    "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"                                      \
+    "  --database FILE    the alias database, instead of the policy's\n"                                     \
+    "  --action WORD      accept, defer, reject or discard\n"                                                \
+    "  --reply TEXT       own reply line, e.g. \"550 5.1.1 gone for good\"\n"
+
+const struct command commands[] = {
+    {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
+     "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
+    {"check", cmd_check, "[-c FILE | FILE] [--json]", "Validates a policy and names every problem.",
+     "  --json             for programs\n"
+     "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
+    {"explain", cmd_explain,
+     "--to ADDRESS [--from ADDRESS] [--client IP] [--user LOGIN] [--size BYTES] [-c FILE] [--json]",
+     "Tells what this RCPT would be answered now, and why. Charges nothing.",
+     "  --to ADDRESS       the recipient\n"
+     "  --from ADDRESS     the sender (default <>)\n"
+     "  --client IP        the client (default: unknown)\n"
+     "  --user LOGIN       as if logged in\n"
+     "  --size BYTES       as if MAIL FROM declared SIZE=\n"
+     "  --json             for programs\n"},
+    {"show", cmd_show, "SUBJECT... [-c FILE] [--json]",
+     "Shows the counters of an address, domain, client or login.",
+     "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"
+     "  --json             for programs\n"},
+    {"reset", cmd_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
+     "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
+    {"alias", cmd_rules, "init | add | set | remove | list  [ADDRESS] [MAILBOX] [OPTION...]",
+     "Edits the aliases; an address with * or ? in its local part is a glob.",
+     RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
+                  "  --owner NAME       whose it is\n"
+                  "  --class NAME       for `when` in limits\n"
+                  "  --expires WHEN     Unix time, date, or a duration such as 30d\n"},
+    {"domain", cmd_rules, "add | set | remove | list  [DOMAIN] [OPTION...]",
+     "Edits the domains that are ours.",
+     RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"
+                  "  --owner NAME, --class NAME\n"},
+    {"sender", cmd_rules, "add | set | remove | list  [SCOPE] [PATTERN] [ACTION] [OPTION...]",
+     "Edits the sender rules of an alias, a domain, an owner, or all.",
+     RULE_OPTIONS "  SCOPE              an alias address, @domain, owner:NAME or * (the default)\n"
+                  "  PATTERN            an address, @domain, @.domain (subdomains too), <> or *\n"},
+    {"client", cmd_rules, "add | set | remove | list  [NETWORK] [ACTION] [OPTION...]",
+     "Edits the client rules; the longest prefix wins, accept exempts.",
+     RULE_OPTIONS "  --expires WHEN     Unix time, date, or a duration such as 1h\n"},
+    {"help", cmd_help, "[COMMAND]", "Says how a command is used.", ""},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static void print_all(FILE *out)
 {
-    return puts("rcptgate " RCPTGATE_VERSION) < 0;
+    fprintf(out,
+            "rcptgate " RCPTGATE_VERSION ": alias rules and rate limits at RCPT TO, as a Postfix milter\n\n");
+    for (const struct command *c = commands; c->name != NULL; c++)
+        fprintf(out, "  %-8s %s\n", c->name, c->summary);
+    fprintf(out, "\nrcptgate help COMMAND says more; rcptgate(8) and rcptgate-policy(5) say all.\n");
+}
+
+int cmd_help(int argc, char **argv)
+{
+    for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
+        if (strcmp(c->name, argv[1]) != 0)
+            continue;
+        printf("usage: rcptgate %s %s\n\n%s\n%s", c->name, c->arguments, c->summary, c->help);
+        return EXIT_DONE;
+    }
+    if (argc > 1)
+        return command_usage("help", "there is no command \"%s\"", argv[1]);
+    print_all(stdout);
+    return EXIT_DONE;
+}
+
+static int dispatch(int argc, char **argv)
+{
+    for (const struct command *c = commands; c->name != NULL; c++)
+        if (strcmp(c->name, argv[1]) == 0)
+            return c->run(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return cmd_help(1, argv);
+    if (strcmp(argv[1], "--version") == 0)
+        return puts("rcptgate " RCPTGATE_VERSION) < 0;
+    fprintf(stderr, "rcptgate: there is no command \"%s\"; rcptgate help lists them\n", argv[1]);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write(), not our end */
+    if (argc < 2) {
+        print_all(stderr);
+        return EXIT_USAGE;
+    }
+    int status = dispatch(argc, argv);
+    if (fflush(stdout) != 0 && status == EXIT_DONE) {
+        perror("rcptgate: standard output");
+        return EXIT_INTERNAL;
+    }
+    return status;
 }

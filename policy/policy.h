@@ -93,7 +93,12 @@ struct patterns {
     size_t n;
 };
 
-enum counters_kind { COUNTERS_MEMORY, COUNTERS_REDIS_TCP, COUNTERS_REDIS_UNIX };
+enum counters_kind {
+    COUNTERS_MEMORY,
+    COUNTERS_REDIS_TCP,
+    COUNTERS_REDIS_UNIX,
+    COUNTERS_NONE, /* the URL asks for what cannot be had: when_down answers */
+};
 enum when_down { WHEN_DOWN_LOCAL, WHEN_DOWN_DEFER, WHEN_DOWN_ACCEPT };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 

@@ -1,0 +1,22 @@
+#include "answer.h"
+
+#include "text.h"
+
+#include <string.h>
+
+sfsistat answer(SMFICTX *ctx, const struct reply_line *line)
+{
+    if (line->code[0] == '\0')
+        return SMFIS_CONTINUE;
+    /* smfi_setreply() wants '%' doubled, and takes no const */
+    char code[sizeof line->code], dsn[sizeof line->dsn], text[2 * sizeof line->text];
+    memcpy(code, line->code, sizeof code);
+    memcpy(dsn, line->dsn, sizeof dsn);
+    struct text out;
+    text_init(&out, text, sizeof text);
+    for (const char *c = line->text; *c != '\0'; c++)
+        text_add_bytes(&out, *c == '%' ? "%%" : c, *c == '%' ? 2 : 1);
+    if (smfi_setreply(ctx, code, dsn, text) != MI_SUCCESS)
+        return SMFIS_TEMPFAIL;
+    return code[0] == '5' ? SMFIS_REJECT : SMFIS_TEMPFAIL;
+}

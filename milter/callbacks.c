@@ -1,0 +1,323 @@
+#include "callbacks.h"
+
+#include "answer.h"
+#include "decision_log.h"
+#include "log.h"
+#include "session.h"
+
+#include <arpa/inet.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct gate *gate; /* set once, before smfi_main */
+
+/* What a milter connection has: the session, and what was agreed at its beginning. */
+struct connection {
+    struct session *session;
+    bool silent_connect, silent_mail, silent_data; /* no reply is awaited */
+};
+
+static struct connection *connection_of(SMFICTX *ctx)
+{
+    return smfi_getpriv(ctx);
+}
+
+static struct connection *connection_new(SMFICTX *ctx)
+{
+    struct connection *c = calloc(1, sizeof *c);
+    if (c == NULL || (c->session = session_new(gate)) == NULL || smfi_setpriv(ctx, c) != MI_SUCCESS) {
+        if (c != NULL)
+            session_free(c->session);
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static const char *macro(SMFICTX *ctx, const char *name)
+{
+    char copy[32]; /* libmilter takes no const */
+    snprintf(copy, sizeof copy, "%s", name);
+    return smfi_getsymval(ctx, copy);
+}
+
+static int ask_macros(SMFICTX *ctx)
+{
+    static const struct {
+        int stage;
+        const char *names;
+    } wanted[] = {
+        {SMFIM_ENVFROM, "i {auth_authen} {mail_addr}"},
+        {SMFIM_ENVRCPT, "i {rcpt_addr}"},
+        {SMFIM_EOM, "i"},
+    };
+    for (size_t n = 0; n < sizeof wanted / sizeof wanted[0]; n++) {
+        char copy[64];
+        snprintf(copy, sizeof copy, "%s", wanted[n].names);
+        if (smfi_setsymlist(ctx, wanted[n].stage, copy) != MI_SUCCESS)
+            return -1;
+    }
+    return 0;
+}
+
+/* A refusal at connect is possible only through a client rule or a held client. */
+static bool can_refuse_connect(const struct policy *policy)
+{
+    bool can = policy->aliases.database != NULL;
+    for (size_t i = 0; i < policy->n_limits; i++)
+        can |= policy->limits[i].hold_ms > 0 && policy->limits[i].over == ACTION_REJECT;
+    return can;
+}
+
+static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
+                             unsigned long f3, unsigned long *pf0, unsigned long *pf1, unsigned long *pf2,
+                             unsigned long *pf3)
+{
+    (void)f2, (void)f3;
+    if ((f0 & SMFIF_DELRCPT) == 0) {
+        log_line(LOG_AT_ERROR, "event=negotiate text=\"the MTA does not let a milter delete recipients\"");
+        return SMFIS_REJECT;
+    }
+    struct connection *c = connection_new(ctx);
+    if (c == NULL)
+        return SMFIS_REJECT; /* this milter connection ends; Postfix answers 451 */
+    const struct policy *policy = gate_policy(gate);
+    unsigned long want = SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NR_HELO | SMFIP_NR_MAIL |
+                         SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY;
+    if (!policy->needs_bytes)
+        want |= SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY;
+    if (!can_refuse_connect(policy))
+        want |= SMFIP_NR_CONN;
+    policy_unref(policy);
+    want &= f1;
+    c->silent_connect = (want & SMFIP_NR_CONN) != 0;
+    c->silent_mail = (want & SMFIP_NR_MAIL) != 0;
+    c->silent_data = (want & SMFIP_NR_HDR) != 0 && (want & SMFIP_NR_EOH) != 0 && (want & SMFIP_NR_BODY) != 0;
+    *pf0 = SMFIF_DELRCPT | (f0 & SMFIF_SETSYMLIST);
+    *pf1 = want;
+    *pf2 = *pf3 = 0;
+    if ((f0 & SMFIF_SETSYMLIST) != 0 && ask_macros(ctx) < 0)
+        log_line(LOG_AT_WARNING, "event=negotiate text=\"cannot ask for macros; the defaults must do\"");
+    return SMFIS_CONTINUE;
+}
+
+/* main.cf says non_smtpd_milters: there a recipient may not be refused. */
+static void say_not_smtpd(void)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&said))
+        log_line(LOG_AT_WARNING,
+                 "event=non-smtpd text=\"rcptgate is set in non_smtpd_milters, where it does nothing; "
+                 "name it in smtpd_milters only\"");
+}
+
+static sfsistat refuse_connection(struct session *session, const struct verdict *verdict)
+{
+    log_line(LOG_AT_INFO, "client=%s verdict=%s by=%s at=connect%s%s", session->client_text,
+             action_name(verdict->action), verdict_by_name(verdict->by),
+             verdict->proof != NULL ? " rule=" : "", verdict->proof != NULL ? verdict->proof : "");
+    return SMFIS_REJECT; /* Postfix makes its own 554 banner of it */
+}
+
+static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
+{
+    (void)hostname;
+    struct connection *c = connection_of(ctx);
+    if (c == NULL && (c = connection_new(ctx)) == NULL)
+        return SMFIS_TEMPFAIL;
+    struct session *session = c->session;
+    struct network client = {0};
+    if (address != NULL)
+        network_from_sockaddr(address, &client);
+    session->not_smtpd = address != NULL && address->sa_family == AF_INET &&
+                         ((const struct sockaddr_in *)(const void *)address)->sin_port == 0;
+    if (!gate_enter(gate, session))
+        return c->silent_connect ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
+    struct pool pool = {0};
+    struct verdict verdict = session_connect(session, &client, &pool);
+    sfsistat status = c->silent_connect ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+    if (verdict.action == ACTION_REJECT && !c->silent_connect && !session->not_smtpd)
+        status = refuse_connection(session, &verdict);
+    pool_done(&pool);
+    gate_leave(gate, session);
+    return status;
+}
+
+/* SIZE= of MAIL FROM (RFC 1870); -1 where there is none. */
+static int64_t declared_size(char **parameters)
+{
+    for (; *parameters != NULL; parameters++) {
+        char *end = NULL;
+        if (strncasecmp(*parameters, "SIZE=", 5) != 0)
+            continue;
+        long long size = strtoll(*parameters + 5, &end, 10);
+        return *end == '\0' && size >= 0 ? size : -1;
+    }
+    return -1;
+}
+
+static sfsistat on_mail(SMFICTX *ctx, char **argv)
+{
+    struct connection *c = connection_of(ctx);
+    if (c == NULL)
+        return SMFIS_TEMPFAIL;
+    struct session *session = c->session;
+    sfsistat status = c->silent_mail ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+    if (session->not_smtpd) {
+        if (macro(ctx, "i") != NULL) {
+            say_not_smtpd();
+            return status;
+        }
+        session->not_smtpd = false;
+    }
+    if (!gate_enter(gate, session))
+        return c->silent_mail ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
+    const char *resolved = macro(ctx, "{mail_addr}");
+    message_begin(session, resolved != NULL ? resolved : argv[0], macro(ctx, "{auth_authen}"),
+                  declared_size(argv + 1));
+    gate_leave(gate, session);
+    return status;
+}
+
+static void log_decision(const struct session *session, const struct outcome *outcome, const char *queue)
+{
+    if (!log_wants(LOG_AT_INFO))
+        return;
+    char line[LOG_LINE_MAX];
+    struct text text;
+    text_init(&text, line, sizeof line);
+    decision_log_text(session, outcome, queue, &text);
+    log_line(LOG_AT_INFO, "%s", line);
+}
+
+static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
+{
+    struct connection *c = connection_of(ctx);
+    if (c == NULL)
+        return SMFIS_TEMPFAIL;
+    struct session *session = c->session;
+    if (session->not_smtpd)
+        return SMFIS_CONTINUE;
+    if (!gate_enter(gate, session))
+        return SMFIS_TEMPFAIL;
+    struct outcome outcome;
+    message_rcpt(session, argv[0], macro(ctx, "{rcpt_addr}"), &outcome);
+    log_decision(session, &outcome, macro(ctx, "i"));
+    sfsistat status = outcome.enforced ? answer(ctx, &outcome.line) : SMFIS_CONTINUE;
+    gate_leave(gate, session);
+    return status;
+}
+
+static sfsistat seen(SMFICTX *ctx, size_t bytes)
+{
+    struct connection *c = connection_of(ctx);
+    if (c == NULL)
+        return SMFIS_CONTINUE;
+    message_bytes(c->session, bytes);
+    return c->silent_data ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+}
+
+static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
+{
+    return seen(ctx, strlen(name) + strlen(value) + 4); /* ": " and CRLF */
+}
+
+static sfsistat on_end_of_headers(SMFICTX *ctx)
+{
+    return seen(ctx, 2);
+}
+
+static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
+{
+    (void)bytes;
+    return seen(ctx, n);
+}
+
+/* Postfix compares with the argument as it came, less its source route: "<@a,@b:c@d>" is removed as "c@d". */
+static void discard_recipient(SMFICTX *ctx, const char *raw)
+{
+    char copy[2048];
+    snprintf(copy, sizeof copy, "%s", raw);
+    char *at = copy;
+    if (*at == '<' && at[1] == '@') {
+        char *colon = strchr(at, ':');
+        if (colon != NULL) {
+            at = colon;
+            *at = '<';
+        }
+    }
+    if (smfi_delrcpt(ctx, at) != MI_SUCCESS)
+        log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", at);
+}
+
+static sfsistat on_end_of_message(SMFICTX *ctx)
+{
+    struct connection *c = connection_of(ctx);
+    if (c == NULL)
+        return SMFIS_TEMPFAIL;
+    struct session *session = c->session;
+    if (session->not_smtpd)
+        return SMFIS_CONTINUE;
+    if (!gate_enter(gate, session))
+        return SMFIS_TEMPFAIL;
+    const struct message *message = &session->message;
+    bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
+    for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
+        if (a->discard)
+            discard_recipient(ctx, a->raw);
+    message_end(session);
+    gate_leave(gate, session);
+    return nobody_left ? SMFIS_DISCARD : SMFIS_CONTINUE;
+}
+
+static sfsistat on_abort(SMFICTX *ctx)
+{
+    struct connection *c = connection_of(ctx);
+    if (c != NULL && gate_enter(gate, c->session)) {
+        message_abort(c->session);
+        gate_leave(gate, c->session);
+    }
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_close(SMFICTX *ctx)
+{
+    struct connection *c = connection_of(ctx);
+    if (c == NULL)
+        return SMFIS_CONTINUE;
+    (void)smfi_setpriv(ctx, NULL);
+    if (gate_enter(gate, c->session)) { /* else gate_stop() looks after the session */
+        session_free(c->session);
+        gate_leave(gate, NULL);
+        free(c);
+    }
+    return SMFIS_CONTINUE;
+}
+
+int callbacks_register(struct gate *the_gate, struct error *err)
+{
+    gate = the_gate;
+    static char name[] = "rcptgate";
+    const struct smfiDesc description = {
+        .xxfi_name = name,
+        .xxfi_version = SMFI_VERSION,
+        .xxfi_flags = SMFIF_DELRCPT,
+        .xxfi_connect = on_connect,
+        .xxfi_envfrom = on_mail,
+        .xxfi_envrcpt = on_rcpt,
+        .xxfi_header = on_header,
+        .xxfi_eoh = on_end_of_headers,
+        .xxfi_body = on_body,
+        .xxfi_eom = on_end_of_message,
+        .xxfi_abort = on_abort,
+        .xxfi_close = on_close,
+        .xxfi_negotiate = on_negotiate,
+    };
+    if (smfi_register(description) != MI_SUCCESS || smfi_settimeout(7210) != MI_SUCCESS) {
+        error_set(err, "libmilter refuses to be set up");
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,291 @@
+/* run: the daemon. Loads everything, opens its socket last (listening means ready), and ends cleanly. */
+#include "command.h"
+
+#include "callbacks.h"
+#include "control.h"
+#include "gate.h"
+#include "listener.h"
+#include "load.h"
+#include "log.h"
+#include "report.h"
+
+#include <errno.h>
+#include <libmilter/mfapi.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum {
+    PREDECESSOR_MS = 10000, /* an instance that is just ending takes libmilter's 5 s at most */
+    COUNTERS_MS = 1000,     /* for the first connection to Redis; mail is served without it, too */
+    CALLBACKS_MS = 5000,
+};
+
+struct daemon {
+    const char *policy_file;
+    struct gate gate;
+    struct listener listener;
+    struct control *control;
+    int state_lock;
+    pthread_t milter;
+};
+
+static void log_problems(const char *file, const struct problems *problems)
+{
+    static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct problem *p = &problems->at[i];
+        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s text=\"%s\" instead=\"%s\"",
+                 kinds[p->kind], file, p->line, p->pointer, p->text, p->instead);
+    }
+}
+
+static enum log_priority log_priority_of(const struct policy *policy)
+{
+    static const enum log_priority priorities[] = {
+        [LOG_LEVEL_ERROR] = LOG_AT_ERROR,
+        [LOG_LEVEL_WARNING] = LOG_AT_WARNING,
+        [LOG_LEVEL_INFO] = LOG_AT_INFO,
+        [LOG_LEVEL_DEBUG] = LOG_AT_DEBUG,
+    };
+    return priorities[policy->log.level];
+}
+
+static void on_counts_event(void *arg, bool down, const char *text)
+{
+    (void)arg;
+    log_line(down ? LOG_AT_ERROR : LOG_AT_WARNING, "event=counters-%s text=\"%s\"", down ? "down" : "up",
+             text);
+}
+
+static char *on_control(void *arg, const char *request_line)
+{
+    struct daemon *daemon = arg;
+    json_t *request = json_loads(request_line, 0, NULL);
+    json_t *report = request != NULL ? report_answer(&daemon->gate, request) : NULL;
+    char *line = report != NULL ? json_dumps(report, JSON_COMPACT) : NULL;
+    json_decref(report);
+    json_decref(request);
+    return line;
+}
+
+/* The state directory, and the lock that keeps a second gate out of it. A directory that cannot be used costs the control socket, not
+ * mail. -1: another gate runs on this state. */
+static int state_open(struct daemon *daemon, const struct policy *policy, struct error *err)
+{
+    char path[512];
+    struct error trouble = {0};
+    daemon->state_lock = -1;
+    if (mkdir(policy->state, 0750) < 0 && errno != EEXIST)
+        error_set(&trouble, "cannot make the directory %s: %s", policy->state, strerror(errno));
+    snprintf(path, sizeof path, "%s/lock", policy->state);
+    daemon->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (daemon->state_lock < 0) {
+        error_set(&trouble, "cannot open %s: %s", path, strerror(errno));
+    } else {
+        int rc = -1;
+        for (int waited = 0; waited < PREDECESSOR_MS && rc < 0; waited += 20) {
+            rc = flock(daemon->state_lock, LOCK_EX | LOCK_NB);
+            if (rc < 0 && errno == EWOULDBLOCK)
+                usleep(20000);
+        }
+        if (rc < 0) {
+            error_set(err, "another gate uses %s; stop it, or give this one a \"state\" of its own",
+                      policy->state);
+            return -1;
+        }
+        snprintf(path, sizeof path, "%s/control.sock", policy->state);
+        daemon->control = control_start(path, policy->milter.group, on_control, daemon, &trouble);
+    }
+    if (daemon->control == NULL)
+        log_line(LOG_AT_ERROR,
+                 "event=state-unusable text=\"%s; show, reset and explain cannot ask this gate\"",
+                 trouble.text);
+    return 0;
+}
+
+static void *milter_main(void *arg)
+{
+    (void)arg;
+    if (smfi_main() != MI_SUCCESS)
+        log_line(LOG_AT_ERROR, "event=milter-failed text=\"libmilter gave up\"");
+    kill(getpid(), SIGTERM); /* wakes the main thread when libmilter stopped by itself */
+    return NULL;
+}
+
+/* What a reload cannot change, because it is set up once. */
+static void say_restart_needed(const struct policy *old, const struct policy *new)
+{
+    const struct {
+        const char *what;
+        bool differs;
+    } parts[] = {
+        {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
+        {"state", strcmp(old->state, new->state) != 0},
+        {"aliases.database",
+         (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
+             (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
+        {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
+        {"counters.prefix", strcmp(old->counters.prefix, new->counters.prefix) != 0},
+        {"counters.timeout", old->counters.timeout_ms != new->counters.timeout_ms},
+        {"log.to", old->log.to_stderr != new->log.to_stderr},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].differs)
+            log_line(LOG_AT_WARNING, "event=policy-restart text=\"the new %s is in force after a restart\"",
+                     parts[i].what);
+}
+
+static void reload(struct daemon *daemon)
+{
+    struct problems problems = {0};
+    struct error err = {0};
+    sd_notify(0, "RELOADING=1");
+    const struct policy *policy = load_policy(daemon->policy_file, &problems, &err);
+    log_problems(daemon->policy_file, &problems);
+    problems_done(&problems);
+    if (policy == NULL) {
+        log_line(LOG_AT_ERROR, "event=policy-refused text=\"%s; the old policy stays in force\"", err.text);
+    } else {
+        const struct policy *old = gate_policy(&daemon->gate);
+        say_restart_needed(old, policy);
+        policy_unref(old);
+        log_set_level(log_priority_of(policy));
+        gate_set_policy(&daemon->gate, policy);
+        log_line(LOG_AT_WARNING, "event=policy-loaded file=%s limits=%zu", daemon->policy_file,
+                 policy->n_limits);
+    }
+    sd_notify(0, "READY=1");
+}
+
+/* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals and can end it at once: libmilter
+ * looks at its listener every 5 s only, unless somebody connects. */
+static void serve(struct daemon *daemon, const sigset_t *signals)
+{
+    for (;;) {
+        int signal = 0;
+        if (sigwait(signals, &signal) != 0)
+            continue;
+        if (signal != SIGUSR1)
+            break;
+        reload(daemon);
+    }
+    sd_notify(0, "STOPPING=1");
+    (void)smfi_stop();
+    listener_poke(&daemon->listener);
+    pthread_join(daemon->milter, NULL);
+    gate_stop(&daemon->gate, CALLBACKS_MS);
+}
+
+static int milter_start(struct daemon *daemon, const struct policy *policy, struct error *err)
+{
+    char spec[32];
+    if (callbacks_register(&daemon->gate, err) < 0 ||
+        listener_open(&daemon->listener, policy->milter.socket, policy->milter.group, policy->milter.mode,
+                      PREDECESSOR_MS, err) < 0)
+        return -1;
+    snprintf(spec, sizeof spec, "fd:%d", daemon->listener.fd);
+    if (smfi_setconn(spec) != MI_SUCCESS) {
+        error_set(err, "libmilter does not take the listener");
+        return -1;
+    }
+    int rc = pthread_create(&daemon->milter, NULL, milter_main, NULL);
+    if (rc != 0)
+        error_set(err, "cannot start a thread: %s", strerror(rc));
+    return rc == 0 ? 0 : -1;
+}
+
+static int run(struct daemon *daemon, const struct policy *policy, const sigset_t *signals, struct error *err)
+{
+    struct error trouble = {0};
+    if (gate_init(&daemon->gate, policy, on_counts_event, err) < 0 || state_open(daemon, policy, err) < 0)
+        return -1;
+    if (policy->counters.kind != COUNTERS_MEMORY && daemon->gate.counts != NULL &&
+        !counts_redis_wait(daemon->gate.counts, COUNTERS_MS)) {
+        counts_trouble(daemon->gate.counts, &trouble);
+        log_line(LOG_AT_ERROR, "event=counters-down text=\"%s\"", trouble.text);
+    }
+    ruledb_trouble(daemon->gate.rules, &trouble);
+    if (daemon->gate.rules != NULL && trouble.text[0] != '\0')
+        log_line(LOG_AT_ERROR, "event=aliases-unusable text=\"%s\"", trouble.text);
+    if (milter_start(daemon, policy, err) < 0)
+        return -1;
+    log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
+             policy->milter.socket, policy->n_limits, policy->shadow ? "shadow" : "enforce");
+    sd_notify(0, "READY=1");
+    serve(daemon, signals);
+    return 0;
+}
+
+static void daemon_done(struct daemon *daemon)
+{
+    control_stop(daemon->control);
+    listener_close(&daemon->listener);
+    gate_done(&daemon->gate);
+    if (daemon->state_lock >= 0)
+        close(daemon->state_lock);
+    log_line(LOG_AT_WARNING, "event=stopped");
+    log_stop();
+}
+
+/* Before any thread exists, so that they all inherit it. */
+static void process_prepare(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* each session takes one; the soft limit serves as well */
+    }
+    umask(0007);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct daemon daemon = {
+        .policy_file = LOAD_DEFAULT_FILE, .listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
+    const struct option_value options[] = {{"-c", &daemon.policy_file, NULL}, {NULL, NULL, NULL}};
+    int n = command_options("run", argc, argv, options);
+    if (n < 0)
+        return EXIT_USAGE;
+    if (n > 0)
+        return command_usage("run", "unexpected argument %s", argv[1]);
+
+    struct problems problems = {0};
+    struct error err = {0};
+    sigset_t signals;
+    process_prepare(&signals);
+    const struct policy *policy = load_policy(daemon.policy_file, &problems, &err);
+    if (policy == NULL) {
+        load_print(stderr, daemon.policy_file, &problems, PROBLEM_FATAL);
+        problems_done(&problems);
+        fprintf(stderr, "rcptgate: %s; rcptgate check says more\n", err.text);
+        return EXIT_CONFIG;
+    }
+    if (log_start(policy->log.to_stderr, log_priority_of(policy), &err) < 0)
+        log_line(LOG_AT_ERROR, "event=log text=\"%s\"", err.text);
+    log_problems(daemon.policy_file, &problems);
+    problems_done(&problems);
+    err = (struct error){0};
+    int status = run(&daemon, policy, &signals, &err);
+    if (status < 0) {
+        log_line(LOG_AT_ERROR, "event=start-failed text=\"%s\"", err.text);
+        if (!log_goes_to_stderr())
+            fprintf(stderr, "rcptgate: %s\n", err.text);
+    }
+    daemon_done(&daemon);
+    return status < 0 ? EXIT_UNAVAILABLE : EXIT_DONE;
+}

@@ -1,0 +1,74 @@
+/* show, reset: the counters of subjects. */
+#include "command.h"
+
+#include "load.h"
+#include "report.h"
+
+#include <stdio.h>
+
+/* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]. */
+static json_t *request_make(const char *what, int n, char **argv, const char *limit)
+{
+    json_t *subjects = json_array();
+    for (int i = 1; i <= n; i++)
+        json_array_append_new(subjects, json_string(argv[i]));
+    return json_pack("{s:s, s:o, s:s*}", "do", what, "subjects", subjects, "limit", limit);
+}
+
+static json_t *ask(const char *name, int argc, char **argv, const char **limit, bool *json, int *status)
+{
+    const char *file = LOAD_DEFAULT_FILE;
+    const struct option_value with_limit[] = {
+        {"-c", &file, NULL}, {"--json", NULL, json}, {"--limit", limit, NULL}, {NULL, NULL, NULL}};
+    int n = command_options(name, argc, argv, with_limit);
+    *status = EXIT_USAGE;
+    if (n < 0)
+        return NULL;
+    if (n == 0) {
+        command_usage(name, "which subject?");
+        return NULL;
+    }
+    const struct policy *policy = load_policy_or_complain(file);
+    *status = EXIT_CONFIG;
+    if (policy == NULL)
+        return NULL;
+    json_t *request = request_make(name, n, argv, *limit);
+    json_t *report = request != NULL ? report_ask(policy, request, status) : NULL;
+    policy_unref(policy);
+    return report;
+}
+
+static int print(json_t *report, bool json, void (*person)(FILE *, const json_t *))
+{
+    int status = EXIT_DONE;
+    if (!json)
+        person(stdout, report);
+    else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
+        status = EXIT_INTERNAL;
+    json_decref(report);
+    return status;
+}
+
+int cmd_show(int argc, char **argv)
+{
+    bool json = false;
+    const char *limit = NULL;
+    int status;
+    json_t *report = ask("show", argc, argv, &limit, &json, &status);
+    return report != NULL ? print(report, json, report_print_show) : status;
+}
+
+static void print_reset(FILE *out, const json_t *report)
+{
+    fprintf(out, "%" JSON_INTEGER_FORMAT " counters cleared\n",
+            json_integer_value(json_object_get(report, "reset")));
+}
+
+int cmd_reset(int argc, char **argv)
+{
+    bool json = false;
+    const char *limit = NULL;
+    int status;
+    json_t *report = ask("reset", argc, argv, &limit, &json, &status);
+    return report != NULL ? print(report, json, print_reset) : status;
+}

@@ -1,0 +1,141 @@
+#include "decide.h"
+
+#include "text.h"
+
+#include <string.h>
+
+/* Everything that the alias rules have to say, read in one snapshot. */
+static int rules_fetch(struct gate *gate, const struct policy *policy, struct decision *d, struct pool *pool)
+{
+    const struct envelope *e = &d->envelope;
+    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
+    struct alias_rows rows = {.state = ROWS_LIVE};
+    struct alias_query alias_query;
+    struct sender_query sender_query;
+    d->senders.state = ROWS_LIVE;
+    int rc = 0;
+    ruledb_client(snapshot, e->client, e->now_ms / 1000, pool, &d->client);
+    if (gate->rules != NULL && d->recipient.domain[0] != '\0') {
+        rc = rules_alias_query(&d->recipient, pool, &alias_query);
+        if (rc == 0)
+            ruledb_alias(snapshot, &alias_query, pool, &rows);
+        if (rc == 0)
+            rc = rules_alias(policy, e, &rows, pool, &d->ruling.alias);
+    }
+    if (rc == 0 && gate->rules != NULL && !rules_client_exempt(policy, e, &d->client)) {
+        rc = rules_sender_query(e->sender, e->recipient, d->ruling.alias.owner, pool, &sender_query);
+        if (rc == 0)
+            ruledb_sender(snapshot, &sender_query, pool, &d->senders);
+    }
+    ruledb_end(snapshot);
+    return rc;
+}
+
+static bool lets_through(const struct verdict *verdict)
+{
+    return verdict->action == ACTION_ACCEPT ||
+           (verdict->action == ACTION_DISCARD && verdict->by != VERDICT_BY_LIMIT);
+}
+
+/* The counts, from the store that the policy names or from the one that stands in. */
+static void counts_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
+                         struct decision *d)
+{
+    enum counts_status (*ask)(struct counts *, const struct count_request *, int64_t, struct count_answer *) =
+        peek ? counts_peek : counts_reserve;
+    int64_t now = d->envelope.now_ms;
+    if (gate->counts != NULL && ask(gate->counts, &d->plan.request, now, d->answers) == COUNTS_OK) {
+        d->source = COUNTS_STORE;
+        d->store = gate->counts;
+    } else if (policy->counters.when_down == WHEN_DOWN_LOCAL && gate->local != NULL &&
+               plan_localise(policy, &d->plan, pool) == 0 &&
+               ask(gate->local, &d->plan.request, now, d->answers) == COUNTS_OK) {
+        d->source = COUNTS_LOCAL;
+        d->store = gate->local;
+    }
+}
+
+/* A verdict that refuses although the store charged (local_share): the charge goes back. */
+static void charge_undo(struct gate *gate, struct decision *d)
+{
+    for (size_t i = 0; i < d->plan.request.n; i++) {
+        const struct count_ask *ask = &d->plan.request.asks[i];
+        struct count_answer *answer = &d->answers[i];
+        if (answer->slot < 0 || (ask->flags & COUNT_ATTEMPT) != 0)
+            continue;
+        const struct count_change back = {.key = answer->spilled ? ask->spill : ask->key,
+                                          .limit = ask->limit,
+                                          .window_ms = ask->window_ms,
+                                          .slot = answer->slot,
+                                          .born = answer->born,
+                                          .amount = -ask->amount};
+        if (counts_change(d->store, &back, 1, d->envelope.now_ms) == COUNTS_DOWN)
+            later_change(gate->later, d->store, &back);
+        answer->slot = -1;
+    }
+}
+
+static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
+                          bool peek, struct pool *pool, struct decision *d)
+{
+    if (rules_fetch(gate, policy, d, pool) < 0)
+        return -1;
+    struct alias alias = d->ruling.alias;
+    rules_rule(policy, &d->envelope, &alias, &d->senders, &d->client, &d->ruling);
+    if (plan_make(policy, &d->envelope, &d->ruling, facts->held, pool, &d->plan) < 0)
+        return -1;
+    size_t n = d->plan.request.n;
+    if (n > 0) {
+        d->answers = pool_alloc(pool, n * sizeof *d->answers);
+        if (d->answers == NULL)
+            return -1;
+        counts_fetch(gate, policy, peek, pool, d);
+    }
+    d->verdict = judge(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
+    d->shadow = judge_shadow(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
+    if (!peek && d->source != COUNTS_NONE && !lets_through(&d->verdict))
+        charge_undo(gate, d);
+    return 0;
+}
+
+void decide(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
+            struct pool *pool, struct decision *out)
+{
+    memset(out, 0, sizeof *out);
+    address_parse(facts->recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
+    out->envelope = (struct envelope){
+        .client = facts->client,
+        .client_subject = network_mask(facts->client, policy->counters.ipv4_bits, policy->counters.ipv6_bits),
+        .user = facts->user,
+        .sender = facts->sender,
+        .recipient = &out->recipient,
+        .recipient_raw = facts->recipient,
+        .resolved = facts->resolved,
+        .size = facts->size,
+        .host = gate->host,
+        .now_ms = gate_now(gate),
+    };
+    if (decide_line_of(gate, policy, facts, peek, pool, out) < 0) {
+        out->source = COUNTS_NONE;
+        out->verdict = verdict_backend(policy);
+    }
+}
+
+void decide_line(const struct decision *d, struct reply_line *out)
+{
+    const struct verdict *v = &d->verdict;
+    char client[NETWORK_TEXT];
+    const struct reply_values values = {
+        .recipient = d->recipient.kind == ADDRESS_INVALID ? d->envelope.recipient_raw : d->recipient.full,
+        .sender = d->envelope.sender->full,
+        .client = network_format(d->envelope.client, client),
+        .limit = v->limit != NULL ? v->limit->name : NULL,
+        .used = v->limit != NULL ? v->used : -1,
+        .max = v->limit != NULL ? v->max : -1,
+        .wait_ms = v->limit != NULL ? v->wait_ms : -1,
+    };
+    if (v->reply.code[0] == '\0')
+        *out = (struct reply_line){0};
+    else
+        reply_render(&v->reply, &values, out);
+}

@@ -1,0 +1,52 @@
+/* decide: the straight line of one RCPT, from what Postfix said to the verdict.
+ *
+ *   address -> candidate rows -> ruling -> plan      pure but for the fetch
+ *   reserve                                          one round trip
+ *   judge                                            pure
+ *
+ * The milter charges; `explain` walks the same line and only looks. */
+#ifndef RCPTGATE_DECIDE_H
+#define RCPTGATE_DECIDE_H
+
+#include "gate.h"
+#include "judge.h"
+
+#include <jansson.h>
+
+struct facts { /* one RCPT, borrowed */
+    const struct network *client;
+    const char *user;             /* SASL login; NULL: none */
+    const struct address *sender;
+    const char *recipient;        /* what Postfix resolved, or the raw argument */
+    bool resolved;
+    int64_t size;                 /* -1: not declared */
+    const struct receipt *held;   /* what the message holds already */
+};
+
+struct decision { /* everything between facts and verdict; memory of the pool */
+    struct address recipient;
+    struct error invalid; /* why recipient is no address; "" when it is one */
+    struct envelope envelope;
+    struct sender_rows senders;
+    struct client_row client;
+    struct ruling ruling;
+    struct plan plan;
+    enum counts_source source;
+    struct counts *store; /* that answered; NULL: none */
+    struct count_answer *answers;
+    struct verdict verdict;
+    struct verdict shadow; /* the hardest that a shadow limit would have said; undecided: none */
+};
+
+/* Charges when the verdict lets the RCPT through, else charges nothing but attempts. peek: charges nothing at all.
+ * Always leaves a verdict in *out: out of memory is a backend that cannot answer. */
+void decide(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
+            struct pool *pool, struct decision *out);
+
+/* The reply line of the verdict. */
+void decide_line(const struct decision *decision, struct reply_line *out);
+
+/* The decision as `explain` shows it; NULL when out of memory. */
+json_t *decide_explain(const struct policy *policy, const struct decision *decision);
+
+#endif

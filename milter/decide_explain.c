@@ -1,0 +1,84 @@
+/* The decision as `explain` shows it: every step between facts and verdict, as JSON. */
+#include "decide.h"
+
+static const char *const state_names[] = {
+    [ALIAS_UNASKED] = "not asked", [ALIAS_NOT_OURS] = "not our domain", [ALIAS_FOUND] = "found",
+    [ALIAS_UNKNOWN] = "unknown",   [ALIAS_EXPIRED] = "expired",         [ALIAS_STALE] = "cannot tell now",
+};
+
+static const char *const via_names[] = {
+    [VIA_NONE] = "",     [VIA_FULL] = "exact address",  [VIA_BARE] = "address without its subaddress",
+    [VIA_GLOB] = "glob", [VIA_CATCH_ALL] = "catch-all",
+};
+
+static const char *const ruling_names[] = {
+    [BY_NOBODY] = "no rule refuses",   [BY_CLIENT_RULE] = "client rule",
+    [BY_ALIAS] = "alias rule",         [BY_SENDER_RULE] = "sender rule",
+    [BY_ADDRESS] = "no valid address", [BY_BACKEND] = "a backend cannot answer",
+};
+
+static const char *const result_names[] = {
+    [COUNT_UNKNOWN] = "unknown",
+    [COUNT_ADMITTED] = "admits",
+    [COUNT_OVER] = "over",
+    [COUNT_HELD] = "held",
+};
+
+static const char *const source_names[] = {
+    [COUNTS_NONE] = "no counter store answers",
+    [COUNTS_STORE] = "",
+    [COUNTS_LOCAL] = "counted in this process: the counter store does not answer",
+};
+
+static json_t *explain_alias(const struct alias *alias)
+{
+    json_t *mailboxes = json_array();
+    for (size_t i = 0; i < alias->n_mailbox; i++)
+        json_array_append_new(mailboxes, json_string(alias->mailbox[i]));
+    return json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o}", "state", state_names[alias->state], "via",
+                     via_names[alias->via], "row", alias->row, "action",
+                     alias->action != ACTION_NONE ? action_name(alias->action) : NULL, "owner", alias->owner,
+                     "class", alias->class_name, "mailbox", mailboxes);
+}
+
+static json_t *explain_limits(const struct decision *d)
+{
+    json_t *limits = json_array();
+    for (size_t i = 0; i < d->plan.request.n; i++) {
+        const struct count_ask *ask = &d->plan.request.asks[i];
+        const struct count_answer none = {0}, *answer = d->answers != NULL ? &d->answers[i] : &none;
+        json_array_append_new(limits, json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:b}", "limit",
+                                                ask->limit, "key", answer->spilled ? ask->spill : ask->key,
+                                                "used", (json_int_t)answer->used, "max", (json_int_t)ask->max,
+                                                "wait_ms", (json_int_t)answer->wait_ms, "result",
+                                                result_names[answer->result], "share", ask->share_of >= 0,
+                                                "shadow", (ask->flags & COUNT_SHADOW) != 0));
+    }
+    return limits;
+}
+
+json_t *decide_explain(const struct policy *policy, const struct decision *d)
+{
+    const struct envelope *e = &d->envelope;
+    const struct verdict *v = &d->verdict;
+    char client[NETWORK_TEXT], reply[REPLY_LINE_MAX + 32] = "";
+    struct reply_line line;
+    decide_line(d, &line);
+    if (line.code[0] != '\0')
+        snprintf(reply, sizeof reply, "%s %s %s", line.code, line.dsn, line.text);
+    bool invalid = d->recipient.kind == ADDRESS_INVALID;
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:s, s:s*, s:o, s:s, s:s, s:s, s:s*, s:b, s:s}", //
+        "given", e->recipient_raw, "recipient", invalid ? "" : d->recipient.full,                  //
+        "invalid", d->invalid.text, "sender", e->sender->full,                                     //
+        "client", network_format(e->client, client),                                               //
+        "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,  //
+        "alias", explain_alias(&d->ruling.alias),                                                  //
+        "ruling", ruling_names[d->ruling.by], "rule", d->ruling.proof,                             //
+        "limits", explain_limits(d),                                                               //
+        "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                            //
+        "verdict", action_name(v->action),                                                         //
+        "by", v->by != VERDICT_BY_NOBODY ? verdict_by_name(v->by) : "",                            //
+        "limit", v->limit != NULL ? v->limit->name : NULL,                                         //
+        "shadow_mode", policy->shadow, "reply", reply);
+}

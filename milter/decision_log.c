@@ -1,0 +1,70 @@
+#include "decision_log.h"
+
+#include <inttypes.h>
+
+/* <address>, so that neither '>' nor a space nor a control can end it early. */
+static void add_address(struct text *text, const char *key, const char *address)
+{
+    char safe[1024];
+    struct text out;
+    text_init(&out, safe, sizeof safe);
+    for (const char *c = address; *c != '\0'; c++) {
+        if (*c == '<' || *c == '>' || *c == ' ' || *c == '%')
+            text_addf(&out, "%%%02x", (unsigned char)*c);
+        else
+            text_add_bytes(&out, c, 1);
+    }
+    text_addf(text, " %s=<", key);
+    text_add_printable(text, safe);
+    text_add(text, ">");
+}
+
+static void add_word(struct text *text, const char *key, const char *value)
+{
+    text_addf(text, " %s=", key);
+    text_add_percent(text, value);
+}
+
+static void add_limit(struct text *text, const struct verdict *v)
+{
+    text_addf(text, " limit=%s used=%" PRId64 " max=%" PRId64 " wait=%" PRId64 "s", v->limit->name, v->used,
+              v->max, (v->wait_ms + 999) / 1000);
+}
+
+static const char *mailbox_of(const struct address *address, const char *raw)
+{
+    return address->kind == ADDRESS_INVALID ? raw : address->full;
+}
+
+void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
+                       struct text *text)
+{
+    const struct message *message = &session->message;
+    const struct decision *d = &outcome->decision;
+    const struct verdict *v = &d->verdict;
+    text_addf(text, "queue=%s client=%s", queue != NULL ? queue : "-", session->client_text);
+    add_address(text, "from",
+                mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
+    add_address(
+        text, "to",
+        mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
+    if (message->user != NULL)
+        add_word(text, "user", message->user);
+    text_addf(text, " verdict=%s", outcome->duplicate ? "duplicate" : action_name(v->action));
+    if (outcome->line.code[0] != '\0')
+        text_addf(text, " reply=\"%s %s\"", outcome->line.code, outcome->line.dsn);
+    if (v->by != VERDICT_BY_NOBODY)
+        text_addf(text, " by=%s", verdict_by_name(v->by));
+    if (v->proof != NULL && v->proof[0] != '\0')
+        add_word(text, "rule", v->proof);
+    if (v->limit != NULL)
+        add_limit(text, v);
+    if (d->source == COUNTS_LOCAL)
+        text_add(text, " counts=local");
+    if (d->plan.request.n > 0 && d->source == COUNTS_NONE)
+        text_add(text, " counts=none");
+    if (!outcome->enforced)
+        text_add(text, " mode=shadow");
+    if (d->shadow.limit != NULL)
+        text_addf(text, " shadow=%s:%s", d->shadow.limit->name, action_name(d->shadow.action));
+}

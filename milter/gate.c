@@ -1,0 +1,137 @@
+#include "gate.h"
+
+#include "session.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MEMORY_SUBJECTS = 500000 };
+
+static int64_t system_now(void *arg)
+{
+    (void)arg;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t gate_now(const struct gate *gate)
+{
+    return gate->now_ms(gate->now_arg);
+}
+
+static int counts_init(struct gate *gate, const struct counters_config *config, counts_event_fn *event,
+                       struct error *err)
+{
+    struct counts *memory = counts_memory_new(MEMORY_SUBJECTS);
+    if (memory == NULL) {
+        error_set(err, "out of memory for the counters");
+        return -1;
+    }
+    if (config->kind == COUNTERS_MEMORY) {
+        gate->counts = memory;
+        return 0;
+    }
+    gate->local = memory;
+    if (config->kind == COUNTERS_NONE)
+        return 0;
+    struct counts_redis_config redis = {
+        .host = config->host,
+        .path = config->path,
+        .port = config->port,
+        .db = config->db,
+        .user = config->user,
+        .password = config->password,
+        .password_file = config->password_file,
+        .prefix = config->prefix,
+        .timeout_ms = config->timeout_ms,
+    };
+    gate->counts = counts_redis_new(&redis, event, gate, err);
+    return gate->counts != NULL ? 0 : -1;
+}
+
+int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err)
+{
+    *gate = (struct gate){.policy = policy, .now_ms = system_now};
+    pthread_mutex_init(&gate->lock, NULL);
+    pthread_cond_init(&gate->quiet, NULL);
+    gate->started_ms = gate_now(gate);
+    if (gethostname(gate->host, sizeof gate->host - 1) < 0)
+        memcpy(gate->host, "localhost", sizeof "localhost");
+    if (counts_init(gate, &policy->counters, event, err) < 0)
+        return -1;
+    if (policy->aliases.database != NULL && (gate->rules = ruledb_new(policy->aliases.database)) == NULL) {
+        error_set(err, "out of memory for the alias rules");
+        return -1;
+    }
+    gate->later = later_new(system_now, NULL, err);
+    return gate->later != NULL ? 0 : -1;
+}
+
+void gate_done(struct gate *gate)
+{
+    later_free(gate->later, 1000);
+    counts_free(gate->counts);
+    counts_free(gate->local);
+    ruledb_free(gate->rules);
+    policy_unref(gate->policy);
+    pthread_cond_destroy(&gate->quiet);
+    pthread_mutex_destroy(&gate->lock);
+    *gate = (struct gate){0};
+}
+
+const struct policy *gate_policy(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    const struct policy *policy = policy_ref(gate->policy);
+    pthread_mutex_unlock(&gate->lock);
+    return policy;
+}
+
+void gate_set_policy(struct gate *gate, const struct policy *policy)
+{
+    pthread_mutex_lock(&gate->lock);
+    const struct policy *old = gate->policy;
+    gate->policy = policy;
+    pthread_mutex_unlock(&gate->lock);
+    policy_unref(old);
+}
+
+bool gate_enter(struct gate *gate, struct session *session)
+{
+    pthread_mutex_lock(&gate->lock);
+    bool in = !gate->stopping;
+    if (in) {
+        gate->callbacks++;
+        session->busy = true;
+    }
+    pthread_mutex_unlock(&gate->lock);
+    return in;
+}
+
+void gate_leave(struct gate *gate, struct session *session)
+{
+    pthread_mutex_lock(&gate->lock);
+    if (session != NULL)
+        session->busy = false;
+    if (--gate->callbacks == 0)
+        pthread_cond_broadcast(&gate->quiet);
+    pthread_mutex_unlock(&gate->lock);
+}
+
+void gate_stop(struct gate *gate, int wait_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    pthread_mutex_lock(&gate->lock);
+    gate->stopping = true;
+    while (gate->callbacks > 0 && pthread_cond_timedwait(&gate->quiet, &gate->lock, &until) != ETIMEDOUT)
+        ;
+    for (struct session *s = gate->sessions; s != NULL; s = s->next)
+        if (!s->busy)
+            message_abort(s);
+    pthread_mutex_unlock(&gate->lock);
+}

@@ -1,0 +1,56 @@
+/* gate: what the process has: the policy in force, the alias rules, the counters, and all open sessions. */
+#ifndef RCPTGATE_GATE_H
+#define RCPTGATE_GATE_H
+
+#include "counts.h"
+#include "error.h"
+#include "later.h"
+#include "policy.h"
+#include "ruledb.h"
+
+#include <pthread.h>
+
+struct session;
+
+struct gate {
+    pthread_mutex_t lock; /* guards policy (the pointer), sessions and callbacks */
+    const struct policy *policy;
+    struct session *sessions; /* doubly linked, through session->next and ->previous */
+    unsigned callbacks;       /* under way now */
+    bool stopping;
+    pthread_cond_t quiet; /* callbacks reached 0 */
+
+    /* Set once at the start; these parts of a policy need a restart. */
+    struct ruledb *rules;  /* NULL: no alias rules */
+    struct counts *counts; /* the store that the policy names; NULL: none can be had, when_down decides */
+    struct counts *local;  /* stands in for it while it is down; NULL where counts is the embedded one */
+    struct later *later;
+    char host[256];
+    int64_t started_ms;
+    int64_t (*now_ms)(void *arg); /* Unix time; tests bring their own */
+    void *now_arg;
+};
+
+/* A gate with everything that the policy names. Takes over the caller's reference to policy. counts_event may be NULL. 0, or -1 with err
+ * set; gate_done() is then harmless. */
+int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err);
+void gate_done(struct gate *gate);
+
+int64_t gate_now(const struct gate *gate);
+
+/* The policy in force, with a reference for the caller. */
+const struct policy *gate_policy(struct gate *gate);
+
+/* Puts policy in force for every message from now on; takes over the reference. */
+void gate_set_policy(struct gate *gate, const struct policy *policy);
+
+/* Around every callback of a session: false when the gate is stopping and the callback must answer "later" at once.
+ * Leaving with NULL: the session was freed. */
+bool gate_enter(struct gate *gate, struct session *session);
+void gate_leave(struct gate *gate, struct session *session);
+
+/* Lets no new callback in, waits up to wait_ms for those under way, then gives back what open sessions have reserved; a session
+ * that is still in use then keeps its reservations until their windows end. */
+void gate_stop(struct gate *gate, int wait_ms);
+
+#endif

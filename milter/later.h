@@ -1,0 +1,27 @@
+/* later: what must reach the counter store but must not hold up a session.
+ *
+ * Charges to be given back when a connection is lost (libmilter then holds a lock), and notes of deferred RCPTs. One thread
+ * hands them over in batches, at once while the store is well. While it is down they are kept (bounded; the oldest go
+ * first) and tried again twice a second. A change whose answer was lost is not repeated: given back twice would be wrong, never is
+ * mended when the window ends. */
+#ifndef RCPTGATE_LATER_H
+#define RCPTGATE_LATER_H
+
+#include "count.h"
+#include "counts.h"
+#include "error.h"
+
+struct later;
+
+typedef int64_t later_now_fn(void *arg); /* Unix time in ms */
+
+struct later *later_new(later_now_fn *now, void *arg, struct error *err);
+
+/* Hands over what is left, waiting at most wait_ms, and ends the thread. NULL is harmless. */
+void later_free(struct later *later, int wait_ms);
+
+/* Copies what it is given. */
+void later_change(struct later *later, struct counts *counts, const struct count_change *change);
+void later_deferred(struct later *later, struct counts *counts, const char *retry);
+
+#endif

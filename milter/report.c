@@ -1,0 +1,421 @@
+#include "report.h"
+
+#include "command.h"
+#include "control.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ASK_MS = 30000, CONNECT_MS = 1000 };
+
+/* ---- subjects and counters ---- */
+
+static void keys_add(json_t *keys, const char *format, const char *per, const char *subject)
+{
+    char safe[1024], key[1200];
+    struct text text;
+    text_init(&text, safe, sizeof safe);
+    text_add_percent(&text, subject);
+    struct text out;
+    text_init(&out, key, sizeof key);
+    for (const char *c = format; *c != '\0'; c++) {
+        if (*c == 'P')
+            text_add(&out, per);
+        else if (*c == 'S')
+            text_add(&out, safe);
+        else
+            text_add_bytes(&out, c, 1);
+    }
+    json_array_append_new(keys, json_string(key));
+}
+
+/* The canonical form of what a person typed. */
+static void subject_canonical(const struct policy *policy, const char *typed, char out[512])
+{
+    struct address address;
+    struct network network;
+    char domain[ADDRESS_DOMAIN_MAX + 1], text[NETWORK_TEXT];
+    snprintf(out, 512, "%s", typed);
+    if (network_parse(typed, &network, NULL) == 0) {
+        struct network subject = network;
+        if (network.bits == 128)
+            subject = network_mask(&network, policy->counters.ipv4_bits, policy->counters.ipv6_bits);
+        snprintf(out, 512, "%s", network_format(&subject, text));
+    } else if (strchr(typed, '@') != NULL && typed[0] != '@' &&
+               address_parse(typed, policy->aliases.subaddress, &address, NULL) == ADDRESS_MAILBOX) {
+        snprintf(out, 512, "%s", address.bare);
+    } else if (strchr(typed, '.') != NULL && strchr(typed, '@') == NULL &&
+               address_domain(typed, domain, NULL) == 0) {
+        snprintf(out, 512, "%s", domain);
+    }
+}
+
+/* "owner:bob": the subject kind before the colon; SUBJECTS where there is none. */
+static enum subject subject_kind(const char *typed, const char **rest)
+{
+    for (int s = 0; s < SUBJECTS; s++) {
+        size_t n = strlen(subject_name((enum subject)s));
+        if (strncmp(typed, subject_name((enum subject)s), n) == 0 && typed[n] == ':') {
+            *rest = typed + n + 1;
+            return (enum subject)s;
+        }
+    }
+    *rest = typed;
+    return strcmp(typed, "all") == 0 ? SUBJECT_ALL : SUBJECTS;
+}
+
+static bool counts_combinations(const struct policy *policy)
+{
+    for (size_t i = 0; i < policy->n_limits; i++)
+        if (policy->limits[i].n_per > 1 || policy->limits[i].share.set)
+            return true;
+    return false;
+}
+
+json_t *report_keys(const struct policy *policy, const char *subject)
+{
+    json_t *keys = json_array();
+    if (strstr(subject, ":{") != NULL) { /* a whole key, with or without the prefix */
+        size_t n = strlen(policy->counters.prefix);
+        bool prefixed = strncmp(subject, policy->counters.prefix, n) == 0 && subject[n] == ':';
+        json_array_append_new(keys, json_string(prefixed ? subject + n + 1 : subject));
+        return keys;
+    }
+    const char *rest;
+    char canonical[512];
+    enum subject kind = subject_kind(subject, &rest);
+    subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
+    for (int s = 0; s < SUBJECTS; s++)
+        if (kind == SUBJECTS || kind == (enum subject)s)
+            keys_add(keys, "P:{S}", subject_name((enum subject)s), canonical);
+    if (counts_combinations(policy) && kind != SUBJECT_ALL) {
+        keys_add(keys, "*:{S}|*", "", canonical);
+        keys_add(keys, "*|S", "", canonical);
+        keys_add(keys, "*|S|*", "", canonical);
+    }
+    return keys;
+}
+
+static const char **key_list(const json_t *keys)
+{
+    size_t n = json_array_size(keys);
+    const char **list = calloc(n + 1, sizeof *list);
+    for (size_t i = 0; list != NULL && i < n; i++)
+        list[i] = json_string_value(json_array_get(keys, i));
+    return list;
+}
+
+static void show_add(void *arg, const struct count_view *v)
+{
+    json_array_append_new(arg,
+                          json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", v->key, "limit",
+                                    v->limit, "used", (json_int_t)v->used, "max", (json_int_t)v->max,
+                                    "window_ms", (json_int_t)v->window_ms, "refused", (json_int_t)v->refused,
+                                    "held_ms", (json_int_t)v->held_ms, "reset_ms", (json_int_t)v->reset_ms));
+}
+
+json_t *report_show(struct counts *counts, const json_t *keys, int64_t now_ms)
+{
+    const char **list = key_list(keys);
+    json_t *found = json_array();
+    bool ok = list != NULL &&
+              counts_show(counts, list, json_array_size(keys), now_ms, show_add, found) == COUNTS_OK;
+    free(list);
+    if (ok)
+        return json_pack("{s:o}", "counters", found);
+    json_decref(found);
+    return NULL;
+}
+
+json_t *report_reset(struct counts *counts, const json_t *keys, const char *limit)
+{
+    const char **list = key_list(keys);
+    size_t n = 0;
+    bool ok = list != NULL && counts_reset(counts, list, json_array_size(keys), limit, &n) == COUNTS_OK;
+    free(list);
+    return ok ? json_pack("{s:I}", "reset", (json_int_t)n) : NULL;
+}
+
+static void print_ms(FILE *out, int64_t ms)
+{
+    char buffer[32];
+    struct text text;
+    text_init(&text, buffer, sizeof buffer);
+    text_add_duration(&text, ms);
+    fputs(buffer, out);
+}
+
+static json_int_t integer(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static const char *string(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "";
+}
+
+void report_print_show(FILE *out, const json_t *report)
+{
+    size_t i;
+    json_t *c;
+    const char *previous = "";
+    json_array_foreach(json_object_get(report, "counters"), i, c)
+    {
+        if (strcmp(previous, string(c, "key")) != 0)
+            fprintf(out, "%s\n", string(c, "key"));
+        previous = string(c, "key");
+        fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", string(c, "limit"),
+                integer(c, "used"), integer(c, "max"));
+        print_ms(out, integer(c, "window_ms"));
+        if (integer(c, "refused") > 0)
+            fprintf(out, ", refused %" JSON_INTEGER_FORMAT " times", integer(c, "refused"));
+        if (integer(c, "held_ms") > 0) {
+            fputs(", held for ", out);
+            print_ms(out, integer(c, "held_ms"));
+        }
+        fputs(", whole again in ", out);
+        print_ms(out, integer(c, "reset_ms"));
+        fputc('\n', out);
+    }
+    if (i == 0)
+        fputs("no counters\n", out);
+}
+
+/* ---- explain ---- */
+
+json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err)
+{
+    struct network client = {0};
+    struct address sender;
+    if (query->client != NULL && network_parse(query->client, &client, err) < 0)
+        return NULL;
+    const struct policy *policy = gate_policy(gate);
+    if (address_parse(query->from != NULL ? query->from : "<>", policy->aliases.subaddress, &sender, err) ==
+        ADDRESS_INVALID) {
+        policy_unref(policy);
+        return NULL;
+    }
+    const struct facts facts = {.client = &client,
+                                .user = query->user,
+                                .sender = &sender,
+                                .recipient = query->to,
+                                .resolved = true,
+                                .size = query->size};
+    struct pool pool = {0};
+    struct decision decision;
+    decide(gate, policy, &facts, true, &pool, &decision);
+    json_t *report = decide_explain(policy, &decision);
+    error_set(err, report == NULL ? "out of memory" : "");
+    pool_done(&pool);
+    policy_unref(policy);
+    return report;
+}
+
+static void print_limits(FILE *out, const json_t *report)
+{
+    size_t i;
+    json_t *l;
+    json_array_foreach(json_object_get(report, "limits"), i, l)
+    {
+        fprintf(out, "limit      %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " %s",
+                string(l, "limit"), integer(l, "used"), integer(l, "max"), string(l, "result"));
+        if (integer(l, "wait_ms") > 0) {
+            fputs(", wait ", out);
+            print_ms(out, integer(l, "wait_ms"));
+        }
+        fprintf(out, "  %s%s\n", string(l, "key"),
+                json_is_true(json_object_get(l, "shadow")) ? " (shadow)" : "");
+    }
+    if (i == 0)
+        fputs("limit      none applies\n", out);
+}
+
+static void print_alias(FILE *out, const json_t *alias)
+{
+    size_t i;
+    json_t *mailbox;
+    fprintf(out, "alias      %s", string(alias, "state"));
+    if (*string(alias, "via") != '\0')
+        fprintf(out, " as %s", string(alias, "via"));
+    if (*string(alias, "row") != '\0')
+        fprintf(out, ": %s", string(alias, "row"));
+    if (*string(alias, "action") != '\0')
+        fprintf(out, ", %s", string(alias, "action"));
+    if (*string(alias, "owner") != '\0')
+        fprintf(out, ", owner %s", string(alias, "owner"));
+    if (*string(alias, "class") != '\0')
+        fprintf(out, ", class %s", string(alias, "class"));
+    json_array_foreach(json_object_get(alias, "mailbox"), i, mailbox)
+        fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(mailbox));
+    fputc('\n', out);
+}
+
+void report_print_explain(FILE *out, const json_t *report)
+{
+    fprintf(out, "recipient  %s (given: %s)\n", string(report, "recipient"), string(report, "given"));
+    if (*string(report, "invalid") != '\0')
+        fprintf(out, "           no valid address: %s\n", string(report, "invalid"));
+    fprintf(out, "sender     <%s>\n", string(report, "sender"));
+    fprintf(out, "client     %s%s\n", string(report, "client"),
+            json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)" : "");
+    print_alias(out, json_object_get(report, "alias"));
+    fprintf(out, "rule       %s%s%s\n", string(report, "ruling"), *string(report, "rule") != '\0' ? ": " : "",
+            string(report, "rule"));
+    print_limits(out, report);
+    if (*string(report, "counts") != '\0')
+        fprintf(out, "counts     %s\n", string(report, "counts"));
+    fprintf(out, "verdict    %s", string(report, "verdict"));
+    if (*string(report, "by") != '\0')
+        fprintf(out, " by %s", string(report, "by"));
+    if (*string(report, "limit") != '\0')
+        fprintf(out, " %s", string(report, "limit"));
+    fprintf(out, "%s\n",
+            json_is_true(json_object_get(report, "shadow_mode")) ? " (mode shadow: nothing is refused)" : "");
+    fprintf(out, "reply      %s\n",
+            *string(report, "reply") != '\0' ? string(report, "reply") : "250 (go on)");
+}
+
+/* ---- the control socket ---- */
+
+static json_t *failure(const char *text)
+{
+    return json_pack("{s:s}", "error", text);
+}
+
+/* One list of keys for all subjects of a request; NULL: it has none. */
+static json_t *request_keys(struct gate *gate, const json_t *request)
+{
+    const json_t *subjects = json_object_get(request, "subjects");
+    json_t *keys = json_array();
+    size_t i;
+    json_t *subject;
+    const struct policy *policy = gate_policy(gate);
+    json_array_foreach(subjects, i, subject)
+    {
+        json_t *more = json_is_string(subject) ? report_keys(policy, json_string_value(subject)) : NULL;
+        if (more != NULL)
+            json_array_extend(keys, more);
+        json_decref(more);
+    }
+    policy_unref(policy);
+    if (json_array_size(keys) > 0)
+        return keys;
+    json_decref(keys);
+    return NULL;
+}
+
+static json_t *answer_show(struct gate *gate, const json_t *request)
+{
+    json_t *keys = request_keys(gate, request);
+    if (keys == NULL)
+        return failure("no subject is named");
+    json_t *report = gate->counts != NULL ? report_show(gate->counts, keys, gate_now(gate)) : NULL;
+    if (report == NULL && gate->local != NULL &&
+        (report = report_show(gate->local, keys, gate_now(gate))) != NULL)
+        json_object_set_new(report, "counts", json_string("local"));
+    json_decref(keys);
+    return report != NULL ? report : failure("the counter store does not answer");
+}
+
+static json_t *answer_reset(struct gate *gate, const json_t *request)
+{
+    json_t *keys = request_keys(gate, request);
+    if (keys == NULL)
+        return failure("no subject is named");
+    const char *limit = json_string_value(json_object_get(request, "limit"));
+    json_t *local = gate->local != NULL ? report_reset(gate->local, keys, limit) : NULL;
+    json_t *report = gate->counts != NULL ? report_reset(gate->counts, keys, limit) : NULL;
+    json_decref(keys);
+    if (report == NULL) {
+        report = local;
+        local = NULL;
+    }
+    json_decref(local);
+    return report != NULL ? report : failure("the counter store does not answer");
+}
+
+static json_t *answer_explain(struct gate *gate, const json_t *request)
+{
+    const json_t *size = json_object_get(request, "size");
+    const struct explain_query query = {
+        .to = json_string_value(json_object_get(request, "to")),
+        .from = json_string_value(json_object_get(request, "from")),
+        .client = json_string_value(json_object_get(request, "client")),
+        .user = json_string_value(json_object_get(request, "user")),
+        .size = json_is_integer(size) ? json_integer_value(size) : -1,
+    };
+    struct error err = {0};
+    json_t *report = query.to != NULL ? report_explain(gate, &query, &err) : NULL;
+    return report != NULL ? report : failure(query.to != NULL ? err.text : "no recipient is named");
+}
+
+json_t *report_answer(struct gate *gate, const json_t *request)
+{
+    static const struct {
+        const char *name;
+        json_t *(*answer)(struct gate *gate, const json_t *request);
+    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}};
+    const char *what = string(request, "do");
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
+        if (strcmp(what, requests[i].name) == 0)
+            return requests[i].answer(gate, request);
+    return failure("unknown request");
+}
+
+/* Nobody runs: answer with a gate of our own, which serves nobody. */
+static json_t *answer_alone(const struct policy *policy, const json_t *request, struct error *err)
+{
+    struct gate gate;
+    json_t *report = NULL;
+    if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
+        if (policy->counters.kind != COUNTERS_MEMORY && gate.counts != NULL &&
+            !counts_redis_wait(gate.counts, CONNECT_MS)) {
+            counts_trouble(gate.counts, err);
+            error_set(err, "Redis does not answer");
+        } else {
+            report = report_answer(&gate, request);
+        }
+    }
+    gate_done(&gate);
+    return report;
+}
+
+static json_t *ask_running(const struct policy *policy, const json_t *request, bool *absent,
+                           struct error *err)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/control.sock", policy->state);
+    char *line = json_dumps(request, JSON_COMPACT);
+    char *answer = line != NULL ? control_ask(path, line, ASK_MS, absent, err) : NULL;
+    json_t *report = answer != NULL ? json_loads(answer, 0, NULL) : NULL;
+    free(answer);
+    free(line);
+    if (answer != NULL && report == NULL)
+        error_set(err, "the gate's answer makes no sense");
+    return report;
+}
+
+json_t *report_ask(const struct policy *policy, json_t *request, int *status)
+{
+    struct error err = {0}, running = {0};
+    bool absent = false, explain = strcmp(string(request, "do"), "explain") == 0;
+    json_t *report = ask_running(policy, request, &absent, &running);
+    if (report == NULL && (policy->counters.kind != COUNTERS_MEMORY || explain))
+        report = answer_alone(policy, request, &err);
+    json_decref(request);
+    *status = EXIT_DONE;
+    if (report == NULL) {
+        fprintf(stderr, "rcptgate: %s%s%s\n", running.text, err.text[0] != '\0' ? "; " : "", err.text);
+        *status = EXIT_UNAVAILABLE;
+    } else if (*string(report, "error") != '\0') {
+        fprintf(stderr, "rcptgate: %s\n", string(report, "error"));
+        json_decref(report);
+        report = NULL;
+        *status = EXIT_REFUSED;
+    }
+    return report;
+}

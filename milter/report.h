@@ -1,0 +1,43 @@
+/* report: what the commands and the control socket say, as JSON, and as a person reads it.
+ *
+ * The running gate and a command without one make the same JSON with the same functions; only the command prints. */
+#ifndef RCPTGATE_REPORT_H
+#define RCPTGATE_REPORT_H
+
+#include "decide.h"
+#include "gate.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* The keys under which a subject may be counted: "a@example.com", "example.com", "192.0.2.7", "owner:bob" (any `per`), "all",
+ * or a whole key. An array of strings for counts_show(); NULL: out of memory. */
+json_t *report_keys(const struct policy *policy, const char *subject);
+
+/* {"counters": [{"key", "limit", "used", "max", "window_ms", "refused", "held_ms", "reset_ms"}]}; NULL: the store could not answer. */
+json_t *report_show(struct counts *counts, const json_t *keys, int64_t now_ms);
+
+/* {"reset": N}; NULL: the store could not answer. limit may be NULL. */
+json_t *report_reset(struct counts *counts, const json_t *keys, const char *limit);
+
+struct explain_query {
+    const char *to, *from, *client, *user;
+    int64_t size; /* -1: none */
+};
+
+/* The decision that this RCPT would get, step by step. NULL with err set. */
+json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err);
+
+void report_print_show(FILE *out, const json_t *report);
+void report_print_explain(FILE *out, const json_t *report);
+
+/* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "explain" (the
+ * members of struct explain_query). Always an object; {"error": text} when it could not be done. */
+json_t *report_answer(struct gate *gate, const json_t *request);
+
+/* What a command does: asks the running gate; where none runs and the counters are in Redis, answers by itself. Takes over request. Prints
+ * errors to stderr. NULL: *status says
+ * how to exit. */
+json_t *report_ask(const struct policy *policy, json_t *request, int *status);
+
+#endif

@@ -1,0 +1,258 @@
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct session *session_new(struct gate *gate)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        return NULL;
+    session->gate = gate;
+    network_format(&session->client, session->client_text);
+    pthread_mutex_lock(&gate->lock);
+    session->next = gate->sessions;
+    if (session->next != NULL)
+        session->next->previous = session;
+    gate->sessions = session;
+    pthread_mutex_unlock(&gate->lock);
+    return session;
+}
+
+static void message_reset(struct message *message)
+{
+    policy_unref(message->policy);
+    struct pool pool = message->pool;
+    pool_reset(&pool);
+    *message = (struct message){.pool = pool, .size = -1};
+}
+
+/* The store whose charge the receipt is. Receipts of both can meet in one message when Redis fails in its middle. */
+static void give_back(struct session *session, bool blocking)
+{
+    struct gate *gate = session->gate;
+    for (const struct receipt *r = session->message.receipts; r != NULL; r = r->next) {
+        struct count_change change = r->charge;
+        change.amount = -change.amount;
+        if (change.amount == 0)
+            continue;
+        if (!blocking || counts_change(r->store, &change, 1, gate_now(gate)) == COUNTS_DOWN)
+            later_change(gate->later, r->store, &change);
+    }
+}
+
+void session_free(struct session *session)
+{
+    if (session == NULL)
+        return;
+    struct gate *gate = session->gate;
+    pthread_mutex_lock(&gate->lock);
+    if (session->previous != NULL)
+        session->previous->next = session->next;
+    else
+        gate->sessions = session->next;
+    if (session->next != NULL)
+        session->next->previous = session->previous;
+    pthread_mutex_unlock(&gate->lock);
+    give_back(session, false);
+    message_reset(&session->message);
+    pool_done(&session->message.pool);
+    free(session);
+}
+
+/* Is this client held by a `per: client` limit that rejects? */
+static struct verdict connect_holds(struct gate *gate, const struct policy *policy,
+                                    const struct network *client, struct pool *pool)
+{
+    struct plan plan;
+    const struct verdict none = {0};
+    if (gate->counts == NULL || plan_connect(policy, client, pool, &plan) < 0 || plan.request.n == 0)
+        return none;
+    struct count_answer *answers = pool_alloc(pool, plan.request.n * sizeof *answers);
+    if (answers == NULL || counts_peek(gate->counts, &plan.request, gate_now(gate), answers) != COUNTS_OK)
+        return none;
+    for (size_t i = 0; i < plan.request.n; i++)
+        if (answers[i].result == COUNT_HELD && !plan.limits[i]->shadow)
+            return verdict_by_limit(policy, plan.limits[i], plan.limits[i]->over, &plan.request.asks[i],
+                                    &answers[i]);
+    return none;
+}
+
+struct verdict session_connect(struct session *session, const struct network *client, struct pool *proof_pool)
+{
+    struct gate *gate = session->gate;
+    session->client = *client;
+    network_format(client, session->client_text);
+    const struct policy *policy = gate_policy(gate);
+    struct verdict verdict = {0};
+    struct client_row row;
+    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
+    ruledb_client(snapshot, client, gate_now(gate) / 1000, proof_pool, &row);
+    ruledb_end(snapshot);
+    const struct address nobody = {.kind = ADDRESS_NULL};
+    const struct envelope envelope = {
+        .client = client, .sender = &nobody, .recipient = &nobody, .now_ms = gate_now(gate), .size = -1};
+    if (!rules_client_exempt(policy, &envelope, &row)) {
+        if (row.state != ROWS_UNKNOWN && row.network != NULL && row.action == ACTION_REJECT) {
+            const struct ruling ruling = {.action = ACTION_REJECT,
+                                          .by = BY_CLIENT_RULE,
+                                          .proof = row.network,
+                                          .reply = row.reply,
+                                          .key = REPLY_CLIENT_REJECT};
+            verdict = verdict_by_ruling(policy, &ruling);
+        } else {
+            verdict = connect_holds(gate, policy, client, proof_pool);
+        }
+    }
+    if (policy->shadow)
+        verdict = (struct verdict){0};
+    policy_unref(policy);
+    return verdict;
+}
+
+void message_begin(struct session *session, const char *sender, const char *user, int64_t size)
+{
+    message_abort(session);
+    struct message *message = &session->message;
+    message->open = true;
+    message->policy = gate_policy(session->gate);
+    message->sender_raw = pool_strdup(&message->pool, sender);
+    message->user = user != NULL && user[0] != '\0' ? pool_strdup(&message->pool, user) : NULL;
+    message->size = size;
+    address_parse(sender, message->policy->aliases.subaddress, &message->sender, NULL);
+}
+
+static struct accepted *accepted_find(const struct message *message, const char *full)
+{
+    for (struct accepted *a = message->accepted; a != NULL; a = a->next)
+        if (strcmp(a->full, full) == 0)
+            return a;
+    return NULL;
+}
+
+/* Keeps what was charged, so that it can be given back. False: out of memory; it was given back at once. */
+static bool keep_receipts(struct session *session, const struct decision *d)
+{
+    struct message *message = &session->message;
+    for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
+        const struct count_ask *ask = &d->plan.request.asks[i];
+        const struct count_answer *answer = &d->answers[i];
+        if (answer->slot < 0 || (ask->flags & COUNT_ATTEMPT) != 0)
+            continue;
+        const struct receipt made = {
+            .limit = d->plan.limits[i],
+            .store = d->store,
+            .charge = {.key = answer->spilled ? ask->spill : ask->key,
+                       .limit = ask->limit,
+                       .window_ms = ask->window_ms,
+                       .slot = answer->slot,
+                       .born = answer->born,
+                       .amount = ask->amount},
+            .next = message->receipts,
+        };
+        struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
+        if (kept == NULL) {
+            struct count_change back = made.charge;
+            back.amount = -back.amount;
+            later_change(session->gate->later, d->store, &back);
+            return false;
+        }
+        *kept = made;
+        message->receipts = kept;
+    }
+    return true;
+}
+
+static bool keep_accepted(struct message *message, const char *full, const char *raw, bool discard)
+{
+    struct accepted *a = pool_alloc(&message->pool, sizeof *a);
+    if (a == NULL || (a->full = pool_strdup(&message->pool, full)) == NULL ||
+        (a->raw = pool_strdup(&message->pool, raw)) == NULL)
+        return false;
+    a->discard = discard;
+    a->next = message->accepted;
+    message->accepted = a;
+    message->n_accepted++;
+    message->n_discard += discard;
+    return true;
+}
+
+/* A second spelling of an accepted recipient: nothing is counted, but a discarded one is dropped in each spelling. */
+static bool duplicate(struct message *message, const char *recipient, const char *raw, struct outcome *out)
+{
+    struct address address;
+    address_parse(recipient, message->policy->aliases.subaddress, &address, NULL);
+    const char *full = address.kind == ADDRESS_INVALID ? raw : address.full;
+    const struct accepted *before = accepted_find(message, full);
+    if (before == NULL || !keep_accepted(message, full, raw, before->discard))
+        return false;
+    out->duplicate = true;
+    out->decision.recipient = address;
+    out->decision.verdict = verdict_accept();
+    return true;
+}
+
+void message_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
+{
+    struct message *message = &session->message;
+    memset(out, 0, sizeof *out);
+    if (!message->open) /* RCPT without MAIL: only a broken or hostile MTA says that */
+        message_begin(session, "<>", NULL, -1);
+    const struct policy *policy = message->policy;
+    const char *recipient = resolved != NULL && resolved[0] != '\0' ? resolved : raw;
+    out->enforced = !policy->shadow;
+    if (duplicate(message, recipient, raw, out))
+        return;
+
+    const struct facts facts = {
+        .client = &session->client,
+        .user = message->user,
+        .sender = &message->sender,
+        .recipient = recipient,
+        .resolved = recipient != raw,
+        .size = message->size,
+        .held = message->receipts,
+    };
+    struct decision *d = &out->decision;
+    decide(session->gate, policy, &facts, false, &message->pool, d);
+    bool through =
+        d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
+    const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
+    if (!keep_receipts(session, d) ||
+        (through &&
+         !keep_accepted(message, full, raw, d->verdict.action == ACTION_DISCARD && out->enforced))) {
+        d->verdict = verdict_backend(policy);
+        out->enforced = true; /* without memory the recipient cannot be dropped or given back later */
+    }
+    decide_line(d, &out->line);
+    if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL && d->store != NULL)
+        later_deferred(session->gate->later, d->store, d->plan.request.retry);
+}
+
+void message_bytes(struct session *session, size_t n)
+{
+    session->message.bytes += (int64_t)n;
+}
+
+void message_end(struct session *session)
+{
+    struct gate *gate = session->gate;
+    struct message *message = &session->message;
+    for (const struct receipt *r = message->receipts; r != NULL; r = r->next) {
+        if (r->limit->count != LIMIT_BYTES || message->bytes == 0)
+            continue;
+        struct count_change settle = r->charge;
+        settle.amount = message->bytes - r->charge.amount;
+        if (settle.amount != 0 && counts_change(r->store, &settle, 1, gate_now(gate)) == COUNTS_DOWN)
+            later_change(gate->later, r->store, &settle);
+    }
+    message->receipts = NULL;
+    message_reset(message);
+}
+
+void message_abort(struct session *session)
+{
+    give_back(session, true);
+    session->message.receipts = NULL;
+    message_reset(&session->message);
+}
