@@ -36,8 +36,9 @@ enum counts_status counts_peek(struct counts *counts, const struct count_request
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request,
                                  int64_t now_ms);
 
-/* Applies changes to charges, each on its own. A counter that is gone, or was born later, is left alone;
- * nothing goes below 0. */
+/* Applies changes to charges, each on its own. A counter that is gone, or was born later than change.born, is left alone
+ * (born INT64_MAX: whoever it is); nothing goes below 0. What is given back from a slot that has left the window is gone
+ * already; what is added then counts as of now. */
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
 
@@ -53,6 +54,9 @@ enum counts_status counts_show(struct counts *counts, const char *const *keys, s
 /* Deletes the matching counters, or with limit != NULL only that field. *n_reset: how many fields went. */
 enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n,
                                 const char *limit, size_t *n_reset);
+
+/* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
+uint64_t counts_junk_resets(struct counts *counts);
 
 /* In words, for status and log: "" while well, else what is wrong and what to do. */
 void counts_trouble(struct counts *counts, struct error *out);

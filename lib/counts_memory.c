@@ -1,0 +1,780 @@
+/* counts_memory: the counter store in this process.
+ *
+ * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the key. A request
+ * locks the shards of its keys in ascending order, works on copies, and writes them back once everything
+ * that could fail has been done; there is no lock that all requests share. What has ended is swept a bucket at a time by whoever
+ * comes by; when a shard is full, of a few entries the one that ends first goes.
+ *
+ * Which RCPTs were deferred is kept apart, as 128 bits of hash each in sets of a fixed size, the oldest of a set giving way.
+ *
+ * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
+#include "counter.h"
+#include "counts_ops.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum {
+    SHARDS = 64, /* one bit each in a uint64_t */
+    SHARDED_FROM = 64 * SHARDS,
+    FIRST_BUCKETS = 64,
+    SAMPLES = 8, /* entries looked at to find one to evict */
+    FEW = 16,    /* asks for which no memory is allocated */
+    RETRY_SETS = 16384,
+    RETRY_WAYS = COUNTS_RETRIES / RETRY_SETS,
+    RETRY_LOCKS = 64,
+};
+
+struct field {
+    struct field *next;
+    struct counter counter;
+    char limit[];
+};
+
+struct entry {
+    struct entry *next;
+    uint64_t hash;
+    int64_t expires;
+    struct field *fields;
+    bool busy; /* in use by the request that holds the lock: not to be evicted */
+    char key[];
+};
+
+struct shard {
+    pthread_mutex_t lock;
+    struct entry **buckets; /* n_buckets, a power of two */
+    size_t n_buckets, n_entries, sweep;
+};
+
+struct retry {
+    uint64_t id[2];
+    int64_t at; /* 0: empty */
+};
+
+struct memory {
+    struct counts counts;
+    uint64_t seed[2];
+    size_t n_shards, shard_max; /* entries */
+    struct shard shards[SHARDS];
+    pthread_mutex_t retry_locks[RETRY_LOCKS];
+    struct retry (*retries)[RETRY_WAYS]; /* RETRY_SETS */
+};
+
+/* SipHash-1-3 (Aumasson, Bernstein): what a stranger chose cannot pile up in one bucket. */
+
+static uint64_t rotate(uint64_t x, unsigned n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] = rotate(v[2], 32);
+}
+
+static uint64_t hash_string(const uint64_t seed[2], const char *string)
+{
+    size_t n = strlen(string);
+    uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
+                     seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t last = (uint64_t)n << 56;
+    for (size_t left = n;; string += 8, left -= 8) {
+        uint64_t word = 0;
+        memcpy(&word, string, left < 8 ? left : 8);
+        bool end = left < 8;
+        if (end)
+            word |= last;
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+        if (end)
+            break;
+    }
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* Entries and fields. The shard is locked. */
+
+static struct shard *shard_of(struct memory *memory, uint64_t hash)
+{
+    return &memory->shards[(hash >> 58) % memory->n_shards];
+}
+
+static struct entry **bucket_of(const struct shard *shard, uint64_t hash)
+{
+    return &shard->buckets[hash & (shard->n_buckets - 1)];
+}
+
+static void entry_free(struct entry *entry)
+{
+    for (struct field *field = entry->fields, *next; field != NULL; field = next) {
+        next = field->next;
+        free(field);
+    }
+    free(entry);
+}
+
+/* Frees the entry that *at points to. */
+static void entry_remove(struct shard *shard, struct entry **at)
+{
+    struct entry *entry = *at;
+    *at = entry->next;
+    shard->n_entries--;
+    entry_free(entry);
+}
+
+static struct entry *entry_find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
+{
+    struct entry *entry = *bucket_of(shard_of(memory, hash), hash);
+    while (entry != NULL &&
+           (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
+        entry = entry->next;
+    return entry;
+}
+
+static struct field *field_find(const struct entry *entry, const char *limit)
+{
+    struct field *field = entry == NULL ? NULL : entry->fields;
+    while (field != NULL && strcmp(field->limit, limit) != 0)
+        field = field->next;
+    return field;
+}
+
+/* Frees what has ended in the next bucket. */
+static void shard_sweep(struct shard *shard, int64_t now_ms)
+{
+    shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
+    for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL;) {
+        if ((*at)->expires <= now_ms && !(*at)->busy)
+            entry_remove(shard, at);
+        else
+            at = &(*at)->next;
+    }
+}
+
+/* Of a few entries, removes the one that ends first. */
+static void shard_evict(struct shard *shard)
+{
+    struct entry **first = NULL;
+    int seen = 0;
+    for (size_t i = 0; i < shard->n_buckets && seen < SAMPLES; i++) {
+        shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
+        for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL; at = &(*at)->next) {
+            if ((*at)->busy)
+                continue;
+            seen++;
+            if (first == NULL || (*at)->expires < (*first)->expires)
+                first = at;
+        }
+    }
+    if (first != NULL)
+        entry_remove(shard, first);
+}
+
+/* Twice the buckets, where memory allows; longer chains do no harm where it does not. */
+static void shard_grow(struct shard *shard)
+{
+    size_t n = shard->n_buckets * 2;
+    struct entry **buckets = calloc(n, sizeof *buckets);
+    if (buckets == NULL)
+        return;
+    for (size_t i = 0; i < shard->n_buckets; i++)
+        for (struct entry *entry = shard->buckets[i], *next; entry != NULL; entry = next) {
+            next = entry->next;
+            entry->next = buckets[entry->hash & (n - 1)];
+            buckets[entry->hash & (n - 1)] = entry;
+        }
+    free(shard->buckets);
+    shard->buckets = buckets;
+    shard->n_buckets = n;
+    shard->sweep = 0;
+}
+
+static struct entry *entry_new(struct memory *memory, uint64_t hash, const char *key)
+{
+    struct shard *shard = shard_of(memory, hash);
+    size_t size = strlen(key) + 1;
+    struct entry *entry = malloc(sizeof *entry + size);
+    if (entry == NULL)
+        return NULL;
+    if (shard->n_entries >= memory->shard_max)
+        shard_evict(shard);
+    if (shard->n_entries >= shard->n_buckets)
+        shard_grow(shard);
+    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash)};
+    memcpy(entry->key, key, size);
+    *bucket_of(shard, hash) = entry;
+    shard->n_entries++;
+    return entry;
+}
+
+static struct field *field_new(struct entry *entry, const char *limit)
+{
+    size_t size = strlen(limit) + 1;
+    struct field *field = calloc(1, sizeof *field + size);
+    if (field == NULL)
+        return NULL;
+    memcpy(field->limit, limit, size);
+    field->next = entry->fields;
+    entry->fields = field;
+    return field;
+}
+
+static void shards_lock(struct memory *memory, uint64_t set, int64_t now_ms)
+{
+    for (size_t i = 0; i < memory->n_shards; i++)
+        if ((set >> i & 1) != 0) {
+            pthread_mutex_lock(&memory->shards[i].lock);
+            shard_sweep(&memory->shards[i], now_ms);
+        }
+}
+
+static void shards_unlock(struct memory *memory, uint64_t set)
+{
+    for (size_t i = 0; i < memory->n_shards; i++)
+        if ((set >> i & 1) != 0)
+            pthread_mutex_unlock(&memory->shards[i].lock);
+}
+
+static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
+{
+    return UINT64_C(1) << (hash >> 58) % memory->n_shards;
+}
+
+/* Retries. */
+
+static struct retry *retry_set(struct memory *memory, const char *retry, struct retry *id)
+{
+    uint64_t other[2] = {~memory->seed[1], memory->seed[0]};
+    id->id[0] = hash_string(memory->seed, retry);
+    id->id[1] = hash_string(other, retry);
+    return memory->retries[id->id[0] % RETRY_SETS];
+}
+
+static pthread_mutex_t *retry_lock(struct memory *memory, const struct retry *id)
+{
+    pthread_mutex_t *lock = &memory->retry_locks[id->id[0] % RETRY_LOCKS];
+    pthread_mutex_lock(lock);
+    return lock;
+}
+
+static bool retry_same(const struct retry *a, const struct retry *b)
+{
+    return a->at != 0 && a->id[0] == b->id[0] && a->id[1] == b->id[1];
+}
+
+static bool retry_known(struct memory *memory, const char *retry, int64_t now_ms)
+{
+    if (retry == NULL)
+        return false;
+    struct retry id;
+    const struct retry *set = retry_set(memory, retry, &id);
+    bool known = false;
+    pthread_mutex_t *lock = retry_lock(memory, &id);
+    for (int i = 0; i < RETRY_WAYS; i++)
+        if (retry_same(&set[i], &id))
+            known = now_ms - set[i].at >= COUNTS_RETRY_AFTER_MS && now_ms - set[i].at <= COUNTS_RETRY_UNTIL_MS;
+    pthread_mutex_unlock(lock);
+    return known;
+}
+
+static enum counts_status memory_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+{
+    struct memory *memory = (struct memory *)counts;
+    struct retry id;
+    struct retry *set = retry_set(memory, retry, &id);
+    pthread_mutex_t *lock = retry_lock(memory, &id);
+    struct retry *to = &set[0];
+    for (int i = 0; i < RETRY_WAYS; i++) {
+        if (retry_same(&set[i], &id)) {
+            to = &set[i];
+            break;
+        }
+        if (set[i].at < to->at)
+            to = &set[i];
+    }
+    id.at = now_ms > 0 ? now_ms : 1;
+    *to = id;
+    pthread_mutex_unlock(lock);
+    return COUNTS_OK;
+}
+
+/* A request. */
+
+struct work { /* the copy of one counter */
+    const char *key, *limit;
+    uint64_t hash;
+    struct field *field; /* NULL: does not exist yet */
+    struct counter counter;
+    int64_t used;    /* before this request */
+    int64_t pending; /* asked for by earlier asks of this request */
+    int64_t trip;    /* held until then, once written; 0: no new hold */
+    int64_t ttl;
+    bool write;
+};
+
+struct part { /* one ask of the request */
+    uint64_t hash, spill_hash;
+    struct work *work;
+    struct count_answer answer;
+    bool is_new; /* the first ask that brings this new key in */
+};
+
+struct task {
+    struct memory *memory;
+    const struct count_request *request;
+    enum counts_mode mode;
+    int64_t now;
+    bool retry;
+    uint64_t new_hash, set; /* shards */
+    struct part *parts;     /* request->n */
+    struct work *works;     /* request->n + 1 */
+    size_t n_works;
+    struct work *new_work; /* where new keys are counted; NULL until one came */
+    int64_t n_new;         /* so far in this request */
+};
+
+static void task_hash(struct task *task)
+{
+    struct memory *memory = task->memory;
+    const struct count_request *request = task->request;
+    bool spill = false;
+    for (size_t i = 0; i < request->n; i++) {
+        struct part *part = &task->parts[i];
+        part->hash = hash_string(memory->seed, request->asks[i].key);
+        task->set |= shard_bit(memory, part->hash);
+        if (request->asks[i].spill == NULL || request->new_key == NULL)
+            continue;
+        part->spill_hash = hash_string(memory->seed, request->asks[i].spill);
+        task->set |= shard_bit(memory, part->spill_hash);
+        spill = true;
+    }
+    if (spill) {
+        task->new_hash = hash_string(memory->seed, request->new_key);
+        task->set |= shard_bit(memory, task->new_hash);
+    }
+}
+
+/* The copy of a counter, brought up to now; the same copy for all asks that mean the same counter. */
+static struct work *work_get(struct task *task, uint64_t hash, const char *key, const char *limit,
+                             int64_t window_ms, int64_t hold_ms)
+{
+    for (size_t i = 0; i < task->n_works; i++) {
+        struct work *work = &task->works[i];
+        if (work->hash == hash && strcmp(work->limit, limit) == 0 && strcmp(work->key, key) == 0)
+            return work;
+    }
+    struct work *work = &task->works[task->n_works++];
+    struct entry *entry = entry_find(task->memory, hash, key, task->now);
+    *work = (struct work){.key = key, .limit = limit, .hash = hash, .field = field_find(entry, limit)};
+    if (work->field != NULL)
+        work->counter = work->field->counter;
+    counter_move(&work->counter, window_ms, hold_ms, task->now);
+    work->used = window_used(&work->counter.window);
+    return work;
+}
+
+/* Does this ask go to its spill key: its key is new, and enough new keys were made? */
+static bool part_spills(struct task *task, size_t i)
+{
+    const struct count_request *request = task->request;
+    const struct count_ask *ask = &request->asks[i];
+    struct part *part = &task->parts[i];
+    if (ask->spill == NULL || request->new_key == NULL ||
+        entry_find(task->memory, part->hash, ask->key, task->now) != NULL)
+        return false;
+    for (size_t j = 0; j < i; j++)
+        if (task->parts[j].hash == part->hash && request->asks[j].spill != NULL &&
+            strcmp(request->asks[j].key, ask->key) == 0)
+            return task->parts[j].answer.spilled;
+    if (task->new_work == NULL)
+        task->new_work = work_get(task, task->new_hash, request->new_key, COUNTS_NEW_LIMIT,
+                                  COUNTS_NEW_WINDOW_MS, 0);
+    if (task->new_work->used + task->n_new >= request->new_max)
+        return true;
+    task->n_new++;
+    part->is_new = true;
+    return false;
+}
+
+static void part_find(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct part *part = &task->parts[i];
+    bool spills = part_spills(task, i);
+    part->answer = (struct count_answer){.spilled = spills, .slot = -1};
+    part->work = work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key,
+                          ask->limit, ask->window_ms, ask->hold_ms);
+    if (part->work->ttl < counts_ttl(ask))
+        part->work->ttl = counts_ttl(ask);
+}
+
+static bool share_binds(const struct task *task, const struct count_ask *ask)
+{
+    return ask->share_of < 0 || task->parts[ask->share_of].work->used >= ask->share_above;
+}
+
+static void part_check(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct count_answer *answer = &task->parts[i].answer;
+    struct work *work = task->parts[i].work;
+    bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
+    answer->used = work->used;
+    answer->result = COUNT_ADMITTED;
+    if (work->counter.held > 0) {
+        answer->result = COUNT_HELD;
+        answer->wait_ms = work->counter.held - task->now;
+    } else if ((ask->flags & COUNT_HOLD_ONLY) == 0 && share_binds(task, ask)) {
+        int64_t need = work->pending + (free_retry ? 0 : ask->need);
+        if (work->used + need <= ask->max)
+            return;
+        answer->result = COUNT_OVER;
+        answer->wait_ms = window_wait(&work->counter.window, task->now, ask->max, need);
+        if (ask->hold_ms > 0 && !free_retry) {
+            work->trip = task->now + ask->hold_ms;
+            if (answer->wait_ms < ask->hold_ms)
+                answer->wait_ms = ask->hold_ms;
+        }
+    }
+}
+
+/* Checks every ask; true when none refuses the request. */
+static bool task_check(struct task *task)
+{
+    bool admitted = true;
+    for (size_t i = 0; i < task->request->n; i++) {
+        const struct count_ask *ask = &task->request->asks[i];
+        part_check(task, i);
+        if (task->parts[i].answer.result == COUNT_ADMITTED) {
+            if ((ask->flags & (COUNT_HOLD_ONLY | COUNT_ATTEMPT)) == 0)
+                task->parts[i].work->pending += ask->amount;
+        } else if ((ask->flags & COUNT_SHADOW) == 0) {
+            admitted = false;
+        }
+    }
+    return admitted;
+}
+
+/* What one ask changes in its copy. */
+static void part_apply(struct task *task, size_t i, bool admitted)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct count_answer *answer = &task->parts[i].answer;
+    struct work *work = task->parts[i].work;
+    bool attempt = (ask->flags & COUNT_ATTEMPT) != 0;
+    bool charged = attempt ? !task->retry : admitted && answer->result == COUNT_ADMITTED;
+    if ((ask->flags & COUNT_HOLD_ONLY) != 0)
+        charged = false;
+    bool refused = answer->result != COUNT_ADMITTED;
+    if (!charged && !refused)
+        return;
+    work->write = true;
+    work->counter.max = ask->max;
+    if (refused)
+        work->counter.refused++;
+    if (work->trip > 0)
+        work->counter.held = work->trip;
+    if (!charged)
+        return;
+    window_add(&work->counter.window, ask->amount);
+    if (!attempt) {
+        answer->slot = window_slot(ask->window_ms, task->now);
+        answer->born = work->counter.born;
+    }
+}
+
+/* A new key counts once something is written under it. */
+static void task_count_new(struct task *task)
+{
+    for (size_t i = 0; i < task->request->n; i++) {
+        bool written = false;
+        for (size_t j = i; task->parts[i].is_new && j < task->request->n && !written; j++)
+            written = task->parts[j].work->write && task->parts[j].work->hash == task->parts[i].hash;
+        if (!written)
+            continue;
+        task->new_work->write = true;
+        task->new_work->ttl = 2 * COUNTS_NEW_WINDOW_MS;
+        task->new_work->counter.max = task->request->new_max;
+        window_add(&task->new_work->counter.window, 1);
+    }
+}
+
+/* Makes the fields that are missing; false when out of memory. */
+static bool task_make_fields(struct task *task)
+{
+    struct memory *memory = task->memory;
+    bool made = true;
+    for (size_t i = 0; i < task->n_works; i++) { /* an eviction must not hit what this request stands on */
+        struct entry *entry = entry_find(memory, task->works[i].hash, task->works[i].key, task->now);
+        if (entry != NULL)
+            entry->busy = true;
+    }
+    for (size_t i = 0; i < task->n_works && made; i++) {
+        struct work *work = &task->works[i];
+        if (!work->write || work->field != NULL)
+            continue;
+        struct entry *entry = entry_find(memory, work->hash, work->key, task->now);
+        if (entry == NULL)
+            entry = entry_new(memory, work->hash, work->key);
+        if (entry != NULL) {
+            entry->busy = true;
+            entry->expires = entry->expires > task->now ? entry->expires : task->now + work->ttl;
+            work->field = field_new(entry, work->limit);
+        }
+        made = work->field != NULL;
+    }
+    return made;
+}
+
+static void task_write(struct task *task, bool made)
+{
+    for (size_t i = 0; i < task->n_works; i++) {
+        struct work *work = &task->works[i];
+        struct entry *entry = entry_find(task->memory, work->hash, work->key, task->now);
+        if (entry == NULL)
+            continue;
+        entry->busy = false;
+        if (!made || !work->write)
+            continue;
+        work->field->counter = work->counter;
+        if (entry->expires < task->now + work->ttl)
+            entry->expires = task->now + work->ttl;
+    }
+}
+
+/* All between lock and unlock. */
+static enum counts_status task_run(struct task *task)
+{
+    const struct count_request *request = task->request;
+    for (size_t i = 0; i < request->n; i++)
+        part_find(task, i);
+    bool admitted = true;
+    if (task->mode == COUNTS_CHARGE)
+        for (size_t i = 0; i < request->n; i++)
+            task->parts[i].answer.result = COUNT_ADMITTED;
+    else
+        admitted = task_check(task);
+    if (task->mode == COUNTS_PEEK)
+        return COUNTS_OK;
+    for (size_t i = 0; i < request->n; i++)
+        part_apply(task, i, admitted);
+    task_count_new(task);
+    bool made = task_make_fields(task);
+    task_write(task, made);
+    return made ? COUNTS_OK : COUNTS_DOWN;
+}
+
+static enum counts_status memory_ask(struct counts *counts, enum counts_mode mode,
+                                     const struct count_request *request, int64_t now_ms,
+                                     struct count_answer *answers)
+{
+    struct memory *memory = (struct memory *)counts;
+    struct part few_parts[FEW] = {0};
+    struct work few_works[FEW + 1];
+    struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
+    bool few = request->n <= FEW;
+    task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
+    task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
+    enum counts_status status = COUNTS_DOWN;
+    if (task.parts != NULL && task.works != NULL) {
+        task.retry = retry_known(memory, request->retry, task.now);
+        task_hash(&task);
+        shards_lock(memory, task.set, task.now);
+        status = task_run(&task);
+        shards_unlock(memory, task.set);
+    }
+    for (size_t i = 0; answers != NULL && i < request->n; i++)
+        answers[i] = status == COUNTS_OK ? task.parts[i].answer : (struct count_answer){0};
+    if (!few) {
+        free(task.parts);
+        free(task.works);
+    }
+    return status;
+}
+
+static enum counts_status memory_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                        int64_t now_ms)
+{
+    struct memory *memory = (struct memory *)counts;
+    now_ms = now_ms < 0 ? 0 : now_ms;
+    for (size_t i = 0; i < n; i++) {
+        const struct count_change *change = &changes[i];
+        if (change->slot < 0 || change->amount == 0 || change->window_ms < 1)
+            continue;
+        uint64_t hash = hash_string(memory->seed, change->key);
+        uint64_t set = shard_bit(memory, hash);
+        shards_lock(memory, set, now_ms);
+        struct field *field = field_find(entry_find(memory, hash, change->key, now_ms), change->limit);
+        if (field != NULL) {
+            struct counter counter = field->counter;
+            window_move(&counter.window, counter.window.window_ms, now_ms);
+            counter.born = counter.born > now_ms ? now_ms : counter.born;
+            if (counter.born <= change->born &&
+                window_change(&counter.window, change->slot, change->window_ms, change->amount))
+                field->counter = counter;
+        }
+        shards_unlock(memory, set);
+    }
+    return COUNTS_OK;
+}
+
+/* Show and reset: shard by shard, one lock at a time. */
+
+static bool matches_any(const char *const *keys, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (counts_match(keys[i], key))
+            return true;
+    return false;
+}
+
+static void entry_show(const struct entry *entry, int64_t now_ms, counts_each_fn *each, void *arg)
+{
+    for (const struct field *field = entry->fields; field != NULL; field = field->next) {
+        struct count_view view;
+        counter_view(&field->counter, now_ms, &view);
+        view.key = entry->key;
+        view.limit = field->limit;
+        each(arg, &view);
+    }
+}
+
+static enum counts_status memory_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                                      counts_each_fn *each, void *arg)
+{
+    struct memory *memory = (struct memory *)counts;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct shard *shard = &memory->shards[s];
+        pthread_mutex_lock(&shard->lock);
+        for (size_t b = 0; b < shard->n_buckets; b++)
+            for (const struct entry *entry = shard->buckets[b]; entry != NULL; entry = entry->next)
+                if (entry->expires > now_ms && matches_any(keys, n, entry->key))
+                    entry_show(entry, now_ms, each, arg);
+        pthread_mutex_unlock(&shard->lock);
+    }
+    return COUNTS_OK;
+}
+
+/* Removes the fields named limit, or all; returns how many. */
+static size_t entry_reset(struct entry *entry, const char *limit)
+{
+    size_t n = 0;
+    for (struct field **at = &entry->fields; *at != NULL;) {
+        struct field *field = *at;
+        if (limit != NULL && strcmp(field->limit, limit) != 0) {
+            at = &field->next;
+            continue;
+        }
+        *at = field->next;
+        free(field);
+        n++;
+    }
+    return n;
+}
+
+static enum counts_status memory_reset(struct counts *counts, const char *const *keys, size_t n,
+                                       const char *limit, size_t *n_reset)
+{
+    struct memory *memory = (struct memory *)counts;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct shard *shard = &memory->shards[s];
+        pthread_mutex_lock(&shard->lock);
+        for (size_t b = 0; b < shard->n_buckets; b++)
+            for (struct entry **at = &shard->buckets[b]; *at != NULL;) {
+                if (matches_any(keys, n, (*at)->key))
+                    *n_reset += entry_reset(*at, limit);
+                if ((*at)->fields == NULL)
+                    entry_remove(shard, at);
+                else
+                    at = &(*at)->next;
+            }
+        pthread_mutex_unlock(&shard->lock);
+    }
+    return COUNTS_OK;
+}
+
+static void memory_trouble(struct counts *counts, struct error *out)
+{
+    (void)counts;
+    (void)out; /* nothing can be wrong with it */
+}
+
+static uint64_t memory_junk(struct counts *counts)
+{
+    (void)counts;
+    return 0;
+}
+
+static void memory_free(struct counts *counts)
+{
+    struct memory *memory = (struct memory *)counts;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct shard *shard = &memory->shards[s];
+        for (size_t b = 0; shard->buckets != NULL && b < shard->n_buckets; b++)
+            while (shard->buckets[b] != NULL)
+                entry_remove(shard, &shard->buckets[b]);
+        free(shard->buckets);
+        pthread_mutex_destroy(&shard->lock);
+    }
+    for (int i = 0; i < RETRY_LOCKS; i++)
+        pthread_mutex_destroy(&memory->retry_locks[i]);
+    free(memory->retries);
+    free(memory);
+}
+
+static const struct counts_ops memory_ops = {
+    .ask = memory_ask,
+    .change = memory_change,
+    .deferred = memory_deferred,
+    .show = memory_show,
+    .reset = memory_reset,
+    .trouble = memory_trouble,
+    .junk = memory_junk,
+    .free = memory_free,
+};
+
+struct counts *counts_memory_new(size_t max_subjects)
+{
+    struct memory *memory = calloc(1, sizeof *memory);
+    if (memory == NULL)
+        return NULL;
+    memory->counts.ops = &memory_ops;
+    if (getrandom(memory->seed, sizeof memory->seed, GRND_NONBLOCK) != (ssize_t)sizeof memory->seed) {
+        memory->seed[0] = (uint64_t)time(NULL); /* before the kernel has entropy: better than none */
+        memory->seed[1] = (uint64_t)(uintptr_t)memory;
+    }
+    memory->n_shards = max_subjects >= SHARDED_FROM ? SHARDS : 1;
+    memory->shard_max = max_subjects / memory->n_shards > 0 ? max_subjects / memory->n_shards : 1;
+    for (int i = 0; i < RETRY_LOCKS; i++)
+        pthread_mutex_init(&memory->retry_locks[i], NULL);
+    memory->retries = calloc(RETRY_SETS, sizeof *memory->retries);
+    bool ok = memory->retries != NULL;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct shard *shard = &memory->shards[s];
+        pthread_mutex_init(&shard->lock, NULL);
+        shard->n_buckets = FIRST_BUCKETS;
+        shard->buckets = calloc(FIRST_BUCKETS, sizeof(struct entry *));
+        ok = ok && shard->buckets != NULL;
+    }
+    if (!ok) {
+        memory_free(&memory->counts);
+        return NULL;
+    }
+    return &memory->counts;
+}

@@ -1,0 +1,49 @@
+/* counts_ops: what a counter store is made of. For the stores themselves; everybody else includes counts.h. */
+#ifndef RCPTGATE_COUNTS_OPS_H
+#define RCPTGATE_COUNTS_OPS_H
+
+#include "counts.h"
+
+/* How a request is answered. */
+enum counts_mode {
+    COUNTS_RESERVE, /* check all, then charge all or none */
+    COUNTS_PEEK,    /* check, change nothing */
+    COUNTS_CHARGE,  /* charge all, check nothing */
+};
+
+struct counts_ops {
+    enum counts_status (*ask)(struct counts *counts, enum counts_mode mode, const struct count_request *request,
+                              int64_t now_ms, struct count_answer *answers);
+    enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
+                                 int64_t now_ms);
+    enum counts_status (*deferred)(struct counts *counts, const char *retry, int64_t now_ms);
+    enum counts_status (*show)(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                               counts_each_fn *each, void *arg);
+    enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
+                                size_t *n_reset);
+    void (*trouble)(struct counts *counts, struct error *out);
+    uint64_t (*junk)(struct counts *counts);
+    void (*free)(struct counts *counts);
+};
+
+struct counts { /* the first member of every store */
+    const struct counts_ops *ops;
+};
+
+enum {
+    COUNTS_RETRY_AFTER_MS = 60 * 1000,            /* sooner is hammering */
+    COUNTS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000,  /* later is forgotten */
+    COUNTS_RETRIES = 200 * 1000,                  /* remembered at most */
+    COUNTS_NEW_WINDOW_MS = 60 * 1000,             /* in which new_max new keys may be made */
+};
+
+/* The field in which new keys are counted. */
+#define COUNTS_NEW_LIMIT "subjects"
+
+/* How long the key of an ask has to live: never shorter than its count or its hold. */
+int64_t counts_ttl(const struct count_ask *ask);
+
+/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? */
+bool counts_match(const char *pattern, const char *key);
+
+#endif
