@@ -19,22 +19,21 @@ struct counts; /* a store */
 
 enum counts_status {
     COUNTS_OK = 0,
-    COUNTS_DOWN,   /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
+    COUNTS_DOWN, /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
     COUNTS_UNSURE, /* the answer was lost: it may have been charged */
 };
 
 /* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTS_OK all are zeroed
  * (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own clock. */
-enum counts_status counts_reserve(struct counts *counts, const struct count_request *request,
-                                  int64_t now_ms, struct count_answer *answers);
+enum counts_status counts_reserve(struct counts *counts, const struct count_request *request, int64_t now_ms,
+                                  struct count_answer *answers);
 
 /* The same answers without charging, creating or holding anything. */
-enum counts_status counts_peek(struct counts *counts, const struct count_request *request,
-                               int64_t now_ms, struct count_answer *answers);
+enum counts_status counts_peek(struct counts *counts, const struct count_request *request, int64_t now_ms,
+                               struct count_answer *answers);
 
 /* Charges all asks without checking any (what another store admitted): the mirror that a fault starts from. */
-enum counts_status counts_charge(struct counts *counts, const struct count_request *request,
-                                 int64_t now_ms);
+enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
 
 /* Applies changes to charges, each on its own. A counter that is gone, or was born later than change.born, is left alone
  * (born INT64_MAX: whoever it is); nothing goes below 0. What is given back from a slot that has left the window is gone
@@ -52,8 +51,8 @@ enum counts_status counts_show(struct counts *counts, const char *const *keys, s
                                counts_each_fn *each, void *arg);
 
 /* Deletes the matching counters, or with limit != NULL only that field. *n_reset: how many fields went. */
-enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n,
-                                const char *limit, size_t *n_reset);
+enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n, const char *limit,
+                                size_t *n_reset);
 
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
 uint64_t counts_junk_resets(struct counts *counts);
@@ -79,8 +78,8 @@ struct counts_redis_config {
  * COUNTS_DOWN at once. Strings are copied. event (may be NULL) is told of each change between well and down, from any thread.
  * NULL with err set only when out of memory or threads. */
 typedef void counts_event_fn(void *arg, bool down, const char *text);
-struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event,
-                                void *arg, struct error *err);
+struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event, void *arg,
+                                struct error *err);
 
 /* For tests that must hold both stores to the same vectors: Redis, too, then counts by now_ms of each call. */
 void counts_redis_follow_caller_clock(struct counts *counts);

@@ -141,8 +141,7 @@ static void entry_remove(struct shard *shard, struct entry **at)
 static struct entry *entry_find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
 {
     struct entry *entry = *bucket_of(shard_of(memory, hash), hash);
-    while (entry != NULL &&
-           (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
+    while (entry != NULL && (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
         entry = entry->next;
     return entry;
 }
@@ -288,7 +287,8 @@ static bool retry_known(struct memory *memory, const char *retry, int64_t now_ms
     pthread_mutex_t *lock = retry_lock(memory, &id);
     for (int i = 0; i < RETRY_WAYS; i++)
         if (retry_same(&set[i], &id))
-            known = now_ms - set[i].at >= COUNTS_RETRY_AFTER_MS && now_ms - set[i].at <= COUNTS_RETRY_UNTIL_MS;
+            known =
+                now_ms - set[i].at >= COUNTS_RETRY_AFTER_MS && now_ms - set[i].at <= COUNTS_RETRY_UNTIL_MS;
     pthread_mutex_unlock(lock);
     return known;
 }
@@ -403,8 +403,8 @@ static bool part_spills(struct task *task, size_t i)
             strcmp(request->asks[j].key, ask->key) == 0)
             return task->parts[j].answer.spilled;
     if (task->new_work == NULL)
-        task->new_work = work_get(task, task->new_hash, request->new_key, COUNTS_NEW_LIMIT,
-                                  COUNTS_NEW_WINDOW_MS, 0);
+        task->new_work =
+            work_get(task, task->new_hash, request->new_key, COUNTS_NEW_LIMIT, COUNTS_NEW_WINDOW_MS, 0);
     if (task->new_work->used + task->n_new >= request->new_max)
         return true;
     task->n_new++;
@@ -655,8 +655,8 @@ static void entry_show(const struct entry *entry, int64_t now_ms, counts_each_fn
     }
 }
 
-static enum counts_status memory_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
-                                      counts_each_fn *each, void *arg)
+static enum counts_status memory_show(struct counts *counts, const char *const *keys, size_t n,
+                                      int64_t now_ms, counts_each_fn *each, void *arg)
 {
     struct memory *memory = (struct memory *)counts;
     for (size_t s = 0; s < memory->n_shards; s++) {

@@ -12,8 +12,9 @@ enum counts_mode {
 };
 
 struct counts_ops {
-    enum counts_status (*ask)(struct counts *counts, enum counts_mode mode, const struct count_request *request,
-                              int64_t now_ms, struct count_answer *answers);
+    enum counts_status (*ask)(struct counts *counts, enum counts_mode mode,
+                              const struct count_request *request, int64_t now_ms,
+                              struct count_answer *answers);
     enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
     enum counts_status (*deferred)(struct counts *counts, const char *retry, int64_t now_ms);
@@ -31,10 +32,10 @@ struct counts { /* the first member of every store */
 };
 
 enum {
-    COUNTS_RETRY_AFTER_MS = 60 * 1000,            /* sooner is hammering */
-    COUNTS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000,  /* later is forgotten */
-    COUNTS_RETRIES = 200 * 1000,                  /* remembered at most */
-    COUNTS_NEW_WINDOW_MS = 60 * 1000,             /* in which new_max new keys may be made */
+    COUNTS_RETRY_AFTER_MS = 60 * 1000,           /* sooner is hammering */
+    COUNTS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
+    COUNTS_RETRIES = 200 * 1000,                 /* remembered at most */
+    COUNTS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
 };
 
 /* The field in which new keys are counted. */
