@@ -322,7 +322,7 @@ static bool holds_client(const struct limit *limit)
 static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
 {
     for (const struct receipt *receipt = planner->held; receipt != NULL; receipt = receipt->next)
-        if (receipt->limit == limit && !receipt->share && strcmp(receipt->charge.key, key) == 0)
+        if (receipt->limit == limit && strcmp(receipt->charge.key, key) == 0)
             return true;
     return false;
 }
