@@ -1,0 +1,383 @@
+/* run_case DIRECTORY: plays the SMTP steps of a case through the gate, libmilter aside, on a virtual clock
+ * and the embedded counter store, and compares every answer.
+ *
+ *   policy.json   the policy; aliases.database is put in when rules.sql exists
+ *   rules.sql     rows of the alias database (optional)
+ *   steps         one step a line; '#' begins a comment
+ *
+ *   at 2026-01-01T00:00:00Z      sets the clock
+ *   +90s                         lets time go by (ms, s, m, h, d)
+ *   [NAME:] connect ADDRESS [-> 554]
+ *   [NAME:] mail <SENDER> [size=N] [user=LOGIN]
+ *   [NAME:] rcpt <RECIPIENT> [raw] -> 250 | drop | CODE DSN [TEXT]     raw: Postfix has not resolved it
+ *   [NAME:] data N               end of message after N bytes
+ *   [NAME:] rset | quit
+ *   sql STATEMENT                the application writes
+ *   used KEY LIMIT N             what `show` would say; 0 where there is no such counter
+ *   keys PATTERN N               how many counters match
+ */
+#include "policy.h"
+#include "session.h"
+
+#include <jansson.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+extern const char ruledb_schema_sql[];
+
+enum { SESSIONS = 32 };
+
+static struct {
+    int64_t now_ms;
+    struct gate gate;
+    struct {
+        char name[32];
+        struct session *session;
+    } sessions[SESSIONS];
+    char dir[64], database[96];
+    int line, failures, checks;
+} world = {.now_ms = 1767225600000 /* 2026-01-01 */};
+
+static void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("line %d: ", world.line);
+    vprintf(format, args);
+    putchar('\n');
+    va_end(args);
+    world.failures++;
+}
+
+static void die(const char *what, const char *why)
+{
+    fprintf(stderr, "line %d: %s: %s\n", world.line, what, why);
+    exit(2);
+}
+
+static int64_t virtual_now(void *arg)
+{
+    (void)arg;
+    return world.now_ms;
+}
+
+static void sql(const char *statements)
+{
+    sqlite3 *db = NULL;
+    char *message = NULL;
+    if (sqlite3_open(world.database, &db) != SQLITE_OK ||
+        sqlite3_exec(db, statements, NULL, NULL, &message) != SQLITE_OK)
+        die("sql", message != NULL ? message : sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+static char *read_file(const char *dir, const char *name, bool must)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *in = fopen(path, "r");
+    if (in == NULL && must)
+        die(path, "cannot be read");
+    if (in == NULL)
+        return NULL;
+    char *text = NULL;
+    size_t n = 0;
+    if (getdelim(&text, &n, '\0', in) < 0)
+        die(path, "is empty");
+    fclose(in);
+    return text;
+}
+
+static const struct policy *load(const char *dir, bool rules)
+{
+    char *text = read_file(dir, "policy.json", true);
+    json_error_t error;
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (json == NULL)
+        die("policy.json", error.text);
+    if (rules) {
+        if (json_object_get(json, "aliases") == NULL)
+            json_object_set_new(json, "aliases", json_object());
+        json_object_set_new(json_object_get(json, "aliases"), "database", json_string(world.database));
+    }
+    char *whole = json_dumps(json, 0);
+    struct problems problems = {0};
+    const struct policy *policy = policy_load(whole, strlen(whole), &problems);
+    for (size_t i = 0; i < problems.n; i++)
+        if (problems.at[i].kind != PROBLEM_WARNING)
+            die(problems.at[i].pointer, problems.at[i].text);
+    if (policy == NULL)
+        die("policy.json", "cannot be used");
+    problems_done(&problems);
+    free(whole);
+    json_decref(json);
+    free(text);
+    return policy;
+}
+
+static struct session **session_named(const char *name)
+{
+    for (size_t i = 0; i < SESSIONS; i++) {
+        if (world.sessions[i].session == NULL) {
+            snprintf(world.sessions[i].name, sizeof world.sessions[i].name, "%s", name);
+            world.sessions[i].session = session_new(&world.gate);
+        }
+        if (strcmp(world.sessions[i].name, name) == 0)
+            return &world.sessions[i].session;
+    }
+    die(name, "too many sessions");
+    return NULL;
+}
+
+static void expect(const char *what, const char *got, const char *want)
+{
+    world.checks++;
+    if (strncmp(got, want, strlen(want)) != 0)
+        fail("%s: got \"%s\", want \"%s\"", what, got, want);
+}
+
+static void step_connect(struct session *session, char *arg, const char *want)
+{
+    struct network client;
+    struct error err = {0};
+    struct pool pool = {0};
+    if (network_parse(arg, &client, &err) < 0)
+        die(arg, err.text);
+    struct verdict verdict = session_connect(session, &client, &pool);
+    expect(arg, verdict.action == ACTION_REJECT ? "554" : "220", want != NULL ? want : "220");
+    pool_done(&pool);
+}
+
+static void step_mail(struct session *session, char *arg)
+{
+    char *save, *sender = strtok_r(arg, " ", &save), *option;
+    const char *user = NULL;
+    int64_t size = -1;
+    while ((option = strtok_r(NULL, " ", &save)) != NULL) {
+        if (strncmp(option, "size=", 5) == 0)
+            size = atoll(option + 5);
+        else if (strncmp(option, "user=", 5) == 0)
+            user = option + 5;
+        else
+            die(option, "no such option of mail");
+    }
+    message_begin(session, sender, user, size);
+}
+
+static void step_rcpt(struct session *session, char *arg, const char *want)
+{
+    char resolved[2048], got[1024];
+    size_t n = strlen(arg);
+    bool raw = n > 4 && strcmp(arg + n - 4, " raw") == 0;
+    if (raw)
+        arg[n - 4] = '\0';
+    n = strlen(arg);
+    if (n < 2 || arg[0] != '<' || arg[n - 1] != '>' || want == NULL)
+        die(arg, "rcpt <ADDRESS> -> ANSWER");
+    snprintf(resolved, sizeof resolved, "%.*s", (int)n - 2, arg + 1);
+    struct outcome outcome;
+    message_rcpt(session, arg, raw ? NULL : resolved, &outcome);
+    const struct reply_line *line = &outcome.line;
+    enum action action = outcome.decision.verdict.action;
+    if (!outcome.enforced || action == ACTION_ACCEPT)
+        snprintf(got, sizeof got, "250");
+    else if (action == ACTION_DISCARD)
+        snprintf(got, sizeof got, "drop");
+    else
+        snprintf(got, sizeof got, "%s %s %s", line->code, line->dsn, line->text);
+    expect(arg, got, want);
+}
+
+static void step_data(struct session *session, const char *arg)
+{
+    message_bytes(session, strtoull(arg, NULL, 10));
+    message_end(session);
+}
+
+static void used_find(void *arg, const struct count_view *view)
+{
+    void **pair = arg;
+    if (strcmp(view->limit, pair[0]) == 0)
+        *(int64_t *)pair[1] += view->used;
+}
+
+static void step_used(char *arg)
+{
+    char *save, *key = strtok_r(arg, " ", &save), *limit = strtok_r(NULL, " ", &save);
+    char *want = strtok_r(NULL, " ", &save);
+    int64_t used = 0;
+    if (want == NULL)
+        die(arg, "used KEY LIMIT N");
+    const char *keys[] = {key};
+    void *pair[] = {limit, &used};
+    counts_show(world.gate.counts, keys, 1, world.now_ms, used_find, pair);
+    world.checks++;
+    if (used != atoll(want))
+        fail("%s %s: used %lld, want %s", key, limit, (long long)used, want);
+}
+
+static void keys_count(void *arg, const struct count_view *view)
+{
+    (void)view;
+    ++*(int64_t *)arg;
+}
+
+static void step_keys(char *arg)
+{
+    char *save, *key = strtok_r(arg, " ", &save), *want = strtok_r(NULL, " ", &save);
+    int64_t n = 0;
+    if (want == NULL)
+        die(arg, "keys PATTERN N");
+    const char *keys[] = {key};
+    counts_show(world.gate.counts, keys, 1, world.now_ms, keys_count, &n);
+    world.checks++;
+    if (n != atoll(want))
+        fail("%s: %lld counters, want %s", key, (long long)n, want);
+}
+
+static void step_time(const char *arg)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *unit;
+    int64_t n = strtoll(arg, &unit, 10);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(unit, units[i].unit) == 0) {
+            world.now_ms += n * units[i].ms;
+            return;
+        }
+    }
+    die(arg, "no such unit of time");
+}
+
+static void step_at(const char *arg)
+{
+    struct tm tm = {0};
+    const char *end = strptime(arg, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (end == NULL || *end != '\0')
+        die(arg, "at YYYY-MM-DDTHH:MM:SSZ");
+    world.now_ms = (int64_t)timegm(&tm) * 1000;
+}
+
+static void step_session(const char *name, const char *verb, char *arg, const char *want)
+{
+    struct session **at = session_named(name), *session = *at;
+    if (session == NULL)
+        die(name, "out of memory");
+    if (strcmp(verb, "connect") == 0) {
+        step_connect(session, arg, want);
+    } else if (strcmp(verb, "mail") == 0) {
+        step_mail(session, arg);
+    } else if (strcmp(verb, "rcpt") == 0) {
+        step_rcpt(session, arg, want);
+    } else if (strcmp(verb, "data") == 0) {
+        step_data(session, arg);
+    } else if (strcmp(verb, "rset") == 0 || strcmp(verb, "quit") == 0) {
+        message_abort(session);
+        if (verb[0] == 'q') {
+            session_free(session);
+            *at = NULL;
+        }
+    } else {
+        die(verb, "no such step");
+    }
+}
+
+static void step(char *line)
+{
+    static char anonymous[] = "-";
+    char *want = strstr(line, " -> "), *name = anonymous, *verb = line;
+    if (want != NULL) {
+        *want = '\0';
+        want += 4;
+    }
+    char *colon = strchr(line, ':'), *space = strchr(line, ' ');
+    if (colon != NULL && (space == NULL || colon < space)) {
+        *colon = '\0';
+        name = line;
+        verb = colon + 1 + strspn(colon + 1, " ");
+    }
+    char *arg = verb + strcspn(verb, " ");
+    if (*arg != '\0') {
+        *arg++ = '\0';
+        arg += strspn(arg, " ");
+    }
+    for (size_t n = strlen(arg); n > 0 && arg[n - 1] == ' '; n--)
+        arg[n - 1] = '\0';
+    if (verb[0] == '+')
+        step_time(verb + 1);
+    else if (strcmp(verb, "at") == 0)
+        step_at(arg);
+    else if (strcmp(verb, "sql") == 0)
+        sql(arg);
+    else if (strcmp(verb, "used") == 0)
+        step_used(arg);
+    else if (strcmp(verb, "keys") == 0)
+        step_keys(arg);
+    else
+        step_session(name, verb, arg, want);
+}
+
+static void play(char *steps)
+{
+    for (char *line = steps, *next; line != NULL; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        world.line++;
+        line += strspn(line, " ");
+        if (*line != '\0' && *line != '#')
+            step(line);
+    }
+}
+
+static void cleanup(void)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    char path[128];
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s%s", world.database, suffixes[i]);
+        unlink(path);
+    }
+    rmdir(world.dir);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        die("usage", "run_case DIRECTORY");
+    snprintf(world.dir, sizeof world.dir, "/tmp/rcptgate-case-XXXXXX");
+    if (mkdtemp(world.dir) == NULL)
+        die(world.dir, "cannot be made");
+    snprintf(world.database, sizeof world.database, "%s/aliases.db", world.dir);
+    atexit(cleanup);
+    char *rows = read_file(argv[1], "rules.sql", false);
+    if (rows != NULL) {
+        sql(ruledb_schema_sql);
+        sql(rows);
+    }
+    struct error err = {0};
+    if (gate_init(&world.gate, load(argv[1], rows != NULL), NULL, &err) < 0)
+        die("gate", err.text);
+    snprintf(world.gate.host, sizeof world.gate.host, "mx1.example.com");
+    world.gate.now_ms = virtual_now;
+    char *steps = read_file(argv[1], "steps", true);
+    play(steps);
+    free(steps);
+    free(rows);
+    for (size_t i = 0; i < SESSIONS; i++)
+        session_free(world.sessions[i].session);
+    gate_done(&world.gate);
+    if (world.checks == 0)
+        die(argv[1], "checks nothing");
+    printf("%d checks, %d failed\n", world.checks, world.failures);
+    return world.failures == 0 ? 0 : 1;
+}
