@@ -1,0 +1,613 @@
+#include "ruledb_handle.h"
+
+#include "glob.h"
+#include "ruledb.h"
+#include "ruledb_tables.h"
+
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum statement {
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_VERSION,
+    STMT_FILLED,
+    STMT_DOMAIN,
+    STMT_ALIAS,
+    STMT_GLOBS,
+    STMT_SCOPE,
+    STMT_SENDER,
+    STMT_CLIENT,
+    STMT_NETWORKS,
+    STATEMENTS
+};
+
+static const char *const sql[STATEMENTS] = {
+    [STMT_BEGIN] = "BEGIN",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_VERSION] = "PRAGMA user_version",
+    [STMT_FILLED] = "SELECT EXISTS (SELECT 1 FROM alias_globs), EXISTS (SELECT 1 FROM sender_rules),"
+                    " EXISTS (SELECT 1 FROM client_rules)",
+    [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
+    [STMT_ALIAS] = "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
+    [STMT_GLOBS] = "SELECT glob, mailbox, owner, class, reply, action FROM alias_globs WHERE domain = ?1",
+    [STMT_SCOPE] = "SELECT 1 FROM sender_rules WHERE scope = ?1 LIMIT 1",
+    [STMT_SENDER] = "SELECT scope, pattern, reply, action FROM sender_rules WHERE scope = ?1 AND pattern = ?2",
+    [STMT_CLIENT] = "SELECT network, reply, action, expires_at FROM client_rules WHERE network = ?1",
+    [STMT_NETWORKS] = "SELECT network FROM client_rules LIMIT ?1",
+};
+
+enum {
+    OPEN_MS = 250,         /* opening reads the schema and may have to recover a WAL */
+    PROGRESS_OPS = 1000,   /* virtual machine steps between two looks at the clock: some 20 microseconds */
+    CACHE_KIB = 4096,      /* pages of one handle: the inner pages of a table of millions */
+    NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
+};
+
+/* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */
+struct lengths {
+    bool known;
+    bool ipv4[33], ipv6[129];
+};
+
+struct handle {
+    sqlite3 *db;
+    sqlite3_stmt *stmt[STATEMENTS];
+    int64_t deadline_ms;
+    unsigned data_version;
+    bool begun;                    /* once at least */
+    bool globs, senders, clients;  /* the table has rows */
+    struct lengths lengths;
+    struct error err;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int out_of_time(void *context)
+{
+    const struct handle *handle = context;
+    return now_ms() > handle->deadline_ms;
+}
+
+static enum handle_fault fault_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return FAULT_NONE;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* lost the race for a WAL lock, many times over */
+        return FAULT_BUSY;
+    case SQLITE_INTERRUPT:
+        return FAULT_SLOW;
+    case SQLITE_NOMEM:
+        return FAULT_MEMORY;
+    default:
+        return FAULT_BROKEN;
+    }
+}
+
+static enum handle_fault failed(struct handle *handle, int rc)
+{
+    enum handle_fault fault = fault_of(rc);
+    handle->err = (struct error){0};
+    if (fault == FAULT_SLOW)
+        error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up", HANDLE_QUERY_MS);
+    else
+        ruledb_explain(rc, handle->db, sqlite3_db_filename(handle->db, "main"), &handle->err);
+    return fault;
+}
+
+static enum handle_fault bad_row(struct handle *handle, const char *table, const char *column, sqlite3_stmt *stmt)
+{
+    const char *key = sqlite3_column_type(stmt, 0) == SQLITE_TEXT ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    handle->err = (struct error){0};
+    error_set(&handle->err, "alias database: the row \"%s\" of %s has no valid %s; mend or remove it",
+              key != NULL ? key : "?", table, column);
+    return FAULT_ROW;
+}
+
+/* --- opening --- */
+
+static int configure(struct handle *handle)
+{
+    sqlite3 *db = handle->db;
+    int on = 0;
+    sqlite3_progress_handler(db, PROGRESS_OPS, out_of_time, handle);
+    int rc = sqlite3_busy_timeout(db, HANDLE_BUSY_MS);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, &on);
+    if (rc == SQLITE_OK) /* the same plan whatever is bound */
+        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_QPSG, 1, &on);
+    char pragmas[128];
+    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -%d", CACHE_KIB);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
+    return rc;
+}
+
+static int prepare(struct handle *handle)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
+        rc = sqlite3_prepare_v3(handle->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &handle->stmt[i], NULL);
+    return rc;
+}
+
+struct handle *handle_open(const char *path, struct error *err, enum handle_fault *fault)
+{
+    struct handle *handle = calloc(1, sizeof *handle);
+    if (handle == NULL) {
+        error_set(err, "out of memory");
+        *fault = FAULT_MEMORY;
+        return NULL;
+    }
+    handle->deadline_ms = now_ms() + OPEN_MS;
+    int rc = sqlite3_open_v2(path, &handle->db,
+                             SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    if (rc == SQLITE_OK)
+        rc = configure(handle);
+    if (rc == SQLITE_OK)
+        rc = ruledb_validate(handle->db, path, err);
+    if (rc == SQLITE_OK)
+        rc = prepare(handle);
+    if (rc == SQLITE_OK)
+        return handle;
+    ruledb_explain(rc, handle->db, path, err); /* unless validation has already said it better */
+    *fault = fault_of(rc);
+    handle_close(handle);
+    return NULL;
+}
+
+void handle_close(struct handle *handle)
+{
+    if (handle == NULL)
+        return;
+    for (size_t i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(handle->stmt[i]); /* repeats the error of the last step, which was told */
+    sqlite3_close_v2(handle->db);
+    free(handle);
+}
+
+const struct error *handle_error(const struct handle *handle)
+{
+    return &handle->err;
+}
+
+/* --- running statements --- */
+
+/* Binds up to two strings, which must outlive the run. Only ruledb's own statements: their parameters are texts. */
+static int bind_texts(sqlite3_stmt *stmt, const char *first, const char *second)
+{
+    int rc = sqlite3_bind_text(stmt, 1, first, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK && second != NULL)
+        rc = sqlite3_bind_text(stmt, 2, second, -1, SQLITE_STATIC);
+    return rc;
+}
+
+/* A statement without rows. */
+static enum handle_fault run(struct handle *handle, enum statement which)
+{
+    sqlite3_stmt *stmt = handle->stmt[which];
+    int rc = sqlite3_step(stmt);
+    enum handle_fault fault = rc == SQLITE_DONE ? FAULT_NONE : failed(handle, rc);
+    sqlite3_reset(stmt); /* repeats the error of step */
+    return fault;
+}
+
+/* --- the transaction --- */
+
+static enum handle_fault read_filled(struct handle *handle)
+{
+    sqlite3_stmt *stmt = handle->stmt[STMT_FILLED];
+    int rc = sqlite3_step(stmt);
+    enum handle_fault fault = FAULT_NONE;
+    if (rc == SQLITE_ROW) {
+        handle->globs = sqlite3_column_int(stmt, 0) != 0;
+        handle->senders = sqlite3_column_int(stmt, 1) != 0;
+        handle->clients = sqlite3_column_int(stmt, 2) != 0;
+    } else {
+        fault = failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+    }
+    sqlite3_reset(stmt);
+    return fault;
+}
+
+/* The first read of the transaction: it is from here on that nothing changes any more. */
+static enum handle_fault read_version(struct handle *handle)
+{
+    sqlite3_stmt *stmt = handle->stmt[STMT_VERSION];
+    int rc = sqlite3_step(stmt);
+    enum handle_fault fault = FAULT_NONE;
+    if (rc != SQLITE_ROW) {
+        fault = failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+    } else if (sqlite3_column_int(stmt, 0) != RULEDB_VERSION) {
+        handle->err = (struct error){0};
+        error_set(&handle->err, "alias database: PRAGMA user_version is %d now, this gate reads %d",
+                  sqlite3_column_int(stmt, 0), RULEDB_VERSION);
+        fault = FAULT_BROKEN;
+    }
+    sqlite3_reset(stmt);
+    return fault;
+}
+
+enum handle_fault handle_begin(struct handle *handle, bool *changed)
+{
+    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    enum handle_fault fault = run(handle, STMT_BEGIN);
+    if (fault == FAULT_NONE)
+        fault = read_version(handle);
+    unsigned version = 0;
+    if (fault == FAULT_NONE) {
+        int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+        fault = rc == SQLITE_OK ? FAULT_NONE : failed(handle, rc);
+    }
+    bool differs = !handle->begun || version != handle->data_version;
+    if (fault == FAULT_NONE && differs) {
+        handle->begun = false; /* until all that is remembered of the data has been read */
+        handle->lengths.known = false;
+        fault = read_filled(handle);
+    }
+    if (fault != FAULT_NONE) {
+        (void)handle_end(handle); /* the first fault tells */
+        return fault;
+    }
+    handle->begun = true;
+    handle->data_version = version;
+    *changed = differs;
+    return FAULT_NONE;
+}
+
+enum handle_fault handle_end(struct handle *handle)
+{
+    if (sqlite3_get_autocommit(handle->db))
+        return FAULT_NONE;
+    struct error first = handle->err;
+    enum handle_fault fault = run(handle, STMT_COMMIT);
+    if (first.text[0] != '\0')
+        handle->err = first;
+    return sqlite3_get_autocommit(handle->db) ? fault : FAULT_BROKEN;
+}
+
+/* --- reading a row --- */
+
+/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static bool is_utf8(const unsigned char *s)
+{
+    while (*s != '\0') {
+        unsigned char lead = *s++;
+        if (lead < 0x80)
+            continue;
+        int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+        unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+        unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+        if (lead < 0xc2 || lead > 0xf4 || *s < low || *s > high)
+            return false;
+        for (s++; more > 1; more--, s++)
+            if ((*s & 0xc0) != 0x80)
+                return false;
+    }
+    return true;
+}
+
+struct row { /* the row that a statement stands on */
+    struct handle *handle;
+    sqlite3_stmt *stmt;
+    const char *table;
+    struct pool *pool;
+    enum handle_fault fault; /* the first */
+};
+
+/* A text of the row, valid until the next step; NULL where the column is NULL. Neither is a fault, all else is. */
+static const char *peek(struct row *row, int column)
+{
+    int type = sqlite3_column_type(row->stmt, column);
+    if (row->fault != FAULT_NONE || type == SQLITE_NULL)
+        return NULL;
+    const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_column_text(row->stmt, column) : NULL;
+    if (type == SQLITE_TEXT && text == NULL)
+        row->fault = FAULT_MEMORY;
+    else if (text == NULL || strlen(text) != (size_t)sqlite3_column_bytes(row->stmt, column) ||
+             !is_utf8((const unsigned char *)text))
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return row->fault == FAULT_NONE ? text : NULL;
+}
+
+static const char *take(struct row *row, int column)
+{
+    const char *text = peek(row, column);
+    if (text == NULL)
+        return NULL;
+    const char *copy = pool_strdup(row->pool, text);
+    if (copy == NULL)
+        row->fault = FAULT_MEMORY;
+    return copy;
+}
+
+static const char *take_key(struct row *row, int column)
+{
+    const char *key = take(row, column);
+    if (key == NULL && row->fault == FAULT_NONE)
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return key;
+}
+
+static enum action take_action(struct row *row, int column)
+{
+    enum action action = action_from_name(peek(row, column));
+    if (action == ACTION_NONE && row->fault == FAULT_NONE)
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return action;
+}
+
+/* Unix time; 0 is never, as in struct alias_row, so that a 0 in the table, which is long past, becomes 1. */
+static int64_t take_expiry(struct row *row, int column)
+{
+    int type = sqlite3_column_type(row->stmt, column);
+    if (row->fault != FAULT_NONE || type == SQLITE_NULL)
+        return 0;
+    if (type != SQLITE_INTEGER) {
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        return 0;
+    }
+    int64_t at = sqlite3_column_int64(row->stmt, column);
+    return at > 0 ? at : 1;
+}
+
+/* Runs a look-up for one row. True: *row stands on it, and finish() must follow. False: there is none, or *fault. */
+static bool find(struct handle *handle, enum statement which, const char *table, const char *first, const char *second,
+                 struct pool *pool, struct row *row, enum handle_fault *fault)
+{
+    sqlite3_stmt *stmt = handle->stmt[which];
+    int rc = bind_texts(stmt, first, second);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    *row = (struct row){.handle = handle, .stmt = stmt, .table = table, .pool = pool};
+    if (rc == SQLITE_ROW)
+        return true;
+    *fault = rc == SQLITE_DONE ? FAULT_NONE : failed(handle, rc);
+    sqlite3_reset(stmt); /* repeats the error of step */
+    return false;
+}
+
+static enum handle_fault finish(struct row *row)
+{
+    sqlite3_reset(row->stmt); /* repeats the error of step */
+    return row->fault;
+}
+
+/* --- look-ups --- */
+
+static enum handle_fault find_domain(struct handle *handle, const char *domain, struct pool *pool, struct domain_row *out)
+{
+    struct row row;
+    enum handle_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_DOMAIN, "domains", domain, NULL, pool, &row, &fault))
+        return fault;
+    out->domain = take_key(&row, 0);
+    out->action = take_action(&row, 1);
+    const char *catch_all = peek(&row, 2);
+    out->catch_all = catch_all == NULL ? ACTION_REJECT : action_from_name(catch_all);
+    if (out->catch_all != ACTION_REJECT && out->catch_all != ACTION_ACCEPT)
+        row.fault = bad_row(handle, "domains", "catch_all", row.stmt);
+    out->owner = take(&row, 3);
+    out->class_name = take(&row, 4);
+    out->reply = take(&row, 5);
+    return finish(&row);
+}
+
+static void take_alias(struct row *row, struct alias_row *out)
+{
+    out->key = take_key(row, 0);
+    out->mailbox = take(row, 1);
+    out->owner = take(row, 2);
+    out->class_name = take(row, 3);
+    out->reply = take(row, 4);
+    out->action = take_action(row, 5);
+}
+
+/* The row of the first form that has one. */
+static enum handle_fault find_alias(struct handle *handle, const char *const forms[ROWS_FORMS], struct pool *pool,
+                                    struct alias_row *out)
+{
+    enum handle_fault fault = FAULT_NONE;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++) {
+        struct row row;
+        if (forms[i] == NULL || !find(handle, STMT_ALIAS, "aliases", forms[i], NULL, pool, &row, &fault))
+            continue;
+        take_alias(&row, out);
+        out->expires_at = take_expiry(&row, 6);
+        return finish(&row);
+    }
+    return fault;
+}
+
+static int append_glob(struct alias_rows *out, size_t *room, struct pool *pool, const struct alias_row *glob)
+{
+    if (out->n_globs == *room) {
+        size_t more = *room == 0 ? 4 : *room * 2;
+        struct alias_row *globs = pool_alloc(pool, more * sizeof *globs);
+        if (globs == NULL)
+            return -1;
+        if (out->n_globs > 0)
+            memcpy(globs, out->globs, out->n_globs * sizeof *globs);
+        out->globs = globs;
+        *room = more;
+    }
+    out->globs[out->n_globs++] = *glob;
+    return 0;
+}
+
+static bool glob_matches(const struct alias_query *query, const char *glob)
+{
+    return (query->local_full != NULL && glob_match(glob, query->local_full)) ||
+           (query->local_bare != NULL && glob_match(glob, query->local_bare));
+}
+
+static enum handle_fault find_globs(struct handle *handle, const char *domain, const struct alias_query *query,
+                                    struct pool *pool, struct alias_rows *out, size_t *room)
+{
+    struct row row;
+    enum handle_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_GLOBS, "alias_globs", domain, NULL, pool, &row, &fault))
+        return fault;
+    int rc = SQLITE_ROW;
+    while (rc == SQLITE_ROW && row.fault == FAULT_NONE) {
+        const char *glob = peek(&row, 0);
+        if (glob == NULL && row.fault == FAULT_NONE)
+            row.fault = bad_row(handle, "alias_globs", "glob", row.stmt);
+        if (glob != NULL && glob_matches(query, glob)) {
+            struct alias_row match = {0};
+            take_alias(&row, &match);
+            if (row.fault == FAULT_NONE && append_glob(out, room, pool, &match) < 0)
+                row.fault = FAULT_MEMORY;
+        }
+        rc = sqlite3_step(row.stmt);
+    }
+    if (row.fault == FAULT_NONE && rc != SQLITE_DONE)
+        row.fault = failed(handle, rc);
+    return finish(&row);
+}
+
+enum handle_fault handle_alias(struct handle *handle, const struct alias_query *query, struct pool *pool,
+                               struct alias_rows *out)
+{
+    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    enum handle_fault fault = FAULT_NONE;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain.domain == NULL; i++)
+        if (query->domain[i] != NULL)
+            fault = find_domain(handle, query->domain[i], pool, &out->domain);
+    if (fault != FAULT_NONE || out->domain.domain == NULL)
+        return fault; /* not ours: no other row of this recipient counts */
+    fault = find_alias(handle, query->full, pool, &out->full);
+    if (fault == FAULT_NONE)
+        fault = find_alias(handle, query->bare, pool, &out->bare);
+    if (!handle->globs || out->full.key != NULL || out->bare.key != NULL)
+        return fault; /* an exact row leaves nothing for a glob to say */
+    size_t room = 0;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++)
+        if (query->domain[i] != NULL)
+            fault = find_globs(handle, query->domain[i], query, pool, out, &room);
+    return fault;
+}
+
+static enum handle_fault has_scope(struct handle *handle, const char *scope, bool *has)
+{
+    struct row row;
+    enum handle_fault fault = FAULT_NONE;
+    *has = find(handle, STMT_SCOPE, "sender_rules", scope, NULL, NULL, &row, &fault);
+    return *has ? finish(&row) : fault;
+}
+
+/* Most scopes have no rule at all, so that one probe saves those for all patterns. */
+static enum handle_fault find_senders(struct handle *handle, const char *scope, const struct sender_query *query,
+                                      struct pool *pool, struct sender_rows *out)
+{
+    bool has = false;
+    enum handle_fault fault = has_scope(handle, scope, &has);
+    for (size_t i = 0; has && fault == FAULT_NONE && i < query->n_patterns; i++) {
+        struct row row;
+        if (!find(handle, STMT_SENDER, "sender_rules", scope, query->patterns[i], pool, &row, &fault))
+            continue;
+        struct sender_row *to = &out->rows[out->n_rows++];
+        to->scope = take_key(&row, 0);
+        to->pattern = take_key(&row, 1);
+        to->reply = take(&row, 2);
+        to->action = take_action(&row, 3);
+        fault = finish(&row);
+    }
+    return fault;
+}
+
+enum handle_fault handle_sender(struct handle *handle, const struct sender_query *query, struct pool *pool,
+                                struct sender_rows *out)
+{
+    if (!handle->senders || query->n_scopes == 0 || query->n_patterns == 0)
+        return FAULT_NONE;
+    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    out->rows = pool_alloc(pool, query->n_scopes * query->n_patterns * sizeof *out->rows);
+    enum handle_fault fault = out->rows != NULL ? FAULT_NONE : FAULT_MEMORY;
+    for (size_t i = 0; i < query->n_scopes && fault == FAULT_NONE; i++)
+        fault = find_senders(handle, query->scopes[i], query, pool, out);
+    return fault;
+}
+
+/* The prefix length in the text of a network; whole addresses have none. What is no network marks nothing. */
+static void note_length(struct lengths *lengths, const char *network)
+{
+    bool ipv6 = strchr(network, ':') != NULL;
+    const char *slash = strchr(network, '/');
+    long bits = slash != NULL ? strtol(slash + 1, NULL, 10) : ipv6 ? 128 : 32;
+    if (bits >= 0 && bits <= (ipv6 ? 128 : 32))
+        (ipv6 ? lengths->ipv6 : lengths->ipv4)[bits] = true;
+}
+
+static enum handle_fault read_lengths(struct handle *handle)
+{
+    struct lengths *lengths = &handle->lengths;
+    sqlite3_stmt *stmt = handle->stmt[STMT_NETWORKS];
+    *lengths = (struct lengths){0};
+    int n = 0;
+    int rc = sqlite3_bind_int(stmt, 1, NETWORKS_SCANNED + 1);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    while (rc == SQLITE_ROW && n++ < NETWORKS_SCANNED) {
+        const char *network = (const char *)sqlite3_column_text(stmt, 0);
+        if (network != NULL)
+            note_length(lengths, network);
+        rc = sqlite3_step(stmt);
+    }
+    enum handle_fault fault = rc == SQLITE_DONE || rc == SQLITE_ROW ? FAULT_NONE : failed(handle, rc);
+    sqlite3_reset(stmt); /* repeats the error of step */
+    if (rc == SQLITE_ROW) {
+        memset(lengths->ipv4, true, sizeof lengths->ipv4);
+        memset(lengths->ipv6, true, sizeof lengths->ipv6);
+    }
+    lengths->known = fault == FAULT_NONE;
+    return fault;
+}
+
+/* The row of exactly this network; none where it has expired. */
+static enum handle_fault find_network(struct handle *handle, const char *network, int64_t now_s, struct pool *pool,
+                                      struct client_row *out)
+{
+    struct row row;
+    enum handle_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_CLIENT, "client_rules", network, NULL, pool, &row, &fault))
+        return fault;
+    int64_t expires_at = take_expiry(&row, 3);
+    if (row.fault != FAULT_NONE || (expires_at != 0 && expires_at <= now_s))
+        return finish(&row);
+    out->network = take_key(&row, 0);
+    out->reply = take(&row, 1);
+    out->action = take_action(&row, 2);
+    return finish(&row);
+}
+
+enum handle_fault handle_client(struct handle *handle, const struct network *client, int64_t now_s, struct pool *pool,
+                                struct client_row *out)
+{
+    if (!handle->clients || !client->set)
+        return FAULT_NONE;
+    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    enum handle_fault fault = handle->lengths.known ? FAULT_NONE : read_lengths(handle);
+    bool ipv4 = network_is_ipv4(client);
+    const bool *lengths = ipv4 ? handle->lengths.ipv4 : handle->lengths.ipv6;
+    for (int bits = ipv4 ? 32 : 128; bits >= 0 && fault == FAULT_NONE && out->network == NULL; bits--) {
+        if (!lengths[bits])
+            continue;
+        char text[NETWORK_TEXT];
+        struct network outer = network_mask(client, (unsigned)bits, (unsigned)bits);
+        fault = find_network(handle, network_format(&outer, text), now_s, pool, out);
+    }
+    return fault;
+}
