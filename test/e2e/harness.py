@@ -412,19 +412,16 @@ class Sink:
 
 # ----------------------------------------------------------------------------------------------------- postfix
 
-def sqlite_map(query, database):
-    return f"dbpath = {database}\nquery = {query}\n"
-
-
 class Postfix:
     """Postfix from a configuration of our own. settings are lines of main.cf; {key: value}."""
 
     queues = ("incoming", "active", "deferred", "maildrop", "hold", "corrupt")
 
-    def __init__(self, scratch, milter, sink, database=None, alias_maps="plain", settings=None, name="postfix"):
+    def __init__(self, scratch, milter, sink, database_path=None, alias_maps="plain", settings=None,
+                 name="postfix"):
         self.scratch = scratch
         self.root = scratch / name
-        self.database = database
+        self.database_path = database_path
         self.etc = self.root / "etc"
         self.spool = self.root / "spool"
         self.log_path = self.root / "mail.log"
@@ -509,11 +506,11 @@ class Postfix:
         (self.etc / "master.cf").write_text(text)
 
     def _alias_maps(self, kind):
-        """plain: no expansion, the sink sees the alias; sqlite: from the alias database, as in production."""
-        if kind == "plain" or self.database is None:
+        """plain: no expansion, the sink sees the alias; sqlite: as in production, by the map that we ship."""
+        if kind == "plain":
             return {}
-        (self.etc / "aliases.cf").write_text(sqlite_map(
-            "SELECT mailbox FROM aliases WHERE address = lower('%s') AND mailbox IS NOT NULL", self.database.path))
+        text = (SOURCE / "contrib/postfix/rcptgate-aliases.cf").read_text()
+        (self.etc / "aliases.cf").write_text(re.sub(r"(?m)^dbpath = .*", f"dbpath = {self.database_path}", text))
         return {"virtual_alias_maps": f"sqlite:{self.etc}/aliases.cf"}
 
     def _answers(self):
@@ -944,8 +941,9 @@ class World:
                 self.gates.append(Gate(self.scratch, self._policy(store, list(limits), policy),
                                        name=f"gate{i}" if i else "gate"))
                 if mta:
-                    self.postfixes.append(Postfix(self.scratch, self.gates[-1].milter, self.sink, self.database,
-                                                  alias_maps, postfix, name=f"postfix{i}" if i else "postfix"))
+                    self.postfixes.append(Postfix(self.scratch, self.gates[-1].milter, self.sink,
+                                                  self.database and self.database.path, alias_maps, postfix,
+                                                  name=f"postfix{i}" if i else "postfix"))
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise
@@ -977,9 +975,8 @@ class World:
         """What the store holds, wherever it is: Redis by its key, memory: through `rcptgate show`."""
         if self.redis:
             return self.redis.used(f"rcptgate:{per}:{{{subject}}}", limit)
-        shown = json.loads(self.gate.command("show", subject, "--json", check=None) or "[]")
-        rows = shown if isinstance(shown, list) else shown.get("counters", [])
-        return sum(row["used"] for row in rows if row["limit"] == limit)
+        rows = json.loads(self.gate.command("show", subject, "--json"))["counters"]
+        return sum(row["used"] for row in rows if (row["key"], row["limit"]) == (f"{per}:{{{subject}}}", limit))
 
     def idle(self):
         for postfix in self.postfixes:

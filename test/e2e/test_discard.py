@@ -1,0 +1,70 @@
+"""A discarded alias and an accepted alias of one mailbox in one message: the mailbox gets exactly the accepted one."""
+
+import itertools
+
+import pytest
+
+from harness import World
+
+
+@pytest.fixture(scope="module", params=["plain", "sqlite"])
+def world(request):
+    with World("memory", alias_maps=request.param) as w:
+        w.kind = request.param
+        w.database.alias("keep@example.com", "box@mailbox.example")
+        w.database.alias("keep2@example.com", "box@mailbox.example")
+        w.database.alias("drop@example.com", "box@mailbox.example", action="discard")
+        w.database.alias("drop2@example.com", "box@mailbox.example", action="discard")
+        w.database.alias("several@example.com", "box@mailbox.example,second@mailbox.example")
+        yield w
+
+
+@pytest.mark.parametrize("order", [
+    ["drop", "keep"], ["keep", "drop"], ["drop", "keep", "drop2"], ["keep", "drop", "keep2"],
+    ["drop", "drop2", "keep"], ["keep", "drop", "drop"], ["drop", "keep", "drop"]], ids="-".join)
+def test_order(world, order):
+    token = "order-" + "-".join(order)
+    with world.smtp() as smtp:
+        answers, end = smtp.send([f"{name}@example.com" for name in order], token=token)
+        assert {a.code for a in answers} == {250} and end.code == 250
+    world.idle()
+    assert world.sink.of(token) == sorted(f"{name}@example.com" for name in set(order) if name.startswith("keep"))
+
+
+SPELLINGS = ["drop@example.com", "DROP@example.com", '"drop"@example.com', "drop+tag@example.com",
+             "drop@EXAMPLE.COM", "dr\\op@example.com"]
+
+
+@pytest.mark.parametrize("a,b", itertools.combinations(SPELLINGS, 2))
+def test_spellings_of_a_discard(world, a, b):
+    token = f"spell-{SPELLINGS.index(a)}-{SPELLINGS.index(b)}"
+    with world.smtp() as smtp:
+        answers, end = smtp.send([a, "keep@example.com", b], token=token)
+        assert {x.code for x in answers} == {250} and end.code == 250
+    world.idle()
+    assert world.sink.of(token) == ["keep@example.com"]
+
+
+@pytest.mark.parametrize("spelling", [b"<@r1.example,@r2.example:drop@example.com>", b"< drop@example.com >",
+                                      b"drop@example.com", b"<drop(comment)@example.com>", b"<drop@example.com.>"])
+def test_odd_paths_of_a_discard(world, spelling):
+    token = f"odd-{spelling.hex()}"
+    with world.smtp() as smtp:
+        smtp.mail()
+        first = smtp.rcpt(spelling)
+        if first.code != 250:
+            pytest.skip(f"Postfix itself refuses this form: {first!r}")
+        assert smtp.rcpt("keep@example.com").code == 250
+        assert smtp.data(token).code == 250
+    world.idle()
+    assert world.sink.of(token) == ["keep@example.com"]
+
+
+def test_alias_of_several_mailboxes(world):
+    if world.kind == "plain":
+        pytest.skip("needs the expansion")
+    with world.smtp() as smtp:
+        answers, end = smtp.send(["drop@example.com", "several@example.com"], token="several")
+        assert {a.code for a in answers} == {250} and end.code == 250
+    world.idle()
+    assert world.sink.mailboxes("several") == ["box@mailbox.example", "second@mailbox.example"]

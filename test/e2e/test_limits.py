@@ -1,0 +1,270 @@
+"""Limits as a sender meets them, with both stores: what is charged, what is given back, who is left alone."""
+
+import pytest
+
+from harness import World, wait_for
+
+MINUTE = "1m"
+
+
+def limits():
+    return [
+        {"name": "ten", "per": "recipient", "max": 10, "window": MINUTE, "over": "defer",
+         "when": {"recipient_domain": "ten.example"}},
+        {"name": "hard", "per": "recipient", "max": 2, "window": MINUTE, "over": "reject",
+         "when": {"recipient_domain": "hard.example"}},
+        {"name": "gone", "per": "recipient", "max": 2, "window": MINUTE, "over": "discard",
+         "when": {"recipient_domain": "drop.example"}},
+        {"name": "once-defer", "per": "recipient", "max": 1, "window": MINUTE, "over": "defer",
+         "when": {"recipient_domain": "rank.example"}},
+        {"name": "once-reject", "per": "owner", "max": 2, "window": MINUTE, "over": "reject",
+         "when": {"recipient_domain": "rank.example"}},
+        {"name": "pair", "per": ["recipient", "client"], "max": 2, "window": MINUTE, "over": "defer",
+         "when": {"recipient_domain": "pair.example"}},
+        {"name": "boxes", "per": "mailbox", "max": 3, "window": MINUTE, "over": "defer",
+         "when": {"recipient_domain": "box.example"}},
+        {"name": "msgs", "per": "client", "count": "messages", "max": 2, "window": MINUTE, "over": "defer",
+         "when": {"client": "198.18.1.0/24"}},
+        {"name": "volume", "per": "recipient", "count": "bytes", "max": "10kB", "window": MINUTE, "over": "defer",
+         "when": {"recipient_domain": "bytes.example"}},
+        {"name": "tries", "per": "client", "count": "attempts", "max": 5, "window": MINUTE, "over": "defer",
+         "when": {"client": "198.18.2.0/24"}},
+        {"name": "quiet", "per": "recipient", "max": 1, "window": MINUTE, "over": "reject", "shadow": True,
+         "when": {"recipient_domain": "shadow.example"}},
+        {"name": "fair", "per": "recipient", "max": 12, "window": MINUTE, "over": "defer",
+         "share": {"of": "client", "max": "33%", "above": "0%"}, "when": {"recipient_domain": "share.example"}},
+        {"name": "spoken", "per": "recipient", "max": 1, "window": MINUTE, "over": "defer",
+         "reply": "451 4.7.1 100%% busy: %{recipient} from %{sender} used %{used} of %{max}, %{wait}",
+         "when": {"recipient_domain": "reply.example"}},
+        {"name": "nulls", "per": "recipient", "max": 1, "window": MINUTE, "over": "reject",
+         "when": {"recipient_domain": "null.example"}},
+        {"name": "users", "per": "user", "max": 1, "window": MINUTE, "over": "defer",
+         "when": {"authenticated": True}},
+        {"name": "tripped", "per": "client", "max": 2, "window": "1s", "over": "defer", "hold": "1h",
+         "when": {"client": "198.18.3.0/24", "recipient_domain": "hold.example"}},
+        {"name": "strangers", "per": "client", "count": "attempts", "max": 3, "window": MINUTE, "over": "defer",
+         "when": {"client": "198.18.4.0/24", "unknown": True}},
+    ]
+
+
+DOMAINS = ["ten", "hard", "drop", "rank", "pair", "box", "free", "bytes", "shadow", "share", "reply", "null", "hold"]
+
+
+@pytest.fixture(scope="module", params=["redis", "memory"])
+def world(request):
+    with World(request.param, limits(), domains=[f"{name}.example" for name in DOMAINS]) as w:
+        w.database.domain("rank.example", owner="olga")
+        for domain in DOMAINS:
+            w.database.aliases([f"{name}@{domain}.example" for name in "abcdefghijklmnop"],
+                               "box@mailbox.example")
+        yield w
+
+
+def codes(answers):
+    return [a.code for a in answers]
+
+
+def send_one(world, recipient, client="192.0.2.1", sender="bob@sender.example", **more):
+    with world.smtp(client) as smtp:
+        answers, end = smtp.send([recipient], sender, **more)
+        assert end is None or end.code == 250
+        return answers[0]
+
+
+def test_ten_pass_and_the_eleventh_is_deferred(world):
+    with world.smtp() as smtp:
+        for i in range(10):
+            answers, end = smtp.send(["a@ten.example"], token=f"ten-{i}")
+            assert codes(answers) == [250] and end.code == 250
+        answers, end = smtp.send(["b@ten.example", "a@ten.example", "c@free.example"], token="eleventh")
+        assert [a.status for a in answers] == ["250 2.1.5", "450 4.2.1", "250 2.1.5"] and end.code == 250
+    assert world.used("a@ten.example", "ten") == 10
+    world.idle()
+    assert world.sink.of("eleventh") == ["b@ten.example", "c@free.example"]
+    assert sum(len(world.sink.of(f"ten-{i}")) for i in range(10)) == 10
+
+
+def test_reject(world):
+    assert [send_one(world, "a@hard.example").status for _ in range(3)] == ["250 2.1.5"] * 2 + ["550 5.7.1"]
+
+
+def test_discard(world):
+    with world.smtp() as smtp:
+        ends = [smtp.send(["a@drop.example", "a@free.example"], token=f"over-{i}") for i in range(4)]
+    assert all(codes(answers) == [250, 250] and end.code == 250 for answers, end in ends)
+    world.idle()
+    assert [len(world.sink.of(f"over-{i}")) for i in range(4)] == [2, 2, 1, 1]
+
+
+def test_the_hardest_answer_wins_and_nothing_else_is_charged(world):
+    assert send_one(world, "a@rank.example").code == 250
+    assert send_one(world, "a@rank.example").status == "450 4.2.1"
+    assert world.used("olga", "once-reject", per="owner") == 1, "a refused RCPT charges none"
+    assert send_one(world, "b@rank.example").code == 250
+    assert send_one(world, "a@rank.example").status == "550 5.7.1"
+
+
+def test_a_list_counts_each_combination(world):
+    assert [send_one(world, "a@pair.example", "198.18.9.1").code for _ in range(3)] == [250, 250, 450]
+    assert send_one(world, "a@pair.example", "198.18.9.2").code == 250
+    assert send_one(world, "b@pair.example", "198.18.9.1").code == 250
+
+
+def test_mailbox_is_shared_by_its_aliases(world):
+    db = world.database
+    for name in "abcd":
+        db.alias(f"{name}@box.example", "x@mailbox.example,y@mailbox.example" if name == "a" else "x@mailbox.example")
+    assert [send_one(world, f"{name}@box.example").code for name in "abcd"] == [250, 250, 250, 450]
+    assert world.used("x@mailbox.example", "boxes", per="mailbox") == 3
+    assert world.used("y@mailbox.example", "boxes", per="mailbox") == 1
+
+
+def test_three_spellings_count_once_in_a_message(world):
+    with world.smtp() as smtp:
+        answers, end = smtp.send(["d@ten.example", "D@TEN.example", '"d"@ten.example', "d+x@ten.example"])
+        assert codes(answers) == [250] * 4 and end.code == 250
+    assert world.used("d@ten.example", "ten") == 1
+
+
+def test_a_thousand_rounds_leave_nothing(world):
+    with world.smtp() as smtp:
+        for _ in range(1000):
+            smtp.mail()
+            assert smtp.rcpt("e@ten.example").code == 250
+            smtp.rset()
+    wait_for(lambda: world.used("e@ten.example", "ten") == 0, "used is 0 again", 5)
+
+
+@pytest.mark.parametrize("ending", ["rset", "quit", "hang up", "new mail after rset", "new helo"])
+def test_given_back(world, ending):
+    address = f"{'fghij'[['rset', 'quit', 'hang up', 'new mail after rset', 'new helo'].index(ending)]}@ten.example"
+    smtp = world.smtp()
+    smtp.mail()
+    for _ in range(3):
+        assert smtp.rcpt(address).code == 250
+    wait_for(lambda: world.used(address, "ten") == 1, "it is charged at RCPT", 5)
+    if ending == "rset":
+        smtp.rset()
+    elif ending == "quit":
+        smtp.close()
+    elif ending == "hang up":
+        smtp.abandon()
+    elif ending == "new mail after rset":
+        smtp.rset()
+        smtp.mail()
+    else:
+        smtp.command("EHLO again.example")
+    wait_for(lambda: world.used(address, "ten") == 0, "given back within a second", 3)
+    smtp.abandon()
+
+
+def test_what_ended_stays_charged(world):
+    with world.smtp() as smtp:
+        answers, end = smtp.send(["k@ten.example"])
+        assert end.code == 250
+        smtp.rset()
+        smtp.mail()
+        smtp.rset()
+    assert world.used("k@ten.example", "ten") == 1
+
+
+def test_messages_count_once_however_many_recipients(world):
+    with world.smtp("198.18.1.1") as smtp:
+        for _ in range(2):
+            answers, end = smtp.send([f"{name}@free.example" for name in "abcdef"])
+            assert codes(answers) == [250] * 6 and end.code == 250
+        answers, end = smtp.send(["a@free.example"])
+        assert answers[0].status == "450 4.2.1"
+
+
+def test_bytes_are_settled_at_the_end(world):
+    with world.smtp() as smtp:
+        smtp.mail(options=" SIZE=20000")
+        assert smtp.rcpt("a@bytes.example").status == "452 4.2.2", "declared too large"
+        smtp.rset()
+        answers, end = smtp.send(["a@bytes.example"], body="x" * 70 + "\r\n" + ("y" * 78 + "\r\n") * 60)
+        assert codes(answers) == [250] and end.code == 250
+        used = world.used("a@bytes.example", "volume")
+        assert 4000 < used < 8000
+        answers, end = smtp.send(["a@bytes.example"], body=("y" * 78 + "\r\n") * 90)
+        assert codes(answers) == [250] and end.code == 250, "one message may overshoot"
+        assert smtp.send(["a@bytes.example"])[0][0].status == "452 4.2.2"
+
+
+def test_attempts_count_refused_ones_too(world):
+    answers = []
+    with world.smtp("198.18.2.1") as smtp:
+        for i in range(7):
+            smtp.mail()
+            answers.append(smtp.rcpt(f"nobody{i}@free.example" if i < 3 else f"{'abcdefg'[i]}@free.example").code)
+            smtp.rset()
+    assert answers == [550, 550, 550, 250, 250, 450, 450]
+
+
+def test_attempts_on_unknown_only(world):
+    with world.smtp("198.18.4.1") as smtp:
+        smtp.mail()
+        for i in range(4):
+            assert smtp.rcpt("a@free.example").code == 250
+        seen = [smtp.rcpt(f"nobody{i}@free.example").code for i in range(5)]
+        assert seen == [550] * 5, "the rule's own answer is the hardest"
+
+
+def test_shadow_refuses_nothing(world):
+    assert [send_one(world, "a@shadow.example").code for _ in range(4)] == [250] * 4
+    assert any("quiet" in line for line in world.gate.log().splitlines()), "but it is seen in the log"
+
+
+def test_share(world):
+    mine = [send_one(world, "a@share.example", "198.18.20.1").code for _ in range(6)]
+    assert mine == [250] * 4 + [450] * 2
+    others = [send_one(world, "a@share.example", f"198.18.20.{i}").code for i in range(2, 10)]
+    assert others == [250] * 8
+    assert send_one(world, "a@share.example", "198.18.20.11").code == 450
+    assert world.used("a@share.example", "fair") == 12
+
+
+def test_own_reply(world):
+    assert send_one(world, "a@reply.example").code == 250
+    reply = send_one(world, "a@reply.example", sender="50%off@sender.example")
+    assert reply.status == "451 4.7.1"
+    assert "a@reply.example from 50%off@sender.example used 1 of 1" in reply.text and "busy" in reply.text
+
+
+def test_null_sender_gets_4xx_at_most(world):
+    assert send_one(world, "a@null.example", sender="").code == 250
+    assert send_one(world, "a@null.example", sender="").code == 450
+    assert send_one(world, "a@null.example").status == "550 5.7.1"
+
+
+def test_user(world):
+    with world.smtp("192.0.2.50", login="joe") as smtp:
+        assert [smtp.send([f"{n}@free.example"])[0][0].code for n in "ab"] == [250, 450]
+    with world.smtp("192.0.2.50", login="ann") as smtp:
+        assert smtp.send(["a@free.example"])[0][0].code == 250
+
+
+def test_hold_covers_all_that_the_client_sends(world):
+    assert [send_one(world, "a@hold.example", "198.18.3.1").code for _ in range(3)] == [250, 250, 450]
+    assert send_one(world, "a@free.example", "198.18.3.1").code == 450, "held, whatever `when` says"
+    assert send_one(world, "a@free.example", "198.18.3.2").code == 250
+
+
+def test_exempt_client_is_not_counted(world):
+    with world.smtp(None) as smtp:
+        for _ in range(12):
+            assert codes(smtp.send(["l@ten.example"])[0]) == [250]
+    assert world.used("l@ten.example", "ten") == 0
+
+
+def test_refused_by_postfix_or_rules_is_not_charged(world):
+    world.database.alias("m@ten.example", action="reject")
+    with world.smtp() as smtp:
+        smtp.mail()
+        assert smtp.rcpt("m@ten.example").code == 550
+        assert smtp.rcpt("nobody@ten.example").code == 550
+    assert world.used("m@ten.example", "ten") == 0 and world.used("nobody@ten.example", "ten") == 0
+
+
+def test_never_421(world):
+    assert " 421 " not in world.postfix.log() and " 521 " not in world.postfix.log()

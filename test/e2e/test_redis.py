@@ -1,0 +1,136 @@
+"""What an operator sees in Redis, with redis-cli's eyes alone."""
+
+import re
+
+import pytest
+
+from harness import World, wait_for
+
+LIMITS = [
+    {"name": "minute", "per": "recipient", "max": 10, "window": "1m", "over": "defer"},
+    {"name": "day", "per": "recipient", "max": 500, "window": "1d", "over": "reject"},
+    {"name": "pair", "per": ["recipient", "client"], "max": 5, "window": "1m", "over": "defer"},
+    {"name": "owner", "per": "owner", "max": 200, "window": "1h", "over": "defer"},
+    {"name": "box", "per": "mailbox", "max": 60, "window": "1m", "share": {"of": "recipient", "max": "25%", "above": "50%"}},
+    {"name": "box-domain", "per": "mailbox_domain", "max": 600, "window": "1m"},
+    {"name": "sender", "per": "sender", "max": 600, "window": "1m"},
+    {"name": "sender-domain", "per": "sender_domain", "max": 600, "window": "1m"},
+    {"name": "domain", "per": "recipient_domain", "max": 600, "window": "1m"},
+    {"name": "everything", "per": "all", "max": 100000, "window": "1m"},
+    {"name": "here", "per": "host", "max": 100000, "window": "1m"},
+    {"name": "tries", "per": "client", "count": "attempts", "max": 600, "window": "1m"},
+    {"name": "volume", "per": "client", "count": "bytes", "max": "1GB", "window": "31d"},
+    {"name": "globbed", "per": "recipient", "max": 100, "window": "1m", "when": {"catch_all": True}},
+]
+
+
+@pytest.fixture()
+def world():
+    with World("redis", LIMITS, counters={"max_new_subjects": 5}) as w:
+        w.database.domain("example.com", owner="alice")
+        w.database.domain("catch.example", catch_all="accept")
+        for name in "abcd":
+            w.database.alias(f"{name}@example.com")
+        w.database.alias("we{i}rd|x@example.com")
+        yield w
+
+
+def send(world, *recipients, client="192.0.2.7", sender="bob@sender.example"):
+    with world.smtp(client) as smtp:
+        return [a.code for a in smtp.send(recipients, sender)[0]]
+
+
+def test_names_and_numbers(world):
+    assert send(world, "a@example.com") == [250]
+    assert send(world, "a@example.com") == [250]
+    redis = world.redis
+    fields = redis.fields("rcptgate:recipient:{a@example.com}")
+    assert re.match(r"2/10( |$)", fields["minute"]) and re.match(r"2/500( |$)", fields["day"])
+    for key, limit, used in [("recipient+client:{a@example.com}|192.0.2.7", "pair", 2),
+                             ("owner:{alice}", "owner", 2), ("mailbox:{box@mailbox.example}", "box", 2),
+                             ("mailbox_domain:{mailbox.example}", "box-domain", 2),
+                             ("sender:{bob@sender.example}", "sender", 2),
+                             ("sender_domain:{sender.example}", "sender-domain", 2),
+                             ("recipient_domain:{example.com}", "domain", 2), ("all:{*}", "everything", 2),
+                             ("client:{192.0.2.7}", "tries", 2)]:
+        assert redis.used(f"rcptgate:{key}", limit) == used, key
+    assert redis.used("rcptgate:client:{192.0.2.7}", "volume") > 100
+    hosts = redis.keys("rcptgate:host:*")
+    assert len(hosts) == 1 and re.fullmatch(r"rcptgate:host:\{[^{}]+\}", hosts[0])
+
+
+def test_every_key_expires(world):
+    send(world, "a@example.com", "b@example.com", "x@catch.example", "nobody@example.com")
+    keys = [k for k in world.redis.keys("*") if not re.match(r"rcptgate:(events|blocks)$", k)]
+    assert len(keys) > 10
+    for key in keys:
+        assert world.redis.call("PTTL", key) > 0, key
+
+
+def test_a_refused_alias_makes_no_key_of_its_own(world):
+    assert send(world, "nobody@example.com") == [550]
+    assert not [k for k in world.redis.keys() if "nobody" in k]
+
+
+def test_strange_bytes_are_encoded(world):
+    assert send(world, "we{i}rd|x@example.com") == [250]
+    assert world.redis.used("rcptgate:recipient:{we%7Bi%7Drd%7Cx@example.com}", "minute") == 1
+
+
+def test_ipv6_client_is_its_network(world):
+    assert send(world, "a@example.com", client="2001:db8:1:2:3::4") == [250]
+    assert world.redis.keys("rcptgate:client:{2001:db8:1:2::/64}")
+
+
+def test_del_resets(world):
+    for _ in range(10):
+        with world.smtp(f"198.18.0.{_ + 1}") as smtp:
+            assert smtp.send(["a@example.com"])[0][0].code == 250
+    assert send(world, "a@example.com") == [450]
+    world.redis.call("DEL", "rcptgate:recipient:{a@example.com}")
+    wait_for(lambda: send(world, "a@example.com") == [250], "DEL resets within a second", 3)
+    assert world.redis.used("rcptgate:recipient:{a@example.com}", "minute") >= 1
+
+
+def test_deleted_meanwhile_is_not_given_back_twice(world):
+    smtp = world.smtp()
+    smtp.mail()
+    assert smtp.rcpt("b@example.com").code == 250
+    world.redis.call("DEL", "rcptgate:recipient:{b@example.com}")
+    assert send(world, "b@example.com") == [250]
+    smtp.abandon()
+    with world.smtp() as other:
+        other.mail()
+        other.rset()
+    wait_for(lambda: world.redis.used("rcptgate:recipient+client:{b@example.com}|192.0.2.1", "pair") == 0,
+             "the first charge is given back", 3)
+    assert world.redis.used("rcptgate:recipient:{b@example.com}", "minute") == 1
+
+
+def test_catch_all_makes_few_new_keys(world):
+    for i in range(12):
+        assert send(world, f"new{i}@catch.example", client=f"198.18.1.{i + 1}") == [250]
+    keys = [k for k in world.redis.keys("rcptgate:recipient:*") if "catch.example" in k]
+    assert 5 <= len(keys) <= 6, keys
+    assert sum(world.redis.used(k, "globbed") for k in keys) == 12
+
+
+def test_show_and_reset(world):
+    send(world, "c@example.com")
+    shown = world.gate.command("show", "c@example.com")
+    assert "minute" in shown and "1/10" in shown.replace(" ", "")
+    world.gate.command("reset", "c@example.com", "--limit", "minute")
+    assert world.redis.used("rcptgate:recipient:{c@example.com}", "minute") == 0
+    assert world.redis.used("rcptgate:recipient:{c@example.com}", "day") == 1
+    world.gate.command("reset", "c@example.com")
+    assert world.redis.used("rcptgate:recipient:{c@example.com}", "day") == 0
+
+
+def test_explain_charges_nothing(world):
+    before = {k: world.redis.fields(k) for k in world.redis.keys()}
+    said = world.gate.command("explain", "--to", "d@example.com", "--from", "bob@sender.example",
+                              "--client", "192.0.2.9")
+    assert "minute" in said and "accept" in said
+    said = world.gate.command("explain", "--to", "nobody@example.com", "--client", "192.0.2.9")
+    assert "5.1.1" in said
+    assert {k: world.redis.fields(k) for k in world.redis.keys()} == before
