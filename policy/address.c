@@ -1,0 +1,627 @@
+/* address: see address.h. Owns nothing; allocates only inside libidn2, and only for domains that are not ASCII.
+ * One pass over the input, no recursion: what a client sends costs time in proportion to its length. Fails only
+ * where the input is no address; the reason is that of the first fault from the left. */
+#include "address.h"
+
+#include "network.h"
+#include "text.h"
+
+#include <idn2.h>
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    LABEL_MAX = 63,
+    /* No domain that fits into ADDRESS_DOMAIN_MAX as A-labels is longer than this with U-labels. */
+    DOMAIN_TEXT_MAX = 1024,
+};
+
+struct reader { /* what is left to read */
+    const char *at, *end;
+};
+
+struct content { /* a local part without quotes and escapes */
+    char bytes[ADDRESS_LOCAL_MAX];
+    size_t len;
+};
+
+static bool is_alnum(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* atext of RFC 5322 3.2.3, and UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
+static bool is_atext(unsigned char c)
+{
+    if (is_alnum(c) || c >= 0x80)
+        return true;
+    switch (c) {
+    case '!':
+    case '#':
+    case '$':
+    case '%':
+    case '&':
+    case '\'':
+    case '*':
+    case '+':
+    case '-':
+    case '/':
+    case '=':
+    case '?':
+    case '^':
+    case '_':
+    case '`':
+    case '{':
+    case '|':
+    case '}':
+    case '~':
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static char lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
+/* Length of the UTF-8 sequence at s (RFC 3629 4), 0 where it is malformed. A NUL is never a continuation. */
+static size_t utf8_length(const unsigned char *s)
+{
+    static const struct {
+        unsigned char first, last, low, high; /* of the first byte; of the second */
+        size_t n;
+    } rows[] = {
+        {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
+        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (s[0] < rows[i].first || s[0] > rows[i].last)
+            continue;
+        if (s[1] < rows[i].low || s[1] > rows[i].high)
+            return 0;
+        for (size_t k = 2; k < rows[i].n; k++)
+            if ((s[k] & 0xc0) != 0x80)
+                return 0;
+        return rows[i].n;
+    }
+    return 0;
+}
+
+/* No controls but the tab, and nothing but UTF-8. */
+static bool is_text(const char *raw, struct error *err)
+{
+    const unsigned char *s = (const unsigned char *)raw;
+    while (*s != '\0') {
+        if (*s < 0x80) {
+            if ((*s < ' ' && *s != '\t') || *s == 0x7f) {
+                error_set(err, "the address has a control character");
+                return false;
+            }
+            s++;
+            continue;
+        }
+        const size_t n = utf8_length(s);
+        if (n == 0) {
+            error_set(err, "the address has bytes that are not UTF-8");
+            return false;
+        }
+        s += n;
+    }
+    return true;
+}
+
+/* ---- domain ---- */
+
+/* Letters, digits, hyphens, and the underscore that Postfix lets pass too. */
+static int domain_ascii(const char *text, size_t len, char *out, struct error *err)
+{
+    char lowered[ADDRESS_DOMAIN_MAX + 1];
+    if (len > 0 && text[len - 1] == '.')
+        len--;
+    if (len == 0 || len > ADDRESS_DOMAIN_MAX) {
+        error_set(err, len == 0 ? "the domain is empty" : "the domain is longer than 255 octets");
+        return -1;
+    }
+    size_t label = 0; /* where it begins */
+    for (size_t i = 0; i <= len; i++) {
+        const char c = i < len ? lower(text[i]) : '.';
+        lowered[i] = c;
+        if (is_alnum((unsigned char)c) || c == '-' || c == '_')
+            continue;
+        if (c != '.') {
+            error_set(err, "the domain has a character that no domain has");
+            return -1;
+        }
+        if (i == label || i - label > LABEL_MAX) {
+            error_set(err, "the domain has a label that is empty or longer than 63 octets");
+            return -1;
+        }
+        if (lowered[label] == '-' || lowered[i - 1] == '-') {
+            error_set(err, "the domain has a label that begins or ends with a hyphen");
+            return -1;
+        }
+        label = i + 1;
+    }
+    memcpy(out, lowered, len);
+    out[len] = '\0';
+    return 0;
+}
+
+/* "[192.0.2.7]" and "[IPv6:2001:db8::1]"; no other tag was ever standardised (RFC 5321 4.1.3). */
+static int domain_literal(const char *text, size_t len, char *out, struct error *err)
+{
+    static const char tag[] = "ipv6:";
+    char inner[NETWORK_TEXT], address[NETWORK_TEXT];
+    struct network net;
+    struct text domain;
+    bool good = len >= 2 && text[len - 1] == ']' && len - 2 < sizeof inner;
+    if (good) {
+        memcpy(inner, text + 1, len - 2);
+        inner[len - 2] = '\0';
+        const bool tagged = strncasecmp(inner, tag, sizeof tag - 1) == 0;
+        good = tagged == (strchr(inner, ':') != NULL) && strpbrk(inner, "[/") == NULL &&
+               network_parse(inner, &net, NULL) == 0;
+    }
+    if (!good) {
+        error_set(err, "the address literal is neither [IPv4] nor [IPv6:address]");
+        return -1;
+    }
+    text_init(&domain, out, ADDRESS_DOMAIN_MAX + 1);
+    text_addf(&domain, "[%s%s]", network_is_ipv4(&net) ? "" : tag, network_format(&net, address));
+    return 0;
+}
+
+/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards. */
+static int domain_idn(const char *text, char *out, struct error *err)
+{
+    uint8_t *ascii = NULL;
+    const int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
+    const int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, flags);
+    if (rc != IDN2_OK) {
+        error_set(err, "the domain is no internationalised domain: %s", idn2_strerror(rc));
+        return -1;
+    }
+    const int result = domain_ascii((const char *)ascii, strlen((const char *)ascii), out, err);
+    idn2_free(ascii);
+    return result;
+}
+
+static bool is_ascii(const char *text)
+{
+    while (*text != '\0' && (unsigned char)*text < 0x80)
+        text++;
+    return *text == '\0';
+}
+
+/* An ASCII domain is not shown to libidn2, A-labels neither: the grammar of RFC 5321 takes them as they are,
+ * and one that this libidn2's Unicode does not know yet is no reason to refuse mail. */
+static int domain_canonical(const char *text, size_t len, char *out, struct error *err)
+{
+    if (text[0] == '[')
+        return domain_literal(text, len, out, err);
+    return is_ascii(text) ? domain_ascii(text, len, out, err) : domain_idn(text, out, err);
+}
+
+int address_domain(const char *raw, char *out, struct error *err)
+{
+    const size_t len = strlen(raw);
+    if (len >= DOMAIN_TEXT_MAX) {
+        error_set(err, "the domain is longer than 255 octets");
+        return -1;
+    }
+    return domain_canonical(raw, len, out, err);
+}
+
+bool address_domain_unicode(const char *domain, char *out, size_t size)
+{
+    char *unicode = NULL, again[ADDRESS_DOMAIN_MAX + 1];
+    if (strstr(domain, "xn--") == NULL ||
+        idn2_to_unicode_8z8z(domain, &unicode, IDN2_NONTRANSITIONAL) != IDN2_OK)
+        return false;
+    /* What does not lead back is another domain, or none. */
+    const size_t len = strlen(unicode);
+    const bool differs = strcmp(unicode, domain) != 0 && len < size &&
+                         address_domain(unicode, again, NULL) == 0 && strcmp(again, domain) == 0;
+    if (differs)
+        memcpy(out, unicode, len + 1);
+    idn2_free(unicode);
+    return differs;
+}
+
+/* ---- the parts of a path ---- */
+
+static bool more(const struct reader *in)
+{
+    return in->at < in->end;
+}
+
+static bool take(struct reader *in, char c)
+{
+    if (!more(in) || *in->at != c)
+        return false;
+    in->at++;
+    return true;
+}
+
+/* From behind the '(' to behind its ')'; comments nest. */
+static int skip_comment(struct reader *in, struct error *err)
+{
+    for (size_t depth = 1; more(in);) {
+        const char c = *in->at++;
+        if (c == '\\' && more(in))
+            in->at++;
+        else if (c == '(')
+            depth++;
+        else if (c == ')' && --depth == 0)
+            return 0;
+    }
+    error_set(err, "a comment is not closed");
+    return -1;
+}
+
+/* Blanks and comments: RFC 5321 has none inside a path, mail programs do, and Postfix drops them. */
+static int skip_blanks(struct reader *in, struct error *err)
+{
+    while (more(in) && (is_blank(*in->at) || *in->at == '('))
+        if (*in->at++ == '(' && skip_comment(in, err) != 0)
+            return -1;
+    return 0;
+}
+
+static bool is_domain_byte(char c)
+{
+    return is_alnum((unsigned char)c) || c == '-' || c == '_' || c == '.' || (unsigned char)c >= 0x80;
+}
+
+/* "@one.example", also "@[192.0.2.7]". Not looked at closely: it is thrown away (RFC 5321 C). */
+static int skip_hop(struct reader *in, struct error *err)
+{
+    bool good = take(in, '@');
+    const char *begin = in->at;
+    if (good && take(in, '[')) {
+        while (more(in) && *in->at != ']')
+            in->at++;
+        good = take(in, ']');
+    } else if (good) {
+        while (more(in) && is_domain_byte(*in->at))
+            in->at++;
+        good = in->at > begin;
+    }
+    if (!good)
+        error_set(err, "the local part is empty, or the source route is damaged");
+    return good ? 0 : -1;
+}
+
+/* "@one.example,@two.example:" */
+static int skip_route(struct reader *in, struct error *err)
+{
+    if (!more(in) || *in->at != '@')
+        return 0;
+    do {
+        if (skip_blanks(in, err) != 0 || skip_hop(in, err) != 0 || skip_blanks(in, err) != 0)
+            return -1;
+    } while (take(in, ','));
+    if (take(in, ':'))
+        return skip_blanks(in, err);
+    error_set(err, "the local part is empty, or the source route does not end with a colon");
+    return -1;
+}
+
+static int content_add(struct content *content, char c, struct error *err)
+{
+    if (content->len == sizeof content->bytes) {
+        error_set(err, "the local part is longer than 64 octets");
+        return -1;
+    }
+    content->bytes[content->len++] = lower(c);
+    return 0;
+}
+
+/* From behind the opening quote to behind the closing one. */
+static int read_quoted(struct reader *in, struct content *content, struct error *err)
+{
+    while (more(in)) {
+        char c = *in->at++;
+        if (c == '"')
+            return 0;
+        if (c == '\\') {
+            if (!more(in))
+                break;
+            c = *in->at++;
+        }
+        if (c == '\t') {
+            error_set(err, "the local part has a control character");
+            return -1;
+        }
+        if (content_add(content, c, err) != 0)
+            return -1;
+    }
+    error_set(err, "a quoted string is not closed");
+    return -1;
+}
+
+/* An escape outside of quotes is RFC 821's; Postfix takes it. */
+static int read_atom(struct reader *in, struct content *content, struct error *err)
+{
+    const char *begin = in->at;
+    while (more(in)) {
+        char c = *in->at;
+        if (c == '\\' && in->at + 1 < in->end && in->at[1] != '\t')
+            c = *++in->at;
+        else if (!is_atext((unsigned char)c))
+            break;
+        in->at++;
+        if (content_add(content, c, err) != 0)
+            return -1;
+    }
+    if (in->at > begin)
+        return 0;
+    error_set(err,
+              "the local part is empty, has an empty part between dots or a character that needs quotes");
+    return -1;
+}
+
+/* Words with dots between them. Quoted words among others are RFC 5322's (4.4), which still writes them. */
+static int read_local(struct reader *in, struct content *content, struct error *err)
+{
+    content->len = 0;
+    for (;;) {
+        if (skip_blanks(in, err) != 0)
+            return -1;
+        const int rc = take(in, '"') ? read_quoted(in, content, err) : read_atom(in, content, err);
+        if (rc != 0 || skip_blanks(in, err) != 0)
+            return -1;
+        if (!take(in, '.'))
+            return 0;
+        if (content_add(content, '.', err) != 0)
+            return -1;
+    }
+}
+
+/* All that is left, which must be a domain. */
+static int read_domain(struct reader *in, char *out, struct error *err)
+{
+    char text[DOMAIN_TEXT_MAX];
+    size_t len = 0;
+    if (skip_blanks(in, err) != 0)
+        return -1;
+    while (more(in)) {
+        if (len == sizeof text - 1) {
+            error_set(err, "the domain is longer than 255 octets");
+            return -1;
+        }
+        text[len++] = *in->at++;
+        if (!more(in) || (!is_blank(*in->at) && *in->at != '('))
+            continue;
+        if (skip_blanks(in, err) != 0)
+            return -1;
+        if (more(in) && *in->at != '.' && text[len - 1] != '.') { /* blanks may surround a dot, no more */
+            error_set(err, "there is something behind the domain");
+            return -1;
+        }
+    }
+    text[len] = '\0';
+    return domain_canonical(text, len, out, err);
+}
+
+/* ---- the canonical form ---- */
+
+static bool is_dot_string(const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const bool dot_inside = bytes[i] == '.' && i > 0 && i + 1 < n && bytes[i - 1] != '.';
+        if (!dot_inside && !is_atext((unsigned char)bytes[i]))
+            return false;
+    }
+    return n > 0;
+}
+
+/* Writes the first n bytes of a content, quoted where needed; false, with out untouched, where it gets too long. */
+static bool write_local(const char *bytes, size_t n, char *out)
+{
+    char quoted[2 * ADDRESS_LOCAL_MAX + 2];
+    size_t len = 0;
+    if (is_dot_string(bytes, n)) {
+        memcpy(out, bytes, n);
+        out[n] = '\0';
+        return true;
+    }
+    quoted[len++] = '"';
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] == '"' || bytes[i] == '\\')
+            quoted[len++] = '\\';
+        quoted[len++] = bytes[i];
+    }
+    quoted[len++] = '"';
+    if (len > ADDRESS_LOCAL_MAX)
+        return false;
+    memcpy(out, quoted, len);
+    out[len] = '\0';
+    return true;
+}
+
+/* How much of a content is left without its subaddress. */
+static size_t bare_length(const struct content *content, const char *subaddress)
+{
+    for (size_t i = 0; i < content->len; i++) {
+        const char c = content->bytes[i];
+        if ((unsigned char)c < 0x80 && strchr(subaddress, c) != NULL)
+            return i > 0 ? i : content->len;
+    }
+    return content->len;
+}
+
+static bool join(char *out, const char *local, const char *domain)
+{
+    const size_t n = strlen(local), m = strlen(domain);
+    if (m == 0) {
+        memcpy(out, local, n + 1);
+        return true;
+    }
+    if (n + 1 + m > ADDRESS_MAX)
+        return false;
+    memcpy(out, local, n);
+    out[n] = '@';
+    memcpy(out + n + 1, domain, m + 1);
+    return true;
+}
+
+/* Fills all but kind; domain is there already. */
+static int compose(const struct content *content, const char *subaddress, struct address *out,
+                   struct error *err)
+{
+    if (!write_local(content->bytes, content->len, out->local_full)) {
+        error_set(err, "the local part is longer than 64 octets");
+        return -1;
+    }
+    if (!join(out->full, out->local_full, out->domain)) {
+        error_set(err, "the address is longer than 254 octets");
+        return -1;
+    }
+    /* Without its subaddress a local part can need quotes that it did without ("a.+b"). Where these no longer
+     * fit it is left whole, so that the key of a counter is always an address. */
+    const size_t n = bare_length(content, subaddress);
+    if (n == content->len || !write_local(content->bytes, n, out->local_bare) ||
+        !join(out->bare, out->local_bare, out->domain)) {
+        memcpy(out->local_bare, out->local_full, sizeof out->local_bare);
+        memcpy(out->bare, out->full, sizeof out->bare);
+    }
+    out->percent_or_bang = out->local_full[0] != '"' && strpbrk(out->local_full, "%!") != NULL;
+    return 0;
+}
+
+/* ---- parsing ---- */
+
+static void trim(struct reader *in)
+{
+    while (more(in) && is_blank(*in->at))
+        in->at++;
+    while (more(in) && is_blank(in->end[-1]))
+        in->end--;
+}
+
+static int strip_brackets(struct reader *in, struct error *err)
+{
+    trim(in);
+    if (!take(in, '<'))
+        return 0;
+    if (!more(in) || in->end[-1] != '>') {
+        error_set(err, "the address has '<' and does not end with '>'");
+        return -1;
+    }
+    in->end--;
+    trim(in);
+    return 0;
+}
+
+static int parse(struct reader in, const char *subaddress, struct address *out, struct error *err)
+{
+    struct content content;
+    if (!is_text(in.at, err) || strip_brackets(&in, err) != 0)
+        return -1;
+    if (!more(&in)) {
+        out->kind = ADDRESS_NULL;
+        return 0;
+    }
+    if (skip_blanks(&in, err) != 0 || skip_route(&in, err) != 0 || read_local(&in, &content, err) != 0)
+        return -1;
+    enum address_kind kind = ADDRESS_BARE;
+    if (more(&in)) {
+        if (!take(&in, '@')) {
+            error_set(err, "the local part has a character that needs quotes");
+            return -1;
+        }
+        if (read_domain(&in, out->domain, err) != 0)
+            return -1;
+        kind = ADDRESS_MAILBOX;
+    }
+    if (compose(&content, subaddress, out, err) != 0)
+        return -1;
+    out->kind = kind;
+    return 0;
+}
+
+/* The last '@' outside of quotes, and, where asked for, outside of comments; NULL where there is none.
+ * *route: there was a '%' or '!' before it. */
+static const char *last_at(struct reader in, bool comments, bool *route)
+{
+    const char *last = NULL;
+    bool quoted = false, seen = false;
+    *route = false;
+    while (more(&in)) {
+        const char c = *in.at++;
+        if (c == '\\' && more(&in))
+            in.at++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (quoted)
+            continue;
+        else if (c == '(' && comments && skip_comment(&in, NULL) != 0)
+            return NULL; /* what follows cannot be told from the comment */
+        else if (c == '%' || c == '!')
+            seen = true;
+        else if (c == '@') {
+            last = in.at - 1;
+            *route = seen;
+        }
+    }
+    return last;
+}
+
+/* What can still be said of an input that is no address: whose domain it carries, and whether it may be a route. */
+static void salvage(struct reader in, struct address *out)
+{
+    bool route;
+    const char *at = last_at(in, true, &route);
+    if (at == NULL)
+        at = last_at(in, false, &route);
+    *out = (struct address){.kind = ADDRESS_INVALID, .percent_or_bang = route};
+    if (at == NULL)
+        return;
+    in.at = at + 1;
+    trim(&in);
+    if (more(&in) && in.end[-1] == '>')
+        in.end--;
+    if (read_domain(&in, out->domain, NULL) != 0)
+        out->domain[0] = '\0';
+}
+
+enum address_kind address_parse(const char *raw, const char *subaddress, struct address *out,
+                                struct error *err)
+{
+    const struct reader in = {raw, raw + strlen(raw)};
+    *out = (struct address){.kind = ADDRESS_INVALID};
+    if (parse(in, subaddress, out, err) != 0)
+        salvage(in, out);
+    return out->kind;
+}
+
+void address_fallback_key(const char *raw, char *out, size_t size)
+{
+    struct text key;
+    char hash[1 + 16 + 1] = "";
+    size_t len = strlen(raw), keep = size - 1 < ADDRESS_MAX ? size - 1 : ADDRESS_MAX;
+    if (len > keep) {
+        uint64_t h = 0xcbf29ce484222325; /* FNV-1a, 64 bits: two that meet only share a counter */
+        for (const char *s = raw; *s != '\0'; s++)
+            h = (h ^ (unsigned char)lower(*s)) * 0x100000001b3;
+        text_init(&key, hash, sizeof hash);
+        text_addf(&key, "#%016" PRIx64, h);
+        len = keep > key.len ? keep - key.len : 0;
+    }
+    text_init(&key, out, size);
+    text_add_bytes(&key, raw, len);
+    text_add(&key, hash);
+    text_lower(out);
+}
