@@ -21,9 +21,9 @@ struct redis;
 enum redis_status {
     REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
                            Not called REDIS_OK: hiredis has a macro of that name (and of the same value) */
-    REDIS_DOWN,   /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING, OOM, READONLY,
+    REDIS_DOWN, /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING, OOM, READONLY,
                      MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK, TRYAGAIN, max clients ...) */
-    REDIS_LOST,   /* sent, but no answer came in time, or none that makes sense: it may have been done */
+    REDIS_LOST, /* sent, but no answer came in time, or none that makes sense: it may have been done */
 };
 
 struct redis_config { /* strings are copied */
@@ -32,8 +32,8 @@ struct redis_config { /* strings are copied */
     int port, db;
     const char *user, *password; /* NULL: none */
     const char *password_file;   /* read at every connect, so that a change needs no restart; NULL: none */
-    const char *probe_key;       /* a key that nobody else uses, never created; within what the ACL allows. NULL: "rcptgate:probe" */
-    int64_t timeout_ms;          /* for one call, connect, AUTH and answer together */
+    const char *probe_key; /* nobody else's, never created, allowed by the ACL; NULL: "rcptgate:probe" */
+    int64_t timeout_ms;    /* for one call, connect, AUTH and answer together */
 };
 
 struct redis_command {

@@ -1,0 +1,440 @@
+/* The client: chooses a lane for each call, holds the breaker, runs the keeper thread.
+ *
+ * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the keeper closes it, after a probe that went all the way.
+ * Lock order: the client's mutex and a lane's are never held together, and events are told under none. */
+#include "redis.h"
+#include "redis_keeper.h"
+#include "redis_lane.h"
+#include "redis_refusal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS(n) ((int64_t)(n)*1000000)
+
+enum { LANES = 2 };
+
+/* Between probes. Down: from FIRST, doubled up to LAST; what flaps is not given a fresh start. Times vary by a
+ * quarter, so that many gates do not ask together; LAST and a quarter are 2 s. */
+static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(1600), PROBE_UP = MS(1600), STEADY = MS(3000);
+static const int64_t REMEMBER_REFUSAL = MS(60000);
+
+struct redis {
+    redis_event_fn *event;
+    void *arg;
+    char *name; /* of the server, for people */
+    int64_t timeout_ns;
+    struct redis_lane *lanes[LANES];
+    struct redis_keeper *keeper; /* the keeper thread's */
+    pthread_t thread;
+    int wake_fd;
+    atomic_bool down;
+    atomic_bool doubt; /* a call was refused in a way that may concern all: probe soon */
+
+    pthread_mutex_t mutex; /* of all that follows */
+    pthread_cond_t changed;
+    bool stop;
+    unsigned openings, restarts;
+    char run_id[64];
+    struct error trouble; /* why it is down */
+    struct error warning; /* while it is up */
+    struct error refusal; /* of a single command */
+    int64_t refused_at;
+};
+
+/* ---- the breaker ---- */
+
+static void client_wake(struct redis *redis)
+{
+    const uint64_t one = 1;
+    while (write(redis->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+static void client_unwake(struct redis *redis)
+{
+    uint64_t wakes;
+    while (read(redis->wake_fd, &wakes, sizeof wakes) < 0 && errno == EINTR)
+        ; /* EAGAIN: nobody had woken us */
+}
+
+/* From any thread, without locks. A fault that is already known changes nothing. */
+static void client_open(void *arg, const char *text)
+{
+    struct redis *redis = arg;
+    pthread_mutex_lock(&redis->mutex);
+    bool opened = !atomic_load(&redis->down);
+    if (opened) {
+        redis->trouble = (struct error){0};
+        error_set(&redis->trouble, "%s", text);
+        redis->openings++;
+        atomic_store(&redis->down, true);
+    }
+    pthread_mutex_unlock(&redis->mutex);
+    if (!opened)
+        return;
+    for (int i = 0; i < LANES; i++)
+        redis_lane_drop(redis->lanes[i]);
+    client_wake(redis);
+}
+
+/* A command was refused by the ACL. Whether all are, is for the keeper to find out. */
+static void client_doubt(struct redis *redis, const struct error *why)
+{
+    pthread_mutex_lock(&redis->mutex);
+    redis->refusal = *why;
+    redis->refused_at = redis_now();
+    pthread_mutex_unlock(&redis->mutex);
+    if (!atomic_exchange(&redis->doubt, true))
+        client_wake(redis);
+}
+
+/* ---- the keeper ---- */
+
+struct watch { /* what the keeper remembers between probes */
+    uint64_t random;
+    int64_t due, probed_at;
+    int64_t retry;    /* the next pause while down */
+    int64_t up_since; /* 0: down */
+    unsigned openings;
+    bool told, told_down;
+};
+
+static int64_t watch_jitter(struct watch *watch, int64_t ns)
+{
+    watch->random ^= watch->random << 13; /* xorshift64 */
+    watch->random ^= watch->random >> 7;
+    watch->random ^= watch->random << 17;
+    return ns - ns / 4 + (int64_t)(watch->random % (uint64_t)(ns / 2));
+}
+
+static int64_t watch_pause(struct watch *watch)
+{
+    if (watch->up_since != 0 && redis_now() - watch->up_since > STEADY)
+        watch->retry = RETRY_FIRST;
+    watch->up_since = 0;
+    int64_t pause = watch_jitter(watch, watch->retry);
+    watch->retry = watch->retry * 2 < RETRY_LAST ? watch->retry * 2 : RETRY_LAST;
+    return pause;
+}
+
+/* Events come from this thread alone, so that they arrive in the order in which things happened. */
+static void keeper_tell(struct redis *redis, struct watch *watch)
+{
+    struct error text = {0};
+    pthread_mutex_lock(&redis->mutex);
+    bool down = atomic_load(&redis->down);
+    if (down)
+        text = redis->trouble;
+    else
+        error_set(&text, "connected to Redis at %s", redis->name);
+    pthread_mutex_unlock(&redis->mutex);
+    if (redis->event != NULL && (!watch->told || watch->told_down != down))
+        redis->event(redis->arg, down, text.text);
+    watch->told = true;
+    watch->told_down = down;
+}
+
+static void keeper_note(struct redis *redis, const struct redis_probe *probe)
+{
+    pthread_mutex_lock(&redis->mutex);
+    redis->warning = probe->warning;
+    if (probe->run_id[0] != '\0') {
+        if (redis->run_id[0] != '\0' && strcmp(redis->run_id, probe->run_id) != 0)
+            redis->restarts++;
+        memcpy(redis->run_id, probe->run_id, sizeof redis->run_id);
+    }
+    pthread_mutex_unlock(&redis->mutex);
+}
+
+/* Gives every lane that needs it (or, after an outage, every lane) a connection. */
+static int keeper_mend_lanes(struct redis *redis, bool all, struct error *err)
+{
+    for (int i = 0; i < LANES; i++) {
+        if (!all && !redis_lane_needs_link(redis->lanes[i]))
+            continue;
+        struct redis_link *link = redis_keeper_connect(redis->keeper, err);
+        if (link == NULL)
+            return -1;
+        redis_lane_renew(redis->lanes[i], link, redis_keeper_target(redis->keeper));
+    }
+    return 0;
+}
+
+static void keeper_failed(struct redis *redis, struct watch *watch, const struct error *err)
+{
+    client_open(redis, err->text);
+    redis_keeper_close(redis->keeper);
+    pthread_mutex_lock(&redis->mutex);
+    redis->trouble = *err; /* the latest reason, when it was down before */
+    watch->openings = redis->openings;
+    pthread_mutex_unlock(&redis->mutex);
+    watch->due = redis_now() + watch_pause(watch);
+}
+
+static void keeper_well(struct redis *redis, struct watch *watch, bool was_down)
+{
+    if (was_down) {
+        watch->up_since = redis_now();
+        pthread_mutex_lock(&redis->mutex);
+        atomic_store(&redis->down, false);
+        pthread_cond_broadcast(&redis->changed);
+        pthread_mutex_unlock(&redis->mutex);
+    }
+    watch->due = redis_now() + watch_jitter(watch, PROBE_UP);
+}
+
+static void keeper_probe(struct redis *redis, struct watch *watch)
+{
+    struct redis_probe probe = {0};
+    struct error err = {0};
+    bool was_down = atomic_load(&redis->down);
+    if (was_down) {
+        if (watch->told)
+            keeper_tell(redis, watch);
+        redis_keeper_close(redis->keeper); /* the whole way again: name, address, password */
+    }
+    int rc = redis_keeper_probe(redis->keeper, &probe, &err);
+    if (rc == 0) {
+        keeper_note(redis, &probe);
+        rc = keeper_mend_lanes(redis, was_down, &err);
+    }
+    watch->probed_at = redis_now();
+    if (rc == 0)
+        keeper_well(redis, watch, was_down);
+    else
+        keeper_failed(redis, watch, &err);
+    keeper_tell(redis, watch);
+}
+
+static void keeper_sleep(struct redis *redis, int64_t ns)
+{
+    int fd = atomic_load(&redis->down) ? -1 : redis_keeper_fd(redis->keeper); /* poll ignores -1 */
+    struct pollfd fds[] = {{.fd = redis->wake_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    const struct timespec wait = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    (void)ppoll(fds, 2, &wait, NULL); /* woken for nothing does no harm */
+}
+
+/* Until the next probe is due; false: the end. */
+static bool keeper_rest(struct redis *redis, struct watch *watch)
+{
+    for (;;) {
+        client_unwake(redis); /* before the reasons are looked at */
+        pthread_mutex_lock(&redis->mutex);
+        bool stop = redis->stop, opened = redis->openings != watch->openings;
+        watch->openings = redis->openings;
+        pthread_mutex_unlock(&redis->mutex);
+        if (stop)
+            return false;
+        if (opened) {
+            watch->due = redis_now() + watch_pause(watch);
+            keeper_tell(redis, watch);
+        }
+        if (atomic_exchange(&redis->doubt, false) && watch->due > watch->probed_at + RETRY_FIRST)
+            watch->due = watch->probed_at + RETRY_FIRST;
+        int64_t left = watch->due - redis_now();
+        if (left <= 0)
+            return true;
+        keeper_sleep(redis, left);
+        if (!atomic_load(&redis->down) && !redis_keeper_quiet(redis->keeper))
+            return true; /* the server went away, and it is known before anybody asks it */
+    }
+}
+
+static void *keeper_main(void *arg)
+{
+    struct redis *redis = arg;
+    struct watch watch = {.retry = RETRY_FIRST};
+    watch.random = (uint64_t)redis_now() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
+    do
+        keeper_probe(redis, &watch);
+    while (keeper_rest(redis, &watch));
+    return NULL;
+}
+
+/* ---- calls ---- */
+
+static struct redis_lane *client_lane(struct redis *redis)
+{
+    struct redis_lane *best = redis->lanes[0];
+    int least = redis_lane_load(best);
+    for (int i = 1; i < LANES && least > 0; i++) {
+        int load = redis_lane_load(redis->lanes[i]);
+        if (load < least) {
+            least = load;
+            best = redis->lanes[i];
+        }
+    }
+    return best;
+}
+
+static enum redis_status client_call(struct redis *redis, const struct redis_request *request,
+                                     int64_t deadline, redisReply **reply)
+{
+    redisReply *got = NULL;
+    if (atomic_load(&redis->down))
+        return REDIS_DOWN;
+    enum redis_status status = redis_lane_call(client_lane(redis), request, deadline, &got);
+    if (status != REDIS_ANSWERED)
+        return status;
+    if (got->type == REDIS_REPLY_ERROR) {
+        struct error err = {0};
+        enum redis_refusal refusal = redis_refusal_find(got->str, redis->name, &err);
+        if (refusal == REDIS_REFUSAL_NODE)
+            client_open(redis, err.text);
+        else if (refusal == REDIS_REFUSAL_COMMAND)
+            client_doubt(redis, &err);
+        if (refusal != REDIS_REFUSAL_NONE) {
+            freeReplyObject(got);
+            return REDIS_DOWN;
+        }
+    }
+    *reply = got;
+    return REDIS_ANSWERED;
+}
+
+enum redis_status redis_call(struct redis *redis, const struct redis_command *command, redisReply **reply)
+{
+    const struct redis_request request = {.rest = command};
+    return client_call(redis, &request, redis_now() + redis->timeout_ns, reply);
+}
+
+enum redis_status redis_eval(struct redis *redis, const struct redis_script *script, int n_keys,
+                             const struct redis_command *args, redisReply **reply)
+{
+    char keys[16];
+    snprintf(keys, sizeof keys, "%d", n_keys);
+    const struct redis_request by_sha = {.n_head = 3, .head = {"EVALSHA", script->sha, keys}, .rest = args};
+    const struct redis_request by_source = {
+        .n_head = 3, .head = {"EVAL", script->source, keys}, .rest = args};
+    int64_t deadline = redis_now() + redis->timeout_ns;
+    redisReply *got = NULL;
+    enum redis_status status = client_call(redis, &by_sha, deadline, &got);
+    if (status == REDIS_ANSWERED && got->type == REDIS_REPLY_ERROR && strncmp(got->str, "NOSCRIPT", 8) == 0) {
+        freeReplyObject(got);
+        status = client_call(redis, &by_source, deadline, &got);
+    }
+    if (status == REDIS_ANSWERED)
+        *reply = got;
+    return status;
+}
+
+/* ---- state ---- */
+
+bool redis_wait(struct redis *redis, int64_t timeout_ms)
+{
+    int64_t until = redis_now() + MS(timeout_ms);
+    const struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    pthread_mutex_lock(&redis->mutex);
+    int rc = 0;
+    while (atomic_load(&redis->down) && rc == 0)
+        rc = pthread_cond_timedwait(&redis->changed, &redis->mutex, &at);
+    bool up = !atomic_load(&redis->down);
+    pthread_mutex_unlock(&redis->mutex);
+    return up;
+}
+
+void redis_trouble(struct redis *redis, struct error *out)
+{
+    pthread_mutex_lock(&redis->mutex);
+    if (atomic_load(&redis->down))
+        *out = redis->trouble;
+    else if (redis->refusal.text[0] != '\0' && redis_now() - redis->refused_at < REMEMBER_REFUSAL)
+        *out = redis->refusal;
+    else
+        *out = redis->warning;
+    pthread_mutex_unlock(&redis->mutex);
+}
+
+unsigned redis_restarts(struct redis *redis)
+{
+    pthread_mutex_lock(&redis->mutex);
+    unsigned restarts = redis->restarts;
+    pthread_mutex_unlock(&redis->mutex);
+    return restarts;
+}
+
+static void client_free(struct redis *redis)
+{
+    for (int i = 0; i < LANES; i++)
+        redis_lane_free(redis->lanes[i]);
+    redis_keeper_free(redis->keeper);
+    if (redis->wake_fd >= 0)
+        close(redis->wake_fd);
+    pthread_cond_destroy(&redis->changed);
+    pthread_mutex_destroy(&redis->mutex);
+    free(redis->name);
+    free(redis);
+}
+
+static char *server_name(const struct redis_config *config)
+{
+    char *name = NULL;
+    if (config->path != NULL)
+        return strdup(config->path);
+    return asprintf(&name, "%s:%d", config->host, config->port) < 0 ? NULL : name;
+}
+
+static void client_init(struct redis *redis)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&redis->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&redis->mutex, NULL);
+    atomic_init(&redis->down, true);
+    atomic_init(&redis->doubt, false);
+    error_set(&redis->trouble, "not connected to Redis yet");
+}
+
+struct redis *redis_new(const struct redis_config *config, redis_event_fn *event, void *arg,
+                        struct error *err)
+{
+    struct redis *redis = calloc(1, sizeof *redis);
+    if (redis == NULL) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    client_init(redis);
+    redis->event = event;
+    redis->arg = arg;
+    redis->timeout_ns = MS(config->timeout_ms);
+    redis->name = server_name(config);
+    redis->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = redis->wake_fd < 0 ? errno : 0;
+    redis->keeper = redis_keeper_new(config, redis->wake_fd);
+    if (redis->keeper == NULL || redis->name == NULL)
+        error = ENOMEM;
+    for (int i = 0; i < LANES; i++) {
+        redis->lanes[i] = redis_lane_new(&redis->down, client_open, redis);
+        if (redis->lanes[i] == NULL)
+            error = ENOMEM;
+    }
+    if (error == 0)
+        error = pthread_create(&redis->thread, NULL, keeper_main, redis);
+    if (error != 0) {
+        error_set(err, "cannot start the Redis client: %s", strerror(error));
+        client_free(redis);
+        return NULL;
+    }
+    return redis;
+}
+
+void redis_free(struct redis *redis)
+{
+    if (redis == NULL)
+        return;
+    pthread_mutex_lock(&redis->mutex);
+    redis->stop = true;
+    pthread_mutex_unlock(&redis->mutex);
+    client_wake(redis);
+    pthread_join(redis->thread, NULL);
+    client_free(redis);
+}

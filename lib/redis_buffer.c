@@ -1,0 +1,105 @@
+/* RESP: "*<arguments>" and for each "$<length>", the bytes, every part with CR LF
+ * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
+#include "redis_buffer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    NUMBER_MAX = 24,        /* '$' or '*', 20 digits, CR LF, NUL */
+    KEEP_BYTES = 256 * 1024 /* a rare giant is not kept for ever */
+};
+
+static size_t request_arg(const struct redis_request *request, int i, const char **arg)
+{
+    if (i < request->n_head) {
+        *arg = request->head[i];
+        return strlen(*arg);
+    }
+    const struct redis_command *rest = request->rest;
+    *arg = rest->argv[i - request->n_head];
+    return rest->lens != NULL ? rest->lens[i - request->n_head] : strlen(*arg);
+}
+
+static int buffer_room(struct redis_buffer *buffer, size_t more)
+{
+    if (buffer->size - buffer->len >= more)
+        return 0;
+    size_t size = buffer->size > 0 ? buffer->size : 4096;
+    while (size - buffer->len < more) {
+        if (size > SIZE_MAX / 2)
+            return -1;
+        size *= 2;
+    }
+    char *bytes = realloc(buffer->bytes, size);
+    if (bytes == NULL)
+        return -1;
+    buffer->bytes = bytes;
+    buffer->size = size;
+    return 0;
+}
+
+static void put_number(struct redis_buffer *buffer, char mark, size_t number)
+{
+    char digits[NUMBER_MAX];
+    size_t at = sizeof digits;
+    digits[--at] = '\n';
+    digits[--at] = '\r';
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    digits[--at] = mark;
+    memcpy(buffer->bytes + buffer->len, digits + at, sizeof digits - at);
+    buffer->len += sizeof digits - at;
+}
+
+int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *request)
+{
+    int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
+    const char *arg;
+    size_t need = NUMBER_MAX;
+    for (int i = 0; i < argc; i++) {
+        size_t len = request_arg(request, i, &arg);
+        if (len > SIZE_MAX / 4 - need)
+            return -1;
+        need += len + NUMBER_MAX + 2;
+    }
+    if (buffer_room(buffer, need) != 0)
+        return -1;
+    put_number(buffer, '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = request_arg(request, i, &arg);
+        put_number(buffer, '$', len);
+        memcpy(buffer->bytes + buffer->len, arg, len);
+        memcpy(buffer->bytes + buffer->len + len, "\r\n", 2);
+        buffer->len += len + 2;
+    }
+    return 0;
+}
+
+int redis_buffer_add_strings(struct redis_buffer *buffer, const char *const *argv)
+{
+    int argc = 0;
+    while (argv[argc] != NULL)
+        argc++;
+    const struct redis_command command = {.argc = argc, .argv = argv};
+    return redis_buffer_add(buffer, &(struct redis_request){.rest = &command});
+}
+
+void redis_buffer_clear(struct redis_buffer *buffer)
+{
+    buffer->len = buffer->sent = 0;
+    if (buffer->size > KEEP_BYTES) {
+        free(buffer->bytes);
+        *buffer = (struct redis_buffer){0};
+    }
+}
+
+void redis_buffer_done(struct redis_buffer *buffer)
+{
+    if (buffer->bytes != NULL)
+        explicit_bzero(buffer->bytes, buffer->size);
+    free(buffer->bytes);
+    *buffer = (struct redis_buffer){0};
+}
