@@ -1,0 +1,66 @@
+/* ruledb_edit: writing the alias rules, for the commands.
+ *
+ * One transaction for a command: ruledb_edit_open() begins it, ruledb_edit_commit() ends it, and without that ruledb_edit_close()
+ * leaves everything as it was. Generic over ruledb_columns. Values arrive canonical; what no row may hold is refused by the
+ * schema. Waits EDIT_BUSY_MS for a database that somebody else is writing to. */
+#ifndef RCPTGATE_RULEDB_EDIT_H
+#define RCPTGATE_RULEDB_EDIT_H
+
+#include "error.h"
+#include "ruledb_tables.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { EDIT_BUSY_MS = 5000 };
+
+enum edit_status {
+    EDIT_DONE = 0,
+    EDIT_EXISTS,
+    EDIT_NOT_FOUND, /* no such row */
+    EDIT_MISSING,   /* no such database */
+    EDIT_INVALID,   /* the schema refused the values */
+    EDIT_BUSY,      /* somebody else kept writing */
+    EDIT_CREATE,    /* the file or its directory cannot be created */
+    EDIT_FAILED,    /* all else: disk full, read-only, damaged, wrong version */
+};
+
+enum edit_kind { EDIT_UNSET = 0, EDIT_NULL, EDIT_TEXT, EDIT_NUMBER };
+
+struct edit_value {
+    enum edit_kind kind; /* UNSET: left as it is, or the column's default */
+    const char *text;    /* borrowed */
+    int64_t number;
+};
+
+struct edit_record { /* by the places of ruledb_columns */
+    struct edit_value at[RULEDB_COLUMNS];
+};
+
+/* Makes the database, and its directory (2770) where that is missing; the files are 0660, whatever the umask. group: who
+ * shares them, NULL: the group of the directory (of its parent for a new one). Run by root, owner and group are those of the directory.
+ * Never touches what exists: EDIT_EXISTS, also for -wal and -journal files left by an earlier database. */
+enum edit_status ruledb_create(const char *path, const char *group, struct error *err);
+
+struct ruledb_edit;
+
+/* EDIT_DONE with *out; otherwise *out is untouched. writes == false: only reads, and never waits for writers. */
+enum edit_status ruledb_edit_open(const char *path, bool writes, struct ruledb_edit **out, struct error *err);
+enum edit_status ruledb_edit_commit(struct ruledb_edit *edit, struct error *err);
+void ruledb_edit_close(struct ruledb_edit *edit);
+
+/* record: the keys, and the other columns that are to be written. */
+enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
+                                 struct error *err);
+enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
+                                 struct error *err);
+enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
+                                    struct error *err);
+
+/* Calls each() for every row, in the order of the keys, until it returns false. The record is valid during the call.
+ * keys NULL: all rows; else the row with these keys, EDIT_NOT_FOUND where there is none. */
+typedef bool ruledb_each(enum ruledb_table table, const struct edit_record *record, void *context);
+enum edit_status ruledb_edit_list(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
+                                  ruledb_each *each, void *context, struct error *err);
+
+#endif
