@@ -1,4 +1,5 @@
-/* judge: ranks what the rules and the limits said, and gives the verdict (see judge.h). Owns nothing, cannot fail. */
+/* judge: ranks what the rules and the limits said, and gives the verdict (see judge.h). Owns nothing,
+ * cannot fail. */
 #include "judge.h"
 
 /* What is known when a RCPT is judged; the same for its limits and its shadow limits. */
@@ -25,7 +26,8 @@ static bool must_be_soft(const struct court *court, const struct limit *limit)
     return court->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
 }
 
-/* Did the store that answered see the whole max used up? One that stands in for another may have been asked for less. */
+/* Did the store that answered see the whole max used up? One that stands in for another may have been
+ * asked for less. */
 static bool saw_whole_max(const struct court *court, size_t i)
 {
     const struct limit *limit = court->plan->limits[i];
@@ -66,8 +68,8 @@ static bool is_blind(const struct court *court)
     return false;
 }
 
-/* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject that was
- * read is given in its place. */
+/* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject
+ * that was read is given in its place. */
 static struct verdict ask_limits(const struct court *court)
 {
     struct verdict verdict = court->source == COUNTS_NONE ? verdict_accept() : hardest_limit(court);

@@ -1,8 +1,8 @@
 /* plan: which limits one RCPT meets, and under which keys (see plan.h).
  *
- * Three tables carry it: subject_readers (what a RCPT has of each subject of `per`), conditions (one function for each
- * key of `when`) and, in scope_of(), which counts and subjects a refused, discarded or exempt RCPT still meets.
- * Owns nothing, all memory is the pool's. Fails only for want of memory. */
+ * Three tables carry it: subject_readers (what a RCPT has of each subject of `per`), conditions (one
+ * function for each key of `when`) and, in scope_of(), which counts and subjects a refused, discarded or
+ * exempt RCPT still meets. Owns nothing, all memory is the pool's. Fails only for want of memory. */
 #include "plan.h"
 
 #include "text.h"
@@ -383,7 +383,8 @@ static struct count_ask hold_ask(const struct limit *limit)
     };
 }
 
-/* One combination of what a limit counts: its subjects and a text of each. There is room for the source of a share. */
+/* One combination of what a limit counts: its subjects and a text of each. There is room for the source of
+ * a share. */
 struct combination {
     enum subject subjects[SUBJECTS + 1];
     const char *texts[SUBJECTS + 1];
@@ -447,7 +448,8 @@ static int add_combination(struct planner *planner, const struct limit *limit, c
     return limit->share.set ? add_share(planner, limit, of) : 0;
 }
 
-/* Every combination of the subjects' texts: an odometer with one wheel for each subject, the last turning fastest. */
+/* Every combination of the subjects' texts: an odometer with one wheel for each subject, the last turning
+ * fastest. */
 static int add_combinations(struct planner *planner, const struct limit *limit)
 {
     size_t wheels[SUBJECTS] = {0};
@@ -495,7 +497,8 @@ static uint64_t hash_add(uint64_t hash, const char *string)
     return hash;
 }
 
-/* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's retry). */
+/* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's
+ * retry). */
 static char *retry_of(const struct planner *planner)
 {
     const struct envelope *envelope = planner->envelope;

@@ -1,7 +1,8 @@
 /* plan: which limits one RCPT meets, and under which keys. Pure.
  *
- * A limit is left out when a condition does not hold, when the RCPT lacks its subject, when the client is exempt, when this
- * message has been charged for it already (messages, bytes), or when CONTRACT 3 keeps it away from refused or discarded recipients. */
+ * A limit is left out when a condition does not hold, when the RCPT lacks its subject, when the client is
+ * exempt, when this message has been charged for it already (messages, bytes), or when it must not count
+ * refused or discarded recipients. */
 #ifndef RCPTGATE_PLAN_H
 #define RCPTGATE_PLAN_H
 
@@ -25,24 +26,27 @@ struct plan { /* asks[i] belongs to limits[i] */
     const struct limit **limits;
 };
 
-/* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory from the
- * pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
+/* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory
+ * from the pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
 int plan_make(const struct policy *policy, const struct envelope *envelope,
               const struct ruling *ruling, const struct receipt *held, struct pool *pool,
               struct plan *out);
 
-/* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`. client is its
- * whole address. Empty for exempt.clients; that a client rule makes it exempt is the caller's to know. */
+/* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`.
+ * client is its whole address. Empty for exempt.clients; that a client rule makes it exempt is the
+ * caller's to know. */
 int plan_connect(const struct policy *policy, const struct network *client, struct pool *pool,
                  struct plan *out);
 
-/* Makes the plan one for this process alone, before its own store is asked in place of one that is down: each max becomes
- * counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than the whole max was asked for. So what
- * gets 4xx for the share is not charged, and its wait is the store's. 0, or -1 (out of memory, plan untouched). */
+/* Makes the plan one for this process alone, before its own store is asked in place of one that is down:
+ * each max becomes counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than
+ * the whole max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's.
+ * 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
 
-/* "recipient:{a@example.com}" for a single subject and its text, "recipient+client:{a@example.com}|192.0.2.7" for two. The texts are
- * percent-encoded here. Pool memory; NULL: out of memory. */
+/* "recipient:{a@example.com}" for a single subject and its text,
+ * "recipient+client:{a@example.com}|192.0.2.7" for two. The texts are percent-encoded here. Pool memory;
+ * NULL: out of memory. */
 const char *plan_key(struct pool *pool, const char *per_name, const char *const *subjects,
                      size_t n);
 

@@ -1,8 +1,8 @@
 /* rules: which of the candidate rows counts, and what it says (see rules.h).
  *
- * Three sources have an opinion about a RCPT: the client rules, the alias rules and the sender rules. Each is a
- * function of its own; rules_rule() ranks what they said. Owns nothing. Fails only for want of memory; data that
- * could not be read is an opinion like any other ("cannot tell"). */
+ * Three sources have an opinion about a RCPT: the client rules, the alias rules and the sender rules. Each
+ * is a function of its own; rules_rule() ranks what they said. Owns nothing. Fails only for want of
+ * memory; data that could not be read is an opinion like any other ("cannot tell"). */
 #include "rules.h"
 
 #include "text.h"
@@ -94,8 +94,8 @@ static size_t count_labels(const char *domain)
     return n;
 }
 
-/* "@.a.b.c", "@.b.c", "@.c". When they are too many the longest go: a rule names a domain that somebody owns, and a
- * sender can put as many labels in front of it as he likes. */
+/* "@.a.b.c", "@.b.c", "@.c". When they are too many the longest go: a rule names a domain that somebody
+ * owns, and a sender can put as many labels in front of it as he likes. */
 static void list_add_parents(struct list *list, const char *domain)
 {
     if (domain[0] == '[') /* an address literal has no parents */
@@ -238,7 +238,8 @@ static bool holds_string(const char *const *list, size_t n, const char *string)
     return false;
 }
 
-/* One member of a mailbox list, in the form in which it is counted; "" where there is nothing. NULL: out of memory. */
+/* One member of a mailbox list, in the form in which it is counted; "" where there is nothing. NULL: out
+ * of memory. */
 static const char *mailbox_key(const char *member, const char *subaddress, struct pool *pool)
 {
     struct address address;
@@ -288,8 +289,8 @@ static const char *first_text(const char *a, const char *b)
     return a != NULL && a[0] != '\0' ? a : b != NULL && b[0] != '\0' ? b : NULL;
 }
 
-/* The harder action of row and domain, with the reply of the one that it came from. An action that could not be
- * read (ACTION_NONE) leaves the whole undecided. */
+/* The harder action of row and domain, with the reply of the one that it came from. An action that could
+ * not be read (ACTION_NONE) leaves the whole undecided. */
 static void set_action(const struct domain_row *domain, enum action row_action, const char *row_reply,
                        struct alias *out)
 {
@@ -313,7 +314,8 @@ static bool is_expired(const struct alias_row *row, int64_t now_ms)
     return row->expires_at != 0 && row->expires_at <= now_ms / 1000;
 }
 
-/* A copy proves only what an exact row of its own says: whatever else would refuse or drop becomes "cannot tell". */
+/* A copy proves only what an exact row of its own says: whatever else would refuse or drop becomes "cannot
+ * tell". */
 static void doubt_copy(const struct alias_row *row, struct alias *out)
 {
     bool exact = out->via == VIA_FULL || out->via == VIA_BARE;
@@ -481,6 +483,20 @@ static int pattern_rank(const char *pattern, const struct address *sender)
     return pattern[0] == '@' ? RANK_DOMAIN : address_rank(pattern, sender);
 }
 
+static bool is_ascii(const char *string)
+{
+    while (*string != '\0' && (unsigned char)*string < 0x80)
+        string++;
+    return *string == '\0';
+}
+
+/* A- and U-labels of the same: the A-labels first. */
+static int compare_labels(const char *a, const char *b)
+{
+    int by_ascii = (int)is_ascii(b) - (int)is_ascii(a);
+    return by_ascii != 0 ? by_ascii : strcmp(a, b);
+}
+
 static bool sender_row_is_better(const struct sender_row *a, const struct sender_row *b,
                                  const struct envelope *envelope)
 {
@@ -490,8 +506,8 @@ static bool sender_row_is_better(const struct sender_row *a, const struct sender
     int by_pattern = pattern_rank(a->pattern, envelope->sender) - pattern_rank(b->pattern, envelope->sender);
     if (by_pattern != 0)
         return by_pattern < 0;
-    int by_bytes = strcmp(a->scope, b->scope); /* A-labels before U-labels of the same domain */
-    return by_bytes != 0 ? by_bytes < 0 : strcmp(a->pattern, b->pattern) < 0;
+    int by_labels = compare_labels(a->scope, b->scope);
+    return by_labels != 0 ? by_labels < 0 : compare_labels(a->pattern, b->pattern) < 0;
 }
 
 static const struct sender_row *best_sender_row(const struct sender_rows *senders,

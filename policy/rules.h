@@ -1,7 +1,8 @@
 /* rules: which of the candidate rows counts, and what it says. Pure.
  *
- * CONTRACT: look-up order (address, without subaddress, best glob, catch-all), sender scopes and patterns from the
- * most to the least specific, client networks by longest prefix. Permanent rules speak before temporary ones. */
+ * The order of the look-up (address, without subaddress, best glob, catch-all), sender scopes and patterns from
+ * the most to the least specific, client networks by longest prefix. Permanent rules speak before
+ * temporary ones. */
 #ifndef RCPTGATE_RULES_H
 #define RCPTGATE_RULES_H
 
@@ -43,8 +44,8 @@ struct alias {
     bool ours;       /* its domain is in `domains`, as far as that could be read */
     const char *row; /* proof: the key of the row that counts, or the domain; NULL where there is none */
     const char *owner, *class_name, *reply;
-    enum action action;    /* of the row and its domain together, the harder one (an exempt recipient: of the row
-                              alone); ACTION_NONE unless FOUND */
+    enum action action;    /* of the row and its domain together, the harder one (of an exempt recipient the
+                              row's alone); ACTION_NONE unless FOUND */
     const char **mailbox;  /* canonical, each once */
     size_t n_mailbox;
 };
@@ -54,27 +55,28 @@ enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_ALIAS, BY_SENDER_RULE, BY_ADD
 struct ruling { /* zeroed: undecided */
     enum action action;    /* ACTION_ACCEPT: on to the limits */
     enum ruling_by by;
-    const char *proof;     /* the row's key, network or pattern; the domain where an alias is absent or its address
-                              is invalid; NULL for ACCEPT and BY_BACKEND */
+    const char *proof;     /* the row's key, network or pattern; the domain where an alias is absent or its
+                              address is invalid; NULL for ACCEPT and BY_BACKEND */
     const char *scope;     /* of the sender rule; NULL for the rest */
     const char *reply;     /* the row's own reply, NULL: the default of key */
     enum reply_key key;
     bool client_exempt;      /* no client or sender rule, block, hold or limit applies */
     bool recipient_exempt;   /* never unknown; limits 4xx at most */
-    bool alias_refused;      /* the alias rules alone would refuse it, whoever spoke first: only some `attempts`
-                                limits count it */
+    bool alias_refused;      /* the alias rules alone would refuse it, whoever spoke first: only some
+                                `attempts` limits count it */
     struct alias alias;
 };
 
-/* The queries for the look-ups. Strings from the pool or the arguments. -1: out of memory. An invalid recipient has
- * empty addresses: only its domain is looked up. The lists of a sender query never outgrow their arrays: of a domain with
- * very many labels the longest "@.parent" patterns go, and the U-label forms before them. */
+/* The queries for the look-ups. Strings from the pool or the arguments. -1: out of memory. An invalid
+ * recipient has empty addresses: only its domain is looked up. The lists of a sender query never outgrow
+ * their arrays: of a domain with very many labels the longest "@.parent" patterns go, and the U-label
+ * forms before them. */
 int rules_alias_query(const struct address *recipient, struct pool *pool, struct alias_query *out);
 int rules_sender_query(const struct address *sender, const struct address *recipient,
                        const char *owner, struct pool *pool, struct sender_query *out);
 
-/* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are configured.
- * -1: out of memory. */
+/* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are
+ * configured. -1: out of memory. */
 int rules_alias(const struct policy *policy, const struct envelope *envelope,
                 const struct alias_rows *rows, struct pool *pool, struct alias *out);
 
@@ -82,9 +84,9 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope,
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);
 
-/* Step two: all that the rules have to say. A look-up that was not made because nothing is configured, or the client is
- * exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it may hide a reject, and not
- * as loud as a reject that is proved. */
+/* Step two: all that the rules have to say. A look-up that was not made because nothing is configured, or
+ * the client is exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it
+ * may hide a reject, and not as loud as a reject that is proved. */
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
                 const struct sender_rows *senders, const struct client_row *client,
                 struct ruling *out);

@@ -1,5 +1,5 @@
-/* verdict: the only makers of what leaves the core (see verdict.h). Owns nothing; cannot fail: a proof that is
- * missing is a bug of ours and stops the program before it can refuse mail. */
+/* verdict: the only makers of what leaves the core (see verdict.h). Owns nothing; cannot fail: a proof
+ * that is missing is a bug of ours and stops the program before it can refuse mail. */
 #include "verdict.h"
 
 #include <assert.h>

@@ -1,0 +1,426 @@
+/* The plan: which limits a RCPT meets, under which keys. */
+#include "fixture.h"
+
+#include "plan.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Everything that a store would see of an ask, in words. */
+static void add_ask(struct text *text, const struct count_ask *ask)
+{
+    text_addf(text, "%s %s %" PRId64 " %" PRId64 "/%" PRId64, ask->limit, ask->key, ask->max, ask->amount,
+              ask->need);
+    text_add(text, (ask->flags & COUNT_ATTEMPT) != 0 ? " attempt" : "");
+    text_add(text, (ask->flags & COUNT_SHADOW) != 0 ? " shadow" : "");
+    text_add(text, (ask->flags & COUNT_HOLD_ONLY) != 0 ? " hold-only" : "");
+    if (ask->share_of >= 0)
+        text_addf(text, " share of %d above %" PRId64, ask->share_of, ask->share_above);
+    if (ask->spill != NULL)
+        text_addf(text, " spill %s", ask->spill);
+    text_add(text, "\n");
+}
+
+static const char *plan_text(const struct plan *plan, char *buffer, size_t size)
+{
+    struct text text;
+    text_init(&text, buffer, size);
+    for (size_t i = 0; i < plan->request.n; i++)
+        add_ask(&text, &plan->request.asks[i]);
+    assert_false(text.cut);
+    return buffer;
+}
+
+#define LIMIT(called, subject, text)                                                                         \
+    .name = (called), .per = {subject}, .n_per = 1, .per_name = (text), .max = 10, .window_ms = 60000,       \
+    .over = ACTION_DEFER, .ttl_ms = 66000
+#define OF2(called, one, two, text)                                                                          \
+    .name = (called), .per = {one, two}, .n_per = 2, .per_name = (text), .max = 10, .window_ms = 60000,      \
+    .over = ACTION_DEFER, .ttl_ms = 66000
+
+/* One limit of each subject. */
+static struct limit one_each[] = {
+    {LIMIT("rcpt", SUBJECT_RECIPIENT, "recipient")},
+    {LIMIT("mbox", SUBJECT_MAILBOX, "mailbox")},
+    {LIMIT("mdom", SUBJECT_MAILBOX_DOMAIN, "mailbox_domain")},
+    {LIMIT("ownr", SUBJECT_OWNER, "owner")},
+    {LIMIT("rdom", SUBJECT_RECIPIENT_DOMAIN, "recipient_domain")},
+    {LIMIT("from", SUBJECT_SENDER, "sender")},
+    {LIMIT("sdom", SUBJECT_SENDER_DOMAIN, "sender_domain")},
+    {LIMIT("clnt", SUBJECT_CLIENT, "client")},
+    {LIMIT("user", SUBJECT_USER, "user")},
+    {LIMIT("host", SUBJECT_HOST, "host")},
+    {LIMIT("all", SUBJECT_ALL, "all")},
+};
+static struct limit attempts_each[COUNT_OF(one_each)]; /* the same, of attempts; filled in main */
+
+static struct limit pairs[] = {
+    {OF2("pair", SUBJECT_RECIPIENT, SUBJECT_CLIENT, "recipient+client")},
+    {OF2("mix", SUBJECT_MAILBOX, SUBJECT_MAILBOX_DOMAIN, "mailbox+mailbox_domain")}};
+static struct limit bytes[] = {{LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES}};
+static struct limit held_bytes[] = {
+    {LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES, .hold_ms = 9}};
+static struct limit messages[] = {{LIMIT("msgs", SUBJECT_RECIPIENT, "recipient"), .count = LIMIT_MESSAGES},
+                                  {LIMIT("msgs-c", SUBJECT_CLIENT, "client"), .count = LIMIT_MESSAGES}};
+static struct limit shadow[] = {{LIMIT("dark", SUBJECT_CLIENT, "client"), .shadow = true, .hold_ms = 1000}};
+static struct limit backlog[] = {
+    {LIMIT("queue", SUBJECT_CLIENT, "client"), .count = LIMIT_BACKLOG, .hold_ms = 1000}};
+static struct limit hold[] = {
+    {LIMIT("hold", SUBJECT_CLIENT, "client"), .hold_ms = 1000, .when = {.null_sender = YES}}};
+static struct limit shared[] = {
+    {LIMIT("mbox", SUBJECT_MAILBOX, "mailbox"), .hold_ms = 5,
+     .share = {true, SUBJECT_SENDER, 3, 5, "mailbox+sender"}},
+    {LIMIT("rcpt", SUBJECT_RECIPIENT, "recipient"),
+     .share = {true, SUBJECT_CLIENT, 4, 0, "recipient+client"}},
+    {LIMIT("host", SUBJECT_HOST, "host"), .share = {true, SUBJECT_RECIPIENT, 2, 0, "host+recipient"}}};
+
+#define MAILBOXES (const char *[]){"m@example.org", "x@y.example", "n@example.org"}, 3
+#define FOUND(v, does)                                                                                       \
+    {                                                                                                        \
+        ALIAS_FOUND, v, true, "row", "Owner 1", "gold", NULL, does, MAILBOXES                                \
+    }
+#define ACCEPTED                                                                                             \
+    {                                                                                                        \
+        .action = ACTION_ACCEPT, .alias = FOUND(VIA_FULL, ACTION_ACCEPT)                                     \
+    }
+#define DROPPED                                                                                              \
+    {                                                                                                        \
+        .action = ACTION_DISCARD, .by = BY_ALIAS, .alias = FOUND(VIA_FULL, ACTION_DISCARD)                   \
+    }
+#define UNKNOWN                                                                                              \
+    {                                                                                                        \
+        .action = ACTION_REJECT, .by = BY_ALIAS, .alias_refused = true, .alias = {                           \
+            .state = ALIAS_UNKNOWN,                                                                          \
+            .ours = true                                                                                     \
+        }                                                                                                    \
+    }
+
+struct plan_case {
+    const char *name, *from, *to, *client, *user;
+    int64_t size;
+    struct ruling ruling;
+    struct limit *limits;
+    size_t n_limits;
+    const char *want;
+};
+
+#define USUAL "b@example.net", "a+x@example.com", "192.0.2.7", NULL, -1
+#define ALL_OF(limits) limits, COUNT_OF(limits)
+
+/* clang-format off */
+static const struct plan_case cases[] = {
+    {"every subject", "b+t@example.net", "a+x@example.com", "2001:db8::1", "login", -1, ACCEPTED,
+     ALL_OF(one_each),
+     "rcpt recipient:{a@example.com} 10 1/1\n"
+     "mbox mailbox:{m@example.org} 10 1/1\nmbox mailbox:{x@y.example} 10 1/1\n"
+      "mbox mailbox:{n@example.org} 10 1/1\n"
+     "mdom mailbox_domain:{example.org} 10 1/1\nmdom mailbox_domain:{y.example} 10 1/1\n"
+     "ownr owner:{Owner%201} 10 1/1\nrdom recipient_domain:{example.com} 10 1/1\n"
+     "from sender:{b@example.net} 10 1/1\nsdom sender_domain:{example.net} 10 1/1\n"
+     "clnt client:{2001:db8::/64} 10 1/1\nuser user:{login} 10 1/1\n"
+     "host host:{mx1.example.com} 10 1/1\nall all:{*} 10 1/1\n"},
+    {"what is lacking does not apply", "<>", "a@example.com", NULL, NULL, -1,
+     {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(one_each),
+     "rcpt recipient:{a@example.com} 10 1/1\nrdom recipient_domain:{example.com} 10 1/1\n"
+     "host host:{mx1.example.com} 10 1/1\nall all:{*} 10 1/1\n"},
+    {"an exempt client", USUAL, {.action = ACTION_ACCEPT, .client_exempt = true, .alias = FOUND(VIA_FULL,
+     ACTION_ACCEPT)},
+     ALL_OF(one_each), ""},
+    {"no exempt client's hold", USUAL, {.action = ACTION_ACCEPT, .client_exempt = true}, ALL_OF(hold), ""},
+    {"dropped", USUAL, DROPPED, ALL_OF(one_each),
+     "clnt client:{192.0.2.7} 10 1/1\nhost host:{mx1.example.com} 10 1/1\nall all:{*} 10 1/1\n"},
+    {"refused by the alias rules", USUAL, UNKNOWN, ALL_OF(one_each), ""},
+    {"... which attempts count", USUAL, UNKNOWN, ALL_OF(attempts_each),
+     "rdom recipient_domain:{example.com} 10 1/1 attempt\nclnt client:{192.0.2.7} 10 1/1 attempt\n"
+     "host host:{mx1.example.com} 10 1/1 attempt\nall all:{*} 10 1/1 attempt\n"},
+    {"... in a domain that may not be ours", USUAL,
+     {.action = ACTION_DEFER, .by = BY_BACKEND, .alias_refused = true, .alias = {.state = ALIAS_STALE}},
+     ALL_OF(attempts_each),
+     "clnt client:{192.0.2.7} 10 1/1 attempt\nhost host:{mx1.example.com} 10 1/1 attempt\n"
+     "all all:{*} 10 1/1 attempt\n"},
+    {"refused by a sender rule", USUAL,
+     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
+     ALL_OF(one_each), ""},
+    {"... which attempts count", USUAL,
+     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
+     attempts_each, 1, "rcpt recipient:{a@example.com} 10 1/1 attempt\n"},
+    {"a dropped alias refused by a sender rule", USUAL,
+     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = FOUND(VIA_FULL, ACTION_DISCARD)},
+     attempts_each, 1, ""},
+    {"lists", USUAL, ACCEPTED, ALL_OF(pairs),
+     "pair recipient+client:{a@example.com}|192.0.2.7 10 1/1\n"
+     "mix mailbox+mailbox_domain:{m@example.org}|example.org 10 1/1\n"
+     "mix mailbox+mailbox_domain:{m@example.org}|y.example 10 1/1\n"
+     "mix mailbox+mailbox_domain:{x@y.example}|example.org 10 1/1\n"
+     "mix mailbox+mailbox_domain:{x@y.example}|y.example 10 1/1\n"
+     "mix mailbox+mailbox_domain:{n@example.org}|example.org 10 1/1\n"
+     "mix mailbox+mailbox_domain:{n@example.org}|y.example 10 1/1\n"},
+    {"bytes, no size", USUAL, ACCEPTED, ALL_OF(bytes), "bytes client:{192.0.2.7} 10 0/1\n"},
+    {"bytes, a size", "b@example.net", "a@example.com", "192.0.2.7", NULL, 4096, ACCEPTED, ALL_OF(bytes),
+     "bytes client:{192.0.2.7} 10 4096/4096\n"},
+    {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow\n"},
+    {"shadow hold", USUAL, UNKNOWN, ALL_OF(shadow), "dark client:{192.0.2.7} 10 0/0 shadow hold-only\n"},
+    {"backlog is not in force", USUAL, ACCEPTED, ALL_OF(backlog), ""},
+    {"a hold covers what when does not", USUAL, ACCEPTED, ALL_OF(hold),
+     "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
+    {"... and what it does", "<>", "a@example.com", "192.0.2.7", NULL, -1, ACCEPTED, ALL_OF(hold),
+     "hold client:{192.0.2.7} 10 1/1\n"},
+    {"a hold covers the refused", USUAL, UNKNOWN, ALL_OF(hold), "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
+    {"no client, no hold", "b@example.net", "a@example.com", NULL, NULL, -1, ACCEPTED, ALL_OF(hold), ""},
+    {"shares", USUAL, ACCEPTED, ALL_OF(shared),
+     "mbox mailbox:{m@example.org} 10 1/1\n"
+      "mbox mailbox+sender:{m@example.org}|b@example.net 3 1/1 share of 0 above 5\n"
+     "mbox mailbox:{x@y.example} 10 1/1\n"
+      "mbox mailbox+sender:{x@y.example}|b@example.net 3 1/1 share of 2 above 5\n"
+     "mbox mailbox:{n@example.org} 10 1/1\n"
+      "mbox mailbox+sender:{n@example.org}|b@example.net 3 1/1 share of 4 above 5\n"
+     "rcpt recipient:{a@example.com} 10 1/1\n"
+     "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 6 above 0\n"
+     "host host:{mx1.example.com} 10 1/1\n"
+     "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 8 above 0\n"},
+    {"no sender, no share; a catch-all spills", "<>", "a@example.com", "192.0.2.7", NULL, -1,
+     {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)}, ALL_OF(shared),
+     "mbox mailbox:{m@example.org} 10 1/1\nmbox mailbox:{x@y.example} 10 1/1\n"
+      "mbox mailbox:{n@example.org} 10 1/1\n"
+     "rcpt recipient:{a@example.com} 10 1/1 spill recipient:{@example.com}\n"
+     "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 3 above 0 spill "
+     "recipient+client:{@example.com}|192.0.2.7\n"
+     "host host:{mx1.example.com} 10 1/1\n"
+     "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 5 above 0 spill "
+     "host+recipient:{mx1.example.com}|@example.com\n"},
+    {"bytes that could confuse", "b@example.net", "\"a}|b %\"@example.com", "192.0.2.7", NULL, -1, ACCEPTED,
+     ALL_OF(pairs) - 1, "pair recipient+client:{\"a%7d%7cb%20%25\"@example.com}|192.0.2.7 10 1/1\n"},
+    {"an invalid recipient that is not ours", "b@example.net", "A..B@example.com", "192.0.2.7", NULL, -1,
+     {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(pairs),
+     "pair recipient+client:{a..b@example.com}|192.0.2.7 10 1/1\n"},
+};
+/* clang-format on */
+
+static void prepare(struct fixture *f, const struct plan_case *c)
+{
+    fixture_init(f);
+    fixture_mail(f, c->from, c->to);
+    fixture_client(f, c->client);
+    f->envelope.user = c->user;
+    f->envelope.size = c->size;
+    f->policy.limits = c->limits;
+    f->policy.n_limits = c->n_limits;
+}
+
+static void test_plans(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct fixture f;
+        struct plan plan;
+        char got[4096];
+        prepare(&f, &cases[i]);
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &cases[i].ruling, NULL, &f.pool, &plan), 0);
+        if (strcmp(plan_text(&plan, got, sizeof got), cases[i].want) != 0)
+            fail_msg("%s:\ngot\n%swant\n%s", cases[i].name, got, cases[i].want);
+        bool attempt = strstr(got, " attempt") != NULL, spill = strstr(got, " spill ") != NULL;
+        assert_int_equal(plan.request.retry != NULL, attempt);
+        assert_int_equal(plan.request.new_key != NULL, spill);
+        for (size_t k = 0; k < plan.request.n; k++)
+            assert_string_equal(plan.limits[k]->name, plan.request.asks[k].limit);
+        if (spill) {
+            assert_string_equal(plan.request.new_key, "new:{example.com}");
+            assert_int_equal(plan.request.new_max, 1000);
+        }
+        pool_done(&f.pool);
+    }
+}
+
+/* Each condition of `when`, met and not met. */
+static void test_when(void **state)
+{
+    static const char *gold[] = {"gold"}, *lead[] = {"tin", "lead"}, *com[] = {"example.com"},
+                      *net[] = {"example.net"};
+    static struct network v4 = {0}, v6 = {0};
+    const struct ruling exact = ACCEPTED, none = UNKNOWN;
+    const struct ruling by_glob = {.action = ACTION_ACCEPT, .alias = FOUND(VIA_GLOB, ACTION_ACCEPT)};
+    const struct ruling exempt = {
+        .action = ACTION_ACCEPT, .recipient_exempt = true, .alias = {.state = ALIAS_UNKNOWN, .ours = true}};
+    const struct {
+        struct when when;
+        const char *from, *user;
+        const struct ruling *ruling;
+        bool want;
+    } whens[] = {
+        {{.class_name = {gold, 1}}, "b@example.net", NULL, &exact, true},
+        {{.class_name = {lead, 2}}, "b@example.net", NULL, &exact, false},
+        {{.class_name = {gold, 1}}, "b@example.net", NULL, &none, false},
+        {{.recipient_domain = {com, 1}}, "b@example.net", NULL, &exact, true},
+        {{.recipient_domain = {net, 1}}, "b@example.net", NULL, &exact, false},
+        {{.sender_domain = {net, 1}}, "b@example.net", NULL, &exact, true},
+        {{.sender_domain = {net, 1}}, "<>", NULL, &exact, false},
+        {{.client = {&v4, 1}}, "b@example.net", NULL, &exact, true},
+        {{.client = {&v6, 1}}, "b@example.net", NULL, &exact, false},
+        {{.null_sender = YES}, "<>", NULL, &exact, true},
+        {{.null_sender = YES}, "b@example.net", NULL, &exact, false},
+        {{.null_sender = NO}, "b@example.net", NULL, &exact, true},
+        {{.authenticated = YES}, "b@example.net", "u", &exact, true},
+        {{.authenticated = NO}, "b@example.net", "u", &exact, false},
+        {{.catch_all = YES}, "b@example.net", NULL, &by_glob, true},
+        {{.catch_all = YES}, "b@example.net", NULL, &exact, false},
+        {{.catch_all = NO}, "b@example.net", NULL, &by_glob, false},
+        {{.unknown = YES}, "b@example.net", NULL, &none, true},
+        {{.unknown = YES}, "b@example.net", NULL, &exact, false},
+        {{.unknown = YES}, "b@example.net", NULL, &exempt, false},
+        {{.null_sender = NO, .authenticated = YES}, "b@example.net", NULL, &exact, false},
+    };
+    (void)state;
+    assert_int_equal(network_parse("192.0.2.0/24", &v4, NULL), 0);
+    assert_int_equal(network_parse("2001:db8::/32", &v6, NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(whens); i++) {
+        struct fixture f;
+        struct plan plan;
+        struct limit limit = {LIMIT("l", SUBJECT_HOST, "host"), .count = LIMIT_ATTEMPTS,
+                              .when = whens[i].when};
+        fixture_init(&f);
+        fixture_mail(&f, whens[i].from, "a@example.com");
+        f.envelope.user = whens[i].user;
+        f.policy.limits = &limit;
+        f.policy.n_limits = 1;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, whens[i].ruling, NULL, &f.pool, &plan), 0);
+        if (plan.request.n != whens[i].want)
+            fail_msg("case %zu: got %zu asks", i, plan.request.n);
+        pool_done(&f.pool);
+    }
+}
+
+/* What a message was charged for by an earlier recipient is not asked again. */
+static void test_held(void **state)
+{
+    static const struct {
+        struct limit *limits;
+        size_t n_limits, charged;
+        const char *key, *want;
+    } helds[] = {
+        {ALL_OF(messages), 1, "client:{192.0.2.7}", "msgs recipient:{a@example.com} 10 1/1\n"},
+        {ALL_OF(messages), 0, "recipient:{other@example.com}",
+         "msgs recipient:{a@example.com} 10 1/1\nmsgs-c client:{192.0.2.7} 10 1/1\n"},
+        {ALL_OF(bytes), 0, "client:{192.0.2.7}", ""},
+        {ALL_OF(held_bytes), 0, "client:{192.0.2.7}", "bytes client:{192.0.2.7} 10 0/0 hold-only\n"},
+        {one_each, 1, 0, "recipient:{a@example.com}", "rcpt recipient:{a@example.com} 10 1/1\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(helds); i++) {
+        struct fixture f;
+        struct plan plan;
+        char got[1024];
+        const struct ruling ruling = ACCEPTED;
+        struct receipt held = {.limit = &helds[i].limits[helds[i].charged], .charge = {.key = helds[i].key}};
+        const struct receipt newest = {.limit = &one_each[10], .charge = {.key = "all:{*}"}, .next = &held};
+        fixture_init(&f);
+        f.policy.limits = helds[i].limits;
+        f.policy.n_limits = helds[i].n_limits;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, &newest, &f.pool, &plan), 0);
+        assert_string_equal(plan_text(&plan, got, sizeof got), helds[i].want);
+        pool_done(&f.pool);
+    }
+}
+
+static const char *retry(struct fixture *f, const char *client, const char *from, const char *to)
+{
+    struct plan plan;
+    const struct ruling ruling = ACCEPTED;
+    fixture_client(f, client);
+    fixture_mail(f, from, to);
+    f->policy.limits = attempts_each;
+    f->policy.n_limits = COUNT_OF(attempts_each);
+    assert_int_equal(plan_make(&f->policy, &f->envelope, &ruling, NULL, &f->pool, &plan), 0);
+    assert_int_equal(strlen(plan.request.retry), 32);
+    assert_int_equal(strspn(plan.request.retry, "0123456789abcdef"), 32);
+    return plan.request.retry;
+}
+
+static void test_retry(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    const char *first = retry(&f, "2001:db8::1", "b@example.net", "a@example.com");
+    assert_string_equal(first, retry(&f, "2001:db8::2", "B@Example.net", "A@example.com"));
+    assert_string_not_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
+    assert_string_not_equal(first, retry(&f, "2001:db8::1", "<>", "a@example.com"));
+    assert_string_not_equal(first, retry(&f, "2001:db8::1", "b@example.net", "a+1@example.com"));
+    assert_string_not_equal(retry(&f, NULL, "b@example.net", "a..a@example.com"),
+                            retry(&f, NULL, "b@example.net", "a..b@example.com"));
+    pool_done(&f.pool);
+}
+
+static void test_connect(void **state)
+{
+    static struct limit limits[] = {
+        {LIMIT("defers", SUBJECT_CLIENT, "client"), .hold_ms = 1},
+        {LIMIT("rejects", SUBJECT_CLIENT, "client"), .hold_ms = 1},
+        {LIMIT("forgets", SUBJECT_CLIENT, "client")},
+        {LIMIT("dark", SUBJECT_CLIENT, "client"), .hold_ms = 1, .shadow = true},
+        {OF2("pair", SUBJECT_CLIENT, SUBJECT_USER, "client+user"), .hold_ms = 1},
+    };
+    static const struct {
+        const char *client, *want;
+    } connects[] = {
+        {"2001:db8::1", "rejects client:{2001:db8::/64} 10 0/0 hold-only\n"},
+        {"127.0.0.1", ""},
+        {NULL, ""},
+    };
+    (void)state;
+    for (size_t i = 1; i < COUNT_OF(limits); i++)
+        limits[i].over = ACTION_REJECT;
+    for (size_t i = 0; i < COUNT_OF(connects); i++) {
+        struct fixture f;
+        struct plan plan;
+        struct network loopback;
+        char got[1024];
+        fixture_init(&f);
+        assert_int_equal(network_parse("127.0.0.0/8", &loopback, NULL), 0);
+        fixture_client(&f, connects[i].client);
+        f.policy.exempt.clients = (struct networks){&loopback, 1};
+        f.policy.limits = limits;
+        f.policy.n_limits = COUNT_OF(limits);
+        assert_int_equal(plan_connect(&f.policy, &f.client, &f.pool, &plan), 0);
+        assert_string_equal(plan_text(&plan, got, sizeof got), connects[i].want);
+        pool_done(&f.pool);
+    }
+}
+
+static void test_localise(void **state)
+{
+    static const struct {
+        int share;
+        int64_t max, want;
+    } shares[] = {{100, 10, 10}, {50, 10, 5}, {33, 10, 3},
+                  {1, 10, 1},    {50, 0, 0},  {99, 1000000000000000, 990000000000000}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(shares); i++) {
+        struct fixture f;
+        struct plan plan;
+        const struct ruling ruling = ACCEPTED;
+        struct limit limit = {LIMIT("l", SUBJECT_HOST, "host")};
+        fixture_init(&f);
+        limit.max = shares[i].max;
+        f.policy.counters.local_share = shares[i].share;
+        f.policy.limits = &limit;
+        f.policy.n_limits = 1;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+        assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
+        assert_int_equal(plan.request.n, 1);
+        assert_int_equal(plan.request.asks[0].max, shares[i].want);
+        pool_done(&f.pool);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plans), cmocka_unit_test(test_when),    cmocka_unit_test(test_held),
+        cmocka_unit_test(test_retry), cmocka_unit_test(test_connect), cmocka_unit_test(test_localise),
+    };
+    memcpy(attempts_each, one_each, sizeof one_each);
+    for (size_t i = 0; i < COUNT_OF(attempts_each); i++)
+        attempts_each[i].count = LIMIT_ATTEMPTS;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
