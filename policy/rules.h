@@ -1,7 +1,7 @@
 /* rules: which of the candidate rows counts, and what it says. Pure.
  *
- * The order of the look-up (address, without subaddress, best glob, catch-all), sender scopes and patterns from
- * the most to the least specific, client networks by longest prefix. Permanent rules speak before
+ * The order of the look-up (address, without subaddress, best glob, catch-all), sender scopes and patterns
+ * from the most to the least specific, client networks by longest prefix. Permanent rules speak before
  * temporary ones. */
 #ifndef RCPTGATE_RULES_H
 #define RCPTGATE_RULES_H
