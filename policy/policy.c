@@ -165,8 +165,10 @@ static void complete(struct loader *loader, const struct place *root)
         policy->counters.kind = COUNTERS_NONE;
         policy->counters.url = NULL;
     }
-    if (policy->counters.password_file != NULL)
+    if (policy->counters.password_file != NULL) {
+        loader->url_password = policy->counters.password != NULL;
         policy->counters.password = NULL;
+    }
     for (size_t i = 0; i < policy->n_limits; i++) {
         policy->needs_bytes = policy->needs_bytes || policy->limits[i].count == LIMIT_BYTES;
         policy->needs_attempts = policy->needs_attempts || policy->limits[i].count == LIMIT_ATTEMPTS;

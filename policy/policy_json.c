@@ -95,6 +95,8 @@ static struct problem *problem_new(struct loader *loader)
 }
 
 static void problem_text(struct problem *problem, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+static void problem_text(struct problem *problem, const char *format, va_list args)
 {
     char raw[sizeof problem->text];
     vsnprintf(raw, sizeof raw, format, args);

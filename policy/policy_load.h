@@ -35,6 +35,7 @@ struct loader {
     struct problems *problems;
     size_t first_problem; /* of this load */
     const char *instead;  /* what is used for a bad key, where it is not the default of its row */
+    bool url_password;    /* counters.url has a password, and so is there a password_file */
     bool failed;          /* out of memory */
 };
 
