@@ -145,16 +145,32 @@ static struct redis_target *keeper_make_target(struct redis_keeper *keeper, cons
 
 /* ---- connecting and probing ---- */
 
-static int keeper_ask(struct redis_keeper *keeper, struct redis_target *target, int64_t deadline,
-                      struct redis_probe *out, struct error *err)
+static enum redis_link_status keeper_ask(struct redis_keeper *keeper, struct redis_target *target,
+                                         int64_t deadline, struct redis_probe *out, struct error *err)
 {
-    if (redis_probe_run(keeper->link, keeper->probe_key, target->name, deadline, out, err) == REDIS_LINK_OK) {
-        if (out->warning.text[0] == '\0')
-            out->warning = keeper->warning;
-        return 0;
-    }
-    redis_link_close(keeper->link);
-    return -1;
+    enum redis_link_status status =
+        redis_probe_run(keeper->link, keeper->probe_key, target->name, deadline, out, err);
+    if (status != REDIS_LINK_OK)
+        redis_link_close(keeper->link);
+    else if (out->warning.text[0] == '\0')
+        out->warning = keeper->warning;
+    return status;
+}
+
+/* On the connection there is. REDIS_LINK_CLOSED: there is none, or it ended; what it says about the server is for a fresh
+ * one to find out. */
+static enum redis_link_status keeper_ask_again(struct redis_keeper *keeper, struct redis_probe *out,
+                                               struct error *err)
+{
+    struct error why = {0};
+    enum redis_link_status status = REDIS_LINK_CLOSED;
+    if (redis_link_is_quiet(keeper->link, true))
+        status = keeper_ask(keeper, keeper->target, redis_now() + keeper->timeout_ns, out, &why);
+    if (status != REDIS_LINK_OK)
+        redis_link_close(keeper->link);
+    if (status != REDIS_LINK_CLOSED)
+        *err = why;
+    return status;
 }
 
 static int keeper_try(struct redis_keeper *keeper, const struct address *address, struct redis_probe *out,
@@ -166,7 +182,7 @@ static int keeper_try(struct redis_keeper *keeper, const struct address *address
         return -1;
     keeper->warning = (struct error){0};
     if (redis_link_open(keeper->link, target, deadline, err, &keeper->warning) != REDIS_LINK_OK ||
-        keeper_ask(keeper, target, deadline, out, err) != 0) {
+        keeper_ask(keeper, target, deadline, out, err) != REDIS_LINK_OK) {
         redis_target_unref(target);
         return -1;
     }
@@ -177,11 +193,9 @@ static int keeper_try(struct redis_keeper *keeper, const struct address *address
 
 int redis_keeper_probe(struct redis_keeper *keeper, struct redis_probe *out, struct error *err)
 {
-    if (redis_link_is_open(keeper->link)) {
-        if (redis_link_is_quiet(keeper->link, true))
-            return keeper_ask(keeper, keeper->target, redis_now() + keeper->timeout_ns, out, err);
-        redis_link_close(keeper->link);
-    }
+    enum redis_link_status status = keeper_ask_again(keeper, out, err);
+    if (status != REDIS_LINK_CLOSED)
+        return status == REDIS_LINK_OK ? 0 : -1;
     struct error lookup = {0};
     int rc = keeper_resolve(keeper, &lookup);
     if (rc != 0)

@@ -24,7 +24,11 @@ static const size_t REPLY_BYTES = 8 * 1024 * 1024; /* one answer, as it is sent 
 static const size_t REPLY_ELEMENTS =
     256 * 1024; /* one array: its pointers are allocated before they are seen */
 static const int64_t IDLE_NS = 20 * 1000000;
-enum { READ_BYTES = 16 * 1024, HANDSHAKE = 3 };
+enum {
+    READ_BYTES = 16 * 1024,
+    HANDSHAKE = 3,
+    DEPTH = 7 /* of nested arrays: hiredis 1 has no bound of its own */
+};
 
 struct redis_link {
     int fd;
@@ -99,7 +103,10 @@ bool redis_link_is_quiet(struct redis_link *link, bool now)
 static void *create_bounded_array(const redisReadTask *task, reader_count elements)
 {
     struct redis_link *link = task->privdata;
-    if ((size_t)elements > REPLY_ELEMENTS)
+    int depth = 0;
+    for (const redisReadTask *at = task; at != NULL; at = at->parent)
+        depth++;
+    if ((size_t)elements > REPLY_ELEMENTS || depth > DEPTH)
         return NULL; /* the reader calls it out of memory and stops */
     return link->create_array(task, elements);
 }
@@ -319,6 +326,24 @@ static enum redis_link_status handshake_judge(const struct redis_link *link, enu
     return REDIS_LINK_REFUSED;
 }
 
+/* A server that does not want us says why before it closes. It may do so before it has read what we send, and then it is
+ * the sending that fails. */
+static enum redis_link_status handshake_last_words(struct redis_link *link, struct error *err)
+{
+    redisReply *got = NULL;
+    struct error none = {0}, why = {0};
+    enum redis_link_status status = REDIS_LINK_CLOSED;
+    if (link_receive(link, &none) != REDIS_LINK_OK || link_parse(link, &got, 1, &none) != 1)
+        return status;
+    if (got->type == REDIS_REPLY_ERROR &&
+        redis_refusal_find(got->str, link->name, &why) != REDIS_REFUSAL_NONE) {
+        *err = why;
+        status = REDIS_LINK_REFUSED;
+    }
+    freeReplyObject(got);
+    return status;
+}
+
 static enum redis_link_status link_handshake(struct redis_link *link, const struct redis_target *target,
                                              int64_t deadline, struct error *err, struct error *warning)
 {
@@ -337,6 +362,8 @@ static enum redis_link_status link_handshake(struct redis_link *link, const stru
         if (n == 1) {
             status = handshake_judge(link, steps[at++], got, err, warning);
             freeReplyObject(got);
+        } else if (status == REDIS_LINK_CLOSED && at == 0) {
+            status = handshake_last_words(link, err);
         }
     }
     redis_buffer_done(&out);
@@ -346,7 +373,7 @@ static enum redis_link_status link_handshake(struct redis_link *link, const stru
 enum redis_link_status redis_link_open(struct redis_link *link, const struct redis_target *target,
                                        int64_t deadline, struct error *err, struct error *warning)
 {
-    assert(link->fd < 0);
+    assert(link->fd < 0 && err != NULL);
     snprintf(link->name, sizeof link->name, "%s", target->name);
     enum redis_link_status status = link_connect(link, target, deadline, err);
     if (status == REDIS_LINK_OK)

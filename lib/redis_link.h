@@ -30,7 +30,7 @@ struct redis_link *redis_link_new(void); /* not connected; NULL when out of memo
 void redis_link_free(struct redis_link *link);
 
 /* Connects, AUTH, SELECT, CLIENT SETNAME; the commands in one go. On failure it is closed and err says why. What does not
- * hinder (a password where none is asked for) goes to warning. Both may be NULL. */
+ * hinder (a password where none is asked for) goes to warning, which may be NULL. */
 enum redis_link_status redis_link_open(struct redis_link *link, const struct redis_target *target,
                                        int64_t deadline, struct error *err, struct error *warning);
 void redis_link_close(struct redis_link *link);

@@ -37,7 +37,7 @@ struct peer {
     pthread_t thread;
     _Atomic enum peer_mode mode;
     atomic_int late_ms;
-    atomic_int accepted, commands; /* commands: ECHOs read */
+    atomic_int accepted, commands;     /* commands: ECHOs read */
     _Atomic(const char *) error;       /* to ECHO */
     _Atomic(const char *) probe_error; /* to EVAL; NULL: well */
     _Atomic(const char *) greeting;    /* sent to each new connection, which is then closed; NULL: none */

@@ -67,18 +67,18 @@ static inline bool server_answers(const struct redis_server *server)
 }
 
 /* One command, as redisCommand() formats it; its answer is thrown away. */
-#define server_do(server, ...)                                                                                         \
-    do {                                                                                                               \
-        redisContext *context_ = server_connect(server);                                                               \
-        if (context_ == NULL)                                                                                          \
-            abort();                                                                                                   \
-        redisReply *reply_ = redisCommand(context_, __VA_ARGS__);                                                      \
-        if (reply_ == NULL || reply_->type == REDIS_REPLY_ERROR) {                                                     \
-            fprintf(stderr, "%s\n", reply_ != NULL ? reply_->str : context_->errstr);                                  \
-            abort();                                                                                                   \
-        }                                                                                                              \
-        freeReplyObject(reply_);                                                                                       \
-        redisFree(context_);                                                                                           \
+#define server_do(server, ...)                                                                               \
+    do {                                                                                                     \
+        redisContext *context_ = server_connect(server);                                                     \
+        if (context_ == NULL)                                                                                \
+            abort();                                                                                         \
+        redisReply *reply_ = redisCommand(context_, __VA_ARGS__);                                            \
+        if (reply_ == NULL || reply_->type == REDIS_REPLY_ERROR) {                                           \
+            fprintf(stderr, "%s\n", reply_ != NULL ? reply_->str : context_->errstr);                        \
+            abort();                                                                                         \
+        }                                                                                                    \
+        freeReplyObject(reply_);                                                                             \
+        redisFree(context_);                                                                                 \
     } while (0)
 
 /* Starts it again where it was, empty. */
@@ -95,9 +95,9 @@ static inline void server_launch(struct redis_server *server)
         char *log = NULL;
         if (asprintf(&log, "%s/log", server->dir) < 0)
             _exit(1);
-        execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port, "--unixsocket", server->socket,
-               "--dir", server->dir, "--logfile", log, "--save", "", "--appendonly", "no", "--daemonize", "no",
-               "--enable-debug-command", "yes", (char *)NULL);
+        execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port, "--unixsocket",
+               server->socket, "--dir", server->dir, "--logfile", log, "--save", "", "--appendonly", "no",
+               "--daemonize", "no", "--enable-debug-command", "yes", (char *)NULL);
         _exit(127);
     }
     for (int i = 0; i < 500 && !server_answers(server); i++)
