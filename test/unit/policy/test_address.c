@@ -1,0 +1,417 @@
+/* address: the corpus of test/data/addresses.txt, what it cannot say, and properties of random input. */
+#include "address.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void same(const char *what, const char *raw, const char *got, const char *want)
+{
+    if (strcmp(got, want) != 0)
+        fail_msg("%s of \"%.300s\" is \"%.400s\", not \"%.400s\"", what, raw, got, want);
+}
+
+/* What holds for every address that was parsed, whatever the input was. */
+static void check_properties(const char *raw, const char *subaddress)
+{
+    struct address got, again, bare;
+    struct error err = {0}, none = {0};
+    const enum address_kind kind = address_parse(raw, subaddress, &got, &err);
+    assert_int_equal(got.kind, kind);
+    assert_int_equal(err.text[0] != '\0', kind == ADDRESS_INVALID);
+    if (kind != ADDRESS_BARE && kind != ADDRESS_MAILBOX) {
+        same("full", raw, got.full, "");
+        same("bare", raw, got.bare, "");
+        same("local_full", raw, got.local_full, "");
+        same("local_bare", raw, got.local_bare, "");
+    } else {
+        assert_true(strlen(got.full) <= ADDRESS_MAX && strlen(got.bare) <= ADDRESS_MAX);
+        assert_true(strlen(got.local_full) <= ADDRESS_LOCAL_MAX &&
+                    strlen(got.local_bare) <= ADDRESS_LOCAL_MAX);
+        for (const char *c = got.full; *c != '\0'; c++)
+            if ((unsigned char)*c < ' ' || *c == 0x7f || (*c >= 'A' && *c <= 'Z'))
+                fail_msg("\"%.300s\" has the byte %d", got.full, *c);
+        assert_int_equal(address_parse(got.full, subaddress, &again, &none), kind);
+        assert_memory_equal(&again, &got, sizeof got);
+        assert_int_equal(address_parse(got.bare, subaddress, &bare, &none), kind);
+        same("full of bare", raw, bare.full, got.bare);
+        same("bare of bare", raw, bare.bare, got.bare);
+        same("domain of bare", raw, bare.domain, got.domain);
+    }
+    if (got.domain[0] != '\0') {
+        char domain[ADDRESS_DOMAIN_MAX + 1];
+        for (const char *c = got.domain; *c != '\0'; c++)
+            assert_non_null(strchr("abcdefghijklmnopqrstuvwxyz0123456789.-_[]:", *c));
+        assert_int_equal(address_domain(got.domain, domain, &none), 0);
+        same("domain of domain", raw, domain, got.domain);
+    }
+    same("error", raw, none.text, "");
+}
+
+/* ---- the corpus ---- */
+
+enum { FIELD = 40000 };
+
+/* Undoes \xNN and \rep(N,TEXT). TEXT has at least one byte and goes on to the first ')' after that. */
+static void unescape(const char *in, size_t n, char out[FIELD])
+{
+    size_t len = 0;
+    for (const char *s = in, *end = in + n; s < end;) {
+        unsigned byte = 0, times = 1;
+        int used = 0;
+        const char *text = s;
+        size_t text_len = 1;
+        char one;
+        if (sscanf(s, "\\x%2x%n", &byte, &used) == 1 && used == 4) {
+            one = (char)byte;
+            text = &one;
+        } else if (sscanf(s, "\\rep(%u,%n", &times, &used) == 1 && used > 0) {
+            text = s + used;
+            const char *close = memchr(text + 1, ')', (size_t)(end - text - 1));
+            assert_non_null(close);
+            text_len = (size_t)(close - text);
+            used += (int)text_len + 1;
+        } else {
+            times = 1;
+            used = 1;
+        }
+        assert_true(len + times * text_len < FIELD);
+        for (unsigned i = 0; i < times; i++, len += text_len)
+            memcpy(out + len, text, text_len);
+        s += used;
+    }
+    out[len] = '\0';
+}
+
+static void check_row(const char *raw, const char *key, const char *third)
+{
+    struct address got;
+    struct error err = {0};
+    const enum address_kind kind = address_parse(raw, "+", &got, &err);
+    if (strcmp(key, "INVALID") == 0) {
+        if (kind != ADDRESS_INVALID)
+            fail_msg("\"%.300s\" was taken as \"%s\"", raw, got.full);
+        same("domain", raw, got.domain, third);
+    } else if (strcmp(key, "NULL") == 0) {
+        assert_int_equal(kind, ADDRESS_NULL);
+    } else {
+        const char *at = strrchr(key, '@');
+        if (kind == ADDRESS_INVALID)
+            fail_msg("\"%.300s\" was refused: %s", raw, err.text);
+        assert_int_equal(kind, at != NULL ? ADDRESS_MAILBOX : ADDRESS_BARE);
+        same("key", raw, got.bare, key);
+        same("full", raw, got.full, third[0] != '\0' ? third : key);
+        same("domain", raw, got.domain, at != NULL ? at + 1 : "");
+    }
+    check_properties(raw, "+");
+}
+
+static void test_corpus(void **state)
+{
+    (void)state;
+    static char fields[3][FIELD];
+    char *line = NULL;
+    size_t size = 0, rows = 0;
+    FILE *file = fopen(SOURCE_DIR "/test/data/addresses.txt", "r");
+    assert_non_null(file);
+    while (getline(&line, &size, file) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        if (line[0] == '\0' || (line[0] == '#' && (line[1] == ' ' || line[1] == '\0')))
+            continue;
+        const char *at = line;
+        for (int i = 0; i < 3; i++) {
+            const size_t n = strcspn(at, "\t");
+            unescape(at, n, fields[i]);
+            at += n + (at[n] == '\t');
+        }
+        assert_string_not_equal(fields[1], "");
+        check_row(fields[0], fields[1], fields[2]);
+        rows++;
+    }
+    assert_false(ferror(file));
+    assert_int_equal(fclose(file), 0);
+    free(line);
+    assert_true(rows >= 150);
+}
+
+/* ---- what the corpus cannot say ---- */
+
+static void test_percent_or_bang(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        bool want;
+    } rows[] = {
+        {"a@example.com", false},
+        {"a%b@example.com", true},
+        {"b!a@example.com", true},
+        {"b!a", true},
+        {"a%b", true},
+        {"\"a%b\"@example.com", true}, /* the quotes were needless: it is the one above */
+        {"\"a %b\"@example.com", false},
+        {"\"a..%b\"@example.com", false},
+        {"a(%)@example.com", false},
+        {"a+x%y@example.com", true},
+        {"a%b@", true}, /* no address, and a route all the same */
+        {"a..b%c@example.com", true},
+        {"a b!c@example.com", true},
+        {"a..b@example.com", false},
+        {"a..b@exam%ple.com", false},
+        {"\"a b%\"x@example.com", false},
+        {"<>", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct address got;
+        address_parse(rows[i].raw, "+", &got, NULL);
+        if (got.percent_or_bang != rows[i].want)
+            fail_msg("%s", rows[i].raw);
+    }
+}
+
+static void test_separators(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *separators, *bare;
+    } rows[] = {
+        {"a+b@example.com", "", "a+b@example.com"},     {"a+b-c@example.com", "-+", "a@example.com"},
+        {"a-b+c@example.com", "+", "a-b@example.com"},  {"a-b+c@example.com", "+-", "a@example.com"},
+        {"-a+c@example.com", "+-", "-a+c@example.com"}, {"\"a b-c\"@example.com", "-", "\"a b\"@example.com"},
+        {"a.b@example.com", ".", "a@example.com"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct address got;
+        assert_int_equal(address_parse(rows[i].raw, rows[i].separators, &got, NULL), ADDRESS_MAILBOX);
+        same("bare", rows[i].raw, got.bare, rows[i].bare);
+        check_properties(rows[i].raw, rows[i].separators);
+    }
+}
+
+static void test_locals(void **state)
+{
+    (void)state;
+    struct address got;
+    assert_int_equal(address_parse("\"A b+C\"@EXAMPLE.com", "+", &got, NULL), ADDRESS_MAILBOX);
+    assert_string_equal(got.local_full, "\"a b+c\"");
+    assert_string_equal(got.local_bare, "\"a b\"");
+    assert_string_equal(got.domain, "example.com");
+}
+
+/* Each cause has its own words. */
+static void test_errors(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"a\x01@example.com", "control"},
+        {"a\xff@example.com", "UTF-8"},
+        {"<a@example.com", "'<'"},
+        {"\"a@example.com", "quoted string is not closed"},
+        {"a(b@example.com", "comment"},
+        {"@example.com", "empty"},
+        {"a b@example.com", "quotes"},
+        {"a@", "domain is empty"},
+        {"a@-b", "hyphen"},
+        {"a@b..c", "label"},
+        {"a@b$c", "character"},
+        {"a@[x]", "literal"},
+        {"a@b c", "behind the domain"},
+        {"a@\xcc\x88.de", "internationalised"},
+        {"@one.example,@two:", "empty"},
+        {"@one.example?", "colon"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct address got;
+        struct error err = {0};
+        assert_int_equal(address_parse(rows[i][0], "+", &got, &err), ADDRESS_INVALID);
+        if (strstr(err.text, rows[i][1]) == NULL)
+            fail_msg("\"%s\": \"%s\" does not say \"%s\"", rows[i][0], err.text, rows[i][1]);
+    }
+}
+
+static void test_domain(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *want; /* want NULL: an error */
+    } rows[] = {
+        {"Example.COM", "example.com"},
+        {"example.com.", "example.com"},
+        {"m\xc3\xbcnchen.de", "xn--mnchen-3ya.de"},
+        {"XN--mnchen-3ya.de", "xn--mnchen-3ya.de"},
+        {"[192.0.2.7]", "[192.0.2.7]"},
+        {"[IPv6:2001:db8::1]", "[ipv6:2001:db8::1]"},
+        {"", NULL},
+        {".", NULL},
+        {"a b", NULL},
+        {"a@b", NULL},
+        {"*.example.com", NULL},
+        {"m\xfcnchen.de", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char out[ADDRESS_DOMAIN_MAX + 1] = "untouched";
+        struct error err = {0};
+        const int rc = address_domain(rows[i].raw, out, &err);
+        assert_int_equal(rc, rows[i].want == NULL ? -1 : 0);
+        same("domain", rows[i].raw, out, rows[i].want == NULL ? "untouched" : rows[i].want);
+        assert_int_equal(err.text[0] != '\0', rc != 0);
+    }
+}
+
+static void test_domain_unicode(void **state)
+{
+    (void)state;
+    char out[ADDRESS_DOMAIN_MAX + 1] = "untouched";
+    assert_false(address_domain_unicode("example.com", out, sizeof out));
+    assert_false(address_domain_unicode("", out, sizeof out));
+    assert_false(address_domain_unicode("[192.0.2.7]", out, sizeof out));
+    assert_false(address_domain_unicode("xn--zzzzzzzz.example", out, sizeof out));
+    assert_false(address_domain_unicode("xn--abc-.example", out, sizeof out)); /* hides plain ASCII */
+    assert_false(address_domain_unicode("xn--mnchen-3ya.de", out, 11));
+    assert_string_equal(out, "untouched");
+    assert_true(address_domain_unicode("xn--mnchen-3ya.de", out, 12));
+    assert_string_equal(out, "m\xc3\xbcnchen.de");
+    assert_true(address_domain_unicode("a.xn--r8jz45g.xn--zckzah", out, sizeof out));
+    assert_string_equal(out, "a.\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88");
+}
+
+static void test_fallback_key(void **state)
+{
+    (void)state;
+    char out[ADDRESS_MAX + 1], other[ADDRESS_MAX + 1], small[8], giant[10001];
+    address_fallback_key("A..B@Example.com", out, sizeof out);
+    assert_string_equal(out, "a..b@example.com");
+    address_fallback_key("", out, sizeof out);
+    assert_string_equal(out, "");
+
+    memset(giant, 'A', sizeof giant - 1);
+    giant[sizeof giant - 1] = '\0';
+    giant[ADDRESS_MAX] = '\0';
+    address_fallback_key(giant, out, sizeof out);
+    assert_int_equal(strlen(out), ADDRESS_MAX);
+    assert_null(strchr(out, '#'));
+    giant[ADDRESS_MAX] = 'A';
+    address_fallback_key(giant, out, sizeof out);
+    assert_int_equal(strlen(out), ADDRESS_MAX);
+    assert_memory_equal(out, "aaaaaaaa", 8);
+    assert_int_equal(out[ADDRESS_MAX - 17], '#');
+    giant[9999] = 'b';
+    address_fallback_key(giant, other, sizeof other);
+    assert_string_not_equal(out, other);
+    giant[9999] = 'B';
+    address_fallback_key(giant, out, sizeof out);
+    assert_string_equal(out, other);
+    address_fallback_key(giant, small, sizeof small);
+    assert_int_equal(strlen(small), sizeof small - 1);
+    address_fallback_key("abcdefg", small, sizeof small);
+    assert_string_equal(small, "abcdefg");
+    address_fallback_key("abc", small, 1);
+    assert_string_equal(small, "");
+}
+
+/* ---- random input ---- */
+
+static unsigned seed = 20240607;
+
+static unsigned below(unsigned n)
+{
+    return (unsigned)rand_r(&seed) % n;
+}
+
+static void test_random_bytes(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100000; round++) {
+        char raw[80];
+        const unsigned n = below(sizeof raw);
+        for (unsigned i = 0; i < n; i++)
+            raw[i] = (char)(1 + below(255));
+        raw[n] = '\0';
+        check_properties(raw, "+");
+    }
+}
+
+/* Pieces that mean something, in an order that means nothing. */
+static void test_random_pieces(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {
+        "a",
+        "B",
+        "user",
+        ".",
+        "@",
+        "@",
+        "\"",
+        "\"",
+        "\\",
+        "(",
+        ")",
+        "<",
+        ">",
+        "+",
+        " ",
+        ",",
+        ":",
+        "%",
+        "!",
+        "[",
+        "]",
+        "-",
+        "_",
+        "\t",
+        "{",
+        "}",
+        "xn--",
+        "example",
+        ".com",
+        "\1",
+        "..",
+        "\xff",
+        "\xc3\xbc",
+        "\xcc\x88",
+        "@r.example:",
+        "IPv6:::1",
+        "\"a b\"",
+        "[192.0.2.7]",
+        "\xe3\x80\x82",
+        "xn--mnchen-3ya",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    };
+    unsigned valid = 0;
+    for (int round = 0; round < 200000; round++) {
+        char raw[1000];
+        struct address got;
+        size_t len = 0;
+        raw[0] = '\0';
+        for (unsigned i = 1 + below(round % 3 == 0 ? 20 : 7); i > 0; i--) {
+            const char *piece = pieces[below(sizeof pieces / sizeof pieces[0])];
+            const size_t n = strlen(piece);
+            memcpy(raw + len, piece, n + 1);
+            len += n;
+        }
+        if (round % 2 == 0)
+            memcpy(raw + len, "@example.com", sizeof "@example.com");
+        valid += address_parse(raw, "+", &got, NULL) == ADDRESS_MAILBOX;
+        check_properties(raw, round % 4 < 2 ? "+" : "+-.");
+    }
+    assert_true(valid > 5000); /* or the loop proves nothing */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_percent_or_bang),
+        cmocka_unit_test(test_separators),     cmocka_unit_test(test_locals),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_domain_unicode), cmocka_unit_test(test_fallback_key),
+        cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_random_pieces),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
