@@ -332,7 +332,7 @@ static int push_ask(struct planner *planner, const struct limit *limit, const st
     if (planner->n == planner->room) {
         size_t room = planner->room == 0 ? 16 : 2 * planner->room;
         struct count_ask *asks = pool_alloc(planner->pool, room * sizeof *asks);
-        const struct limit **limits = pool_alloc(planner->pool, room * sizeof *limits);
+        const struct limit **limits = pool_alloc(planner->pool, room * sizeof(void *));
         if (asks == NULL || limits == NULL)
             return -1;
         for (size_t i = 0; i < planner->n; i++) {
@@ -592,6 +592,13 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
     return finish(&planner, out);
 }
 
+/* At least 1, unless the whole is 0. Without overflow up to 10^15 and beyond. */
+static int64_t share_of(int64_t whole, int64_t percent)
+{
+    int64_t part = whole / 100 * percent + whole % 100 * percent / 100;
+    return part > 0 || whole == 0 ? part : 1;
+}
+
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
 {
     int64_t percent = policy->counters.local_share;
@@ -603,8 +610,8 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
         return -1;
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
-        int64_t part = asks[i].max / 100 * percent + asks[i].max % 100 * percent / 100;
-        asks[i].max = part > 0 || asks[i].max == 0 ? part : 1;
+        asks[i].max = share_of(asks[i].max, percent);
+        asks[i].share_above = share_of(asks[i].share_above, percent);
     }
     plan->request.asks = asks;
     return 0;

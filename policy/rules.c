@@ -289,7 +289,7 @@ static const char *first_text(const char *a, const char *b)
     return a != NULL && a[0] != '\0' ? a : b != NULL && b[0] != '\0' ? b : NULL;
 }
 
-/* The harder action of row and domain, with the reply of the one that it came from. An action that could
+/* The harder action of row and domain, with the proof and the reply of the one that it came from. An action that could
  * not be read (ACTION_NONE) leaves the whole undecided. */
 static void set_action(const struct domain_row *domain, enum action row_action, const char *row_reply,
                        struct alias *out)
@@ -305,6 +305,7 @@ static void set_action(const struct domain_row *domain, enum action row_action, 
         out->reply = first_text(row_reply, domain->reply);
     if (domain->action > row_action) {
         out->action = domain->action;
+        out->row = domain->domain;
         out->reply = first_text(domain->reply, NULL);
     }
 }

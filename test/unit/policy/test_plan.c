@@ -402,13 +402,16 @@ static void test_localise(void **state)
         struct limit limit = {LIMIT("l", SUBJECT_HOST, "host")};
         fixture_init(&f);
         limit.max = shares[i].max;
+        limit.share = (struct share){true, SUBJECT_CLIENT, shares[i].max, shares[i].max, "host+client"};
         f.policy.counters.local_share = shares[i].share;
         f.policy.limits = &limit;
         f.policy.n_limits = 1;
         assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
-        assert_int_equal(plan.request.n, 1);
-        assert_int_equal(plan.request.asks[0].max, shares[i].want);
+        assert_int_equal(plan.request.n, 2);
+        for (size_t k = 0; k < 2; k++)
+            assert_int_equal(plan.request.asks[k].max, shares[i].want);
+        assert_int_equal(plan.request.asks[1].share_above, shares[i].want);
         pool_done(&f.pool);
     }
 }

@@ -31,13 +31,9 @@ static void test_alias_query(void **state)
     } cases[] = {
         {"A@Example.com", "a@example.com - - - example.com - a -"},
         {"a+x@example.com", "a+x@example.com - a@example.com - example.com - a+x a"},
-        {"a+x@b\xc3\xbc"
-         "cher.example",
-         "a+x@xn--bcher-kva.example a+x@b\xc3\xbc"
-         "cher.example a@xn--bcher-kva.example "
-         "a@b\xc3\xbc"
-         "cher.example xn--bcher-kva.example b\xc3\xbc"
-         "cher.example a+x a"},
+        {"a+x@b\303\274cher.example",
+         "a+x@xn--bcher-kva.example a+x@b\303\274cher.example a@xn--bcher-kva.example "
+         "a@b\303\274cher.example xn--bcher-kva.example b\303\274cher.example a+x a"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -75,21 +71,12 @@ static void test_sender_query(void **state)
          "@.7.8.9.10.11.12.13.example.net "
          "@.8.9.10.11.12.13.example.net @.9.10.11.12.13.example.net @.10.11.12.13.example.net "
          "@.11.12.13.example.net @.12.13.example.net @.13.example.net @.example.net @.net *"},
-        {"b@b\xc3\xbc"
-         "cher.example",
-         "a+x@b\xc3\xbc"
-         "cher.example",
-         "o",
-         "a+x@xn--bcher-kva.example a+x@b\xc3\xbc"
-         "cher.example a@xn--bcher-kva.example a@b\xc3\xbc"
-         "cher.example "
-         "@xn--bcher-kva.example @b\xc3\xbc"
-         "cher.example owner:o *",
-         "b@xn--bcher-kva.example b@b\xc3\xbc"
-         "cher.example @xn--bcher-kva.example @b\xc3\xbc"
-         "cher.example "
-         "@.xn--bcher-kva.example @.b\xc3\xbc"
-         "cher.example @.example *"},
+        {"b@b\303\274cher.example", "a+x@b\303\274cher.example", "o",
+         "a+x@xn--bcher-kva.example a+x@b\303\274cher.example a@xn--bcher-kva.example "
+         "a@b\303\274cher.example "
+         "@xn--bcher-kva.example @b\303\274cher.example owner:o *",
+         "b@xn--bcher-kva.example b@b\303\274cher.example @xn--bcher-kva.example @b\303\274cher.example "
+         "@.xn--bcher-kva.example @.b\303\274cher.example @.example *"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -182,7 +169,7 @@ static const struct alias_case alias_cases[] = {
      NULL, NULL}}, NULL, ALIAS_STALE, VIA_CATCH_ALL, ACTION_NONE, NULL},
     {"the domain is harder", {.state = ROWS_LIVE, .domain = {"example.com", ACTION_REJECT, ACTION_REJECT,
      NULL, NULL, NULL}, .full = ROW("full", ACTION_DEFER)}, NULL, ALIAS_FOUND, VIA_FULL, ACTION_REJECT,
-     "full"},
+     "example.com"},
     {"... which a copy cannot say", {.state = ROWS_COPY, .domain = {"example.com", ACTION_REJECT,
      ACTION_REJECT, NULL, NULL, NULL}, .full = ROW("full", ACTION_DEFER)}, NULL, ALIAS_STALE, VIA_FULL,
      ACTION_NONE, NULL},
@@ -502,9 +489,7 @@ static void test_exempt_clients(void **state)
 /* Whatever the query lists earlier wins over what it lists later, in whatever order the rows come. */
 static void test_specificity_is_query_order(void **state)
 {
-    static const char *const froms[] = {"b+t@x.sub.b\xc3\xbc"
-                                        "cher.example",
-                                        "b@a.b.c.example.net", "<>"};
+    static const char *const froms[] = {"b+t@x.sub.b\303\274cher.example", "b@a.b.c.example.net", "<>"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(froms); i++) {
         struct fixture f;
