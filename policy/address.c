@@ -462,19 +462,17 @@ static size_t bare_length(const struct content *content, const char *subaddress)
     return content->len;
 }
 
+/* False where the whole is too long; out then holds its beginning. */
 static bool join(char *out, const char *local, const char *domain)
 {
-    const size_t n = strlen(local), m = strlen(domain);
-    if (m == 0) {
-        memcpy(out, local, n + 1);
-        return true;
+    struct text text;
+    text_init(&text, out, ADDRESS_MAX + 1);
+    text_add(&text, local);
+    if (domain[0] != '\0') {
+        text_add(&text, "@");
+        text_add(&text, domain);
     }
-    if (n + 1 + m > ADDRESS_MAX)
-        return false;
-    memcpy(out, local, n);
-    out[n] = '@';
-    memcpy(out + n + 1, domain, m + 1);
-    return true;
+    return !text.cut;
 }
 
 /* Fills all but kind; domain is there already. */
