@@ -42,8 +42,8 @@ struct redis_command {
     const size_t *lens;
 };
 
-/* Told of each change between up and down in their order, from the keeper thread, outside all locks of this module.
- * text: what is wrong and what to do; when up: where it is connected to. */
+/* Told of each change between up and down in their order, from the keeper thread, outside all locks of this module;
+ * must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up: where it is connected to. */
 typedef void redis_event_fn(void *arg, bool down, const char *text);
 
 /* Returns at once and connects in the background. NULL with err set only when out of memory or threads. */

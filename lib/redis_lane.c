@@ -252,6 +252,17 @@ static void lane_wait(struct redis_lane *lane, struct waiter *self)
     }
 }
 
+/* Returns when self is done, and no longer known to anybody. */
+static void lane_join(struct redis_lane *lane, struct waiter *self)
+{
+    waiters_add(&lane->queue, self);
+    if (lane->leader == NULL)
+        lane->leader = self;
+    lane_wait(lane, self);
+    if (lane->leader == self)
+        lane_lead(lane, self);
+}
+
 enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_request *request,
                                   int64_t deadline, redisReply **reply)
 {
@@ -260,14 +271,8 @@ enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_re
     pthread_cond_init(&self.wake, &lane->monotonic);
     atomic_fetch_add(&lane->load, 1);
     pthread_mutex_lock(&lane->mutex);
-    if (!atomic_load(lane->down)) { /* looked at under the mutex: who comes after redis_lane_drop() sees it */
-        waiters_add(&lane->queue, &self);
-        if (lane->leader == NULL)
-            lane->leader = &self;
-        lane_wait(lane, &self);
-        if (lane->leader == &self)
-            lane_lead(lane, &self);
-    }
+    if (!atomic_load(lane->down)) /* looked at under the mutex: who comes after redis_lane_drop() sees it */
+        lane_join(lane, &self);
     pthread_mutex_unlock(&lane->mutex);
     atomic_fetch_sub(&lane->load, 1);
     pthread_cond_destroy(&self.wake);

@@ -284,7 +284,6 @@ enum step { STEP_AUTH, STEP_SELECT, STEP_NAME };
 static int handshake_write(struct redis_buffer *out, const struct redis_target *target, enum step *steps,
                            int *n)
 {
-    char db[16];
     *n = 0;
     if (target->password != NULL) {
         const char *with_user[] = {"AUTH", target->user, target->password, NULL};
@@ -294,6 +293,7 @@ static int handshake_write(struct redis_buffer *out, const struct redis_target *
         steps[(*n)++] = STEP_AUTH;
     }
     if (target->db != 0) {
+        char db[16];
         snprintf(db, sizeof db, "%d", target->db);
         if (redis_buffer_add_strings(out, (const char *[]){"SELECT", db, NULL}) != 0)
             return -1;

@@ -60,12 +60,16 @@ struct resolver *resolver_new(const char *host, int port, struct error *err)
     atomic_init(&resolver->refs, 2);
     atomic_init(&resolver->done, false);
     resolver->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (resolver->fd < 0) {
+        error_set(err, "cannot look up %s: %s", host, strerror(errno));
+        free(resolver);
+        return NULL;
+    }
     pthread_t thread;
-    int error = resolver->fd < 0 ? errno : pthread_create(&thread, NULL, resolver_main, resolver);
+    int error = pthread_create(&thread, NULL, resolver_main, resolver);
     if (error != 0) {
         error_set(err, "cannot look up %s: %s", host, strerror(error));
-        if (resolver->fd >= 0)
-            close(resolver->fd);
+        close(resolver->fd);
         free(resolver);
         return NULL;
     }

@@ -25,6 +25,7 @@ enum peer_mode {
     PEER_GARBAGE,    /* an HTTP answer */
     PEER_HUGE_BULK,  /* announces 500 MB and sends without end */
     PEER_HUGE_ARRAY, /* announces 2,000 million elements */
+    PEER_DEEP,       /* an array in an array in an array ... */
     PEER_TWICE,      /* answers twice */
     PEER_ERROR,      /* the error in peer.error */
 };
@@ -112,6 +113,11 @@ static inline bool peer_echo(struct peer *peer, int fd, const redisReply *arg)
         return false;
     case PEER_HUGE_ARRAY:
         return peer_say(fd, "*2000000000\r\n$1\r\na\r\n");
+    case PEER_DEEP:
+        for (int i = 0; i < 100000; i++)
+            if (!peer_say(fd, "*1\r\n"))
+                return false;
+        return true;
     case PEER_TWICE:
         return peer_say(fd, answer) && peer_say(fd, answer);
     case PEER_ERROR:

@@ -597,9 +597,9 @@ static void test_peer(void **state)
         enum peer_mode mode;
         int64_t at_least;
     } rows[] = {
-        {PEER_DRIP, TIMEOUT - 1}, {PEER_LATE, TIMEOUT - 1}, {PEER_SILENT, TIMEOUT - 1},
-        {PEER_HANGUP, 0},         {PEER_HALF, 0},           {PEER_TRUNCATE, 0},
-        {PEER_GARBAGE, 0},        {PEER_HUGE_BULK, 0},      {PEER_HUGE_ARRAY, 0},
+        {PEER_DRIP, TIMEOUT - 1}, {PEER_LATE, TIMEOUT - 1}, {PEER_SILENT, TIMEOUT - 1}, {PEER_HANGUP, 0},
+        {PEER_HALF, 0},           {PEER_TRUNCATE, 0},       {PEER_GARBAGE, 0},          {PEER_HUGE_BULK, 0},
+        {PEER_HUGE_ARRAY, 0},     {PEER_DEEP, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct peer *peer = peer_new();
