@@ -224,10 +224,7 @@ static bool client_holds(const struct when *when, const struct envelope *envelop
                          const struct ruling *ruling)
 {
     (void)ruling;
-    for (size_t i = 0; envelope->client->set && i < when->client.n; i++)
-        if (network_contains(&when->client.at[i], envelope->client))
-            return true;
-    return when->client.n == 0;
+    return when->client.n == 0 || networks_contain(&when->client, envelope->client);
 }
 
 static bool null_sender_holds(const struct when *when, const struct envelope *envelope,
@@ -562,21 +559,13 @@ int plan_make(const struct policy *policy, const struct envelope *envelope, cons
     return finish(&planner, out);
 }
 
-static bool is_exempt_client(const struct policy *policy, const struct network *client)
-{
-    for (size_t i = 0; i < policy->exempt.clients.n; i++)
-        if (network_contains(&policy->exempt.clients.at[i], client))
-            return true;
-    return false;
-}
-
 int plan_connect(const struct policy *policy, const struct network *client, struct pool *pool,
                  struct plan *out)
 {
     struct planner planner = {.policy = policy, .pool = pool};
     char text[NETWORK_TEXT];
     const char *value = text;
-    if (!client->set || is_exempt_client(policy, client)) {
+    if (!client->set || networks_contain(&policy->exempt.clients, client)) {
         *out = (struct plan){0};
         return 0;
     }

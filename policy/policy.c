@@ -281,3 +281,11 @@ bool pattern_match(const struct patterns *patterns, const char *local, const cha
             return true;
     return false;
 }
+
+bool networks_contain(const struct networks *networks, const struct network *address)
+{
+    for (size_t i = 0; address->set && i < networks->n; i++)
+        if (network_contains(&networks->at[i], address))
+            return true;
+    return false;
+}

@@ -185,4 +185,7 @@ const char *const *policy_known_keys(void);
 
 bool pattern_match(const struct patterns *patterns, const char *local, const char *domain);
 
+/* Is the address in one of them? Never for one that is not known. */
+bool networks_contain(const struct networks *networks, const struct network *address);
+
 #endif

@@ -173,9 +173,8 @@ bool rules_client_exempt(const struct policy *policy, const struct envelope *env
 {
     if (policy->exempt.authenticated && envelope->user != NULL)
         return true;
-    for (size_t i = 0; envelope->client->set && i < policy->exempt.clients.n; i++)
-        if (network_contains(&policy->exempt.clients.at[i], envelope->client))
-            return true;
+    if (networks_contain(&policy->exempt.clients, envelope->client))
+        return true;
     return row->state != ROWS_UNKNOWN && row->network != NULL && row->action == ACTION_ACCEPT;
 }
 

@@ -15,6 +15,8 @@ static void add_ask(struct text *text, const struct count_ask *ask)
     text_add(text, (ask->flags & COUNT_ATTEMPT) != 0 ? " attempt" : "");
     text_add(text, (ask->flags & COUNT_SHADOW) != 0 ? " shadow" : "");
     text_add(text, (ask->flags & COUNT_HOLD_ONLY) != 0 ? " hold-only" : "");
+    if (ask->hold_ms > 0 && (ask->flags & COUNT_HOLD_ONLY) == 0)
+        text_addf(text, " hold %" PRId64, ask->hold_ms);
     if (ask->share_of >= 0)
         text_addf(text, " share of %d above %" PRId64, ask->share_of, ask->share_above);
     if (ask->spill != NULL)
@@ -159,21 +161,21 @@ static const struct plan_case cases[] = {
     {"bytes, no size", USUAL, ACCEPTED, ALL_OF(bytes), "bytes client:{192.0.2.7} 10 0/1\n"},
     {"bytes, a size", "b@example.net", "a@example.com", "192.0.2.7", NULL, 4096, ACCEPTED, ALL_OF(bytes),
      "bytes client:{192.0.2.7} 10 4096/4096\n"},
-    {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow\n"},
+    {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow hold 1000\n"},
     {"shadow hold", USUAL, UNKNOWN, ALL_OF(shadow), "dark client:{192.0.2.7} 10 0/0 shadow hold-only\n"},
     {"backlog is not in force", USUAL, ACCEPTED, ALL_OF(backlog), ""},
     {"a hold covers what when does not", USUAL, ACCEPTED, ALL_OF(hold),
      "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
     {"... and what it does", "<>", "a@example.com", "192.0.2.7", NULL, -1, ACCEPTED, ALL_OF(hold),
-     "hold client:{192.0.2.7} 10 1/1\n"},
+     "hold client:{192.0.2.7} 10 1/1 hold 1000\n"},
     {"a hold covers the refused", USUAL, UNKNOWN, ALL_OF(hold), "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
     {"no client, no hold", "b@example.net", "a@example.com", NULL, NULL, -1, ACCEPTED, ALL_OF(hold), ""},
     {"shares", USUAL, ACCEPTED, ALL_OF(shared),
-     "mbox mailbox:{m@example.org} 10 1/1\n"
+     "mbox mailbox:{m@example.org} 10 1/1 hold 5\n"
       "mbox mailbox+sender:{m@example.org}|b@example.net 3 1/1 share of 0 above 5\n"
-     "mbox mailbox:{x@y.example} 10 1/1\n"
+     "mbox mailbox:{x@y.example} 10 1/1 hold 5\n"
       "mbox mailbox+sender:{x@y.example}|b@example.net 3 1/1 share of 2 above 5\n"
-     "mbox mailbox:{n@example.org} 10 1/1\n"
+     "mbox mailbox:{n@example.org} 10 1/1 hold 5\n"
       "mbox mailbox+sender:{n@example.org}|b@example.net 3 1/1 share of 4 above 5\n"
      "rcpt recipient:{a@example.com} 10 1/1\n"
      "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 6 above 0\n"
@@ -181,8 +183,8 @@ static const struct plan_case cases[] = {
      "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 8 above 0\n"},
     {"no sender, no share; a catch-all spills", "<>", "a@example.com", "192.0.2.7", NULL, -1,
      {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)}, ALL_OF(shared),
-     "mbox mailbox:{m@example.org} 10 1/1\nmbox mailbox:{x@y.example} 10 1/1\n"
-      "mbox mailbox:{n@example.org} 10 1/1\n"
+     "mbox mailbox:{m@example.org} 10 1/1 hold 5\nmbox mailbox:{x@y.example} 10 1/1 hold 5\n"
+      "mbox mailbox:{n@example.org} 10 1/1 hold 5\n"
      "rcpt recipient:{a@example.com} 10 1/1 spill recipient:{@example.com}\n"
      "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 3 above 0 spill "
      "recipient+client:{@example.com}|192.0.2.7\n"
@@ -208,6 +210,14 @@ static void prepare(struct fixture *f, const struct plan_case *c)
     f->policy.n_limits = c->n_limits;
 }
 
+/* What the text does not show. */
+static void check_ask(const struct count_ask *ask, const struct limit *limit)
+{
+    assert_string_equal(ask->limit, limit->name);
+    assert_int_equal(ask->window_ms, limit->window_ms);
+    assert_int_equal(ask->ttl_ms, limit->ttl_ms);
+}
+
 static void test_plans(void **state)
 {
     (void)state;
@@ -223,7 +233,7 @@ static void test_plans(void **state)
         assert_int_equal(plan.request.retry != NULL, attempt);
         assert_int_equal(plan.request.new_key != NULL, spill);
         for (size_t k = 0; k < plan.request.n; k++)
-            assert_string_equal(plan.limits[k]->name, plan.request.asks[k].limit);
+            check_ask(&plan.request.asks[k], plan.limits[k]);
         if (spill) {
             assert_string_equal(plan.request.new_key, "new:{example.com}");
             assert_int_equal(plan.request.new_max, 1000);
