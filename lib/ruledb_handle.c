@@ -3,6 +3,7 @@
 #include "glob.h"
 #include "ruledb.h"
 #include "ruledb_tables.h"
+#include "utf8.h"
 
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -280,25 +281,6 @@ enum handle_fault handle_end(struct handle *handle)
 
 /* --- reading a row --- */
 
-/* RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static bool is_utf8(const unsigned char *s)
-{
-    while (*s != '\0') {
-        unsigned char lead = *s++;
-        if (lead < 0x80)
-            continue;
-        int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-        unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (lead < 0xc2 || lead > 0xf4 || *s < low || *s > high)
-            return false;
-        for (s++; more > 1; more--, s++)
-            if ((*s & 0xc0) != 0x80)
-                return false;
-    }
-    return true;
-}
-
 struct row { /* the row that a statement stands on */
     struct handle *handle;
     sqlite3_stmt *stmt;
@@ -317,7 +299,7 @@ static const char *peek(struct row *row, int column)
     if (type == SQLITE_TEXT && text == NULL)
         row->fault = FAULT_MEMORY;
     else if (text == NULL || strlen(text) != (size_t)sqlite3_column_bytes(row->stmt, column) ||
-             !is_utf8((const unsigned char *)text))
+             !utf8_valid(text))
         row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return row->fault == FAULT_NONE ? text : NULL;
 }

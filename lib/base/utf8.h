@@ -1,0 +1,9 @@
+/* utf8: is it UTF-8? RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
+#ifndef RCPTGATE_BASE_UTF8_H
+#define RCPTGATE_BASE_UTF8_H
+
+#include <stdbool.h>
+
+bool utf8_valid(const char *string);
+
+#endif

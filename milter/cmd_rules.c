@@ -1,0 +1,408 @@
+/* alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
+ * command: all of it is done, or nothing. */
+#include "command.h"
+
+#include "address.h"
+#include "load.h"
+#include "pool.h"
+#include "rule_args.h"
+#include "rule_list.h"
+#include "ruledb_edit.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { /* more of sysexits.h */
+    EXIT_CANNOT_CREATE = 73,
+    EXIT_BUSY = 75,
+};
+
+static const char *const noun_names[NOUNS] = {
+    [NOUN_ALIAS] = "alias", [NOUN_DOMAIN] = "domain", [NOUN_SENDER] = "sender", [NOUN_CLIENT] = "client"};
+
+struct invocation {
+    struct rule_args args;
+    const char *file;     /* -c; NULL: not given */
+    const char *database; /* --database, then what the policy says */
+    const char *group;    /* --group */
+    bool json;
+    char **keys; /* positional arguments after the verb */
+    int n_keys;
+    const struct policy *policy; /* NULL where --database does without one */
+    struct pool pool;
+    struct error err;
+};
+
+struct verb {
+    const char *name;
+    bool alias_only;
+    int min_keys, max_keys;
+    int (*run)(struct invocation *in);
+};
+
+static int exit_status(enum edit_status status)
+{
+    static const int statuses[] = {
+        [EDIT_DONE] = EXIT_DONE,       [EDIT_EXISTS] = EXIT_REFUSED,
+        [EDIT_NOT_FOUND] = EXIT_REFUSED, [EDIT_MISSING] = EXIT_REFUSED,
+        [EDIT_INVALID] = EXIT_REFUSED, [EDIT_BUSY] = EXIT_BUSY,
+        [EDIT_CREATE] = EXIT_CANNOT_CREATE, [EDIT_FAILED] = EXIT_REFUSED,
+    };
+    return statuses[status];
+}
+
+static int complain(const struct invocation *in, int status)
+{
+    if (status != EXIT_DONE)
+        fprintf(stderr, "rcptgate %s: %s\n", noun_names[in->args.noun], in->err.text);
+    return status;
+}
+
+/* "shop-*@example.com": the row as the command line names it. */
+static void print_key(FILE *out, const struct rule *rule)
+{
+    const struct edit_value *at = rule->record.at;
+    if (rule->table == RULEDB_GLOBS)
+        fprintf(out, "%s@%s", at[1].text, at[0].text);
+    else if (rule->table == RULEDB_SENDERS)
+        fprintf(out, "%s %s", at[0].text, at[1].text);
+    else
+        fputs(at[0].text, out);
+}
+
+static void say(const char *what, const struct rule *rule)
+{
+    printf("%s ", what);
+    print_key(stdout, rule);
+    putchar('\n');
+}
+
+/* --- the database --- */
+
+static int create(struct invocation *in)
+{
+    enum edit_status status = ruledb_create(in->database, in->group, &in->err);
+    if (status != EDIT_DONE)
+        return exit_status(status);
+    printf("created %s\n", in->database);
+    char dir[PATH_MAX];
+    struct stat st;
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(in->database, '/') != NULL ? strrchr(in->database, '/') - in->database : 0),
+             in->database);
+    if (stat(dir[0] != '\0' ? dir : ".", &st) == 0 && (st.st_mode & 02070) != 02070)
+        fprintf(stderr,
+                "rcptgate alias: the directory %s is not shared: its group needs mode 2770, so that the gate and all who write "
+                "rules can lock the database (chgrp, chmod 2770)\n",
+                dir[0] != '\0' ? dir : ".");
+    return EXIT_DONE;
+}
+
+/* 0 with *edit open for writing; creates the database where there is none and `or_create`. */
+static int open_to_write(struct invocation *in, bool or_create, struct ruledb_edit **edit)
+{
+    struct error missing = {0};
+    enum edit_status status = ruledb_edit_open(in->database, true, edit, &missing);
+    if (status == EDIT_MISSING && or_create) {
+        int created = create(in);
+        if (created != EXIT_DONE)
+            return created;
+        return exit_status(ruledb_edit_open(in->database, true, edit, &in->err));
+    }
+    if (status != EDIT_DONE)
+        error_set(&in->err, "%s", missing.text);
+    return exit_status(status);
+}
+
+static bool seen(enum ruledb_table table, const struct edit_record *record, void *context)
+{
+    (void)table;
+    (void)record;
+    *(bool *)context = true;
+    return false;
+}
+
+/* Is the domain of this alias one of ours, in either spelling? Unsure counts as yes: it is only about a hint. */
+static bool is_ours(struct ruledb_edit *edit, const char *domain)
+{
+    char unicode[ADDRESS_DOMAIN_MAX * 4];
+    const char *forms[] = {domain, address_domain_unicode(domain, unicode, sizeof unicode) ? unicode : NULL};
+    bool found = false;
+    for (size_t i = 0; i < 2 && forms[i] != NULL && !found; i++) {
+        struct edit_record keys = {.at = {{.kind = EDIT_TEXT, .text = forms[i]}}};
+        enum edit_status status = ruledb_edit_list(edit, RULEDB_DOMAINS, &keys, seen, &found, NULL);
+        found = found || (status != EDIT_DONE && status != EDIT_NOT_FOUND);
+    }
+    return found;
+}
+
+/* What is right but perhaps not what was meant. */
+static void hint(struct ruledb_edit *edit, const struct rule *rule)
+{
+    const struct edit_value *at = rule->record.at;
+    const char *domain = rule->table == RULEDB_GLOBS ? at[0].text : strrchr(at[0].text, '@');
+    if ((rule->table == RULEDB_ALIASES || rule->table == RULEDB_GLOBS) && domain != NULL) {
+        domain += domain[0] == '@';
+        if (!is_ours(edit, domain))
+            printf("%s is not one of our domains yet, so no alias rule applies to it: rcptgate domain add %s\n", domain, domain);
+    }
+    const char *action = rule->table == RULEDB_SENDERS ? rule_text(rule->table, &rule->record, "action") : NULL;
+    if (action != NULL && strcmp(action, "accept") != 0 && strcmp(at[1].text, "*") == 0)
+        printf("* matches the null sender <> (bounces) too; to accept it by name: rcptgate sender add '%s' '<>' accept\n",
+               at[0].text);
+}
+
+/* --- verbs --- */
+
+static int run_init(struct invocation *in)
+{
+    return create(in);
+}
+
+/* What stands behind the key is a mailbox or an action, whichever the noun has. */
+static int take_positionals(struct invocation *in)
+{
+    struct rule_args *args = &in->args;
+    int extra = in->n_keys - 1;
+    if (args->noun == NOUN_DOMAIN)
+        return extra > 0 ? command_usage("domain", "one domain at a time, but \"%s\" follows", in->keys[1]) : 0;
+    if (args->noun == NOUN_SENDER && extra > 0) {
+        bool action_last = extra == 2 || action_from_name(in->keys[1]) != ACTION_NONE;
+        if (extra == 2 || !action_last) {
+            if (args->given[FIELD_SCOPE] != NULL)
+                return command_usage("sender", "the scope was given twice");
+            args->given[FIELD_SCOPE] = in->keys[0];
+            in->keys++;
+            extra--;
+        }
+    }
+    if (extra > 1)
+        return command_usage(noun_names[args->noun], "too many arguments: \"%s\"", in->keys[2]);
+    enum rule_field field = args->noun == NOUN_ALIAS ? FIELD_MAILBOX : FIELD_ACTION;
+    if (extra == 1 && args->given[field] != NULL)
+        return command_usage(noun_names[args->noun], "%s was given twice", rule_field_option(field) + 2);
+    if (extra == 1)
+        args->given[field] = in->keys[1];
+    in->n_keys = 1;
+    return 0;
+}
+
+static int run_add(struct invocation *in)
+{
+    struct rule rule;
+    int usage = take_positionals(in);
+    if (usage != 0)
+        return usage;
+    if ((in->args.noun == NOUN_SENDER || in->args.noun == NOUN_CLIENT) && in->args.given[FIELD_ACTION] == NULL)
+        return command_usage(noun_names[in->args.noun], "add needs an action: accept, defer, reject or discard");
+    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 || rule_columns(&in->args, &rule, &in->err) < 0 ||
+        rule_check_reply(&rule, NULL, &in->err) < 0)
+        return EXIT_REFUSED;
+    struct ruledb_edit *edit = NULL;
+    int status = open_to_write(in, true, &edit);
+    if (status == EXIT_DONE)
+        status = exit_status(ruledb_edit_add(edit, rule.table, &rule.record, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(ruledb_edit_commit(edit, &in->err));
+    if (status == EXIT_DONE) {
+        say("added", &rule);
+        hint(edit, &rule);
+    }
+    ruledb_edit_close(edit);
+    return status;
+}
+
+struct check {
+    const struct rule *rule;
+    struct error *err;
+    bool ok;
+};
+
+static bool check_row(enum ruledb_table table, const struct edit_record *existing, void *context)
+{
+    struct check *check = context;
+    (void)table;
+    check->ok = rule_check_reply(check->rule, existing, check->err) == 0;
+    return false;
+}
+
+static int set_row(struct invocation *in, struct ruledb_edit *edit, const struct rule *rule)
+{
+    struct check check = {.rule = rule, .err = &in->err};
+    enum edit_status status = ruledb_edit_list(edit, rule->table, &rule->record, check_row, &check, &in->err);
+    if (status == EDIT_DONE && !check.ok)
+        return EXIT_REFUSED;
+    if (status == EDIT_DONE)
+        status = ruledb_edit_set(edit, rule->table, &rule->record, &in->err);
+    if (status == EDIT_DONE)
+        status = ruledb_edit_commit(edit, &in->err);
+    return exit_status(status);
+}
+
+static int run_set(struct invocation *in)
+{
+    struct rule rule;
+    int usage = take_positionals(in);
+    if (usage != 0)
+        return usage;
+    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 || rule_columns(&in->args, &rule, &in->err) < 0)
+        return EXIT_REFUSED;
+    struct ruledb_edit *edit = NULL;
+    int status = open_to_write(in, false, &edit);
+    if (status == EXIT_DONE)
+        status = set_row(in, edit, &rule);
+    if (status == EXIT_DONE) {
+        say("changed", &rule);
+        hint(edit, &rule);
+    }
+    ruledb_edit_close(edit);
+    return status;
+}
+
+static int run_remove(struct invocation *in)
+{
+    struct ruledb_edit *edit = NULL;
+    if (in->args.noun == NOUN_SENDER && in->args.given[FIELD_SCOPE] == NULL && in->n_keys > 1) {
+        if (in->n_keys > 2)
+            return command_usage("sender", "remove takes SCOPE PATTERN, or --scope SCOPE PATTERN...");
+        in->args.given[FIELD_SCOPE] = in->keys[0];
+        in->keys++;
+        in->n_keys = 1;
+    }
+    struct rule *rules = pool_alloc(&in->pool, (size_t)in->n_keys * sizeof *rules);
+    if (rules == NULL) {
+        error_set(&in->err, "out of memory");
+        return EXIT_INTERNAL;
+    }
+    for (int i = 0; i < in->n_keys; i++)
+        if (rule_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
+            return EXIT_REFUSED;
+    int status = open_to_write(in, false, &edit);
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+        status = exit_status(ruledb_edit_remove(edit, rules[i].table, &rules[i].record, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(ruledb_edit_commit(edit, &in->err));
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+        say("removed", &rules[i]);
+    ruledb_edit_close(edit);
+    return status;
+}
+
+static int run_list(struct invocation *in)
+{
+    static const enum ruledb_table aliases[] = {RULEDB_ALIASES, RULEDB_GLOBS}, domains[] = {RULEDB_DOMAINS},
+                                   senders[] = {RULEDB_SENDERS}, clients[] = {RULEDB_CLIENTS};
+    static const struct {
+        const enum ruledb_table *tables;
+        size_t n;
+    } nouns[NOUNS] = {
+        [NOUN_ALIAS] = {aliases, 2}, [NOUN_DOMAIN] = {domains, 1}, [NOUN_SENDER] = {senders, 1}, [NOUN_CLIENT] = {clients, 1}};
+    struct ruledb_edit *edit = NULL;
+    enum edit_status status = ruledb_edit_open(in->database, false, &edit, &in->err);
+    if (status == EDIT_DONE)
+        status = rule_list(edit, nouns[in->args.noun].tables, nouns[in->args.noun].n, in->n_keys > 0 ? in->keys[0] : NULL,
+                           in->json, in->args.now_s, &in->err);
+    ruledb_edit_close(edit);
+    return exit_status(status);
+}
+
+static const struct verb verbs[] = {
+    {"init", true, 0, 0, run_init},        {"add", false, 1, 3, run_add},   {"set", false, 1, 3, run_set},
+    {"remove", false, 1, INT_MAX, run_remove}, {"list", false, 0, 1, run_list},
+};
+
+/* --- the command line --- */
+
+static int find_noun(const char *name)
+{
+    for (int i = 0; i < NOUNS; i++)
+        if (strcmp(noun_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static const struct verb *find_verb(const char *name, enum rule_noun noun)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcmp(verbs[i].name, name) == 0 && (!verbs[i].alias_only || noun == NOUN_ALIAS))
+            return &verbs[i];
+    return NULL;
+}
+
+/* Options, verb and keys. 0, or the exit status of a usage error. */
+static int parse_line(struct invocation *in, int argc, char **argv, const struct verb **verb)
+{
+    const char *noun = noun_names[in->args.noun];
+    struct option_value options[FIELDS + 5] = {
+        {"-c", &in->file, NULL}, {"--database", &in->database, NULL}, {"--json", NULL, &in->json}};
+    size_t n = 3;
+    if (in->args.noun == NOUN_ALIAS)
+        options[n++] = (struct option_value){"--group", &in->group, NULL};
+    for (enum rule_field field = 0; field < FIELDS; field++)
+        if (rule_field_fits(field, in->args.noun))
+            options[n++] = (struct option_value){rule_field_option(field), &in->args.given[field], NULL};
+    int positional = command_options(noun, argc, argv, options);
+    if (positional < 0)
+        return EXIT_USAGE;
+    *verb = positional > 0 ? find_verb(argv[1], in->args.noun) : NULL;
+    if (*verb == NULL)
+        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1]) : command_usage(noun, "what is to be done?");
+    in->keys = argv + 2;
+    in->n_keys = positional - 1;
+    if (in->n_keys < (*verb)->min_keys)
+        return command_usage(noun, "%s needs to know which", (*verb)->name);
+    if (in->n_keys > (*verb)->max_keys)
+        return command_usage(noun, "too many arguments: \"%s\"", in->keys[(*verb)->max_keys]);
+    if (in->json && (*verb)->run != run_list)
+        return command_usage(noun, "--json goes with list");
+    if (in->args.given[FIELD_EXPIRES] != NULL && in->args.given[FIELD_FOR] != NULL)
+        return command_usage(noun, "--expires and --for say the same");
+    return 0;
+}
+
+/* The policy says where the database is, and what a subaddress is; with --database it may be missing. */
+static int find_database(struct invocation *in)
+{
+    const char *file = in->file != NULL ? in->file : LOAD_DEFAULT_FILE;
+    in->args.subaddress = "+";
+    if (in->database != NULL && in->file == NULL && access(file, F_OK) != 0)
+        return 0;
+    in->policy = load_policy_or_complain(file);
+    if (in->policy == NULL)
+        return EXIT_CONFIG;
+    in->args.subaddress = in->policy->aliases.subaddress;
+    if (in->database == NULL)
+        in->database = in->policy->aliases.database;
+    if (in->database != NULL)
+        return 0;
+    fprintf(stderr,
+            "rcptgate %s: %s has no alias rules: put \"aliases\": {} into it for the default database, or say which with "
+            "--database FILE\n",
+            noun_names[in->args.noun], file);
+    return EXIT_CONFIG;
+}
+
+int cmd_rules(int argc, char **argv)
+{
+    int noun = argc > 0 ? find_noun(argv[0]) : -1;
+    if (noun < 0)
+        return EXIT_USAGE;
+    struct invocation in = {.args = {.noun = (enum rule_noun)noun, .now_s = (int64_t)time(NULL)}};
+    const struct verb *verb = NULL;
+    in.args.pool = &in.pool;
+    int status = parse_line(&in, argc, argv, &verb);
+    if (status == 0)
+        status = find_database(&in);
+    if (status == 0) {
+        status = verb->run(&in);
+        if (in.err.text[0] != '\0')
+            status = complain(&in, status);
+    }
+    policy_unref(in.policy);
+    pool_done(&in.pool);
+    return status;
+}
