@@ -187,17 +187,32 @@ struct later *later_new(later_now_fn *now, void *arg, struct error *err)
     return later;
 }
 
+/* With the lock held. */
+static void wait_idle(struct later *later, int wait_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    while ((later->first != NULL || later->busy) &&
+           pthread_cond_timedwait(&later->idle, &later->lock, &until) != ETIMEDOUT)
+        ;
+}
+
+bool later_flush(struct later *later, int wait_ms)
+{
+    pthread_mutex_lock(&later->lock);
+    wait_idle(later, wait_ms);
+    bool flushed = later->first == NULL && !later->busy;
+    pthread_mutex_unlock(&later->lock);
+    return flushed;
+}
+
 void later_free(struct later *later, int wait_ms)
 {
     if (later == NULL)
         return;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += wait_ms / 1000;
     pthread_mutex_lock(&later->lock);
-    while ((later->first != NULL || later->busy) &&
-           pthread_cond_timedwait(&later->idle, &later->lock, &until) != ETIMEDOUT)
-        ;
+    wait_idle(later, wait_ms);
     later->stopping = true;
     pthread_cond_signal(&later->wake);
     pthread_mutex_unlock(&later->lock);

@@ -11,6 +11,8 @@
 #include "counts.h"
 #include "error.h"
 
+#include <stdbool.h>
+
 struct later;
 
 typedef int64_t later_now_fn(void *arg); /* Unix time in ms */
@@ -23,5 +25,8 @@ void later_free(struct later *later, int wait_ms);
 /* Copies what it is given. */
 void later_change(struct later *later, struct counts *counts, const struct count_change *change);
 void later_deferred(struct later *later, struct counts *counts, const char *retry);
+
+/* Waits until nothing is left to be handed over, at most wait_ms (whole seconds); false: something is. */
+bool later_flush(struct later *later, int wait_ms);
 
 #endif

@@ -3,19 +3,25 @@
  *
  *   policy.json   the policy; aliases.database is put in when rules.sql exists
  *   rules.sql     rows of the alias database (optional)
- *   steps         one step a line; '#' begins a comment
+ *   problems      JSON pointers of the entries of policy.json that must be found bad, one a line (optional: none)
+ *   steps         one step a line; '#' begins a comment, "  # " one behind a step
  *
- *   at 2026-01-01T00:00:00Z      sets the clock
+ *   at 2026-01-01T00:00:00Z      sets the clock; it starts there
  *   +90s                         lets time go by (ms, s, m, h, d)
  *   [NAME:] connect ADDRESS [-> 554]
  *   [NAME:] mail <SENDER> [size=N] [user=LOGIN]
  *   [NAME:] rcpt <RECIPIENT> [raw] -> 250 | drop | CODE DSN [TEXT]     raw: Postfix has not resolved it
  *   [NAME:] data N               end of message after N bytes
- *   [NAME:] rset | quit
+ *   [NAME:] send <SENDER> <RECIPIENT> [size=N] [user=LOGIN] [bytes=N] -> ANSWER
+ *                                a whole message: mail, rcpt, and data where it was accepted, else rset
+ *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
  *   sql STATEMENT                the application writes
+ *   policy FILE                  another policy of the case comes into force, as by a reload
  *   used KEY LIMIT N             what `show` would say; 0 where there is no such counter
- *   keys PATTERN N               how many counters match
+ *   keys PATTERN N               how many counters match; '*' at its beginning or end
+ *   3x STEP                      the step three times; {n} in it is 1, 2, 3
  */
+#include "later.h"
 #include "policy.h"
 #include "session.h"
 
@@ -39,6 +45,8 @@ static struct {
         char name[32];
         struct session *session;
     } sessions[SESSIONS];
+    const char *cases; /* the directory of the case */
+    bool rules;        /* it has a database */
     char dir[64], database[96];
     int line, failures, checks;
 } world = {.now_ms = 1767225600000 /* 2026-01-01 */};
@@ -94,14 +102,28 @@ static char *read_file(const char *dir, const char *name, bool must)
     return text;
 }
 
-static const struct policy *load(const char *dir, bool rules)
+/* The pointers of the bad entries, one a line, must be those of the file `problems`. */
+static void problems_check(const struct problems *problems)
 {
-    char *text = read_file(dir, "policy.json", true);
+    char *want = read_file(world.cases, "problems", false), got[4096] = "";
+    for (size_t i = 0; i < problems->n; i++) {
+        size_t n = strlen(got);
+        if (problems->at[i].kind != PROBLEM_WARNING)
+            snprintf(got + n, sizeof got - n, "%s\n", problems->at[i].pointer);
+    }
+    if (strcmp(got, want != NULL ? want : "") != 0)
+        die("problems of the policy", got);
+    free(want);
+}
+
+static const struct policy *load(const char *file)
+{
+    char *text = read_file(world.cases, file, true);
     json_error_t error;
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (json == NULL)
-        die("policy.json", error.text);
-    if (rules) {
+        die(file, error.text);
+    if (world.rules) {
         if (json_object_get(json, "aliases") == NULL)
             json_object_set_new(json, "aliases", json_object());
         json_object_set_new(json_object_get(json, "aliases"), "database", json_string(world.database));
@@ -109,11 +131,9 @@ static const struct policy *load(const char *dir, bool rules)
     char *whole = json_dumps(json, 0);
     struct problems problems = {0};
     const struct policy *policy = policy_load(whole, strlen(whole), &problems);
-    for (size_t i = 0; i < problems.n; i++)
-        if (problems.at[i].kind != PROBLEM_WARNING)
-            die(problems.at[i].pointer, problems.at[i].text);
+    problems_check(&problems);
     if (policy == NULL)
-        die("policy.json", "cannot be used");
+        die(file, "cannot be used");
     problems_done(&problems);
     free(whole);
     json_decref(json);
@@ -125,7 +145,7 @@ static struct session **session_named(const char *name)
 {
     for (size_t i = 0; i < SESSIONS; i++) {
         if (world.sessions[i].session == NULL) {
-            snprintf(world.sessions[i].name, sizeof world.sessions[i].name, "%s", name);
+            snprintf(world.sessions[i].name, sizeof world.sessions[i].name, "%.31s", name);
             world.sessions[i].session = session_new(&world.gate);
         }
         if (strcmp(world.sessions[i].name, name) == 0)
@@ -154,35 +174,53 @@ static void step_connect(struct session *session, char *arg, const char *want)
     pool_done(&pool);
 }
 
-static void step_mail(struct session *session, char *arg)
+struct options {
+    int64_t size, bytes;
+    const char *user;
+};
+
+static struct options options_read(char *text)
 {
-    char *save, *sender = strtok_r(arg, " ", &save), *option;
-    const char *user = NULL;
-    int64_t size = -1;
-    while ((option = strtok_r(NULL, " ", &save)) != NULL) {
-        if (strncmp(option, "size=", 5) == 0)
-            size = atoll(option + 5);
-        else if (strncmp(option, "user=", 5) == 0)
-            user = option + 5;
+    struct options options = {.size = -1};
+    char *save = NULL;
+    for (char *word = strtok_r(text, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
+        if (strncmp(word, "size=", 5) == 0)
+            options.size = atoll(word + 5);
+        else if (strncmp(word, "bytes=", 6) == 0)
+            options.bytes = atoll(word + 6);
+        else if (strncmp(word, "user=", 5) == 0)
+            options.user = word + 5;
         else
-            die(option, "no such option of mail");
+            die(word, "no such option");
     }
-    message_begin(session, sender, user, size);
+    return options;
 }
 
-static void step_rcpt(struct session *session, char *arg, const char *want)
+/* Ends the <ADDRESS> that text begins with, and returns what follows it. A quoted local part may hold spaces. */
+static char *address_end(char *text)
 {
-    char resolved[2048], got[1024];
-    size_t n = strlen(arg);
-    bool raw = n > 4 && strcmp(arg + n - 4, " raw") == 0;
-    if (raw)
-        arg[n - 4] = '\0';
-    n = strlen(arg);
-    if (n < 2 || arg[0] != '<' || arg[n - 1] != '>' || want == NULL)
-        die(arg, "rcpt <ADDRESS> -> ANSWER");
-    snprintf(resolved, sizeof resolved, "%.*s", (int)n - 2, arg + 1);
+    char *end = text[0] == '<' ? strchr(text, '>') : NULL;
+    if (end == NULL)
+        die(text, "no <ADDRESS>");
+    end++;
+    if (*end == '\0')
+        return end;
+    *end++ = '\0';
+    return end + strspn(end, " ");
+}
+
+static void step_mail(struct session *session, char *arg)
+{
+    const struct options options = options_read(address_end(arg));
+    message_begin(session, arg, options.user, options.size);
+}
+
+/* True where the recipient was accepted. */
+static bool recipient(struct session *session, const char *raw, const char *resolved, const char *want)
+{
+    char got[1024];
     struct outcome outcome;
-    message_rcpt(session, arg, raw ? NULL : resolved, &outcome);
+    message_rcpt(session, raw, resolved, &outcome);
     const struct reply_line *line = &outcome.line;
     enum action action = outcome.decision.verdict.action;
     if (!outcome.enforced || action == ACTION_ACCEPT)
@@ -191,13 +229,48 @@ static void step_rcpt(struct session *session, char *arg, const char *want)
         snprintf(got, sizeof got, "drop");
     else
         snprintf(got, sizeof got, "%s %s %s", line->code, line->dsn, line->text);
-    expect(arg, got, want);
+    expect(raw, got, want);
+    return got[0] == '2' || got[0] == 'd';
+}
+
+static bool step_rcpt(struct session *session, char *arg, const char *want)
+{
+    char resolved[2048];
+    size_t n = strlen(arg);
+    bool raw = n > 4 && strcmp(arg + n - 4, " raw") == 0;
+    if (raw)
+        arg[n - 4] = '\0';
+    n = strlen(arg);
+    if (n < 2 || arg[0] != '<' || arg[n - 1] != '>' || want == NULL)
+        die(arg, "rcpt <ADDRESS> -> ANSWER");
+    snprintf(resolved, sizeof resolved, "%.*s", (int)n - 2, arg + 1);
+    return recipient(session, arg, raw ? NULL : resolved, want);
+}
+
+static void step_send(struct session *session, char *arg, const char *want)
+{
+    char *to = address_end(arg);
+    const struct options options = options_read(address_end(to));
+    message_begin(session, arg, options.user, options.size);
+    if (step_rcpt(session, to, want)) {
+        message_bytes(session, options.bytes > 0 ? (size_t)options.bytes : 1);
+        message_end(session);
+    } else {
+        message_abort(session);
+    }
 }
 
 static void step_data(struct session *session, const char *arg)
 {
     message_bytes(session, strtoull(arg, NULL, 10));
     message_end(session);
+}
+
+/* What was left for later must not happen at another time. */
+static void settle(void)
+{
+    if (!later_flush(world.gate.later, 5000))
+        die("later", "is not done with its work after 5 s");
 }
 
 static void used_find(void *arg, const struct count_view *view)
@@ -280,15 +353,24 @@ static void step_session(const char *name, const char *verb, char *arg, const ch
         step_rcpt(session, arg, want);
     } else if (strcmp(verb, "data") == 0) {
         step_data(session, arg);
-    } else if (strcmp(verb, "rset") == 0 || strcmp(verb, "quit") == 0) {
+    } else if (strcmp(verb, "send") == 0) {
+        step_send(session, arg, want);
+    } else if (strcmp(verb, "rset") == 0) {
         message_abort(session);
-        if (verb[0] == 'q') {
-            session_free(session);
-            *at = NULL;
-        }
+    } else if (strcmp(verb, "quit") == 0 || strcmp(verb, "lost") == 0) {
+        if (verb[0] == 'q')
+            message_abort(session);
+        session_free(session);
+        *at = NULL;
     } else {
         die(verb, "no such step");
     }
+}
+
+static void trim(char *text)
+{
+    for (size_t n = strlen(text); n > 0 && text[n - 1] == ' '; n--)
+        text[n - 1] = '\0';
 }
 
 static void step(char *line)
@@ -310,20 +392,56 @@ static void step(char *line)
         *arg++ = '\0';
         arg += strspn(arg, " ");
     }
-    for (size_t n = strlen(arg); n > 0 && arg[n - 1] == ' '; n--)
-        arg[n - 1] = '\0';
+    trim(arg);
+    if (want != NULL)
+        trim(want);
     if (verb[0] == '+')
         step_time(verb + 1);
     else if (strcmp(verb, "at") == 0)
         step_at(arg);
     else if (strcmp(verb, "sql") == 0)
         sql(arg);
+    else if (strcmp(verb, "policy") == 0)
+        gate_set_policy(&world.gate, load(arg));
     else if (strcmp(verb, "used") == 0)
         step_used(arg);
     else if (strcmp(verb, "keys") == 0)
         step_keys(arg);
     else
         step_session(name, verb, arg, want);
+}
+
+/* Copies line to out with every {n} replaced; out of no line of a case is longer than its room. */
+static void number_insert(const char *line, long n, char *out, size_t room)
+{
+    size_t used = 0;
+    while (*line != '\0' && used + 32 < room) {
+        if (strncmp(line, "{n}", 3) == 0) {
+            used += (size_t)snprintf(out + used, room - used, "%ld", n);
+            line += 3;
+        } else {
+            out[used++] = *line++;
+        }
+    }
+    out[used] = '\0';
+    if (*line != '\0')
+        die(line, "line too long");
+}
+
+/* "3x STEP", or just a step. */
+static void steps_repeat(const char *line)
+{
+    char *rest, once[4096];
+    long times = strtol(line, &rest, 10);
+    if (rest == line || rest[0] != 'x' || rest[1] != ' ' || line[0] == '+') {
+        times = 1;
+        rest = NULL;
+    }
+    for (long n = 1; n <= times; n++) {
+        number_insert(rest != NULL ? rest + 2 : line, n, once, sizeof once);
+        step(once);
+        settle();
+    }
 }
 
 static void play(char *steps)
@@ -334,8 +452,11 @@ static void play(char *steps)
             *next++ = '\0';
         world.line++;
         line += strspn(line, " ");
+        char *comment = strstr(line, "  # ");
+        if (comment != NULL)
+            *comment = '\0';
         if (*line != '\0' && *line != '#')
-            step(line);
+            steps_repeat(line);
     }
 }
 
@@ -359,13 +480,15 @@ int main(int argc, char **argv)
         die(world.dir, "cannot be made");
     snprintf(world.database, sizeof world.database, "%s/aliases.db", world.dir);
     atexit(cleanup);
+    world.cases = argv[1];
     char *rows = read_file(argv[1], "rules.sql", false);
+    world.rules = rows != NULL;
     if (rows != NULL) {
         sql(ruledb_schema_sql);
         sql(rows);
     }
     struct error err = {0};
-    if (gate_init(&world.gate, load(argv[1], rows != NULL), NULL, &err) < 0)
+    if (gate_init(&world.gate, load("policy.json"), NULL, &err) < 0)
         die("gate", err.text);
     snprintf(world.gate.host, sizeof world.gate.host, "mx1.example.com");
     world.gate.now_ms = virtual_now;
