@@ -22,6 +22,11 @@ int64_t gate_now(const struct gate *gate)
     return gate->now_ms(gate->now_arg);
 }
 
+static int64_t later_now(void *gate)
+{
+    return gate_now(gate); /* the clock that charged must be the one that gives back */
+}
+
 static int counts_init(struct gate *gate, const struct counters_config *config, counts_event_fn *event,
                        struct error *err)
 {
@@ -66,7 +71,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
         error_set(err, "out of memory for the alias rules");
         return -1;
     }
-    gate->later = later_new(system_now, NULL, err);
+    gate->later = later_new(later_now, gate, err);
     return gate->later != NULL ? 0 : -1;
 }
 

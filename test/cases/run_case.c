@@ -12,7 +12,7 @@
  *   [NAME:] mail <SENDER> [size=N] [user=LOGIN]
  *   [NAME:] rcpt <RECIPIENT> [raw] -> 250 | drop | CODE DSN [TEXT]     raw: Postfix has not resolved it
  *   [NAME:] data N               end of message after N bytes
- *   [NAME:] send <SENDER> <RECIPIENT> [size=N] [user=LOGIN] [bytes=N] -> ANSWER
+ *   [NAME:] send <SENDER> <RECIPIENT> [size=N] [user=LOGIN] [bytes=N] [raw] -> ANSWER
  *                                a whole message: mail, rcpt, and data where it was accepted, else rset
  *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
  *   sql STATEMENT                the application writes
@@ -177,6 +177,7 @@ static void step_connect(struct session *session, char *arg, const char *want)
 struct options {
     int64_t size, bytes;
     const char *user;
+    bool raw;
 };
 
 static struct options options_read(char *text)
@@ -190,6 +191,8 @@ static struct options options_read(char *text)
             options.bytes = atoll(word + 6);
         else if (strncmp(word, "user=", 5) == 0)
             options.user = word + 5;
+        else if (strcmp(word, "raw") == 0)
+            options.raw = true;
         else
             die(word, "no such option");
     }
@@ -233,16 +236,12 @@ static bool recipient(struct session *session, const char *raw, const char *reso
     return got[0] == '2' || got[0] == 'd';
 }
 
-static bool step_rcpt(struct session *session, char *arg, const char *want)
+static bool step_rcpt(struct session *session, char *arg, bool raw, const char *want)
 {
-    char resolved[2048];
+    char resolved[4096];
     size_t n = strlen(arg);
-    bool raw = n > 4 && strcmp(arg + n - 4, " raw") == 0;
-    if (raw)
-        arg[n - 4] = '\0';
-    n = strlen(arg);
-    if (n < 2 || arg[0] != '<' || arg[n - 1] != '>' || want == NULL)
-        die(arg, "rcpt <ADDRESS> -> ANSWER");
+    if (want == NULL)
+        die(arg, "what is the answer?");
     snprintf(resolved, sizeof resolved, "%.*s", (int)n - 2, arg + 1);
     return recipient(session, arg, raw ? NULL : resolved, want);
 }
@@ -252,7 +251,7 @@ static void step_send(struct session *session, char *arg, const char *want)
     char *to = address_end(arg);
     const struct options options = options_read(address_end(to));
     message_begin(session, arg, options.user, options.size);
-    if (step_rcpt(session, to, want)) {
+    if (step_rcpt(session, to, options.raw, want)) {
         message_bytes(session, options.bytes > 0 ? (size_t)options.bytes : 1);
         message_end(session);
     } else {
@@ -350,7 +349,8 @@ static void step_session(const char *name, const char *verb, char *arg, const ch
     } else if (strcmp(verb, "mail") == 0) {
         step_mail(session, arg);
     } else if (strcmp(verb, "rcpt") == 0) {
-        step_rcpt(session, arg, want);
+        const struct options options = options_read(address_end(arg));
+        step_rcpt(session, arg, options.raw, want);
     } else if (strcmp(verb, "data") == 0) {
         step_data(session, arg);
     } else if (strcmp(verb, "send") == 0) {
