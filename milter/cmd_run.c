@@ -27,6 +27,7 @@ enum {
     PREDECESSOR_MS = 10000, /* an instance that is just ending takes libmilter's 5 s at most */
     COUNTERS_MS = 1000,     /* for the first connection to Redis; mail is served without it, too */
     CALLBACKS_MS = 5000,
+    POKE_US = 5000,
 };
 
 struct daemon {
@@ -166,8 +167,31 @@ static void reload(struct daemon *daemon)
     sd_notify(0, "READY=1");
 }
 
-/* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals and can end it at once: libmilter
- * looks at its listener every 5 s only, unless somebody connects. */
+static void *stopper_main(void *arg)
+{
+    (void)arg;
+    (void)smfi_stop();
+    return NULL;
+}
+
+/* Ends libmilter at once. It looks at its listener every 5 s only, unless somebody connects, and smfi_stop() waits for
+ * that: so it waits in a thread of its own while this one knocks at the door. */
+static void milter_stop(struct daemon *daemon)
+{
+    pthread_t stopper;
+    if (pthread_create(&stopper, NULL, stopper_main, NULL) != 0) {
+        (void)smfi_stop();
+        pthread_join(daemon->milter, NULL);
+        return;
+    }
+    do {
+        listener_poke(&daemon->listener);
+        usleep(POKE_US);
+    } while (pthread_tryjoin_np(daemon->milter, NULL) == EBUSY);
+    pthread_join(stopper, NULL);
+}
+
+/* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals. */
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     for (;;) {
@@ -179,9 +203,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         reload(daemon);
     }
     sd_notify(0, "STOPPING=1");
-    (void)smfi_stop();
-    listener_poke(&daemon->listener);
-    pthread_join(daemon->milter, NULL);
+    milter_stop(daemon);
     gate_stop(&daemon->gate, CALLBACKS_MS);
 }
 
@@ -192,8 +214,9 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
         listener_open(&daemon->listener, policy->milter.socket, policy->milter.group, policy->milter.mode,
                       PREDECESSOR_MS, err) < 0)
         return -1;
-    snprintf(spec, sizeof spec, "fd:%d", daemon->listener.fd);
-    if (smfi_setconn(spec) != MI_SUCCESS) {
+    int fd = fcntl(daemon->listener.fd, F_DUPFD_CLOEXEC, 3); /* libmilter closes what it is given */
+    snprintf(spec, sizeof spec, "fd:%d", fd);
+    if (fd < 0 || smfi_setconn(spec) != MI_SUCCESS) {
         error_set(err, "libmilter does not take the listener");
         return -1;
     }

@@ -321,6 +321,12 @@ class _SinkHandler(socketserver.StreamRequestHandler):
     """LMTP (RFC 2033) with DSN, enough for Postfix: takes all, and keeps who it was for."""
 
     def handle(self):
+        try:
+            self.talk()
+        except ConnectionError:
+            pass  # Postfix hung up
+
+    def talk(self):
         self.reply("220 sink LMTP")
         sender, recipients = None, []
         while True:

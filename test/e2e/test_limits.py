@@ -121,9 +121,12 @@ def test_mailbox_is_shared_by_its_aliases(world):
 
 def test_three_spellings_count_once_in_a_message(world):
     with world.smtp() as smtp:
-        answers, end = smtp.send(["d@ten.example", "D@TEN.example", '"d"@ten.example', "d+x@ten.example"])
-        assert codes(answers) == [250] * 4 and end.code == 250
-    assert world.used("d@ten.example", "ten") == 1
+        answers, end = smtp.send(["d@ten.example", "D@TEN.example", '"d"@ten.example'])
+        assert codes(answers) == [250] * 3 and end.code == 250
+        assert world.used("d@ten.example", "ten") == 1
+        answers, end = smtp.send(["d@ten.example", "d+x@ten.example", "d+y@ten.example"])
+        assert codes(answers) == [250] * 3 and end.code == 250
+    assert world.used("d@ten.example", "ten") == 4, "each tag is mail of its own for the same mailbox"
 
 
 def test_a_thousand_rounds_leave_nothing(world):
@@ -135,25 +138,27 @@ def test_a_thousand_rounds_leave_nothing(world):
     wait_for(lambda: world.used("e@ten.example", "ten") == 0, "used is 0 again", 5)
 
 
-@pytest.mark.parametrize("ending", ["rset", "quit", "hang up", "new mail after rset", "new helo"])
+ENDINGS = {
+    "quit": lambda smtp: smtp.close(),
+    "hang up": lambda smtp: smtp.abandon(),
+    "rset": lambda smtp: smtp.rset(),
+    "helo": lambda smtp: smtp.command("EHLO again.example"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_given_back(world, ending):
-    address = f"{'fghij'[['rset', 'quit', 'hang up', 'new mail after rset', 'new helo'].index(ending)]}@ten.example"
+    address = f"{'fghi'[list(ENDINGS).index(ending)]}@ten.example"
     smtp = world.smtp()
     smtp.mail()
     for _ in range(3):
         assert smtp.rcpt(address).code == 250
     wait_for(lambda: world.used(address, "ten") == 1, "it is charged at RCPT", 5)
-    if ending == "rset":
-        smtp.rset()
-    elif ending == "quit":
-        smtp.close()
-    elif ending == "hang up":
-        smtp.abandon()
-    elif ending == "new mail after rset":
-        smtp.rset()
+    ENDINGS[ending](smtp)
+    if ending in ("rset", "helo"):
+        # Postfix keeps an abort in its buffer until it has a question for the milter.
         smtp.mail()
-    else:
-        smtp.command("EHLO again.example")
+        assert smtp.rcpt("a@free.example").code == 250
     wait_for(lambda: world.used(address, "ten") == 0, "given back within a second", 3)
     smtp.abandon()
 

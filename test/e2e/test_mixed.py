@@ -35,14 +35,16 @@ def test_answered_is_delivered(store):
         assert sum(promised.values()) > MESSAGES, "the test would prove nothing"
         world.idle()
         # The original recipient of a delivery is the alias; an alias of two mailboxes is delivered twice.
-        delivered = collections.Counter((d.token, canonical(d.original or d.recipient)) for d in world.sink.deliveries)
+        delivered = collections.Counter((d.token, as_postfix_tells_apart(d.original or d.recipient))
+                                        for d in world.sink.deliveries)
         assert delivered == promised
         verdicts = collections.Counter(line["verdict"] for line in world.gate.decisions())
         assert all(verdicts[v] > 50 for v in ("accept", "reject", "defer", "discard")), verdicts
 
 
-def canonical(address):
-    return address.lower().replace('"', "")
+def as_postfix_tells_apart(address):
+    """Postfix expands each spelling of an alias on its own, unless only case differs."""
+    return address.lower()
 
 
 def recipient(kind, dice):
@@ -68,7 +70,7 @@ def talk(world, i):
                 smtp.rset()
             elif taken:
                 assert smtp.data(token).code == 250
-                for address in {canonical(a) for a in taken if not a.startswith("drop")}:
+                for address in {as_postfix_tells_apart(a) for a in taken if not a.startswith("drop")}:
                     promised[token, address] = 2 if address.startswith("two") else 1
             else:
                 smtp.rset()
