@@ -38,6 +38,7 @@ struct peer {
     pthread_t thread;
     _Atomic enum peer_mode mode;
     atomic_int late_ms;
+    atomic_bool mute;                  /* reads, and answers nothing at all */
     atomic_int accepted, commands;     /* commands: ECHOs read */
     _Atomic(const char *) error;       /* to ECHO */
     _Atomic(const char *) probe_error; /* to EVAL; NULL: well */
@@ -130,6 +131,8 @@ static inline bool peer_echo(struct peer *peer, int fd, const redisReply *arg)
 static inline bool peer_answer(struct peer *peer, int fd, const redisReply *command)
 {
     const char *name = command->element[0]->str;
+    if (atomic_load(&peer->mute))
+        return true;
     if (strcmp(name, "ECHO") == 0)
         return peer_echo(peer, fd, command->element[1]);
     if (strcmp(name, "EVALSHA") == 0)

@@ -360,15 +360,22 @@ static void test_frozen_herd(void **state)
 static void test_killed_while_idle(void **state)
 {
     (void)state;
-    struct redis *redis = client_of_path(server.socket);
-    for (int i = 0; i < 5; i++) {
-        assert_echo(redis, "before");
-        server_sleep_ms(40); /* idle, so that the look before the write happens */
-        server_do(&server, "CLIENT KILL TYPE normal SKIPME yes");
-        assert_true(redis_wait(redis, PATIENCE)); /* the keeper may have been in the middle of connecting */
-        assert_echo(redis, "after");
+    for (int tcp = 0; tcp <= 1; tcp++) {
+        struct redis *redis = client(&(struct redis_config){.host = tcp ? "127.0.0.1" : NULL,
+                                                            .port = server.port,
+                                                            .path = tcp ? NULL : server.socket,
+                                                            .timeout_ms = TIMEOUT});
+        assert_true(redis_wait(redis, PATIENCE));
+        for (int i = 0; i < 5; i++) {
+            assert_echo(redis, "before");
+            server_sleep_ms(40); /* idle, so that the look before the write happens */
+            server_do(&server, "CLIENT KILL TYPE normal SKIPME yes");
+            assert_true(
+                redis_wait(redis, PATIENCE)); /* the keeper may have been in the middle of connecting */
+            assert_echo(redis, "after");
+        }
+        redis_free(redis);
     }
-    redis_free(redis);
 }
 
 static void test_refused(void **state)
@@ -724,6 +731,27 @@ static void test_peer_idle(void **state)
     peer_free(peer);
 }
 
+/* It accepts connections and says nothing: one wait on the path of a session, of which it is known that nothing was done. */
+static void test_peer_mute(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    struct redis *redis = client_of_path(peer->path);
+    assert_echo(redis, "word");
+    server_sleep_ms(40);
+    atomic_store(&peer->mute, true);
+    peer_disconnect(peer);
+    assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
+    assert_trouble(redis, "in time");
+    for (int i = 0; i < 20; i++)
+        assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    atomic_store(&peer->mute, false);
+    assert_true(redis_wait(redis, PATIENCE));
+    assert_echo(redis, "word");
+    redis_free(redis);
+    peer_free(peer);
+}
+
 /* One stall, many callers: nobody waits longer than its own deadline, and those whose command was not sent know it. */
 struct staller {
     struct redis *redis;
@@ -880,8 +908,8 @@ int main(void)
         cmocka_unit_test(test_eviction),    cmocka_unit_test(test_restart),
         cmocka_unit_test(test_peer),        cmocka_unit_test(test_peer_twice),
         cmocka_unit_test(test_peer_errors), cmocka_unit_test(test_peer_greeting),
-        cmocka_unit_test(test_peer_idle),   cmocka_unit_test(test_stall),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peer_idle),   cmocka_unit_test(test_peer_mute),
+        cmocka_unit_test(test_stall),       cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
