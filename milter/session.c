@@ -93,7 +93,7 @@ struct verdict session_connect(struct session *session, const struct network *cl
     const struct envelope envelope = {
         .client = client, .sender = &nobody, .recipient = &nobody, .now_ms = gate_now(gate), .size = -1};
     if (!rules_client_exempt(policy, &envelope, &row)) {
-        if (row.state != ROWS_UNKNOWN && row.network != NULL && row.action == ACTION_REJECT) {
+        if (row.state == ROWS_LIVE && row.network != NULL && row.action == ACTION_REJECT) {
             const struct ruling ruling = {.action = ACTION_REJECT,
                                           .by = BY_CLIENT_RULE,
                                           .proof = row.network,
