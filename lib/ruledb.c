@@ -127,6 +127,11 @@ static void note_trouble(struct ruledb *db, const struct error *err, int64_t ret
     db->probing = false;
 }
 
+static bool ends_snapshot(enum handle_fault fault)
+{
+    return fault == FAULT_BUSY || fault == FAULT_BROKEN;
+}
+
 /* --- what stands under the path --- */
 
 static struct watched look(const char *path)
@@ -237,7 +242,7 @@ static void give_back(struct ruledb_snapshot *snapshot, const struct error *err)
     bool current = snapshot->epoch == db->epoch;
     if (current && fault == FAULT_BROKEN)
         drain(db); /* what one handle saw is wrong with the file, not with the handle */
-    if (current && fault != FAULT_NONE)
+    if (current && ends_snapshot(fault)) /* slow, or out of memory: this once, and no judgement of the file */
         note_trouble(db, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
     if (snapshot->epoch == db->epoch) {
         snapshot->next = db->idle;
@@ -278,11 +283,6 @@ static void probed(struct ruledb *db, bool well)
     pthread_mutex_unlock(&db->lock);
 }
 
-static bool ends_snapshot(enum handle_fault fault)
-{
-    return fault == FAULT_BUSY || fault == FAULT_BROKEN;
-}
-
 struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
 {
     if (db == NULL)
@@ -297,8 +297,6 @@ struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
         probed(db, snapshot->fault == FAULT_NONE);
     if (snapshot->fault == FAULT_NONE)
         return snapshot;
-    if (!ends_snapshot(snapshot->fault))
-        snapshot->fault = FAULT_BUSY; /* slow, out of memory: the file is well, but not now */
     struct error err = *handle_error(snapshot->handle);
     give_back(snapshot, &err);
     return &db->unknown;
