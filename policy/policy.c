@@ -163,7 +163,7 @@ static void complete(struct loader *loader, const struct place *root)
         policy->aliases.database = NULL;
     if (url.map != NULL && url.map->repeated && !counters.map->repeated) {
         policy->counters.kind = COUNTERS_NONE;
-        policy->counters.url = NULL;
+        policy->counters.url = "";
     }
     if (policy->counters.password_file != NULL) {
         loader->url_password = policy->counters.password != NULL;

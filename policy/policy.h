@@ -103,7 +103,7 @@ enum when_down { WHEN_DOWN_LOCAL, WHEN_DOWN_DEFER, WHEN_DOWN_ACCEPT };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 struct counters_config {
-    const char *url; /* as written; never logged: it can carry a password */
+    const char *url; /* as written, "" for COUNTERS_NONE; never logged: it can carry a password */
     enum counters_kind kind;
     const char *host, *path, *user, *password; /* NULL where the URL has none */
     int port, db;

@@ -240,6 +240,7 @@ bool parse_url(struct loader *loader, const struct place *place, const struct ke
     struct counters_config *counters = field, parsed = *counters;
     const char *url = json_string_value(place->value);
     counters->kind = COUNTERS_NONE;
+    counters->url = "";
     if (url == NULL) {
         problem_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
     } else if (is_later_scheme(url)) {
