@@ -549,6 +549,7 @@ static int scan_take(const struct redis_counts *store, const redisReply *keys, c
 
 static enum counts_status scan(struct redis_counts *store, const char *pattern, struct list *list)
 {
+    /* A cursor that stands still is no cursor: it would never end. */
     char *glob = glob_make(store->prefix, pattern), cursor[32] = "0", count[16];
     enum counts_status status = glob == NULL ? COUNTS_DOWN : COUNTS_OK;
     snprintf(count, sizeof count, "%d", SCAN_COUNT);
@@ -558,7 +559,8 @@ static enum counts_status scan(struct redis_counts *store, const char *pattern, 
         redisReply *reply = NULL;
         if ((status = command(store, argv, 6, lens, &reply)) != COUNTS_OK)
             break;
-        if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor)
+        if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor ||
+            (strcmp(reply->element[0]->str, "0") != 0 && strcmp(reply->element[0]->str, cursor) == 0))
             status = garbled(store, reply);
         else if (scan_take(store, reply->element[1], pattern, list) < 0)
             status = COUNTS_DOWN;
