@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 enum { /* more of sysexits.h */
-    EXIT_CANNOT_CREATE = 73,
-    EXIT_BUSY = 75,
+       EXIT_CANNOT_CREATE = 73,
+       EXIT_BUSY = 75,
 };
 
 static const char *const noun_names[NOUNS] = {
@@ -48,10 +48,14 @@ struct verb {
 static int exit_status(enum edit_status status)
 {
     static const int statuses[] = {
-        [EDIT_DONE] = EXIT_DONE,       [EDIT_EXISTS] = EXIT_REFUSED,
-        [EDIT_NOT_FOUND] = EXIT_REFUSED, [EDIT_MISSING] = EXIT_REFUSED,
-        [EDIT_INVALID] = EXIT_REFUSED, [EDIT_BUSY] = EXIT_BUSY,
-        [EDIT_CREATE] = EXIT_CANNOT_CREATE, [EDIT_FAILED] = EXIT_REFUSED,
+        [EDIT_DONE] = EXIT_DONE,
+        [EDIT_EXISTS] = EXIT_REFUSED,
+        [EDIT_NOT_FOUND] = EXIT_REFUSED,
+        [EDIT_MISSING] = EXIT_REFUSED,
+        [EDIT_INVALID] = EXIT_REFUSED,
+        [EDIT_BUSY] = EXIT_BUSY,
+        [EDIT_CREATE] = EXIT_CANNOT_CREATE,
+        [EDIT_FAILED] = EXIT_REFUSED,
     };
     return statuses[status];
 }
@@ -92,11 +96,13 @@ static int create(struct invocation *in)
     printf("created %s\n", in->database);
     char dir[PATH_MAX];
     struct stat st;
-    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(in->database, '/') != NULL ? strrchr(in->database, '/') - in->database : 0),
+    snprintf(dir, sizeof dir, "%.*s",
+             (int)(strrchr(in->database, '/') != NULL ? strrchr(in->database, '/') - in->database : 0),
              in->database);
     if (stat(dir[0] != '\0' ? dir : ".", &st) == 0 && (st.st_mode & 02070) != 02070)
         fprintf(stderr,
-                "rcptgate alias: the directory %s is not shared: its group needs mode 2770, so that the gate and all who write "
+                "rcptgate alias: the directory %s is not shared: its group needs mode 2770, so that the gate "
+                "and all who write "
                 "rules can lock the database (chgrp, chmod 2770)\n",
                 dir[0] != '\0' ? dir : ".");
     return EXIT_DONE;
@@ -148,11 +154,15 @@ static void hint(struct ruledb_edit *edit, const struct rule *rule)
     if ((rule->table == RULEDB_ALIASES || rule->table == RULEDB_GLOBS) && domain != NULL) {
         domain += domain[0] == '@';
         if (!is_ours(edit, domain))
-            printf("%s is not one of our domains yet, so no alias rule applies to it: rcptgate domain add %s\n", domain, domain);
+            printf(
+                "%s is not one of our domains yet, so no alias rule applies to it: rcptgate domain add %s\n",
+                domain, domain);
     }
-    const char *action = rule->table == RULEDB_SENDERS ? rule_text(rule->table, &rule->record, "action") : NULL;
+    const char *action =
+        rule->table == RULEDB_SENDERS ? rule_text(rule->table, &rule->record, "action") : NULL;
     if (action != NULL && strcmp(action, "accept") != 0 && strcmp(at[1].text, "*") == 0)
-        printf("* matches the null sender <> (bounces) too; to accept it by name: rcptgate sender add '%s' '<>' accept\n",
+        printf("* matches the null sender <> (bounces) too; to accept it by name: rcptgate sender add '%s' "
+               "'<>' accept\n",
                at[0].text);
 }
 
@@ -169,7 +179,8 @@ static int take_positionals(struct invocation *in)
     struct rule_args *args = &in->args;
     int extra = in->n_keys - 1;
     if (args->noun == NOUN_DOMAIN)
-        return extra > 0 ? command_usage("domain", "one domain at a time, but \"%s\" follows", in->keys[1]) : 0;
+        return extra > 0 ? command_usage("domain", "one domain at a time, but \"%s\" follows", in->keys[1])
+                         : 0;
     if (args->noun == NOUN_SENDER && extra > 0) {
         bool action_last = extra == 2 || action_from_name(in->keys[1]) != ACTION_NONE;
         if (extra == 2 || !action_last) {
@@ -197,10 +208,12 @@ static int run_add(struct invocation *in)
     int usage = take_positionals(in);
     if (usage != 0)
         return usage;
-    if ((in->args.noun == NOUN_SENDER || in->args.noun == NOUN_CLIENT) && in->args.given[FIELD_ACTION] == NULL)
-        return command_usage(noun_names[in->args.noun], "add needs an action: accept, defer, reject or discard");
-    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 || rule_columns(&in->args, &rule, &in->err) < 0 ||
-        rule_check_reply(&rule, NULL, &in->err) < 0)
+    if ((in->args.noun == NOUN_SENDER || in->args.noun == NOUN_CLIENT) &&
+        in->args.given[FIELD_ACTION] == NULL)
+        return command_usage(noun_names[in->args.noun],
+                             "add needs an action: accept, defer, reject or discard");
+    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
+        rule_columns(&in->args, &rule, &in->err) < 0 || rule_check_reply(&rule, NULL, &in->err) < 0)
         return EXIT_REFUSED;
     struct ruledb_edit *edit = NULL;
     int status = open_to_write(in, true, &edit);
@@ -299,20 +312,23 @@ static int run_list(struct invocation *in)
     static const struct {
         const enum ruledb_table *tables;
         size_t n;
-    } nouns[NOUNS] = {
-        [NOUN_ALIAS] = {aliases, 2}, [NOUN_DOMAIN] = {domains, 1}, [NOUN_SENDER] = {senders, 1}, [NOUN_CLIENT] = {clients, 1}};
+    } nouns[NOUNS] = {[NOUN_ALIAS] = {aliases, 2},
+                      [NOUN_DOMAIN] = {domains, 1},
+                      [NOUN_SENDER] = {senders, 1},
+                      [NOUN_CLIENT] = {clients, 1}};
     struct ruledb_edit *edit = NULL;
     enum edit_status status = ruledb_edit_open(in->database, false, &edit, &in->err);
     if (status == EDIT_DONE)
-        status = rule_list(edit, nouns[in->args.noun].tables, nouns[in->args.noun].n, in->n_keys > 0 ? in->keys[0] : NULL,
-                           in->json, in->args.now_s, &in->err);
+        status = rule_list(edit, nouns[in->args.noun].tables, nouns[in->args.noun].n,
+                           in->n_keys > 0 ? in->keys[0] : NULL, in->json, in->args.now_s, &in->err);
     ruledb_edit_close(edit);
     return exit_status(status);
 }
 
 static const struct verb verbs[] = {
-    {"init", true, 0, 0, run_init},        {"add", false, 1, 3, run_add},   {"set", false, 1, 3, run_set},
-    {"remove", false, 1, INT_MAX, run_remove}, {"list", false, 0, 1, run_list},
+    {"init", true, 0, 0, run_init},  {"add", false, 1, 3, run_add},
+    {"set", false, 1, 3, run_set},   {"remove", false, 1, INT_MAX, run_remove},
+    {"list", false, 0, 1, run_list},
 };
 
 /* --- the command line --- */
@@ -350,7 +366,8 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
         return EXIT_USAGE;
     *verb = positional > 0 ? find_verb(argv[1], in->args.noun) : NULL;
     if (*verb == NULL)
-        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1]) : command_usage(noun, "what is to be done?");
+        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1])
+                              : command_usage(noun, "what is to be done?");
     in->keys = argv + 2;
     in->n_keys = positional - 1;
     if (in->n_keys < (*verb)->min_keys)
@@ -380,7 +397,8 @@ static int find_database(struct invocation *in)
     if (in->database != NULL)
         return 0;
     fprintf(stderr,
-            "rcptgate %s: %s has no alias rules: put \"aliases\": {} into it for the default database, or say which with "
+            "rcptgate %s: %s has no alias rules: put \"aliases\": {} into it for the default database, or "
+            "say which with "
             "--database FILE\n",
             noun_names[in->args.noun], file);
     return EXIT_CONFIG;

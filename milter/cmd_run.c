@@ -4,6 +4,7 @@
 #include "callbacks.h"
 #include "control.h"
 #include "gate.h"
+#include "housekeeping.h"
 #include "listener.h"
 #include "load.h"
 #include "log.h"
@@ -60,13 +61,6 @@ static enum log_priority log_priority_of(const struct policy *policy)
     return priorities[policy->log.level];
 }
 
-static void on_counts_event(void *arg, bool down, const char *text)
-{
-    (void)arg;
-    log_line(down ? LOG_AT_ERROR : LOG_AT_WARNING, "event=counters-%s text=\"%s\"", down ? "down" : "up",
-             text);
-}
-
 static char *on_control(void *arg, const char *request_line)
 {
     struct daemon *daemon = arg;
@@ -107,9 +101,8 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
         daemon->control = control_start(path, policy->milter.group, on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
-        log_line(LOG_AT_ERROR,
-                 "event=state-unusable text=\"%s; show, reset and explain cannot ask this gate\"",
-                 trouble.text);
+        trouble_set(&daemon->gate.troubles, TROUBLE_STATE, TROUBLE_DEGRADED, gate_now(&daemon->gate),
+                    "%s; show, reset and explain cannot ask this gate", trouble.text);
     return 0;
 }
 
@@ -194,13 +187,14 @@ static void milter_stop(struct daemon *daemon)
 /* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals. */
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
+    const struct timespec tick = {.tv_nsec = (long)HOUSEKEEPING_MS * 1000000};
     for (;;) {
-        int signal = 0;
-        if (sigwait(signals, &signal) != 0)
-            continue;
-        if (signal != SIGUSR1)
+        int signal = sigtimedwait(signals, NULL, &tick);
+        if (signal == SIGUSR1)
+            reload(daemon);
+        else if (signal > 0)
             break;
-        reload(daemon);
+        housekeeping_tick(&daemon->gate);
     }
     sd_notify(0, "STOPPING=1");
     milter_stop(daemon);
@@ -229,16 +223,16 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
 static int run(struct daemon *daemon, const struct policy *policy, const sigset_t *signals, struct error *err)
 {
     struct error trouble = {0};
-    if (gate_init(&daemon->gate, policy, on_counts_event, err) < 0 || state_open(daemon, policy, err) < 0)
+    if (gate_init(&daemon->gate, policy, housekeeping_counts_event, err) < 0 ||
+        state_open(daemon, policy, err) < 0)
         return -1;
     if (policy->counters.kind != COUNTERS_MEMORY && daemon->gate.counts != NULL &&
         !counts_redis_wait(daemon->gate.counts, COUNTERS_MS)) {
         counts_trouble(daemon->gate.counts, &trouble);
-        log_line(LOG_AT_ERROR, "event=counters-down text=\"%s\"", trouble.text);
+        housekeeping_counts_event(&daemon->gate, true,
+                                  trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
-    ruledb_trouble(daemon->gate.rules, &trouble);
-    if (daemon->gate.rules != NULL && trouble.text[0] != '\0')
-        log_line(LOG_AT_ERROR, "event=aliases-unusable text=\"%s\"", trouble.text);
+    housekeeping_tick(&daemon->gate);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",

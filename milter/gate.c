@@ -62,6 +62,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
     pthread_cond_init(&gate->quiet, NULL);
+    troubles_init(&gate->troubles);
     gate->started_ms = gate_now(gate);
     if (gethostname(gate->host, sizeof gate->host - 1) < 0)
         memcpy(gate->host, "localhost", sizeof "localhost");
@@ -82,6 +83,7 @@ void gate_done(struct gate *gate)
     counts_free(gate->local);
     ruledb_free(gate->rules);
     policy_unref(gate->policy);
+    troubles_done(&gate->troubles);
     pthread_cond_destroy(&gate->quiet);
     pthread_mutex_destroy(&gate->lock);
     *gate = (struct gate){0};

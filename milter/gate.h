@@ -7,6 +7,7 @@
 #include "later.h"
 #include "policy.h"
 #include "ruledb.h"
+#include "trouble.h"
 
 #include <pthread.h>
 
@@ -25,6 +26,9 @@ struct gate {
     struct counts *counts; /* the store that the policy names; NULL: none can be had, when_down decides */
     struct counts *local;  /* stands in for it while it is down; NULL where counts is the embedded one */
     struct later *later;
+    struct troubles troubles; /* what is wrong now */
+    uint64_t log_dropped;     /* as housekeeping last saw it, and when */
+    int64_t log_dropped_ms;
     char host[256];
     int64_t started_ms;
     int64_t (*now_ms)(void *arg); /* Unix time; tests bring their own */

@@ -16,10 +16,10 @@
 static const struct {
     const char *option, *column;
 } fields[FIELDS] = {
-    [FIELD_MAILBOX] = {"--mailbox", "mailbox"},   [FIELD_OWNER] = {"--owner", "owner"},
-    [FIELD_CLASS] = {"--class", "class"},         [FIELD_ACTION] = {"--action", "action"},
-    [FIELD_REPLY] = {"--reply", "reply"},         [FIELD_EXPIRES] = {"--expires", "expires_at"},
-    [FIELD_FOR] = {"--for", "expires_at"},        [FIELD_CATCH_ALL] = {"--catch-all", "catch_all"},
+    [FIELD_MAILBOX] = {"--mailbox", "mailbox"}, [FIELD_OWNER] = {"--owner", "owner"},
+    [FIELD_CLASS] = {"--class", "class"},       [FIELD_ACTION] = {"--action", "action"},
+    [FIELD_REPLY] = {"--reply", "reply"},       [FIELD_EXPIRES] = {"--expires", "expires_at"},
+    [FIELD_FOR] = {"--for", "expires_at"},      [FIELD_CATCH_ALL] = {"--catch-all", "catch_all"},
     [FIELD_SCOPE] = {"--scope", "scope"},
 };
 
@@ -48,7 +48,8 @@ const char *rule_text(enum ruledb_table table, const struct edit_record *record,
 
 /* --- keys --- */
 
-static int put(const struct rule_args *args, struct rule *rule, size_t at, const char *text, struct error *err)
+static int put(const struct rule_args *args, struct rule *rule, size_t at, const char *text,
+               struct error *err)
 {
     const char *copy = pool_strdup(args->pool, text);
     if (copy == NULL) {
@@ -91,7 +92,8 @@ static int alias_key(const struct rule_args *args, const char *key, struct rule 
         return put(args, out, 0, address.full, err);
     }
     out->table = RULEDB_GLOBS;
-    return put(args, out, 0, address.domain, err) < 0 || put(args, out, 1, address.local_full, err) < 0 ? -1 : 0;
+    return put(args, out, 0, address.domain, err) < 0 || put(args, out, 1, address.local_full, err) < 0 ? -1
+                                                                                                        : 0;
 }
 
 static int canonical_domain(const char *text, char out[ADDRESS_DOMAIN_MAX + 1], struct error *err)
@@ -111,7 +113,8 @@ static int domain_key(const struct rule_args *args, const char *key, struct rule
 }
 
 /* "@example.com", and with `below` also "@.example.com". */
-static int at_domain(const struct rule_args *args, const char *text, bool below, struct rule *out, size_t at, struct error *err)
+static int at_domain(const struct rule_args *args, const char *text, bool below, struct rule *out, size_t at,
+                     struct error *err)
 {
     const char *prefix = below && text[1] == '.' ? "@." : "@";
     char domain[ADDRESS_DOMAIN_MAX + 1], whole[ADDRESS_DOMAIN_MAX + 3];
@@ -121,15 +124,16 @@ static int at_domain(const struct rule_args *args, const char *text, bool below,
     return put(args, out, at, whole, err);
 }
 
-static int an_address(const struct rule_args *args, const char *text, const char *instead, struct rule *out, size_t at,
-                      struct error *err)
+static int an_address(const struct rule_args *args, const char *text, const char *instead, struct rule *out,
+                      size_t at, struct error *err)
 {
     struct address address;
     if (strchr(text, '@') == NULL) {
         error_set(err, "\"%s\" is neither an address nor %s", text, instead);
         return -1;
     }
-    return parse_mailbox(text, args->subaddress, &address, err) < 0 ? -1 : put(args, out, at, address.full, err);
+    return parse_mailbox(text, args->subaddress, &address, err) < 0 ? -1
+                                                                    : put(args, out, at, address.full, err);
 }
 
 static int sender_scope(const struct rule_args *args, const char *scope, struct rule *out, struct error *err)
@@ -172,7 +176,8 @@ static int client_key(const struct rule_args *args, const char *key, struct rule
 
 int rule_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
 {
-    static int (*const parsers[NOUNS])(const struct rule_args *, const char *, struct rule *, struct error *) = {
+    static int (*const parsers[NOUNS])(const struct rule_args *, const char *, struct rule *,
+                                       struct error *) = {
         [NOUN_ALIAS] = alias_key,
         [NOUN_DOMAIN] = domain_key,
         [NOUN_SENDER] = sender_key,
@@ -199,7 +204,8 @@ static size_t mailbox_length(const char *list)
 }
 
 /* Each must be an address; it is kept as it was typed, since only its own host knows whether case matters there. */
-static int mailbox_list(const struct rule_args *args, const char *list, struct edit_value *out, struct error *err)
+static int mailbox_list(const struct rule_args *args, const char *list, struct edit_value *out,
+                        struct error *err)
 {
     char *joined = pool_alloc(args->pool, strlen(list) + 1);
     size_t len = 0;
@@ -226,7 +232,8 @@ static int mailbox_list(const struct rule_args *args, const char *list, struct e
     return -1;
 }
 
-static int word(const char *text, const char *const *words, const char *option, struct edit_value *out, struct error *err)
+static int word(const char *text, const char *const *words, const char *option, struct edit_value *out,
+                struct error *err)
 {
     for (size_t i = 0; words[i] != NULL; i++) {
         if (strcmp(words[i], text) == 0) {
@@ -240,7 +247,8 @@ static int word(const char *text, const char *const *words, const char *option, 
     return -1;
 }
 
-static int moment(const struct rule_args *args, enum rule_field field, struct edit_value *out, struct error *err)
+static int moment(const struct rule_args *args, enum rule_field field, struct edit_value *out,
+                  struct error *err)
 {
     int64_t at = 0;
     int rc = field == FIELD_FOR ? when_duration(args->given[field], &at, err)
@@ -269,7 +277,8 @@ static int plain(const char *text, const char *option, struct edit_value *out, s
     return 0;
 }
 
-static int field_value(const struct rule_args *args, enum rule_field field, struct edit_value *out, struct error *err)
+static int field_value(const struct rule_args *args, enum rule_field field, struct edit_value *out,
+                       struct error *err)
 {
     static const char *const actions[] = {"accept", "defer", "reject", "discard", NULL};
     static const char *const catch_alls[] = {"accept", "reject", NULL};

@@ -13,9 +13,9 @@ enum { CELL = 512, WIDTH_MAX = 48 }; /* bytes of a cell; columns wider than that
 struct listing {
     const char *pattern;
     int64_t now_s;
-    size_t n;                      /* rows so far */
-    size_t width[RULEDB_COLUMNS];  /* 0: no row has this column */
-    bool failed;                   /* a row cannot be said in JSON */
+    size_t n;                     /* rows so far */
+    size_t width[RULEDB_COLUMNS]; /* 0: no row has this column */
+    bool failed;                  /* a row cannot be said in JSON */
 };
 
 static bool wanted(enum ruledb_table table, const struct edit_record *record, const char *pattern)
@@ -77,7 +77,8 @@ static void print_cells(const struct listing *listing, size_t n, const char cell
     size_t len = 0;
     for (size_t i = 0; i < n; i++)
         if (listing->width[i] > 0)
-            len += (size_t)snprintf(line + len, sizeof line - len, "%-*s  ", (int)listing->width[i], cells[i]);
+            len +=
+                (size_t)snprintf(line + len, sizeof line - len, "%-*s  ", (int)listing->width[i], cells[i]);
     while (len > 0 && line[len - 1] == ' ')
         line[--len] = '\0';
     puts(line);
@@ -95,8 +96,8 @@ static bool print_row(enum ruledb_table table, const struct edit_record *record,
     return !ferror(stdout);
 }
 
-static enum edit_status list_table(struct ruledb_edit *edit, enum ruledb_table table, const char *pattern, int64_t now_s,
-                                   struct error *err)
+static enum edit_status list_table(struct ruledb_edit *edit, enum ruledb_table table, const char *pattern,
+                                   int64_t now_s, struct error *err)
 {
     struct listing listing = {.pattern = pattern, .now_s = now_s};
     enum edit_status status = ruledb_edit_list(edit, table, NULL, measure_row, &listing, err);
@@ -148,8 +149,8 @@ static enum edit_status list_json(struct ruledb_edit *edit, const enum ruledb_ta
     return status;
 }
 
-enum edit_status rule_list(struct ruledb_edit *edit, const enum ruledb_table *tables, size_t n_tables, const char *pattern,
-                           bool json, int64_t now_s, struct error *err)
+enum edit_status rule_list(struct ruledb_edit *edit, const enum ruledb_table *tables, size_t n_tables,
+                           const char *pattern, bool json, int64_t now_s, struct error *err)
 {
     if (json)
         return list_json(edit, tables, n_tables, pattern, err);

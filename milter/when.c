@@ -55,7 +55,8 @@ static bool take_offset(const char *text, int64_t *east)
     unsigned hours, minutes;
     int end = -1;
     if ((text[0] != '+' && text[0] != '-') || strspn(text + 1, "0123456789:") != strlen(text + 1) ||
-        (sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &end) != 2 && sscanf(text + 1, "%2u%2u%n", &hours, &minutes, &end) != 2) ||
+        (sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &end) != 2 &&
+         sscanf(text + 1, "%2u%2u%n", &hours, &minutes, &end) != 2) ||
         end < 4 || text[1 + end] != '\0' || hours > 23 || minutes > 59)
         return false;
     *east = (int64_t)(hours * 3600 + minutes * 60) * (text[0] == '-' ? -1 : 1);
@@ -67,7 +68,8 @@ static bool date(const char *text, int64_t *out)
 {
     struct tm tm = {0};
     int end = 0;
-    if (strspn(text, "0123456789") != 4 || sscanf(text, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &end) != 3 || end != 10)
+    if (strspn(text, "0123456789") != 4 ||
+        sscanf(text, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &end) != 3 || end != 10)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
@@ -86,7 +88,8 @@ static bool date(const char *text, int64_t *out)
     }
     struct tm same = tm;
     time_t at = timegm(&same);
-    if (same.tm_mday != tm.tm_mday || same.tm_mon != tm.tm_mon || same.tm_hour != tm.tm_hour || same.tm_min != tm.tm_min)
+    if (same.tm_mday != tm.tm_mday || same.tm_mon != tm.tm_mon || same.tm_hour != tm.tm_hour ||
+        same.tm_min != tm.tm_min)
         return false; /* 30 February */
     *out = (int64_t)at - east;
     return *out > 0;
@@ -106,7 +109,9 @@ int when_parse(const char *text, int64_t now_s, int64_t *out, struct error *err)
     else if (!date(text, &at))
         at = -1;
     if (at < 0) {
-        error_set(err, "\"%s\" is no time: give 2027-01-31, 2027-01-31T12:00:00Z, Unix time, a duration such as 30d, or never",
+        error_set(err,
+                  "\"%s\" is no time: give 2027-01-31, 2027-01-31T12:00:00Z, Unix time, a duration such as "
+                  "30d, or never",
                   text);
         return -1;
     }
