@@ -134,10 +134,14 @@ static void scan_members(struct scan *scan, struct jsonmap *map, char close)
     }
 }
 
+struct entry { /* of the sorted list */
+    struct jsonmap *map;
+};
+
 static int by_key(const void *a, const void *b)
 {
-    const struct jsonmap *const *left = a, *const *right = b;
-    return strcmp((*left)->key, (*right)->key);
+    const struct entry *left = a, *right = b;
+    return strcmp(left->map->key, right->map->key);
 }
 
 /* Sorting instead of comparing all with all: a file of hostile size must not take minutes. */
@@ -148,18 +152,18 @@ static void mark_repeated(struct scan *scan, struct jsonmap *map)
         n++;
     if (n < 2)
         return;
-    struct jsonmap **sorted = calloc(n, sizeof *sorted);
+    struct entry *sorted = calloc(n, sizeof *sorted);
     if (sorted == NULL) {
         scan->failed = true;
         return;
     }
     n = 0;
     for (struct jsonmap *member = map->first; member != NULL; member = member->next)
-        sorted[n++] = member;
+        sorted[n++].map = member;
     qsort(sorted, n, sizeof *sorted, by_key);
     for (size_t i = 1; i < n; i++)
-        if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0)
-            sorted[i - 1]->repeated = sorted[i]->repeated = true;
+        if (strcmp(sorted[i - 1].map->key, sorted[i].map->key) == 0)
+            sorted[i - 1].map->repeated = sorted[i].map->repeated = true;
     free(sorted);
 }
 

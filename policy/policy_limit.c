@@ -403,7 +403,7 @@ bool parse_limits(struct loader *loader, const struct place *place, const struct
     loader->origins = pool_alloc(loader->scratch, (n + 1) * sizeof *loader->origins);
     loader->failed = loader->failed || policy->limits == NULL || loader->origins == NULL;
     const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
-    for (size_t i = 0; !loader->failed && i < n; i++, map = map->next) {
+    for (size_t i = 0; !loader->failed && map != NULL && i < n; i++, map = map->next) {
         const struct place element = place_element(place, i, map);
         if (!parse_limit(loader, &element, &policy->limits[policy->n_limits]))
             continue;

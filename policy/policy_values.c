@@ -270,7 +270,7 @@ bool parse_group(struct loader *loader, const struct place *place, const struct 
     if (!parse_name(loader, place, key, LOWER UPPER DIGITS "_.-",
                     "the name of a group in quotes, or \"\" to leave the socket's group alone", &group))
         return false;
-    *(const char **)field = group[0] != '\0' ? group : NULL;
+    *(const char **)field = group != NULL && group[0] != '\0' ? group : NULL;
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -106,7 +107,7 @@ static const char *skip_number(const char *at)
 static const char *parse_dsn(const char *at, char class, char *dsn, size_t size, struct error *err)
 {
     if (!isdigit((unsigned char)at[0]) || at[1] != '.' || !isdigit((unsigned char)at[2])) {
-        strcpy(dsn, class == '4' ? "4.2.1" : "5.7.1");
+        snprintf(dsn, size, "%s", class == '4' ? "4.2.1" : "5.7.1");
         return at;
     }
     const char *end = skip_number(at + 2);
@@ -188,7 +189,7 @@ int reply_parse(const char *source, enum action action, struct reply *out, struc
         at = action == ACTION_DEFER ? "Try again later" : "Refused";
     if (check_text(at, err) != 0)
         return -1;
-    strcpy(reply.text, at);
+    memcpy(reply.text, at, strlen(at)); /* check_text() measured it */
     *out = reply;
     return 0;
 }
