@@ -14,19 +14,19 @@
 #include <time.h>
 
 enum {
-    HANDLES_MAX = 32,     /* a snapshot takes some 20 microseconds: more would not be faster */
-    WAIT_MS = 100,        /* for a handle, when all are out */
-    WATCH_MS = 500,       /* between two looks at what stands under the path */
-    RETRY_MS = 1000,      /* between two attempts at a file that cannot be used */
-    RETRY_BUSY_MS = 100,  /* the same for one that is locked: locks are short */
+    HANDLES_MAX = 32,    /* a snapshot takes some 20 microseconds: more would not be faster */
+    WAIT_MS = 100,       /* for a handle, when all are out */
+    WATCH_MS = 500,      /* between two looks at what stands under the path */
+    RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */
+    RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
 };
 
 struct ruledb_snapshot {
-    struct ruledb *db;     /* NULL: no rules are configured */
-    struct handle *handle; /* NULL: nothing can be read */
+    struct ruledb *db;            /* NULL: no rules are configured */
+    struct handle *handle;        /* NULL: nothing can be read */
     struct ruledb_snapshot *next; /* in the list of idle ones */
     uint64_t generation;
-    unsigned epoch; /* of the file that the handle has open */
+    unsigned epoch;          /* of the file that the handle has open */
     enum handle_fault fault; /* BUSY or BROKEN: nothing more is asked in this snapshot */
 };
 
@@ -43,7 +43,7 @@ struct ruledb {
     struct ruledb_snapshot *idle;
     size_t n_out, n_all; /* handles lent (or being opened), and all together */
     size_t n_stale;      /* of n_out: those of an earlier epoch */
-    unsigned epoch;      /* counts the files that stood under the path; handles of an earlier one are closed */
+    unsigned epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
     struct watched watched;
     int64_t retry_at_ms; /* 0: well. Else: unusable, and not to be tried before then */
     bool probing;        /* one caller is trying */
@@ -241,7 +241,7 @@ static void give_back(struct ruledb_snapshot *snapshot, const struct error *err)
     pthread_mutex_lock(&db->lock);
     bool current = snapshot->epoch == db->epoch;
     if (current && fault == FAULT_BROKEN)
-        drain(db); /* what one handle saw is wrong with the file, not with the handle */
+        drain(db);                       /* what one handle saw is wrong with the file, not with the handle */
     if (current && ends_snapshot(fault)) /* slow, or out of memory: this once, and no judgement of the file */
         note_trouble(db, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
     if (snapshot->epoch == db->epoch) {
@@ -326,7 +326,7 @@ uint64_t ruledb_generation(struct ruledb_snapshot *snapshot)
 
 static bool can_read(const struct ruledb_snapshot *snapshot)
 {
-    return snapshot->handle != NULL && !ends_snapshot(snapshot->fault);
+    return snapshot->db != NULL && snapshot->handle != NULL && !ends_snapshot(snapshot->fault);
 }
 
 /* What a look-up's fault means for the answer, and for those that follow. */
@@ -370,8 +370,8 @@ void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *
         *out = rows;
 }
 
-void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s, struct pool *pool,
-                   struct client_row *out)
+void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
+                   struct pool *pool, struct client_row *out)
 {
     *out = (struct client_row){.state = snapshot->db == NULL ? ROWS_LIVE : ROWS_UNKNOWN};
     if (!can_read(snapshot))

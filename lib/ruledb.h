@@ -30,10 +30,10 @@ void ruledb_end(struct ruledb_snapshot *snapshot);
 
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_UNKNOWN, and out of memory too. */
-void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query,
-                  struct pool *pool, struct alias_rows *out);
-void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query,
-                   struct pool *pool, struct sender_rows *out);
+void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+                  struct alias_rows *out);
+void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+                   struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
                    struct pool *pool, struct client_row *out);
 

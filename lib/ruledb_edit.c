@@ -92,7 +92,10 @@ static bool is_taken(const char *path, struct error *err)
         if (i == 0)
             error_set(err, "%s exists already; it was left as it is", path);
         else
-            error_set(err, "%s was left by an earlier database and would be taken for part of the new one; move it away", file);
+            error_set(
+                err,
+                "%s was left by an earlier database and would be taken for part of the new one; move it away",
+                file);
         return true;
     }
     return false;
@@ -164,13 +167,15 @@ static enum edit_status failed(const struct ruledb_edit *edit, int rc, struct er
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        error_set(err, "%s is busy: another program has been writing to it for %d s; try again", edit->path, EDIT_BUSY_MS / 1000);
+        error_set(err, "%s is busy: another program has been writing to it for %d s; try again", edit->path,
+                  EDIT_BUSY_MS / 1000);
         return EDIT_BUSY;
     case SQLITE_FULL:
         error_set(err, "%s: the disk is full; nothing was changed", edit->path);
         return EDIT_FAILED;
     case SQLITE_READONLY:
-        error_set(err, "%s cannot be written (%s); run this as a member of the group that shares it", edit->path, detail);
+        error_set(err, "%s cannot be written (%s); run this as a member of the group that shares it",
+                  edit->path, detail);
         return EDIT_FAILED;
     case SQLITE_CONSTRAINT:
         error_set(err, "the database refuses it: %s", detail);
@@ -206,7 +211,8 @@ enum edit_status ruledb_edit_open(const char *path, bool writes, struct ruledb_e
         error_set(err, "out of memory");
         return EDIT_FAILED;
     }
-    int flags = (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int flags =
+        (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int rc = sqlite3_open_v2(path, &edit->db, flags, NULL);
     if (rc == SQLITE_OK)
         rc = start(edit, writes, err);
@@ -239,7 +245,8 @@ void ruledb_edit_close(struct ruledb_edit *edit)
 /* What a parameter or a condition is needed for. */
 enum part { PART_KEYS, PART_SET, PART_ALL };
 
-static bool is_part(const struct ruledb_columns *columns, const struct edit_record *record, size_t i, enum part part)
+static bool is_part(const struct ruledb_columns *columns, const struct edit_record *record, size_t i,
+                    enum part part)
 {
     if (record->at[i].kind == EDIT_UNSET)
         return false;
@@ -247,22 +254,24 @@ static bool is_part(const struct ruledb_columns *columns, const struct edit_reco
 }
 
 /* "a = ?1 AND b = ?2": format has the column's name as %1 and its number as %2. Returns how many. */
-static int add_columns(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record, enum part part,
-                       const char *separator, bool name, bool parameter)
+static int add_columns(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record,
+                       enum part part, const char *separator, bool name, bool parameter)
 {
     const struct ruledb_columns *columns = &ruledb_columns[table];
     int n = 0;
     for (size_t i = 0; i < columns->n; i++) {
         if (!is_part(columns, record, i, part))
             continue;
-        sqlite3_str_appendf(sql, "%s%s%s", n++ > 0 ? separator : "", name ? columns->names[i] : "", name && parameter ? " = " : "");
+        sqlite3_str_appendf(sql, "%s%s%s", n++ > 0 ? separator : "", name ? columns->names[i] : "",
+                            name && parameter ? " = " : "");
         if (parameter)
             sqlite3_str_appendf(sql, "?%d", (int)i + 1);
     }
     return n;
 }
 
-static int bind_record(sqlite3_stmt *stmt, enum ruledb_table table, const struct edit_record *record, enum part part)
+static int bind_record(sqlite3_stmt *stmt, enum ruledb_table table, const struct edit_record *record,
+                       enum part part)
 {
     int rc = SQLITE_OK;
     for (size_t i = 0; rc == SQLITE_OK && i < ruledb_columns[table].n; i++) {
@@ -276,8 +285,8 @@ static int bind_record(sqlite3_stmt *stmt, enum ruledb_table table, const struct
 }
 
 /* Prepares what was built and binds the record. Consumes sql. */
-static int prepare(struct ruledb_edit *edit, sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record,
-                   enum part part, sqlite3_stmt **stmt)
+static int prepare(struct ruledb_edit *edit, sqlite3_str *sql, enum ruledb_table table,
+                   const struct edit_record *record, enum part part, sqlite3_stmt **stmt)
 {
     char *text = sqlite3_str_finish(sql);
     if (text == NULL)
@@ -290,7 +299,8 @@ static int prepare(struct ruledb_edit *edit, sqlite3_str *sql, enum ruledb_table
 }
 
 /* The key as a person writes it: "shop-*@example.com", "* @spam.example". */
-static void set_key_error(enum ruledb_table table, const struct edit_record *record, const char *format, struct error *err)
+static void set_key_error(enum ruledb_table table, const struct edit_record *record, const char *format,
+                          struct error *err)
 {
     const char *first = record->at[0].text, *second = record->at[1].text;
     char key[400];
@@ -329,8 +339,8 @@ static enum edit_status change(struct ruledb_edit *edit, sqlite3_str *sql, enum 
     return status;
 }
 
-enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
-                                 struct error *err)
+enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table,
+                                 const struct edit_record *record, struct error *err)
 {
     sqlite3_str *sql = sqlite3_str_new(edit->db);
     sqlite3_str_appendf(sql, "INSERT INTO %s (", ruledb_columns[table].table);
@@ -341,8 +351,8 @@ enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table tab
     return change(edit, sql, table, record, PART_ALL, err);
 }
 
-enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
-                                 struct error *err)
+enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table,
+                                 const struct edit_record *record, struct error *err)
 {
     sqlite3_str *sql = sqlite3_str_new(edit->db);
     sqlite3_str_appendf(sql, "UPDATE %s SET ", ruledb_columns[table].table);
@@ -356,8 +366,8 @@ enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table tab
     return change(edit, sql, table, record, PART_ALL, err);
 }
 
-enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
-                                    struct error *err)
+enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table,
+                                    const struct edit_record *keys, struct error *err)
 {
     sqlite3_str *sql = sqlite3_str_new(edit->db);
     sqlite3_str_appendf(sql, "DELETE FROM %s WHERE ", ruledb_columns[table].table);
@@ -374,14 +384,16 @@ static void read_record(sqlite3_stmt *stmt, size_t n, struct edit_record *out)
         if (type == SQLITE_INTEGER)
             *value = (struct edit_value){.kind = EDIT_NUMBER, .number = sqlite3_column_int64(stmt, (int)i)};
         else if (type != SQLITE_NULL)
-            *value = (struct edit_value){.kind = EDIT_TEXT, .text = (const char *)sqlite3_column_text(stmt, (int)i)};
+            *value = (struct edit_value){.kind = EDIT_TEXT,
+                                         .text = (const char *)sqlite3_column_text(stmt, (int)i)};
         if (value->kind == EDIT_UNSET || (value->kind == EDIT_TEXT && value->text == NULL))
             value->kind = EDIT_NULL;
     }
 }
 
-enum edit_status ruledb_edit_list(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
-                                  ruledb_each *each, void *context, struct error *err)
+enum edit_status ruledb_edit_list(struct ruledb_edit *edit, enum ruledb_table table,
+                                  const struct edit_record *keys, ruledb_each *each, void *context,
+                                  struct error *err)
 {
     const struct ruledb_columns *columns = &ruledb_columns[table];
     sqlite3_str *sql = sqlite3_str_new(edit->db);

@@ -50,17 +50,18 @@ enum edit_status ruledb_edit_commit(struct ruledb_edit *edit, struct error *err)
 void ruledb_edit_close(struct ruledb_edit *edit);
 
 /* record: the keys, and the other columns that are to be written. */
-enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
-                                 struct error *err);
-enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *record,
-                                 struct error *err);
-enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
-                                    struct error *err);
+enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table,
+                                 const struct edit_record *record, struct error *err);
+enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table,
+                                 const struct edit_record *record, struct error *err);
+enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table,
+                                    const struct edit_record *keys, struct error *err);
 
 /* Calls each() for every row, in the order of the keys, until it returns false. The record is valid during the call.
  * keys NULL: all rows; else the row with these keys, EDIT_NOT_FOUND where there is none. */
 typedef bool ruledb_each(enum ruledb_table table, const struct edit_record *record, void *context);
-enum edit_status ruledb_edit_list(struct ruledb_edit *edit, enum ruledb_table table, const struct edit_record *keys,
-                                  ruledb_each *each, void *context, struct error *err);
+enum edit_status ruledb_edit_list(struct ruledb_edit *edit, enum ruledb_table table,
+                                  const struct edit_record *keys, ruledb_each *each, void *context,
+                                  struct error *err);
 
 #endif

@@ -32,18 +32,20 @@ static const char *const sql[STATEMENTS] = {
     [STMT_FILLED] = "SELECT EXISTS (SELECT 1 FROM alias_globs), EXISTS (SELECT 1 FROM sender_rules),"
                     " EXISTS (SELECT 1 FROM client_rules)",
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
-    [STMT_ALIAS] = "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
+    [STMT_ALIAS] =
+        "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
     [STMT_GLOBS] = "SELECT glob, mailbox, owner, class, reply, action FROM alias_globs WHERE domain = ?1",
     [STMT_SCOPE] = "SELECT 1 FROM sender_rules WHERE scope = ?1 LIMIT 1",
-    [STMT_SENDER] = "SELECT scope, pattern, reply, action FROM sender_rules WHERE scope = ?1 AND pattern = ?2",
+    [STMT_SENDER] =
+        "SELECT scope, pattern, reply, action FROM sender_rules WHERE scope = ?1 AND pattern = ?2",
     [STMT_CLIENT] = "SELECT network, reply, action, expires_at FROM client_rules WHERE network = ?1",
     [STMT_NETWORKS] = "SELECT network FROM client_rules LIMIT ?1",
 };
 
 enum {
-    OPEN_MS = 250,         /* opening reads the schema and may have to recover a WAL */
-    PROGRESS_OPS = 1000,   /* virtual machine steps between two looks at the clock: some 20 microseconds */
-    CACHE_KIB = 4096,      /* pages of one handle: the inner pages of a table of millions */
+    OPEN_MS = 250,           /* opening reads the schema and may have to recover a WAL */
+    PROGRESS_OPS = 1000,     /* virtual machine steps between two looks at the clock: some 20 microseconds */
+    CACHE_KIB = 4096,        /* pages of one handle: the inner pages of a table of millions */
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
 };
 
@@ -58,8 +60,8 @@ struct handle {
     sqlite3_stmt *stmt[STATEMENTS];
     int64_t deadline_ms;
     unsigned data_version;
-    bool begun;                    /* once at least */
-    bool globs, senders, clients;  /* the table has rows */
+    bool begun;                   /* once at least */
+    bool globs, senders, clients; /* the table has rows */
     struct lengths lengths;
     struct error err;
 };
@@ -102,15 +104,18 @@ static enum handle_fault failed(struct handle *handle, int rc)
     enum handle_fault fault = fault_of(rc);
     handle->err = (struct error){0};
     if (fault == FAULT_SLOW)
-        error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up", HANDLE_QUERY_MS);
+        error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
+                  HANDLE_QUERY_MS);
     else
         ruledb_explain(rc, handle->db, sqlite3_db_filename(handle->db, "main"), &handle->err);
     return fault;
 }
 
-static enum handle_fault bad_row(struct handle *handle, const char *table, const char *column, sqlite3_stmt *stmt)
+static enum handle_fault bad_row(struct handle *handle, const char *table, const char *column,
+                                 sqlite3_stmt *stmt)
 {
-    const char *key = sqlite3_column_type(stmt, 0) == SQLITE_TEXT ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    const char *key =
+        sqlite3_column_type(stmt, 0) == SQLITE_TEXT ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     handle->err = (struct error){0};
     error_set(&handle->err, "alias database: the row \"%s\" of %s has no valid %s; mend or remove it",
               key != NULL ? key : "?", table, column);
@@ -130,7 +135,8 @@ static int configure(struct handle *handle)
     if (rc == SQLITE_OK) /* the same plan whatever is bound */
         rc = sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_QPSG, 1, &on);
     char pragmas[128];
-    sqlite3_snprintf(sizeof pragmas, pragmas, "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -%d", CACHE_KIB);
+    sqlite3_snprintf(sizeof pragmas, pragmas,
+                     "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -%d", CACHE_KIB);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
     return rc;
@@ -153,8 +159,9 @@ struct handle *handle_open(const char *path, struct error *err, enum handle_faul
         return NULL;
     }
     handle->deadline_ms = now_ms() + OPEN_MS;
-    int rc = sqlite3_open_v2(path, &handle->db,
-                             SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    int rc = sqlite3_open_v2(
+        path, &handle->db,
+        SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
     if (rc == SQLITE_OK)
         rc = configure(handle);
     if (rc == SQLITE_OK)
@@ -346,8 +353,8 @@ static int64_t take_expiry(struct row *row, int column)
 }
 
 /* Runs a look-up for one row. True: *row stands on it, and finish() must follow. False: there is none, or *fault. */
-static bool find(struct handle *handle, enum statement which, const char *table, const char *first, const char *second,
-                 struct pool *pool, struct row *row, enum handle_fault *fault)
+static bool find(struct handle *handle, enum statement which, const char *table, const char *first,
+                 const char *second, struct pool *pool, struct row *row, enum handle_fault *fault)
 {
     sqlite3_stmt *stmt = handle->stmt[which];
     int rc = bind_texts(stmt, first, second);
@@ -369,7 +376,8 @@ static enum handle_fault finish(struct row *row)
 
 /* --- look-ups --- */
 
-static enum handle_fault find_domain(struct handle *handle, const char *domain, struct pool *pool, struct domain_row *out)
+static enum handle_fault find_domain(struct handle *handle, const char *domain, struct pool *pool,
+                                     struct domain_row *out)
 {
     struct row row;
     enum handle_fault fault = FAULT_NONE;
@@ -398,8 +406,8 @@ static void take_alias(struct row *row, struct alias_row *out)
 }
 
 /* The row of the first form that has one. */
-static enum handle_fault find_alias(struct handle *handle, const char *const forms[ROWS_FORMS], struct pool *pool,
-                                    struct alias_row *out)
+static enum handle_fault find_alias(struct handle *handle, const char *const forms[ROWS_FORMS],
+                                    struct pool *pool, struct alias_row *out)
 {
     enum handle_fault fault = FAULT_NONE;
     for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++) {
@@ -435,8 +443,9 @@ static bool glob_matches(const struct alias_query *query, const char *glob)
            (query->local_bare != NULL && glob_match(glob, query->local_bare));
 }
 
-static enum handle_fault find_globs(struct handle *handle, const char *domain, const struct alias_query *query,
-                                    struct pool *pool, struct alias_rows *out, size_t *room)
+static enum handle_fault find_globs(struct handle *handle, const char *domain,
+                                    const struct alias_query *query, struct pool *pool,
+                                    struct alias_rows *out, size_t *room)
 {
     struct row row;
     enum handle_fault fault = FAULT_NONE;
@@ -491,8 +500,9 @@ static enum handle_fault has_scope(struct handle *handle, const char *scope, boo
 }
 
 /* Most scopes have no rule at all, so that one probe saves those for all patterns. */
-static enum handle_fault find_senders(struct handle *handle, const char *scope, const struct sender_query *query,
-                                      struct pool *pool, struct sender_rows *out)
+static enum handle_fault find_senders(struct handle *handle, const char *scope,
+                                      const struct sender_query *query, struct pool *pool,
+                                      struct sender_rows *out)
 {
     bool has = false;
     enum handle_fault fault = has_scope(handle, scope, &has);
@@ -559,8 +569,8 @@ static enum handle_fault read_lengths(struct handle *handle)
 }
 
 /* The row of exactly this network; none where it has expired. */
-static enum handle_fault find_network(struct handle *handle, const char *network, int64_t now_s, struct pool *pool,
-                                      struct client_row *out)
+static enum handle_fault find_network(struct handle *handle, const char *network, int64_t now_s,
+                                      struct pool *pool, struct client_row *out)
 {
     struct row row;
     enum handle_fault fault = FAULT_NONE;
@@ -575,8 +585,8 @@ static enum handle_fault find_network(struct handle *handle, const char *network
     return finish(&row);
 }
 
-enum handle_fault handle_client(struct handle *handle, const struct network *client, int64_t now_s, struct pool *pool,
-                                struct client_row *out)
+enum handle_fault handle_client(struct handle *handle, const struct network *client, int64_t now_s,
+                                struct pool *pool, struct client_row *out)
 {
     if (!handle->clients || !client->set)
         return FAULT_NONE;

@@ -19,12 +19,12 @@ enum {
 };
 
 enum handle_fault { /* why a look-up has no answer; beyond FAULT_NONE no output may be believed */
-    FAULT_NONE = 0,
-    FAULT_ROW,    /* a row holds what no row may hold; the connection is well */
-    FAULT_SLOW,   /* given up after HANDLE_QUERY_MS; the connection is well */
-    FAULT_MEMORY, /* out of memory; the connection is well */
-    FAULT_BUSY,   /* somebody holds the lock; the connection is well */
-    FAULT_BROKEN, /* nothing good can be expected of this connection: close it */
+                    FAULT_NONE = 0,
+                    FAULT_ROW,    /* a row holds what no row may hold; the connection is well */
+                    FAULT_SLOW,   /* given up after HANDLE_QUERY_MS; the connection is well */
+                    FAULT_MEMORY, /* out of memory; the connection is well */
+                    FAULT_BUSY,   /* somebody holds the lock; the connection is well */
+                    FAULT_BROKEN, /* nothing good can be expected of this connection: close it */
 };
 
 struct handle;
@@ -46,7 +46,7 @@ enum handle_fault handle_alias(struct handle *handle, const struct alias_query *
                                struct alias_rows *out);
 enum handle_fault handle_sender(struct handle *handle, const struct sender_query *query, struct pool *pool,
                                 struct sender_rows *out);
-enum handle_fault handle_client(struct handle *handle, const struct network *client, int64_t now_s, struct pool *pool,
-                                struct client_row *out);
+enum handle_fault handle_client(struct handle *handle, const struct network *client, int64_t now_s,
+                                struct pool *pool, struct client_row *out);
 
 #endif

@@ -37,24 +37,36 @@ void ruledb_explain(int rc, sqlite3 *db, const char *path, struct error *err)
         if (access(path, F_OK) < 0 && errno == ENOENT)
             error_set(err, "alias database %s does not exist; `rcptgate alias init` creates it", path);
         else
-            error_set(err, "alias database %s cannot be opened (%s); the gate's group needs to read and write it, its "
-                      "-wal and -shm and their directory", path, detail);
+            error_set(
+                err,
+                "alias database %s cannot be opened (%s); the gate's group needs to read and write it, its "
+                "-wal and -shm and their directory",
+                path, detail);
         break;
     case SQLITE_NOTADB:
-        error_set(err, "%s is not an SQLite database; move it away and restore a copy, or let `rcptgate alias init` "
-                  "create a new one", path);
+        error_set(
+            err,
+            "%s is not an SQLite database; move it away and restore a copy, or let `rcptgate alias init` "
+            "create a new one",
+            path);
         break;
     case SQLITE_CORRUPT:
-        error_set(err, "alias database %s is damaged (%s); move it away with its -wal and -shm and restore a copy, or let "
-                  "`rcptgate alias init` create a new one", path, detail);
+        error_set(err,
+                  "alias database %s is damaged (%s); move it away with its -wal and -shm and restore a "
+                  "copy, or let "
+                  "`rcptgate alias init` create a new one",
+                  path, detail);
         break;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         error_set(err, "alias database %s is locked by another process", path);
         break;
     case SQLITE_READONLY:
-        error_set(err, "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the gate's "
-                  "group write access to them and their directory", path, detail);
+        error_set(err,
+                  "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
+                  "gate's "
+                  "group write access to them and their directory",
+                  path, detail);
         break;
     default:
         error_set(err, "alias database %s cannot be read: %s", path, detail);
@@ -79,7 +91,8 @@ static int read_int(sqlite3 *db, const char *sql, int *out)
 static int probe_columns(sqlite3 *db, const struct ruledb_columns *columns, const char **missing)
 {
     for (size_t i = 0; i < columns->n; i++) {
-        char *sql = sqlite3_mprintf("SELECT \"%w\".%s FROM \"%w\" LIMIT 0", columns->table, columns->names[i], columns->table);
+        char *sql = sqlite3_mprintf("SELECT \"%w\".%s FROM \"%w\" LIMIT 0", columns->table, columns->names[i],
+                                    columns->table);
         if (sql == NULL)
             return SQLITE_NOMEM;
         sqlite3_stmt *stmt = NULL;
@@ -99,16 +112,20 @@ int ruledb_validate(sqlite3 *db, const char *path, struct error *err)
     int version = -1;
     int rc = read_int(db, "PRAGMA user_version", &version);
     if (rc == SQLITE_OK && version != RULEDB_VERSION) {
-        error_set(err, "alias database %s has PRAGMA user_version %d, this gate reads %d; %s", path, version, RULEDB_VERSION,
-                  version == 0 ? "it was not made by `rcptgate alias init`" : "install the rcptgate that wrote it");
+        error_set(err, "alias database %s has PRAGMA user_version %d, this gate reads %d; %s", path, version,
+                  RULEDB_VERSION,
+                  version == 0 ? "it was not made by `rcptgate alias init`"
+                               : "install the rcptgate that wrote it");
         return SQLITE_MISMATCH;
     }
     for (size_t i = 0; rc == SQLITE_OK && i < RULEDB_TABLES; i++) {
         const char *missing = NULL;
         rc = probe_columns(db, &ruledb_columns[i], &missing);
         if (missing != NULL) {
-            error_set(err, "alias database %s has no column %s.%s; compare it with what `rcptgate alias init` creates",
-                      path, ruledb_columns[i].table, missing);
+            error_set(
+                err,
+                "alias database %s has no column %s.%s; compare it with what `rcptgate alias init` creates",
+                path, ruledb_columns[i].table, missing);
             return SQLITE_MISMATCH;
         }
     }

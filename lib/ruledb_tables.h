@@ -11,12 +11,12 @@
 #include <stddef.h>
 
 enum ruledb_table { /* the order is that of the table in ruledb_tables.c */
-    RULEDB_DOMAINS,
-    RULEDB_ALIASES,
-    RULEDB_GLOBS,
-    RULEDB_SENDERS,
-    RULEDB_CLIENTS,
-    RULEDB_TABLES
+                    RULEDB_DOMAINS,
+                    RULEDB_ALIASES,
+                    RULEDB_GLOBS,
+                    RULEDB_SENDERS,
+                    RULEDB_CLIENTS,
+                    RULEDB_TABLES
 };
 
 enum { RULEDB_COLUMNS = 7 }; /* the most that a table has */

@@ -15,16 +15,16 @@
 enum rule_noun { NOUN_ALIAS, NOUN_DOMAIN, NOUN_SENDER, NOUN_CLIENT, NOUNS };
 
 enum rule_field { /* what can be given as an option; the order is that of the table in rule_args.c */
-    FIELD_MAILBOX,
-    FIELD_OWNER,
-    FIELD_CLASS,
-    FIELD_ACTION,
-    FIELD_REPLY,
-    FIELD_EXPIRES,
-    FIELD_FOR,
-    FIELD_CATCH_ALL,
-    FIELD_SCOPE,
-    FIELDS
+                  FIELD_MAILBOX,
+                  FIELD_OWNER,
+                  FIELD_CLASS,
+                  FIELD_ACTION,
+                  FIELD_REPLY,
+                  FIELD_EXPIRES,
+                  FIELD_FOR,
+                  FIELD_CATCH_ALL,
+                  FIELD_SCOPE,
+                  FIELDS
 };
 
 struct rule_args {
@@ -35,8 +35,8 @@ struct rule_args {
     struct pool *pool; /* keeps the strings of the rows */
 };
 
-const char *rule_field_option(enum rule_field field);               /* "--catch-all" */
-bool rule_field_fits(enum rule_field field, enum rule_noun noun);   /* can it be given with this noun? */
+const char *rule_field_option(enum rule_field field);             /* "--catch-all" */
+bool rule_field_fits(enum rule_field field, enum rule_noun noun); /* can it be given with this noun? */
 
 struct rule { /* one row, or the keys of one */
     enum ruledb_table table;

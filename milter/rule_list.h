@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* The rows of the tables whose key matches the glob `pattern` (NULL: all), on standard output. */
-enum edit_status rule_list(struct ruledb_edit *edit, const enum ruledb_table *tables, size_t n_tables, const char *pattern,
-                           bool json, int64_t now_s, struct error *err);
+enum edit_status rule_list(struct ruledb_edit *edit, const enum ruledb_table *tables, size_t n_tables,
+                           const char *pattern, bool json, int64_t now_s, struct error *err);
 
 #endif

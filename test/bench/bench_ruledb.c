@@ -50,34 +50,42 @@ static void build(const char *path, long aliases)
         exit(1);
     must(db, ruledb_schema_sql);
     char sql[1024];
-    snprintf(sql, sizeof sql,
-             "BEGIN;"
-             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %ld)"
-             " INSERT INTO aliases SELECT 'alias' || i || '@domain' || (i %% %d) || '.example', 'mailbox' || (i %% 50000) ||"
-             " '@mail.example.net', 'owner' || (i %% 50000), 'free', 'accept', NULL, NULL FROM n;"
-             "INSERT INTO domains(domain) SELECT DISTINCT substr(address, instr(address, '@') + 1) FROM aliases;"
-             "INSERT INTO alias_globs(domain, glob) VALUES ('domain1.example', 'shop-*');"
-             "INSERT INTO sender_rules VALUES ('*', '@spam.example', 'reject', NULL), ('owner:owner7', '*', 'reject', NULL);"
-             "INSERT INTO client_rules VALUES ('192.0.2.0/24', 'reject', NULL, NULL), ('198.51.100.7', 'accept', NULL, NULL);"
-             "COMMIT; PRAGMA wal_checkpoint(TRUNCATE);",
-             aliases, DOMAINS);
+    snprintf(
+        sql, sizeof sql,
+        "BEGIN;"
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %ld)"
+        " INSERT INTO aliases SELECT 'alias' || i || '@domain' || (i %% %d) || '.example', 'mailbox' || (i "
+        "%% 50000) ||"
+        " '@mail.example.net', 'owner' || (i %% 50000), 'free', 'accept', NULL, NULL FROM n;"
+        "INSERT INTO domains(domain) SELECT DISTINCT substr(address, instr(address, '@') + 1) FROM aliases;"
+        "INSERT INTO alias_globs(domain, glob) VALUES ('domain1.example', 'shop-*');"
+        "INSERT INTO sender_rules VALUES ('*', '@spam.example', 'reject', NULL), ('owner:owner7', '*', "
+        "'reject', NULL);"
+        "INSERT INTO client_rules VALUES ('192.0.2.0/24', 'reject', NULL, NULL), ('198.51.100.7', 'accept', "
+        "NULL, NULL);"
+        "COMMIT; PRAGMA wal_checkpoint(TRUNCATE);",
+        aliases, DOMAINS);
     must(db, sql);
     sqlite3_close(db);
 }
 
 static bool look_up(const struct job *job, unsigned *seed, struct pool *pool)
 {
-    long i = (long)(((unsigned long)rand_r(seed) << 16 ^ (unsigned)rand_r(seed)) % (unsigned long)job->aliases);
+    long i =
+        (long)(((unsigned long)rand_r(seed) << 16 ^ (unsigned)rand_r(seed)) % (unsigned long)job->aliases);
     char full[96], bare[96], domain[32], local[48], owner[48];
     snprintf(domain, sizeof domain, "domain%ld.example", i % DOMAINS);
     snprintf(owner, sizeof owner, "owner:owner%ld", i % 50000);
     snprintf(local, sizeof local, "%s%ld", job->kind, i);
     snprintf(bare, sizeof bare, "%s@%s", local, domain);
     snprintf(full, sizeof full, "%s%s@%s", local, job->bare ? "+tag" : "", domain);
-    struct alias_query query = {.full = {full}, .bare = {job->bare ? bare : NULL}, .domain = {domain}, .local_full = local};
-    struct sender_query senders = {.scopes = {full, domain, owner, "*"}, .n_scopes = 4,
-        .patterns = {"someone@sub.example.org", "@sub.example.org", "@.sub.example.org", "@.example.org", "@.org", "*"},
-        .n_patterns = 6};
+    struct alias_query query = {
+        .full = {full}, .bare = {job->bare ? bare : NULL}, .domain = {domain}, .local_full = local};
+    struct sender_query senders = {.scopes = {full, domain, owner, "*"},
+                                   .n_scopes = 4,
+                                   .patterns = {"someone@sub.example.org", "@sub.example.org",
+                                                "@.sub.example.org", "@.example.org", "@.org", "*"},
+                                   .n_patterns = 6};
     struct network client;
     if (network_parse("203.0.113.9", &client, NULL) < 0)
         return false;
@@ -93,7 +101,8 @@ static bool look_up(const struct job *job, unsigned *seed, struct pool *pool)
     ruledb_end(snapshot);
     bool expected = strcmp(job->kind, "alias") == 0;
     bool found = rows.full.key != NULL || rows.bare.key != NULL;
-    return rows.state == ROWS_LIVE && sender.state == ROWS_LIVE && row.state == ROWS_LIVE && found == expected;
+    return rows.state == ROWS_LIVE && sender.state == ROWS_LIVE && row.state == ROWS_LIVE &&
+           found == expected;
 }
 
 static void *work(void *context)
@@ -138,8 +147,8 @@ static void measure(const char *title, struct job job, long threads)
     }
     double seconds = (now_us() - start) / 1e6;
     qsort(took, (size_t)n, sizeof *took, by_size);
-    printf("%-34s median %6.1f us   p99 %6.1f us   %8.0f/s   wrong %ld\n", title, took[n / 2], took[n / 100 * 99],
-           (double)n / seconds, wrong);
+    printf("%-34s median %6.1f us   p99 %6.1f us   %8.0f/s   wrong %ld\n", title, took[n / 2],
+           took[n / 100 * 99], (double)n / seconds, wrong);
     free(jobs);
     free(ids);
     free(took);

@@ -70,7 +70,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct place *place = *state;
-    static const char *const names[] = {"aliases.db", "other.db"}, *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    static const char *const names[] = {"aliases.db", "other.db"}, *const suffixes[] = {"", "-wal", "-shm",
+                                                                                        "-journal"};
     pool_done(&place->pool);
     for (size_t i = 0; i < 2; i++) {
         for (size_t j = 0; j < 4; j++) {
@@ -191,13 +192,15 @@ static void finds_both_spellings(void **state)
     make(place->path, "INSERT INTO domains(domain) VALUES ('b\u00fccher.example');"
                       "INSERT INTO aliases(address, owner) VALUES ('a+t@xn--bcher-kva.example', 'full'),"
                       " ('a@b\u00fccher.example', 'bare');"
-                      "INSERT INTO alias_globs(domain, glob) VALUES ('xn--bcher-kva.example', 'g*'), ('b\u00fccher.example', '*x');");
+                      "INSERT INTO alias_globs(domain, glob) VALUES ('xn--bcher-kva.example', 'g*'), "
+                      "('b\u00fccher.example', '*x');");
     struct ruledb *db = open_db(place);
     struct alias_rows rows;
     struct alias_query query = {.full = {"a+t@xn--bcher-kva.example", "a+t@b\u00fccher.example"},
                                 .bare = {"a@xn--bcher-kva.example", "a@b\u00fccher.example"},
                                 .domain = {"xn--bcher-kva.example", "b\u00fccher.example"},
-                                .local_full = "a+t", .local_bare = "a"};
+                                .local_full = "a+t",
+                                .local_bare = "a"};
     struct ruledb_snapshot *snapshot = ruledb_begin(db);
     ruledb_alias(snapshot, &query, &place->pool, &rows);
     assert_string_equal(rows.domain.domain, "b\u00fccher.example");
@@ -216,23 +219,27 @@ static void finds_both_spellings(void **state)
 static void finds_globs(void **state)
 {
     struct place *place = *state;
-    make(place->path, "INSERT INTO domains(domain) VALUES ('example.com'), ('example.net');"
-                      "INSERT INTO aliases(address) VALUES ('shop-exact@example.com');"
-                      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)"
-                      " INSERT INTO alias_globs(domain, glob) SELECT 'example.com', 'shop-' || i || '*' FROM n;"
-                      "INSERT INTO alias_globs(domain, glob, mailbox) VALUES ('example.com', 'shop-*', 'm@x'),"
-                      " ('example.com', '?hop-77', NULL), ('example.com', 'shop-[7]7', NULL), ('example.net', '*', NULL);");
+    make(
+        place->path,
+        "INSERT INTO domains(domain) VALUES ('example.com'), ('example.net');"
+        "INSERT INTO aliases(address) VALUES ('shop-exact@example.com');"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)"
+        " INSERT INTO alias_globs(domain, glob) SELECT 'example.com', 'shop-' || i || '*' FROM n;"
+        "INSERT INTO alias_globs(domain, glob, mailbox) VALUES ('example.com', 'shop-*', 'm@x'),"
+        " ('example.com', '?hop-77', NULL), ('example.com', 'shop-[7]7', NULL), ('example.net', '*', NULL);");
     struct ruledb *db = open_db(place);
     struct alias_rows rows = ask(db, &place->pool, "shop-77", "example.com");
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_globs, 3); /* shop-7*, shop-*, ?hop-77 */
     bool found = false;
     for (size_t i = 0; i < rows.n_globs; i++)
-        found = found || (strcmp(rows.globs[i].key, "shop-*") == 0 && strcmp(rows.globs[i].mailbox, "m@x") == 0);
+        found =
+            found || (strcmp(rows.globs[i].key, "shop-*") == 0 && strcmp(rows.globs[i].mailbox, "m@x") == 0);
     assert_true(found);
     assert_int_equal(ask(db, &place->pool, "shop", "example.com").n_globs, 0);
     assert_int_equal(ask(db, &place->pool, "shop-[7]7", "example.com").n_globs, 2);
-    assert_string_equal(ask(db, &place->pool, "shop-exact", "example.com").full.key, "shop-exact@example.com");
+    assert_string_equal(ask(db, &place->pool, "shop-exact", "example.com").full.key,
+                        "shop-exact@example.com");
     run_on(place->path, "DELETE FROM alias_globs");
     assert_int_equal(ask(db, &place->pool, "shop-77", "example.com").n_globs, 0);
     run_on(place->path, "INSERT INTO alias_globs(domain, glob) VALUES ('example.com', '*')");
@@ -247,8 +254,10 @@ static void finds_senders(void **state)
                       "('a@example.com','@x','reject','no'),('*','*','defer',NULL),('*','@y','defer',NULL),"
                       "('other@example.com','s@x','reject',NULL);");
     struct ruledb *db = open_db(place);
-    struct sender_query query = {.scopes = {"a@example.com", "@example.com", "*"}, .n_scopes = 3,
-                                 .patterns = {"s@x", "@x", "*"}, .n_patterns = 3};
+    struct sender_query query = {.scopes = {"a@example.com", "@example.com", "*"},
+                                 .n_scopes = 3,
+                                 .patterns = {"s@x", "@x", "*"},
+                                 .n_patterns = 3};
     struct sender_rows rows;
     struct ruledb_snapshot *snapshot = ruledb_begin(db);
     ruledb_sender(snapshot, &query, &place->pool, &rows);
@@ -298,14 +307,18 @@ static void check_clients(struct ruledb *db, struct pool *pool)
 static void finds_the_longest_prefix(void **state)
 {
     struct place *place = *state;
-    make(place->path, "INSERT INTO client_rules VALUES ('192.0.2.7','accept',NULL,NULL),('192.0.2.8','accept',NULL,1000),"
-                      "('192.0.2.9','accept',NULL,1001),('192.0.2.0/24','reject','r',NULL),('192.0.0.0/16','defer',NULL,NULL),"
-                      "('2001:db8::/32','reject',NULL,NULL),('2001:db8:1::/48','accept',NULL,NULL),('nonsense','reject',NULL,NULL);");
+    make(place->path,
+         "INSERT INTO client_rules VALUES ('192.0.2.7','accept',NULL,NULL),('192.0.2.8','accept',NULL,1000),"
+         "('192.0.2.9','accept',NULL,1001),('192.0.2.0/24','reject','r',NULL),('192.0.0.0/"
+         "16','defer',NULL,NULL),"
+         "('2001:db8::/32','reject',NULL,NULL),('2001:db8:1::/"
+         "48','accept',NULL,NULL),('nonsense','reject',NULL,NULL);");
     struct ruledb *db = open_db(place);
     check_clients(db, &place->pool);
-    run_on(place->path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
-                        " INSERT INTO client_rules(network, action) SELECT '10.' || (i / 256) || '.' || (i % 256) || '.1',"
-                        " 'reject' FROM n");
+    run_on(place->path,
+           "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+           " INSERT INTO client_rules(network, action) SELECT '10.' || (i / 256) || '.' || (i % 256) || '.1',"
+           " 'reject' FROM n");
     check_clients(db, &place->pool); /* more than are scanned for their lengths */
     assert_string_equal(client_rule(db, &place->pool, "10.3.4.1"), "10.3.4.1");
     run_on(place->path, "DELETE FROM client_rules");
@@ -335,23 +348,28 @@ static void odd_rows_are_unknown(void **state)
     static const struct {
         const char *local, *values; /* address, mailbox, owner, class, action, reply, expires_at */
     } rows[] = {
-        {"action", "'x@y',NULL,NULL,'allow',NULL,NULL"},     {"null", "'x@y',NULL,NULL,NULL,NULL,NULL"},
-        {"number", "'x@y',NULL,NULL,7,NULL,NULL"},           {"blob", "x'6162',NULL,NULL,'accept',NULL,NULL"},
+        {"action", "'x@y',NULL,NULL,'allow',NULL,NULL"},
+        {"null", "'x@y',NULL,NULL,NULL,NULL,NULL"},
+        {"number", "'x@y',NULL,NULL,7,NULL,NULL"},
+        {"blob", "x'6162',NULL,NULL,'accept',NULL,NULL"},
         {"nul", "'a' || char(0) || 'b',NULL,NULL,'accept',NULL,NULL"},
         {"utf8", "CAST(x'ff41' AS TEXT),NULL,NULL,'accept',NULL,NULL"},
         {"surrogate", "NULL,CAST(x'eda080' AS TEXT),NULL,'accept',NULL,NULL"},
         {"long", "NULL,CAST(x'c080' AS TEXT),NULL,'accept',NULL,NULL"},
         {"cut", "NULL,CAST(x'e282' AS TEXT),NULL,'accept',NULL,NULL"},
-        {"expires", "NULL,NULL,NULL,'accept',NULL,'soon'"},  {"real", "NULL,NULL,NULL,'accept',NULL,1.5"},
+        {"expires", "NULL,NULL,NULL,'accept',NULL,'soon'"},
+        {"real", "NULL,NULL,NULL,'accept',NULL,1.5"},
     };
     /* a table without STRICT and CHECKs, as a careless application might make it */
     run_on(place->path, ruledb_schema_sql);
-    run_on(place->path, "DROP TABLE aliases; CREATE TABLE aliases (address, mailbox, owner, class, action, reply, expires_at);"
+    run_on(place->path, "DROP TABLE aliases; CREATE TABLE aliases (address, mailbox, owner, class, action, "
+                        "reply, expires_at);"
                         "INSERT INTO domains(domain) VALUES ('example.com');"
                         "INSERT INTO aliases VALUES ('good@example.com','x@y',NULL,NULL,'accept',NULL,NULL)");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char sql[256];
-        snprintf(sql, sizeof sql, "INSERT INTO aliases VALUES ('%s@example.com',%s)", rows[i].local, rows[i].values);
+        snprintf(sql, sizeof sql, "INSERT INTO aliases VALUES ('%s@example.com',%s)", rows[i].local,
+                 rows[i].values);
         run_on(place->path, sql);
     }
     struct ruledb *db = open_db(place);
@@ -360,7 +378,8 @@ static void odd_rows_are_unknown(void **state)
         if (got.state != ROWS_UNKNOWN || got.full.key != NULL || got.domain.domain != NULL)
             fail_msg("the row \"%s\" was believed", rows[i].local);
         expect_trouble(db, rows[i].local);
-        assert_int_equal(ask(db, &place->pool, "good", "example.com").state, ROWS_LIVE); /* only that row is lost */
+        assert_int_equal(ask(db, &place->pool, "good", "example.com").state,
+                         ROWS_LIVE); /* only that row is lost */
     }
     run_on(place->path, "DELETE FROM aliases");
     assert_int_equal(state_of(db, &place->pool), ROWS_LIVE);
@@ -385,7 +404,9 @@ static void the_schema_refuses_what_never_matches(void **state)
         "sender_rules(scope) VALUES ('*')",
         "client_rules(network, action) VALUES ('192.0.2.0/24', '')",
     };
-    make(place->path, "INSERT INTO aliases(address) VALUES ('\u00c4@example.com')"); /* lower case is asked of ASCII only */
+    make(
+        place->path,
+        "INSERT INTO aliases(address) VALUES ('\u00c4@example.com')"); /* lower case is asked of ASCII only */
     sqlite3 *db = outside(place->path);
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         char sql[128];
@@ -409,13 +430,15 @@ static void commits_hold_for_the_next_snapshot(void **state)
         struct alias_query query = {.full = {"a@example.com"}, .domain = {"example.com"}, .local_full = "a"};
         struct alias_rows rows;
         struct ruledb_snapshot *before = ruledb_begin(db);
-        run(writer, n % 2 == 0 ? "INSERT INTO aliases(address) VALUES ('a@example.com')" : "DELETE FROM aliases");
+        run(writer,
+            n % 2 == 0 ? "INSERT INTO aliases(address) VALUES ('a@example.com')" : "DELETE FROM aliases");
         ruledb_alias(before, &query, &place->pool, &rows); /* of the moment when it began */
         assert_true((rows.full.key != NULL) == (n % 2 != 0));
         ruledb_end(before);
         assert_true((ask(db, &place->pool, "a", "example.com").full.key != NULL) == (n % 2 == 0));
     }
-    run(writer, "BEGIN IMMEDIATE; DELETE FROM aliases; DELETE FROM domains"); /* not committed: not seen, and nobody waits */
+    run(writer,
+        "BEGIN IMMEDIATE; DELETE FROM aliases; DELETE FROM domains"); /* not committed: not seen, and nobody waits */
     int64_t start = now_ms();
     assert_non_null(ask(db, &place->pool, "a", "example.com").domain.domain);
     assert_true(now_ms() - start < 1000);
@@ -459,7 +482,8 @@ static void a_renamed_file_is_noticed(void **state)
     char other[96];
     snprintf(other, sizeof other, "%s/other.db", place->dir);
     make(place->path, "INSERT INTO domains(domain) VALUES ('example.com')");
-    make(other, "INSERT INTO domains(domain) VALUES ('example.com'); INSERT INTO aliases(address) VALUES ('a@example.com')");
+    make(other, "INSERT INTO domains(domain) VALUES ('example.com'); INSERT INTO aliases(address) VALUES "
+                "('a@example.com')");
     struct ruledb *db = open_db(place);
     assert_null(ask(db, &place->pool, "a", "example.com").full.key);
     struct ruledb_snapshot *held = ruledb_begin(db); /* a snapshot of the old file is out meanwhile */
@@ -548,7 +572,8 @@ static void a_cut_file_is_never_a_miss(void **state)
     struct place *place = *state;
     make(place->path, "INSERT INTO domains(domain) VALUES ('example.com');"
                       "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
-                      " INSERT INTO aliases(address, mailbox) SELECT 'a' || i || '@example.com', 'mailbox@example.net' FROM n;"
+                      " INSERT INTO aliases(address, mailbox) SELECT 'a' || i || '@example.com', "
+                      "'mailbox@example.net' FROM n;"
                       "PRAGMA wal_checkpoint(TRUNCATE)");
     struct ruledb *db = open_db(place);
     assert_non_null(ask(db, &place->pool, "a7", "example.com").full.key);
@@ -626,7 +651,8 @@ static void *reader(void *context)
         atomic_fetch_add(&crowd->unknown, !known);
         if (!known)
             nap(1);
-        if (known && (even.full.key == NULL || even.domain.domain == NULL || (odd[0].full.key == NULL) != (odd[1].full.key == NULL)))
+        if (known && (even.full.key == NULL || even.domain.domain == NULL ||
+                      (odd[0].full.key == NULL) != (odd[1].full.key == NULL)))
             atomic_fetch_add(&crowd->wrong, 1);
         pool_reset(&pool);
     }
@@ -648,9 +674,10 @@ static void readers_beside_a_writer(void **state)
     int64_t start = now_ms();
     int commits = 0;
     for (; now_ms() - start < 2000; commits++) {
-        run(writer, commits % 2 == 0 ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n WHERE i < 999)"
-                                       " INSERT INTO aliases(address) SELECT 'a' || i || '@example.com' FROM n"
-                                     : "DELETE FROM aliases WHERE CAST(substr(address, 2) AS INTEGER) % 2 = 1");
+        run(writer, commits % 2 == 0
+                        ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n WHERE i < 999)"
+                          " INSERT INTO aliases(address) SELECT 'a' || i || '@example.com' FROM n"
+                        : "DELETE FROM aliases WHERE CAST(substr(address, 2) AS INTEGER) % 2 = 1");
         if (commits % 10 == 0)
             run(writer, "PRAGMA wal_checkpoint(PASSIVE)");
     }
@@ -660,7 +687,8 @@ static void readers_beside_a_writer(void **state)
     assert_int_equal(sqlite3_close(writer), SQLITE_OK);
     assert_int_equal(atomic_load(&crowd.wrong), 0);
     assert_true(commits > 5 && atomic_load(&crowd.asked) > 100);
-    assert_true(atomic_load(&crowd.unknown) * 10 < atomic_load(&crowd.asked)); /* a busy machine may time out now and then */
+    assert_true(atomic_load(&crowd.unknown) * 10 <
+                atomic_load(&crowd.asked)); /* a busy machine may time out now and then */
     ruledb_free(crowd.db);
 }
 

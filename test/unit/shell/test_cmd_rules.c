@@ -1,0 +1,209 @@
+/* alias, domain, sender, client, as from a command line, on a real database in a temporary directory. */
+#include "command.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct command commands[] = {{NULL, NULL, NULL, NULL, NULL}}; /* the program's is in main.c */
+
+enum { WORDS = 16, LINE = 512, CANNOT_CREATE = 73 };
+
+struct place {
+    char dir[64], path[80], policy[80];
+};
+
+static int set_up(void **state)
+{
+    struct place *place = calloc(1, sizeof *place);
+    assert_non_null(place);
+    strcpy(place->dir, "/tmp/test_cmd_rules.XXXXXX");
+    assert_non_null(mkdtemp(place->dir));
+    snprintf(place->path, sizeof place->path, "%s/aliases.db", place->dir);
+    snprintf(place->policy, sizeof place->policy, "%s/policy.json", place->dir);
+    FILE *out = fopen(place->policy, "w");
+    assert_non_null(out);
+    fprintf(out, "{\"aliases\": {\"database\": \"%s\"}}", place->path);
+    assert_int_equal(fclose(out), 0);
+    *state = place;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct place *place = *state;
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    unlink(place->policy);
+    for (size_t i = 0; i < 3; i++) {
+        char file[128];
+        snprintf(file, sizeof file, "%s%s", place->path, suffixes[i]);
+        unlink(file);
+    }
+    int rc = rmdir(place->dir);
+    free(place);
+    return rc;
+}
+
+/* The words of a line, separated by one space each ("_" in a word stands for a space, "''" for nothing). */
+static int run(const struct place *place, const char *line)
+{
+    char copy[LINE], *argv[WORDS + 1], *rest = copy;
+    int argc = 0;
+    snprintf(copy, sizeof copy, "%s -c %s", line, place->policy);
+    for (char *word = strsep(&rest, " "); word != NULL && argc < WORDS; word = strsep(&rest, " ")) {
+        if (strcmp(word, "''") == 0)
+            word = word + 2;
+        for (char *c = word; strstr(word, "@") == NULL && *c != '\0' && c[0] != '/'; c++)
+            if (*c == '_')
+                *c = ' ';
+        argv[argc++] = word;
+    }
+    argv[argc] = NULL;
+    return cmd_rules(argc, argv);
+}
+
+/* One row of a query as text, columns joined by '|'; "" for none. */
+static const char *query(const struct place *place, const char *sql)
+{
+    static char out[LINE];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    out[0] = '\0';
+    assert_int_equal(sqlite3_open_v2(place->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    if (sqlite3_step(stmt) == SQLITE_ROW) {
+        for (int i = 0; i < sqlite3_column_count(stmt); i++) {
+            const char *text = (const char *)sqlite3_column_text(stmt, i);
+            snprintf(out + strlen(out), sizeof out - strlen(out), "%s%s", i > 0 ? "|" : "",
+                     text != NULL ? text : "-");
+        }
+    }
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return out;
+}
+
+static void commands_and_rows(void **state)
+{
+    struct place *place = *state;
+    static const struct {
+        const char *line;
+        int status;
+        const char *sql, *want; /* NULL: not looked at */
+    } rows[] = {
+        {"alias list", EXIT_REFUSED, NULL, NULL},
+        {"alias remove a@example.com", EXIT_REFUSED, NULL, NULL},
+        {"alias add Shop@Example.COM. Me@example.net", EXIT_DONE,
+         "SELECT address, mailbox, action FROM aliases", "shop@example.com|Me@example.net|accept"},
+        {"alias init", EXIT_REFUSED, NULL, NULL},
+        {"alias add \"shop\"@example.com", EXIT_REFUSED, NULL, NULL}, /* the same alias */
+        {"alias add two@example.com a@x.example,b@y.example --owner Bob --class gold --expires 2027-01-31",
+         EXIT_DONE, "SELECT mailbox, owner, class, expires_at FROM aliases WHERE address LIKE 'two@%'",
+         "a@x.example,b@y.example|Bob|gold|1801353600"},
+        {"alias set two@example.com --owner '' --expires never --action reject", EXIT_DONE,
+         "SELECT mailbox, owner, class, expires_at, action FROM aliases WHERE address LIKE 'two@%'",
+         "a@x.example,b@y.example|-|gold|-|reject"},
+        {"alias set two@example.com --reply 450_4.2.1_later", EXIT_REFUSED, NULL, NULL},
+        {"alias set two@example.com --reply 550_5.2.1_gone", EXIT_DONE,
+         "SELECT reply FROM aliases WHERE address LIKE 'two@%'", "550 5.2.1 gone"},
+        {"alias set two@example.com --action defer", EXIT_REFUSED,
+         "SELECT action FROM aliases WHERE address LIKE 'two@%'", "reject"},
+        {"alias set two@example.com --action defer --reply ''", EXIT_DONE,
+         "SELECT action, reply FROM aliases WHERE address LIKE 'two@%'", "defer|-"},
+        {"alias set two@example.com", EXIT_REFUSED, NULL, NULL},
+        {"alias set nobody@example.com --owner x", EXIT_REFUSED, NULL, NULL},
+        {"alias add three@example.com not-an-address", EXIT_REFUSED, NULL, NULL},
+        {"alias add three@example.com --action allow", EXIT_REFUSED, NULL, NULL},
+        {"alias add three@example.com --expires soon", EXIT_REFUSED, NULL, NULL},
+        {"alias add three@example.com a@b.example c@d.example", EXIT_USAGE, NULL, NULL},
+        {"alias add three@example.com --catch-all accept", EXIT_USAGE, NULL, NULL},
+        {"alias add postmaster", EXIT_REFUSED, "SELECT count(*) FROM aliases", "2"},
+        {"alias add SH?P-*@example.com a@b.example --action discard", EXIT_DONE,
+         "SELECT domain, glob, mailbox, action FROM alias_globs", "example.com|sh?p-*|a@b.example|discard"},
+        {"alias add x*@example.com --expires 1d", EXIT_REFUSED, "SELECT count(*) FROM alias_globs", "1"},
+        {"alias add \"x*\"@example.com", EXIT_DONE, "SELECT count(*) FROM aliases", "3"},
+        {"alias remove sh?p-*@EXAMPLE.com two@example.com", EXIT_DONE,
+         "SELECT (SELECT count(*) FROM alias_globs), (SELECT count(*) FROM aliases)", "0|2"},
+        {"alias remove shop@example.com two@example.com", EXIT_REFUSED, "SELECT count(*) FROM aliases",
+         "2"}, /* all or nothing */
+        {"alias list shop*", EXIT_DONE, NULL, NULL},
+        {"alias list --json", EXIT_DONE, NULL, NULL},
+        {"domain add B\u00dccher.example. --catch-all accept --owner Bob", EXIT_DONE,
+         "SELECT domain, action, catch_all, owner FROM domains", "xn--bcher-kva.example|accept|accept|Bob"},
+        {"domain set xn--bcher-kva.example --catch-all ''", EXIT_DONE, "SELECT catch_all FROM domains", "-"},
+        {"domain add bad..example", EXIT_REFUSED, NULL, NULL},
+        {"domain add a.example b.example", EXIT_USAGE, "SELECT count(*) FROM domains", "1"},
+        {"sender add @Spam.example", EXIT_USAGE, NULL, NULL},
+        {"sender add @Spam.example reject", EXIT_DONE, "SELECT scope, pattern, action FROM sender_rules",
+         "*|@spam.example|reject"},
+        {"sender add Shop@example.com * reject", EXIT_DONE,
+         "SELECT scope, pattern, action FROM sender_rules WHERE scope LIKE 'shop%'",
+         "shop@example.com|*|reject"},
+        {"sender add owner:Bob <> --action accept", EXIT_DONE,
+         "SELECT scope, pattern, action FROM sender_rules WHERE pattern = '<>'", "owner:bob|<>|accept"},
+        {"sender add @.Spam.example defer --scope @Example.com --reply 450_4.7.1_later", EXIT_DONE,
+         "SELECT pattern, action, reply FROM sender_rules WHERE scope = '@example.com'",
+         "@.spam.example|defer|450 4.7.1 later"},
+        {"sender add @example.com @x.example reject --scope *", EXIT_USAGE, NULL, NULL},
+        {"sender add spam.example reject", EXIT_REFUSED, NULL, NULL},
+        {"sender set owner:BOB <> discard", EXIT_DONE, "SELECT action FROM sender_rules WHERE pattern = '<>'",
+         "discard"},
+        {"sender remove owner:bob <>", EXIT_DONE, "SELECT count(*) FROM sender_rules", "3"},
+        {"sender remove @spam.example", EXIT_DONE, "SELECT count(*) FROM sender_rules", "2"},
+        {"sender remove a b c", EXIT_USAGE, NULL, NULL},
+        {"client add 2001:DB8::/32 reject", EXIT_DONE, "SELECT network, action, expires_at FROM client_rules",
+         "2001:db8::/32|reject|-"},
+        {"client add ::ffff:192.0.2.7 accept --for 1h", EXIT_DONE,
+         "SELECT network, expires_at > unixepoch() + 3500 FROM client_rules WHERE expires_at > 0",
+         "192.0.2.7|1"},
+        {"client add 192.0.2.1/24 reject", EXIT_REFUSED, NULL, NULL},
+        {"client add 192.0.2.0/24", EXIT_USAGE, NULL, NULL},
+        {"client add 192.0.2.0/24 reject --for 1h --expires 1h", EXIT_USAGE, NULL, NULL},
+        {"client remove 192.0.2.7", EXIT_DONE, "SELECT count(*) FROM client_rules", "1"},
+        {"client init", EXIT_USAGE, NULL, NULL},
+        {"client", EXIT_USAGE, NULL, NULL},
+        {"alias add", EXIT_USAGE, NULL, NULL},
+        {"alias frob x@example.com", EXIT_USAGE, NULL, NULL},
+        {"alias add y@example.com --json", EXIT_USAGE, NULL, NULL},
+        {"alias init --database /proc/no/such/aliases.db", CANNOT_CREATE, NULL, NULL},
+        {"alias list --database /proc/no/such/aliases.db", EXIT_REFUSED, NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int status = run(place, rows[i].line);
+        if (status != rows[i].status)
+            fail_msg("%s: exit status %d, not %d", rows[i].line, status, rows[i].status);
+        if (rows[i].sql != NULL && strcmp(query(place, rows[i].sql), rows[i].want) != 0)
+            fail_msg("%s: \"%s\", not \"%s\"", rows[i].line, query(place, rows[i].sql), rows[i].want);
+    }
+}
+
+static void a_policy_without_rules_is_78(void **state)
+{
+    struct place *place = *state;
+    FILE *out = fopen(place->policy, "w");
+    assert_non_null(out);
+    fputs("{}", out);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(run(place, "alias list"), EXIT_CONFIG);
+    assert_int_equal(unlink(place->policy), 0);
+    assert_int_equal(run(place, "alias list"), EXIT_CONFIG);
+    assert_int_equal(access(place->path, F_OK), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(commands_and_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_policy_without_rules_is_78, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
