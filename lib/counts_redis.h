@@ -1,0 +1,48 @@
+/* counts_redis: what the parts of the counter store in Redis share: counts_redis.c (the store itself), counts_redis_script.c (what goes
+ * through the script: requests, changes, retries) and counts_redis_keys.c (show and reset, key by key). */
+#ifndef RCPTGATE_COUNTS_REDIS_H
+#define RCPTGATE_COUNTS_REDIS_H
+
+#include "counts_ops.h"
+#include "redis.h"
+#include "words.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct redis_counts {
+    struct counts counts;
+    struct redis *redis;
+    struct redis_script script;
+    char *prefix, *retries; /* the key of the retries */
+    atomic_bool follow;     /* the caller's clock */
+    _Atomic uint64_t junk;
+    atomic_bool garbled;
+    pthread_mutex_t lock; /* of: */
+    struct error garbage;
+};
+
+/* Notes an answer that makes no sense, for counts_trouble(); COUNTS_UNSURE. */
+enum counts_status counts_redis_garbled(struct redis_counts *store, const redisReply *reply);
+
+enum counts_status counts_redis_status(enum redis_status status);
+
+/* Runs the script; *out is an array of n numbers, and the caller's to free, when COUNTS_OK. */
+enum counts_status counts_redis_run(struct redis_counts *store, const struct words *words, int n_keys,
+                                    size_t n, redisReply **out);
+
+/* "prefix:key", the caller's to free; NULL: out of memory. */
+char *counts_redis_key(const struct redis_counts *store, const char *key);
+
+enum counts_status counts_redis_ask(struct counts *counts, enum counts_mode mode,
+                                    const struct count_request *request, int64_t now_ms,
+                                    struct count_answer *answers);
+enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                       int64_t now_ms);
+enum counts_status counts_redis_deferred(struct counts *counts, const char *retry, int64_t now_ms);
+enum counts_status counts_redis_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                                     counts_each_fn *each, void *arg);
+enum counts_status counts_redis_reset(struct counts *counts, const char *const *keys, size_t n,
+                                      const char *limit, size_t *n_reset);
+
+#endif

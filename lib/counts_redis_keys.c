@@ -1,0 +1,298 @@
+/* counts_redis_keys: show and reset of the counter store in Redis. Whole keys are taken as they are, patterns are looked for
+ * with SCAN; then each key is read once. What is no counter of ours is passed over, whatever it is called. */
+#include "counter.h"
+#include "counts_redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCAN_COUNT = 1000 };
+
+/* One command of n words; *out is the caller's to free when COUNTS_OK. */
+static enum counts_status command(struct redis_counts *store, const char *const *argv, int argc,
+                                  const size_t *lens, redisReply **out)
+{
+    const struct redis_command words = {argc, argv, lens};
+    redisReply *reply = NULL;
+    enum counts_status status = counts_redis_status(redis_call(store->redis, &words, &reply));
+    if (status != COUNTS_OK)
+        return status;
+    *out = reply;
+    return COUNTS_OK;
+}
+
+static bool is_wrong_type(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0;
+}
+
+struct list { /* of strings that it owns */
+    char **items;
+    size_t n, size;
+};
+
+static int list_add(struct list *list, const char *item)
+{
+    if (list->n == list->size) {
+        size_t size = list->size > 0 ? 2 * list->size : 64;
+        char **items = realloc(list->items, size * sizeof *items);
+        if (items == NULL)
+            return -1;
+        list->items = items;
+        list->size = size;
+    }
+    if ((list->items[list->n] = strdup(item)) == NULL)
+        return -1;
+    list->n++;
+    return 0;
+}
+
+static void list_done(struct list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct list){0};
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A scan may name a key twice, and so may two patterns. */
+static void list_unique(struct list *list)
+{
+    if (list->n < 2)
+        return;
+    qsort(list->items, list->n, sizeof *list->items, compare);
+    size_t kept = 1;
+    for (size_t i = 1; i < list->n; i++) {
+        if (strcmp(list->items[i], list->items[kept - 1]) == 0)
+            free(list->items[i]);
+        else
+            list->items[kept++] = list->items[i];
+    }
+    list->n = kept;
+}
+
+/* The pattern for MATCH: stars at the ends stay stars, all else is taken as it is. NULL: out of memory. */
+static char *glob_make(const char *prefix, const char *pattern)
+{
+    size_t n = strlen(pattern);
+    char *glob = malloc(2 * (strlen(prefix) + n) + 2), *to = glob;
+    if (glob == NULL)
+        return NULL;
+    for (const char *c = prefix; *c != '\0'; c++) {
+        if (strchr("*?[]\\", *c) != NULL)
+            *to++ = '\\';
+        *to++ = *c;
+    }
+    *to++ = ':';
+    for (size_t i = 0; i < n; i++) {
+        bool star = pattern[i] == '*' && (i == 0 || i == n - 1);
+        if (!star && strchr("*?[]\\", pattern[i]) != NULL)
+            *to++ = '\\';
+        *to++ = pattern[i];
+    }
+    *to = '\0';
+    return glob;
+}
+
+static bool is_string(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_STRING;
+}
+
+static bool is_scan(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(reply->element[0]) &&
+           reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
+}
+
+/* Adds to the list what a SCAN brought that matches; -1 when out of memory. */
+static int scan_take(const struct redis_counts *store, const redisReply *keys, const char *pattern,
+                     struct list *list)
+{
+    size_t n = strlen(store->prefix) + 1;
+    for (size_t i = 0; i < keys->elements; i++) {
+        const redisReply *key = keys->element[i];
+        if (is_string(key) && strlen(key->str) == key->len && key->len > n &&
+            counts_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum counts_status scan(struct redis_counts *store, const char *pattern, struct list *list)
+{
+    /* A cursor that stands still is no cursor: it would never end. */
+    char *glob = glob_make(store->prefix, pattern), cursor[32] = "0", count[16];
+    enum counts_status status = glob == NULL ? COUNTS_DOWN : COUNTS_OK;
+    snprintf(count, sizeof count, "%d", SCAN_COUNT);
+    while (status == COUNTS_OK) {
+        const char *const argv[] = {"SCAN", cursor, "MATCH", glob, "COUNT", count};
+        const size_t lens[] = {4, strlen(cursor), 5, strlen(glob), 5, strlen(count)};
+        redisReply *reply = NULL;
+        if ((status = command(store, argv, 6, lens, &reply)) != COUNTS_OK)
+            break;
+        if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor ||
+            (strcmp(reply->element[0]->str, "0") != 0 && strcmp(reply->element[0]->str, cursor) == 0))
+            status = counts_redis_garbled(store, reply);
+        else if (scan_take(store, reply->element[1], pattern, list) < 0)
+            status = COUNTS_DOWN;
+        else
+            memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
+        freeReplyObject(reply);
+        if (strcmp(cursor, "0") == 0)
+            break;
+    }
+    free(glob);
+    return status;
+}
+
+/* Every key that is meant, once; patterns by a scan. */
+static enum counts_status find_keys(struct redis_counts *store, const char *const *keys, size_t n,
+                                    struct list *list)
+{
+    enum counts_status status = COUNTS_OK;
+    for (size_t i = 0; i < n && status == COUNTS_OK; i++) {
+        size_t length = strlen(keys[i]);
+        if (length > 0 && (keys[i][0] == '*' || keys[i][length - 1] == '*'))
+            status = scan(store, keys[i], list);
+        else if (list_add(list, keys[i]) < 0)
+            status = COUNTS_DOWN;
+    }
+    list_unique(list);
+    return status;
+}
+
+/* What to do with each counter of a key. */
+struct visit {
+    struct redis_counts *store;
+    int64_t now;
+    counts_each_fn *each; /* show it, or: */
+    void *arg;
+    const char *limit; /* reset it; NULL: any */
+    size_t n_reset;
+};
+
+/* The counter in the i-th pair of a HGETALL; false when that is none of ours. */
+static bool pair_counter(const redisReply *reply, size_t i, struct counter *out)
+{
+    const redisReply *name = reply->element[2 * i], *value = reply->element[2 * i + 1];
+    return is_string(name) && is_string(value) && strlen(name->str) == name->len &&
+           counter_parse(value->str, value->len, out);
+}
+
+static enum counts_status visit_show(struct visit *visit, const char *key, const redisReply *pairs)
+{
+    for (size_t i = 0; i < pairs->elements / 2; i++) {
+        struct counter counter;
+        struct count_view view;
+        if (!pair_counter(pairs, i, &counter))
+            continue;
+        counter_view(&counter, visit->now, &view);
+        view.key = key;
+        view.limit = pairs->element[2 * i]->str;
+        visit->each(visit->arg, &view);
+    }
+    return COUNTS_OK;
+}
+
+/* HDEL of what is a counter, so that nothing else under the prefix goes with it. */
+static enum counts_status visit_reset(struct visit *visit, const char *full, const redisReply *pairs)
+{
+    struct words words;
+    if (words_init(&words, 2 + pairs->elements / 2, 0) < 0)
+        return COUNTS_DOWN;
+    words_add(&words, "HDEL");
+    words_add(&words, full);
+    for (size_t i = 0; i < pairs->elements / 2; i++) {
+        struct counter counter;
+        if (pair_counter(pairs, i, &counter) &&
+            (visit->limit == NULL || strcmp(visit->limit, pairs->element[2 * i]->str) == 0))
+            words_add(&words, pairs->element[2 * i]->str);
+    }
+    redisReply *reply = NULL;
+    enum counts_status status = COUNTS_OK;
+    if (words.argc > 2)
+        status = command(visit->store, words.argv, words.argc, words.lens, &reply);
+    if (reply != NULL) {
+        if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0)
+            visit->n_reset += (size_t)reply->integer;
+        else
+            status = counts_redis_garbled(visit->store, reply);
+        freeReplyObject(reply);
+    }
+    words_done(&words);
+    return status;
+}
+
+static enum counts_status visit_key(struct visit *visit, const char *key)
+{
+    char *full = counts_redis_key(visit->store, key);
+    if (full == NULL)
+        return COUNTS_DOWN;
+    const char *const argv[] = {"HGETALL", full};
+    const size_t lens[] = {7, strlen(full)};
+    redisReply *reply = NULL;
+    enum counts_status status = command(visit->store, argv, 2, lens, &reply);
+    if (status == COUNTS_OK) {
+        if (reply->type == REDIS_REPLY_ARRAY)
+            status = visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, full, reply);
+        else if (!is_wrong_type(reply)) /* that is none of ours */
+            status = counts_redis_garbled(visit->store, reply);
+        freeReplyObject(reply);
+    }
+    free(full);
+    return status;
+}
+
+static enum counts_status visit_all(struct visit *visit, const char *const *keys, size_t n)
+{
+    struct list list = {0};
+    enum counts_status status = find_keys(visit->store, keys, n, &list);
+    for (size_t i = 0; i < list.n && status == COUNTS_OK; i++)
+        status = visit_key(visit, list.items[i]);
+    list_done(&list);
+    return status;
+}
+
+/* The server's clock in ms, or the caller's. */
+static enum counts_status redis_now(struct redis_counts *store, int64_t *now)
+{
+    if (atomic_load(&store->follow))
+        return COUNTS_OK;
+    const char *const argv[] = {"TIME"};
+    const size_t lens[] = {4};
+    redisReply *reply = NULL;
+    enum counts_status status = command(store, argv, 1, lens, &reply);
+    if (status != COUNTS_OK)
+        return status;
+    const redisReply *const *part = (const redisReply *const *)reply->element;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(part[0]) && is_string(part[1]))
+        *now = strtoll(part[0]->str, NULL, 10) * 1000 + strtoll(part[1]->str, NULL, 10) / 1000;
+    else
+        status = counts_redis_garbled(store, reply);
+    freeReplyObject(reply);
+    return status;
+}
+
+enum counts_status counts_redis_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                                     counts_each_fn *each, void *arg)
+{
+    struct visit visit = {.store = (struct redis_counts *)counts, .now = now_ms, .each = each, .arg = arg};
+    enum counts_status status = redis_now(visit.store, &visit.now);
+    return status == COUNTS_OK ? visit_all(&visit, keys, n) : status;
+}
+
+enum counts_status counts_redis_reset(struct counts *counts, const char *const *keys, size_t n,
+                                      const char *limit, size_t *n_reset)
+{
+    struct visit visit = {.store = (struct redis_counts *)counts, .limit = limit};
+    enum counts_status status = visit_all(&visit, keys, n);
+    *n_reset = visit.n_reset;
+    return status;
+}

@@ -1,0 +1,296 @@
+/* counts_redis_script: what the counter store in Redis asks of its script: the shape of the arguments, grouped by key so that the
+ * script has little to do, and of the answers, checked element by element. counts.lua describes both. */
+#include "counts_redis.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ASK_WORDS = 10,   /* of one ask in the script's arguments */
+    HEAD_WORDS = 7,   /* before them */
+    ANSWER_WORDS = 6, /* of one ask in its answer */
+    CHANGE_WORDS = 6, /* of one change */
+    CHANGES_AT_ONCE = 256,
+};
+
+static void words_add_now(struct words *words, const struct redis_counts *store, int64_t now_ms)
+{
+    words_add_number(words, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
+}
+
+/* A request: which keys, which fields in them. */
+
+struct key {
+    const char *name;
+    int64_t ttl;
+    size_t n_fields, first; /* its fields are numbered from first + 1 */
+};
+
+struct place {
+    const char *limit;
+    size_t key, at; /* the at-th field of that key, from 0 */
+};
+
+struct layout {
+    struct key *keys;
+    size_t n_keys;
+    struct place *places;
+    size_t n_places;
+    size_t *place_of, *spill_of; /* of each ask; SIZE_MAX: no spill */
+    size_t new_place;            /* SIZE_MAX: no new keys are counted */
+    size_t key_bytes;
+};
+
+static size_t layout_key(struct layout *layout, const char *name, int64_t ttl)
+{
+    size_t i = 0;
+    while (i < layout->n_keys && strcmp(layout->keys[i].name, name) != 0)
+        i++;
+    if (i == layout->n_keys) {
+        layout->keys[layout->n_keys++] = (struct key){.name = name};
+        layout->key_bytes += strlen(name) + 1;
+    }
+    if (layout->keys[i].ttl < ttl)
+        layout->keys[i].ttl = ttl;
+    return i;
+}
+
+static size_t layout_place(struct layout *layout, const char *name, const char *limit, int64_t ttl)
+{
+    size_t key = layout_key(layout, name, ttl);
+    for (size_t i = 0; i < layout->n_places; i++)
+        if (layout->places[i].key == key && strcmp(layout->places[i].limit, limit) == 0)
+            return i;
+    layout->places[layout->n_places] =
+        (struct place){.limit = limit, .key = key, .at = layout->keys[key].n_fields++};
+    return layout->n_places++;
+}
+
+/* The number that the script knows a place by; 0 for none. */
+static int64_t layout_number(const struct layout *layout, size_t place)
+{
+    if (place == SIZE_MAX)
+        return 0;
+    const struct place *at = &layout->places[place];
+    return (int64_t)(layout->keys[at->key].first + at->at + 1);
+}
+
+static int layout_make(struct layout *layout, const struct count_request *request)
+{
+    size_t most = 2 * request->n + 1;
+    *layout = (struct layout){.new_place = SIZE_MAX};
+    char *block = malloc(most * (sizeof(struct key) + sizeof(struct place) + sizeof(size_t)));
+    if (block == NULL)
+        return -1;
+    layout->keys = (struct key *)(void *)block;
+    layout->places = (struct place *)(void *)(layout->keys + most);
+    layout->place_of = (size_t *)(void *)(layout->places + most);
+    layout->spill_of = layout->place_of + request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        int64_t ttl = counts_ttl(ask);
+        bool spill = ask->spill != NULL && request->new_key != NULL;
+        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
+        layout->spill_of[i] = spill ? layout_place(layout, ask->spill, ask->limit, ttl) : SIZE_MAX;
+        if (spill && layout->new_place == SIZE_MAX)
+            layout->new_place =
+                layout_place(layout, request->new_key, COUNTS_NEW_LIMIT, 2 * COUNTS_NEW_WINDOW_MS);
+    }
+    for (size_t i = 1; i < layout->n_keys; i++)
+        layout->keys[i].first = layout->keys[i - 1].first + layout->keys[i - 1].n_fields;
+    return 0;
+}
+
+static void add_ask(struct words *words, const struct layout *layout, const struct count_request *request,
+                    size_t i)
+{
+    const struct count_ask *ask = &request->asks[i];
+    words_add_number(words, layout_number(layout, layout->place_of[i]));
+    words_add_number(words, layout_number(layout, layout->spill_of[i]));
+    words_add_number(words, ask->max);
+    words_add_number(words, ask->window_ms);
+    words_add_number(words, ask->amount);
+    words_add_number(words, ask->need);
+    words_add_number(words, ask->hold_ms);
+    words_add_number(words, (int64_t)ask->flags);
+    words_add_number(words, ask->share_of + 1);
+    words_add_number(words, ask->share_above);
+}
+
+static void add_keys(struct words *words, const struct layout *layout)
+{
+    for (size_t k = 0; k < layout->n_keys; k++) {
+        words_add_number(words, layout->keys[k].ttl);
+        words_add_number(words, (int64_t)layout->keys[k].n_fields);
+        for (size_t p = 0; p < layout->n_places; p++) /* in the order of their numbers within the key */
+            if (layout->places[p].key == k)
+                words_add(words, layout->places[p].limit);
+    }
+}
+
+static const char *const mode_names[] = {
+    [COUNTS_RESERVE] = "reserve", [COUNTS_PEEK] = "peek", [COUNTS_CHARGE] = "charge"};
+
+static int make_words(const struct redis_counts *store, enum counts_mode mode,
+                      const struct count_request *request, int64_t now_ms, const struct layout *layout,
+                      struct words *words)
+{
+    size_t numbers = HEAD_WORDS + ASK_WORDS * request->n + 2 * layout->n_keys;
+    size_t most = numbers + layout->n_keys + 1 + layout->n_places;
+    size_t text = numbers * WORDS_NUMBER + layout->key_bytes + layout->n_keys * strlen(store->prefix);
+    if (words_init(words, most, text) < 0)
+        return -1;
+    for (size_t k = 0; k < layout->n_keys; k++)
+        words_add_key(words, store->prefix, layout->keys[k].name);
+    if (request->retry != NULL)
+        words_add(words, store->retries);
+    words_add(words, mode_names[mode]);
+    words_add_now(words, store, now_ms);
+    words_add(words, request->retry != NULL ? request->retry : "");
+    words_add_number(words, layout_number(layout, layout->new_place));
+    words_add_number(words, request->new_max);
+    words_add_number(words, COUNTS_NEW_WINDOW_MS);
+    words_add_number(words, (int64_t)request->n);
+    for (size_t i = 0; i < request->n; i++)
+        add_ask(words, layout, request, i);
+    add_keys(words, layout);
+    return 0;
+}
+
+/* Reads one ask's numbers; false when they cannot be. */
+static bool read_answer(redisReply *const *numbers, struct count_answer *out)
+{
+    long long result = numbers[0]->integer;
+    if (result < COUNT_ADMITTED || result > COUNT_HELD || numbers[1]->integer < 0 || numbers[2]->integer < 0)
+        return false;
+    *out = (struct count_answer){.result = (enum count_result)result,
+                                 .used = numbers[1]->integer,
+                                 .wait_ms = numbers[2]->integer,
+                                 .slot = numbers[3]->integer,
+                                 .born = numbers[4]->integer,
+                                 .spilled = numbers[5]->integer != 0};
+    return true;
+}
+
+static enum counts_status read_answers(struct redis_counts *store, const redisReply *reply, size_t n,
+                                       struct count_answer *answers)
+{
+    for (size_t i = 0; answers != NULL && i < n; i++)
+        if (!read_answer(&reply->element[1 + i * ANSWER_WORDS], &answers[i]))
+            return counts_redis_garbled(store, reply);
+    return COUNTS_OK;
+}
+
+static enum counts_status ask_script(struct redis_counts *store, enum counts_mode mode,
+                                     const struct count_request *request, int64_t now_ms,
+                                     const struct layout *layout, struct count_answer *answers)
+{
+    struct words words;
+    if (make_words(store, mode, request, now_ms, layout, &words) < 0)
+        return COUNTS_DOWN;
+    int n_keys = (int)layout->n_keys + (request->retry != NULL);
+    redisReply *reply = NULL;
+    enum counts_status status =
+        counts_redis_run(store, &words, n_keys, 1 + request->n * ANSWER_WORDS, &reply);
+    words_done(&words);
+    if (status == COUNTS_OK)
+        status = read_answers(store, reply, request->n, answers);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
+
+enum counts_status counts_redis_ask(struct counts *counts, enum counts_mode mode,
+                                    const struct count_request *request, int64_t now_ms,
+                                    struct count_answer *answers)
+{
+    struct redis_counts *store = (struct redis_counts *)counts;
+    struct layout layout;
+    enum counts_status status = COUNTS_DOWN;
+    if (layout_make(&layout, request) == 0) {
+        status = ask_script(store, mode, request, now_ms, &layout, answers);
+        free(layout.keys);
+    }
+    if (status != COUNTS_OK && answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    /* Whatever became of a look: it charged nothing. */
+    return status == COUNTS_UNSURE && mode == COUNTS_PEEK ? COUNTS_DOWN : status;
+}
+
+/* Changes. */
+
+static bool is_change(const struct count_change *change)
+{
+    return change->slot >= 0 && change->amount != 0 && change->window_ms >= 1;
+}
+
+/* At most CHANGES_AT_ONCE. */
+static enum counts_status change_some(struct redis_counts *store, const struct count_change *changes,
+                                      size_t n, int64_t now_ms)
+{
+    size_t text = 2 * WORDS_NUMBER, real = 0;
+    for (size_t i = 0; i < n; i++) {
+        text += strlen(store->prefix) + 1 + strlen(changes[i].key) + CHANGE_WORDS * WORDS_NUMBER;
+        real += is_change(&changes[i]);
+    }
+    struct words words;
+    if (real == 0)
+        return COUNTS_OK;
+    if (words_init(&words, 3 + real * (1 + CHANGE_WORDS), text) < 0)
+        return COUNTS_DOWN;
+    for (size_t i = 0; i < n; i++)
+        if (is_change(&changes[i]))
+            words_add_key(&words, store->prefix, changes[i].key);
+    words_add(&words, "change");
+    words_add_now(&words, store, now_ms);
+    words_add_number(&words, (int64_t)real);
+    int64_t key = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_change(&changes[i]))
+            continue;
+        words_add_number(&words, ++key);
+        words_add(&words, changes[i].limit);
+        words_add_number(&words, changes[i].window_ms);
+        words_add_number(&words, changes[i].slot);
+        words_add_number(&words, changes[i].born);
+        words_add_number(&words, changes[i].amount);
+    }
+    redisReply *reply = NULL;
+    enum counts_status status = counts_redis_run(store, &words, (int)real, 1, &reply);
+    words_done(&words);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
+
+enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                       int64_t now_ms)
+{
+    for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
+        size_t some = n - i < CHANGES_AT_ONCE ? n - i : CHANGES_AT_ONCE;
+        enum counts_status status = change_some((struct redis_counts *)counts, changes + i, some, now_ms);
+        if (status != COUNTS_OK) /* some of it may have been done */
+            return i > 0 ? COUNTS_UNSURE : status;
+    }
+    return COUNTS_OK;
+}
+
+enum counts_status counts_redis_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+{
+    struct redis_counts *store = (struct redis_counts *)counts;
+    struct words words;
+    if (words_init(&words, 6, 6 * WORDS_NUMBER) < 0)
+        return COUNTS_DOWN;
+    words_add(&words, store->retries);
+    words_add(&words, "deferred");
+    words_add_now(&words, store, now_ms);
+    words_add(&words, retry);
+    words_add_number(&words, COUNTS_RETRIES);
+    words_add_number(&words, COUNTS_RETRY_UNTIL_MS);
+    redisReply *reply = NULL;
+    enum counts_status status = counts_redis_run(store, &words, 1, 1, &reply);
+    words_done(&words);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}

@@ -1,0 +1,55 @@
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int words_init(struct words *words, size_t most, size_t text_size)
+{
+    words->argc = 0;
+    words->block = malloc(most * (sizeof *words->argv + sizeof *words->lens) + text_size);
+    if (words->block == NULL)
+        return -1;
+    words->argv = words->block;
+    words->lens = (size_t *)(words->argv + most);
+    words->text = (char *)(words->lens + most);
+    return 0;
+}
+
+void words_done(struct words *words)
+{
+    free(words->block);
+    words->block = NULL;
+}
+
+void words_add(struct words *words, const char *word)
+{
+    words->argv[words->argc] = word;
+    words->lens[words->argc++] = strlen(word);
+}
+
+void words_add_number(struct words *words, int64_t number)
+{
+    char digits[WORDS_NUMBER], *at = digits + sizeof digits;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do
+        *--at = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (number < 0)
+        *--at = '-';
+    size_t n = (size_t)(digits + sizeof digits - at);
+    words->argv[words->argc] = memcpy(words->text, at, n);
+    words->lens[words->argc++] = n;
+    words->text += n;
+}
+
+void words_add_key(struct words *words, const char *prefix, const char *key)
+{
+    size_t n = strlen(prefix), m = strlen(key);
+    char *text = words->text;
+    memcpy(text, prefix, n);
+    text[n] = ':';
+    memcpy(text + n + 1, key, m);
+    words->argv[words->argc] = text;
+    words->lens[words->argc++] = n + 1 + m;
+    words->text += n + 1 + m;
+}
