@@ -187,7 +187,7 @@ static void say_not_yet(struct loader *loader, const struct place *root)
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
         const struct place section = place_member(root, sections[i].name);
         if (json_is_object(section.value))
-            problem_add(loader, &section, PROBLEM_NOT_YET, "nothing", "%s", sections[i].text);
+            problem_add(loader, &section, PROBLEM_NOT_YET, "", "%s", sections[i].text);
     }
 }
 

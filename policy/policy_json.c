@@ -300,7 +300,7 @@ static const char *nearest_row(const char *prefix, const char *name)
 static void unknown_key(struct loader *loader, const struct place *place, const struct key *section)
 {
     const char *nearest = nearest_row(section->choices, place->name);
-    const char *instead = section->parse == parse_when ? loader->instead : "nothing";
+    const char *instead = section->parse == parse_when ? loader->instead : "";
     problem_add(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
                 nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
                 nearest != NULL ? "\"?" : "; comments begin with \"$\" or \"_\"");

@@ -364,17 +364,27 @@ static bool read_limit(struct loader *loader, const struct place *place, struct 
     return !loader->failed;
 }
 
+static bool is_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+}
+
 static bool parse_limit(struct loader *loader, const struct place *place, struct limit *out)
 {
     struct draft draft = {0};
-    loader->instead = "this limit is skipped, the others are in force";
+    char instead[128];
+    const char *name = json_string_value(json_object_get(place->value, "name"));
+    snprintf(instead, sizeof instead, "nothing: limit \"%.64s\" is skipped, the others are in force",
+             name != NULL && is_name(name) ? name : "?");
+    loader->instead = instead;
     bool good = read_limit(loader, place, &draft);
     loader->instead = NULL;
     if (!good)
         return false;
     if (draft.limit.count == LIMIT_BACKLOG) {
         const struct place count = place_member(place, "count");
-        problem_add(loader, &count, PROBLEM_NOT_YET, "this limit is skipped, the others are in force",
+        problem_add(loader, &count, PROBLEM_NOT_YET, instead,
                     "is right, but limits that count the backlog do not exist yet in this version");
         return false;
     }

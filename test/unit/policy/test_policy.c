@@ -290,6 +290,7 @@ static void test_second_name(void **state)
     assert_int_equal(problems.n, 1);
     assert_string_equal(problems.at[0].pointer, "/limits/1/name");
     assert_int_equal(problems.at[0].line, 3);
+    assert_non_null(strstr(problems.at[0].instead, "limit \"a\" is skipped"));
     policy_unref(policy);
     problems_done(&problems);
 }
