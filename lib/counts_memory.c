@@ -2,236 +2,39 @@
  *
  * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the key. A request
  * locks the shards of its keys in ascending order, works on copies, and writes them back once everything
- * that could fail has been done; there is no lock that all requests share. What has ended is swept a bucket at a time by whoever
- * comes by; when a shard is full, of a few entries the one that ends first goes.
- *
- * Which RCPTs were deferred is kept apart, as 128 bits of hash each in sets of a fixed size, the oldest of a set giving way.
+ * that could fail has been done; there is no lock that all requests share.
  *
  * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
-#include "counter.h"
 #include "counts_ops.h"
+#include "hash.h"
+#include "retries.h"
+#include "shard.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 enum {
     SHARDS = 64, /* one bit each in a uint64_t */
     SHARDED_FROM = 64 * SHARDS,
-    FIRST_BUCKETS = 64,
-    SAMPLES = 8, /* entries looked at to find one to evict */
-    FEW = 16,    /* asks for which no memory is allocated */
-    RETRY_SETS = 16384,
-    RETRY_WAYS = COUNTS_RETRIES / RETRY_SETS,
-    RETRY_LOCKS = 64,
-};
-
-struct field {
-    struct field *next;
-    struct counter counter;
-    char limit[];
-};
-
-struct entry {
-    struct entry *next;
-    uint64_t hash;
-    int64_t expires;
-    struct field *fields;
-    bool busy; /* in use by the request that holds the lock: not to be evicted */
-    char key[];
-};
-
-struct shard {
-    pthread_mutex_t lock;
-    struct entry **buckets; /* n_buckets, a power of two */
-    size_t n_buckets, n_entries, sweep;
-};
-
-struct retry {
-    uint64_t id[2];
-    int64_t at; /* 0: empty */
+    FEW = 16, /* asks for which no memory is allocated */
 };
 
 struct memory {
     struct counts counts;
     uint64_t seed[2];
-    size_t n_shards, shard_max; /* entries */
+    size_t n_shards;
     struct shard shards[SHARDS];
-    pthread_mutex_t retry_locks[RETRY_LOCKS];
-    struct retry (*retries)[RETRY_WAYS]; /* RETRY_SETS */
+    struct retries *retries;
 };
-
-/* SipHash-1-3 (Aumasson, Bernstein): what a stranger chose cannot pile up in one bucket. */
-
-static uint64_t rotate(uint64_t x, unsigned n)
-{
-    return x << n | x >> (64 - n);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] = rotate(v[2], 32);
-}
-
-static uint64_t hash_string(const uint64_t seed[2], const char *string)
-{
-    size_t n = strlen(string);
-    uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
-                     seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
-    uint64_t last = (uint64_t)n << 56;
-    for (size_t left = n;; string += 8, left -= 8) {
-        uint64_t word = 0;
-        memcpy(&word, string, left < 8 ? left : 8);
-        bool end = left < 8;
-        if (end)
-            word |= last;
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-        if (end)
-            break;
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-/* Entries and fields. The shard is locked. */
 
 static struct shard *shard_of(struct memory *memory, uint64_t hash)
 {
     return &memory->shards[(hash >> 58) % memory->n_shards];
 }
 
-static struct entry **bucket_of(const struct shard *shard, uint64_t hash)
+static struct entry *find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
 {
-    return &shard->buckets[hash & (shard->n_buckets - 1)];
-}
-
-static void entry_free(struct entry *entry)
-{
-    for (struct field *field = entry->fields, *next; field != NULL; field = next) {
-        next = field->next;
-        free(field);
-    }
-    free(entry);
-}
-
-/* Frees the entry that *at points to. */
-static void entry_remove(struct shard *shard, struct entry **at)
-{
-    struct entry *entry = *at;
-    *at = entry->next;
-    shard->n_entries--;
-    entry_free(entry);
-}
-
-static struct entry *entry_find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
-{
-    struct entry *entry = *bucket_of(shard_of(memory, hash), hash);
-    while (entry != NULL && (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
-        entry = entry->next;
-    return entry;
-}
-
-static struct field *field_find(const struct entry *entry, const char *limit)
-{
-    struct field *field = entry == NULL ? NULL : entry->fields;
-    while (field != NULL && strcmp(field->limit, limit) != 0)
-        field = field->next;
-    return field;
-}
-
-/* Frees what has ended in the next bucket. */
-static void shard_sweep(struct shard *shard, int64_t now_ms)
-{
-    shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
-    for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL;) {
-        if ((*at)->expires <= now_ms && !(*at)->busy)
-            entry_remove(shard, at);
-        else
-            at = &(*at)->next;
-    }
-}
-
-/* Of a few entries, removes the one that ends first. */
-static void shard_evict(struct shard *shard)
-{
-    struct entry **first = NULL;
-    int seen = 0;
-    for (size_t i = 0; i < shard->n_buckets && seen < SAMPLES; i++) {
-        shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
-        for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL; at = &(*at)->next) {
-            if ((*at)->busy)
-                continue;
-            seen++;
-            if (first == NULL || (*at)->expires < (*first)->expires)
-                first = at;
-        }
-    }
-    if (first != NULL)
-        entry_remove(shard, first);
-}
-
-/* Twice the buckets, where memory allows; longer chains do no harm where it does not. */
-static void shard_grow(struct shard *shard)
-{
-    size_t n = shard->n_buckets * 2;
-    struct entry **buckets = calloc(n, sizeof *buckets);
-    if (buckets == NULL)
-        return;
-    for (size_t i = 0; i < shard->n_buckets; i++)
-        for (struct entry *entry = shard->buckets[i], *next; entry != NULL; entry = next) {
-            next = entry->next;
-            entry->next = buckets[entry->hash & (n - 1)];
-            buckets[entry->hash & (n - 1)] = entry;
-        }
-    free(shard->buckets);
-    shard->buckets = buckets;
-    shard->n_buckets = n;
-    shard->sweep = 0;
-}
-
-static struct entry *entry_new(struct memory *memory, uint64_t hash, const char *key)
-{
-    struct shard *shard = shard_of(memory, hash);
-    size_t size = strlen(key) + 1;
-    struct entry *entry = malloc(sizeof *entry + size);
-    if (entry == NULL)
-        return NULL;
-    if (shard->n_entries >= memory->shard_max)
-        shard_evict(shard);
-    if (shard->n_entries >= shard->n_buckets)
-        shard_grow(shard);
-    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash)};
-    memcpy(entry->key, key, size);
-    *bucket_of(shard, hash) = entry;
-    shard->n_entries++;
-    return entry;
-}
-
-static struct field *field_new(struct entry *entry, const char *limit)
-{
-    size_t size = strlen(limit) + 1;
-    struct field *field = calloc(1, sizeof *field + size);
-    if (field == NULL)
-        return NULL;
-    memcpy(field->limit, limit, size);
-    field->next = entry->fields;
-    entry->fields = field;
-    return field;
+    return entry_find(shard_of(memory, hash), hash, key, now_ms);
 }
 
 static void shards_lock(struct memory *memory, uint64_t set, int64_t now_ms)
@@ -255,62 +58,9 @@ static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
     return UINT64_C(1) << (hash >> 58) % memory->n_shards;
 }
 
-/* Retries. */
-
-static struct retry *retry_set(struct memory *memory, const char *retry, struct retry *id)
-{
-    uint64_t other[2] = {~memory->seed[1], memory->seed[0]};
-    id->id[0] = hash_string(memory->seed, retry);
-    id->id[1] = hash_string(other, retry);
-    return memory->retries[id->id[0] % RETRY_SETS];
-}
-
-static pthread_mutex_t *retry_lock(struct memory *memory, const struct retry *id)
-{
-    pthread_mutex_t *lock = &memory->retry_locks[id->id[0] % RETRY_LOCKS];
-    pthread_mutex_lock(lock);
-    return lock;
-}
-
-static bool retry_same(const struct retry *a, const struct retry *b)
-{
-    return a->at != 0 && a->id[0] == b->id[0] && a->id[1] == b->id[1];
-}
-
-static bool retry_known(struct memory *memory, const char *retry, int64_t now_ms)
-{
-    if (retry == NULL)
-        return false;
-    struct retry id;
-    const struct retry *set = retry_set(memory, retry, &id);
-    bool known = false;
-    pthread_mutex_t *lock = retry_lock(memory, &id);
-    for (int i = 0; i < RETRY_WAYS; i++)
-        if (retry_same(&set[i], &id))
-            known =
-                now_ms - set[i].at >= COUNTS_RETRY_AFTER_MS && now_ms - set[i].at <= COUNTS_RETRY_UNTIL_MS;
-    pthread_mutex_unlock(lock);
-    return known;
-}
-
 static enum counts_status memory_deferred(struct counts *counts, const char *retry, int64_t now_ms)
 {
-    struct memory *memory = (struct memory *)counts;
-    struct retry id;
-    struct retry *set = retry_set(memory, retry, &id);
-    pthread_mutex_t *lock = retry_lock(memory, &id);
-    struct retry *to = &set[0];
-    for (int i = 0; i < RETRY_WAYS; i++) {
-        if (retry_same(&set[i], &id)) {
-            to = &set[i];
-            break;
-        }
-        if (set[i].at < to->at)
-            to = &set[i];
-    }
-    id.at = now_ms > 0 ? now_ms : 1;
-    *to = id;
-    pthread_mutex_unlock(lock);
+    retries_add(((struct memory *)counts)->retries, retry, now_ms);
     return COUNTS_OK;
 }
 
@@ -380,7 +130,7 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
             return work;
     }
     struct work *work = &task->works[task->n_works++];
-    struct entry *entry = entry_find(task->memory, hash, key, task->now);
+    struct entry *entry = find(task->memory, hash, key, task->now);
     *work = (struct work){.key = key, .limit = limit, .hash = hash, .field = field_find(entry, limit)};
     if (work->field != NULL)
         work->counter = work->field->counter;
@@ -396,7 +146,7 @@ static bool part_spills(struct task *task, size_t i)
     const struct count_ask *ask = &request->asks[i];
     struct part *part = &task->parts[i];
     if (ask->spill == NULL || request->new_key == NULL ||
-        entry_find(task->memory, part->hash, ask->key, task->now) != NULL)
+        find(task->memory, part->hash, ask->key, task->now) != NULL)
         return false;
     for (size_t j = 0; j < i; j++)
         if (task->parts[j].hash == part->hash && request->asks[j].spill != NULL &&
@@ -521,7 +271,7 @@ static bool task_make_fields(struct task *task)
     struct memory *memory = task->memory;
     bool made = true;
     for (size_t i = 0; i < task->n_works; i++) { /* an eviction must not hit what this request stands on */
-        struct entry *entry = entry_find(memory, task->works[i].hash, task->works[i].key, task->now);
+        struct entry *entry = find(memory, task->works[i].hash, task->works[i].key, task->now);
         if (entry != NULL)
             entry->busy = true;
     }
@@ -529,9 +279,9 @@ static bool task_make_fields(struct task *task)
         struct work *work = &task->works[i];
         if (!work->write || work->field != NULL)
             continue;
-        struct entry *entry = entry_find(memory, work->hash, work->key, task->now);
+        struct entry *entry = find(memory, work->hash, work->key, task->now);
         if (entry == NULL)
-            entry = entry_new(memory, work->hash, work->key);
+            entry = entry_new(shard_of(memory, work->hash), work->hash, work->key);
         if (entry != NULL) {
             entry->busy = true;
             entry->expires = entry->expires > task->now ? entry->expires : task->now + work->ttl;
@@ -546,7 +296,7 @@ static void task_write(struct task *task, bool made)
 {
     for (size_t i = 0; i < task->n_works; i++) {
         struct work *work = &task->works[i];
-        struct entry *entry = entry_find(task->memory, work->hash, work->key, task->now);
+        struct entry *entry = find(task->memory, work->hash, work->key, task->now);
         if (entry == NULL)
             continue;
         entry->busy = false;
@@ -593,7 +343,7 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
     enum counts_status status = COUNTS_DOWN;
     if (task.parts != NULL && task.works != NULL) {
-        task.retry = retry_known(memory, request->retry, task.now);
+        task.retry = retries_known(memory->retries, request->retry, task.now);
         task_hash(&task);
         shards_lock(memory, task.set, task.now);
         status = task_run(&task);
@@ -620,7 +370,7 @@ static enum counts_status memory_change(struct counts *counts, const struct coun
         uint64_t hash = hash_string(memory->seed, change->key);
         uint64_t set = shard_bit(memory, hash);
         shards_lock(memory, set, now_ms);
-        struct field *field = field_find(entry_find(memory, hash, change->key, now_ms), change->limit);
+        struct field *field = field_find(find(memory, hash, change->key, now_ms), change->limit);
         if (field != NULL) {
             struct counter counter = field->counter;
             window_move(&counter.window, counter.window.window_ms, now_ms);
@@ -724,17 +474,9 @@ static uint64_t memory_junk(struct counts *counts)
 static void memory_free(struct counts *counts)
 {
     struct memory *memory = (struct memory *)counts;
-    for (size_t s = 0; s < memory->n_shards; s++) {
-        struct shard *shard = &memory->shards[s];
-        for (size_t b = 0; shard->buckets != NULL && b < shard->n_buckets; b++)
-            while (shard->buckets[b] != NULL)
-                entry_remove(shard, &shard->buckets[b]);
-        free(shard->buckets);
-        pthread_mutex_destroy(&shard->lock);
-    }
-    for (int i = 0; i < RETRY_LOCKS; i++)
-        pthread_mutex_destroy(&memory->retry_locks[i]);
-    free(memory->retries);
+    for (size_t i = 0; i < memory->n_shards; i++)
+        shard_done(&memory->shards[i]);
+    retries_free(memory->retries);
     free(memory);
 }
 
@@ -755,23 +497,13 @@ struct counts *counts_memory_new(size_t max_subjects)
     if (memory == NULL)
         return NULL;
     memory->counts.ops = &memory_ops;
-    if (getrandom(memory->seed, sizeof memory->seed, GRND_NONBLOCK) != (ssize_t)sizeof memory->seed) {
-        memory->seed[0] = (uint64_t)time(NULL); /* before the kernel has entropy: better than none */
-        memory->seed[1] = (uint64_t)(uintptr_t)memory;
-    }
+    hash_seed(memory->seed);
     memory->n_shards = max_subjects >= SHARDED_FROM ? SHARDS : 1;
-    memory->shard_max = max_subjects / memory->n_shards > 0 ? max_subjects / memory->n_shards : 1;
-    for (int i = 0; i < RETRY_LOCKS; i++)
-        pthread_mutex_init(&memory->retry_locks[i], NULL);
-    memory->retries = calloc(RETRY_SETS, sizeof *memory->retries);
+    size_t most = max_subjects / memory->n_shards > 0 ? max_subjects / memory->n_shards : 1;
+    memory->retries = retries_new();
     bool ok = memory->retries != NULL;
-    for (size_t s = 0; s < memory->n_shards; s++) {
-        struct shard *shard = &memory->shards[s];
-        pthread_mutex_init(&shard->lock, NULL);
-        shard->n_buckets = FIRST_BUCKETS;
-        shard->buckets = calloc(FIRST_BUCKETS, sizeof(struct entry *));
-        ok = ok && shard->buckets != NULL;
-    }
+    for (size_t i = 0; i < memory->n_shards; i++)
+        ok = shard_init(&memory->shards[i], most) == 0 && ok;
     if (!ok) {
         memory_free(&memory->counts);
         return NULL;

@@ -1,0 +1,59 @@
+#include "hash.h"
+
+#include <stddef.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/types.h>
+#include <time.h>
+
+void hash_seed(uint64_t seed[2])
+{
+    if (getrandom(seed, 2 * sizeof *seed, GRND_NONBLOCK) == (ssize_t)(2 * sizeof *seed))
+        return;
+    seed[0] = (uint64_t)time(NULL); /* before the kernel has entropy: better than none */
+    seed[1] = (uint64_t)(uintptr_t)seed;
+}
+
+static uint64_t rotate(uint64_t x, unsigned n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] = rotate(v[2], 32);
+}
+
+uint64_t hash_string(const uint64_t seed[2], const char *string)
+{
+    size_t n = strlen(string);
+    uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
+                     seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t last = (uint64_t)n << 56;
+    for (size_t left = n;; string += 8, left -= 8) {
+        uint64_t word = 0;
+        memcpy(&word, string, left < 8 ? left : 8);
+        bool end = left < 8;
+        if (end)
+            word |= last;
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+        if (end)
+            break;
+    }
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}

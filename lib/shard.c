@@ -1,0 +1,142 @@
+#include "shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FIRST_BUCKETS = 64,
+    SAMPLES = 8, /* entries looked at to find one to evict */
+};
+
+static struct entry **bucket_of(const struct shard *shard, uint64_t hash)
+{
+    return &shard->buckets[hash & (shard->n_buckets - 1)];
+}
+
+static void entry_free(struct entry *entry)
+{
+    for (struct field *field = entry->fields, *next; field != NULL; field = next) {
+        next = field->next;
+        free(field);
+    }
+    free(entry);
+}
+
+void entry_remove(struct shard *shard, struct entry **at)
+{
+    struct entry *entry = *at;
+    *at = entry->next;
+    shard->n_entries--;
+    entry_free(entry);
+}
+
+struct entry *entry_find(struct shard *shard, uint64_t hash, const char *key, int64_t now_ms)
+{
+    struct entry *entry = *bucket_of(shard, hash);
+    while (entry != NULL && (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
+        entry = entry->next;
+    return entry;
+}
+
+struct field *field_find(const struct entry *entry, const char *limit)
+{
+    struct field *field = entry == NULL ? NULL : entry->fields;
+    while (field != NULL && strcmp(field->limit, limit) != 0)
+        field = field->next;
+    return field;
+}
+
+void shard_sweep(struct shard *shard, int64_t now_ms)
+{
+    shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
+    for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL;) {
+        if ((*at)->expires <= now_ms && !(*at)->busy)
+            entry_remove(shard, at);
+        else
+            at = &(*at)->next;
+    }
+}
+
+/* Of a few entries, removes the one that ends first. */
+static void shard_evict(struct shard *shard)
+{
+    struct entry **first = NULL;
+    int seen = 0;
+    for (size_t i = 0; i < shard->n_buckets && seen < SAMPLES; i++) {
+        shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
+        for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL; at = &(*at)->next) {
+            if ((*at)->busy)
+                continue;
+            seen++;
+            if (first == NULL || (*at)->expires < (*first)->expires)
+                first = at;
+        }
+    }
+    if (first != NULL)
+        entry_remove(shard, first);
+}
+
+/* Twice the buckets, where memory allows; longer chains do no harm where it does not. */
+static void shard_grow(struct shard *shard)
+{
+    size_t n = shard->n_buckets * 2;
+    struct entry **buckets = calloc(n, sizeof *buckets);
+    if (buckets == NULL)
+        return;
+    for (size_t i = 0; i < shard->n_buckets; i++)
+        for (struct entry *entry = shard->buckets[i], *next; entry != NULL; entry = next) {
+            next = entry->next;
+            entry->next = buckets[entry->hash & (n - 1)];
+            buckets[entry->hash & (n - 1)] = entry;
+        }
+    free(shard->buckets);
+    shard->buckets = buckets;
+    shard->n_buckets = n;
+    shard->sweep = 0;
+}
+
+struct entry *entry_new(struct shard *shard, uint64_t hash, const char *key)
+{
+    size_t size = strlen(key) + 1;
+    struct entry *entry = malloc(sizeof *entry + size);
+    if (entry == NULL)
+        return NULL;
+    if (shard->n_entries >= shard->most)
+        shard_evict(shard);
+    if (shard->n_entries >= shard->n_buckets)
+        shard_grow(shard);
+    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash)};
+    memcpy(entry->key, key, size);
+    *bucket_of(shard, hash) = entry;
+    shard->n_entries++;
+    return entry;
+}
+
+struct field *field_new(struct entry *entry, const char *limit)
+{
+    size_t size = strlen(limit) + 1;
+    struct field *field = calloc(1, sizeof *field + size);
+    if (field == NULL)
+        return NULL;
+    memcpy(field->limit, limit, size);
+    field->next = entry->fields;
+    entry->fields = field;
+    return field;
+}
+
+int shard_init(struct shard *shard, size_t most)
+{
+    *shard = (struct shard){.most = most, .n_buckets = FIRST_BUCKETS};
+    pthread_mutex_init(&shard->lock, NULL);
+    shard->buckets = calloc(FIRST_BUCKETS, sizeof *shard->buckets);
+    return shard->buckets == NULL ? -1 : 0;
+}
+
+void shard_done(struct shard *shard)
+{
+    for (size_t i = 0; shard->buckets != NULL && i < shard->n_buckets; i++)
+        while (shard->buckets[i] != NULL)
+            entry_remove(shard, &shard->buckets[i]);
+    free(shard->buckets);
+    pthread_mutex_destroy(&shard->lock);
+}
