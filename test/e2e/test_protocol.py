@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from harness import Closed, MilterClient, World, wait_for
+from harness import Closed, World, wait_for
 
 LIMITS = [{"name": "ten", "per": "recipient", "max": 10, "window": "1m", "over": "defer"}]
 
@@ -73,15 +73,18 @@ def test_only_a_discard(world):
 def test_asks_for_what_it_needs_and_no_more(world):
     with begin(world) as m:
         names = " ".join(m.macros_wanted.values())
-        assert "{client_addr}" in names and "{rcpt_addr}" in names
+        assert "{rcpt_addr}" in names and "{auth_authen}" in names
         assert m.protocol & m.DO_NOT_SEND[b"B"], "no body without a byte limit"
         assert m.protocol & m.DO_NOT_SEND[b"L"], "no headers either"
 
 
 def test_rcpt_without_mail(world):
+    """libmilter itself passes over what comes out of turn, without an answer."""
     with begin(world) as m:
-        answer = m.rcpt("<b0@example.com>")
-        assert answer.status in ("tempfail", "continue", "451 4.3.0") or answer.status.startswith("45")
+        m.send(b"R", b"<b0@example.com>\0")
+        m.abort()
+        m.mail()
+        assert m.rcpt("<b0@example.com>").status == "continue"
         m.abort()
         m.quit()
     returned(world, "b0@example.com")
@@ -133,10 +136,11 @@ def test_eom_twice(world):
         m.rcpt("<b5@example.com>")
         m.data()
         m.eom()
-        try:
-            m.eom()
-        except (Closed, ConnectionError):
-            pass
+        m.send(b"E")
+        m.send(b"N")
+        m.mail()
+        assert m.rcpt("<b6@example.com>").status == "continue"
+        m.abort()
     check(world)
     assert used(world, "b5@example.com") == 1
 
@@ -159,18 +163,13 @@ def test_quit_in_a_message(world):
 
 
 def test_quit_for_a_new_connection(world):
+    """Sendmail's way to use a milter connection again; Postfix has none."""
     with begin(world) as m:
         m.mail()
         m.rcpt("<c2@example.com>")
         m.quit_nc()
-        m.connect("192.0.2.99")
-        m.helo()
         returned(world, "c2@example.com")
-        m.mail()
-        assert m.rcpt("<c2@example.com>").status == "continue"
-        m.data()
-        m.eom()
-    assert world.gate.decisions(client="192.0.2.99")
+    check(world)
 
 
 @pytest.mark.parametrize("what", ["nothing", "negotiation", "connect"])
