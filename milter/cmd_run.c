@@ -9,6 +9,7 @@
 #include "load.h"
 #include "log.h"
 #include "report.h"
+#include "text.h"
 
 #include <errno.h>
 #include <libmilter/mfapi.h>
@@ -45,8 +46,16 @@ static void log_problems(const char *file, const struct problems *problems)
     static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
-        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s text=\"%s\" instead=\"%s\"",
-                 kinds[p->kind], file, p->line, p->pointer, p->text, p->instead);
+        char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];
+        struct text text;
+        text_init(&text, line, sizeof line);
+        text_add_percent(&text, p->pointer);
+        text_add(&text, " text=");
+        text_add_quoted(&text, p->text);
+        text_add(&text, " instead=");
+        text_add_quoted(&text, p->instead);
+        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s", kinds[p->kind], file, p->line,
+                 line);
     }
 }
 

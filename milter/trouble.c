@@ -1,6 +1,7 @@
 #include "trouble.h"
 
 #include "log.h"
+#include "text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,10 +40,14 @@ void troubles_done(struct troubles *troubles)
 static void tell(struct troubles *troubles, enum trouble trouble, bool set, enum trouble_grade grade,
                  const char *text)
 {
+    char line[1200];
+    struct text quoted;
+    text_init(&quoted, line, sizeof line);
+    text_add_quoted(&quoted, text);
     log_line(!set                    ? LOG_AT_WARNING
              : grade == TROUBLE_NOTE ? LOG_AT_WARNING
                                      : LOG_AT_ERROR,
-             "event=%s-%s text=\"%s\"", trouble_name(trouble), set ? "trouble" : "well", text);
+             "event=%s-%s text=%s", trouble_name(trouble), set ? "trouble" : "well", line);
     if (troubles->changed != NULL)
         troubles->changed(troubles->arg, trouble, set, text);
 }

@@ -87,6 +87,18 @@ void text_add_printable(struct text *text, const char *string)
     }
 }
 
+void text_add_quoted(struct text *text, const char *string)
+{
+    text_add(text, "\"");
+    for (; *string != '\0'; string++) {
+        const char one[2] = {*string, '\0'};
+        if (*string == '"' || *string == '\\')
+            text_add(text, "\\");
+        text_add_printable(text, one);
+    }
+    text_add(text, "\"");
+}
+
 void text_add_duration(struct text *text, int64_t ms)
 {
     static const struct {

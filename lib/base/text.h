@@ -26,6 +26,9 @@ void text_add_percent(struct text *text, const char *string);
 /* Makes bytes safe inside a log line or a reply: controls, DEL and bytes above 0x7e become '?'. */
 void text_add_printable(struct text *text, const char *string);
 
+/* The same between double quotes, in which '"' and '\\' are escaped by '\\': a value of a log line that holds spaces. */
+void text_add_quoted(struct text *text, const char *string);
+
 /* A duration as a person reads it, rounded up: "23s", "2m", "5h", "3d"; seconds up to 119 s,
  * minutes up to 119 min, hours up to 47 h. ms below 1 gives "0s". */
 void text_add_duration(struct text *text, int64_t ms);

@@ -128,6 +128,16 @@ static void test_printable(void **state)
         assert_int_equal(buffer[c - 1], c >= 0x20 && c <= 0x7e ? c : '?');
 }
 
+static void test_quoted(void **state)
+{
+    (void)state;
+    char out[64];
+    struct text text;
+    text_init(&text, out, sizeof out);
+    text_add_quoted(&text, "must be \"a\" or \\b\n");
+    assert_string_equal(out, "\"must be \\\"a\\\" or \\\\b?\"");
+}
+
 static void test_duration(void **state)
 {
     (void)state;
@@ -219,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
         cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_quoted),
         cmocka_unit_test(test_duration),        cmocka_unit_test(test_lower),
         cmocka_unit_test(test_nearest),
     };
