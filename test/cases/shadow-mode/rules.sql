@@ -1,0 +1,5 @@
+INSERT INTO domains (domain) VALUES ('example.com');
+INSERT INTO aliases (address, action) VALUES ('a@example.com', 'accept'), ('later@example.com', 'defer'),
+    ('gone@example.com', 'reject'), ('sink@example.com', 'discard');
+INSERT INTO sender_rules (scope, pattern, action) VALUES ('*', '@spam.example', 'reject');
+INSERT INTO client_rules (network, action) VALUES ('198.51.100.0/24', 'reject'), ('198.51.101.0/24', 'defer');
