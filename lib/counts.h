@@ -36,7 +36,7 @@ enum counts_status counts_peek(struct counts *counts, const struct count_request
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
 
 /* Applies changes to charges, each on its own. A counter that is gone, or was born later than change.born, is left alone
- * (born INT64_MAX: whoever it is); nothing goes below 0. What is given back from a slot that has left the window is gone
+ * (born INT64_MAX: whoever it is); slot -1 changes nothing; nothing goes below 0. What is given back from a slot that has left the window is gone
  * already; what is added then counts as of now. */
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
@@ -45,7 +45,7 @@ enum counts_status counts_change(struct counts *counts, const struct count_chang
 enum counts_status counts_deferred(struct counts *counts, const char *retry, int64_t now_ms);
 
 /* Calls each() for every counter whose key matches one of the keys: a whole key ("recipient:{a@example.com}"), or with a '*' at
- * its beginning and/or end ("*:{a@example.com}*"). Slow with many subjects; not for the path of a RCPT. */
+ * its beginning and/or end ("*:{a@example.com}*"). Slow with many subjects; not for the path of a RCPT. each() must not call the store. */
 typedef void counts_each_fn(void *arg, const struct count_view *view);
 enum counts_status counts_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);

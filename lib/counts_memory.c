@@ -10,6 +10,7 @@
 #include "retries.h"
 #include "shard.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,7 +177,11 @@ static void part_find(struct task *task, size_t i)
 
 static bool share_binds(const struct task *task, const struct count_ask *ask)
 {
-    return ask->share_of < 0 || task->parts[ask->share_of].work->used >= ask->share_above;
+    if (ask->share_of < 0)
+        return true;
+    const struct work *whole = task->parts[ask->share_of].work;
+    assert(whole != NULL);
+    return whole->used >= ask->share_above;
 }
 
 static void part_check(struct task *task, size_t i)

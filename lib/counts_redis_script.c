@@ -48,7 +48,7 @@ static size_t layout_key(struct layout *layout, const char *name, int64_t ttl)
         i++;
     if (i == layout->n_keys) {
         layout->keys[layout->n_keys++] = (struct key){.name = name};
-        layout->key_bytes += strlen(name) + 1;
+        layout->key_bytes += strlen(name) + 2; /* a colon, a NUL */
     }
     if (layout->keys[i].ttl < ttl)
         layout->keys[i].ttl = ttl;
@@ -230,7 +230,7 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
 {
     size_t text = 2 * WORDS_NUMBER, real = 0;
     for (size_t i = 0; i < n; i++) {
-        text += strlen(store->prefix) + 1 + strlen(changes[i].key) + CHANGE_WORDS * WORDS_NUMBER;
+        text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_WORDS * WORDS_NUMBER;
         real += is_change(&changes[i]);
     }
     struct words words;

@@ -1,5 +1,6 @@
 #include "shard.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,8 @@ static void shard_evict(struct shard *shard)
 static void shard_grow(struct shard *shard)
 {
     size_t n = shard->n_buckets * 2;
-    struct entry **buckets = calloc(n, sizeof *buckets);
+    assert(n > 0);
+    struct entry **buckets = calloc(n, sizeof(struct entry *));
     if (buckets == NULL)
         return;
     for (size_t i = 0; i < shard->n_buckets; i++)
@@ -128,7 +130,7 @@ int shard_init(struct shard *shard, size_t most)
 {
     *shard = (struct shard){.most = most, .n_buckets = FIRST_BUCKETS};
     pthread_mutex_init(&shard->lock, NULL);
-    shard->buckets = calloc(FIRST_BUCKETS, sizeof *shard->buckets);
+    shard->buckets = calloc(FIRST_BUCKETS, sizeof(struct entry *));
     return shard->buckets == NULL ? -1 : 0;
 }
 

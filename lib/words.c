@@ -44,12 +44,8 @@ void words_add_number(struct words *words, int64_t number)
 
 void words_add_key(struct words *words, const char *prefix, const char *key)
 {
-    size_t n = strlen(prefix), m = strlen(key);
-    char *text = words->text;
-    memcpy(text, prefix, n);
-    text[n] = ':';
-    memcpy(text + n + 1, key, m);
-    words->argv[words->argc] = text;
-    words->lens[words->argc++] = n + 1 + m;
-    words->text += n + 1 + m;
+    char *end = stpcpy(stpcpy(stpcpy(words->text, prefix), ":"), key);
+    words->argv[words->argc] = words->text;
+    words->lens[words->argc++] = (size_t)(end - words->text);
+    words->text = end + 1;
 }

@@ -22,6 +22,6 @@ void words_done(struct words *words);
 
 void words_add(struct words *words, const char *word); /* borrowed */
 void words_add_number(struct words *words, int64_t number);
-void words_add_key(struct words *words, const char *prefix, const char *key); /* "prefix:key" */
+void words_add_key(struct words *words, const char *prefix, const char *key); /* "prefix:key", and a NUL */
 
 #endif

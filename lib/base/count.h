@@ -22,7 +22,8 @@ struct count_ask {
     int64_t window_ms; /* 1,000..31 days */
     int64_t amount;    /* charged when admitted; >= 0 */
     int64_t need;      /* refused when used + need > max (bytes ask for 1 where no size was declared) */
-    int64_t hold_ms;   /* once over, held this long; 0: no hold */
+    int64_t hold_ms;   /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
+                          needs it too. A retry trips none */
     int64_t ttl_ms;    /* the key's time to live after this charge */
     unsigned flags;
     int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
@@ -51,7 +52,8 @@ enum count_result {
 struct count_answer {
     enum count_result result;
     int64_t used;    /* before this request */
-    int64_t wait_ms; /* until need fits, or the hold ends; 0 when admitted */
+    int64_t wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
+                        1.1 windows where need is above max */
     /* The receipt, by which the charge can be given back: */
     int64_t slot;  /* where it was charged; -1: nothing was charged */
     int64_t born;  /* of the counter: one that was deleted since has another */
