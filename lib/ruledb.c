@@ -52,7 +52,7 @@ struct ruledb {
     uint64_t row_trouble_generation;  /* seen at this generation */
     atomic_int_least64_t watch_at_ms; /* when to look at the path again */
     atomic_uint_least64_t generation; /* even; see snapshot_start() */
-    struct ruledb_snapshot unknown;   /* lent to everybody while nothing can be read; never written to */
+    struct ruledb_snapshot *unknown;  /* lent to everybody while nothing can be read; never written to */
     char path[];
 };
 
@@ -65,27 +65,34 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int init_locks(struct ruledb *db)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return -1;
+    int rc = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    if (rc == 0)
+        rc = pthread_cond_init(&db->returned, &monotonic);
+    if (rc == 0)
+        rc = pthread_mutex_init(&db->lock, NULL);
+    pthread_condattr_destroy(&monotonic);
+    return rc == 0 ? 0 : -1;
+}
+
 struct ruledb *ruledb_new(const char *path)
 {
     struct ruledb *db = calloc(1, sizeof *db + strlen(path) + 1);
-    if (db == NULL)
+    struct ruledb_snapshot *unknown = calloc(1, sizeof *unknown);
+    if (db == NULL || unknown == NULL || init_locks(db) < 0) {
+        free(db);
+        free(unknown);
         return NULL;
+    }
     memcpy(db->path, path, strlen(path) + 1);
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0) {
-        free(db);
-        return NULL;
-    }
-    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
-              pthread_cond_init(&db->returned, &monotonic) == 0;
-    pthread_condattr_destroy(&monotonic);
-    if (!ok || pthread_mutex_init(&db->lock, NULL) != 0) {
-        free(db);
-        return NULL;
-    }
     atomic_init(&db->generation, 2);
     atomic_init(&db->watch_at_ms, 0);
-    db->unknown.db = db;
+    unknown->db = db;
+    db->unknown = unknown;
     return db;
 }
 
@@ -117,6 +124,7 @@ void ruledb_free(struct ruledb *db)
     drain(db);
     pthread_cond_destroy(&db->returned);
     pthread_mutex_destroy(&db->lock);
+    free(db->unknown);
     free(db);
 }
 
@@ -291,7 +299,7 @@ struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
     bool probe = false;
     struct ruledb_snapshot *snapshot = borrow(db, &probe);
     if (snapshot == NULL)
-        return &db->unknown;
+        return db->unknown;
     snapshot->fault = snapshot_start(snapshot);
     if (probe)
         probed(db, snapshot->fault == FAULT_NONE);
@@ -299,7 +307,7 @@ struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
         return snapshot;
     struct error err = *handle_error(snapshot->handle);
     give_back(snapshot, &err);
-    return &db->unknown;
+    return db->unknown;
 }
 
 void ruledb_end(struct ruledb_snapshot *snapshot)

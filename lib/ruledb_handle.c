@@ -29,8 +29,8 @@ static const char *const sql[STATEMENTS] = {
     [STMT_BEGIN] = "BEGIN",
     [STMT_COMMIT] = "COMMIT",
     [STMT_VERSION] = "PRAGMA user_version",
-    [STMT_FILLED] = "SELECT EXISTS (SELECT 1 FROM alias_globs), EXISTS (SELECT 1 FROM sender_rules),"
-                    " EXISTS (SELECT 1 FROM client_rules)",
+    [STMT_FILLED] =
+        "SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules)",
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
     [STMT_ALIAS] =
         "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",

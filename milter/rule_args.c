@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static const struct {
     const char *option, *column;
@@ -203,33 +204,41 @@ static size_t mailbox_length(const char *list)
     return n;
 }
 
-/* Each must be an address; it is kept as it was typed, since only its own host knows whether case matters there. */
+/* One address out of a list. Upper case is kept, since only its own host knows whether case matters there; every other
+ * spelling becomes the canonical one, which each reader of the table understands. */
+static const char *one_mailbox(const struct rule_args *args, const char *text, size_t n, struct error *err)
+{
+    while (n > 0 && isspace((unsigned char)*text)) {
+        text++;
+        n--;
+    }
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    const char *typed = pool_strndup(args->pool, text, n);
+    struct address address;
+    if (typed == NULL || parse_mailbox(typed, args->subaddress, &address, err) < 0)
+        return NULL;
+    return strcasecmp(typed, address.full) == 0 ? typed : pool_strdup(args->pool, address.full);
+}
+
 static int mailbox_list(const struct rule_args *args, const char *list, struct edit_value *out,
                         struct error *err)
 {
-    char *joined = pool_alloc(args->pool, strlen(list) + 1);
-    size_t len = 0;
-    while (joined != NULL) {
-        size_t n = mailbox_length(list), skip = strspn(list, " \t"), end = n;
-        while (end > skip && isspace((unsigned char)list[end - 1]))
-            end--;
-        char *one = pool_strndup(args->pool, list + skip, end > skip ? end - skip : 0);
-        struct address address;
-        if (one == NULL)
-            break;
-        if (parse_mailbox(one, args->subaddress, &address, err) < 0)
+    const char *joined = NULL;
+    for (bool more = true; more;) {
+        size_t n = mailbox_length(list);
+        const char *one = one_mailbox(args, list, n, err);
+        if (one != NULL)
+            joined = joined == NULL ? one : pool_printf(args->pool, "%s,%s", joined, one);
+        if (one == NULL || joined == NULL) {
+            error_set(err, "out of memory"); /* unless it was no address */
             return -1;
-        memcpy(joined + len, one, strlen(one));
-        len += strlen(one);
-        if (list[n] == '\0') {
-            *out = (struct edit_value){.kind = EDIT_TEXT, .text = joined};
-            return 0;
         }
-        joined[len++] = ',';
+        more = list[n] == ',';
         list += n + 1;
     }
-    error_set(err, "out of memory");
-    return -1;
+    *out = (struct edit_value){.kind = EDIT_TEXT, .text = joined};
+    return 0;
 }
 
 static int word(const char *text, const char *const *words, const char *option, struct edit_value *out,

@@ -45,10 +45,10 @@ static void format_cell(const struct edit_value *value, int64_t now_s, char out[
     } else if (value->kind == EDIT_NUMBER) {
         time_t at = (time_t)value->number;
         struct tm tm;
-        if (gmtime_r(&at, &tm) == NULL || strftime(out, CELL, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-            snprintf(out, CELL, "%lld", (long long)value->number);
-        if (value->number <= now_s)
-            strcat(out, " (expired)");
+        char date[32];
+        if (gmtime_r(&at, &tm) == NULL || strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+            snprintf(date, sizeof date, "%lld", (long long)value->number);
+        snprintf(out, CELL, "%s%s", date, value->number <= now_s ? " (expired)" : "");
     }
 }
 
