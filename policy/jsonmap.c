@@ -1,5 +1,5 @@
-/* jsonmap: a scanner over JSON that is known to be good. Fails only for want of memory; on a text that is no JSON it
- * stops early, within bounds. Recursion is bounded by what jansson accepts (2,048 levels). */
+/* jsonmap: a scanner over JSON that is known to be good. Fails only for want of memory; on a text that is no
+ * JSON it stops early, within bounds. Recursion is bounded by what jansson accepts (2,048 levels). */
 #include "jsonmap.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* jsonmap: where in the file each value of a JSON text stands, and which keys stand there twice.
  *
- * jansson tells lines only of syntax errors and keeps the last of two equal keys in silence. The map is a second,
- * simple scan over a text that jansson has accepted already: it checks nothing again. */
+ * jansson tells lines only of syntax errors and keeps the last of two equal keys in silence. The map is a
+ * second, simple scan over a text that jansson has accepted already: it checks nothing again. */
 #ifndef RCPTGATE_JSONMAP_H
 #define RCPTGATE_JSONMAP_H
 

@@ -1,5 +1,5 @@
-/* policy: the table of all keys, their defaults, and the life of a policy. The values live in one pool behind the
- * struct; a policy is changed only while policy_load() makes it. */
+/* policy: the table of all keys, their defaults, and the life of a policy. The values live in one pool
+ * behind the struct; a policy is changed only while policy_load() makes it. */
 #include "policy.h"
 
 #include "policy_load.h"
@@ -29,8 +29,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
 #define DRAFT(field) offsetof(struct draft, field)
 #define UNUSED offsetof(struct holder, unused)
 
-/* One row per key: pointer, parser, field, least, most, choices (of a section: the prefix of its rows), default.
- * Fields of limits are in the draft, all others in the holder. */
+/* One row per key: pointer, parser, field, least, most, choices (of a section: the prefix of its rows),
+ * default. Fields of limits are in the draft, all others in the holder. */
 // clang-format off
 #define POLICY_KEYS(X) \
     X("/mode", parse_choice_flag, POLICY(shadow), 0, 0, "enforce|shadow", "\"enforce\"") \
@@ -44,19 +44,22 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/database", parse_path, POLICY(aliases.database), 0, 1000, NULL, \
       "\"/var/lib/rcptgate/aliases/aliases.db\"") \
     X("/aliases/subaddress", parse_subaddress, POLICY(aliases.subaddress), 0, 8, NULL, "\"+\"") \
-    X("/aliases/max_stale", parse_duration, POLICY(aliases.max_stale_ms), SECOND, 12 * MONTH, NULL, "\"24h\"") \
+    X("/aliases/max_stale", parse_duration, POLICY(aliases.max_stale_ms), SECOND, 12 * MONTH, NULL, \
+      "\"24h\"") \
     X("/aliases/max_shrink", parse_percent, POLICY(aliases.max_shrink), 0, 100, NULL, "\"50%\"") \
     X("/counters", parse_section, 0, 0, 0, "/counters", NULL) \
     X("/counters/url", parse_url, POLICY(counters), 0, 0, NULL, "\"memory:\"") \
     X("/counters/password_file", parse_path, POLICY(counters.password_file), 0, 1000, NULL, NULL) \
     X("/counters/prefix", parse_prefix, POLICY(counters.prefix), 1, 64, NULL, "\"rcptgate\"") \
     X("/counters/timeout", parse_duration, POLICY(counters.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"") \
-    X("/counters/when_down", parse_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", "\"local\"") \
+    X("/counters/when_down", parse_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", \
+      "\"local\"") \
     X("/counters/local_share", parse_percent, POLICY(counters.local_share), 1, 100, NULL, "\"100%\"") \
     X("/counters/client_network", parse_section, 0, 0, 0, "/counters/client_network", NULL) \
     X("/counters/client_network/ipv4", parse_bits, POLICY(counters.ipv4_bits), 0, 32, NULL, "32") \
     X("/counters/client_network/ipv6", parse_bits, POLICY(counters.ipv6_bits), 0, 128, NULL, "64") \
-    X("/counters/max_new_subjects", parse_integer, POLICY(counters.max_new_subjects), 1, 1000000000, NULL, "1000") \
+    X("/counters/max_new_subjects", parse_integer, POLICY(counters.max_new_subjects), 1, 1000000000, NULL, \
+      "1000") \
     X("/http", parse_section, 0, 0, 0, "/http", NULL) \
     X("/http/listen", parse_listen, UNUSED, 0, 0, NULL, "\"127.0.0.1:9627\"") \
     X("/http/subjects", parse_flag, UNUSED, 0, 0, NULL, "false") \
@@ -67,7 +70,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/queue/every", parse_duration, UNUSED, SECOND, HOUR, NULL, "\"15s\"") \
     X("/queue/command", parse_command, UNUSED, 0, 0, NULL, "[\"/usr/sbin/postqueue\", \"-j\"]") \
     X("/exempt", parse_section, 0, 0, 0, "/exempt", NULL) \
-    X("/exempt/recipients", parse_patterns, POLICY(exempt.recipients), 0, 0, NULL, "[\"postmaster@*\", \"abuse@*\"]") \
+    X("/exempt/recipients", parse_patterns, POLICY(exempt.recipients), 0, 0, NULL, \
+      "[\"postmaster@*\", \"abuse@*\"]") \
     X("/exempt/clients", parse_networks, POLICY(exempt.clients), 0, 0, NULL, "[\"127.0.0.0/8\", \"::1\"]") \
     X("/exempt/senders", parse_patterns, POLICY(exempt.senders), 0, 0, NULL, "[]") \
     X("/exempt/authenticated", parse_flag, POLICY(exempt.authenticated), 0, 0, NULL, "false") \
@@ -76,12 +80,14 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/limits/*/per", parse_per, 0, 0, 0, NULL, NULL) \
     X("/limits/*/max", parse_max, 0, 0, INT64_C(1000000000000000), NULL, NULL) \
     X("/limits/*/window", parse_duration, LIMIT(window_ms), SECOND, MONTH, NULL, NULL) \
-    X("/limits/*/count", parse_choice, LIMIT(count), 0, 0, "recipients|messages|bytes|attempts|backlog", NULL) \
+    X("/limits/*/count", parse_choice, LIMIT(count), 0, 0, "recipients|messages|bytes|attempts|backlog", \
+      NULL) \
     X("/limits/*/over", parse_action, LIMIT(over), 0, 0, "defer|reject|discard", NULL) \
     X("/limits/*/reply", parse_limit_reply, 0, 0, 0, NULL, NULL) \
     X("/limits/*/hold", parse_duration, LIMIT(hold_ms), SECOND, MONTH, NULL, NULL) \
     X("/limits/*/share", parse_share, 0, 0, 0, "/limits/*/share", NULL) \
-    X("/limits/*/share/of", parse_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", NULL) \
+    X("/limits/*/share/of", parse_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", \
+      NULL) \
     X("/limits/*/share/max", parse_percent, DRAFT(share_max), 1, 100, NULL, NULL) \
     X("/limits/*/share/above", parse_percent, DRAFT(share_above), 0, 100, NULL, NULL) \
     X("/limits/*/when", parse_when, 0, 0, 0, "/limits/*/when", NULL) \

@@ -1,5 +1,5 @@
-/* policy_json: from bytes to JSON, the walk over its objects, and the problems found on the way. Nothing here knows
- * a key of the policy. Fails as a whole only where there is no JSON object. */
+/* policy_json: from bytes to JSON, the walk over its objects, and the problems found on the way. Nothing
+ * here knows a key of the policy. Fails as a whole only where there is no JSON object. */
 #include "policy_load.h"
 
 #include "text.h"
@@ -215,8 +215,8 @@ static json_t *fatal_syntax(struct loader *loader, const json_error_t *error)
                  text);
 }
 
-/* A number that neither int64 nor double can hold makes jansson refuse the whole file. It is one bad entry, so in a
- * copy it becomes a null of the same length. False where no number ends at position. */
+/* A number that neither int64 nor double can hold makes jansson refuse the whole file. It is one bad entry,
+ * so in a copy it becomes a null of the same length. False where no number ends at position. */
 static bool blank_number(char *text, size_t n, size_t position)
 {
     if (position > n)

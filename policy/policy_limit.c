@@ -1,6 +1,6 @@
-/* policy_limit: the members of `limits`. A limit is read into a draft, completed, and taken as a whole or not at all:
- * half a limit would refuse mail that nobody wanted refused. Only a bad reply or share that says nothing, or a key that
- * is unknown outside of `when`, leaves it in force. */
+/* policy_limit: the members of `limits`. A limit is read into a draft, completed, and taken as a whole or
+ * not at all: half a limit would refuse mail that nobody wanted refused. Only a bad reply or share that says
+ * nothing, or a key that is unknown outside of `when`, leaves it in force. */
 #include "policy_load.h"
 
 #include "address.h"
@@ -437,8 +437,8 @@ static bool same_per(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-/* Limits with one `per` are fields of one key, and a share can have the key of another limit: each must keep the key
- * for as long as the one that needs it longest. */
+/* Limits with one `per` are fields of one key, and a share can have the key of another limit: each must keep
+ * the key for as long as the one that needs it longest. */
 void limits_ttl(struct policy *policy)
 {
     for (size_t i = 0; i < policy->n_limits; i++) {

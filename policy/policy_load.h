@@ -1,7 +1,8 @@
 /* policy_load: what the files of the policy loader share. Not for anybody else.
  *
- * The loader is a table: one row per key (policy.c) with its pointer, its parser, where the value goes, bounds and the
- * default as JSON text. A parser gets a place in the file, says what is wrong with it, or writes the value. */
+ * The loader is a table: one row per key (policy.c) with its pointer, its parser, where the value goes,
+ * bounds and the default as JSON text. A parser gets a place in the file, says what is wrong with it, or
+ * writes the value. */
 #ifndef RCPTGATE_POLICY_LOAD_H
 #define RCPTGATE_POLICY_LOAD_H
 
@@ -73,8 +74,8 @@ bool problem_mistyped(struct loader *loader, const struct place *place, const st
 void problems_sort(struct loader *loader);
 
 json_t *policy_json(const char *text, size_t n, struct loader *loader);
-/* Calls the parser of every member of an object; false where one was bad. *unknown (may be NULL): a key that no
- * row has. */
+/* Calls the parser of every member of an object; false where one was bad. *unknown (may be NULL): a key that
+ * no row has. */
 bool policy_members(struct loader *loader, const struct place *place, const struct key *section, void *base,
                     bool *unknown);
 struct place place_member(const struct place *up, const char *name);

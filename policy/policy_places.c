@@ -1,5 +1,5 @@
-/* policy_places: the parsers of what names a place: sockets, URLs, commands, networks, address patterns. No text here
- * repeats a URL: it can carry a password. */
+/* policy_places: the parsers of what names a place: sockets, URLs, commands, networks, address patterns. No
+ * text here repeats a URL: it can carry a password. */
 #include "policy_load.h"
 
 #include "address.h"

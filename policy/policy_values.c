@@ -1,5 +1,5 @@
-/* policy_values: the parsers of plain values: numbers, durations, shares, choices, names. Each writes one field, or
- * says what is wrong and leaves it alone. */
+/* policy_values: the parsers of plain values: numbers, durations, shares, choices, names. Each writes one
+ * field, or says what is wrong and leaves it alone. */
 #include "policy_load.h"
 
 #include "text.h"

@@ -1,5 +1,6 @@
-/* policy_warn: what is in force as written, and will hurt: floods that nothing ends, limits that never act or refuse
- * everything, sockets that anybody may open. Looks at a finished policy; a warning changes nothing in it. */
+/* policy_warn: what is in force as written, and will hurt: floods that nothing ends, limits that never act
+ * or refuse everything, sockets that anybody may open. Looks at a finished policy; a warning changes nothing
+ * in it. */
 #include "policy_load.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* reply: parses and renders SMTP reply lines. Owns the built-in texts. Pure; the only failure is a template that
- * could not be sent as it is, and its error says why. */
+/* reply: parses and renders SMTP reply lines. Owns the built-in texts. Pure; the only failure is a template
+ * that could not be sent as it is, and its error says why. */
 #include "reply.h"
 
 #include "text.h"

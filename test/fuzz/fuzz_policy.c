@@ -1,5 +1,5 @@
-/* fuzz_policy: any bytes are a policy or one fatal problem; what is loaded keeps the promises of policy.h, and loading it
- * again gives the same. */
+/* fuzz_policy: any bytes are a policy or one fatal problem; what is loaded keeps the promises of policy.h,
+ * and loading it again gives the same. */
 #include "policy.h"
 
 #include <stdint.h>

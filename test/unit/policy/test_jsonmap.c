@@ -1,5 +1,5 @@
-/* jsonmap: lines, order, repeated keys, and that it agrees with jansson on how many values there are and what the keys
- * are called. */
+/* jsonmap: lines, order, repeated keys, and that it agrees with jansson on how many values there are and
+ * what the keys are called. */
 #include "jsonmap.h"
 
 #include <jansson.h>

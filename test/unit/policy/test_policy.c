@@ -1,5 +1,5 @@
-/* policy: what a file becomes, which problems it has, and that the parser, the schema and the manual speak of the
- * same keys. */
+/* policy: what a file becomes, which problems it has, and that the parser, the schema and the manual speak
+ * of the same keys. */
 #include "policy.h"
 
 #include "jsonmap.h"
