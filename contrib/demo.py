@@ -41,8 +41,8 @@ class Client(smtplib.SMTP):
 
     def putcmd(self, cmd, args=""):
         if not self.quiet:
-            line(paint("C: ", "dim") + f"{cmd} {args}".strip())
-        super().putcmd(cmd, args)
+            line(paint("C: ", "dim") + f"{cmd.upper()} {args}".strip())
+        super().putcmd(cmd.upper(), args)
 
     def getreply(self):
         code, text = super().getreply()
@@ -56,8 +56,10 @@ class Client(smtplib.SMTP):
         self.quiet = quiet
         self.mail(sender)
         codes = [self.rcpt(recipient)[0] for recipient in recipients]
-        if any(code == 250 for code in codes):
-            self.data(f"From: <{sender}>\r\nSubject: demo\r\nX-Token: {token}\r\n\r\nHello.\r\n")
+        if 250 in codes:
+            end, text = self.data(f"From: <{sender}>\r\nSubject: demo\r\nX-Token: {token}\r\n\r\nHello.\r\n")
+            if end != 250:
+                raise harness.Failure(f"Postfix did not take the message: {end} {text.decode(errors='replace')}")
         else:
             self.rset()
         return codes
@@ -84,7 +86,7 @@ def run(gate, *words):
 
 def show_rules(gate):
     title("1. Alias rules, in SQLite")
-    run(gate, "alias", "init")
+    run(gate, "alias", "init", "--group", "postfix")
     run(gate, "domain", "add", "example.com")
     run(gate, "alias", "add", "shop@example.com", "anna@mailbox.example")
     run(gate, "alias", "add", "news@example.com", "anna@mailbox.example")
@@ -105,7 +107,7 @@ def show_mail(postfix, sink):
         postfix.idle()
         show_delivered(sink, "one", "old@ and nobody@ were refused; trap@ was told 250 and dropped")
 
-        title("3. A flood to one alias: eight more pass, then one more, and the next is told to come back")
+        title("3. A flood to one alias: nine more messages pass, the eleventh is told to come back")
         for i in range(9):
             client.message("flood@sender.example", ["shop@example.com"], f"flood-{i}", quiet=True)
         client.message("flood@sender.example", ["shop@example.com", "news@example.com"], "eleventh")
@@ -151,7 +153,7 @@ GO_ON = """
 
   1. cmake --install build/release; a policy in /etc/rcptgate/policy.json (policy/personal.json and
      policy/business.json are made to be copied; `rcptgate check` tells what it thinks of yours);
-     `rcptgate alias init`, then `rcptgate run`.
+     `rcptgate alias init`, then `rcptgate run` (contrib/systemd has the unit).
 
   2. In main.cf, the gate before the queue:
 
@@ -159,7 +161,7 @@ GO_ON = """
        smtpd_reject_unlisted_recipient = no
 
   3. and the aliases from the same database behind it (package postfix-sqlite), with the two files of
-     contrib/postfix copied to /etc/postfix:
+     contrib/postfix copied to /etc/postfix, and Postfix in the group of the database (adduser postfix rcptgate):
 
        virtual_alias_domains = proxy:sqlite:/etc/postfix/rcptgate-domains.cf
        virtual_alias_maps    = proxy:sqlite:/etc/postfix/rcptgate-aliases.cf
@@ -185,7 +187,10 @@ def demo(use_redis):
                                   database_path=scratch / "aliases/aliases.db",
                                   settings={"smtpd_authorized_xclient_hosts": ""})
         started.append(postfix)
-        show_mail(postfix, sink)
+        try:
+            show_mail(postfix, sink)
+        except (harness.Failure, smtplib.SMTPException) as trouble:
+            raise harness.Failure(f"{trouble}\n{postfix.log()[-2000:]}") from None
         show_log(gate)
         show_counts(gate, redis)
     finally:
