@@ -35,9 +35,9 @@ enum counts_status counts_peek(struct counts *counts, const struct count_request
 /* Charges all asks without checking any (what another store admitted): the mirror that a fault starts from. */
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
 
-/* Applies changes to charges, each on its own. A counter that is gone, or was born later than change.born, is left alone
- * (born INT64_MAX: whoever it is); slot -1 changes nothing; nothing goes below 0. What is given back from a slot that has left the window is gone
- * already; what is added then counts as of now. */
+/* Applies changes to charges, each on its own; nothing goes below 0. A counter that is gone, or was born later than
+ * change.born, is left alone (born INT64_MAX: whoever it is); slot -1 changes nothing. What is given back from a slot
+ * that has left the window is gone already; what is added then counts as of now. */
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
 

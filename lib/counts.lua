@@ -106,12 +106,8 @@ local function parse(text, window)
     return counter
 end
 
-local function sum(counter)
-    local used = counter[1]
-    for i = 2, 11 do
-        used = used + counter[i]
-    end
-    return used
+local function sum(c)
+    return c[1] + c[2] + c[3] + c[4] + c[5] + c[6] + c[7] + c[8] + c[9] + c[10] + c[11]
 end
 
 local function text(counter)
