@@ -37,18 +37,25 @@ const struct command commands[] = {
      RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
                   "  --owner NAME       whose it is\n"
                   "  --class NAME       for `when` in limits\n"
-                  "  --expires WHEN     Unix time, date, or a duration such as 30d\n"},
+                  "  --expires WHEN     Unix time, date, or a duration such as 30d, never\n"
+                  "  --group NAME       init: who shares the database with the gate\n"
+                  "  --json             list, for programs\n"},
     {"domain", cmd_rules, "add | set | remove | list  [DOMAIN] [OPTION...]",
      "Edits the domains that are ours.",
      RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"
-                  "  --owner NAME, --class NAME\n"},
+                  "  --owner NAME, --class NAME\n"
+                  "  --json             list, for programs\n"},
     {"sender", cmd_rules, "add | set | remove | list  [SCOPE] [PATTERN] [ACTION] [OPTION...]",
      "Edits the sender rules of an alias, a domain, an owner, or all.",
      RULE_OPTIONS "  SCOPE              an alias address, @domain, owner:NAME or * (the default)\n"
-                  "  PATTERN            an address, @domain, @.domain (subdomains too), <> or *\n"},
+                  "  PATTERN            an address, @domain, @.domain (subdomains too), <> or *\n"
+                  "  --scope SCOPE      instead of SCOPE before PATTERN\n"
+                  "  --json             list, for programs\n"},
     {"client", cmd_rules, "add | set | remove | list  [NETWORK] [ACTION] [OPTION...]",
      "Edits the client rules; the longest prefix wins, accept exempts.",
-     RULE_OPTIONS "  --expires WHEN     Unix time, date, or a duration such as 1h\n"},
+     RULE_OPTIONS "  --expires WHEN     Unix time, date, or a duration such as 1h, never\n"
+                  "  --for 1h           the same as --expires 1h\n"
+                  "  --json             list, for programs\n"},
     {"help", cmd_help, "[COMMAND]", "Says how a command is used.", ""},
     {NULL, NULL, NULL, NULL, NULL},
 };
