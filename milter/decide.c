@@ -108,6 +108,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .client_subject = network_mask(facts->client, policy->counters.ipv4_bits, policy->counters.ipv6_bits),
         .user = facts->user,
         .sender = facts->sender,
+        .sender_raw = facts->sender_raw,
         .recipient = &out->recipient,
         .recipient_raw = facts->recipient,
         .resolved = facts->resolved,

@@ -17,6 +17,7 @@ struct facts { /* one RCPT, borrowed */
     const struct network *client;
     const char *user;             /* SASL login; NULL: none */
     const struct address *sender;
+    const char *sender_raw;       /* as received */
     const char *recipient;        /* what Postfix resolved, or the raw argument */
     bool resolved;
     int64_t size;                 /* -1: not declared */

@@ -208,6 +208,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
         .client = &session->client,
         .user = message->user,
         .sender = &message->sender,
+        .sender_raw = message->sender_raw,
         .recipient = recipient,
         .resolved = recipient != raw,
         .size = message->size,

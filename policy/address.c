@@ -610,9 +610,13 @@ void address_fallback_key(const char *raw, char *out, size_t size)
     struct text key;
     char hash[1 + 16 + 1] = "";
     size_t len = strlen(raw), keep = size - 1 < ADDRESS_MAX ? size - 1 : ADDRESS_MAX;
+    if (len >= 2 && raw[0] == '<' && raw[len - 1] == '>') { /* with and without them it is the same */
+        raw++;
+        len -= 2;
+    }
     if (len > keep) {
         uint64_t h = 0xcbf29ce484222325; /* FNV-1a, 64 bits: two that meet only share a counter */
-        for (const char *s = raw; *s != '\0'; s++)
+        for (const char *s = raw; s < raw + len; s++)
             h = (h ^ (unsigned char)lower(*s)) * 0x100000001b3;
         text_init(&key, hash, sizeof hash);
         text_addf(&key, "#%016" PRIx64, h);

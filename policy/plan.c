@@ -73,16 +73,22 @@ static int add_value(struct planner *planner, struct texts *values, size_t room,
     return 0;
 }
 
-static int read_recipient(struct planner *planner, struct texts *out)
+/* An address, or what stands for one that cannot be parsed: it must not slip through the limits. */
+static int read_address(struct planner *planner, const struct address *address, const char *raw,
+                        struct texts *out)
 {
-    const struct address *recipient = planner->envelope->recipient;
-    if (recipient->kind == ADDRESS_MAILBOX || recipient->kind == ADDRESS_BARE)
-        return add_value(planner, out, 1, recipient->bare);
+    if (address->kind == ADDRESS_MAILBOX || address->kind == ADDRESS_BARE)
+        return add_value(planner, out, 1, address->bare);
     char *key = pool_alloc(planner->pool, ADDRESS_MAX + 1);
     if (key == NULL)
         return -1;
-    address_fallback_key(planner->envelope->recipient_raw, key, ADDRESS_MAX + 1);
+    address_fallback_key(raw, key, ADDRESS_MAX + 1);
     return add_value(planner, out, 1, key);
+}
+
+static int read_recipient(struct planner *planner, struct texts *out)
+{
+    return read_address(planner, planner->envelope->recipient, planner->envelope->recipient_raw, out);
 }
 
 static int read_mailbox(struct planner *planner, struct texts *out)
@@ -121,8 +127,10 @@ static int read_recipient_domain(struct planner *planner, struct texts *out)
 static int read_sender(struct planner *planner, struct texts *out)
 {
     const struct address *sender = planner->envelope->sender;
-    bool has = sender->kind == ADDRESS_MAILBOX || sender->kind == ADDRESS_BARE;
-    return add_value(planner, out, 1, has ? sender->bare : NULL);
+    if (sender->kind == ADDRESS_NULL ||
+        (sender->kind == ADDRESS_INVALID && planner->envelope->sender_raw == NULL))
+        return 0;
+    return read_address(planner, sender, planner->envelope->sender_raw, out);
 }
 
 static int read_sender_domain(struct planner *planner, struct texts *out)
@@ -494,16 +502,21 @@ static uint64_t hash_add(uint64_t hash, const char *string)
     return hash;
 }
 
+/* An address with its subaddress; its key where it is none. */
+static const char *whole_of(const struct address *address, const struct texts *key)
+{
+    return address->full[0] != '\0' || key->n == 0 ? address->full : key->at[0];
+}
+
 /* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's
  * retry). */
 static char *retry_of(const struct planner *planner)
 {
     const struct envelope *envelope = planner->envelope;
     char client[NETWORK_TEXT];
-    const struct texts *recipient = &planner->values[SUBJECT_RECIPIENT];
-    const char *full = envelope->recipient->full;
-    const char *key = full[0] != '\0' || recipient->n == 0 ? full : recipient->at[0];
-    const char *parts[] = {network_format(&envelope->client_subject, client), envelope->sender->full, key};
+    const char *parts[] = {network_format(&envelope->client_subject, client),
+                           whole_of(envelope->sender, &planner->values[SUBJECT_SENDER]),
+                           whole_of(envelope->recipient, &planner->values[SUBJECT_RECIPIENT])};
     uint64_t left = UINT64_C(0xcbf29ce484222325), right = UINT64_C(0x9ae16a3b2f90404f);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         left = hash_add(left, parts[i]);

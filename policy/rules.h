@@ -17,7 +17,8 @@ struct envelope {
     const struct network *client;     /* whole address; set == false: unknown */
     struct network client_subject;    /* masked by counters.client_network */
     const char *user;                 /* SASL login; NULL: not authenticated */
-    const struct address *sender;     /* ADDRESS_NULL: <> ; ADDRESS_INVALID: has no sender subject */
+    const struct address *sender;     /* ADDRESS_NULL: <> ; ADDRESS_INVALID: its key is made of sender_raw */
+    const char *sender_raw;           /* as received; NULL: not known */
     const struct address *recipient;
     const char *recipient_raw;        /* as received, for keys of what cannot be parsed */
     bool resolved;                    /* recipient is what Postfix resolved ({rcpt_addr}) */

@@ -11,7 +11,7 @@
  *   [NAME:] connect ADDRESS [-> 554]
  *   [NAME:] mail <SENDER> [size=N] [user=LOGIN]
  *   [NAME:] rcpt <RECIPIENT> [raw] -> 250 | drop | CODE DSN [TEXT]     raw: Postfix has not resolved it
- *   [NAME:] data N               end of message after N bytes
+ *   [NAME:] data N [-> K dropped]   end of message after N bytes; K of the RCPTs that were accepted are dropped
  *   [NAME:] send <SENDER> <RECIPIENT> [size=N] [user=LOGIN] [bytes=N] [raw] -> ANSWER
  *                                a whole message: mail, rcpt, and data where it was accepted, else rset
  *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
@@ -19,6 +19,7 @@
  *   policy FILE                  another policy of the case comes into force, as by a reload
  *   used KEY LIMIT N             what `show` would say; 0 where there is no such counter
  *   keys PATTERN N               how many counters match; '*' at its beginning or end
+ *   reset PATTERN [LIMIT]        clears counters and holds
  *   3x STEP                      the step three times; {n} in it is 1, 2, 3
  */
 #include "later.h"
@@ -259,10 +260,25 @@ static void step_send(struct session *session, char *arg, const char *want)
     }
 }
 
-static void step_data(struct session *session, const char *arg)
+static void step_data(struct session *session, const char *arg, const char *want)
 {
+    char dropped[64];
+    snprintf(dropped, sizeof dropped, "%zu dropped", session->message.n_discard);
+    if (want != NULL)
+        expect("data", dropped, want);
     message_bytes(session, strtoull(arg, NULL, 10));
     message_end(session);
+}
+
+static void step_reset(char *arg)
+{
+    char *save, *key = strtok_r(arg, " ", &save);
+    const char *keys[] = {key};
+    size_t n = 0;
+    if (key == NULL)
+        die("reset", "reset PATTERN [LIMIT]");
+    if (counts_reset(world.gate.counts, keys, 1, strtok_r(NULL, " ", &save), &n) != COUNTS_OK || n == 0)
+        fail("%s: nothing was reset", key);
 }
 
 /* What was left for later must not happen at another time. */
@@ -352,7 +368,7 @@ static void step_session(const char *name, const char *verb, char *arg, const ch
         const struct options options = options_read(address_end(arg));
         step_rcpt(session, arg, options.raw, want);
     } else if (strcmp(verb, "data") == 0) {
-        step_data(session, arg);
+        step_data(session, arg, want);
     } else if (strcmp(verb, "send") == 0) {
         step_send(session, arg, want);
     } else if (strcmp(verb, "rset") == 0) {
@@ -403,6 +419,8 @@ static void step(char *line)
         sql(arg);
     else if (strcmp(verb, "policy") == 0)
         gate_set_policy(&world.gate, load(arg));
+    else if (strcmp(verb, "reset") == 0)
+        step_reset(arg);
     else if (strcmp(verb, "used") == 0)
         step_used(arg);
     else if (strcmp(verb, "keys") == 0)
