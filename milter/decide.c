@@ -43,8 +43,13 @@ static void counts_fetch(struct gate *gate, const struct policy *policy, bool pe
 {
     enum counts_status (*ask)(struct counts *, const struct count_request *, int64_t, struct count_answer *) =
         peek ? counts_peek : counts_reserve;
-    int64_t now = d->envelope.now_ms;
-    if (gate->counts != NULL && ask(gate->counts, &d->plan.request, now, d->answers) == COUNTS_OK) {
+    int64_t now = d->envelope.now_ms, began = metrics_clock();
+    enum counts_status status = COUNTS_DOWN;
+    if (gate->counts != NULL) {
+        status = ask(gate->counts, &d->plan.request, now, d->answers);
+        metrics_counts(&gate->metrics, status, metrics_clock() - began);
+    }
+    if (status == COUNTS_OK) {
         d->source = COUNTS_STORE;
         d->store = gate->counts;
     } else if (policy->counters.when_down == WHEN_DOWN_LOCAL && gate->local != NULL &&

@@ -63,7 +63,9 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     pthread_mutex_init(&gate->lock, NULL);
     pthread_cond_init(&gate->quiet, NULL);
     troubles_init(&gate->troubles);
-    gate->started_ms = gate_now(gate);
+    metrics_init(&gate->metrics);
+    metrics_know(&gate->metrics, policy);
+    gate->started_ms = gate->policy_since_ms = gate_now(gate);
     if (gethostname(gate->host, sizeof gate->host - 1) < 0)
         memcpy(gate->host, "localhost", sizeof "localhost");
     if (counts_init(gate, &policy->counters, event, err) < 0)
@@ -84,6 +86,7 @@ void gate_done(struct gate *gate)
     ruledb_free(gate->rules);
     policy_unref(gate->policy);
     troubles_done(&gate->troubles);
+    metrics_done(&gate->metrics);
     pthread_cond_destroy(&gate->quiet);
     pthread_mutex_destroy(&gate->lock);
     *gate = (struct gate){0};
@@ -99,9 +102,11 @@ const struct policy *gate_policy(struct gate *gate)
 
 void gate_set_policy(struct gate *gate, const struct policy *policy)
 {
+    metrics_know(&gate->metrics, policy);
     pthread_mutex_lock(&gate->lock);
     const struct policy *old = gate->policy;
     gate->policy = policy;
+    gate->policy_since_ms = gate_now(gate);
     pthread_mutex_unlock(&gate->lock);
     policy_unref(old);
 }
@@ -115,11 +120,14 @@ bool gate_enter(struct gate *gate, struct session *session)
         session->busy = true;
     }
     pthread_mutex_unlock(&gate->lock);
+    session->entered_ns = metrics_clock();
     return in;
 }
 
 void gate_leave(struct gate *gate, struct session *session)
 {
+    if (session != NULL)
+        metrics_callback(&gate->metrics, metrics_clock() - session->entered_ns);
     pthread_mutex_lock(&gate->lock);
     if (session != NULL)
         session->busy = false;

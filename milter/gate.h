@@ -5,6 +5,7 @@
 #include "counts.h"
 #include "error.h"
 #include "later.h"
+#include "metrics.h"
 #include "policy.h"
 #include "ruledb.h"
 #include "trouble.h"
@@ -27,6 +28,8 @@ struct gate {
     struct counts *local;  /* stands in for it while it is down; NULL where counts is the embedded one */
     struct later *later;
     struct troubles troubles; /* what is wrong now */
+    struct metrics metrics;
+    int64_t policy_since_ms;  /* when the policy in force was put in force; under lock */
     uint64_t log_dropped;     /* as housekeeping last saw it, and when */
     int64_t log_dropped_ms;
     char host[256];

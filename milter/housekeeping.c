@@ -51,4 +51,5 @@ void housekeeping_tick(struct gate *gate)
     look_at_counts(gate, now);
     look_at_rules(gate, now);
     look_at_log(gate, now);
+    metrics_sample(&gate->metrics, now);
 }

@@ -16,6 +16,7 @@ struct session *session_new(struct gate *gate)
         session->next->previous = session;
     gate->sessions = session;
     pthread_mutex_unlock(&gate->lock);
+    metrics_session(&gate->metrics, 1);
     return session;
 }
 
@@ -58,6 +59,7 @@ void session_free(struct session *session)
     message_reset(&session->message);
     pool_done(&session->message.pool);
     free(session);
+    metrics_session(&gate->metrics, -1);
 }
 
 /* Is this client held by a `per: client` limit that rejects? */
@@ -106,6 +108,8 @@ struct verdict session_connect(struct session *session, const struct network *cl
     }
     if (policy->shadow)
         verdict = (struct verdict){0};
+    else if (verdict.action == ACTION_REJECT)
+        metrics_refused_connection(&gate->metrics, verdict.by);
     policy_unref(policy);
     return verdict;
 }
@@ -195,14 +199,18 @@ static bool duplicate(struct message *message, const char *recipient, const char
 void message_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
 {
     struct message *message = &session->message;
+    struct metrics *metrics = &session->gate->metrics;
+    int64_t began = metrics_clock();
     memset(out, 0, sizeof *out);
     if (!message->open) /* RCPT without MAIL: only a broken or hostile MTA says that */
         message_begin(session, "<>", NULL, -1);
     const struct policy *policy = message->policy;
     const char *recipient = resolved != NULL && resolved[0] != '\0' ? resolved : raw;
     out->enforced = !policy->shadow;
-    if (duplicate(message, recipient, raw, out))
+    if (duplicate(message, recipient, raw, out)) {
+        metrics_duplicate(metrics);
         return;
+    }
 
     const struct facts facts = {
         .client = &session->client,
@@ -228,6 +236,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     decide_line(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL && d->store != NULL)
         later_deferred(session->gate->later, d->store, d->plan.request.retry);
+    metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, metrics_clock() - began);
 }
 
 void message_bytes(struct session *session, size_t n)
@@ -239,6 +248,7 @@ void message_end(struct session *session)
 {
     struct gate *gate = session->gate;
     struct message *message = &session->message;
+    metrics_message(&gate->metrics);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next) {
         if (r->limit->count != LIMIT_BYTES || message->bytes == 0)
             continue;

@@ -33,6 +33,7 @@ struct session {
     struct gate *gate;
     struct session *next, *previous; /* of the gate's list, under its lock */
     bool busy;                       /* in a callback now; under the gate's lock */
+    int64_t entered_ns;              /* since when; metrics_clock() */
     struct network client;
     char client_text[NETWORK_TEXT];
     bool not_smtpd; /* connected from non_smtpd_milters (port 0): nothing may be refused */
