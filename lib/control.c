@@ -58,9 +58,7 @@ static bool send_line(int fd, const char *text, int64_t deadline)
                                : send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (got > 0)
             done += (size_t)got;
-        else if (got < 0 && errno != EAGAIN && errno != EINTR)
-            return false;
-        else if (!wait_for(fd, POLLOUT, deadline))
+        else if ((got < 0 && errno != EAGAIN && errno != EINTR) || !wait_for(fd, POLLOUT, deadline))
             return false;
     }
     return true;

@@ -186,7 +186,7 @@ int listener_open(struct listener *listener, const char *spec, const char *group
 
 void listener_poke(const struct listener *listener)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t n = sizeof addr;
     if (getsockname(listener->fd, (struct sockaddr *)&addr, &n) < 0)
         return;

@@ -160,11 +160,10 @@ static const char *string(const json_t *object, const char *name)
 
 void report_print_show(FILE *out, const json_t *report)
 {
-    size_t i;
-    json_t *c;
+    const json_t *counters = json_object_get(report, "counters");
     const char *previous = "";
-    json_array_foreach(json_object_get(report, "counters"), i, c)
-    {
+    for (size_t i = 0; i < json_array_size(counters); i++) {
+        const json_t *c = json_array_get(counters, i);
         if (strcmp(previous, string(c, "key")) != 0)
             fprintf(out, "%s\n", string(c, "key"));
         previous = string(c, "key");
@@ -181,7 +180,7 @@ void report_print_show(FILE *out, const json_t *report)
         print_ms(out, integer(c, "reset_ms"));
         fputc('\n', out);
     }
-    if (i == 0)
+    if (json_array_size(counters) == 0)
         fputs("no counters\n", out);
 }
 
@@ -217,10 +216,9 @@ json_t *report_explain(struct gate *gate, const struct explain_query *query, str
 
 static void print_limits(FILE *out, const json_t *report)
 {
-    size_t i;
-    json_t *l;
-    json_array_foreach(json_object_get(report, "limits"), i, l)
-    {
+    const json_t *limits = json_object_get(report, "limits");
+    for (size_t i = 0; i < json_array_size(limits); i++) {
+        const json_t *l = json_array_get(limits, i);
         fprintf(out, "limit      %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " %s",
                 string(l, "limit"), integer(l, "used"), integer(l, "max"), string(l, "result"));
         if (integer(l, "wait_ms") > 0) {
@@ -230,14 +228,13 @@ static void print_limits(FILE *out, const json_t *report)
         fprintf(out, "  %s%s\n", string(l, "key"),
                 json_is_true(json_object_get(l, "shadow")) ? " (shadow)" : "");
     }
-    if (i == 0)
+    if (json_array_size(limits) == 0)
         fputs("limit      none applies\n", out);
 }
 
 static void print_alias(FILE *out, const json_t *alias)
 {
-    size_t i;
-    json_t *mailbox;
+    const json_t *mailboxes = json_object_get(alias, "mailbox");
     fprintf(out, "alias      %s", string(alias, "state"));
     if (*string(alias, "via") != '\0')
         fprintf(out, " as %s", string(alias, "via"));
@@ -249,8 +246,8 @@ static void print_alias(FILE *out, const json_t *alias)
         fprintf(out, ", owner %s", string(alias, "owner"));
     if (*string(alias, "class") != '\0')
         fprintf(out, ", class %s", string(alias, "class"));
-    json_array_foreach(json_object_get(alias, "mailbox"), i, mailbox)
-        fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(mailbox));
+    for (size_t i = 0; i < json_array_size(mailboxes); i++)
+        fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(json_array_get(mailboxes, i)));
     fputc('\n', out);
 }
 
@@ -291,11 +288,9 @@ static json_t *request_keys(struct gate *gate, const json_t *request)
 {
     const json_t *subjects = json_object_get(request, "subjects");
     json_t *keys = json_array();
-    size_t i;
-    json_t *subject;
     const struct policy *policy = gate_policy(gate);
-    json_array_foreach(subjects, i, subject)
-    {
+    for (size_t i = 0; i < json_array_size(subjects); i++) {
+        const json_t *subject = json_array_get(subjects, i);
         json_t *more = json_is_string(subject) ? report_keys(policy, json_string_value(subject)) : NULL;
         if (more != NULL)
             json_array_extend(keys, more);
