@@ -61,8 +61,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/counters/max_new_subjects", parse_integer, POLICY(counters.max_new_subjects), 1, 1000000000, NULL, \
       "1000") \
     X("/http", parse_section, 0, 0, 0, "/http", NULL) \
-    X("/http/listen", parse_listen, UNUSED, 0, 0, NULL, "\"127.0.0.1:9627\"") \
-    X("/http/subjects", parse_flag, UNUSED, 0, 0, NULL, "false") \
+    X("/http/listen", parse_listen, POLICY(http), 0, 0, NULL, "\"127.0.0.1:9627\"") \
+    X("/http/subjects", parse_flag, POLICY(http.subjects), 0, 0, NULL, "false") \
     X("/log", parse_section, 0, 0, 0, "/log", NULL) \
     X("/log/to", parse_choice_flag, POLICY(log.to_stderr), 0, 0, "syslog|stderr", "\"syslog\"") \
     X("/log/level", parse_choice, POLICY(log.level), 0, 0, "error|warning|info|debug", "\"info\"") \
@@ -187,7 +187,6 @@ static void say_not_yet(struct loader *loader, const struct place *root)
     static const struct {
         const char *name, *text;
     } sections[] = {
-        {"http", "is understood, but the HTTP listener does not exist yet in this version"},
         {"queue", "is understood, but reading Postfix's queue does not exist yet in this version"},
     };
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {

@@ -116,6 +116,12 @@ struct counters_config {
     int64_t max_new_subjects;
 };
 
+struct http_config {
+    const char *host; /* an address without brackets; "": no HTTP */
+    int port;
+    bool subjects;    /* pages may show the addresses of people */
+};
+
 struct policy {
     bool shadow; /* mode */
     struct {
@@ -130,6 +136,7 @@ struct policy {
         int max_shrink; /* percent */
     } aliases;
     struct counters_config counters;
+    struct http_config http;
     struct {
         bool to_stderr;
         enum log_level level;

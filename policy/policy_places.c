@@ -74,23 +74,36 @@ bool parse_socket(struct loader *loader, const struct place *place, const struct
     return !loader->failed;
 }
 
-/* host:port or [host]:port. */
+/* address:port or [address]:port, or "" for none. No names: a name service that hangs must not hold up a start. */
 bool parse_listen(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
+    struct http_config *http = field;
     const char *string = json_string_value(place->value);
     if (string == NULL)
         return problem_mistyped(loader, place, key,
                                 "an address and port in quotes, such as \"127.0.0.1:9627\"");
+    if (string[0] == '\0') {
+        http->host = "";
+        return true;
+    }
     const char *colon = strrchr(string, ':');
     size_t n = colon != NULL ? (size_t)(colon - string) : 0;
     bool bracketed = n > 2 && string[0] == '[' && string[n - 1] == ']';
+    char host[NETWORK_TEXT] = "";
+    struct network address;
     int port;
-    if (colon == NULL || !read_port(colon + 1, strlen(colon + 1), &port) ||
-        !is_host(string + bracketed, n - 2 * (size_t)bracketed) ||
-        (!bracketed && memchr(string, ':', n) != NULL))
+    if (n - 2 * (size_t)bracketed < sizeof host)
+        memcpy(host, string + bracketed, n - 2 * (size_t)bracketed);
+    if (strcmp(host, "localhost") == 0)
+        memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
+    if (colon == NULL || !read_port(colon + 1, strlen(colon + 1), &port) || strchr(host, '/') != NULL ||
+        network_parse(host, &address, NULL) < 0 || bracketed != (strchr(host, ':') != NULL))
         return problem_bad(loader, place, key,
-                           "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\"");
-    *(const char **)field = keep(loader, string, strlen(string));
+                           "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\", "
+                           "or \"\" for none");
+    network_format(&address, host);
+    http->host = keep(loader, host, strlen(host));
+    http->port = port;
     return !loader->failed;
 }
 

@@ -185,6 +185,17 @@ static void warn_milter(struct loader *loader, const struct place *root)
                     "127.0.0.1, or let a firewall admit nobody but Postfix");
 }
 
+static void warn_http(struct loader *loader, const struct place *root)
+{
+    const struct place http = place_member(root, "http"), listen = place_member(&http, "listen");
+    const char *host = loader->policy->http.host;
+    if (host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
+        problem_add(loader, &listen, PROBLEM_WARNING, "",
+                    "can be reached from outside this machine, and nobody is asked for a password%s. Use "
+                    "127.0.0.1, or let a firewall admit nobody but your monitoring",
+                    loader->policy->http.subjects ? ", while http.subjects shows the addresses of people" : "");
+}
+
 static void warn_counters(struct loader *loader, const struct place *root)
 {
     const struct counters_config *config = &loader->policy->counters;
@@ -239,6 +250,7 @@ void policy_warn(struct loader *loader, const struct place *root)
 {
     warn_milter(loader, root);
     warn_counters(loader, root);
+    warn_http(loader, root);
     warn_exempt(loader, root);
     warn_limits(loader, root);
     warn_replies(loader, root);
