@@ -1,5 +1,7 @@
 #include "session.h"
 
+#include "window.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,19 +246,47 @@ void message_bytes(struct session *session, size_t n)
     session->message.bytes += (int64_t)n;
 }
 
+/* The message took longer than the window: what it had reserved is gone, and maybe the counter with it. All its bytes
+ * count now. Lost while the store is down, as the reservation was. */
+static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_t bytes)
+{
+    const struct limit *limit = receipt->limit;
+    const struct count_ask ask = {.key = receipt->charge.key,
+                                  .limit = receipt->charge.limit,
+                                  .max = limit->max,
+                                  .window_ms = receipt->charge.window_ms,
+                                  .amount = bytes,
+                                  .need = bytes,
+                                  .hold_ms = limit->hold_ms,
+                                  .ttl_ms = limit->ttl_ms,
+                                  .flags = limit->shadow ? COUNT_SHADOW : 0,
+                                  .share_of = -1};
+    const struct count_request request = {.asks = &ask, .n = 1};
+    (void)counts_charge(receipt->store, &request, gate_now(gate));
+}
+
+/* What was reserved becomes what was seen. */
+static void settle_bytes(struct gate *gate, const struct receipt *receipt, int64_t bytes)
+{
+    int64_t now = gate_now(gate);
+    if (window_slot(receipt->charge.window_ms, now) - receipt->charge.slot >= WINDOW_SLOTS) {
+        charge_anew(gate, receipt, bytes);
+        return;
+    }
+    struct count_change settle = receipt->charge;
+    settle.amount = bytes - receipt->charge.amount;
+    if (settle.amount != 0 && counts_change(receipt->store, &settle, 1, now) == COUNTS_DOWN)
+        later_change(gate->later, receipt->store, &settle);
+}
+
 void message_end(struct session *session)
 {
     struct gate *gate = session->gate;
     struct message *message = &session->message;
     metrics_message(&gate->metrics);
-    for (const struct receipt *r = message->receipts; r != NULL; r = r->next) {
-        if (r->limit->count != LIMIT_BYTES || message->bytes == 0)
-            continue;
-        struct count_change settle = r->charge;
-        settle.amount = message->bytes - r->charge.amount;
-        if (settle.amount != 0 && counts_change(r->store, &settle, 1, gate_now(gate)) == COUNTS_DOWN)
-            later_change(gate->later, r->store, &settle);
-    }
+    for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
+        if (r->limit->count == LIMIT_BYTES && message->bytes > 0)
+            settle_bytes(gate, r, message->bytes);
     message->receipts = NULL;
     message_reset(message);
 }

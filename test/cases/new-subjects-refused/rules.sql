@@ -1,0 +1,1 @@
+INSERT INTO domains (domain, catch_all) VALUES ('example.com', 'accept');
