@@ -177,8 +177,8 @@ static void commands_and_rows(void **state)
         {"alias add", EXIT_USAGE, NULL, NULL},
         {"alias frob x@example.com", EXIT_USAGE, NULL, NULL},
         {"alias add y@example.com --json", EXIT_USAGE, NULL, NULL},
-        {"alias init --database /proc/no/such/aliases.db", CANNOT_CREATE, NULL, NULL},
-        {"alias list --database /proc/no/such/aliases.db", EXIT_REFUSED, NULL, NULL},
+        {"alias init --database /dev/null/no/such/aliases.db", CANNOT_CREATE, NULL, NULL},
+        {"alias list --database /dev/null/no/such/aliases.db", EXIT_REFUSED, NULL, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         int status = run(place, rows[i].line);
