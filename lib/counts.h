@@ -54,6 +54,10 @@ enum counts_status counts_show(struct counts *counts, const char *const *keys, s
 enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
 
+/* Appends an entry to the stream of events beside the counters ("prefix:events", which keeps the last 10,000 or so): words are names and
+ * values in turn. A store in memory has no stream: COUNTS_OK. COUNTS_UNSURE also where the store refuses this one. */
+enum counts_status counts_stream_add(struct counts *counts, const char *const *words, size_t n_words);
+
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
 uint64_t counts_junk_resets(struct counts *counts);
 

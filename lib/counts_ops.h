@@ -22,6 +22,7 @@ struct counts_ops {
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
+    enum counts_status (*stream_add)(struct counts *counts, const char *const *words, size_t n_words); /* or NULL */
     void (*trouble)(struct counts *counts, struct error *out);
     uint64_t (*junk)(struct counts *counts);
     void (*free)(struct counts *counts);

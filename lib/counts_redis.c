@@ -105,6 +105,7 @@ static const struct counts_ops redis_ops = {
     .deferred = counts_redis_deferred,
     .show = counts_redis_show,
     .reset = counts_redis_reset,
+    .stream_add = counts_redis_stream_add,
     .trouble = redis_counts_trouble,
     .junk = redis_junk,
     .free = redis_counts_free,

@@ -1,5 +1,5 @@
 /* counts_redis: what the parts of the counter store in Redis share: counts_redis.c (the store itself), counts_redis_script.c (what goes
- * through the script: requests, changes, retries) and counts_redis_keys.c (show and reset, key by key). */
+ * through the script: requests, changes, retries) and counts_redis_keys.c (show and reset, key by key; the stream of events). */
 #ifndef RCPTGATE_COUNTS_REDIS_H
 #define RCPTGATE_COUNTS_REDIS_H
 
@@ -44,5 +44,6 @@ enum counts_status counts_redis_show(struct counts *counts, const char *const *k
                                      counts_each_fn *each, void *arg);
 enum counts_status counts_redis_reset(struct counts *counts, const char *const *keys, size_t n,
                                       const char *limit, size_t *n_reset);
+enum counts_status counts_redis_stream_add(struct counts *counts, const char *const *words, size_t n_words);
 
 #endif

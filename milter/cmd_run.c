@@ -241,6 +241,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
+    daemon->gate.policy_file = daemon->policy_file;
     housekeeping_tick(&daemon->gate);
     if (milter_start(daemon, policy, err) < 0)
         return -1;

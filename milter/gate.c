@@ -3,6 +3,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +58,26 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
     return gate->counts != NULL ? 0 : -1;
 }
 
+/* What changes in the table of troubles is an event; notes are not worth one. */
+static void on_trouble(void *arg, enum trouble trouble, bool set, const char *text)
+{
+    struct gate *gate = arg;
+    char name[64];
+    if (trouble_get(&gate->troubles, trouble).grade == TROUBLE_NOTE)
+        return;
+    snprintf(name, sizeof name, "%s-%s", trouble_name(trouble), set ? "trouble" : "well");
+    const struct event_field fields[] = {{"text", text}};
+    events_add(gate->events, gate_now(gate), name, fields, 1);
+}
+
+static int events_init(struct gate *gate, struct error *err)
+{
+    gate->events = events_new(gate->host, err);
+    gate->troubles.changed = on_trouble;
+    gate->troubles.arg = gate;
+    return gate->events != NULL ? 0 : -1;
+}
+
 int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err)
 {
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
@@ -68,7 +89,8 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     gate->started_ms = gate->policy_since_ms = gate_now(gate);
     if (gethostname(gate->host, sizeof gate->host - 1) < 0)
         memcpy(gate->host, "localhost", sizeof "localhost");
-    if (counts_init(gate, &policy->counters, event, err) < 0)
+    if (events_init(gate, err) < 0 || counts_init(gate, &policy->counters, event, err) < 0 ||
+        events_start(gate->events, gate->local != NULL ? gate->counts : NULL, err) < 0)
         return -1;
     if (policy->aliases.database != NULL && (gate->rules = ruledb_new(policy->aliases.database)) == NULL) {
         error_set(err, "out of memory for the alias rules");
@@ -81,11 +103,13 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 void gate_done(struct gate *gate)
 {
     later_free(gate->later, 1000);
+    events_stop(gate->events, 500);
     counts_free(gate->counts);
     counts_free(gate->local);
     ruledb_free(gate->rules);
     policy_unref(gate->policy);
     troubles_done(&gate->troubles);
+    events_free(gate->events);
     metrics_done(&gate->metrics);
     pthread_cond_destroy(&gate->quiet);
     pthread_mutex_destroy(&gate->lock);

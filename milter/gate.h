@@ -4,6 +4,7 @@
 
 #include "counts.h"
 #include "error.h"
+#include "events.h"
 #include "later.h"
 #include "metrics.h"
 #include "policy.h"
@@ -29,6 +30,8 @@ struct gate {
     struct later *later;
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;
+    struct events *events;
+    const char *policy_file;  /* borrowed; NULL: not known. For status */
     int64_t policy_since_ms;  /* when the policy in force was put in force; under lock */
     uint64_t log_dropped;     /* as housekeeping last saw it, and when */
     int64_t log_dropped_ms;

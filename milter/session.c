@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include "tripped.h"
 #include "window.h"
 
 #include <stdlib.h>
@@ -238,6 +239,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     decide_line(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL && d->store != NULL)
         later_deferred(session->gate->later, d->store, d->plan.request.retry);
+    tripped_tell(session->gate, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, metrics_clock() - began);
 }
 

@@ -1,0 +1,33 @@
+/* health: whether the gate can do its work, found out by doing it.
+ *
+ * A canary RCPT is decided as any other would be, through the real backends, charging nothing; the counter store is asked for a key of
+ * the canary's own besides, so that a policy without limits sees a dead Redis too. That Redis takes writes is the store's own probe to find
+ * out (at most 2 s ago). What is found joins the table of troubles: together they are the reasons. */
+#ifndef RCPTGATE_HEALTH_H
+#define RCPTGATE_HEALTH_H
+
+#include "gate.h"
+#include "trouble.h"
+
+#include <jansson.h>
+
+/* {"status": "healthy"|"degraded"|"down", "checked_at", "canary": {"verdict", "by", "counters", "aliases", "decision_ms"},
+ *  "reasons": [{"what", "grade", "since", "for_s", "text", "means"}], worst first, "notes": [the same: the gate is healthy]}.
+ * Takes as long as a RCPT does. NULL: out of memory. */
+json_t *health_report(struct gate *gate);
+
+/* "healthy", "degraded", "down". */
+const char *health_word(enum trouble_grade grade);
+
+/* TROUBLE_NOTE for a healthy report. */
+enum trouble_grade health_grade(const json_t *report);
+
+/* "2026-11-23T02:01:11Z" */
+enum { HEALTH_TIME = 32 };
+const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME]);
+
+/* A row of the table of troubles as a reason. NULL: out of memory. */
+json_t *health_reason(const struct policy *policy, enum trouble trouble, enum trouble_grade grade,
+                      int64_t since_ms, int64_t now_ms, const char *text);
+
+#endif
