@@ -10,7 +10,7 @@ static void add_address(struct text *text, const char *key, const char *address)
     text_init(&out, safe, sizeof safe);
     for (const char *c = address; *c != '\0'; c++) {
         if (*c == '<' || *c == '>' || *c == ' ' || *c == '%')
-            text_addf(&out, "%%%02x", (unsigned char)*c);
+            text_addf(&out, "%%%02X", (unsigned char)*c);
         else
             text_add_bytes(&out, c, 1);
     }

@@ -66,7 +66,7 @@ static bool is_key_byte(unsigned char c)
 
 void text_add_percent(struct text *text, const char *string)
 {
-    static const char hex[] = "0123456789abcdef";
+    static const char hex[] = "0123456789ABCDEF";
     for (const char *s = string; *s != '\0'; s++) {
         const unsigned char c = (unsigned char)*s;
         const char escape[] = {'%', hex[c >> 4], hex[c & 15]};

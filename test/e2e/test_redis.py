@@ -81,7 +81,7 @@ def test_a_refused_alias_makes_no_key_of_its_own(world):
 
 def test_strange_bytes_are_encoded(world):
     assert send(world, "we{i}rd|x@example.com") == [250]
-    assert world.redis.used("rcptgate:recipient:{we%7bi%7drd%7cx@example.com}", "minute") == 1
+    assert world.redis.used("rcptgate:recipient:{we%7Bi%7Drd%7Cx@example.com}", "minute") == 1
 
 
 def test_ipv6_client_is_its_network(world):

@@ -192,7 +192,7 @@ static const struct plan_case cases[] = {
      "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 5 above 0 spill "
      "host+recipient:{mx1.example.com}|@example.com\n"},
     {"bytes that could confuse", "b@example.net", "\"a}|b %\"@example.com", "192.0.2.7", NULL, -1, ACCEPTED,
-     ALL_OF(pairs) - 1, "pair recipient+client:{\"a%7d%7cb%20%25\"@example.com}|192.0.2.7 10 1/1\n"},
+     ALL_OF(pairs) - 1, "pair recipient+client:{\"a%7D%7Cb%20%25\"@example.com}|192.0.2.7 10 1/1\n"},
     {"an invalid recipient that is not ours", "b@example.net", "A..B@example.com", "192.0.2.7", NULL, -1,
      {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(pairs),
      "pair recipient+client:{a..b@example.com}|192.0.2.7 10 1/1\n"},
