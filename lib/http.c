@@ -171,7 +171,7 @@ static int listen_on(const char *address, int port, struct error *err)
 
 static int port_of(int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t n = sizeof at;
     if (getsockname(fd, (struct sockaddr *)&at, &n) < 0)
         return 0;
