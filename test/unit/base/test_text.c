@@ -101,7 +101,7 @@ static void test_percent(void **state)
         {"{a|b}", "%7Ba%7Cb%7D"},
         {"\x01\t\r\n\x1f\x7f", "%01%09%0D%0A%1F%7F"},
         {"\xc3\xbc", "%C3%BC"},
-        {"\x7e\x80\xff", "~%80%ff"},
+        {"\x7e\x80\xff", "~%80%FF"},
         {"a+b=c!#$&'*/?^_`@[1.2.3.4]\"\\", "a+b=c!#$&'*/?^_`@[1.2.3.4]\"\\"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
