@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include "load.h"
+#include "policy_keeper.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -75,7 +76,7 @@ int cmd_check(int argc, char **argv)
 
     struct problems problems = {0};
     struct error err = {0};
-    const struct policy *policy = load_policy(file, &problems, &err);
+    const struct policy *policy = policy_keeper_check(file, &problems, &err);
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
     if (policy != NULL)
         check_database(policy, &problems);

@@ -8,6 +8,7 @@
 #include "listener.h"
 #include "load.h"
 #include "log.h"
+#include "policy_keeper.h"
 #include "report.h"
 #include "text.h"
 
@@ -33,42 +34,13 @@ enum {
 };
 
 struct daemon {
-    const char *policy_file;
+    struct policy_keeper keeper;
     struct gate gate;
     struct listener listener;
     struct control *control;
     int state_lock;
     pthread_t milter;
 };
-
-static void log_problems(const char *file, const struct problems *problems)
-{
-    static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
-    for (size_t i = 0; i < problems->n; i++) {
-        const struct problem *p = &problems->at[i];
-        char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];
-        struct text text;
-        text_init(&text, line, sizeof line);
-        text_add_percent(&text, p->pointer);
-        text_add(&text, " text=");
-        text_add_quoted(&text, p->text);
-        text_add(&text, " instead=");
-        text_add_quoted(&text, p->instead);
-        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s", kinds[p->kind], file, p->line,
-                 line);
-    }
-}
-
-static enum log_priority log_priority_of(const struct policy *policy)
-{
-    static const enum log_priority priorities[] = {
-        [LOG_LEVEL_ERROR] = LOG_AT_ERROR,
-        [LOG_LEVEL_WARNING] = LOG_AT_WARNING,
-        [LOG_LEVEL_INFO] = LOG_AT_INFO,
-        [LOG_LEVEL_DEBUG] = LOG_AT_DEBUG,
-    };
-    return priorities[policy->log.level];
-}
 
 static char *on_control(void *arg, const char *request_line)
 {
@@ -124,48 +96,10 @@ static void *milter_main(void *arg)
     return NULL;
 }
 
-/* What a reload cannot change, because it is set up once. */
-static void say_restart_needed(const struct policy *old, const struct policy *new)
-{
-    const struct {
-        const char *what;
-        bool differs;
-    } parts[] = {
-        {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
-        {"state", strcmp(old->state, new->state) != 0},
-        {"aliases.database",
-         (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
-             (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
-        {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
-        {"counters.prefix", strcmp(old->counters.prefix, new->counters.prefix) != 0},
-        {"counters.timeout", old->counters.timeout_ms != new->counters.timeout_ms},
-        {"log.to", old->log.to_stderr != new->log.to_stderr},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (parts[i].differs)
-            log_line(LOG_AT_WARNING, "event=policy-restart text=\"the new %s is in force after a restart\"",
-                     parts[i].what);
-}
-
 static void reload(struct daemon *daemon)
 {
-    struct problems problems = {0};
-    struct error err = {0};
     sd_notify(0, "RELOADING=1");
-    const struct policy *policy = load_policy(daemon->policy_file, &problems, &err);
-    log_problems(daemon->policy_file, &problems);
-    problems_done(&problems);
-    if (policy == NULL) {
-        log_line(LOG_AT_ERROR, "event=policy-refused text=\"%s; the old policy stays in force\"", err.text);
-    } else {
-        const struct policy *old = gate_policy(&daemon->gate);
-        say_restart_needed(old, policy);
-        policy_unref(old);
-        log_set_level(log_priority_of(policy));
-        gate_set_policy(&daemon->gate, policy);
-        log_line(LOG_AT_WARNING, "event=policy-loaded file=%s limits=%zu", daemon->policy_file,
-                 policy->n_limits);
-    }
+    policy_keeper_look(&daemon->keeper, &daemon->gate, true);
     sd_notify(0, "READY=1");
 }
 
@@ -196,14 +130,22 @@ static void milter_stop(struct daemon *daemon)
 /* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals. */
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
-    const struct timespec tick = {.tv_nsec = (long)HOUSEKEEPING_MS * 1000000};
+    const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
+    int64_t last_tick = 0;
     for (;;) {
-        int signal = sigtimedwait(signals, NULL, &tick);
+        int signal = sigtimedwait(signals, NULL, &look);
         if (signal == SIGUSR1)
             reload(daemon);
         else if (signal > 0)
             break;
+        policy_keeper_look(&daemon->keeper, &daemon->gate, false);
+        int64_t now = gate_now(&daemon->gate);
+        if (now >= last_tick &&
+            now - last_tick < HOUSEKEEPING_MS) /* a clock that jumps back ends no housekeeping */
+            continue;
+        last_tick = now;
         housekeeping_tick(&daemon->gate);
+        sd_notify(0, "WATCHDOG=1"); /* harmless where no watchdog is set */
     }
     sd_notify(0, "STOPPING=1");
     milter_stop(daemon);
@@ -241,7 +183,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
-    daemon->gate.policy_file = daemon->policy_file;
+    daemon->gate.policy_file = daemon->keeper.file;
+    policy_keeper_tell(&daemon->keeper, &daemon->gate);
     housekeeping_tick(&daemon->gate);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
@@ -257,6 +200,7 @@ static void daemon_done(struct daemon *daemon)
     control_stop(daemon->control);
     listener_close(&daemon->listener);
     gate_done(&daemon->gate);
+    policy_keeper_done(&daemon->keeper);
     if (daemon->state_lock >= 0)
         close(daemon->state_lock);
     log_line(LOG_AT_WARNING, "event=stopped");
@@ -282,9 +226,9 @@ static void process_prepare(sigset_t *signals)
 
 int cmd_run(int argc, char **argv)
 {
-    struct daemon daemon = {
-        .policy_file = LOAD_DEFAULT_FILE, .listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
-    const struct option_value options[] = {{"-c", &daemon.policy_file, NULL}, {NULL, NULL, NULL}};
+    struct daemon daemon = {.listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
+    const char *file = LOAD_DEFAULT_FILE;
+    const struct option_value options[] = {{"-c", &file, NULL}, {NULL, NULL, NULL}};
     int n = command_options("run", argc, argv, options);
     if (n < 0)
         return EXIT_USAGE;
@@ -295,16 +239,16 @@ int cmd_run(int argc, char **argv)
     struct error err = {0};
     sigset_t signals;
     process_prepare(&signals);
-    const struct policy *policy = load_policy(daemon.policy_file, &problems, &err);
+    const struct policy *policy = policy_keeper_start(&daemon.keeper, file, &problems, &err);
     if (policy == NULL) {
-        load_print(stderr, daemon.policy_file, &problems, PROBLEM_FATAL);
         problems_done(&problems);
-        fprintf(stderr, "rcptgate: %s; rcptgate check says more\n", err.text);
+        policy_keeper_done(&daemon.keeper);
+        fprintf(stderr, "rcptgate: %s\n", err.text);
         return EXIT_CONFIG;
     }
-    if (log_start(policy->log.to_stderr, log_priority_of(policy), &err) < 0)
+    if (log_start(policy->log.to_stderr, policy_keeper_log_priority(policy), &err) < 0)
         log_line(LOG_AT_ERROR, "event=log text=\"%s\"", err.text);
-    log_problems(daemon.policy_file, &problems);
+    policy_keeper_log(file, &problems);
     problems_done(&problems);
     err = (struct error){0};
     int status = run(&daemon, policy, &signals, &err);

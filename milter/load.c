@@ -1,5 +1,7 @@
 #include "load.h"
 
+#include "last_policy.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,10 +95,30 @@ void load_print(FILE *out, const char *file, const struct problems *problems, en
     }
 }
 
+/* A broken file must not keep anybody from asking the gate that runs with the last good policy. */
+static const struct policy *load_last(const char *file, char from[PATH_MAX])
+{
+    char path[PATH_MAX], *bytes = NULL;
+    size_t n = 0;
+    struct problems ignored = {0};
+    struct error err = {0};
+    if (last_policy_path(file, path) < 0)
+        return NULL;
+    if (load_bytes(file, &bytes, &n, &err) < 0)
+        n = 0;
+    char *text = last_policy_find(path, NULL, bytes, n, from);
+    const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
+    problems_done(&ignored);
+    free(text);
+    free(bytes);
+    return policy;
+}
+
 const struct policy *load_policy_or_complain(const char *file)
 {
     struct problems problems = {0};
     struct error err = {0};
+    char from[PATH_MAX];
     const struct policy *policy = load_policy(file, &problems, &err);
     load_print(stderr, file, &problems, policy != NULL ? PROBLEM_SKIPPED : PROBLEM_FATAL);
     bool told = false;
@@ -105,5 +127,7 @@ const struct policy *load_policy_or_complain(const char *file)
     if (policy == NULL && !told)
         fprintf(stderr, "rcptgate: %s\n", err.text);
     problems_done(&problems);
+    if (policy == NULL && (policy = load_last(file, from)) != NULL)
+        fprintf(stderr, "rcptgate: going on with the last good policy, %s\n", from);
     return policy;
 }

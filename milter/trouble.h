@@ -20,6 +20,7 @@ enum trouble {
     TROUBLE_ALIASES_COPY,     /* no last good copy can be kept */
     TROUBLE_POLICY,           /* the policy file cannot be used: the last good one is in force */
     TROUBLE_POLICY_ENTRIES,   /* entries of the policy are skipped or replaced */
+    TROUBLE_POLICY_COPY,      /* the last good policy cannot be kept for the next start */
     TROUBLE_STATE,            /* the state directory cannot be used */
     TROUBLE_LOG,              /* log lines are lost */
     TROUBLE_HTTP,             /* the HTTP port cannot be had */

@@ -102,12 +102,16 @@ def test_reload(world):
     wait_for(lambda: refused(world), "the new policy is in force", 5)
 
 
-def test_broken_policy_keeps_the_one_in_force(world):
+def test_broken_policy_keeps_the_last_good_one(world):
     world.gate.policy_path.write_text('{"limits": [')
     world.gate.reload()
-    wait_for(lambda: "policy-refused" in world.gate.log(), "it says so", 5)
+    wait_for(lambda: "event=policy-trouble" in world.gate.log(), "it says so", 5)
     open_message(world).hang_up()
     world.gate.command("check", check=78)
+    world.gate.stop()
+    world.gate.start()
+    assert "last-policy.json" in world.gate.log(), "it says which policy is in force"
+    open_message(world).hang_up()
 
 
 def test_never_a_good_policy_is_78():
