@@ -124,7 +124,10 @@ static void milter_stop(struct daemon *daemon)
         listener_poke(&daemon->listener);
         usleep(POKE_US);
     } while (pthread_tryjoin_np(daemon->milter, NULL) == EBUSY);
-    pthread_join(stopper, NULL);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1; /* libmilter destroys the lock that smfi_stop() may be waiting for */
+    (void)pthread_timedjoin_np(stopper, NULL, &until);
 }
 
 /* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals. */

@@ -633,6 +633,7 @@ class Gate:
 
 
 SANITIZERS = {
+    "TSAN_OPTIONS": f"suppressions={SOURCE}/test/tsan.supp:" + os.environ.get("TSAN_OPTIONS", ""),
     "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1:" + os.environ.get("ASAN_OPTIONS", ""),
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:" + os.environ.get("UBSAN_OPTIONS", ""),
 }
