@@ -111,6 +111,63 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
     return 0;
 }
 
+static int mend_mode(const struct listener *l, const struct stat *st, const char *group, unsigned mode,
+                     struct error *what)
+{
+    const struct group *entry = group != NULL && group[0] != '\0' ? getgrnam(group) : NULL;
+    bool right_group = entry == NULL || st->st_gid == entry->gr_gid,
+         right_mode = (st->st_mode & 07777) == mode;
+    struct error failed = {0};
+    if (right_group && right_mode)
+        return 0;
+    if ((!right_group && group_set(l->path, group, &failed) < 0) || chmod(l->path, mode) < 0) {
+        error_set(what, "the mode or group of %s was changed and cannot be set right: %s", l->path,
+                  failed.text[0] != '\0' ? failed.text : strerror(errno));
+        return -1;
+    }
+    error_set(what, "the mode or group of %s was changed; it is set right", l->path);
+    return 1;
+}
+
+/* A new socket under the old numbers. Whoever polls the old one must be woken first: poll() looks numbers up anew when it is
+ * woken, but listens only to the files that it found at first. */
+static int mend_socket(struct listener *l, const char *group, unsigned mode, int alias, struct error *what)
+{
+    enum { WAKE_MS = 20 };
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct listener fresh = {.fd = -1, .lock_fd = -1};
+    memcpy(addr.sun_path, l->path, strlen(l->path) + 1);
+    memcpy(fresh.path, l->path, sizeof fresh.path);
+    parent_make(l->path, group);
+    int rc = unix_bind(&fresh, &addr, group, mode, what);
+    if (rc == 0 && (rc = listen(fresh.fd, BACKLOG)) == 0) {
+        (void)shutdown(l->fd, SHUT_RD);
+        nanosleep(&(struct timespec){.tv_nsec = WAKE_MS * 1000000}, NULL);
+        rc = dup3(fresh.fd, l->fd, O_CLOEXEC) < 0 || dup3(fresh.fd, alias, O_CLOEXEC) < 0 ? -1 : 0;
+    }
+    if (rc < 0)
+        error_set(what, "cannot listen on %s again: %s", l->path, strerror(errno));
+    else
+        l->inode = fresh.inode;
+    if (fresh.fd >= 0)
+        close(fresh.fd);
+    return rc < 0 ? -1 : 1;
+}
+
+int listener_mend(struct listener *listener, const char *group, unsigned mode, int alias, struct error *what)
+{
+    struct stat st;
+    if (listener->path[0] == '\0')
+        return 0;
+    bool there = lstat(listener->path, &st) == 0;
+    if (there && S_ISSOCK(st.st_mode) && (unsigned long long)st.st_ino == listener->inode)
+        return mend_mode(listener, &st, group, mode, what);
+    int rc = mend_socket(listener, group, mode, alias, what);
+    if (rc > 0)
+        error_set(what, "%s %s; it is there again", listener->path, there ? "was replaced" : "was removed");
+    return rc;
+}
+
 static int unix_open(struct listener *l, const char *path, const char *group, unsigned mode, int wait_ms,
                      struct error *err)
 {

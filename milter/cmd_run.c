@@ -1,6 +1,7 @@
 /* run: the daemon. Loads everything, opens its socket last (listening means ready), and ends cleanly. */
 #include "command.h"
 
+#include "accept.h"
 #include "callbacks.h"
 #include "control.h"
 #include "gate.h"
@@ -16,6 +17,7 @@
 #include <libmilter/mfapi.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +39,12 @@ struct daemon {
     struct policy_keeper keeper;
     struct gate gate;
     struct listener listener;
+    int milter_fd;     /* libmilter's duplicate of it */
+    int64_t socket_ms; /* when it had to be mended last */
     struct control *control;
     int state_lock;
     pthread_t milter;
+    atomic_bool milter_failed; /* libmilter gave up by itself */
 };
 
 static char *on_control(void *arg, const char *request_line)
@@ -89,9 +94,11 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
 
 static void *milter_main(void *arg)
 {
-    (void)arg;
-    if (smfi_main() != MI_SUCCESS)
+    struct daemon *daemon = arg;
+    if (smfi_main() != MI_SUCCESS) {
+        atomic_store(&daemon->milter_failed, true);
         log_line(LOG_AT_ERROR, "event=milter-failed text=\"libmilter gave up\"");
+    }
     kill(getpid(), SIGTERM); /* wakes the main thread when libmilter stopped by itself */
     return NULL;
 }
@@ -130,6 +137,29 @@ static void milter_stop(struct daemon *daemon)
     (void)pthread_timedjoin_np(stopper, NULL, &until);
 }
 
+/* A socket that nobody finds, or may open, is an outage that only looks like peace. */
+static void look_at_socket(struct daemon *daemon, int64_t now)
+{
+    enum { REMEMBER_MS = 60000 };
+    struct troubles *troubles = &daemon->gate.troubles;
+    struct error what = {0};
+    const struct policy *policy = gate_policy(&daemon->gate);
+    int rc =
+        listener_mend(&daemon->listener, policy->milter.group, policy->milter.mode, daemon->milter_fd, &what);
+    policy_unref(policy);
+    if (rc != 0) {
+        trouble_set(troubles, TROUBLE_SOCKET, rc > 0 ? TROUBLE_NOTE : TROUBLE_DOWN, now, "%s", what.text);
+        daemon->socket_ms = now;
+    } else if (accept_paused()) {
+        trouble_set(troubles, TROUBLE_SOCKET, TROUBLE_DEGRADED, now,
+                    "out of file descriptors: new connections wait; raise LimitNOFILE, or lower Postfix's "
+                    "default_process_limit");
+        daemon->socket_ms = now - REMEMBER_MS;
+    } else if (now - daemon->socket_ms > REMEMBER_MS) {
+        trouble_clear(troubles, TROUBLE_SOCKET, now);
+    }
+}
+
 /* Until told to stop. smfi_main() runs in a thread of its own, so that this one gets the signals. */
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
@@ -147,6 +177,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
             now - last_tick < HOUSEKEEPING_MS) /* a clock that jumps back ends no housekeeping */
             continue;
         last_tick = now;
+        look_at_socket(daemon, now);
         housekeeping_tick(&daemon->gate);
         sd_notify(0, "WATCHDOG=1"); /* harmless where no watchdog is set */
     }
@@ -162,13 +193,14 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
         listener_open(&daemon->listener, policy->milter.socket, policy->milter.group, policy->milter.mode,
                       PREDECESSOR_MS, err) < 0)
         return -1;
-    int fd = fcntl(daemon->listener.fd, F_DUPFD_CLOEXEC, 3); /* libmilter closes what it is given */
-    snprintf(spec, sizeof spec, "fd:%d", fd);
-    if (fd < 0 || smfi_setconn(spec) != MI_SUCCESS) {
+    daemon->milter_fd =
+        fcntl(daemon->listener.fd, F_DUPFD_CLOEXEC, 3); /* libmilter closes what it is given */
+    snprintf(spec, sizeof spec, "fd:%d", daemon->milter_fd);
+    if (daemon->milter_fd < 0 || smfi_setconn(spec) != MI_SUCCESS) {
         error_set(err, "libmilter does not take the listener");
         return -1;
     }
-    int rc = pthread_create(&daemon->milter, NULL, milter_main, NULL);
+    int rc = pthread_create(&daemon->milter, NULL, milter_main, daemon);
     if (rc != 0)
         error_set(err, "cannot start a thread: %s", strerror(rc));
     return rc == 0 ? 0 : -1;
@@ -195,7 +227,10 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
              policy->milter.socket, policy->n_limits, policy->shadow ? "shadow" : "enforce");
     sd_notify(0, "READY=1");
     serve(daemon, signals);
-    return 0;
+    if (!atomic_load(&daemon->milter_failed))
+        return 0;
+    error_set(err, "libmilter gave up; what it logged says why");
+    return -1; /* so that systemd starts the gate again */
 }
 
 static void daemon_done(struct daemon *daemon)
@@ -256,7 +291,7 @@ int cmd_run(int argc, char **argv)
     err = (struct error){0};
     int status = run(&daemon, policy, &signals, &err);
     if (status < 0) {
-        log_line(LOG_AT_ERROR, "event=start-failed text=\"%s\"", err.text);
+        log_line(LOG_AT_ERROR, "event=failed text=\"%s\"", err.text);
         if (!log_goes_to_stderr())
             fprintf(stderr, "rcptgate: %s\n", err.text);
     }

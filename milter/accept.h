@@ -1,0 +1,14 @@
+/* accept: new connections wait while there are too few descriptors to serve them. The function itself is libmilter's
+ * to call; here is what it tells. */
+#ifndef RCPTGATE_ACCEPT_H
+#define RCPTGATE_ACCEPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ACCEPT_RESERVE = 48 }; /* descriptors that no session gets */
+
+bool accept_paused(void);     /* the last one who knocked was left waiting */
+uint64_t accept_pauses(void); /* since the start: how often nobody was let in */
+
+#endif
