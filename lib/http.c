@@ -171,12 +171,16 @@ static int listen_on(const char *address, int port, struct error *err)
 
 static int port_of(int fd)
 {
-    struct sockaddr_storage at = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in ipv4;
+        struct sockaddr_in6 ipv6;
+    } at;
     socklen_t n = sizeof at;
-    if (getsockname(fd, (struct sockaddr *)&at, &n) < 0)
+    memset(&at, 0, sizeof at);
+    if (getsockname(fd, &at.any, &n) < 0)
         return 0;
-    return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
-                                          : ((struct sockaddr_in *)&at)->sin_port);
+    return ntohs(at.any.sa_family == AF_INET6 ? at.ipv6.sin6_port : at.ipv4.sin_port);
 }
 
 /* What the library has to say of its clients is of no use to anybody. */

@@ -52,9 +52,7 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
     };
     static const char *const means[TROUBLES] = {
         [TROUBLE_COUNTERS_EVICT] = "Limits can forget what they have counted.",
-        [TROUBLE_ALIASES] =
-            "What the last good copy proves is answered from it; every other recipient of our "
-            "domains gets 451.",
+        [TROUBLE_ALIASES] = "What the last good copy proves is answered from it; all else of our domains gets 451.",
         [TROUBLE_ALIASES_REFUSED] = "The data from before goes on answering.",
         [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",
         [TROUBLE_POLICY] = "The last good policy stays in force.",
