@@ -11,6 +11,7 @@
 #include "log.h"
 #include "policy_keeper.h"
 #include "report.h"
+#include "web.h"
 #include "text.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ struct daemon {
     int milter_fd;     /* libmilter's duplicate of it */
     int64_t socket_ms; /* when it had to be mended last */
     struct control *control;
+    struct web *web;
     int state_lock;
     pthread_t milter;
     atomic_bool milter_failed; /* libmilter gave up by itself */
@@ -225,6 +227,11 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
              policy->milter.socket, policy->n_limits, policy->shadow ? "shadow" : "enforce");
+    trouble = (struct error){0};
+    daemon->web = web_start(&daemon->gate, &trouble);
+    if (daemon->web == NULL)
+        trouble_set(&daemon->gate.troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(&daemon->gate), "%s",
+                    trouble.text);
     sd_notify(0, "READY=1");
     serve(daemon, signals);
     if (!atomic_load(&daemon->milter_failed))
@@ -235,6 +242,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
 
 static void daemon_done(struct daemon *daemon)
 {
+    web_stop(daemon->web);
     control_stop(daemon->control);
     listener_close(&daemon->listener);
     gate_done(&daemon->gate);

@@ -56,6 +56,10 @@ const struct command commands[] = {
      RULE_OPTIONS "  --expires WHEN     Unix time, date, or a duration such as 1h, never\n"
                   "  --for 1h           the same as --expires 1h\n"
                   "  --json             list, for programs\n"},
+    {"status", cmd_status, "[-c FILE] [--json]",
+     "Asks the running gate whether it is well, and if not: what, since when, and what to do.",
+     "  --json             for programs\n"
+     "Exit status: 0 healthy, 1 degraded, 2 down (also where no gate runs).\n"},
     {"help", cmd_help, "[COMMAND]", "Says how a command is used.", ""},
     {NULL, NULL, NULL, NULL, NULL},
 };

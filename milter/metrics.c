@@ -94,8 +94,11 @@ static struct metrics_limit *limit_get(struct metrics *metrics, const char *name
 
 void metrics_know(struct metrics *metrics, const struct policy *policy)
 {
-    for (size_t i = policy->n_limits; i > 0; i--)
-        (void)limit_get(metrics, policy->limits[i - 1].name);
+    for (size_t i = policy->n_limits; i > 0; i--) {
+        struct metrics_limit *limit = limit_get(metrics, policy->limits[i - 1].name);
+        if (limit != NULL)
+            atomic_store(&limit->over, (int)policy->limits[i - 1].over);
+    }
 }
 
 void metrics_rcpt(struct metrics *metrics, const struct verdict *verdict, const struct verdict *shadow,
@@ -161,6 +164,17 @@ uint64_t metrics_total(const struct metrics *metrics, enum action action)
     for (int by = 0; by < METRICS_BYS; by++)
         sum += get(&metrics->rcpt[action][by]);
     return sum;
+}
+
+void metrics_limit_totals(const struct metrics *metrics, const char *name, uint64_t *refused,
+                          uint64_t *shadow)
+{
+    const struct metrics_limit *limit = limit_find(metrics, name);
+    *refused = *shadow = 0;
+    for (int action = 0; limit != NULL && action < METRICS_ACTIONS; action++) {
+        *refused += get(&limit->refused[action]);
+        *shadow += get(&limit->shadow[action]);
+    }
 }
 
 void metrics_sample(struct metrics *metrics, int64_t now_ms)
@@ -259,7 +273,7 @@ static void print_limits(FILE *out, const struct metrics *metrics, bool shadow)
          l != NULL; l = l->next) {
         for (int action = ACTION_DEFER; action < METRICS_ACTIONS; action++) {
             uint64_t n = get(shadow ? &l->shadow[action] : &l->refused[action]);
-            if (n > 0 || action == ACTION_DEFER)
+            if (n > 0 || action == atomic_load(&l->over))
                 fprintf(out, "%s{limit=\"%s\",action=\"%s\"} %" PRIu64 "\n", name, l->name,
                         action_name((enum action)action), n);
         }

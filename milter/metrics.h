@@ -30,6 +30,7 @@ struct metrics_histogram {                     /* of durations */
 
 struct metrics_limit {
     char name[65];
+    _Atomic int over; /* its own action: the row that is shown from the start */
     _Atomic uint64_t refused[METRICS_ACTIONS], shadow[METRICS_ACTIONS];
     struct metrics_limit *next;
 };
@@ -89,6 +90,10 @@ void metrics_rates(struct metrics *metrics, double rates[METRICS_ACTIONS]);
 
 /* How many RCPTs got that action since the start. */
 uint64_t metrics_total(const struct metrics *metrics, enum action action);
+
+/* What that limit has refused, and would have refused were it not in shadow, since the start. */
+void metrics_limit_totals(const struct metrics *metrics, const char *limit, uint64_t *refused,
+                          uint64_t *shadow);
 
 /* ---- writing them: the text format of Prometheus, version 0.0.4 ---- */
 

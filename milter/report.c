@@ -2,6 +2,7 @@
 
 #include "command.h"
 #include "control.h"
+#include "status.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -348,12 +349,21 @@ static json_t *answer_explain(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure(query.to != NULL ? err.text : "no recipient is named");
 }
 
+/* "forget_longest": true begins the longest times anew, after they were told. */
+static json_t *answer_status(struct gate *gate, const json_t *request)
+{
+    json_t *report = status_report(gate, true);
+    if (json_is_true(json_object_get(request, "forget_longest")))
+        metrics_forget_longest(&gate->metrics);
+    return report != NULL ? report : failure("out of memory");
+}
+
 json_t *report_answer(struct gate *gate, const json_t *request)
 {
     static const struct {
         const char *name;
         json_t *(*answer)(struct gate *gate, const json_t *request);
-    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}};
+    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}, {"status", answer_status}};
     const char *what = string(request, "do");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
         if (strcmp(what, requests[i].name) == 0)
@@ -379,7 +389,7 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
     return report;
 }
 
-static json_t *ask_running(const struct policy *policy, const json_t *request, bool *absent,
+json_t *report_ask_running(const struct policy *policy, const json_t *request, bool *absent,
                            struct error *err)
 {
     char path[512];
@@ -398,7 +408,7 @@ json_t *report_ask(const struct policy *policy, json_t *request, int *status)
 {
     struct error err = {0}, running = {0};
     bool absent = false, explain = strcmp(string(request, "do"), "explain") == 0;
-    json_t *report = ask_running(policy, request, &absent, &running);
+    json_t *report = report_ask_running(policy, request, &absent, &running);
     if (report == NULL && (policy->counters.kind != COUNTERS_MEMORY || explain))
         report = answer_alone(policy, request, &err);
     json_decref(request);

@@ -1,0 +1,314 @@
+#include "page.h"
+
+#include "health.h"
+#include "text.h"
+
+#include <string.h>
+
+/* ---- small parts ---- */
+
+static void escaped(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        switch (*text) {
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        default:
+            fputc(*text, out);
+        }
+    }
+}
+
+static const char *word(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "";
+}
+
+static json_int_t number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static void put_word(FILE *out, const json_t *object, const char *name)
+{
+    escaped(out, word(object, name));
+}
+
+static void put_duration(FILE *out, json_int_t seconds)
+{
+    char buffer[32];
+    struct text text;
+    text_init(&text, buffer, sizeof buffer);
+    text_add_duration(&text, (int64_t)seconds * 1000);
+    fputs(buffer, out);
+}
+
+/* 1234567 as "1 234 567", with thin spaces. */
+static void put_number(FILE *out, json_int_t n)
+{
+    char digits[32];
+    int length = snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, n);
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0 && digits[i - 1] != '-')
+            fputs("&#8239;", out);
+        fputc(digits[i], out);
+    }
+}
+
+/* "2026-11-23T02:01:11Z" as "2026-11-23 02:01:11 UTC". */
+static void put_time(FILE *out, const char *time)
+{
+    if (strlen(time) == 20)
+        fprintf(out, "<time datetime=\"%s\">%.10s %.8s UTC</time>", time, time, time + 11);
+    else
+        escaped(out, time);
+}
+
+/* ---- what is wrong, first ---- */
+
+static void put_state(FILE *out, const json_t *report)
+{
+    static const char *const heads[] = {
+        [TROUBLE_NOTE] = "Healthy", [TROUBLE_DEGRADED] = "Degraded", [TROUBLE_DOWN] = "Down"};
+    static const char *const says[] = {
+        [TROUBLE_NOTE] = "A test recipient was just decided through the real backends: everything works.",
+        [TROUBLE_DEGRADED] = "Mail goes on, with less than it should have.",
+        [TROUBLE_DOWN] = "Recipients are answered 451 until it is mended: mail is delayed, none is lost."};
+    enum trouble_grade grade = health_grade(report);
+    fprintf(out, "<section class=\"state\" role=\"status\"><h1>%s</h1><p>%s", heads[grade], says[grade]);
+    if (strcmp(word(report, "mode"), "shadow") == 0)
+        fputs(" <strong>Mode shadow:</strong> everything is decided and counted, nothing is refused.", out);
+    fputs("</p></section>\n", out);
+}
+
+static void put_reasons(FILE *out, const json_t *list, const char *head)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach(list, i, r)
+    {
+        if (i == 0)
+            fprintf(out, "<h2>%s</h2>\n", head);
+        fputs("<article class=\"reason is-", out);
+        put_word(out, r, "grade");
+        fputs("\"><h3>", out);
+        put_word(out, r, "what");
+        fputs(" <small>for ", out);
+        put_duration(out, number(r, "for_s"));
+        fputs(", since ", out);
+        put_time(out, word(r, "since"));
+        fputs("</small></h3><p>", out);
+        put_word(out, r, "text");
+        fputs("</p><p class=\"means\">", out);
+        put_word(out, r, "means");
+        fputs("</p></article>\n", out);
+    }
+}
+
+/* ---- the rest ---- */
+
+static void put_rate(FILE *out, const char *head, const json_t *traffic, const char *action)
+{
+    const json_t *rates = json_object_get(traffic, "rcpt_per_second"),
+                 *totals = json_object_get(traffic, "rcpt_total");
+    fprintf(out, "<div class=\"tile\"><dt>%s</dt><dd>%.1f <small>a second</small></dd><dd><small>", head,
+            json_number_value(json_object_get(rates, action)));
+    put_number(out, number(totals, action));
+    fputs(" since the start</small></dd></div>\n", out);
+}
+
+static void put_traffic(FILE *out, const json_t *traffic)
+{
+    fputs("<h2>Recipients, in the last minute</h2>\n<dl class=\"tiles\">\n", out);
+    put_rate(out, "accepted", traffic, "accept");
+    put_rate(out, "deferred", traffic, "defer");
+    put_rate(out, "rejected", traffic, "reject");
+    put_rate(out, "dropped", traffic, "discard");
+    fprintf(out,
+            "</dl>\n<h2>Now</h2>\n<dl class=\"facts\"><dt>Sessions</dt><dd>%" JSON_INTEGER_FORMAT " open, ",
+            number(traffic, "sessions_open"));
+    put_number(out, number(traffic, "sessions_total"));
+    fputs(" since the start; ", out);
+    put_number(out, number(traffic, "messages_total"));
+    fprintf(
+        out,
+        " messages</dd>\n<dt>Longest wait</dt><dd>%.1f ms for a decision, %.1f ms at any command, since the "
+        "start</dd>\n",
+        json_number_value(json_object_get(traffic, "decision_max_ms")),
+        json_number_value(json_object_get(traffic, "callback_max_ms")));
+}
+
+static void put_in_force(FILE *out, const json_t *report)
+{
+    const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
+                 *counters = json_object_get(report, "counters"), *lost = json_object_get(report, "lost");
+    fputs("<dt>Policy</dt><dd><code>", out);
+    put_word(out, policy, "file");
+    fputs("</code>, in force for ", out);
+    put_duration(out, number(policy, "age_s"));
+    fputs("</dd>\n<dt>Aliases</dt><dd>", out);
+    if (json_is_null(aliases)) {
+        fputs("none are configured: every recipient goes on to the limits", out);
+    } else {
+        fputs("<code>", out);
+        put_word(out, aliases, "database");
+        fputs("</code>", out);
+        if (*word(aliases, "changed") != '\0') {
+            fputs(", changed ", out);
+            put_duration(out, number(aliases, "age_s"));
+            fputs(" ago", out);
+        }
+    }
+    fputs("</dd>\n<dt>Counters</dt><dd>", out);
+    put_word(out, counters, "kind");
+    fputs(", <code>", out);
+    put_word(out, counters, "at");
+    fputs("</code>; when it is down: ", out);
+    put_word(out, counters, "when_down");
+    fprintf(out,
+            "</dd>\n<dt>Lost</dt><dd>%" JSON_INTEGER_FORMAT " log lines, %" JSON_INTEGER_FORMAT
+            " events, %" JSON_INTEGER_FORMAT " counters that held junk</dd></dl>\n",
+            number(lost, "log_lines"), number(lost, "events"), number(lost, "counters_reset_as_junk"));
+}
+
+static void put_count_cell(FILE *out, json_int_t n)
+{
+    fputs(n > 0 ? "<td class=\"n some\">" : "<td class=\"n\">", out);
+    put_number(out, n);
+    fputs("</td>", out);
+}
+
+static void put_limits(FILE *out, const json_t *limits)
+{
+    size_t i;
+    json_t *l;
+    if (json_array_size(limits) == 0)
+        return;
+    fputs("<h2>Limits</h2>\n<div class=\"wide\"><table><tr><th>Name</th><th>Counts per</th>"
+          "<th class=\"n\">Max</th><th>In</th><th>Over it</th><th class=\"n\">Refused</th>"
+          "<th class=\"n\">Would have</th></tr>\n",
+          out);
+    json_array_foreach(limits, i, l)
+    {
+        fputs("<tr><td><code>", out);
+        put_word(out, l, "name");
+        fputs("</code></td><td>", out);
+        put_word(out, l, "per");
+        fputs("</td><td class=\"n\">", out);
+        put_number(out, number(l, "max"));
+        fputs("</td><td>", out);
+        put_duration(out, number(l, "window_ms") / 1000);
+        fputs("</td><td>", out);
+        put_word(out, l, "over");
+        fputs(json_is_true(json_object_get(l, "shadow")) ? ", in shadow</td>" : "</td>", out);
+        put_count_cell(out, number(l, "refused"));
+        put_count_cell(out, number(l, "would_refuse"));
+        fputs("</tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+}
+
+static void put_event(FILE *out, json_t *event)
+{
+    const char *name;
+    json_t *value;
+    fputs("<tr><td class=\"t\">", out);
+    put_time(out, word(event, "at"));
+    fputs("</td><td><strong>", out);
+    put_word(out, event, "event");
+    fputs("</strong> ", out);
+    json_object_foreach(event, name, value)
+    {
+        if (strcmp(name, "at") == 0 || strcmp(name, "event") == 0 || !json_is_string(value))
+            continue;
+        if (strcmp(name, "text") != 0)
+            fprintf(out, "%s&nbsp;", name);
+        escaped(out, json_string_value(value));
+        fputs(" ", out);
+    }
+    fputs("</td></tr>\n", out);
+}
+
+static void put_events(FILE *out, const json_t *events)
+{
+    size_t i;
+    json_t *e;
+    json_array_foreach(events, i, e)
+    {
+        if (i == 0)
+            fputs("<h2>Lately</h2>\n<div class=\"wide\"><table><tr><th>When</th><th>What</th></tr>\n", out);
+        put_event(out, e);
+    }
+    if (i > 0)
+        fputs("</table></div>\n", out);
+}
+
+static void put_past(FILE *out, const json_t *past)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach(past, i, r)
+    {
+        if (i == 0)
+            fputs("<h2>Well again</h2>\n<div class=\"wide\"><table><tr><th>Until</th><th>What</th>"
+                  "<th class=\"n\">Lasted</th><th class=\"n\">Times</th></tr>\n",
+                  out);
+        fputs("<tr><td class=\"t\">", out);
+        put_time(out, word(r, "until"));
+        fputs("</td><td><strong>", out);
+        put_word(out, r, "what");
+        fputs("</strong> ", out);
+        put_word(out, r, "text");
+        fputs("</td><td class=\"n\">", out);
+        put_duration(out, number(r, "lasted_s"));
+        fprintf(out, "</td><td class=\"n\">%" JSON_INTEGER_FORMAT "</td></tr>\n", number(r, "times"));
+    }
+    if (i > 0)
+        fputs("</table></div>\n", out);
+}
+
+void page_print(FILE *out, const json_t *report)
+{
+    fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+          "<meta name=\"color-scheme\" content=\"light dark\"><meta http-equiv=\"refresh\" "
+          "content=\"30\"><title>",
+          out);
+    put_word(out, report, "status");
+    fputs(": rcptgate on ", out);
+    put_word(out, report, "host");
+    fprintf(out, "</title><link rel=\"stylesheet\" href=\"/style.css\"></head>\n<body class=\"%s\">\n",
+            health_word(health_grade(report)));
+    fputs("<header class=\"top\"><span><b>rcptgate</b> ", out);
+    put_word(out, report, "version");
+    fputs(" on <b>", out);
+    put_word(out, report, "host");
+    fputs("</b>, up for ", out);
+    put_duration(out, number(report, "uptime_s"));
+    fputs("</span><span>", out);
+    put_time(out, word(report, "checked_at"));
+    fputs("</span></header>\n<main>\n", out);
+    put_state(out, report);
+    put_reasons(out, json_object_get(report, "reasons"), "What is wrong");
+    put_reasons(out, json_object_get(report, "notes"), "Worth knowing");
+    put_traffic(out, json_object_get(report, "traffic"));
+    put_in_force(out, report);
+    put_limits(out, json_object_get(report, "limits"));
+    put_events(out, json_object_get(report, "events"));
+    put_past(out, json_object_get(report, "past"));
+    fputs("</main>\n<footer>For programs: <a href=\"/healthz\">/healthz</a>, "
+          "<a href=\"/status.json\">/status.json</a>, <a href=\"/metrics\">/metrics</a>. "
+          "This page comes anew every 30 seconds.</footer>\n</body></html>\n",
+          out);
+}

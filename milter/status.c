@@ -1,0 +1,389 @@
+#include "status.h"
+
+#include "log.h"
+#include "text.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EVENTS_SHOWN = 12 };
+
+/* ---- what is in force ---- */
+
+static double to_ms(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+/* The store without its password. */
+static void counters_at(const struct counters_config *c, char *out, size_t size)
+{
+    if (c->kind == COUNTERS_REDIS_TCP)
+        snprintf(out, size, "%s:%d/%d", c->host, c->port, c->db);
+    else if (c->kind == COUNTERS_REDIS_UNIX)
+        snprintf(out, size, "%s db %d", c->path, c->db);
+    else
+        snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
+}
+
+static json_t *report_counters(const struct gate *gate, const struct policy *policy)
+{
+    static const char *const downs[] = {"local", "defer", "accept"};
+    char at[256];
+    counters_at(&policy->counters, at, sizeof at);
+    return json_pack("{s:s, s:s, s:s, s:I}", "kind", gate->local != NULL ? "redis" : "memory", "at", at,
+                     "when_down", downs[policy->counters.when_down], "timeout_ms",
+                     (json_int_t)policy->counters.timeout_ms);
+}
+
+/* When the database was last written to: its write-ahead log may be younger than the file. 0: cannot be told. */
+static int64_t database_changed_ms(const char *path)
+{
+    char wal[1100];
+    struct stat st;
+    int64_t changed = 0;
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    const char *const files[] = {path, wal};
+    for (size_t i = 0; i < 2; i++) {
+        if (stat(files[i], &st) < 0 || (i > 0 && st.st_size == 0))
+            continue;
+        int64_t ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+        changed = ms > changed ? ms : changed;
+    }
+    return changed;
+}
+
+static json_t *report_aliases(const struct policy *policy, int64_t now_ms)
+{
+    char time[HEALTH_TIME];
+    if (policy->aliases.database == NULL)
+        return json_null();
+    int64_t changed = database_changed_ms(policy->aliases.database);
+    json_t *aliases = json_pack("{s:s}", "database", policy->aliases.database);
+    if (changed > 0) {
+        json_object_set_new(aliases, "changed", json_string(health_time(changed, time)));
+        json_object_set_new(aliases, "age_s", json_integer(now_ms > changed ? (now_ms - changed) / 1000 : 0));
+    }
+    return aliases;
+}
+
+static int64_t policy_since(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    int64_t since = gate->policy_since_ms;
+    pthread_mutex_unlock(&gate->lock);
+    return since;
+}
+
+static json_t *report_policy(struct gate *gate, const struct policy *policy, int64_t now_ms)
+{
+    char time[HEALTH_TIME];
+    int64_t since = policy_since(gate);
+    return json_pack("{s:s, s:s, s:I, s:I}", "file", gate->policy_file != NULL ? gate->policy_file : "",
+                     "since", health_time(since, time), "age_s",
+                     (json_int_t)(now_ms > since ? (now_ms - since) / 1000 : 0), "limits",
+                     (json_int_t)policy->n_limits);
+}
+
+static json_t *report_traffic(struct gate *gate)
+{
+    struct metrics *m = &gate->metrics;
+    double rates[METRICS_ACTIONS];
+    metrics_rates(m, rates);
+    json_t *per_second = json_object(), *total = json_object();
+    for (int action = ACTION_ACCEPT; action < METRICS_ACTIONS; action++) {
+        const char *name = action_name((enum action)action);
+        json_object_set_new(per_second, name, json_real(rates[action]));
+        json_object_set_new(total, name, json_integer((json_int_t)metrics_total(m, (enum action)action)));
+    }
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:f}", "rcpt_per_second", per_second, "rcpt_total",
+                     total, "sessions_open", (json_int_t)atomic_load(&m->sessions_open), "sessions_total",
+                     (json_int_t)atomic_load(&m->sessions), "messages_total",
+                     (json_int_t)atomic_load(&m->messages), "decision_max_ms",
+                     to_ms(atomic_load(&m->decision_max_ns)), "callback_max_ms",
+                     to_ms(atomic_load(&m->callback_max_ns)));
+}
+
+static json_t *report_limits(struct gate *gate, const struct policy *policy)
+{
+    static const char *const words[] = {"defer", "discard", "reject"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < policy->n_limits; i++) {
+        const struct limit *limit = &policy->limits[i];
+        uint64_t refused, shadow;
+        metrics_limit_totals(&gate->metrics, limit->name, &refused, &shadow);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:I, s:I, s:s, s:b, s:I, s:I}", "name", limit->name,
+                                        "per", limit->per_name, "max", (json_int_t)limit->max, "window_ms",
+                                        (json_int_t)limit->window_ms, "over",
+                                        words[limit->over - ACTION_DEFER], "shadow", limit->shadow, "refused",
+                                        (json_int_t)refused, "would_refuse", (json_int_t)shadow));
+    }
+    return list;
+}
+
+static uint64_t junk_resets(struct gate *gate)
+{
+    return gate->counts != NULL ? counts_junk_resets(gate->counts) : 0;
+}
+
+/* What was wrong and is no more: for who asks what happened at night. */
+static json_t *report_past(struct gate *gate, const struct policy *policy, int64_t now_ms)
+{
+    json_t *past = json_array();
+    for (int t = 0; t < TROUBLES; t++) {
+        const struct trouble_row row = trouble_get(&gate->troubles, (enum trouble)t);
+        char time[HEALTH_TIME];
+        if (row.set || row.times == 0)
+            continue;
+        json_t *reason = health_reason(policy, (enum trouble)t, row.grade, row.since_ms, now_ms, row.text);
+        json_object_set_new(reason, "until", json_string(health_time(row.cleared_ms, time)));
+        json_object_set_new(reason, "lasted_s", json_integer((row.cleared_ms - row.since_ms) / 1000));
+        json_object_set_new(reason, "times", json_integer((json_int_t)row.times));
+        json_object_del(reason, "for_s");
+        json_array_append_new(past, reason);
+    }
+    return past;
+}
+
+static int add(json_t *report, const char *name, json_t *value)
+{
+    return json_object_set_new(report, name, value);
+}
+
+json_t *status_report(struct gate *gate, bool subjects)
+{
+    char time[HEALTH_TIME];
+    json_t *report = health_report(gate);
+    if (report == NULL)
+        return NULL;
+    const struct policy *policy = gate_policy(gate);
+    int64_t now = gate_now(gate);
+    int bad =
+        add(report, "version", json_string(RCPTGATE_VERSION)) | add(report, "host", json_string(gate->host)) |
+        add(report, "pid", json_integer((json_int_t)getpid())) |
+        add(report, "started", json_string(health_time(gate->started_ms, time))) |
+        add(report, "uptime_s", json_integer((now - gate->started_ms) / 1000)) |
+        add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
+        add(report, "policy", report_policy(gate, policy, now)) |
+        add(report, "aliases", report_aliases(policy, now)) |
+        add(report, "counters", report_counters(gate, policy)) |
+        add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
+        add(report, "past", report_past(gate, policy, now)) |
+        add(report, "lost",
+            json_pack("{s:I, s:I, s:I}", "log_lines", (json_int_t)log_dropped(), "events",
+                      (json_int_t)events_dropped(gate->events), "counters_reset_as_junk",
+                      (json_int_t)junk_resets(gate))) |
+        add(report, "events", events_recent(gate->events, EVENTS_SHOWN, subjects));
+    policy_unref(policy);
+    if (bad != 0) {
+        json_decref(report);
+        return NULL;
+    }
+    return report;
+}
+
+/* ---- for a person ---- */
+
+static json_int_t number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static const char *word(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "";
+}
+
+static double real(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+static const char *duration(json_int_t seconds, char buffer[32])
+{
+    struct text text;
+    text_init(&text, buffer, 32);
+    text_add_duration(&text, (int64_t)seconds * 1000);
+    return buffer;
+}
+
+static void print_reasons(FILE *out, const json_t *list)
+{
+    size_t i;
+    json_t *r;
+    char buffer[32];
+    json_array_foreach(list, i, r)
+    {
+        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", word(r, "what"), word(r, "grade"),
+                duration(number(r, "for_s"), buffer), word(r, "since"), word(r, "text"));
+        if (*word(r, "means") != '\0')
+            fprintf(out, "      %s\n", word(r, "means"));
+    }
+}
+
+static void print_past(FILE *out, const json_t *list)
+{
+    size_t i;
+    json_t *r;
+    char buffer[32];
+    json_array_foreach(list, i, r)
+    {
+        fprintf(out, "%s  %s, until %s (%s): %s\n", i == 0 ? "well again\n" : "", word(r, "what"),
+                word(r, "until"), duration(number(r, "lasted_s"), buffer), word(r, "text"));
+    }
+}
+
+static void print_traffic(FILE *out, const json_t *traffic)
+{
+    const json_t *rate = json_object_get(traffic, "rcpt_per_second"),
+                 *total = json_object_get(traffic, "rcpt_total");
+    fprintf(out,
+            "recipients  %.1f/s accepted, %.1f/s deferred, %.1f/s rejected, %.1f/s dropped (last minute)\n",
+            real(rate, "accept"), real(rate, "defer"), real(rate, "reject"), real(rate, "discard"));
+    fprintf(
+        out,
+        "            %" JSON_INTEGER_FORMAT " accepted, %" JSON_INTEGER_FORMAT
+        " deferred, %" JSON_INTEGER_FORMAT " rejected, %" JSON_INTEGER_FORMAT " dropped since the start\n",
+        number(total, "accept"), number(total, "defer"), number(total, "reject"), number(total, "discard"));
+    fprintf(out, "sessions    %" JSON_INTEGER_FORMAT " open; longest decision %.1f ms\n",
+            number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
+}
+
+static void print_in_force(FILE *out, const json_t *report)
+{
+    char buffer[32];
+    const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
+                 *counters = json_object_get(report, "counters");
+    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limits, in force for %s%s\n", word(policy, "file"),
+            number(policy, "limits"), duration(number(policy, "age_s"), buffer),
+            strcmp(word(report, "mode"), "shadow") == 0 ? "; mode shadow: nothing is refused" : "");
+    if (json_is_null(aliases))
+        fputs("aliases     none are configured\n", out);
+    else if (*word(aliases, "changed") == '\0')
+        fprintf(out, "aliases     %s, which cannot be seen\n", word(aliases, "database"));
+    else
+        fprintf(out, "aliases     %s, changed %s ago\n", word(aliases, "database"),
+                duration(number(aliases, "age_s"), buffer));
+    fprintf(out, "counters    %s: %s; when it is down: %s\n", word(counters, "kind"), word(counters, "at"),
+            word(counters, "when_down"));
+}
+
+void status_print(FILE *out, const json_t *report)
+{
+    char buffer[32];
+    static const char *const heads[] = {[TROUBLE_NOTE] = "healthy",
+                                        [TROUBLE_DEGRADED] =
+                                            "DEGRADED: mail goes on, with less than it should have",
+                                        [TROUBLE_DOWN] = "DOWN: recipients are answered 451"};
+    fprintf(out, "%s\n", heads[health_grade(report)]);
+    print_reasons(out, json_object_get(report, "reasons"));
+    print_reasons(out, json_object_get(report, "notes"));
+    fprintf(out, "%srcptgate %s on %s, process %" JSON_INTEGER_FORMAT ", up for %s\n",
+            json_array_size(json_object_get(report, "reasons")) +
+                        json_array_size(json_object_get(report, "notes")) >
+                    0
+                ? "\n"
+                : "",
+            word(report, "version"), word(report, "host"), number(report, "pid"),
+            duration(number(report, "uptime_s"), buffer));
+    print_in_force(out, report);
+    print_traffic(out, json_object_get(report, "traffic"));
+    print_past(out, json_object_get(report, "past"));
+}
+
+/* ---- for Prometheus ---- */
+
+static void gauge(FILE *out, const char *name, const char *help, double value)
+{
+    metrics_head(out, name, "gauge", help);
+    fprintf(out, "%s %.15g\n", name, value);
+}
+
+static void counter(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    metrics_head(out, name, "counter", help);
+    fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void print_troubles(FILE *out, struct gate *gate)
+{
+    struct trouble_row rows[TROUBLES];
+    for (int t = 0; t < TROUBLES; t++)
+        rows[t] = trouble_get(&gate->troubles, (enum trouble)t);
+    metrics_head(out, "rcptgate_trouble", "gauge",
+                 "What is wrong now: 0 nothing, 1 worth knowing, 2 degraded, 3 down.");
+    for (int t = 0; t < TROUBLES; t++)
+        fprintf(out, "rcptgate_trouble{what=\"%s\"} %d\n", trouble_name((enum trouble)t),
+                rows[t].set ? (int)rows[t].grade + 1 : 0);
+    metrics_head(out, "rcptgate_troubles_total", "counter", "How often it went wrong.");
+    for (int t = 0; t < TROUBLES; t++)
+        fprintf(out, "rcptgate_troubles_total{what=\"%s\"} %" PRIu64 "\n", trouble_name((enum trouble)t),
+                rows[t].times);
+    metrics_head(out, "rcptgate_backend_up", "gauge", "Does the backend answer?");
+    fprintf(out,
+            "rcptgate_backend_up{backend=\"counters\"} %d\nrcptgate_backend_up{backend=\"aliases\"} %d\n",
+            gate->counts != NULL && !rows[TROUBLE_COUNTERS].set, !rows[TROUBLE_ALIASES].set);
+}
+
+static void print_process(FILE *out, const struct gate *gate)
+{
+    struct rusage usage = {0};
+    struct rlimit files = {0};
+    unsigned long pages = 0;
+    size_t n_files = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm != NULL) {
+        if (fscanf(statm, "%*u %lu", &pages) != 1)
+            pages = 0;
+        (void)fclose(statm);
+    }
+    DIR *fds = opendir("/proc/self/fd");
+    if (fds != NULL) {
+        while (readdir(fds) != NULL)
+            n_files++;
+        closedir(fds);
+        n_files = n_files > 3 ? n_files - 3 : 0; /* ".", "..", and the one that looks */
+    }
+    (void)getrusage(RUSAGE_SELF, &usage);
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    metrics_head(out, "process_cpu_seconds_total", "counter", "Processor time.");
+    fprintf(out, "process_cpu_seconds_total %.6f\n",
+            (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
+    gauge(out, "process_start_time_seconds", "When the gate was started.", (double)gate->started_ms / 1000);
+    gauge(out, "process_resident_memory_bytes", "Memory.", (double)pages * (double)sysconf(_SC_PAGESIZE));
+    gauge(out, "process_open_fds", "Open file descriptors.", (double)n_files);
+    gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
+}
+
+void status_print_metrics(FILE *out, struct gate *gate)
+{
+    const struct policy *policy = gate_policy(gate);
+    metrics_head(out, "rcptgate_build_info", "gauge", "The version that runs.");
+    fprintf(out, "rcptgate_build_info{version=\"" RCPTGATE_VERSION "\"} 1\n");
+    gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
+    metrics_print(out, &gate->metrics);
+    print_troubles(out, gate);
+    gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
+          (double)policy_since(gate) / 1000);
+    gauge(out, "rcptgate_policy_limits", "Limits of the policy in force.", (double)policy->n_limits);
+    if (policy->aliases.database != NULL)
+        gauge(out, "rcptgate_aliases_changed_timestamp_seconds",
+              "When the alias database was last written to; 0: it cannot be seen.",
+              (double)database_changed_ms(policy->aliases.database) / 1000);
+    counter(out, "rcptgate_log_lines_dropped_total",
+            "Log lines lost because whoever reads the log is too slow.", log_dropped());
+    counter(out, "rcptgate_counters_junk_resets_total",
+            "Keys of ours in Redis that held junk and were reset.", junk_resets(gate));
+    counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->events));
+    counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",
+            events_dropped(gate->events));
+    print_process(out, gate);
+    policy_unref(policy);
+}

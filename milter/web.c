@@ -1,0 +1,225 @@
+#include "web.h"
+
+#include "http.h"
+#include "page.h"
+#include "status.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LOOK_MS = 500, RETRY_MS = 5000 };
+
+struct web {
+    struct gate *gate;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of stopping */
+    pthread_cond_t wake;
+    bool stopping;
+
+    struct http *http; /* the rest is the thread's */
+    char host[NETWORK_TEXT];
+    int port;
+    int64_t retry_ns;
+};
+
+/* ---- the pages ---- */
+
+static bool shows_subjects(struct gate *gate)
+{
+    const struct policy *policy = gate_policy(gate);
+    bool subjects = policy->http.subjects;
+    policy_unref(policy);
+    return subjects;
+}
+
+static void answer_json(json_t *report, int status, struct http_answer *out)
+{
+    out->status = status;
+    out->type = "application/json";
+    if (report != NULL)
+        out->body = json_dumps(report, JSON_INDENT(2));
+    json_decref(report);
+}
+
+static void answer_health(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)file;
+    json_t *report = health_report(gate);
+    answer_json(report, report != NULL && health_grade(report) == TROUBLE_NOTE ? 200 : 503, out);
+}
+
+static void answer_status(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)file;
+    answer_json(status_report(gate, shows_subjects(gate)), 200, out);
+}
+
+static void answer_metrics(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    out->status = 200;
+    out->type = "text/plain; version=0.0.4; charset=utf-8";
+    status_print_metrics(file, gate);
+}
+
+static void answer_style(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)gate;
+    out->status = 200;
+    out->type = "text/css; charset=utf-8";
+    fputs(page_css, file);
+}
+
+static void answer_page(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    json_t *report = status_report(gate, shows_subjects(gate));
+    out->status = report != NULL ? 200 : 503;
+    out->type = "text/html; charset=utf-8";
+    if (report != NULL)
+        page_print(file, report);
+    json_decref(report);
+}
+
+/* Each fills out and either writes to file or sets the body. */
+static const struct {
+    const char *path;
+    void (*answer)(struct gate *gate, FILE *file, struct http_answer *out);
+} pages[] = {
+    {"/", answer_page},          {"/style.css", answer_style},    {"/metrics", answer_metrics},
+    {"/healthz", answer_health}, {"/status.json", answer_status},
+};
+
+static void out_of_memory(struct http_answer *out)
+{
+    static const char text[] = "out of memory\n";
+    free(out->body);
+    out->status = 503;
+    out->type = "text/plain; charset=utf-8";
+    out->body = strdup(text);
+    out->n = out->body != NULL ? sizeof text - 1 : 0;
+}
+
+static void on_get(void *arg, const char *path, struct http_answer *out)
+{
+    struct web *web = arg;
+    size_t i = 0, n = 0;
+    char *body = NULL;
+    while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].path, path) != 0)
+        i++;
+    if (i == sizeof pages / sizeof pages[0])
+        return;
+    FILE *file = open_memstream(&body, &n);
+    if (file != NULL)
+        pages[i].answer(web->gate, file, out);
+    bool whole = file != NULL && fclose(file) == 0;
+    if (out->body != NULL) {
+        free(body);
+        out->n = strlen(out->body);
+    } else {
+        out->body = body;
+        out->n = n;
+    }
+    if (!whole || out->body == NULL || out->n == 0)
+        out_of_memory(out);
+}
+
+/* ---- the thread ---- */
+
+static void web_close(struct web *web)
+{
+    http_stop(web->http);
+    web->http = NULL;
+}
+
+static void web_open(struct web *web)
+{
+    struct error err = {0};
+    struct troubles *troubles = &web->gate->troubles;
+    int64_t now = metrics_clock();
+    if (now < web->retry_ns)
+        return;
+    web->http = http_start(web->host, web->port, on_get, web, &err);
+    if (web->http != NULL) {
+        trouble_clear(troubles, TROUBLE_HTTP, gate_now(web->gate));
+        return;
+    }
+    web->retry_ns = now + (int64_t)RETRY_MS * 1000000;
+    trouble_set(
+        troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(web->gate),
+        "%s; tried again every %d s. Free the port, or give this gate another http.listen (\"\" for none)",
+        err.text, RETRY_MS / 1000);
+}
+
+static void web_look(struct web *web)
+{
+    const struct policy *policy = gate_policy(web->gate);
+    if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
+        web_close(web);
+        snprintf(web->host, sizeof web->host, "%s", policy->http.host);
+        web->port = policy->http.port;
+        web->retry_ns = 0;
+        if (web->host[0] == '\0')
+            trouble_clear(&web->gate->troubles, TROUBLE_HTTP, gate_now(web->gate));
+    }
+    policy_unref(policy);
+    if (web->http == NULL && web->host[0] != '\0')
+        web_open(web);
+}
+
+static void *web_main(void *arg)
+{
+    struct web *web = arg;
+    pthread_mutex_lock(&web->lock);
+    while (!web->stopping) {
+        pthread_mutex_unlock(&web->lock);
+        web_look(web);
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += (long)LOOK_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_mutex_lock(&web->lock);
+        while (!web->stopping && pthread_cond_timedwait(&web->wake, &web->lock, &until) != ETIMEDOUT)
+            ;
+    }
+    pthread_mutex_unlock(&web->lock);
+    web_close(web);
+    return NULL;
+}
+
+struct web *web_start(struct gate *gate, struct error *err)
+{
+    struct web *web = calloc(1, sizeof *web);
+    if (web == NULL) {
+        error_set(err, "out of memory for the HTTP server");
+        return NULL;
+    }
+    web->gate = gate;
+    pthread_mutex_init(&web->lock, NULL);
+    pthread_cond_init(&web->wake, NULL);
+    int rc = pthread_create(&web->thread, NULL, web_main, web);
+    if (rc != 0) {
+        error_set(err, "cannot start a thread for the HTTP server: %s", strerror(rc));
+        pthread_cond_destroy(&web->wake);
+        pthread_mutex_destroy(&web->lock);
+        free(web);
+        return NULL;
+    }
+    return web;
+}
+
+void web_stop(struct web *web)
+{
+    if (web == NULL)
+        return;
+    pthread_mutex_lock(&web->lock);
+    web->stopping = true;
+    pthread_cond_signal(&web->wake);
+    pthread_mutex_unlock(&web->lock);
+    pthread_join(web->thread, NULL);
+    pthread_cond_destroy(&web->wake);
+    pthread_mutex_destroy(&web->lock);
+    free(web);
+}
