@@ -1,405 +1,310 @@
-/* Owns the pool of handles and the judgement whether the file can be used. The mutex guards everything but `generation`;
- * files are opened, looked at and read outside of it, so that a slow disk delays only who needs it. */
+/* Owns two pools of handles, on the live file and on its copy, and asks the keeper which of them to believe. Nothing here waits for a
+ * check or a copy, but for a short one where otherwise nobody could tell. */
 #include "ruledb.h"
 
-#include "ruledb_handle.h"
+#include "ruledb_handles.h"
+#include "ruledb_keeper.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
-enum {
-    HANDLES_MAX = 32,    /* a snapshot takes some 20 microseconds: more would not be faster */
-    WAIT_MS = 100,       /* for a handle, when all are out */
-    WATCH_MS = 500,      /* between two looks at what stands under the path */
-    RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */
-    RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
+enum { DOUBT_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
+
+struct ruledb {
+    struct ruledb_config config; /* strings owned */
+    struct handles *live, *copies;
+    struct keeper *keeper;
+    bool kept; /* the keeper runs, and judges what may be believed */
 };
 
 struct ruledb_snapshot {
-    struct ruledb *db;            /* NULL: no rules are configured */
-    struct handle *handle;        /* NULL: nothing can be read */
-    struct ruledb_snapshot *next; /* in the list of idle ones */
-    uint64_t generation;
-    unsigned epoch;          /* of the file that the handle has open */
-    enum handle_fault fault; /* BUSY or BROKEN: nothing more is asked in this snapshot */
-};
-
-struct watched { /* what stat() said of the path */
-    bool exists;
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-};
-
-struct ruledb {
-    pthread_mutex_t lock;
-    pthread_cond_t returned; /* a handle came back */
-    struct ruledb_snapshot *idle;
-    size_t n_out, n_all; /* handles lent (or being opened), and all together */
-    size_t n_stale;      /* of n_out: those of an earlier epoch */
-    unsigned epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
-    struct watched watched;
-    int64_t retry_at_ms; /* 0: well. Else: unusable, and not to be tried before then */
-    bool probing;        /* one caller is trying */
-    struct error trouble;
-    struct error row_trouble;         /* a row that cannot be read, */
-    uint64_t row_trouble_generation;  /* seen at this generation */
-    atomic_int_least64_t watch_at_ms; /* when to look at the path again */
-    atomic_uint_least64_t generation; /* even; see snapshot_start() */
-    struct ruledb_snapshot *unknown;  /* lent to everybody while nothing can be read; never written to */
-    char path[];
+    struct ruledb *db;         /* NULL: no rules are configured */
+    struct lease *live, *copy; /* NULL: cannot be read, or not asked yet */
+    bool copy_asked;
+    bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
 };
 
 static struct ruledb_snapshot no_rules; /* never written to */
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static int init_locks(struct ruledb *db)
-{
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0)
-        return -1;
-    int rc = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    if (rc == 0)
-        rc = pthread_cond_init(&db->returned, &monotonic);
-    if (rc == 0)
-        rc = pthread_mutex_init(&db->lock, NULL);
-    pthread_condattr_destroy(&monotonic);
-    return rc == 0 ? 0 : -1;
-}
-
-struct ruledb *ruledb_new(const char *path)
-{
-    struct ruledb *db = calloc(1, sizeof *db + strlen(path) + 1);
-    struct ruledb_snapshot *unknown = calloc(1, sizeof *unknown);
-    if (db == NULL || unknown == NULL || init_locks(db) < 0) {
-        free(db);
-        free(unknown);
-        return NULL;
-    }
-    memcpy(db->path, path, strlen(path) + 1);
-    atomic_init(&db->generation, 2);
-    atomic_init(&db->watch_at_ms, 0);
-    unknown->db = db;
-    db->unknown = unknown;
-    return db;
-}
-
-static void close_snapshot(struct ruledb_snapshot *snapshot)
-{
-    handle_close(snapshot->handle);
-    free(snapshot);
-}
-
-/* The handles of the file that was there until now are of no more use: idle ones are closed here, lent ones when
- * they come back. New ones are opened only when the last of them is closed, since closing a file drops the locks that
- * this process holds on the same one (POSIX), and old and new can share their -shm. */
-static void drain(struct ruledb *db)
-{
-    db->epoch++;
-    db->n_stale = db->n_out;
-    while (db->idle != NULL) {
-        struct ruledb_snapshot *snapshot = db->idle;
-        db->idle = snapshot->next;
-        db->n_all--;
-        close_snapshot(snapshot);
-    }
-}
+static struct ruledb_snapshot no_memory; /* nor this */
 
 void ruledb_free(struct ruledb *db)
 {
     if (db == NULL)
         return;
-    drain(db);
-    pthread_cond_destroy(&db->returned);
-    pthread_mutex_destroy(&db->lock);
-    free(db->unknown);
+    keeper_free(db->keeper);
+    handles_free(db->copies);
+    handles_free(db->live);
+    free((char *)(uintptr_t)db->config.path);
+    free((char *)(uintptr_t)db->config.copy_path);
     free(db);
 }
 
-static void note_trouble(struct ruledb *db, const struct error *err, int64_t retry_ms)
+struct ruledb *ruledb_new(const struct ruledb_config *config)
 {
-    db->trouble = *err;
-    db->retry_at_ms = now_ms() + retry_ms;
-    db->probing = false;
-}
-
-static bool ends_snapshot(enum handle_fault fault)
-{
-    return fault == FAULT_BUSY || fault == FAULT_BROKEN;
-}
-
-/* --- what stands under the path --- */
-
-static struct watched look(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return (struct watched){0}; /* what is the matter is for open() to find out */
-    return (struct watched){.exists = true, .dev = st.st_dev, .ino = st.st_ino, .size = st.st_size};
-}
-
-static bool is_other_file(const struct watched *old, const struct watched *now)
-{
-    return now->exists != old->exists || now->dev != old->dev || now->ino != old->ino ||
-           now->size < old->size; /* VACUUM shrinks, and so does who cuts it: validate again */
-}
-
-static void watch(struct ruledb *db)
-{
-    int64_t now = now_ms(), due = atomic_load(&db->watch_at_ms);
-    if (now < due || !atomic_compare_exchange_strong(&db->watch_at_ms, &due, now + WATCH_MS))
-        return; /* not yet, or another thread is looking */
-    struct watched seen = look(db->path);
-    pthread_mutex_lock(&db->lock);
-    if (is_other_file(&db->watched, &seen)) {
-        drain(db);
-        if (db->retry_at_ms != 0)
-            db->retry_at_ms = now; /* it may be well now */
+    struct ruledb *db = calloc(1, sizeof *db);
+    if (db == NULL)
+        return NULL;
+    db->config = *config;
+    db->config.path = strdup(config->path);
+    db->config.copy_path = config->copy_path != NULL ? strdup(config->copy_path) : NULL;
+    if (db->config.path != NULL)
+        db->live = handles_new(db->config.path, false);
+    bool ok = db->live != NULL;
+    if (ok && config->copy_path != NULL) {
+        db->copies = db->config.copy_path != NULL ? handles_new(db->config.copy_path, true) : NULL;
+        db->keeper = db->copies != NULL ? keeper_new(&db->config, db->live, db->copies) : NULL;
+        ok = db->keeper != NULL;
     }
-    db->watched = seen;
-    pthread_mutex_unlock(&db->lock);
-}
-
-/* --- lending handles --- */
-
-/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted. */
-static struct ruledb_snapshot *open_another(struct ruledb *db)
-{
-    struct error err = {0};
-    enum handle_fault fault = FAULT_MEMORY;
-    unsigned epoch = db->epoch;
-    db->n_all++;
-    db->n_out++;
-    pthread_mutex_unlock(&db->lock);
-    struct ruledb_snapshot *snapshot = calloc(1, sizeof *snapshot);
-    if (snapshot != NULL)
-        snapshot->handle = handle_open(db->path, &err, &fault);
-    else
-        error_set(&err, "out of memory");
-    pthread_mutex_lock(&db->lock);
-    if (snapshot != NULL && snapshot->handle != NULL) {
-        snapshot->db = db;
-        snapshot->epoch = epoch;
-        return snapshot;
-    }
-    free(snapshot);
-    db->n_all--;
-    db->n_out--;
-    db->n_stale -= epoch != db->epoch;
-    note_trouble(db, &err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
-    pthread_cond_broadcast(&db->returned);
+    if (ok)
+        return db;
+    ruledb_free(db);
     return NULL;
 }
 
-/* False when the wait was in vain. */
-static bool wait_for_handle(struct ruledb *db, int64_t deadline_ms)
+int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error *err)
 {
-    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
-    return pthread_cond_timedwait(&db->returned, &db->lock, &until) != ETIMEDOUT;
+    if (db->keeper == NULL)
+        return 0;
+    db->kept = true;
+    return keeper_start(db->keeper, wait_ms, wait_copy_ms, err);
 }
 
-/* *probe: the file was unusable, and this caller is the one that tries. NULL: nothing can be read now. */
-static struct ruledb_snapshot *borrow(struct ruledb *db, bool *probe)
-{
-    struct ruledb_snapshot *snapshot = NULL;
-    int64_t now = now_ms(), deadline = now + WAIT_MS;
-    bool patient = true;
-    pthread_mutex_lock(&db->lock);
-    while (snapshot == NULL) {
-        if (!*probe && db->retry_at_ms != 0) {
-            if (now < db->retry_at_ms || db->probing)
-                break;
-            db->probing = *probe = true;
-        }
-        if (db->idle != NULL) {
-            snapshot = db->idle;
-            db->idle = snapshot->next;
-            db->n_out++;
-        } else if (db->n_stale == 0 && db->n_all < HANDLES_MAX) {
-            snapshot = open_another(db);
-            break;
-        } else if (!patient) {
-            break;
-        } else {
-            patient = wait_for_handle(db, deadline);
-        }
-    }
-    if (snapshot == NULL && *probe)
-        db->probing = false;
-    pthread_mutex_unlock(&db->lock);
-    return snapshot;
-}
+/* --- snapshots --- */
 
-static void give_back(struct ruledb_snapshot *snapshot, const struct error *err)
+/* What is not believed is not asked either: a new file is first opened by the keeper. */
+static struct lease *take_live(struct ruledb *db)
 {
-    struct ruledb *db = snapshot->db;
-    enum handle_fault fault = snapshot->fault;
-    pthread_mutex_lock(&db->lock);
-    bool current = snapshot->epoch == db->epoch;
-    if (current && fault == FAULT_BROKEN)
-        drain(db);                       /* what one handle saw is wrong with the file, not with the handle */
-    if (current && ends_snapshot(fault)) /* slow, or out of memory: this once, and no judgement of the file */
-        note_trouble(db, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
-    if (snapshot->epoch == db->epoch) {
-        snapshot->next = db->idle;
-        db->idle = snapshot;
-    } else {
-        pthread_mutex_unlock(&db->lock);
-        close_snapshot(snapshot); /* before n_stale lets a new one be opened */
-        pthread_mutex_lock(&db->lock);
-        db->n_all--;
-        db->n_stale--;
-    }
-    db->n_out--;
-    pthread_cond_signal(&db->returned);
-    pthread_mutex_unlock(&db->lock);
-}
-
-/* The generation of a snapshot is what the counter said before its first read, unless this handle sees other data than last
- * time. Then it moves the counter on by two, and takes the odd number between for itself alone: another writer may have
- * committed since, so that others who read the new value may see newer data than this one. */
-static enum handle_fault snapshot_start(struct ruledb_snapshot *snapshot)
-{
-    struct ruledb *db = snapshot->db;
-    bool changed = false;
-    uint64_t before = atomic_load(&db->generation);
-    enum handle_fault fault = handle_begin(snapshot->handle, &changed);
-    snapshot->generation = changed || fault != FAULT_NONE ? atomic_fetch_add(&db->generation, 2) + 1 : before;
-    return fault;
-}
-
-static void probed(struct ruledb *db, bool well)
-{
-    pthread_mutex_lock(&db->lock);
-    db->probing = false;
-    if (well) {
-        db->retry_at_ms = 0;
-        db->trouble = (struct error){0};
-    }
-    pthread_mutex_unlock(&db->lock);
+    if (!db->kept)
+        return handles_take(db->live);
+    struct lease *lease =
+        keeper_trusts(db->keeper, handles_epoch(db->live)) ? handles_take(db->live) : NULL;
+    if (lease == NULL || keeper_trusts(db->keeper, lease->epoch))
+        return lease;
+    handles_give(lease);
+    return NULL;
 }
 
 struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
 {
     if (db == NULL)
         return &no_rules;
-    watch(db);
-    bool probe = false;
-    struct ruledb_snapshot *snapshot = borrow(db, &probe);
+    struct ruledb_snapshot *snapshot = calloc(1, sizeof *snapshot);
     if (snapshot == NULL)
-        return db->unknown;
-    snapshot->fault = snapshot_start(snapshot);
-    if (probe)
-        probed(db, snapshot->fault == FAULT_NONE);
-    if (snapshot->fault == FAULT_NONE)
-        return snapshot;
-    struct error err = *handle_error(snapshot->handle);
-    give_back(snapshot, &err);
-    return db->unknown;
+        return &no_memory;
+    snapshot->db = db;
+    snapshot->live = take_live(db);
+    return snapshot;
 }
 
 void ruledb_end(struct ruledb_snapshot *snapshot)
 {
-    if (snapshot->handle == NULL)
-        return;
-    enum handle_fault fault = handle_end(snapshot->handle);
-    if (fault != FAULT_NONE)
-        snapshot->fault = FAULT_BROKEN;
-    struct error err = *handle_error(snapshot->handle);
-    give_back(snapshot, &err);
+    handles_give(snapshot->live);
+    handles_give(snapshot->copy);
+    if (snapshot->db != NULL)
+        free(snapshot);
 }
 
 uint64_t ruledb_generation(struct ruledb_snapshot *snapshot)
 {
     if (snapshot->db == NULL)
         return 0;
-    if (snapshot->handle == NULL) /* nothing was read: never the same as another */
-        return atomic_fetch_add(&snapshot->db->generation, 2) + 1;
-    return snapshot->generation;
+    if (snapshot->live == NULL) /* nothing was read, or of the copy: never the same as another */
+        return handles_generation(snapshot->db->live);
+    return snapshot->live->generation;
+}
+
+/* The copy, for who needs it: most RCPTs do not. */
+static struct lease *open_copy(struct ruledb_snapshot *snapshot)
+{
+    struct ruledb *db = snapshot->db;
+    if (!snapshot->copy_asked && db->kept && keeper_has_copy(db->keeper))
+        snapshot->copy = handles_take(db->copies);
+    snapshot->copy_asked = true;
+    return lease_can_read(snapshot->copy) && !snapshot->copy_slow ? snapshot->copy : NULL;
 }
 
 /* --- look-ups --- */
 
-static bool can_read(const struct ruledb_snapshot *snapshot)
+/* One question to whoever is to answer it: fills `rows`, whose type the caller knows. */
+typedef enum handle_fault ask_fn(struct handle *handle, const void *query, struct pool *pool, void *rows);
+
+/* Asks the live file, and where it cannot answer the copy. *rows is zeroed before each, and after a failure. */
+static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const void *query, struct pool *pool,
+                           void *rows, size_t size)
 {
-    return snapshot->db != NULL && snapshot->handle != NULL && !ends_snapshot(snapshot->fault);
+    memset(rows, 0, size);
+    if (snapshot == &no_memory)
+        return ROWS_UNKNOWN;
+    if (snapshot->db == NULL)
+        return ROWS_LIVE;
+    if (lease_can_read(snapshot->live) && !snapshot->live_slow) {
+        enum handle_fault fault = fn(snapshot->live->handle, query, pool, rows);
+        if (lease_settle(snapshot->live, fault))
+            return ROWS_LIVE;
+        memset(rows, 0, size);
+        snapshot->live_slow = fault == FAULT_SLOW;
+    }
+    struct lease *copy = open_copy(snapshot);
+    if (copy == NULL || !keeper_copy_is_fresh(snapshot->db->keeper))
+        return ROWS_UNKNOWN;
+    enum handle_fault fault = fn(copy->handle, query, pool, rows);
+    if (lease_settle(copy, fault))
+        return ROWS_COPY;
+    memset(rows, 0, size);
+    snapshot->copy_slow = fault == FAULT_SLOW;
+    return ROWS_UNKNOWN;
 }
 
-/* What a look-up's fault means for the answer, and for those that follow. */
-static enum rows_state settle(struct ruledb_snapshot *snapshot, enum handle_fault fault)
+static enum handle_fault ask_alias(struct handle *handle, const void *query, struct pool *pool, void *rows)
 {
-    if (fault == FAULT_NONE)
-        return ROWS_LIVE;
-    if (ends_snapshot(fault)) {
-        snapshot->fault = fault;
-    } else if (fault == FAULT_ROW || fault == FAULT_SLOW) {
-        struct ruledb *db = snapshot->db;
-        pthread_mutex_lock(&db->lock);
-        db->row_trouble = *handle_error(snapshot->handle);
-        db->row_trouble_generation = atomic_load(&db->generation);
-        pthread_mutex_unlock(&db->lock);
+    return handle_alias(handle, query, pool, rows);
+}
+
+static enum handle_fault ask_sender(struct handle *handle, const void *query, struct pool *pool, void *rows)
+{
+    return handle_sender(handle, query, pool, rows);
+}
+
+struct client_query {
+    const struct network *client;
+    int64_t now_s;
+};
+
+static enum handle_fault ask_client(struct handle *handle, const void *query, struct pool *pool, void *rows)
+{
+    const struct client_query *of = query;
+    return handle_client(handle, of->client, of->now_s, pool, rows);
+}
+
+/* Nothing in these rows lets the recipient exist. */
+static bool is_absent(const struct alias_rows *rows)
+{
+    return rows->full.key == NULL && rows->bare.key == NULL && rows->n_globs == 0 &&
+           rows->domain.catch_all != ACTION_ACCEPT;
+}
+
+/* Does the copy know something that the live rows do not? UNKNOWN: it does, or cannot say. */
+static enum rows_state compare_copy(struct ruledb_snapshot *snapshot, const struct alias_query *query,
+                                    struct pool *pool, const struct alias_rows *live)
+{
+    struct lease *copy = open_copy(snapshot);
+    struct alias_rows rows = {0};
+    if (copy == NULL || !lease_settle(copy, handle_alias(copy->handle, query, pool, &rows)))
+        return ROWS_UNKNOWN;
+    bool more = rows.domain.domain != NULL && (live->domain.domain == NULL || !is_absent(&rows));
+    return more ? ROWS_UNKNOWN : ROWS_LIVE;
+}
+
+/* What is absent in the live file alone may just have been lost. */
+static enum rows_state prove_absence(struct ruledb_snapshot *snapshot, const struct alias_query *query,
+                                     struct pool *pool, const struct alias_rows *live)
+{
+    struct ruledb *db = snapshot->db;
+    if (!keeper_has_copy(db->keeper)) {
+        if (keeper_proves(db->keeper, snapshot->live))
+            return ROWS_LIVE;
+        (void)keeper_doubt(db->keeper, 0);
+        return ROWS_UNKNOWN;
     }
-    return ROWS_UNKNOWN;
+    enum rows_state state = compare_copy(snapshot, query, pool, live);
+    if (state == ROWS_LIVE || !keeper_doubt(db->keeper, DOUBT_MS))
+        return state;
+    handles_give(snapshot->copy); /* there is another one */
+    snapshot->copy = NULL;
+    snapshot->copy_asked = false;
+    return compare_copy(snapshot, query, pool, live);
 }
 
 void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                   struct alias_rows *out)
 {
-    *out = (struct alias_rows){.state = snapshot->db == NULL ? ROWS_LIVE : ROWS_UNKNOWN};
-    if (!can_read(snapshot))
-        return;
-    struct alias_rows rows = {0};
-    rows.state = settle(snapshot, handle_alias(snapshot->handle, query, pool, &rows));
-    if (rows.state == ROWS_LIVE)
-        *out = rows;
+    struct alias_rows rows;
+    enum rows_state state = ask(snapshot, ask_alias, query, pool, &rows, sizeof rows);
+    if (state == ROWS_LIVE && snapshot->db != NULL && snapshot->db->kept &&
+        (rows.domain.domain == NULL || is_absent(&rows)))
+        state = prove_absence(snapshot, query, pool, &rows);
+    *out = state != ROWS_UNKNOWN ? rows : (struct alias_rows){0};
+    out->state = state;
 }
 
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                    struct sender_rows *out)
 {
-    *out = (struct sender_rows){.state = snapshot->db == NULL ? ROWS_LIVE : ROWS_UNKNOWN};
-    if (!can_read(snapshot))
-        return;
-    struct sender_rows rows = {0};
-    rows.state = settle(snapshot, handle_sender(snapshot->handle, query, pool, &rows));
-    if (rows.state == ROWS_LIVE)
-        *out = rows;
+    struct sender_rows rows;
+    enum rows_state state = ask(snapshot, ask_sender, query, pool, &rows, sizeof rows);
+    *out = rows;
+    out->state = state;
 }
 
-void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
-                   struct pool *pool, struct client_row *out)
+void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s, struct pool *pool,
+                   struct client_row *out)
 {
-    *out = (struct client_row){.state = snapshot->db == NULL ? ROWS_LIVE : ROWS_UNKNOWN};
-    if (!can_read(snapshot))
+    const struct client_query query = {client, now_s};
+    struct client_row row;
+    enum rows_state state = ask(snapshot, ask_client, &query, pool, &row, sizeof row);
+    *out = row;
+    out->state = state;
+}
+
+/* --- how it is --- */
+
+const char *ruledb_mode_name(enum ruledb_mode mode)
+{
+    static const char *const names[] = {
+        [RULEDB_NOTHING] = "nothing", [RULEDB_COPY] = "copy", [RULEDB_DOUBTED] = "doubted", [RULEDB_LIVE] = "live"};
+    return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
+}
+
+void ruledb_status(struct ruledb *db, struct ruledb_status *out)
+{
+    *out = (struct ruledb_status){
+        .mode = RULEDB_LIVE, .aliases = -1, .domains = -1, .validated_age_ms = -1, .copy_age_ms = -1};
+    if (db == NULL)
         return;
-    struct client_row row = {0};
-    row.state = settle(snapshot, handle_client(snapshot->handle, client, now_s, pool, &row));
-    if (row.state == ROWS_LIVE)
-        *out = row;
+    struct lease *live = take_live(db);
+    bool trusted = live != NULL;
+    handles_give(live);
+    handles_trouble(db->live, &out->trouble);
+    if (db->kept)
+        keeper_status(db->keeper, out);
+    if (!trusted)
+        out->mode = db->kept && keeper_has_copy(db->keeper) && keeper_copy_is_fresh(db->keeper) ? RULEDB_COPY
+                                                                                              : RULEDB_NOTHING;
 }
 
 void ruledb_trouble(struct ruledb *db, struct error *out)
 {
-    if (db == NULL) {
-        *out = (struct error){0};
-        return;
+    struct ruledb_status status;
+    ruledb_status(db, &status);
+    *out = status.trouble;
+    if (out->text[0] == '\0')
+        *out = status.refused;
+    if (out->text[0] == '\0')
+        *out = status.copy_trouble;
+}
+
+int ruledb_accept(struct ruledb *db, int wait_ms, struct error *err)
+{
+    if (db->kept)
+        return keeper_accept(db->keeper, wait_ms, err);
+    error_set(err, "no copy of the alias rules is kept here");
+    return -1;
+}
+
+int ruledb_accept_later(const char *copy_path, struct error *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s.accept", copy_path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    if (fd < 0) {
+        error_set(err, "cannot create %s: %s", path, strerror(errno));
+        return -1;
     }
-    ruledb_end(ruledb_begin(db)); /* what is said is of now, also where no mail has come yet */
-    pthread_mutex_lock(&db->lock);
-    *out = db->trouble;
-    if (out->text[0] == '\0' && db->row_trouble_generation == atomic_load(&db->generation))
-        *out = db->row_trouble;
-    pthread_mutex_unlock(&db->lock);
+    close(fd);
+    return 0;
 }

@@ -1,8 +1,17 @@
-/* ruledb: the alias rules in SQLite, read-only.
+/* ruledb: the alias rules in SQLite, read-only, and what answers for them when the file cannot.
  *
- * A pool of handles with prepared statements, shared by all threads: the callbacks of one session hop threads. A snapshot
- * is one read transaction on a borrowed handle: everything that one RCPT looks up is of one moment, and a commit by another
- * process holds for the next snapshot. */
+ * A snapshot is one read transaction: everything that one RCPT looks up is of one moment, and a commit by another process holds
+ * for the next snapshot. Data is taken only when it has passed its checks, and its last good copy answers when it does not:
+ *
+ *   LIVE     The file has passed its checks. Rows come from it. What it does not have is asked of the copy: absent in both is
+ *            absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has passed its checks and is the new copy.
+ *            That is asked for at once, and takes milliseconds for a small file.
+ *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet.
+ *   COPY     The file is missing, damaged, locked, not yet checked, or was refused: the copy answers (ROWS_COPY) until
+ *            max_stale after the last time the file was well.
+ *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
+ *
+ * Until ruledb_start() nothing is copied or checked but version and columns, and the file is believed: for programs that look once. */
 #ifndef RCPTGATE_RULEDB_H
 #define RCPTGATE_RULEDB_H
 
@@ -11,6 +20,7 @@
 #include "pool.h"
 #include "rows.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ruledb;
@@ -18,10 +28,20 @@ struct ruledb_snapshot;
 
 enum { RULEDB_VERSION = 1 }; /* PRAGMA user_version */
 
-/* Never creates a file. A file that is missing or cannot be used is not an error here: look-ups then answer ROWS_UNKNOWN until it can.
- * NULL only when out of memory. */
-struct ruledb *ruledb_new(const char *path);
+struct ruledb_config { /* borrowed during ruledb_new() only */
+    const char *path;
+    const char *copy_path;   /* the last good copy; beside it "<copy_path>.new" and ".accept". NULL: none is kept */
+    int64_t max_stale_ms;    /* how long the copy answers after the file was last well */
+    int max_shrink;          /* percent of its rows that data may lose at once, from 100 aliases up */
+};
+
+/* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
+struct ruledb *ruledb_new(const struct ruledb_config *config);
 void ruledb_free(struct ruledb *db);
+
+/* Starts what keeps the copy, in a thread of its own, and returns when the file has been judged: after wait_ms at most, or wait_copy_ms
+ * where there is a copy. Once. Nothing to do without a copy_path. -1 with err set. */
+int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error *err);
 
 /* Never NULL-checked by the caller: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
  * NULL db: no rules are configured; every look-up answers ROWS_LIVE with no row. */
@@ -29,18 +49,42 @@ struct ruledb_snapshot *ruledb_begin(struct ruledb *db);
 void ruledb_end(struct ruledb_snapshot *snapshot);
 
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
- * ROWS_UNKNOWN, and out of memory too. */
-void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
-                  struct alias_rows *out);
-void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
-                   struct sender_rows *out);
+ * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
+void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query,
+                  struct pool *pool, struct alias_rows *out);
+void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query,
+                   struct pool *pool, struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
                    struct pool *pool, struct client_row *out);
 
 /* Changes whenever the data may have changed; what was read under the same generation still holds. */
 uint64_t ruledb_generation(struct ruledb_snapshot *snapshot);
 
-/* "" while well, else what is wrong with the file and what to do. */
+enum ruledb_mode { RULEDB_NOTHING = 0, RULEDB_COPY, RULEDB_DOUBTED, RULEDB_LIVE };
+
+struct ruledb_status {
+    enum ruledb_mode mode;
+    int64_t aliases, domains;  /* rows in what was last taken as good; -1: not known */
+    int64_t validated_age_ms;  /* since the file was last well, all checks passed; -1: never */
+    int64_t copy_age_ms;       /* since the copy was last known to be as the file; -1: there is none */
+    int64_t round_ms;          /* what the last copy and check took; 0: there was none */
+    struct error trouble;      /* the file cannot be read: what is wrong and what to do. Each is "" while well */
+    struct error refused;      /* its data was not taken */
+    struct error copy_trouble; /* no copy can be kept */
+};
+
+/* As of now, also where no mail has come yet. NULL db: LIVE. */
+void ruledb_status(struct ruledb *db, struct ruledb_status *out);
+const char *ruledb_mode_name(enum ruledb_mode mode); /* "live", "doubted", "copy", "nothing" */
+
+/* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void ruledb_trouble(struct ruledb *db, struct error *out);
+
+/* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when it fails its other checks, or
+ * wait_ms were not enough. */
+int ruledb_accept(struct ruledb *db, int wait_ms, struct error *err);
+
+/* The same for the next start, where no process runs: leaves a mark beside the copy. */
+int ruledb_accept_later(const char *copy_path, struct error *err);
 
 #endif

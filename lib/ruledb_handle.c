@@ -6,6 +6,7 @@
 #include "utf8.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -46,6 +47,7 @@ enum {
     OPEN_MS = 250,           /* opening reads the schema and may have to recover a WAL */
     PROGRESS_OPS = 1000,     /* virtual machine steps between two looks at the clock: some 20 microseconds */
     CACHE_KIB = 4096,        /* pages of one handle: the inner pages of a table of millions */
+    HANDLE_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
 };
 
@@ -79,7 +81,7 @@ static int out_of_time(void *context)
     return now_ms() > handle->deadline_ms;
 }
 
-static enum handle_fault fault_of(int rc)
+enum handle_fault handle_fault_of(int rc)
 {
     switch (rc & 0xff) {
     case SQLITE_OK:
@@ -101,7 +103,7 @@ static enum handle_fault fault_of(int rc)
 
 static enum handle_fault failed(struct handle *handle, int rc)
 {
-    enum handle_fault fault = fault_of(rc);
+    enum handle_fault fault = handle_fault_of(rc);
     handle->err = (struct error){0};
     if (fault == FAULT_SLOW)
         error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
@@ -150,7 +152,23 @@ static int prepare(struct handle *handle)
     return rc;
 }
 
-struct handle *handle_open(const char *path, struct error *err, enum handle_fault *fault)
+/* As a URI, in which some characters of a path have a meaning of their own. */
+static int open_file(const char *path, bool immutable, sqlite3 **out)
+{
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    if (!immutable)
+        return sqlite3_open_v2(path, out, flags, NULL);
+    char uri[3 * HANDLE_PATH + 32] = "file:";
+    size_t n = strlen(uri);
+    if (strlen(path) > HANDLE_PATH)
+        return SQLITE_CANTOPEN;
+    for (const char *c = path; *c != '\0'; c++)
+        n += (size_t)snprintf(uri + n, sizeof uri - n, strchr("?#%", *c) != NULL ? "%%%02x" : "%c", *c);
+    snprintf(uri + n, sizeof uri - n, "?immutable=1");
+    return sqlite3_open_v2(uri, out, flags | SQLITE_OPEN_URI, NULL);
+}
+
+struct handle *handle_open(const char *path, bool immutable, struct error *err, enum handle_fault *fault)
 {
     struct handle *handle = calloc(1, sizeof *handle);
     if (handle == NULL) {
@@ -159,9 +177,7 @@ struct handle *handle_open(const char *path, struct error *err, enum handle_faul
         return NULL;
     }
     handle->deadline_ms = now_ms() + OPEN_MS;
-    int rc = sqlite3_open_v2(
-        path, &handle->db,
-        SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    int rc = open_file(path, immutable, &handle->db);
     if (rc == SQLITE_OK)
         rc = configure(handle);
     if (rc == SQLITE_OK)
@@ -171,7 +187,7 @@ struct handle *handle_open(const char *path, struct error *err, enum handle_faul
     if (rc == SQLITE_OK)
         return handle;
     ruledb_explain(rc, handle->db, path, err); /* unless validation has already said it better */
-    *fault = fault_of(rc);
+    *fault = handle_fault_of(rc);
     handle_close(handle);
     return NULL;
 }
@@ -184,6 +200,17 @@ void handle_close(struct handle *handle)
         sqlite3_finalize(handle->stmt[i]); /* repeats the error of the last step, which was told */
     sqlite3_close_v2(handle->db);
     free(handle);
+}
+
+struct sqlite3 *handle_lend(struct handle *handle, int (*cancelled)(void *), void *arg)
+{
+    sqlite3_progress_handler(handle->db, PROGRESS_OPS, cancelled, arg);
+    return handle->db;
+}
+
+void handle_reclaim(struct handle *handle)
+{
+    sqlite3_progress_handler(handle->db, PROGRESS_OPS, out_of_time, handle);
 }
 
 const struct error *handle_error(const struct handle *handle)

@@ -29,14 +29,21 @@ enum handle_fault { /* why a look-up has no answer; beyond FAULT_NONE no output 
 
 struct handle;
 
-/* Never creates a file. NULL with err and *fault set. */
-struct handle *handle_open(const char *path, struct error *err, enum handle_fault *fault);
+/* Never creates a file. immutable: the file is never changed in place, so that nothing is locked or looked at again.
+ * NULL with err and *fault set. */
+struct handle *handle_open(const char *path, bool immutable, struct error *err, enum handle_fault *fault);
 void handle_close(struct handle *handle);
 
 /* Starts the read transaction. *changed: the data may have changed since the last handle_begin() of this handle (always true
  * the first time). */
 enum handle_fault handle_begin(struct handle *handle, bool *changed);
 enum handle_fault handle_end(struct handle *handle);
+
+/* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now and then, and ends
+ * what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after handle_reclaim(). */
+struct sqlite3 *handle_lend(struct handle *handle, int (*cancelled)(void *), void *arg);
+void handle_reclaim(struct handle *handle);
+enum handle_fault handle_fault_of(int rc); /* an SQLite result code */
 
 /* What was last said by a fault. */
 const struct error *handle_error(const struct handle *handle);

@@ -32,6 +32,8 @@
 enum {
     PREDECESSOR_MS = 10000, /* an instance that is just ending takes libmilter's 5 s at most */
     COUNTERS_MS = 1000,     /* for the first connection to Redis; mail is served without it, too */
+    ALIASES_MS = 60000,     /* to check the alias data: without, all mail would be answered "later" */
+    ALIASES_COPY_MS = 5000, /* the same where a last good copy can answer meanwhile */
     CALLBACKS_MS = 5000,
     POKE_US = 5000,
 };
@@ -222,6 +224,9 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     }
     daemon->gate.policy_file = daemon->keeper.file;
     policy_keeper_tell(&daemon->keeper, &daemon->gate);
+    if (daemon->gate.rules != NULL &&
+        ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
+        return -1;
     housekeeping_tick(&daemon->gate);
     if (milter_start(daemon, policy, err) < 0)
         return -1;

@@ -3,6 +3,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -78,6 +79,18 @@ static int events_init(struct gate *gate, struct error *err)
     return gate->events != NULL ? 0 : -1;
 }
 
+static int rules_init(struct gate *gate, const struct policy *policy)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s/" GATE_ALIASES_COPY, policy->state);
+    const struct ruledb_config config = {.path = policy->aliases.database,
+                                         .copy_path = copy,
+                                         .max_stale_ms = policy->aliases.max_stale_ms,
+                                         .max_shrink = policy->aliases.max_shrink};
+    gate->rules = ruledb_new(&config);
+    return gate->rules != NULL ? 0 : -1;
+}
+
 int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err)
 {
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
@@ -92,7 +105,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     if (events_init(gate, err) < 0 || counts_init(gate, &policy->counters, event, err) < 0 ||
         events_start(gate->events, gate->local != NULL ? gate->counts : NULL, err) < 0)
         return -1;
-    if (policy->aliases.database != NULL && (gate->rules = ruledb_new(policy->aliases.database)) == NULL) {
+    if (policy->aliases.database != NULL && rules_init(gate, policy) < 0) {
         error_set(err, "out of memory for the alias rules");
         return -1;
     }

@@ -15,6 +15,8 @@
 
 struct session;
 
+#define GATE_ALIASES_COPY "aliases.copy.db" /* in the state directory: the last good copy of the alias rules */
+
 struct gate {
     pthread_mutex_t lock; /* guards policy (the pointer), sessions and callbacks */
     const struct policy *policy;

@@ -21,13 +21,44 @@ static void look_at_counts(struct gate *gate, int64_t now)
     trouble_follow(&gate->troubles, TROUBLE_COUNTERS_EVICT, TROUBLE_DEGRADED, now, &err);
 }
 
+/* Who answers for the alias rules now, for the end of a sentence. */
+static const char *who_answers(enum ruledb_mode mode)
+{
+    switch (mode) {
+    case RULEDB_COPY:
+        return "; meanwhile the last good copy answers, and what it does not know gets 451";
+    case RULEDB_NOTHING:
+        return "; there is no copy young enough, so that recipients of our domains get 451";
+    case RULEDB_DOUBTED:
+    case RULEDB_LIVE:
+        break;
+    }
+    return "";
+}
+
+static void follow_rules(struct gate *gate, enum trouble trouble, enum ruledb_mode mode, int64_t now,
+                         const struct error *err)
+{
+    enum trouble_grade grade = mode == RULEDB_NOTHING ? TROUBLE_DOWN : TROUBLE_DEGRADED;
+    if (err->text[0] != '\0')
+        trouble_set(&gate->troubles, trouble, grade, now, "%s%s", err->text, who_answers(mode));
+    else
+        trouble_clear(&gate->troubles, trouble, now);
+}
+
 static void look_at_rules(struct gate *gate, int64_t now)
 {
-    struct error err = {0};
+    struct ruledb_status status;
     if (gate->rules == NULL)
         return;
-    ruledb_trouble(gate->rules, &err);
-    trouble_follow(&gate->troubles, TROUBLE_ALIASES, TROUBLE_DOWN, now, &err);
+    ruledb_status(gate->rules, &status);
+    if (status.mode < RULEDB_DOUBTED)
+        error_set(&status.trouble, status.refused.text[0] != '\0'
+                                       ? ""
+                                       : "the alias database has not passed its checks yet");
+    follow_rules(gate, TROUBLE_ALIASES, status.mode, now, &status.trouble);
+    follow_rules(gate, TROUBLE_ALIASES_REFUSED, status.mode, now, &status.refused);
+    follow_rules(gate, TROUBLE_ALIASES_COPY, RULEDB_LIVE, now, &status.copy_trouble);
 }
 
 /* Lines that were lost a while ago are no trouble any more. */

@@ -163,7 +163,10 @@ int main(int argc, char **argv)
         return 1;
     snprintf(path, sizeof path, "%s/aliases.db", dir);
     build(path, aliases);
-    struct job job = {.db = ruledb_new(path), .aliases = aliases, .rounds = rounds, .kind = "alias"};
+    char copy[80];
+    snprintf(copy, sizeof copy, "%s/copy.db", dir);
+    const struct ruledb_config config = {.path = path, .copy_path = copy, .max_stale_ms = 3600000, .max_shrink = 50};
+    struct job job = {.db = ruledb_new(&config), .aliases = aliases, .rounds = rounds, .kind = "alias"};
     if (job.db == NULL)
         return 1;
     measure("(warming up)", job, threads);

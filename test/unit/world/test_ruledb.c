@@ -145,7 +145,7 @@ static void expect_no_trouble(struct ruledb *db)
 
 static struct ruledb *open_db(const struct place *place)
 {
-    struct ruledb *db = ruledb_new(place->path);
+    struct ruledb *db = ruledb_new(&(struct ruledb_config){.path = place->path});
     assert_non_null(db);
     return db;
 }

@@ -1,0 +1,367 @@
+/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but `generation`
+ * and `watch_at_ms`. */
+#include "ruledb_handles.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum {
+    HANDLES_MAX = 32,    /* a lease takes some 20 microseconds: more would not be faster */
+    WAIT_MS = 100,       /* for a handle, when all are out */
+    WATCH_MS = 500,      /* between two looks at what stands under the path */
+    RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */
+    RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
+};
+
+struct watched { /* what stat() said of the path */
+    bool exists;
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+};
+
+struct handles {
+    pthread_mutex_t lock;
+    pthread_cond_t returned; /* a handle came back */
+    struct lease *idle;
+    size_t n_out, n_all; /* handles lent (or being opened), and all together */
+    size_t n_stale;      /* of n_out: those of an earlier epoch */
+    unsigned epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
+    struct watched watched;
+    int64_t retry_at_ms; /* 0: well. Else: unusable, and not to be tried before then */
+    bool probing;        /* one caller is trying */
+    struct error trouble;
+    struct error row_trouble;         /* a row that cannot be read, */
+    uint64_t row_trouble_generation;  /* seen at this generation */
+    atomic_int_least64_t watch_at_ms; /* when to look at the path again */
+    atomic_uint_least64_t generation; /* even; see lease_begin() */
+    bool immutable;
+    char path[];
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+struct handles *handles_new(const char *path, bool immutable)
+{
+    struct handles *handles = calloc(1, sizeof *handles + strlen(path) + 1);
+    if (handles == NULL)
+        return NULL;
+    memcpy(handles->path, path, strlen(path) + 1);
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0) {
+        free(handles);
+        return NULL;
+    }
+    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(&handles->returned, &monotonic) == 0;
+    pthread_condattr_destroy(&monotonic);
+    if (!ok || pthread_mutex_init(&handles->lock, NULL) != 0) {
+        free(handles);
+        return NULL;
+    }
+    atomic_init(&handles->generation, 2);
+    atomic_init(&handles->watch_at_ms, 0);
+    handles->epoch = 1;
+    handles->immutable = immutable;
+    return handles;
+}
+
+static void close_lease(struct lease *lease)
+{
+    handle_close(lease->handle);
+    free(lease);
+}
+
+/* The handles of the file that was there until now are of no more use: idle ones are closed here, lent ones when
+ * they come back. New ones are opened only when the last of them is closed, since closing a file drops the locks that
+ * this process holds on the same one (POSIX), and old and new can share their -shm. */
+static void drain(struct handles *handles)
+{
+    handles->epoch++;
+    handles->n_stale = handles->n_out;
+    while (handles->idle != NULL) {
+        struct lease *lease = handles->idle;
+        handles->idle = lease->next;
+        handles->n_all--;
+        close_lease(lease);
+    }
+}
+
+void handles_free(struct handles *handles)
+{
+    if (handles == NULL)
+        return;
+    drain(handles);
+    pthread_cond_destroy(&handles->returned);
+    pthread_mutex_destroy(&handles->lock);
+    free(handles);
+}
+
+static void note_trouble(struct handles *handles, const struct error *err, int64_t retry_ms)
+{
+    handles->trouble = *err;
+    handles->retry_at_ms = now_ms() + retry_ms;
+    handles->probing = false;
+}
+
+static bool ends_lease(enum handle_fault fault)
+{
+    return fault == FAULT_BUSY || fault == FAULT_BROKEN;
+}
+
+/* --- what stands under the path --- */
+
+static struct watched look(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return (struct watched){0}; /* what is the matter is for open() to find out */
+    return (struct watched){.exists = true, .dev = st.st_dev, .ino = st.st_ino, .size = st.st_size};
+}
+
+static bool is_other_file(const struct watched *old, const struct watched *now)
+{
+    return now->exists != old->exists || now->dev != old->dev || now->ino != old->ino ||
+           now->size < old->size; /* VACUUM shrinks, and so does who cuts it: validate again */
+}
+
+/* With the lock held. */
+static void note_seen(struct handles *handles, const struct watched *seen)
+{
+    if (is_other_file(&handles->watched, seen)) {
+        drain(handles);
+        if (handles->retry_at_ms != 0)
+            handles->retry_at_ms = now_ms(); /* it may be well now */
+    }
+    handles->watched = *seen;
+}
+
+void handles_look(struct handles *handles)
+{
+    struct watched seen = look(handles->path);
+    pthread_mutex_lock(&handles->lock);
+    note_seen(handles, &seen);
+    pthread_mutex_unlock(&handles->lock);
+}
+
+static void watch(struct handles *handles)
+{
+    int64_t now = now_ms(), due = atomic_load(&handles->watch_at_ms);
+    if (now >= due && atomic_compare_exchange_strong(&handles->watch_at_ms, &due, now + WATCH_MS))
+        handles_look(handles); /* else not yet, or another thread is looking */
+}
+
+/* --- lending handles --- */
+
+/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or it may be of a file that
+ * came just now, which a later caller opens as what it is. */
+static struct lease *open_another(struct handles *handles)
+{
+    struct error err = {0};
+    enum handle_fault fault = FAULT_MEMORY;
+    unsigned epoch = handles->epoch;
+    handles->n_all++;
+    handles->n_out++;
+    pthread_mutex_unlock(&handles->lock);
+    struct lease *lease = calloc(1, sizeof *lease);
+    if (lease != NULL)
+        lease->handle = handle_open(handles->path, handles->immutable, &err, &fault);
+    else
+        error_set(&err, "out of memory");
+    struct watched seen = look(handles->path);
+    pthread_mutex_lock(&handles->lock);
+    note_seen(handles, &seen);
+    if (lease != NULL && lease->handle != NULL && epoch == handles->epoch) {
+        lease->handles = handles;
+        lease->epoch = epoch;
+        return lease;
+    }
+    if (lease != NULL)
+        close_lease(lease);
+    handles->n_all--;
+    handles->n_out--;
+    handles->n_stale -= epoch != handles->epoch;
+    if (err.text[0] != '\0')
+        note_trouble(handles, &err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
+    pthread_cond_broadcast(&handles->returned);
+    return NULL;
+}
+
+/* False when the wait was in vain. */
+static bool wait_for_handle(struct handles *handles, int64_t deadline_ms)
+{
+    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
+    return pthread_cond_timedwait(&handles->returned, &handles->lock, &until) != ETIMEDOUT;
+}
+
+/* *probe: the file was unusable, and this caller is the one that tries. NULL: nothing can be read now. */
+static struct lease *borrow(struct handles *handles, bool *probe)
+{
+    struct lease *lease = NULL;
+    int64_t now = now_ms(), deadline = now + WAIT_MS;
+    bool patient = true;
+    pthread_mutex_lock(&handles->lock);
+    while (lease == NULL) {
+        if (!*probe && handles->retry_at_ms != 0) {
+            if (now < handles->retry_at_ms || handles->probing)
+                break;
+            handles->probing = *probe = true;
+        }
+        if (handles->idle != NULL) {
+            lease = handles->idle;
+            handles->idle = lease->next;
+            handles->n_out++;
+        } else if (handles->n_stale == 0 && handles->n_all < HANDLES_MAX) {
+            lease = open_another(handles);
+            break;
+        } else if (!patient) {
+            break;
+        } else {
+            patient = wait_for_handle(handles, deadline);
+        }
+    }
+    if (lease == NULL && *probe)
+        handles->probing = false;
+    pthread_mutex_unlock(&handles->lock);
+    return lease;
+}
+
+static void give_back(struct lease *lease, const struct error *err)
+{
+    struct handles *handles = lease->handles;
+    enum handle_fault fault = lease->fault;
+    pthread_mutex_lock(&handles->lock);
+    bool current = lease->epoch == handles->epoch;
+    if (current && fault == FAULT_BROKEN)
+        drain(handles);                       /* what one handle saw is wrong with the file, not with the handle */
+    if (current && ends_lease(fault)) /* slow, or out of memory: this once, and no judgement of the file */
+        note_trouble(handles, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
+    if (lease->epoch == handles->epoch) {
+        lease->next = handles->idle;
+        handles->idle = lease;
+    } else {
+        pthread_mutex_unlock(&handles->lock);
+        close_lease(lease); /* before n_stale lets a new one be opened */
+        pthread_mutex_lock(&handles->lock);
+        handles->n_all--;
+        handles->n_stale--;
+    }
+    handles->n_out--;
+    pthread_cond_signal(&handles->returned);
+    pthread_mutex_unlock(&handles->lock);
+}
+
+/* The generation of a lease is what the counter said before its first read, unless this handle sees other data than last
+ * time. Then it moves the counter on by two, and takes the odd number between for itself alone: another writer may have
+ * committed since, so that others who read the new value may see newer data than this one. */
+enum handle_fault lease_begin(struct lease *lease, bool *changed)
+{
+    struct handles *handles = lease->handles;
+    bool differs = false;
+    uint64_t before = atomic_load(&handles->generation);
+    lease->fault = handle_begin(lease->handle, &differs);
+    bool moved = differs || lease->fault != FAULT_NONE;
+    lease->generation = moved ? handles_generation(handles) : before;
+    *changed = differs;
+    return lease->fault;
+}
+
+enum handle_fault lease_end(struct lease *lease)
+{
+    if (handle_end(lease->handle) != FAULT_NONE)
+        lease->fault = FAULT_BROKEN;
+    return lease->fault;
+}
+
+unsigned handles_epoch(struct handles *handles)
+{
+    pthread_mutex_lock(&handles->lock);
+    unsigned epoch = handles->epoch;
+    pthread_mutex_unlock(&handles->lock);
+    return epoch;
+}
+
+bool lease_is_current(const struct lease *lease)
+{
+    return lease->epoch == handles_epoch(lease->handles);
+}
+
+uint64_t handles_generation(struct handles *handles)
+{
+    return atomic_fetch_add(&handles->generation, 2) + 1;
+}
+
+static void probed(struct handles *handles, bool well)
+{
+    pthread_mutex_lock(&handles->lock);
+    handles->probing = false;
+    if (well) {
+        handles->retry_at_ms = 0;
+        handles->trouble = (struct error){0};
+    }
+    pthread_mutex_unlock(&handles->lock);
+}
+
+struct lease *handles_take(struct handles *handles)
+{
+    watch(handles);
+    bool probe = false, changed;
+    struct lease *lease = borrow(handles, &probe);
+    if (lease == NULL)
+        return NULL;
+    enum handle_fault fault = lease_begin(lease, &changed);
+    if (probe)
+        probed(handles, fault == FAULT_NONE);
+    if (fault == FAULT_NONE)
+        return lease;
+    struct error err = *handle_error(lease->handle);
+    give_back(lease, &err);
+    return NULL;
+}
+
+void handles_give(struct lease *lease)
+{
+    if (lease == NULL)
+        return;
+    (void)lease_end(lease); /* what is wrong is in lease->fault */
+    struct error err = *handle_error(lease->handle);
+    give_back(lease, &err);
+}
+
+bool lease_can_read(const struct lease *lease)
+{
+    return lease != NULL && !ends_lease(lease->fault);
+}
+
+bool lease_settle(struct lease *lease, enum handle_fault fault)
+{
+    if (ends_lease(fault)) {
+        lease->fault = fault;
+    } else if (fault == FAULT_ROW || fault == FAULT_SLOW) {
+        struct handles *handles = lease->handles;
+        pthread_mutex_lock(&handles->lock);
+        handles->row_trouble = *handle_error(lease->handle);
+        handles->row_trouble_generation = atomic_load(&handles->generation);
+        pthread_mutex_unlock(&handles->lock);
+    }
+    return fault == FAULT_NONE;
+}
+
+void handles_trouble(struct handles *handles, struct error *out)
+{
+    pthread_mutex_lock(&handles->lock);
+    *out = handles->trouble;
+    if (out->text[0] == '\0' && handles->row_trouble_generation == atomic_load(&handles->generation))
+        *out = handles->row_trouble;
+    pthread_mutex_unlock(&handles->lock);
+}

@@ -1,0 +1,596 @@
+/* Owns the thread and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest that other threads see
+ * (struct told); everything else belongs to the thread. Fails into not trusting: what cannot be checked is not believed.
+ *
+ * Of the live file the thread holds one lease, so that it sees every change of the data as one; it gives it back when a new epoch
+ * begins, within a tick. */
+#include "ruledb_keeper.h"
+
+#include "ruledb_check.h"
+#include "ruledb_copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 100,       /* between two looks at the live file */
+    CHEAP_MS = 100,      /* a round that took no longer may be waited for */
+    NEVER_MS = -1,
+};
+
+/* When the next round may begin after one that took `took`: since a session waits for it, since the data has changed, since the file was
+ * touched but its data has not changed, since the last one failed, since time has passed. */
+enum reason { WHY_DOUBT, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
+static const struct {
+    int64_t least_ms, times;
+} paces[REASONS] = {
+    [WHY_DOUBT] = {10, 1}, [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20}, [WHY_FAILED] = {3000, 20},
+    [WHY_AGE] = {300000, 50},
+};
+
+struct stamp { /* of a file: what a write leaves behind */
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec written;
+};
+
+struct told { /* guarded by the mutex */
+    struct ruledb_counts counts;
+    bool counted;
+    int64_t round_ms;
+    struct error refused, copy_trouble, unsure;
+    bool kick, accept, stop, dirty; /* kick: a session doubts */
+    unsigned turns, taken; /* how many there were */
+};
+
+struct keeper {
+    const struct ruledb_config *config;
+    struct handles *live, *copies;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    struct told told;
+
+    atomic_uint trusted;                 /* the epoch that may be believed; 0: none */
+    atomic_uint_least64_t proved;        /* generation of data that was checked; 0: none */
+    atomic_int_least64_t validated_ms;   /* when the live file was last well; NEVER_MS */
+    atomic_bool has_copy;
+    atomic_bool stopping;
+    atomic_bool cheap;                   /* the last round was */
+
+    struct lease *lease;                 /* the thread's own */
+    struct stamp touched;                /* of the live file at the last round */
+    int64_t round_end_ms, took_ms;
+    unsigned judged;                     /* the epoch that the last round was about */
+    bool failed;                         /* the last round took nothing, or kept no copy */
+    bool dirty;                          /* the data is not what the copy was made of */
+    bool changed;                        /* it has changed since the last round began */
+    char *new_path, *accept_path;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- what sessions ask --- */
+
+bool keeper_trusts(const struct keeper *keeper, unsigned epoch)
+{
+    return epoch == atomic_load(&keeper->trusted);
+}
+
+bool keeper_proves(const struct keeper *keeper, const struct lease *live)
+{
+    return live->generation == atomic_load(&keeper->proved);
+}
+
+bool keeper_has_copy(const struct keeper *keeper)
+{
+    return atomic_load(&keeper->has_copy);
+}
+
+bool keeper_copy_is_fresh(const struct keeper *keeper)
+{
+    int64_t at = atomic_load(&keeper->validated_ms);
+    return at != NEVER_MS && now_ms() - at <= keeper->config->max_stale_ms;
+}
+
+static struct timespec at_ms(int64_t ms)
+{
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
+bool keeper_doubt(struct keeper *keeper, int wait_ms)
+{
+    struct timespec until = at_ms(now_ms() + wait_ms);
+    pthread_mutex_lock(&keeper->lock);
+    unsigned before = keeper->told.taken;
+    keeper->told.kick = true;
+    pthread_cond_signal(&keeper->wake);
+    bool patient = wait_ms > 0 && atomic_load(&keeper->cheap);
+    while (patient && keeper->told.taken == before && atomic_load(&keeper->trusted) != 0 && !keeper->told.stop)
+        patient = pthread_cond_timedwait(&keeper->done, &keeper->lock, &until) != ETIMEDOUT;
+    bool taken = keeper->told.taken != before;
+    pthread_mutex_unlock(&keeper->lock);
+    return taken;
+}
+
+int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
+{
+    struct timespec until = at_ms(now_ms() + wait_ms);
+    bool patient = true;
+    pthread_mutex_lock(&keeper->lock);
+    struct told *told = &keeper->told;
+    unsigned before = told->taken;
+    told->accept = told->kick = true;
+    pthread_cond_signal(&keeper->wake);
+    while (patient && told->accept && !told->stop)
+        patient = pthread_cond_timedwait(&keeper->done, &keeper->lock, &until) != ETIMEDOUT;
+    bool taken = told->taken != before;
+    if (!taken && !told->accept)
+        error_set(err, "%s", told->refused.text);
+    else if (!taken)
+        error_set(err,
+                  "the alias database cannot be checked now%s%s; it will be taken as soon as it passes its other checks",
+                  told->unsure.text[0] != '\0' ? ": " : "", told->unsure.text);
+    pthread_mutex_unlock(&keeper->lock);
+    return taken ? 0 : -1;
+}
+
+void keeper_status(struct keeper *keeper, struct ruledb_status *out)
+{
+    int64_t validated = atomic_load(&keeper->validated_ms), now = now_ms();
+    pthread_mutex_lock(&keeper->lock);
+    const struct told *told = &keeper->told;
+    out->mode = told->dirty ? RULEDB_DOUBTED : RULEDB_LIVE;
+    if (told->counted) {
+        out->aliases = told->counts.rows[RULEDB_ALIASES];
+        out->domains = told->counts.rows[RULEDB_DOMAINS];
+    }
+    out->round_ms = told->round_ms;
+    out->refused = told->refused;
+    out->copy_trouble = told->copy_trouble;
+    if (out->trouble.text[0] == '\0')
+        out->trouble = told->unsure;
+    pthread_mutex_unlock(&keeper->lock);
+    out->validated_age_ms = validated != NEVER_MS ? now - validated : -1;
+    out->copy_age_ms = keeper_has_copy(keeper) ? out->validated_age_ms : -1;
+}
+
+/* --- the copy that is there --- */
+
+/* When the copy was last known to be as the live file is its mtime, which outlives the process. */
+static int64_t copy_written_ms(const char *path)
+{
+    struct stat st;
+    struct timespec now;
+    if (stat(path, &st) < 0)
+        return NEVER_MS;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+    int64_t at = now_ms() - (age > 0 ? age : 0);
+    return at != NEVER_MS ? at : at - 1;
+}
+
+/* What an earlier process left: without it, or where it cannot be read, there is none. */
+static void find_copy(struct keeper *keeper)
+{
+    int64_t written = copy_written_ms(keeper->config->copy_path);
+    struct lease *copy = written != NEVER_MS ? handles_take(keeper->copies) : NULL;
+    if (copy == NULL)
+        return;
+    struct ruledb_counts counts;
+    bool counted = ruledb_count(handle_lend(copy->handle, NULL, NULL), &counts) == SQLITE_OK;
+    handle_reclaim(copy->handle);
+    handles_give(copy);
+    if (!counted)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->told.counts = counts;
+    keeper->told.counted = true;
+    pthread_mutex_unlock(&keeper->lock);
+    atomic_store(&keeper->validated_ms, written);
+    atomic_store(&keeper->has_copy, true);
+}
+
+/* Somebody may have removed it. */
+static void miss_copy(struct keeper *keeper)
+{
+    if (!atomic_load(&keeper->has_copy) || access(keeper->config->copy_path, F_OK) == 0)
+        return;
+    atomic_store(&keeper->has_copy, false);
+    handles_look(keeper->copies);
+    keeper->dirty = true;
+}
+
+/* --- the lease on the live file --- */
+
+static void drop_lease(struct keeper *keeper)
+{
+    handles_give(keeper->lease);
+    keeper->lease = NULL;
+}
+
+static void note_change(struct keeper *keeper, bool changed)
+{
+    keeper->changed = keeper->changed || changed;
+    keeper->dirty = keeper->dirty || changed;
+}
+
+/* A lease with a transaction open, or none. */
+static void renew_lease(struct keeper *keeper)
+{
+    bool changed = false;
+    handles_look(keeper->live);
+    if (keeper->lease != NULL && !lease_is_current(keeper->lease))
+        drop_lease(keeper);
+    if (keeper->lease == NULL) {
+        keeper->lease = handles_take(keeper->live);
+        changed = keeper->lease != NULL;
+    } else if (lease_begin(keeper->lease, &changed) != FAULT_NONE) {
+        drop_lease(keeper);
+    }
+    note_change(keeper, changed);
+    if (keeper->lease != NULL && !keeper->dirty &&
+        keeper_trusts(keeper, keeper->lease->epoch)) /* the data is still what was checked */
+        atomic_store(&keeper->proved, keeper->lease->generation);
+}
+
+/* Asked by whatever takes long. */
+static int is_cancelled(void *arg)
+{
+    struct keeper *keeper = arg;
+    return atomic_load(&keeper->stopping) || !lease_is_current(keeper->lease);
+}
+
+/* What was done with the lease's connection failed: is it the file? */
+static void blame_live(struct keeper *keeper, int rc)
+{
+    if (handle_fault_of(rc) == FAULT_BROKEN && keeper->lease != NULL) {
+        keeper->lease->fault = FAULT_BROKEN;
+        drop_lease(keeper);
+    }
+}
+
+/* --- a round --- */
+
+struct finding {
+    enum check_result result;
+    struct ruledb_counts counts;
+    struct error err;        /* what is wrong with the data; or, UNSURE, why it cannot be told */
+    struct error copy_err;   /* why no copy was made */
+    bool copied;             /* it stands under new_path */
+    bool forced;             /* what it lost was not asked */
+};
+
+/* The live file itself, where it lies; pages that were read before are read again. */
+static void check_live(struct keeper *keeper, struct finding *found)
+{
+    bool changed = false;
+    sqlite3 *db = handle_lend(keeper->lease->handle, is_cancelled, keeper);
+    (void)lease_end(keeper->lease);
+    (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
+    enum handle_fault fault = lease_begin(keeper->lease, &changed);
+    note_change(keeper, changed);
+    if (fault == FAULT_NONE)
+        found->result = ruledb_check(db, keeper->config->path, &found->counts, &found->err);
+    else
+        found->err = *handle_error(keeper->lease->handle);
+    handle_reclaim(keeper->lease->handle);
+}
+
+static void check_copy(struct keeper *keeper, struct finding *found)
+{
+    enum handle_fault fault;
+    struct error err = {0};
+    struct handle *handle = handle_open(keeper->new_path, true, &err, &fault);
+    if (handle != NULL) {
+        sqlite3 *db = handle_lend(handle, is_cancelled, keeper);
+        found->result = ruledb_check(db, keeper->config->path, &found->counts, &found->err);
+    } else {
+        found->err = err;
+        found->result = fault == FAULT_BROKEN ? CHECK_BAD : CHECK_UNSURE;
+    }
+    handle_close(handle);
+}
+
+/* Copies and checks what is new; checks where it lies what is not, and what cannot be copied. */
+static void look_closely(struct keeper *keeper, struct finding *found)
+{
+    int rc = SQLITE_OK;
+    if (!keeper->dirty && atomic_load(&keeper->has_copy)) {
+        check_live(keeper, found);
+        return;
+    }
+    sqlite3 *db = handle_lend(keeper->lease->handle, is_cancelled, keeper);
+    enum copy_result copied = copy_make(db, keeper->new_path, is_cancelled, keeper, &rc, &found->copy_err);
+    handle_reclaim(keeper->lease->handle);
+    if (copied == COPY_NO_TARGET) {
+        check_live(keeper, found);
+    } else if (copied == COPY_DONE) {
+        (void)lease_end(keeper->lease); /* the WAL is free again */
+        found->copied = true;
+        check_copy(keeper, found);
+    } else if (copied == COPY_NO_SOURCE) {
+        ruledb_explain(rc, db, keeper->config->path, &found->err);
+        blame_live(keeper, rc);
+    }
+}
+
+/* Data that lost too much is bad, unless somebody said that it is right. */
+static void weigh(struct keeper *keeper, struct finding *found)
+{
+    pthread_mutex_lock(&keeper->lock);
+    struct ruledb_counts before = keeper->told.counts;
+    bool counted = keeper->told.counted;
+    found->forced = keeper->told.accept || access(keeper->accept_path, F_OK) == 0;
+    pthread_mutex_unlock(&keeper->lock);
+    if (found->result == CHECK_GOOD && counted && !found->forced)
+        found->result = ruledb_check_shrink(&before, &found->counts, keeper->config->max_shrink,
+                                            keeper->config->path, &found->err);
+}
+
+/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on the safe side. */
+static void keep_copy(struct keeper *keeper, struct finding *found)
+{
+    if (found->copied) {
+        if (copy_install(keeper->new_path, keeper->config->copy_path, &found->copy_err) < 0)
+            return;
+        handles_look(keeper->copies);
+        atomic_store(&keeper->has_copy, true);
+        keeper->dirty = keeper->changed;
+    } else if (found->copy_err.text[0] != '\0') {
+        keeper->dirty = atomic_load(&keeper->has_copy) || keeper->changed;
+    } else if (!keeper->changed) { /* it is still as the file: a restart shall know how young it is */
+        (void)utimensat(AT_FDCWD, keeper->config->copy_path, NULL, 0); /* or think it older */
+    }
+}
+
+static void take(struct keeper *keeper, struct finding *found, unsigned epoch, uint64_t generation)
+{
+    keep_copy(keeper, found);
+    bool kept = found->copy_err.text[0] == '\0';
+    atomic_store(&keeper->validated_ms, now_ms());
+    atomic_store(&keeper->proved, atomic_load(&keeper->has_copy) || keeper->changed ? 0 : generation);
+    atomic_store(&keeper->trusted, epoch);
+    (void)unlink(keeper->accept_path); /* mostly there is none */
+    keeper->failed = !kept;
+    pthread_mutex_lock(&keeper->lock);
+    struct told *told = &keeper->told;
+    told->counts = found->counts;
+    told->counted = true;
+    told->accept = false;
+    told->refused = told->unsure = (struct error){0};
+    told->copy_trouble = (struct error){0};
+    if (!kept)
+        error_set(&told->copy_trouble,
+                  "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
+                  found->copy_err.text);
+    told->taken++;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* Not good: what is refused is not believed any more; what could not be looked at stays as it was. */
+static void leave(struct keeper *keeper, struct finding *found)
+{
+    if (found->copied)
+        (void)unlink(keeper->new_path); /* the next one replaces it anyway */
+    keeper->failed = true;
+    pthread_mutex_lock(&keeper->lock);
+    struct told *told = &keeper->told;
+    if (found->result == CHECK_BAD) {
+        atomic_store(&keeper->trusted, 0);
+        atomic_store(&keeper->proved, 0);
+        told->refused = found->err;
+        told->unsure = (struct error){0};
+        told->accept = told->accept && !found->forced;
+    } else {
+        told->unsure = found->err;
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+static bool stamp_of(const char *path, struct stamp *out)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    *out = (struct stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+    return true;
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
+}
+
+/* Within a transaction of the lease, which may be over afterwards, and the lease gone. */
+static void run_round(struct keeper *keeper)
+{
+    struct finding found = {0};
+    int64_t start = now_ms();
+    unsigned epoch = keeper->lease->epoch;
+    keeper->changed = false;
+    (void)stamp_of(keeper->config->path, &keeper->touched); /* a write from now on is seen as one */
+    look_closely(keeper, &found);
+    weigh(keeper, &found);
+    if (keeper->lease == NULL || lease_is_current(keeper->lease)) {
+        if (found.result == CHECK_GOOD && keeper->lease != NULL)
+            take(keeper, &found, epoch, keeper->lease->generation);
+        else
+            leave(keeper, &found);
+        keeper->judged = epoch;
+    } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
+        (void)unlink(keeper->new_path);
+    }
+    keeper->round_end_ms = now_ms();
+    keeper->took_ms = keeper->round_end_ms - start;
+    atomic_store(&keeper->cheap, keeper->took_ms <= CHEAP_MS && !keeper->failed);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->told.round_ms = keeper->took_ms;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+static bool is_time(const struct keeper *keeper, enum reason reason)
+{
+    int64_t scaled = keeper->took_ms * paces[reason].times;
+    return now_ms() - keeper->round_end_ms >=
+           (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
+}
+
+static bool is_due(struct keeper *keeper, bool doubt, bool accept)
+{
+    struct stamp stamp;
+    if (accept || keeper->judged == 0)
+        return true;
+    if (keeper->lease->epoch != keeper->judged)
+        return is_time(keeper, WHY_DOUBT);
+    if (keeper->failed)
+        return is_time(keeper, WHY_FAILED) || (keeper->changed && is_time(keeper, WHY_CHANGE));
+    if (keeper->dirty)
+        return is_time(keeper, doubt ? WHY_DOUBT : WHY_CHANGE);
+    if (doubt || (stamp_of(keeper->config->path, &stamp) && !same_stamp(&stamp, &keeper->touched)))
+        return is_time(keeper, WHY_TOUCH);
+    return is_time(keeper, WHY_AGE);
+}
+
+/* --- the thread --- */
+
+static void turn(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    bool doubt = keeper->told.kick, accept = doubt && keeper->told.accept;
+    keeper->told.kick = false;
+    pthread_mutex_unlock(&keeper->lock);
+    miss_copy(keeper);
+    renew_lease(keeper);
+    if (keeper->lease != NULL && is_due(keeper, doubt, accept))
+        run_round(keeper);
+    if (keeper->lease != NULL && lease_end(keeper->lease) != FAULT_NONE)
+        drop_lease(keeper);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->told.dirty = keeper->dirty;
+    keeper->told.turns++;
+    pthread_cond_broadcast(&keeper->done);
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct keeper *keeper = arg;
+    find_copy(keeper);
+    for (;;) {
+        turn(keeper);
+        pthread_mutex_lock(&keeper->lock);
+        struct timespec until = at_ms(now_ms() + TICK_MS);
+        if (!keeper->told.kick && !keeper->told.stop)
+            (void)pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
+        bool stop = keeper->told.stop;
+        pthread_mutex_unlock(&keeper->lock);
+        if (stop)
+            break;
+    }
+    drop_lease(keeper);
+    return NULL;
+}
+
+static char *path_with(const char *path, const char *suffix)
+{
+    size_t n = strlen(path) + strlen(suffix) + 1;
+    char *out = malloc(n);
+    if (out != NULL)
+        snprintf(out, n, "%s%s", path, suffix);
+    return out;
+}
+
+/* A condition that is waited for by the monotonic clock. */
+static bool cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return false;
+    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 && pthread_cond_init(cond, &monotonic) == 0;
+    pthread_condattr_destroy(&monotonic);
+    return ok;
+}
+
+struct keeper *keeper_new(const struct ruledb_config *config, struct handles *live, struct handles *copies)
+{
+    struct keeper *keeper = calloc(1, sizeof *keeper);
+    if (keeper == NULL)
+        return NULL;
+    keeper->config = config;
+    keeper->live = live;
+    keeper->copies = copies;
+    keeper->new_path = path_with(config->copy_path, ".new");
+    keeper->accept_path = path_with(config->copy_path, ".accept");
+    atomic_init(&keeper->validated_ms, NEVER_MS);
+    if (keeper->new_path != NULL && keeper->accept_path != NULL && pthread_mutex_init(&keeper->lock, NULL) == 0) {
+        if (cond_init(&keeper->wake)) {
+            if (cond_init(&keeper->done))
+                return keeper;
+            pthread_cond_destroy(&keeper->wake);
+        }
+        pthread_mutex_destroy(&keeper->lock);
+    }
+    free(keeper->new_path);
+    free(keeper->accept_path);
+    free(keeper);
+    return NULL;
+}
+
+int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct error *err)
+{
+    int rc = pthread_create(&keeper->thread, NULL, keeper_main, keeper);
+    if (rc != 0) {
+        error_set(err, "cannot start a thread: %s", strerror(rc));
+        return -1;
+    }
+    keeper->running = true;
+    int64_t start = now_ms();
+    pthread_mutex_lock(&keeper->lock);
+    while (keeper->told.turns == 0) {
+        int64_t until = start + (keeper_has_copy(keeper) && keeper_copy_is_fresh(keeper) ? wait_copy_ms : wait_ms);
+        if (now_ms() >= until)
+            break;
+        struct timespec tick = at_ms(now_ms() + 50);
+        (void)pthread_cond_timedwait(&keeper->done, &keeper->lock, &tick);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return 0;
+}
+
+void keeper_free(struct keeper *keeper)
+{
+    if (keeper == NULL)
+        return;
+    if (keeper->running) {
+        atomic_store(&keeper->stopping, true);
+        pthread_mutex_lock(&keeper->lock);
+        keeper->told.stop = true;
+        pthread_cond_broadcast(&keeper->wake);
+        pthread_cond_broadcast(&keeper->done);
+        pthread_mutex_unlock(&keeper->lock);
+        pthread_join(keeper->thread, NULL);
+    }
+    pthread_cond_destroy(&keeper->wake);
+    pthread_cond_destroy(&keeper->done);
+    pthread_mutex_destroy(&keeper->lock);
+    free(keeper->new_path);
+    free(keeper->accept_path);
+    free(keeper);
+}
