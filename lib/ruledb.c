@@ -29,7 +29,7 @@ struct ruledb_snapshot {
     bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
 };
 
-static struct ruledb_snapshot no_rules; /* never written to */
+static struct ruledb_snapshot no_rules;  /* never written to */
 static struct ruledb_snapshot no_memory; /* nor this */
 
 void ruledb_free(struct ruledb *db)
@@ -81,8 +81,7 @@ static struct lease *take_live(struct ruledb *db)
 {
     if (!db->kept)
         return handles_take(db->live);
-    struct lease *lease =
-        keeper_trusts(db->keeper, handles_epoch(db->live)) ? handles_take(db->live) : NULL;
+    struct lease *lease = keeper_trusts(db->keeper, handles_epoch(db->live)) ? handles_take(db->live) : NULL;
     if (lease == NULL || keeper_trusts(db->keeper, lease->epoch))
         return lease;
     handles_give(lease);
@@ -241,8 +240,8 @@ void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *
     out->state = state;
 }
 
-void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s, struct pool *pool,
-                   struct client_row *out)
+void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
+                   struct pool *pool, struct client_row *out)
 {
     const struct client_query query = {client, now_s};
     struct client_row row;
@@ -255,8 +254,10 @@ void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *clien
 
 const char *ruledb_mode_name(enum ruledb_mode mode)
 {
-    static const char *const names[] = {
-        [RULEDB_NOTHING] = "nothing", [RULEDB_COPY] = "copy", [RULEDB_DOUBTED] = "doubted", [RULEDB_LIVE] = "live"};
+    static const char *const names[] = {[RULEDB_NOTHING] = "nothing",
+                                        [RULEDB_COPY] = "copy",
+                                        [RULEDB_DOUBTED] = "doubted",
+                                        [RULEDB_LIVE] = "live"};
     return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
 }
 
@@ -273,8 +274,9 @@ void ruledb_status(struct ruledb *db, struct ruledb_status *out)
     if (db->kept)
         keeper_status(db->keeper, out);
     if (!trusted)
-        out->mode = db->kept && keeper_has_copy(db->keeper) && keeper_copy_is_fresh(db->keeper) ? RULEDB_COPY
-                                                                                              : RULEDB_NOTHING;
+        out->mode = db->kept && keeper_has_copy(db->keeper) && keeper_copy_is_fresh(db->keeper)
+                        ? RULEDB_COPY
+                        : RULEDB_NOTHING;
 }
 
 void ruledb_trouble(struct ruledb *db, struct error *out)

@@ -49,8 +49,8 @@ static enum check_result check_integrity(sqlite3 *db, const char *path, struct e
     const char *said = (const char *)sqlite3_column_text(stmt, 0);
     bool ok = said != NULL && strcmp(said, "ok") == 0;
     if (!ok)
-        error_set(err, "alias database %s is damaged (quick_check: %s); restore a copy, or write it anew", path,
-                  said != NULL ? said : "out of memory");
+        error_set(err, "alias database %s is damaged (quick_check: %s); restore a copy, or write it anew",
+                  path, said != NULL ? said : "out of memory");
     enum check_result result = ok ? CHECK_GOOD : said != NULL ? CHECK_BAD : CHECK_UNSURE;
     sqlite3_finalize(stmt); /* only read, and read to the end of what is asked */
     return result;
@@ -67,7 +67,9 @@ static void odd_rows_sql(const struct ruledb_columns *columns, char sql[SQL_MAX]
         if (i < columns->n_keys)
             text_addf(&text, " OR typeof(%s) <> 'text'", name);
         else if (strcmp(name, "action") == 0)
-            text_add(&text, " OR typeof(action) <> 'text' OR action NOT IN ('accept', 'defer', 'reject', 'discard')");
+            text_add(
+                &text,
+                " OR typeof(action) <> 'text' OR action NOT IN ('accept', 'defer', 'reject', 'discard')");
         else
             text_addf(&text, " OR typeof(%s) NOT IN ('%s', 'null')", name,
                       ruledb_column_is_number(name) ? "integer" : "text");
@@ -109,10 +111,11 @@ static enum check_result check_rows(sqlite3 *db, const struct ruledb_columns *co
         return result_of(rc);
     }
     const char *key = (const char *)sqlite3_column_text(stmt, 0);
-    error_set(err,
-              "alias database %s: the row \"%s\" of %s holds a value of a wrong type, or no action; mend or remove "
-              "it, and make the table STRICT",
-              path, key != NULL ? key : "?", columns->table);
+    error_set(
+        err,
+        "alias database %s: the row \"%s\" of %s holds a value of a wrong type, or no action; mend or remove "
+        "it, and make the table STRICT",
+        path, key != NULL ? key : "?", columns->table);
     sqlite3_finalize(stmt);
     return CHECK_BAD;
 }
@@ -175,8 +178,8 @@ enum check_result ruledb_check_shrink(const struct ruledb_counts *before, const 
         !shrank(total(before), total(now), max_shrink))
         return CHECK_GOOD;
     error_set(err,
-              "alias database %s lost more than max_shrink (%d%%) of its rows: %" PRId64 " aliases and %" PRId64
-              " domains where %" PRId64 " and %" PRId64
+              "alias database %s lost more than max_shrink (%d%%) of its rows: %" PRId64
+              " aliases and %" PRId64 " domains where %" PRId64 " and %" PRId64
               " were; restore it, or, if that is right, run: rcptgate alias accept",
               path, max_shrink, is[RULEDB_ALIASES], is[RULEDB_DOMAINS], was[RULEDB_ALIASES],
               was[RULEDB_DOMAINS]);

@@ -30,8 +30,7 @@ static void pause_ms(long ms)
 
 static int target_failed(const struct job *job, struct error *err)
 {
-    error_set(err, "cannot write %s: %s", job->path,
-              errno != 0 ? strerror(errno) : sqlite3_errmsg(job->to));
+    error_set(err, "cannot write %s: %s", job->path, errno != 0 ? strerror(errno) : sqlite3_errmsg(job->to));
     return -1;
 }
 
@@ -44,15 +43,15 @@ static int open_target(struct job *job, struct error *err)
     job->fd = open(job->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (job->fd < 0)
         return target_failed(job, err);
-    int rc = sqlite3_open_v2(job->path, &job->to,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
-                                 SQLITE_OPEN_EXRESCODE,
-                             NULL);
+    int rc = sqlite3_open_v2(
+        job->path, &job->to,
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(job->to,
-                          "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-                          "PRAGMA mmap_size = 0",
-                          NULL, NULL, NULL);
+        rc = sqlite3_exec(
+            job->to,
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+            "PRAGMA mmap_size = 0",
+            NULL, NULL, NULL);
     errno = 0;
     return rc == SQLITE_OK ? 0 : target_failed(job, err);
 }
@@ -125,7 +124,8 @@ static enum copy_result copy_all(const struct job *job, int *out, struct error *
 static int leave_wal_mode(const struct job *job)
 {
     static const char legacy[2] = {1, 1};
-    return pwrite(job->fd, legacy, sizeof legacy, 18) == (ssize_t)sizeof legacy && fsync(job->fd) == 0 ? 0 : -1;
+    return pwrite(job->fd, legacy, sizeof legacy, 18) == (ssize_t)sizeof legacy && fsync(job->fd) == 0 ? 0
+                                                                                                       : -1;
 }
 
 enum copy_result copy_make(sqlite3 *from, const char *path, int (*cancelled)(void *), void *arg, int *rc,
@@ -152,7 +152,10 @@ int copy_install(const char *path, const char *place, struct error *err)
 {
     char dir[PATH_MAX];
     const char *slash = strrchr(place, '/');
-    snprintf(dir, sizeof dir, "%.*s", slash == NULL ? 1 : slash == place ? 1 : (int)(slash - place),
+    snprintf(dir, sizeof dir, "%.*s",
+             slash == NULL    ? 1
+             : slash == place ? 1
+                              : (int)(slash - place),
              slash == NULL ? "." : place);
     if (rename(path, place) < 0) {
         error_set(err, "cannot rename %s to %s: %s", path, place, strerror(errno));

@@ -243,7 +243,7 @@ static void give_back(struct lease *lease, const struct error *err)
     pthread_mutex_lock(&handles->lock);
     bool current = lease->epoch == handles->epoch;
     if (current && fault == FAULT_BROKEN)
-        drain(handles);                       /* what one handle saw is wrong with the file, not with the handle */
+        drain(handles);               /* what one handle saw is wrong with the file, not with the handle */
     if (current && ends_lease(fault)) /* slow, or out of memory: this once, and no judgement of the file */
         note_trouble(handles, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
     if (lease->epoch == handles->epoch) {

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 enum {
-    TICK_MS = 100,       /* between two looks at the live file */
-    CHEAP_MS = 100,      /* a round that took no longer may be waited for */
+    TICK_MS = 100,  /* between two looks at the live file */
+    CHEAP_MS = 100, /* a round that took no longer may be waited for */
     NEVER_MS = -1,
 };
 
@@ -32,8 +32,8 @@ enum reason { WHY_DOUBT, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
 static const struct {
     int64_t least_ms, times;
 } paces[REASONS] = {
-    [WHY_DOUBT] = {10, 1}, [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20}, [WHY_FAILED] = {3000, 20},
-    [WHY_AGE] = {300000, 50},
+    [WHY_DOUBT] = {10, 1},     [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
+    [WHY_FAILED] = {3000, 20}, [WHY_AGE] = {300000, 50},
 };
 
 struct stamp { /* of a file: what a write leaves behind */
@@ -49,7 +49,7 @@ struct told { /* guarded by the mutex */
     int64_t round_ms;
     struct error refused, copy_trouble, unsure;
     bool kick, accept, stop, dirty; /* kick: a session doubts */
-    unsigned turns, taken; /* how many there were */
+    unsigned turns, taken;          /* how many there were */
 };
 
 struct keeper {
@@ -61,20 +61,20 @@ struct keeper {
     pthread_cond_t wake, done;
     struct told told;
 
-    atomic_uint trusted;                 /* the epoch that may be believed; 0: none */
-    atomic_uint_least64_t proved;        /* generation of data that was checked; 0: none */
-    atomic_int_least64_t validated_ms;   /* when the live file was last well; NEVER_MS */
+    atomic_uint trusted;               /* the epoch that may be believed; 0: none */
+    atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
+    atomic_int_least64_t validated_ms; /* when the live file was last well; NEVER_MS */
     atomic_bool has_copy;
     atomic_bool stopping;
-    atomic_bool cheap;                   /* the last round was */
+    atomic_bool cheap; /* the last round was */
 
-    struct lease *lease;                 /* the thread's own */
-    struct stamp touched;                /* of the live file at the last round */
+    struct lease *lease;  /* the thread's own */
+    struct stamp touched; /* of the live file at the last round */
     int64_t round_end_ms, took_ms;
-    unsigned judged;                     /* the epoch that the last round was about */
-    bool failed;                         /* the last round took nothing, or kept no copy */
-    bool dirty;                          /* the data is not what the copy was made of */
-    bool changed;                        /* it has changed since the last round began */
+    unsigned judged; /* the epoch that the last round was about */
+    bool failed;     /* the last round took nothing, or kept no copy */
+    bool dirty;      /* the data is not what the copy was made of */
+    bool changed;    /* it has changed since the last round began */
     char *new_path, *accept_path;
 };
 
@@ -121,7 +121,8 @@ bool keeper_doubt(struct keeper *keeper, int wait_ms)
     keeper->told.kick = true;
     pthread_cond_signal(&keeper->wake);
     bool patient = wait_ms > 0 && atomic_load(&keeper->cheap);
-    while (patient && keeper->told.taken == before && atomic_load(&keeper->trusted) != 0 && !keeper->told.stop)
+    while (patient && keeper->told.taken == before && atomic_load(&keeper->trusted) != 0 &&
+           !keeper->told.stop)
         patient = pthread_cond_timedwait(&keeper->done, &keeper->lock, &until) != ETIMEDOUT;
     bool taken = keeper->told.taken != before;
     pthread_mutex_unlock(&keeper->lock);
@@ -144,7 +145,8 @@ int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
         error_set(err, "%s", told->refused.text);
     else if (!taken)
         error_set(err,
-                  "the alias database cannot be checked now%s%s; it will be taken as soon as it passes its other checks",
+                  "the alias database cannot be checked now%s%s; it will be taken as soon as it passes its "
+                  "other checks",
                   told->unsure.text[0] != '\0' ? ": " : "", told->unsure.text);
     pthread_mutex_unlock(&keeper->lock);
     return taken ? 0 : -1;
@@ -270,10 +272,10 @@ static void blame_live(struct keeper *keeper, int rc)
 struct finding {
     enum check_result result;
     struct ruledb_counts counts;
-    struct error err;        /* what is wrong with the data; or, UNSURE, why it cannot be told */
-    struct error copy_err;   /* why no copy was made */
-    bool copied;             /* it stands under new_path */
-    bool forced;             /* what it lost was not asked */
+    struct error err;      /* what is wrong with the data; or, UNSURE, why it cannot be told */
+    struct error copy_err; /* why no copy was made */
+    bool copied;           /* it stands under new_path */
+    bool forced;           /* what it lost was not asked */
 };
 
 /* The live file itself, where it lies; pages that were read before are read again. */
@@ -376,9 +378,10 @@ static void take(struct keeper *keeper, struct finding *found, unsigned epoch, u
     told->refused = told->unsure = (struct error){0};
     told->copy_trouble = (struct error){0};
     if (!kept)
-        error_set(&told->copy_trouble,
-                  "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
-                  found->copy_err.text);
+        error_set(
+            &told->copy_trouble,
+            "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
+            found->copy_err.text);
     told->taken++;
     pthread_mutex_unlock(&keeper->lock);
 }
@@ -523,7 +526,8 @@ static bool cond_init(pthread_cond_t *cond)
     pthread_condattr_t monotonic;
     if (pthread_condattr_init(&monotonic) != 0)
         return false;
-    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 && pthread_cond_init(cond, &monotonic) == 0;
+    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(cond, &monotonic) == 0;
     pthread_condattr_destroy(&monotonic);
     return ok;
 }
@@ -539,7 +543,8 @@ struct keeper *keeper_new(const struct ruledb_config *config, struct handles *li
     keeper->new_path = path_with(config->copy_path, ".new");
     keeper->accept_path = path_with(config->copy_path, ".accept");
     atomic_init(&keeper->validated_ms, NEVER_MS);
-    if (keeper->new_path != NULL && keeper->accept_path != NULL && pthread_mutex_init(&keeper->lock, NULL) == 0) {
+    if (keeper->new_path != NULL && keeper->accept_path != NULL &&
+        pthread_mutex_init(&keeper->lock, NULL) == 0) {
         if (cond_init(&keeper->wake)) {
             if (cond_init(&keeper->done))
                 return keeper;
@@ -564,7 +569,8 @@ int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct er
     int64_t start = now_ms();
     pthread_mutex_lock(&keeper->lock);
     while (keeper->told.turns == 0) {
-        int64_t until = start + (keeper_has_copy(keeper) && keeper_copy_is_fresh(keeper) ? wait_copy_ms : wait_ms);
+        int64_t until =
+            start + (keeper_has_copy(keeper) && keeper_copy_is_fresh(keeper) ? wait_copy_ms : wait_ms);
         if (now_ms() >= until)
             break;
         struct timespec tick = at_ms(now_ms() + 50);

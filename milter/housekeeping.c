@@ -53,9 +53,8 @@ static void look_at_rules(struct gate *gate, int64_t now)
         return;
     ruledb_status(gate->rules, &status);
     if (status.mode < RULEDB_DOUBTED)
-        error_set(&status.trouble, status.refused.text[0] != '\0'
-                                       ? ""
-                                       : "the alias database has not passed its checks yet");
+        error_set(&status.trouble,
+                  status.refused.text[0] != '\0' ? "" : "the alias database has not passed its checks yet");
     follow_rules(gate, TROUBLE_ALIASES, status.mode, now, &status.trouble);
     follow_rules(gate, TROUBLE_ALIASES_REFUSED, status.mode, now, &status.refused);
     follow_rules(gate, TROUBLE_ALIASES_COPY, RULEDB_LIVE, now, &status.copy_trouble);
