@@ -42,6 +42,25 @@ const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
     return buffer;
 }
 
+/* What a person calls it. */
+static const char *title(enum trouble trouble)
+{
+    static const char *const titles[TROUBLES] = {
+        [TROUBLE_COUNTERS] = "Counter store",
+        [TROUBLE_COUNTERS_EVICT] = "Counter store may forget",
+        [TROUBLE_ALIASES] = "Alias database",
+        [TROUBLE_ALIASES_REFUSED] = "New alias data was not taken",
+        [TROUBLE_ALIASES_COPY] = "Last good copy of the aliases",
+        [TROUBLE_POLICY] = "Policy file",
+        [TROUBLE_POLICY_ENTRIES] = "Entries of the policy",
+        [TROUBLE_STATE] = "State directory",
+        [TROUBLE_LOG] = "Log",
+        [TROUBLE_HTTP] = "HTTP port",
+        [TROUBLE_SOCKET] = "Milter socket",
+    };
+    return titles[trouble] != NULL ? titles[trouble] : trouble_name(trouble);
+}
+
 /* What it means for mail. The trouble's own text says what to do. */
 static const char *meaning(const struct policy *policy, enum trouble trouble)
 {
@@ -52,7 +71,7 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
     };
     static const char *const means[TROUBLES] = {
         [TROUBLE_COUNTERS_EVICT] = "Limits can forget what they have counted.",
-        [TROUBLE_ALIASES] = "What the last good copy proves is answered from it; all else of our domains gets 451.",
+        [TROUBLE_ALIASES] = "No recipient is answered 550 for being unknown until it is mended: 451 instead.",
         [TROUBLE_ALIASES_REFUSED] = "The data from before goes on answering.",
         [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",
         [TROUBLE_POLICY] = "The last good policy stays in force.",
@@ -71,8 +90,8 @@ json_t *health_reason(const struct policy *policy, enum trouble trouble, enum tr
 {
     char since[HEALTH_TIME];
     int64_t passed = now_ms > since_ms ? now_ms - since_ms : 0;
-    return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s}", "what", trouble_name(trouble), "grade",
-                     grade == TROUBLE_NOTE ? "note" : health_word(grade), "since",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "what", trouble_name(trouble), "title",
+                     title(trouble), "grade", grade == TROUBLE_NOTE ? "note" : health_word(grade), "since",
                      health_time(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text,
                      "means", meaning(policy, trouble));
 }
@@ -189,10 +208,14 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
              f->policy->counters.when_down == WHEN_DOWN_DEFER ? TROUBLE_DOWN : TROUBLE_DEGRADED, f->now_ms,
              err.text);
     }
-    if (canary->rows != ROWS_LIVE && !f->seen[TROUBLE_ALIASES])
+    if (canary->rows != ROWS_LIVE && !f->seen[TROUBLE_ALIASES] && !f->seen[TROUBLE_ALIASES_REFUSED]) {
+        err = (struct error){0};
+        ruledb_trouble(gate->rules, &err);
+        error_set(&err, canary->rows == ROWS_COPY ? "the last good copy answers instead of the alias database"
+                                                  : "a look-up in the alias database fails");
         find(f, TROUBLE_ALIASES, canary->rows == ROWS_COPY ? TROUBLE_DEGRADED : TROUBLE_DOWN, f->now_ms,
-             canary->rows == ROWS_COPY ? "the last good copy answers instead of the alias database"
-                                       : "a look-up in the alias database fails");
+             err.text);
+    }
     if (canary->verdict.by == VERDICT_BY_BACKEND && f->worst < TROUBLE_DOWN && canary->counts == COUNTS_OK &&
         canary->rows == ROWS_LIVE)
         find(f, TROUBLE_STATE, TROUBLE_DOWN, f->now_ms,

@@ -12,7 +12,7 @@
 #include <jansson.h>
 
 /* {"status": "healthy"|"degraded"|"down", "checked_at", "canary": {"verdict", "by", "counters", "aliases", "decision_ms"},
- *  "reasons": [{"what", "grade", "since", "for_s", "text", "means"}], worst first, "notes": [the same: the gate is healthy]}.
+ *  "reasons": [{"what", "title", "grade", "since", "for_s", "text", "means"}], worst first, "notes": [the same: the gate is healthy]}.
  * Takes as long as a RCPT does. NULL: out of memory. */
 json_t *health_report(struct gate *gate);
 

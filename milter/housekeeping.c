@@ -5,8 +5,12 @@
 void housekeeping_counts_event(void *arg, bool down, const char *text)
 {
     struct gate *gate = arg;
+    const struct policy *policy = gate_policy(gate);
+    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
+    policy_unref(policy);
     if (down)
-        trouble_set(&gate->troubles, TROUBLE_COUNTERS, TROUBLE_DEGRADED, gate_now(gate), "%s", text);
+        trouble_set(&gate->troubles, TROUBLE_COUNTERS, defers ? TROUBLE_DOWN : TROUBLE_DEGRADED,
+                    gate_now(gate), "%s", text);
     else
         trouble_clear(&gate->troubles, TROUBLE_COUNTERS, gate_now(gate));
 }

@@ -66,6 +66,22 @@ static void put_number(FILE *out, json_int_t n)
     }
 }
 
+/* A window as the policy writes it: in the largest unit that fits. */
+static void put_window(FILE *out, json_int_t ms)
+{
+    static const struct {
+        json_int_t ms;
+        const char *name;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+    while (ms % units[i].ms != 0)
+        i++;
+    if (ms == 0)
+        fputs("the queue", out); /* a backlog has no window */
+    else
+        fprintf(out, "%" JSON_INTEGER_FORMAT "%s", ms / units[i].ms, units[i].name);
+}
+
 /* "2026-11-23T02:01:11Z" as "2026-11-23 02:01:11 UTC". */
 static void put_time(FILE *out, const char *time)
 {
@@ -103,7 +119,7 @@ static void put_reasons(FILE *out, const json_t *list, const char *head)
         fputs("<article class=\"reason is-", out);
         put_word(out, r, "grade");
         fputs("\"><h3>", out);
-        put_word(out, r, "what");
+        put_word(out, r, "title");
         fputs(" <small>for ", out);
         put_duration(out, number(r, "for_s"));
         fputs(", since ", out);
@@ -128,8 +144,27 @@ static void put_rate(FILE *out, const char *head, const json_t *traffic, const c
     fputs(" since the start</small></dd></div>\n", out);
 }
 
-static void put_traffic(FILE *out, const json_t *traffic)
+static void put_lost(FILE *out, const json_t *lost)
 {
+    static const struct {
+        const char *name, *says;
+    } parts[] = {{"log_lines", "log lines"},
+                 {"events", "events"},
+                 {"counters_reset_as_junk", "counters that held junk"}};
+    bool some = false;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (number(lost, parts[i].name) == 0)
+            continue;
+        fprintf(out, "%s%" JSON_INTEGER_FORMAT " %s", some ? ", " : "", number(lost, parts[i].name),
+                parts[i].says);
+        some = true;
+    }
+    fputs(some ? " since the start" : "nothing", out);
+}
+
+static void put_traffic(FILE *out, const json_t *report)
+{
+    const json_t *traffic = json_object_get(report, "traffic");
     fputs("<h2>Recipients, in the last minute</h2>\n<dl class=\"tiles\">\n", out);
     put_rate(out, "accepted", traffic, "accept");
     put_rate(out, "deferred", traffic, "defer");
@@ -147,13 +182,39 @@ static void put_traffic(FILE *out, const json_t *traffic)
         "start</dd>\n",
         json_number_value(json_object_get(traffic, "decision_max_ms")),
         json_number_value(json_object_get(traffic, "callback_max_ms")));
+    fputs("<dt>Lost</dt><dd>", out);
+    put_lost(out, json_object_get(report, "lost"));
+    fputs("</dd></dl>\n", out);
+}
+
+static void put_aliases(FILE *out, const json_t *aliases)
+{
+    static const char *const answers[][2] = {{"live", "in force"},
+                                             {"doubted", "in force, being checked"},
+                                             {"copy", "<strong>its last good copy answers</strong>"},
+                                             {"nothing", "<strong>nothing answers for it</strong>"}};
+    if (number(aliases, "aliases") >= 0) {
+        fputs(", ", out);
+        put_number(out, number(aliases, "aliases"));
+        fputs(" aliases of ", out);
+        put_number(out, number(aliases, "domains"));
+        fputs(" domains", out);
+    }
+    if (*word(aliases, "changed") != '\0') {
+        fputs(", changed ", out);
+        put_duration(out, number(aliases, "age_s"));
+        fputs(" ago", out);
+    }
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
+        if (strcmp(word(aliases, "in_force"), answers[i][0]) == 0)
+            fprintf(out, "; %s", answers[i][1]);
 }
 
 static void put_in_force(FILE *out, const json_t *report)
 {
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
-                 *counters = json_object_get(report, "counters"), *lost = json_object_get(report, "lost");
-    fputs("<dt>Policy</dt><dd><code>", out);
+                 *counters = json_object_get(report, "counters");
+    fputs("<h2>In force</h2>\n<dl class=\"facts\"><dt>Policy</dt><dd><code>", out);
     put_word(out, policy, "file");
     fputs("</code>, in force for ", out);
     put_duration(out, number(policy, "age_s"));
@@ -164,11 +225,7 @@ static void put_in_force(FILE *out, const json_t *report)
         fputs("<code>", out);
         put_word(out, aliases, "database");
         fputs("</code>", out);
-        if (*word(aliases, "changed") != '\0') {
-            fputs(", changed ", out);
-            put_duration(out, number(aliases, "age_s"));
-            fputs(" ago", out);
-        }
+        put_aliases(out, aliases);
     }
     fputs("</dd>\n<dt>Counters</dt><dd>", out);
     put_word(out, counters, "kind");
@@ -176,10 +233,7 @@ static void put_in_force(FILE *out, const json_t *report)
     put_word(out, counters, "at");
     fputs("</code>; when it is down: ", out);
     put_word(out, counters, "when_down");
-    fprintf(out,
-            "</dd>\n<dt>Lost</dt><dd>%" JSON_INTEGER_FORMAT " log lines, %" JSON_INTEGER_FORMAT
-            " events, %" JSON_INTEGER_FORMAT " counters that held junk</dd></dl>\n",
-            number(lost, "log_lines"), number(lost, "events"), number(lost, "counters_reset_as_junk"));
+    fputs("</dd></dl>\n", out);
 }
 
 static void put_count_cell(FILE *out, json_int_t n)
@@ -197,7 +251,7 @@ static void put_limits(FILE *out, const json_t *limits)
         return;
     fputs("<h2>Limits</h2>\n<div class=\"wide\"><table><tr><th>Name</th><th>Counts per</th>"
           "<th class=\"n\">Max</th><th>In</th><th>Over it</th><th class=\"n\">Refused</th>"
-          "<th class=\"n\">Would have</th></tr>\n",
+          "<th class=\"n\">In shadow</th></tr>\n",
           out);
     json_array_foreach(limits, i, l)
     {
@@ -208,7 +262,7 @@ static void put_limits(FILE *out, const json_t *limits)
         fputs("</td><td class=\"n\">", out);
         put_number(out, number(l, "max"));
         fputs("</td><td>", out);
-        put_duration(out, number(l, "window_ms") / 1000);
+        put_window(out, number(l, "window_ms"));
         fputs("</td><td>", out);
         put_word(out, l, "over");
         fputs(json_is_true(json_object_get(l, "shadow")) ? ", in shadow</td>" : "</td>", out);
@@ -267,7 +321,7 @@ static void put_past(FILE *out, const json_t *past)
         fputs("<tr><td class=\"t\">", out);
         put_time(out, word(r, "until"));
         fputs("</td><td><strong>", out);
-        put_word(out, r, "what");
+        put_word(out, r, "title");
         fputs("</strong> ", out);
         put_word(out, r, "text");
         fputs("</td><td class=\"n\">", out);
@@ -302,7 +356,7 @@ void page_print(FILE *out, const json_t *report)
     put_state(out, report);
     put_reasons(out, json_object_get(report, "reasons"), "What is wrong");
     put_reasons(out, json_object_get(report, "notes"), "Worth knowing");
-    put_traffic(out, json_object_get(report, "traffic"));
+    put_traffic(out, report);
     put_in_force(out, report);
     put_limits(out, json_object_get(report, "limits"));
     put_events(out, json_object_get(report, "events"));

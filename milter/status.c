@@ -57,13 +57,20 @@ static int64_t database_changed_ms(const char *path)
     return changed;
 }
 
-static json_t *report_aliases(const struct policy *policy, int64_t now_ms)
+static json_t *report_aliases(const struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
     char time[HEALTH_TIME];
-    if (policy->aliases.database == NULL)
+    struct ruledb_status status;
+    if (gate->rules == NULL || policy->aliases.database == NULL)
         return json_null();
+    ruledb_status(gate->rules, &status);
     int64_t changed = database_changed_ms(policy->aliases.database);
-    json_t *aliases = json_pack("{s:s}", "database", policy->aliases.database);
+    json_t *aliases =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "database", policy->aliases.database, "in_force",
+                  ruledb_mode_name(status.mode), "aliases", (json_int_t)status.aliases, "domains",
+                  (json_int_t)status.domains, "validated_age_s",
+                  (json_int_t)(status.validated_age_ms < 0 ? -1 : status.validated_age_ms / 1000),
+                  "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000));
     if (changed > 0) {
         json_object_set_new(aliases, "changed", json_string(health_time(changed, time)));
         json_object_set_new(aliases, "age_s", json_integer(now_ms > changed ? (now_ms - changed) / 1000 : 0));
@@ -170,7 +177,7 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "uptime_s", json_integer((now - gate->started_ms) / 1000)) |
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |
-        add(report, "aliases", report_aliases(policy, now)) |
+        add(report, "aliases", report_aliases(gate, policy, now)) |
         add(report, "counters", report_counters(gate, policy)) |
         add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
         add(report, "past", report_past(gate, policy, now)) |
@@ -205,6 +212,19 @@ static double real(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
+/* ruledb_mode_name() in words. */
+static const char *who_answers(const char *mode)
+{
+    static const char *const words[][2] = {{"live", "in force"},
+                                           {"doubted", "in force, being checked"},
+                                           {"copy", "the last good copy answers for it"},
+                                           {"nothing", "nothing answers for it"}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(words[i][0], mode) == 0)
+            return words[i][1];
+    return mode;
+}
+
 static const char *duration(json_int_t seconds, char buffer[32])
 {
     struct text text;
@@ -220,7 +240,7 @@ static void print_reasons(FILE *out, const json_t *list)
     char buffer[32];
     json_array_foreach(list, i, r)
     {
-        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", word(r, "what"), word(r, "grade"),
+        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", word(r, "title"), word(r, "grade"),
                 duration(number(r, "for_s"), buffer), word(r, "since"), word(r, "text"));
         if (*word(r, "means") != '\0')
             fprintf(out, "      %s\n", word(r, "means"));
@@ -234,7 +254,7 @@ static void print_past(FILE *out, const json_t *list)
     char buffer[32];
     json_array_foreach(list, i, r)
     {
-        fprintf(out, "%s  %s, until %s (%s): %s\n", i == 0 ? "well again\n" : "", word(r, "what"),
+        fprintf(out, "%s  %s, until %s (%s): %s\n", i == 0 ? "well again\n" : "", word(r, "title"),
                 word(r, "until"), duration(number(r, "lasted_s"), buffer), word(r, "text"));
     }
 }
@@ -255,6 +275,21 @@ static void print_traffic(FILE *out, const json_t *traffic)
             number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
 }
 
+static void print_aliases(FILE *out, const json_t *aliases)
+{
+    char buffer[32];
+    fprintf(out, "aliases     %s: ", word(aliases, "database"));
+    if (number(aliases, "aliases") >= 0)
+        fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domains, ",
+                number(aliases, "aliases"), number(aliases, "domains"));
+    if (*word(aliases, "changed") != '\0')
+        fprintf(out, "changed %s ago, ", duration(number(aliases, "age_s"), buffer));
+    fprintf(out, "%s", who_answers(word(aliases, "in_force")));
+    if (number(aliases, "copy_age_s") >= 0)
+        fprintf(out, "; its copy was good %s ago", duration(number(aliases, "copy_age_s"), buffer));
+    fputc('\n', out);
+}
+
 static void print_in_force(FILE *out, const json_t *report)
 {
     char buffer[32];
@@ -265,11 +300,8 @@ static void print_in_force(FILE *out, const json_t *report)
             strcmp(word(report, "mode"), "shadow") == 0 ? "; mode shadow: nothing is refused" : "");
     if (json_is_null(aliases))
         fputs("aliases     none are configured\n", out);
-    else if (*word(aliases, "changed") == '\0')
-        fprintf(out, "aliases     %s, which cannot be seen\n", word(aliases, "database"));
     else
-        fprintf(out, "aliases     %s, changed %s ago\n", word(aliases, "database"),
-                duration(number(aliases, "age_s"), buffer));
+        print_aliases(out, aliases);
     fprintf(out, "counters    %s: %s; when it is down: %s\n", word(counters, "kind"), word(counters, "at"),
             word(counters, "when_down"));
 }
@@ -362,6 +394,30 @@ static void print_process(FILE *out, const struct gate *gate)
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
 }
 
+static void print_aliases_metrics(FILE *out, const struct gate *gate, const struct policy *policy)
+{
+    static const enum ruledb_mode modes[] = {RULEDB_LIVE, RULEDB_DOUBTED, RULEDB_COPY, RULEDB_NOTHING};
+    struct ruledb_status status;
+    ruledb_status(gate->rules, &status);
+    metrics_head(out, "rcptgate_aliases_in_force", "gauge",
+                 "What answers for the alias rules: 1 for one of these.");
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        fprintf(out, "rcptgate_aliases_in_force{data=\"%s\"} %d\n", ruledb_mode_name(modes[i]),
+                status.mode == modes[i]);
+    if (policy->aliases.database != NULL)
+        gauge(out, "rcptgate_aliases_changed_timestamp_seconds",
+              "When the alias database was last written to; 0: it cannot be seen.",
+              (double)database_changed_ms(policy->aliases.database) / 1000);
+    gauge(out, "rcptgate_aliases_rows", "Aliases in the data that was last taken as good; -1: not known.",
+          (double)status.aliases);
+    gauge(out, "rcptgate_aliases_validated_age_seconds",
+          "Since the alias database last passed all its checks; -1: never.",
+          status.validated_age_ms < 0 ? -1 : (double)status.validated_age_ms / 1000);
+    gauge(out, "rcptgate_aliases_copy_age_seconds",
+          "Since the last good copy was as the database; -1: there is none.",
+          status.copy_age_ms < 0 ? -1 : (double)status.copy_age_ms / 1000);
+}
+
 void status_print_metrics(FILE *out, struct gate *gate)
 {
     const struct policy *policy = gate_policy(gate);
@@ -373,10 +429,8 @@ void status_print_metrics(FILE *out, struct gate *gate)
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
           (double)policy_since(gate) / 1000);
     gauge(out, "rcptgate_policy_limits", "Limits of the policy in force.", (double)policy->n_limits);
-    if (policy->aliases.database != NULL)
-        gauge(out, "rcptgate_aliases_changed_timestamp_seconds",
-              "When the alias database was last written to; 0: it cannot be seen.",
-              (double)database_changed_ms(policy->aliases.database) / 1000);
+    if (gate->rules != NULL)
+        print_aliases_metrics(out, gate, policy);
     counter(out, "rcptgate_log_lines_dropped_total",
             "Log lines lost because whoever reads the log is too slow.", log_dropped());
     counter(out, "rcptgate_counters_junk_resets_total",
