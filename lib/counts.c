@@ -26,6 +26,21 @@ enum counts_status counts_charge(struct counts *counts, const struct count_reque
     return counts->ops->ask(counts, COUNTS_CHARGE, request, now_ms, NULL);
 }
 
+enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts_status before,
+                                   const struct count_request *request, int64_t now_ms,
+                                   struct count_answer *answers)
+{
+    if (counts->ops->stand_in == NULL)
+        return COUNTS_DOWN;
+    return counts->ops->stand_in(counts, peek, before, request, now_ms, answers);
+}
+
+void counts_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
+{
+    if (counts->ops->change_here != NULL)
+        counts->ops->change_here(counts, change, now_ms);
+}
+
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms)
 {

@@ -32,8 +32,18 @@ enum counts_status counts_reserve(struct counts *counts, const struct count_requ
 enum counts_status counts_peek(struct counts *counts, const struct count_request *request, int64_t now_ms,
                                struct count_answer *answers);
 
-/* Charges all asks without checking any (what another store admitted): the mirror that a fault starts from. */
+/* Charges all asks without checking any (what another store admitted), and holds for hold_ms where it is not 0. */
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
+
+/* A store that stands on two (counts_pair_new) may answer from this process alone where counts_reserve() or counts_peek() was
+ * not answered; before is what that said. COUNTS_DOWN: this store has nobody who stands in. */
+enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts_status before,
+                                   const struct count_request *request, int64_t now_ms,
+                                   struct count_answer *answers);
+
+/* The part of a change that this process counts itself; never waits. Leaves in *change what is to be told by
+ * counts_change(), at once or later. Nothing to do in a store that stands alone. */
+void counts_change_here(struct counts *counts, struct count_change *change, int64_t now_ms);
 
 /* Applies changes to charges, each on its own; nothing goes below 0. A counter that is gone, or was born later than
  * change.born, is left alone (born INT64_MAX: whoever it is); slot -1 changes nothing. What is given back from a slot
@@ -68,6 +78,16 @@ void counts_free(struct counts *counts); /* ends its threads; NULL is harmless *
 
 /* The embedded store. max_subjects bounds its memory; beyond it the counter that ends first goes. */
 struct counts *counts_memory_new(size_t max_subjects);
+
+/* A store that stands on two: far answers, near counts along, so that it can stand in, warm, when far is away (counts_pair.c
+ * says how). Takes over both; far may be NULL: always away. now: the clock that callers pass as now_ms. NULL with err set: out of memory or threads; both
+ * are freed. */
+typedef int64_t counts_now_fn(void *arg);
+struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_now_fn *now, void *arg,
+                               struct error *err);
+
+/* How many counters were brought up to date in far after it had been away or restarted. */
+uint64_t counts_pair_merged(struct counts *pair);
 
 struct counts_redis_config {
     const char *host; /* or */

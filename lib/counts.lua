@@ -289,12 +289,18 @@ for i = 1, n do
         field = tonumber(other)
     end
     local hold, flags = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-    asks[i] = {field = field, spilled = spilled, hold = hold, counter = get(field, tonumber(ARGV[at + 3]), hold),
+    asks[i] = {field = field, spilled = spilled, hold = hold, counter = get(field, tonumber(ARGV[at + 3]), charge and MOST or hold),
                attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
 end
 
--- Checks all.
+-- Checks all; what another store charged is taken as it is.
 local admitted = true
+for i = 1, charge and n or 0 do
+    local ask = asks[i]
+    if ask.hold > 0 and now + ask.hold > ask.counter.held then
+        ask.counter.trip = now + ask.hold
+    end
+end
 for i = 1, charge and 0 or n do
     local ask, at = asks[i], i * 10 - 2
     local counter = ask.counter
@@ -325,7 +331,7 @@ end
 local answer, written = {junk}, {}
 for i = 1, n do
     local ask, at = asks[i], i * 10 - 2
-    local counter, refused, slot, born = ask.counter, ask.result ~= 1, -1, 0
+    local counter, refused, slot = ask.counter, ask.result ~= 1, -1
     local used = counter.used
     local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
     charged = charged and not ask.look
@@ -339,13 +345,13 @@ for i = 1, n do
         if charged then
             add(counter, 11, tonumber(ARGV[at + 4]))
             if not ask.attempt then
-                slot, born = counter.slot, counter.born
+                slot = counter.slot
             end
         end
     end
     local to = i * 6 - 4
     answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
-    answer[to + 3], answer[to + 4], answer[to + 5] = slot, born, ask.spilled and 1 or 0
+    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, ask.spilled and 1 or 0
 end
 if peek then
     answer[1] = junk

@@ -5,37 +5,26 @@
  * that could fail has been done; there is no lock that all requests share.
  *
  * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
-#include "counts_ops.h"
+#include "counts_memory.h"
 #include "hash.h"
-#include "retries.h"
-#include "shard.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    SHARDS = 64, /* one bit each in a uint64_t */
-    SHARDED_FROM = 64 * SHARDS,
+    SHARDED_FROM = 64 * MEMORY_SHARDS,
     FEW = 16, /* asks for which no memory is allocated */
 };
 
-struct memory {
-    struct counts counts;
-    uint64_t seed[2];
-    size_t n_shards;
-    struct shard shards[SHARDS];
-    struct retries *retries;
-};
-
-static struct shard *shard_of(struct memory *memory, uint64_t hash)
+struct shard *memory_shard(struct memory *memory, uint64_t hash)
 {
     return &memory->shards[(hash >> 58) % memory->n_shards];
 }
 
 static struct entry *find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
 {
-    return entry_find(shard_of(memory, hash), hash, key, now_ms);
+    return entry_find(memory_shard(memory, hash), hash, key, now_ms);
 }
 
 static void shards_lock(struct memory *memory, uint64_t set, int64_t now_ms)
@@ -76,6 +65,8 @@ struct work { /* the copy of one counter */
     int64_t pending; /* asked for by earlier asks of this request */
     int64_t trip;    /* held until then, once written; 0: no new hold */
     int64_t ttl;
+    int64_t owe;      /* so much more is owed to another store */
+    int64_t far_born; /* of the other's counter; 0: not known */
     bool write;
 };
 
@@ -89,6 +80,7 @@ struct part { /* one ask of the request */
 struct task {
     struct memory *memory;
     const struct count_request *request;
+    const struct count_answer *echo; /* what another store answered, in COUNTS_ECHO */
     enum counts_mode mode;
     int64_t now;
     bool retry;
@@ -146,6 +138,8 @@ static bool part_spills(struct task *task, size_t i)
     const struct count_request *request = task->request;
     const struct count_ask *ask = &request->asks[i];
     struct part *part = &task->parts[i];
+    if (task->mode == COUNTS_ECHO)
+        return task->echo[i].spilled && ask->spill != NULL;
     if (ask->spill == NULL || request->new_key == NULL ||
         find(task->memory, part->hash, ask->key, task->now) != NULL)
         return false;
@@ -163,16 +157,43 @@ static bool part_spills(struct task *task, size_t i)
     return false;
 }
 
+/* Takes over what another store answered. One that has another counter by now, and less in it, was cleared: so is
+ * this. */
+static void part_echo(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    const struct count_answer *far = &task->echo[i];
+    struct work *work = task->parts[i].work;
+    task->parts[i].answer.result = far->result;
+    if (work->far_born == 0 && far->born > 0) {
+        int64_t known = work->field != NULL ? work->field->far_born : 0;
+        if (known > 0 && known != far->born)
+            window_trim(&work->counter.window, far->used);
+        work->far_born = far->born;
+    }
+    if (far->result == COUNT_HELD)
+        work->trip = task->now + far->wait_ms;
+    else if (far->result == COUNT_OVER && ask->hold_ms > 0 &&
+             !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
+        work->trip = task->now + ask->hold_ms;
+    else if (far->result == COUNT_ADMITTED)
+        work->counter.held = 0;
+}
+
 static void part_find(struct task *task, size_t i)
 {
     const struct count_ask *ask = &task->request->asks[i];
     struct part *part = &task->parts[i];
     bool spills = part_spills(task, i);
-    part->answer = (struct count_answer){.spilled = spills, .slot = -1};
-    part->work = work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key,
-                          ask->limit, ask->window_ms, ask->hold_ms);
+    part->answer = (struct count_answer){.spilled = spills, .slot = -1, .here = -1};
+    part->work =
+        work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key, ask->limit,
+                 ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
+    part->answer.used = part->work->used;
     if (part->work->ttl < counts_ttl(ask))
         part->work->ttl = counts_ttl(ask);
+    if (task->mode == COUNTS_ECHO)
+        part_echo(task, i);
 }
 
 static bool share_binds(const struct task *task, const struct count_ask *ask)
@@ -226,6 +247,25 @@ static bool task_check(struct task *task)
     return admitted;
 }
 
+/* What another store charged, and how long it holds. */
+static void part_take(struct task *task, size_t i)
+{
+    struct work *work = task->parts[i].work;
+    int64_t hold_ms = task->request->asks[i].hold_ms;
+    task->parts[i].answer.result = COUNT_ADMITTED;
+    if (hold_ms > 0 && task->now + hold_ms > work->counter.held)
+        work->trip = task->now + hold_ms;
+}
+
+/* The same, of what another store answered. */
+static bool was_admitted(const struct count_request *request, const struct count_answer *answers)
+{
+    for (size_t i = 0; i < request->n; i++)
+        if (answers[i].result != COUNT_ADMITTED && (request->asks[i].flags & COUNT_SHADOW) == 0)
+            return false;
+    return true;
+}
+
 /* What one ask changes in its copy. */
 static void part_apply(struct task *task, size_t i, bool admitted)
 {
@@ -248,6 +288,7 @@ static void part_apply(struct task *task, size_t i, bool admitted)
     if (!charged)
         return;
     window_add(&work->counter.window, ask->amount);
+    work->owe += task->mode == COUNTS_OWE ? ask->amount : 0;
     if (!attempt) {
         answer->slot = window_slot(ask->window_ms, task->now);
         answer->born = work->counter.born;
@@ -286,13 +327,15 @@ static bool task_make_fields(struct task *task)
             continue;
         struct entry *entry = find(memory, work->hash, work->key, task->now);
         if (entry == NULL)
-            entry = entry_new(shard_of(memory, work->hash), work->hash, work->key);
+            entry = entry_new(memory_shard(memory, work->hash), work->hash, work->key);
         if (entry != NULL) {
             entry->busy = true;
             entry->expires = entry->expires > task->now ? entry->expires : task->now + work->ttl;
             work->field = field_new(entry, work->limit);
         }
         made = work->field != NULL;
+        if (made)
+            work->field->generation = atomic_load(&memory->generation);
     }
     return made;
 }
@@ -308,6 +351,9 @@ static void task_write(struct task *task, bool made)
         if (!made || !work->write)
             continue;
         work->field->counter = work->counter;
+        work->field->owed += work->owe;
+        if (work->far_born > 0)
+            work->field->far_born = work->far_born;
         if (entry->expires < task->now + work->ttl)
             entry->expires = task->now + work->ttl;
     }
@@ -322,7 +368,9 @@ static enum counts_status task_run(struct task *task)
     bool admitted = true;
     if (task->mode == COUNTS_CHARGE)
         for (size_t i = 0; i < request->n; i++)
-            task->parts[i].answer.result = COUNT_ADMITTED;
+            part_take(task, i);
+    else if (task->mode == COUNTS_ECHO)
+        admitted = was_admitted(request, task->echo);
     else
         admitted = task_check(task);
     if (task->mode == COUNTS_PEEK)
@@ -343,6 +391,7 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     struct part few_parts[FEW] = {0};
     struct work few_works[FEW + 1];
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
+    task.echo = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
     task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
@@ -355,7 +404,10 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
         shards_unlock(memory, task.set);
     }
     for (size_t i = 0; answers != NULL && i < request->n; i++)
-        answers[i] = status == COUNTS_OK ? task.parts[i].answer : (struct count_answer){0};
+        if (mode == COUNTS_ECHO)
+            answers[i].here = status == COUNTS_OK ? task.parts[i].answer.slot : -1;
+        else
+            answers[i] = status == COUNTS_OK ? task.parts[i].answer : (struct count_answer){0};
     if (!few) {
         free(task.parts);
         free(task.works);
@@ -503,7 +555,7 @@ struct counts *counts_memory_new(size_t max_subjects)
         return NULL;
     memory->counts.ops = &memory_ops;
     hash_seed(memory->seed);
-    memory->n_shards = max_subjects >= SHARDED_FROM ? SHARDS : 1;
+    memory->n_shards = max_subjects >= SHARDED_FROM ? MEMORY_SHARDS : 1;
     size_t most = max_subjects / memory->n_shards > 0 ? max_subjects / memory->n_shards : 1;
     memory->retries = retries_new();
     bool ok = memory->retries != NULL;

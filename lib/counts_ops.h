@@ -9,6 +9,8 @@ enum counts_mode {
     COUNTS_RESERVE, /* check all, then charge all or none */
     COUNTS_PEEK,    /* check, change nothing */
     COUNTS_CHARGE,  /* charge all, check nothing */
+    COUNTS_OWE,     /* COUNTS_RESERVE, and the charges are owed to another store; memory only */
+    COUNTS_ECHO,    /* do what another store did; answers are that store's, only `here` is set; memory only */
 };
 
 struct counts_ops {
@@ -22,7 +24,15 @@ struct counts_ops {
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
-    enum counts_status (*stream_add)(struct counts *counts, const char *const *words, size_t n_words); /* or NULL */
+    enum counts_status (*stream_add)(struct counts *counts, const char *const *words,
+                                     size_t n_words); /* or NULL */
+    /* Is it up, as far as is known, and how often did it restart? NULL: always up. */
+    bool (*well)(struct counts *counts, unsigned *restarts);
+    enum counts_status (*stand_in)(struct counts *counts, bool peek, enum counts_status before,
+                                   const struct count_request *request, int64_t now_ms,
+                                   struct count_answer *answers); /* NULL: nobody does */
+    void (*change_here)(struct counts *counts, struct count_change *change,
+                        int64_t now_ms); /* NULL: nothing */
     void (*trouble)(struct counts *counts, struct error *out);
     uint64_t (*junk)(struct counts *counts);
     void (*free)(struct counts *counts);

@@ -89,6 +89,14 @@ static uint64_t redis_junk(struct counts *counts)
     return atomic_load(&((struct redis_counts *)counts)->junk);
 }
 
+static bool redis_counts_well(struct counts *counts, unsigned *restarts)
+{
+    struct redis *redis = ((struct redis_counts *)counts)->redis;
+    bool up = redis_is_up(redis); /* first: it is up only after its restart was counted */
+    *restarts = redis_restarts(redis);
+    return up;
+}
+
 static void redis_counts_free(struct counts *counts)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
@@ -106,6 +114,7 @@ static const struct counts_ops redis_ops = {
     .show = counts_redis_show,
     .reset = counts_redis_reset,
     .stream_add = counts_redis_stream_add,
+    .well = redis_counts_well,
     .trouble = redis_counts_trouble,
     .junk = redis_junk,
     .free = redis_counts_free,

@@ -168,7 +168,8 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
                                  .wait_ms = numbers[2]->integer,
                                  .slot = numbers[3]->integer,
                                  .born = numbers[4]->integer,
-                                 .spilled = numbers[5]->integer != 0};
+                                 .spilled = numbers[5]->integer != 0,
+                                 .here = -1};
     return true;
 }
 

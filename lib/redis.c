@@ -35,12 +35,13 @@ struct redis {
     pthread_t thread;
     int wake_fd;
     atomic_bool down;
+    atomic_uint restarts;
     atomic_bool doubt; /* a call was refused in a way that may concern all: probe soon */
 
     pthread_mutex_t mutex; /* of all that follows */
     pthread_cond_t changed;
     bool stop;
-    unsigned openings, restarts;
+    unsigned openings;
     char run_id[64];
     struct error trouble; /* why it is down */
     struct error warning; /* while it is up */
@@ -147,7 +148,7 @@ static void keeper_note(struct redis *redis, const struct redis_probe *probe)
     redis->warning = probe->warning;
     if (probe->run_id[0] != '\0') {
         if (redis->run_id[0] != '\0' && strcmp(redis->run_id, probe->run_id) != 0)
-            redis->restarts++;
+            atomic_fetch_add(&redis->restarts, 1);
         memcpy(redis->run_id, probe->run_id, sizeof redis->run_id);
     }
     pthread_mutex_unlock(&redis->mutex);
@@ -354,10 +355,12 @@ void redis_trouble(struct redis *redis, struct error *out)
 
 unsigned redis_restarts(struct redis *redis)
 {
-    pthread_mutex_lock(&redis->mutex);
-    unsigned restarts = redis->restarts;
-    pthread_mutex_unlock(&redis->mutex);
-    return restarts;
+    return atomic_load(&redis->restarts);
+}
+
+bool redis_is_up(struct redis *redis)
+{
+    return !atomic_load(&redis->down);
 }
 
 static void client_free(struct redis *redis)

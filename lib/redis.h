@@ -67,6 +67,8 @@ enum redis_status redis_eval(struct redis *redis, const struct redis_script *scr
 
 bool redis_wait(struct redis *redis, int64_t timeout_ms); /* until connected; true when it is */
 
+bool redis_is_up(struct redis *redis); /* as far as is known; costs nothing */
+
 /* "" while well, else what is wrong and what to do, in words. Also warns of an evicting maxmemory-policy. */
 void redis_trouble(struct redis *redis, struct error *out);
 

@@ -15,6 +15,10 @@
 struct field {
     struct field *next;
     struct counter counter;
+    /* Where it counts along with another store: */
+    int64_t far_born;    /* the other's counter.born; 0: not known */
+    int64_t owed;        /* so much of the count the other does not know; it is the newest */
+    unsigned generation; /* of the other, that knows all but what is owed */
     char limit[];
 };
 

@@ -72,6 +72,16 @@ bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, 
     return window->count[at] != before;
 }
 
+void window_trim(struct window *window, int64_t most)
+{
+    int64_t over = window_used(window) - most;
+    for (int i = 0; over > 0 && i < WINDOW_SLOTS; i++) {
+        int64_t gone = window->count[i] < over ? window->count[i] : over;
+        window->count[i] -= gone;
+        over -= gone;
+    }
+}
+
 /* When the slot count[i] leaves the window, from now on. */
 static int64_t leaves_in(const struct window *window, int i, int64_t now_ms)
 {

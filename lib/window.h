@@ -40,6 +40,9 @@ void window_add(struct window *window, int64_t amount);
  * False: nothing was changed. */
 bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, int64_t amount);
 
+/* Leaves at most `most` in it: what is oldest goes. */
+void window_trim(struct window *window, int64_t most);
+
 /* Milliseconds from now_ms (to which it was moved) until need fits under max; 0: it fits now. For a need above max, that never
  * fits: 1.1 windows. */
 int64_t window_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need);

@@ -216,8 +216,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     if (gate_init(&daemon->gate, policy, housekeeping_counts_event, err) < 0 ||
         state_open(daemon, policy, err) < 0)
         return -1;
-    if (policy->counters.kind != COUNTERS_MEMORY && daemon->gate.counts != NULL &&
-        !counts_redis_wait(daemon->gate.counts, COUNTERS_MS)) {
+    if (policy->counters.kind != COUNTERS_MEMORY &&
+        (daemon->gate.redis == NULL || !counts_redis_wait(daemon->gate.redis, COUNTERS_MS))) {
         counts_trouble(daemon->gate.counts, &trouble);
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");

@@ -37,46 +37,48 @@ static bool lets_through(const struct verdict *verdict)
            (verdict->action == ACTION_DISCARD && verdict->by != VERDICT_BY_LIMIT);
 }
 
-/* The counts, from the store that the policy names or from the one that stands in. */
+/* The counts, from the store that the policy names, or from this process where it stands in. */
 static void counts_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                          struct decision *d)
 {
-    enum counts_status (*ask)(struct counts *, const struct count_request *, int64_t, struct count_answer *) =
-        peek ? counts_peek : counts_reserve;
     int64_t now = d->envelope.now_ms, began = metrics_clock();
-    enum counts_status status = COUNTS_DOWN;
-    if (gate->counts != NULL) {
-        status = ask(gate->counts, &d->plan.request, now, d->answers);
-        metrics_counts(&gate->metrics, status, metrics_clock() - began);
-    }
-    if (status == COUNTS_OK) {
+    enum counts_status status = peek ? counts_peek(gate->counts, &d->plan.request, now, d->answers)
+                                     : counts_reserve(gate->counts, &d->plan.request, now, d->answers);
+    metrics_counts(&gate->metrics, status, metrics_clock() - began);
+    if (status == COUNTS_OK)
         d->source = COUNTS_STORE;
-        d->store = gate->counts;
-    } else if (policy->counters.when_down == WHEN_DOWN_LOCAL && gate->local != NULL &&
-               plan_localise(policy, &d->plan, pool) == 0 &&
-               ask(gate->local, &d->plan.request, now, d->answers) == COUNTS_OK) {
+    else if (policy->counters.when_down == WHEN_DOWN_LOCAL && plan_localise(policy, &d->plan, pool) == 0 &&
+             counts_stand_in(gate->counts, peek, status, &d->plan.request, now, d->answers) == COUNTS_OK)
         d->source = COUNTS_LOCAL;
-        d->store = gate->local;
-    }
 }
 
-/* A verdict that refuses although the store charged (local_share): the charge goes back. */
+bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
+{
+    const struct count_ask *ask = &d->plan.request.asks[i];
+    const struct count_answer *answer = &d->answers[i];
+    if ((answer->slot < 0 && answer->here < 0) || (ask->flags & COUNT_ATTEMPT) != 0)
+        return false;
+    *out = (struct count_change){.key = answer->spilled ? ask->spill : ask->key,
+                                 .limit = ask->limit,
+                                 .window_ms = ask->window_ms,
+                                 .slot = answer->slot,
+                                 .born = answer->born,
+                                 .amount = ask->amount,
+                                 .here = answer->here,
+                                 .owed = answer->owed};
+    return true;
+}
+
+/* A verdict that refuses although the store charged: the charge goes back. */
 static void charge_undo(struct gate *gate, struct decision *d)
 {
     for (size_t i = 0; i < d->plan.request.n; i++) {
-        const struct count_ask *ask = &d->plan.request.asks[i];
-        struct count_answer *answer = &d->answers[i];
-        if (answer->slot < 0 || (ask->flags & COUNT_ATTEMPT) != 0)
+        struct count_change back;
+        if (!decide_charge(d, i, &back))
             continue;
-        const struct count_change back = {.key = answer->spilled ? ask->spill : ask->key,
-                                          .limit = ask->limit,
-                                          .window_ms = ask->window_ms,
-                                          .slot = answer->slot,
-                                          .born = answer->born,
-                                          .amount = -ask->amount};
-        if (counts_change(d->store, &back, 1, d->envelope.now_ms) == COUNTS_DOWN)
-            later_change(gate->later, d->store, &back);
-        answer->slot = -1;
+        back.amount = -back.amount;
+        gate_change(gate, &back, true);
+        d->answers[i].slot = d->answers[i].here = -1;
     }
 }
 

@@ -15,13 +15,13 @@
 
 struct facts { /* one RCPT, borrowed */
     const struct network *client;
-    const char *user;             /* SASL login; NULL: none */
+    const char *user; /* SASL login; NULL: none */
     const struct address *sender;
-    const char *sender_raw;       /* as received */
-    const char *recipient;        /* what Postfix resolved, or the raw argument */
+    const char *sender_raw; /* as received */
+    const char *recipient;  /* what Postfix resolved, or the raw argument */
     bool resolved;
-    int64_t size;                 /* -1: not declared */
-    const struct receipt *held;   /* what the message holds already */
+    int64_t size;               /* -1: not declared */
+    const struct receipt *held; /* what the message holds already */
 };
 
 struct decision { /* everything between facts and verdict; memory of the pool */
@@ -33,7 +33,6 @@ struct decision { /* everything between facts and verdict; memory of the pool */
     struct ruling ruling;
     struct plan plan;
     enum counts_source source;
-    struct counts *store; /* that answered; NULL: none */
     struct count_answer *answers;
     struct verdict verdict;
     struct verdict shadow; /* the hardest that a shadow limit would have said; undecided: none */
@@ -43,6 +42,9 @@ struct decision { /* everything between facts and verdict; memory of the pool */
  * Always leaves a verdict in *out: out of memory is a backend that cannot answer. */
 void decide(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
             struct pool *pool, struct decision *out);
+
+/* What the i-th ask of the decision charged; false: nothing that could be given back. */
+bool decide_charge(const struct decision *decision, size_t i, struct count_change *out);
 
 /* The reply line of the verdict. */
 void decide_line(const struct decision *decision, struct reply_line *out);

@@ -9,7 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MEMORY_SUBJECTS = 500000 };
+enum {
+    MEMORY_SUBJECTS = 500000,
+    MIRROR_SUBJECTS = 200000, /* beside Redis: some 300 bytes each with one limit */
+};
 
 static int64_t system_now(void *arg)
 {
@@ -29,21 +32,30 @@ static int64_t later_now(void *gate)
     return gate_now(gate); /* the clock that charged must be the one that gives back */
 }
 
+void gate_change(struct gate *gate, const struct count_change *change, bool may_wait)
+{
+    struct count_change rest = *change;
+    if (rest.amount == 0)
+        return;
+    int64_t now = gate_now(gate);
+    counts_change_here(gate->counts, &rest, now);
+    if (rest.slot >= 0 && (!may_wait || counts_change(gate->counts, &rest, 1, now) == COUNTS_DOWN))
+        later_change(gate->later, gate->counts, &rest);
+}
+
 static int counts_init(struct gate *gate, const struct counters_config *config, counts_event_fn *event,
                        struct error *err)
 {
-    struct counts *memory = counts_memory_new(MEMORY_SUBJECTS);
+    bool alone = config->kind == COUNTERS_MEMORY;
+    struct counts *memory = counts_memory_new(alone ? MEMORY_SUBJECTS : MIRROR_SUBJECTS);
     if (memory == NULL) {
         error_set(err, "out of memory for the counters");
         return -1;
     }
-    if (config->kind == COUNTERS_MEMORY) {
+    if (alone) {
         gate->counts = memory;
         return 0;
     }
-    gate->local = memory;
-    if (config->kind == COUNTERS_NONE)
-        return 0;
     struct counts_redis_config redis = {
         .host = config->host,
         .path = config->path,
@@ -55,8 +67,17 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
         .prefix = config->prefix,
         .timeout_ms = config->timeout_ms,
     };
-    gate->counts = counts_redis_new(&redis, event, gate, err);
-    return gate->counts != NULL ? 0 : -1;
+    struct counts *far = NULL;
+    if (config->kind != COUNTERS_NONE && (far = counts_redis_new(&redis, event, gate, err)) == NULL) {
+        counts_free(memory);
+        return -1;
+    }
+    gate->counts = counts_pair_new(far, memory, later_now, gate, err);
+    if (gate->counts == NULL)
+        return -1;
+    gate->redis = far;
+    gate->local = memory;
+    return 0;
 }
 
 /* What changes in the table of troubles is an event; notes are not worth one. */
@@ -103,7 +124,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     if (gethostname(gate->host, sizeof gate->host - 1) < 0)
         memcpy(gate->host, "localhost", sizeof "localhost");
     if (events_init(gate, err) < 0 || counts_init(gate, &policy->counters, event, err) < 0 ||
-        events_start(gate->events, gate->local != NULL ? gate->counts : NULL, err) < 0)
+        events_start(gate->events, gate->redis, err) < 0)
         return -1;
     if (policy->aliases.database != NULL && rules_init(gate, policy) < 0) {
         error_set(err, "out of memory for the alias rules");
@@ -118,7 +139,6 @@ void gate_done(struct gate *gate)
     later_free(gate->later, 1000);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
-    counts_free(gate->local);
     ruledb_free(gate->rules);
     policy_unref(gate->policy);
     troubles_done(&gate->troubles);

@@ -27,15 +27,18 @@ struct gate {
 
     /* Set once at the start; these parts of a policy need a restart. */
     struct ruledb *rules;  /* NULL: no alias rules */
-    struct counts *counts; /* the store that the policy names; NULL: none can be had, when_down decides */
-    struct counts *local;  /* stands in for it while it is down; NULL where counts is the embedded one */
+    struct counts *counts; /* what is asked; never NULL. One that stands on: */
+    struct counts
+        *redis; /* the store that the policy names; NULL: none can be had, or counts is the embedded one */
+    struct counts *local; /* counts along, and stands in for it; NULL where counts is the embedded one */
     struct later *later;
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;
     struct events *events;
-    const char *policy_file;  /* borrowed; NULL: not known. For status */
-    int64_t policy_since_ms;  /* when the policy in force was put in force; under lock */
-    uint64_t log_dropped;     /* as housekeeping last saw it, and when */
+    const char *policy_file; /* borrowed; NULL: not known. For status */
+    int64_t policy_since_ms; /* when the policy in force was put in force; under lock */
+    uint64_t counts_merged;  /* as housekeeping last saw it */
+    uint64_t log_dropped;    /* as housekeeping last saw it, and when */
     int64_t log_dropped_ms;
     char host[256];
     int64_t started_ms;
@@ -49,6 +52,9 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 void gate_done(struct gate *gate);
 
 int64_t gate_now(const struct gate *gate);
+
+/* Changes a charge, here at once, in Redis now or, when it is down or the caller must not wait, later. */
+void gate_change(struct gate *gate, const struct count_change *change, bool may_wait);
 
 /* The policy in force, with a reference for the caller. */
 const struct policy *gate_policy(struct gate *gate);

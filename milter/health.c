@@ -123,7 +123,7 @@ static enum counts_status ask_counts(struct gate *gate)
                                   .share_of = -1};
     const struct count_request request = {.asks = &ask, .n = 1};
     struct count_answer answer;
-    return gate->counts != NULL ? counts_peek(gate->counts, &request, gate_now(gate), &answer) : COUNTS_DOWN;
+    return counts_peek(gate->counts, &request, gate_now(gate), &answer);
 }
 
 static struct canary canary_fly(struct gate *gate, const struct policy *policy)
@@ -200,10 +200,8 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
 {
     struct error err = {0};
     if (canary->counts != COUNTS_OK && !f->seen[TROUBLE_COUNTERS]) {
-        if (gate->counts != NULL)
-            counts_trouble(gate->counts, &err);
-        error_set(&err, gate->counts != NULL ? "the counter store does not answer in time"
-                                             : "counters.url names a store that cannot be had");
+        counts_trouble(gate->counts, &err);
+        error_set(&err, "the counter store does not answer in time");
         find(f, TROUBLE_COUNTERS,
              f->policy->counters.when_down == WHEN_DOWN_DEFER ? TROUBLE_DOWN : TROUBLE_DEGRADED, f->now_ms,
              err.text);

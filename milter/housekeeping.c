@@ -15,13 +15,22 @@ void housekeeping_counts_event(void *arg, bool down, const char *text)
         trouble_clear(&gate->troubles, TROUBLE_COUNTERS, gate_now(gate));
 }
 
-/* While it answers, the store may still have something to say: that it may evict counters. */
+/* Down, what is wrong can change (refused, then loading); while it answers, it may still have something to say: that it
+ * may evict counters, or that one command was refused. */
 static void look_at_counts(struct gate *gate, int64_t now)
 {
     struct error err = {0};
-    if (gate->counts == NULL || trouble_get(&gate->troubles, TROUBLE_COUNTERS).set)
-        return;
     counts_trouble(gate->counts, &err);
+    uint64_t merged = gate->redis != NULL ? counts_pair_merged(gate->counts) : 0;
+    if (merged != gate->counts_merged)
+        log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
+                 (unsigned long long)(merged - gate->counts_merged));
+    gate->counts_merged = merged;
+    if (trouble_get(&gate->troubles, TROUBLE_COUNTERS).set) {
+        if (err.text[0] != '\0' && (gate->redis == NULL || !counts_redis_wait(gate->redis, 0)))
+            trouble_set(&gate->troubles, TROUBLE_COUNTERS, TROUBLE_DEGRADED, now, "%s", err.text);
+        return;
+    }
     trouble_follow(&gate->troubles, TROUBLE_COUNTERS_EVICT, TROUBLE_DEGRADED, now, &err);
 }
 

@@ -309,7 +309,7 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
     json_t *keys = request_keys(gate, request);
     if (keys == NULL)
         return failure("no subject is named");
-    json_t *report = gate->counts != NULL ? report_show(gate->counts, keys, gate_now(gate)) : NULL;
+    json_t *report = report_show(gate->counts, keys, gate_now(gate));
     if (report == NULL && gate->local != NULL &&
         (report = report_show(gate->local, keys, gate_now(gate))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));
@@ -324,7 +324,7 @@ static json_t *answer_reset(struct gate *gate, const json_t *request)
         return failure("no subject is named");
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_t *local = gate->local != NULL ? report_reset(gate->local, keys, limit) : NULL;
-    json_t *report = gate->counts != NULL ? report_reset(gate->counts, keys, limit) : NULL;
+    json_t *report = report_reset(gate->counts, keys, limit);
     json_decref(keys);
     if (report == NULL) {
         report = local;
@@ -377,8 +377,8 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
     struct gate gate;
     json_t *report = NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
-        if (policy->counters.kind != COUNTERS_MEMORY && gate.counts != NULL &&
-            !counts_redis_wait(gate.counts, CONNECT_MS)) {
+        if (policy->counters.kind != COUNTERS_MEMORY &&
+            (gate.redis == NULL || !counts_redis_wait(gate.redis, CONNECT_MS))) {
             counts_trouble(gate.counts, err);
             error_set(err, "Redis does not answer");
         } else {

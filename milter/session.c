@@ -31,17 +31,12 @@ static void message_reset(struct message *message)
     *message = (struct message){.pool = pool, .size = -1};
 }
 
-/* The store whose charge the receipt is. Receipts of both can meet in one message when Redis fails in its middle. */
-static void give_back(struct session *session, bool blocking)
+static void give_back(struct session *session, bool may_wait)
 {
-    struct gate *gate = session->gate;
     for (const struct receipt *r = session->message.receipts; r != NULL; r = r->next) {
         struct count_change change = r->charge;
         change.amount = -change.amount;
-        if (change.amount == 0)
-            continue;
-        if (!blocking || counts_change(r->store, &change, 1, gate_now(gate)) == COUNTS_DOWN)
-            later_change(gate->later, r->store, &change);
+        gate_change(session->gate, &change, may_wait);
     }
 }
 
@@ -65,16 +60,23 @@ void session_free(struct session *session)
     metrics_session(&gate->metrics, -1);
 }
 
-/* Is this client held by a `per: client` limit that rejects? */
+/* Is this client held by a `per: client` limit that rejects? This process alone may only say so where the limit gives its
+ * own answer on the count of this process; else the answer is the RCPT's. */
 static struct verdict connect_holds(struct gate *gate, const struct policy *policy,
                                     const struct network *client, struct pool *pool)
 {
     struct plan plan;
     const struct verdict none = {0};
-    if (gate->counts == NULL || plan_connect(policy, client, pool, &plan) < 0 || plan.request.n == 0)
+    int64_t now = gate_now(gate);
+    if (plan_connect(policy, client, pool, &plan) < 0 || plan.request.n == 0)
         return none;
     struct count_answer *answers = pool_alloc(pool, plan.request.n * sizeof *answers);
-    if (answers == NULL || counts_peek(gate->counts, &plan.request, gate_now(gate), answers) != COUNTS_OK)
+    if (answers == NULL)
+        return none;
+    enum counts_status status = counts_peek(gate->counts, &plan.request, now, answers);
+    if (status != COUNTS_OK &&
+        (policy->counters.when_down != WHEN_DOWN_LOCAL || policy->counters.local_share < 100 ||
+         counts_stand_in(gate->counts, true, status, &plan.request, now, answers) != COUNTS_OK))
         return none;
     for (size_t i = 0; i < plan.request.n; i++)
         if (answers[i].result == COUNT_HELD && !plan.limits[i]->shadow)
@@ -142,29 +144,16 @@ static bool keep_receipts(struct session *session, const struct decision *d)
 {
     struct message *message = &session->message;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
-        const struct count_ask *ask = &d->plan.request.asks[i];
-        const struct count_answer *answer = &d->answers[i];
-        if (answer->slot < 0 || (ask->flags & COUNT_ATTEMPT) != 0)
+        struct count_change charge;
+        if (!decide_charge(d, i, &charge))
             continue;
-        const struct receipt made = {
-            .limit = d->plan.limits[i],
-            .store = d->store,
-            .charge = {.key = answer->spilled ? ask->spill : ask->key,
-                       .limit = ask->limit,
-                       .window_ms = ask->window_ms,
-                       .slot = answer->slot,
-                       .born = answer->born,
-                       .amount = ask->amount},
-            .next = message->receipts,
-        };
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
         if (kept == NULL) {
-            struct count_change back = made.charge;
-            back.amount = -back.amount;
-            later_change(session->gate->later, d->store, &back);
+            charge.amount = -charge.amount;
+            gate_change(session->gate, &charge, false);
             return false;
         }
-        *kept = made;
+        *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
         message->receipts = kept;
     }
     return true;
@@ -237,8 +226,8 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
         out->enforced = true; /* without memory the recipient cannot be dropped or given back later */
     }
     decide_line(d, &out->line);
-    if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL && d->store != NULL)
-        later_deferred(session->gate->later, d->store, d->plan.request.retry);
+    if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
+        later_deferred(session->gate->later, session->gate->counts, d->plan.request.retry);
     tripped_tell(session->gate, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, metrics_clock() - began);
 }
@@ -259,26 +248,25 @@ static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_
                                   .window_ms = receipt->charge.window_ms,
                                   .amount = bytes,
                                   .need = bytes,
-                                  .hold_ms = limit->hold_ms,
                                   .ttl_ms = limit->ttl_ms,
                                   .flags = limit->shadow ? COUNT_SHADOW : 0,
                                   .share_of = -1};
     const struct count_request request = {.asks = &ask, .n = 1};
-    (void)counts_charge(receipt->store, &request, gate_now(gate));
+    (void)counts_charge(gate->counts, &request, gate_now(gate));
 }
 
 /* What was reserved becomes what was seen. */
 static void settle_bytes(struct gate *gate, const struct receipt *receipt, int64_t bytes)
 {
-    int64_t now = gate_now(gate);
-    if (window_slot(receipt->charge.window_ms, now) - receipt->charge.slot >= WINDOW_SLOTS) {
+    const struct count_change *charge = &receipt->charge;
+    int64_t slot = charge->slot >= 0 ? charge->slot : charge->here;
+    if (window_slot(charge->window_ms, gate_now(gate)) - slot >= WINDOW_SLOTS) {
         charge_anew(gate, receipt, bytes);
         return;
     }
-    struct count_change settle = receipt->charge;
-    settle.amount = bytes - receipt->charge.amount;
-    if (settle.amount != 0 && counts_change(receipt->store, &settle, 1, now) == COUNTS_DOWN)
-        later_change(gate->later, receipt->store, &settle);
+    struct count_change settle = *charge;
+    settle.amount = bytes - charge->amount;
+    gate_change(gate, &settle, true);
 }
 
 void message_end(struct session *session)

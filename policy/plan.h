@@ -11,12 +11,9 @@
 #include "pool.h"
 #include "rules.h"
 
-struct counts;
-
 /* A charge of this message that still can be given back. */
 struct receipt {
     const struct limit *limit;
-    struct counts *store;       /* where; opaque to the core */
     struct count_change charge; /* key is where it was charged; amount as charged */
     struct receipt *next;
 };

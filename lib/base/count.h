@@ -58,6 +58,8 @@ struct count_answer {
     int64_t slot;  /* where it was charged; -1: nothing was charged */
     int64_t born;  /* of the counter: one that was deleted since has another */
     bool spilled;  /* the spill key was charged */
+    int64_t here;  /* where this process counted it as well, beside the store that answers; -1: nowhere */
+    bool owed;     /* counted here alone so far, to be added to that store */
 };
 
 /* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */
@@ -67,6 +69,8 @@ struct count_change {
     int64_t window_ms;
     int64_t slot, born; /* from the receipt */
     int64_t amount;
+    int64_t here; /* from the receipt */
+    bool owed;
 };
 
 /* One counter as `show` prints it. */

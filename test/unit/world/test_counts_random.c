@@ -122,7 +122,7 @@ static size_t random_round(int round)
                     (struct charge){now,
                                     asks[i].amount,
                                     {asks[i].key, asks[i].limit, asks[i].window_ms, answers[i].slot,
-                                     answers[i].born, -asks[i].amount}};
+                                     answers[i].born, -asks[i].amount, -1, false}};
         }
         if (nrand48(seed) % 5 == 0)
             give_back_one(histories, now);
@@ -182,7 +182,8 @@ static void test_agree_whatever_happens(void **state)
         }
         if (answers[0].slot >= 0 && nrand48(seed) % 4 == 0) {
             const struct count_change change = {
-                key, "one", asks[0].window_ms, answers[0].slot, answers[0].born, nrand48(seed) % 9 - 4};
+                key, "one", asks[0].window_ms, answers[0].slot, answers[0].born, nrand48(seed) % 9 - 4,
+                -1,  false};
             now += up_to(1e5);
             for (int s = 0; s < STORES; s++)
                 assert_int_equal(counts_change(stores[s], &change, 1, now), COUNTS_OK);

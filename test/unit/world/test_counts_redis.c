@@ -213,7 +213,8 @@ static void test_another_type_is_deleted(void **state)
     assert_int_equal(counts_peek(counts, &request, START, answers), COUNTS_OK); /* looks only */
     assert_string_equal(ask_redis("TYPE test:k"), "string");
     assert_string_equal(ask_redis("TYPE test:deferred"), "set");
-    const struct count_change change = {"k", "l", 60000, 288720000, START, -1};
+    const struct count_change change = {
+        .key = "k", .limit = "l", .window_ms = 60000, .slot = 288720000, .born = START, .amount = -1};
     assert_int_equal(counts_change(counts, &change, 1, START), COUNTS_OK);
     assert_int_equal(counts_reserve(counts, &request, START, answers), COUNTS_OK);
     assert_int_equal(answers[0].result, COUNT_ADMITTED);

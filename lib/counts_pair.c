@@ -1,0 +1,348 @@
+/* counts_pair: one counter store that stands on two, so that the fault of one starts warm and leaves no trace.
+ *
+ * far (Redis) answers. What it admitted, refused and held is counted along in near (this process), a microsecond's work; near so
+ * knows what this host admitted in the windows under way.
+ *
+ * When far cannot answer, near is asked (stand_in) and starts from that. What near admits then is *owed* to far: each
+ * counter of near holds how much of it far does not know yet, and it is the newest part. A charge whose answer was lost is
+ * counted in near but not owed: it counts as made.
+ *
+ * As long as anything is owed, far is not asked, even if it is up again: first it has to be told. A thread does that (merge), as soon as
+ * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
+ * change), slot by slot, the newest first. Once it has walked through all of near, far answers again.
+ *
+ * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
+ * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter
+ * that was born later and has less in it: near is cut down to that. near is never above what far last said by more than
+ * what it owes.
+ *
+ * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
+#include "counts_memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    DEBTS = 32, /* paid in one call: some 100 µs of Redis' time */
+    DOUBTS = 5,
+    LOOK_MS = 20, /* is far up again? */
+};
+
+struct pair {
+    struct counts counts;
+    struct counts *far; /* NULL: always away */
+    struct memory *near;
+    counts_now_fn *now;
+    void *arg;
+    atomic_bool owing;           /* far must be told something before it is asked again */
+    atomic_uint_fast64_t owed_n; /* requests that near admitted in its place */
+    atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
+    unsigned doubts;             /* the thread's: so often in a row far made no sense of the debts */
+    bool has_thread;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of: */
+    pthread_cond_t wake;
+    bool stop;
+};
+
+static void pair_owe(struct pair *pair)
+{
+    if (atomic_exchange(&pair->owing, true))
+        return;
+    pthread_mutex_lock(&pair->lock);
+    pthread_cond_signal(&pair->wake);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+static bool far_well(const struct pair *pair, unsigned *generation)
+{
+    *generation = 0;
+    return pair->far->ops->well == NULL || pair->far->ops->well(pair->far, generation);
+}
+
+/* ---- asking ---- */
+
+/* Can far be asked? Not before it knows what it lost. */
+static bool is_current(struct pair *pair)
+{
+    unsigned generation;
+    if (pair->far == NULL || atomic_load(&pair->owing))
+        return false;
+    if (!far_well(pair, &generation) || generation == atomic_load(&pair->near->generation))
+        return true; /* where it is down it says so at once */
+    pair_owe(pair);
+    return false;
+}
+
+static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
+                                   const struct count_request *request, int64_t now_ms,
+                                   struct count_answer *answers)
+{
+    struct pair *pair = (struct pair *)counts;
+    struct counts *near = &pair->near->counts;
+    if (mode == COUNTS_CHARGE)
+        (void)near->ops->ask(near, mode, request, now_ms, NULL);
+    if (!is_current(pair)) {
+        if (answers != NULL)
+            memset(answers, 0, request->n * sizeof *answers);
+        return COUNTS_DOWN;
+    }
+    enum counts_status status = pair->far->ops->ask(pair->far, mode, request, now_ms, answers);
+    if (status == COUNTS_OK && mode == COUNTS_RESERVE)
+        (void)near->ops->ask(near, COUNTS_ECHO, request, now_ms, answers);
+    return status; /* without memory for the echo, near starts a little colder */
+}
+
+static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum counts_status before,
+                                        const struct count_request *request, int64_t now_ms,
+                                        struct count_answer *answers)
+{
+    struct pair *pair = (struct pair *)counts;
+    struct counts *near = &pair->near->counts;
+    bool owe = before != COUNTS_UNSURE;
+    enum counts_mode mode = peek ? COUNTS_PEEK : owe ? COUNTS_OWE : COUNTS_RESERVE;
+    enum counts_status status = near->ops->ask(near, mode, request, now_ms, answers);
+    if (status != COUNTS_OK || peek)
+        return status;
+    bool charged = false;
+    for (size_t i = 0; i < request->n; i++) {
+        answers[i].here = answers[i].slot;
+        answers[i].slot = -1;
+        answers[i].owed = owe;
+        charged = charged || answers[i].here >= 0 || (request->asks[i].flags & COUNT_ATTEMPT) != 0;
+    }
+    if (owe && charged) {
+        atomic_fetch_add(&pair->owed_n, 1);
+        pair_owe(pair);
+    }
+    return status;
+}
+
+static void pair_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
+{
+    struct pair *pair = (struct pair *)counts;
+    mirror_change(pair->near, change, atomic_load(&pair->owing), now_ms < 0 ? 0 : now_ms);
+}
+
+/* ---- paying ---- */
+
+/* How much far lacks. */
+static int64_t debt_amount(const struct debt *debt, const struct count_answer *far)
+{
+    int64_t known = far->born == debt->far_born ? far->used : 0;
+    int64_t lost = debt->lost ? window_used(&debt->counter.window) - known : 0;
+    return lost > debt->owed ? lost : debt->owed;
+}
+
+/* Makes the counters in far, where they are not; what they are now. */
+static enum counts_status debts_open(struct pair *pair, const struct debt *debts, size_t n, int64_t now,
+                                     struct count_answer *far)
+{
+    struct count_ask asks[DEBTS];
+    for (size_t i = 0; i < n; i++) {
+        const struct counter *counter = &debts[i].counter;
+        asks[i] = (struct count_ask){.key = debts[i].key,
+                                     .limit = debts[i].limit,
+                                     .max = counter->max,
+                                     .window_ms = counter->window.window_ms,
+                                     .hold_ms = counter->held > now ? counter->held - now : 0,
+                                     .ttl_ms = debts[i].ttl_ms,
+                                     .share_of = -1};
+    }
+    const struct count_request request = {.asks = asks, .n = n};
+    return pair->far->ops->ask(pair->far, COUNTS_CHARGE, &request, now, far);
+}
+
+static enum counts_status debts_add(struct pair *pair, const struct debt *debts, size_t n, int64_t now,
+                                    const struct count_answer *far)
+{
+    struct count_change changes[DEBTS * WINDOW_SLOTS];
+    size_t n_changes = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct window *window = &debts[i].counter.window;
+        int64_t left = debt_amount(&debts[i], &far[i]);
+        for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
+            int64_t amount = window->count[s] < left ? window->count[s] : left;
+            left -= amount;
+            if (amount > 0)
+                changes[n_changes++] = (struct count_change){.key = debts[i].key,
+                                                             .limit = debts[i].limit,
+                                                             .window_ms = window->window_ms,
+                                                             .slot = window->slot + s,
+                                                             .born = INT64_MAX,
+                                                             .amount = amount,
+                                                             .here = -1};
+        }
+    }
+    return counts_change(pair->far, changes, n_changes, now);
+}
+
+/* False: far is away again, and nothing was paid. A change whose answer was lost counts as made. Debts that far
+ * makes no sense of, again and again, are forgiven: they must not keep it from being asked. */
+static bool debts_pay(struct pair *pair, struct debt *debts, size_t n, int64_t now)
+{
+    struct count_answer far[DEBTS] = {0};
+    enum counts_status status = debts_open(pair, debts, n, now, far);
+    pair->doubts = status == COUNTS_UNSURE ? pair->doubts + 1 : 0;
+    bool paid = status == COUNTS_OK && debts_add(pair, debts, n, now, far) != COUNTS_DOWN;
+    paid = paid || pair->doubts == DOUBTS;
+    for (size_t i = 0; i < n; i++)
+        mirror_settle(pair->near, &debts[i], paid ? far[i].born : -1);
+    if (paid)
+        atomic_fetch_add(&pair->merged, n);
+    return paid;
+}
+
+/* Tells far all that it does not know; then it may be asked again. */
+static void pair_merge(struct pair *pair)
+{
+    struct debt debts[DEBTS];
+    struct debt_cursor cursor = {0};
+    unsigned generation;
+    uint_fast64_t owed_n = atomic_load(&pair->owed_n);
+    if (!far_well(pair, &generation))
+        return;
+    atomic_store(&pair->near->generation, generation);
+    for (;;) {
+        int64_t now = pair->now(pair->arg);
+        size_t n = mirror_collect(pair->near, &cursor, now, debts, DEBTS);
+        if (n == 0)
+            break;
+        if (!debts_pay(pair, debts, n, now))
+            return;
+    }
+    atomic_store(&pair->owing, false);
+    if (atomic_load(&pair->owed_n) != owed_n) /* behind our back: once more */
+        atomic_store(&pair->owing, true);
+}
+
+static void *pair_main(void *arg)
+{
+    struct pair *pair = arg;
+    pthread_mutex_lock(&pair->lock);
+    while (!pair->stop) {
+        if (!atomic_load(&pair->owing)) {
+            pthread_cond_wait(&pair->wake, &pair->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&pair->lock);
+        pair_merge(pair);
+        const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
+        if (atomic_load(&pair->owing))
+            (void)nanosleep(&look, NULL);
+        pthread_mutex_lock(&pair->lock);
+    }
+    pthread_mutex_unlock(&pair->lock);
+    return NULL;
+}
+
+/* ---- the rest is far's ---- */
+
+static enum counts_status pair_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                      int64_t now_ms)
+{
+    struct pair *pair = (struct pair *)counts;
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        any = any || changes[i].slot >= 0;
+    if (!any)
+        return COUNTS_OK;
+    return pair->far != NULL ? counts_change(pair->far, changes, n, now_ms) : COUNTS_DOWN;
+}
+
+static enum counts_status pair_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+{
+    struct pair *pair = (struct pair *)counts;
+    (void)counts_deferred(&pair->near->counts, retry, now_ms);
+    return pair->far != NULL ? counts_deferred(pair->far, retry, now_ms) : COUNTS_OK;
+}
+
+static enum counts_status pair_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
+                                    counts_each_fn *each, void *arg)
+{
+    struct pair *pair = (struct pair *)counts;
+    return pair->far != NULL ? counts_show(pair->far, keys, n, now_ms, each, arg) : COUNTS_DOWN;
+}
+
+static enum counts_status pair_reset(struct counts *counts, const char *const *keys, size_t n,
+                                     const char *limit, size_t *n_reset)
+{
+    struct pair *pair = (struct pair *)counts;
+    size_t n_near;
+    (void)counts_reset(&pair->near->counts, keys, n, limit, &n_near);
+    return pair->far != NULL ? counts_reset(pair->far, keys, n, limit, n_reset) : COUNTS_DOWN;
+}
+
+static void pair_trouble(struct counts *counts, struct error *out)
+{
+    struct pair *pair = (struct pair *)counts;
+    if (pair->far != NULL)
+        counts_trouble(pair->far, out);
+    else
+        error_set(out, "counters.url names no store that can be used: mend it and restart");
+}
+
+static uint64_t pair_junk(struct counts *counts)
+{
+    struct pair *pair = (struct pair *)counts;
+    return pair->far != NULL ? counts_junk_resets(pair->far) : 0;
+}
+
+static void pair_free(struct counts *counts)
+{
+    struct pair *pair = (struct pair *)counts;
+    pthread_mutex_lock(&pair->lock);
+    pair->stop = true;
+    pthread_cond_signal(&pair->wake);
+    pthread_mutex_unlock(&pair->lock);
+    if (pair->has_thread)
+        pthread_join(pair->thread, NULL);
+    counts_free(pair->far);
+    counts_free(&pair->near->counts);
+    pthread_cond_destroy(&pair->wake);
+    pthread_mutex_destroy(&pair->lock);
+    free(pair);
+}
+
+static const struct counts_ops pair_ops = {
+    .ask = pair_ask,
+    .change = pair_change,
+    .deferred = pair_deferred,
+    .show = pair_show,
+    .reset = pair_reset,
+    .stand_in = pair_stand_in,
+    .change_here = pair_change_here,
+    .trouble = pair_trouble,
+    .junk = pair_junk,
+    .free = pair_free,
+};
+
+struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_now_fn *now, void *arg,
+                               struct error *err)
+{
+    struct pair *pair = calloc(1, sizeof *pair);
+    if (pair == NULL) {
+        error_set(err, "out of memory for the counters");
+        counts_free(far);
+        counts_free(near);
+        return NULL;
+    }
+    *pair = (struct pair){
+        .counts.ops = &pair_ops, .far = far, .near = (struct memory *)near, .now = now, .arg = arg};
+    pthread_mutex_init(&pair->lock, NULL);
+    pthread_cond_init(&pair->wake, NULL);
+    int rc = far != NULL ? pthread_create(&pair->thread, NULL, pair_main, pair) : 0;
+    pair->has_thread = far != NULL && rc == 0;
+    if (rc == 0)
+        return &pair->counts;
+    error_set(err, "cannot start a thread: %s", strerror(rc));
+    pair_free(&pair->counts);
+    return NULL;
+}
+
+uint64_t counts_pair_merged(struct counts *pair)
+{
+    return atomic_load(&((struct pair *)pair)->merged);
+}

@@ -1,0 +1,537 @@
+/* The store that stands on two: near counts along, stands in, and what it admitted meanwhile reaches far once. far is an
+ * embedded store behind a switch that makes it fail, lose answers, restart. */
+#include "counts_memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START INT64_C(1732320000000)
+
+static const char *const everything[] = {"*"};
+
+struct far {
+    struct counts counts;
+    struct counts *inner; /* NULL: lost its data */
+    atomic_int status;    /* what it answers instead, after doing it where that is COUNTS_UNSURE */
+    atomic_uint restarts;
+};
+
+static struct far *the_far;
+static struct counts *near, *pair;
+static _Atomic int64_t now = START;
+
+static enum counts_status far_ask(struct counts *counts, enum counts_mode mode,
+                                  const struct count_request *request, int64_t now_ms,
+                                  struct count_answer *answers)
+{
+    struct far *far = (struct far *)counts;
+    enum counts_status status = (enum counts_status)atomic_load(&far->status);
+    if (status != COUNTS_DOWN &&
+        far->inner->ops->ask(far->inner, mode, request, now_ms, answers) != COUNTS_OK)
+        status = COUNTS_DOWN;
+    if (status != COUNTS_OK && answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    return status;
+}
+
+static enum counts_status far_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                     int64_t now_ms)
+{
+    struct far *far = (struct far *)counts;
+    enum counts_status status = (enum counts_status)atomic_load(&far->status);
+    return status == COUNTS_DOWN ? status : counts_change(far->inner, changes, n, now_ms);
+}
+
+static bool far_well(struct counts *counts, unsigned *restarts)
+{
+    struct far *far = (struct far *)counts;
+    *restarts = atomic_load(&far->restarts);
+    return atomic_load(&far->status) != COUNTS_DOWN;
+}
+
+static enum counts_status far_reset(struct counts *counts, const char *const *keys, size_t n,
+                                    const char *limit, size_t *n_reset)
+{
+    return counts_reset(((struct far *)counts)->inner, keys, n, limit, n_reset);
+}
+
+static void far_free(struct counts *counts)
+{
+    counts_free(((struct far *)counts)->inner);
+    free(counts);
+}
+
+static const struct counts_ops far_ops = {
+    .ask = far_ask, .change = far_change, .well = far_well, .reset = far_reset, .free = far_free};
+
+static int64_t the_now(void *arg)
+{
+    (void)arg;
+    return atomic_load(&now);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    now = START;
+    the_far = calloc(1, sizeof *the_far);
+    the_far->counts.ops = &far_ops;
+    the_far->inner = counts_memory_new(100000);
+    near = counts_memory_new(100000);
+    pair = counts_pair_new(&the_far->counts, near, the_now, NULL, NULL);
+    return pair != NULL ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    counts_free(pair);
+    return 0;
+}
+
+static void far_is(enum counts_status status)
+{
+    atomic_store(&the_far->status, (int)status);
+}
+
+static void far_restarts(bool empty)
+{
+    size_t n;
+    if (empty)
+        assert_int_equal(counts_reset(the_far->inner, everything, 1, NULL, &n), COUNTS_OK);
+    atomic_fetch_add(&the_far->restarts, 1);
+}
+
+static struct count_ask ask_for(const char *key, int64_t max)
+{
+    return (struct count_ask){.key = key,
+                              .limit = "l",
+                              .max = max,
+                              .window_ms = 60000,
+                              .amount = 1,
+                              .need = 1,
+                              .ttl_ms = 70000,
+                              .share_of = -1};
+}
+
+struct charge {
+    struct count_answer answer;
+    struct count_change change;
+    bool local;
+};
+
+/* What the gate does for one RCPT with one limit. */
+static struct charge rcpt_ask(const struct count_ask *ask)
+{
+    struct charge charge = {0};
+    const struct count_request request = {.asks = ask, .n = 1};
+    enum counts_status status = counts_reserve(pair, &request, now, &charge.answer);
+    charge.local = status != COUNTS_OK;
+    if (charge.local)
+        assert_int_equal(counts_stand_in(pair, false, status, &request, now, &charge.answer), COUNTS_OK);
+    charge.change = (struct count_change){.key = ask->key,
+                                          .limit = ask->limit,
+                                          .window_ms = ask->window_ms,
+                                          .slot = charge.answer.slot,
+                                          .born = charge.answer.born,
+                                          .amount = ask->amount,
+                                          .here = charge.answer.here,
+                                          .owed = charge.answer.owed};
+    return charge;
+}
+
+static struct charge rcpt(const char *key, int64_t max)
+{
+    const struct count_ask ask = ask_for(key, max);
+    return rcpt_ask(&ask);
+}
+
+static int admitted(const char *key, int64_t max, int n)
+{
+    int got = 0;
+    for (int i = 0; i < n; i++)
+        got += rcpt(key, max).answer.result == COUNT_ADMITTED;
+    return got;
+}
+
+static void change(const struct charge *charge, int64_t amount)
+{
+    struct count_change change = charge->change;
+    change.amount = amount;
+    counts_change_here(pair, &change, now);
+    if (change.slot >= 0)
+        (void)counts_change(pair, &change, 1, now);
+}
+
+static void use(void *arg, const struct count_view *view)
+{
+    *(int64_t *)arg += view->used;
+}
+
+static int64_t used(struct counts *counts, const char *key)
+{
+    int64_t sum = 0;
+    assert_int_equal(counts_show(counts, &key, 1, now, use, &sum), COUNTS_OK);
+    return sum;
+}
+
+/* Until far is asked again. */
+static void wait_merged(void)
+{
+    struct count_ask ask = ask_for("nobody", 1);
+    struct count_answer answer;
+    for (int i = 0; i < 5000; i++) {
+        if (counts_peek(pair, &(struct count_request){.asks = &ask, .n = 1}, now, &answer) == COUNTS_OK)
+            return;
+        usleep(1000);
+    }
+    fail_msg("far is not asked again");
+}
+
+static void test_counts_along(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 7), 7);
+    assert_int_equal(used(near, "k"), 7);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 10), 3);
+}
+
+static void test_given_back(void **state)
+{
+    (void)state;
+    struct charge charge = rcpt("k", 10);
+    assert_false(charge.local);
+    change(&charge, -1);
+    assert_int_equal(used(near, "k"), 0);
+    assert_int_equal(used(the_far->inner, "k"), 0);
+}
+
+static void test_merged_once(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 4), 4);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 3), 3);
+    assert_int_equal(admitted("new", 10, 2), 2);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 7);
+    assert_int_equal(used(the_far->inner, "new"), 2);
+    assert_int_equal(counts_pair_merged(pair), 2);
+    assert_int_equal(admitted("k", 10, 10), 3);
+    far_is(COUNTS_DOWN); /* a second time: nothing of the first fault comes again */
+    assert_int_equal(admitted("other", 10, 1), 1);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 10);
+    assert_int_equal(used(the_far->inner, "new"), 2);
+}
+
+static void test_not_asked_before(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 5, 5), 5);
+    far_is(COUNTS_OK);
+    for (int i = 0; i < 2000; i++) /* whoever is asked while it comes back */
+        assert_int_equal(rcpt("k", 5).answer.result, COUNT_OVER);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 5);
+}
+
+static void test_given_back_while_owed(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    struct charge before = rcpt("k", 10), after = rcpt("k", 10);
+    assert_true(before.local && before.answer.owed);
+    change(&before, -1);
+    assert_int_equal(used(near, "k"), 1);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 1);
+    change(&after, -1); /* it was paid */
+    assert_int_equal(used(near, "k"), 0);
+    assert_int_equal(used(the_far->inner, "k"), 0);
+}
+
+static void test_settled_while_owed(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    struct charge during = rcpt("k", 100), after = rcpt("k", 100);
+    change(&during, 20);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 22);
+    change(&after, 30);
+    assert_int_equal(used(the_far->inner, "k"), 52);
+    assert_int_equal(used(near, "k"), 52);
+}
+
+static void test_lost_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_is(COUNTS_UNSURE);
+    struct charge charge = rcpt("k", 10); /* far has it */
+    assert_true(charge.local && !charge.answer.owed);
+    far_is(COUNTS_OK);
+    assert_int_equal(used(the_far->inner, "k"), 2);
+    assert_int_equal(used(near, "k"), 2);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 3);
+}
+
+static void test_restarts_empty(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(admitted("gone", 10, 1), 1);
+    far_restarts(true);
+    assert_int_equal(admitted("k", 10, 10), 4); /* whoever answers */
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 10);
+    assert_int_equal(used(the_far->inner, "gone"), 1);
+    far_restarts(true);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 10);
+}
+
+static void test_restarts_with_its_data(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_restarts(false);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 7);
+}
+
+static void test_restart_of_two_hosts(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 20, 6), 6);
+    far_restarts(true);
+    now += 10;
+    const struct count_ask ask = ask_for("k", 20);
+    struct count_answer answer;
+    for (int i = 0; i < 3; i++) /* another host was there first */
+        assert_int_equal(
+            counts_reserve(the_far->inner, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+            COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 9);
+}
+
+static void test_cleared_stays_cleared(void **state)
+{
+    (void)state;
+    size_t n;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(counts_reset(the_far->inner, everything, 1, NULL, &n), COUNTS_OK); /* FLUSHALL */
+    now += 10;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    assert_int_equal(used(near, "k"), 1);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 3);
+}
+
+static void test_cleared_meanwhile(void **state)
+{
+    (void)state;
+    size_t n;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 2), 2);
+    assert_int_equal(counts_reset(the_far->inner, everything, 1, NULL, &n), COUNTS_OK);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 2); /* only what it does not know */
+}
+
+static void test_reset(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"k"};
+    size_t n = 0;
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(counts_reset(pair, keys, 1, NULL, &n), COUNTS_OK);
+    assert_int_equal(used(near, "k"), 0);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 0);
+}
+
+static void test_holds(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("client", 1);
+    ask.hold_ms = 600000;
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_ADMITTED);
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_OVER);
+    now += 120000; /* its window is over, its hold is not */
+    far_is(COUNTS_DOWN);
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_HELD);
+    far_is(COUNTS_OK);
+    far_restarts(true);
+    wait_merged();
+    struct charge held = rcpt_ask(&ask);
+    assert_false(held.local);
+    assert_int_equal(held.answer.result, COUNT_HELD);
+    assert_int_equal(held.answer.wait_ms, 480000);
+}
+
+static void test_old_is_not_merged(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    now += 66001;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 1);
+}
+
+/* Many counters, and one that far makes no sense of: it does not keep the others away for ever. */
+static void test_many(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    char key[16];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(admitted(key, 10, 2), 2);
+    }
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(counts_pair_merged(pair), 20000);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        if (i % 100 == 0)
+            assert_int_equal(used(the_far->inner, key), 2);
+    }
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 2), 2);
+    far_is(COUNTS_UNSURE);
+    usleep(300000);
+    far_is(COUNTS_OK);
+    wait_merged();
+}
+
+static void test_nobody_there(void **state)
+{
+    (void)state;
+    struct counts *alone = counts_pair_new(NULL, counts_memory_new(10), the_now, NULL, NULL);
+    const struct count_ask ask = ask_for("k", 1);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    struct error err = {0};
+    assert_int_equal(counts_reserve(alone, &request, now, &answer), COUNTS_DOWN);
+    assert_int_equal(counts_stand_in(alone, false, COUNTS_DOWN, &request, now, &answer), COUNTS_OK);
+    assert_int_equal(answer.result, COUNT_ADMITTED);
+    counts_trouble(alone, &err);
+    assert_string_not_equal(err.text, "");
+    counts_free(alone);
+}
+
+/* Threads that charge and give back while far comes and goes: in the end nothing is left in either. */
+static void *worker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3000; i++) {
+        struct charge charge = rcpt("k", 1000000);
+        if (charge.answer.result == COUNT_ADMITTED)
+            change(&charge, -1);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, worker, NULL), 0);
+    for (int i = 0; i < 30; i++) {
+        far_is(i % 2 == 0 ? COUNTS_DOWN : COUNTS_OK);
+        usleep(2000);
+    }
+    far_is(COUNTS_OK);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    wait_merged();
+    assert_int_equal(used(near, "k"), 0);
+    /* A charge that was under way to far while it was given back is lost in favour of the strict side: bounded. */
+    assert_true(used(the_far->inner, "k") <= 4 * 30);
+}
+
+/* What counting along costs; printed, not judged. */
+static void test_cost(void **state)
+{
+    (void)state;
+    struct timespec began, ended;
+    struct count_ask asks[3];
+    char keys[3][32];
+    struct count_answer answers[3];
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    for (int i = 0; i < 100000; i++) {
+        for (int a = 0; a < 3; a++) {
+            snprintf(keys[a], sizeof keys[a], "recipient:{%d@example.com}", i % (1000 * (a + 1)));
+            asks[a] = ask_for(keys[a], 1000000);
+            answers[a] = (struct count_answer){.result = COUNT_ADMITTED, .slot = 1, .born = START};
+        }
+        (void)near->ops->ask(near, COUNTS_ECHO, &(struct count_request){.asks = asks, .n = 3}, now, answers);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    print_message("an echo of 3 limits: %.2f us\n",
+                  ((double)(ended.tv_sec - began.tv_sec) * 1e9 + (double)(ended.tv_nsec - began.tv_nsec)) /
+                      100000 / 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_counts_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merged_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_asked_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_given_back_while_owed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_settled_while_owed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restarts_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restarts_with_its_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restart_of_two_hosts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cleared_stays_cleared, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cleared_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_holds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cost, setup, teardown),
+        cmocka_unit_test(test_nobody_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
