@@ -190,6 +190,7 @@ static void part_find(struct task *task, size_t i)
         work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key, ask->limit,
                  ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
     part->answer.used = part->work->used;
+    part->answer.born = part->work->counter.born;
     if (part->work->ttl < counts_ttl(ask))
         part->work->ttl = counts_ttl(ask);
     if (task->mode == COUNTS_ECHO)
@@ -289,10 +290,8 @@ static void part_apply(struct task *task, size_t i, bool admitted)
         return;
     window_add(&work->counter.window, ask->amount);
     work->owe += task->mode == COUNTS_OWE ? ask->amount : 0;
-    if (!attempt) {
+    if (!attempt)
         answer->slot = window_slot(ask->window_ms, task->now);
-        answer->born = work->counter.born;
-    }
 }
 
 /* A new key counts once something is written under it. */

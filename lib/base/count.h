@@ -56,7 +56,7 @@ struct count_answer {
                         1.1 windows where need is above max */
     /* The receipt, by which the charge can be given back: */
     int64_t slot;  /* where it was charged; -1: nothing was charged */
-    int64_t born;  /* of the counter: one that was deleted since has another */
+    int64_t born;  /* of the counter (charged or not): one that was deleted since has another */
     bool spilled;  /* the spill key was charged */
     int64_t here;  /* where this process counted it as well, beside the store that answers; -1: nowhere */
     bool owed;     /* counted here alone so far, to be added to that store */
