@@ -14,9 +14,19 @@
 
 extern const char ruledb_schema_sql[]; /* policy/aliases.sql */
 
+/* What a statement does. One of each kind is kept prepared: an import runs the same one a million times. */
+enum statement { STATEMENT_ADD, STATEMENT_SET, STATEMENT_REMOVE, STATEMENTS };
+
+struct kept {
+    sqlite3_stmt *stmt; /* NULL: none yet */
+    enum ruledb_table table;
+    unsigned shape; /* bit i: column i has a parameter */
+};
+
 struct ruledb_edit {
     sqlite3 *db;
     char *path;
+    struct kept kept[STATEMENTS];
 };
 
 /* --- creating --- */
@@ -235,7 +245,9 @@ void ruledb_edit_close(struct ruledb_edit *edit)
 {
     if (edit == NULL)
         return;
-    sqlite3_close_v2(edit->db); /* rolls back what was not committed */
+    for (size_t i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(edit->kept[i].stmt); /* repeats the error of step */
+    sqlite3_close_v2(edit->db);               /* rolls back what was not committed */
     free(edit->path);
     free(edit);
 }
@@ -253,9 +265,9 @@ static bool is_part(const struct ruledb_columns *columns, const struct edit_reco
     return part == PART_ALL || (i < columns->n_keys) == (part == PART_KEYS);
 }
 
-/* "a = ?1 AND b = ?2": format has the column's name as %1 and its number as %2. Returns how many. */
-static int add_columns(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record,
-                       enum part part, const char *separator, bool name, bool parameter)
+/* "a = ?1 AND b = ?2": the column's name, its parameter, or both. */
+static void add_columns(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record,
+                        enum part part, const char *separator, bool name, bool parameter)
 {
     const struct ruledb_columns *columns = &ruledb_columns[table];
     int n = 0;
@@ -267,7 +279,6 @@ static int add_columns(sqlite3_str *sql, enum ruledb_table table, const struct e
         if (parameter)
             sqlite3_str_appendf(sql, "?%d", (int)i + 1);
     }
-    return n;
 }
 
 static int bind_record(sqlite3_stmt *stmt, enum ruledb_table table, const struct edit_record *record,
@@ -316,14 +327,71 @@ static void set_key_error(enum ruledb_table table, const struct edit_record *rec
         error_set(err, "%s: there is no such row in %s", key, ruledb_columns[table].table);
 }
 
-/* Runs a statement that changes rows. *changes: how many. */
-static enum edit_status change(struct ruledb_edit *edit, sqlite3_str *sql, enum ruledb_table table,
-                               const struct edit_record *record, enum part part, struct error *err)
+static void write_add(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record)
 {
-    sqlite3_stmt *stmt = NULL;
-    int rc = prepare(edit, sql, table, record, part, &stmt);
+    sqlite3_str_appendf(sql, "INSERT INTO %s (", ruledb_columns[table].table);
+    add_columns(sql, table, record, PART_ALL, ", ", true, false);
+    sqlite3_str_appendf(sql, ") VALUES (");
+    add_columns(sql, table, record, PART_ALL, ", ", false, true);
+    sqlite3_str_appendf(sql, ")");
+}
+
+static void write_set(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record)
+{
+    sqlite3_str_appendf(sql, "UPDATE %s SET ", ruledb_columns[table].table);
+    add_columns(sql, table, record, PART_SET, ", ", true, true);
+    sqlite3_str_appendf(sql, " WHERE ");
+    add_columns(sql, table, record, PART_KEYS, " AND ", true, true);
+}
+
+static void write_remove(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record)
+{
+    sqlite3_str_appendf(sql, "DELETE FROM %s WHERE ", ruledb_columns[table].table);
+    add_columns(sql, table, record, PART_KEYS, " AND ", true, true);
+}
+
+static const struct {
+    void (*write)(sqlite3_str *sql, enum ruledb_table table, const struct edit_record *record);
+    enum part part; /* what has parameters */
+} statements[STATEMENTS] = {
+    [STATEMENT_ADD] = {write_add, PART_ALL},
+    [STATEMENT_SET] = {write_set, PART_ALL},
+    [STATEMENT_REMOVE] = {write_remove, PART_KEYS},
+};
+
+static unsigned shape_of(enum ruledb_table table, const struct edit_record *record, enum part part)
+{
+    unsigned shape = 0;
+    for (size_t i = 0; i < ruledb_columns[table].n; i++)
+        shape |= is_part(&ruledb_columns[table], record, i, part) ? 1U << i : 0;
+    return shape;
+}
+
+/* The statement for this record, with its values: the one that is kept, where it fits. */
+static int ready(struct ruledb_edit *edit, enum statement statement, enum ruledb_table table,
+                 const struct edit_record *record)
+{
+    struct kept *kept = &edit->kept[statement];
+    const enum part part = statements[statement].part;
+    const unsigned shape = shape_of(table, record, part);
+    if (kept->stmt != NULL && kept->table == table && kept->shape == shape) {
+        int rc = sqlite3_clear_bindings(kept->stmt);
+        return rc == SQLITE_OK ? bind_record(kept->stmt, table, record, part) : rc;
+    }
+    sqlite3_finalize(kept->stmt); /* repeats the error of step */
+    *kept = (struct kept){.table = table, .shape = shape};
+    sqlite3_str *sql = sqlite3_str_new(edit->db);
+    statements[statement].write(sql, table, record);
+    return prepare(edit, sql, table, record, part, &kept->stmt);
+}
+
+/* Runs a statement that changes rows. */
+static enum edit_status change(struct ruledb_edit *edit, enum statement statement, enum ruledb_table table,
+                               const struct edit_record *record, struct error *err)
+{
+    int rc = ready(edit, statement, table, record);
     if (rc == SQLITE_OK)
-        rc = sqlite3_step(stmt);
+        rc = sqlite3_step(edit->kept[statement].stmt);
     int changes = sqlite3_changes(edit->db);
     enum edit_status status = EDIT_DONE;
     if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
@@ -335,44 +403,38 @@ static enum edit_status change(struct ruledb_edit *edit, sqlite3_str *sql, enum 
         set_key_error(table, record, "missing", err);
         status = EDIT_NOT_FOUND;
     }
-    sqlite3_finalize(stmt); /* repeats the error of step */
+    sqlite3_reset(edit->kept[statement].stmt); /* repeats the error of step */
     return status;
 }
 
 enum edit_status ruledb_edit_add(struct ruledb_edit *edit, enum ruledb_table table,
                                  const struct edit_record *record, struct error *err)
 {
-    sqlite3_str *sql = sqlite3_str_new(edit->db);
-    sqlite3_str_appendf(sql, "INSERT INTO %s (", ruledb_columns[table].table);
-    add_columns(sql, table, record, PART_ALL, ", ", true, false);
-    sqlite3_str_appendf(sql, ") VALUES (");
-    add_columns(sql, table, record, PART_ALL, ", ", false, true);
-    sqlite3_str_appendf(sql, ")");
-    return change(edit, sql, table, record, PART_ALL, err);
+    return change(edit, STATEMENT_ADD, table, record, err);
 }
 
 enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table table,
                                  const struct edit_record *record, struct error *err)
 {
-    sqlite3_str *sql = sqlite3_str_new(edit->db);
-    sqlite3_str_appendf(sql, "UPDATE %s SET ", ruledb_columns[table].table);
-    if (add_columns(sql, table, record, PART_SET, ", ", true, true) == 0) {
-        sqlite3_free(sqlite3_str_finish(sql));
+    if (shape_of(table, record, PART_SET) == 0) {
         error_set(err, "nothing to set was given");
         return EDIT_INVALID;
     }
-    sqlite3_str_appendf(sql, " WHERE ");
-    add_columns(sql, table, record, PART_KEYS, " AND ", true, true);
-    return change(edit, sql, table, record, PART_ALL, err);
+    return change(edit, STATEMENT_SET, table, record, err);
 }
 
 enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table,
                                     const struct edit_record *keys, struct error *err)
 {
-    sqlite3_str *sql = sqlite3_str_new(edit->db);
-    sqlite3_str_appendf(sql, "DELETE FROM %s WHERE ", ruledb_columns[table].table);
-    add_columns(sql, table, keys, PART_KEYS, " AND ", true, true);
-    return change(edit, sql, table, keys, PART_KEYS, err);
+    return change(edit, STATEMENT_REMOVE, table, keys, err);
+}
+
+enum edit_status ruledb_edit_clear(struct ruledb_edit *edit, enum ruledb_table table, struct error *err)
+{
+    char sql[64];
+    snprintf(sql, sizeof sql, "DELETE FROM %s", ruledb_columns[table].table);
+    int rc = sqlite3_exec(edit->db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
 }
 
 static void read_record(sqlite3_stmt *stmt, size_t n, struct edit_record *out)

@@ -57,6 +57,9 @@ enum edit_status ruledb_edit_set(struct ruledb_edit *edit, enum ruledb_table tab
 enum edit_status ruledb_edit_remove(struct ruledb_edit *edit, enum ruledb_table table,
                                     const struct edit_record *keys, struct error *err);
 
+/* Deletes all rows of the table. */
+enum edit_status ruledb_edit_clear(struct ruledb_edit *edit, enum ruledb_table table, struct error *err);
+
 /* Calls each() for every row, in the order of the keys, until it returns false. The record is valid during the call.
  * keys NULL: all rows; else the row with these keys, EDIT_NOT_FOUND where there is none. */
 typedef bool ruledb_each(enum ruledb_table table, const struct edit_record *record, void *context);

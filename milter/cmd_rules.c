@@ -6,9 +6,14 @@
 #include "load.h"
 #include "pool.h"
 #include "rule_args.h"
+#include "rule_export.h"
+#include "rule_import.h"
 #include "rule_list.h"
+#include "rule_write.h"
 #include "ruledb_edit.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +35,9 @@ struct invocation {
     const char *file;     /* -c; NULL: not given */
     const char *database; /* --database, then what the policy says */
     const char *group;    /* --group */
+    const char *format;   /* --format */
     bool json;
+    struct import_options import;
     char **keys; /* positional arguments after the verb */
     int n_keys;
     const struct policy *policy; /* NULL where --database does without one */
@@ -67,23 +74,10 @@ static int complain(const struct invocation *in, int status)
     return status;
 }
 
-/* "shop-*@example.com": the row as the command line names it. */
-static void print_key(FILE *out, const struct rule *rule)
-{
-    const struct edit_value *at = rule->record.at;
-    if (rule->table == RULEDB_GLOBS)
-        fprintf(out, "%s@%s", at[1].text, at[0].text);
-    else if (rule->table == RULEDB_SENDERS)
-        fprintf(out, "%s %s", at[0].text, at[1].text);
-    else
-        fputs(at[0].text, out);
-}
-
 static void say(const char *what, const struct rule *rule)
 {
-    printf("%s ", what);
-    print_key(stdout, rule);
-    putchar('\n');
+    char name[RULE_NAME];
+    printf("%s %s\n", what, rule_name(rule, name));
 }
 
 /* --- the database --- */
@@ -208,8 +202,7 @@ static int run_add(struct invocation *in)
     int usage = take_positionals(in);
     if (usage != 0)
         return usage;
-    if ((in->args.noun == NOUN_SENDER || in->args.noun == NOUN_CLIENT) &&
-        in->args.given[FIELD_ACTION] == NULL)
+    if (rule_needs_action(in->args.noun) && in->args.given[FIELD_ACTION] == NULL)
         return command_usage(noun_names[in->args.noun],
                              "add needs an action: accept, defer, reject or discard");
     if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
@@ -229,33 +222,6 @@ static int run_add(struct invocation *in)
     return status;
 }
 
-struct check {
-    const struct rule *rule;
-    struct error *err;
-    bool ok;
-};
-
-static bool check_row(enum ruledb_table table, const struct edit_record *existing, void *context)
-{
-    struct check *check = context;
-    (void)table;
-    check->ok = rule_check_reply(check->rule, existing, check->err) == 0;
-    return false;
-}
-
-static int set_row(struct invocation *in, struct ruledb_edit *edit, const struct rule *rule)
-{
-    struct check check = {.rule = rule, .err = &in->err};
-    enum edit_status status = ruledb_edit_list(edit, rule->table, &rule->record, check_row, &check, &in->err);
-    if (status == EDIT_DONE && !check.ok)
-        return EXIT_REFUSED;
-    if (status == EDIT_DONE)
-        status = ruledb_edit_set(edit, rule->table, &rule->record, &in->err);
-    if (status == EDIT_DONE)
-        status = ruledb_edit_commit(edit, &in->err);
-    return exit_status(status);
-}
-
 static int run_set(struct invocation *in)
 {
     struct rule rule;
@@ -267,7 +233,9 @@ static int run_set(struct invocation *in)
     struct ruledb_edit *edit = NULL;
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
-        status = set_row(in, edit, &rule);
+        status = exit_status(rule_update(edit, &rule, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(ruledb_edit_commit(edit, &in->err));
     if (status == EXIT_DONE) {
         say("changed", &rule);
         hint(edit, &rule);
@@ -305,30 +273,110 @@ static int run_remove(struct invocation *in)
     return status;
 }
 
+/* The tables of a noun; returns how many. */
+static size_t tables_of(enum rule_noun noun, enum ruledb_table tables[2])
+{
+    tables[0] = rule_noun_table(noun);
+    tables[1] = RULEDB_GLOBS;
+    return noun == NOUN_ALIAS ? 2 : 1;
+}
+
 static int run_list(struct invocation *in)
 {
-    static const enum ruledb_table aliases[] = {RULEDB_ALIASES, RULEDB_GLOBS}, domains[] = {RULEDB_DOMAINS},
-                                   senders[] = {RULEDB_SENDERS}, clients[] = {RULEDB_CLIENTS};
-    static const struct {
-        const enum ruledb_table *tables;
-        size_t n;
-    } nouns[NOUNS] = {[NOUN_ALIAS] = {aliases, 2},
-                      [NOUN_DOMAIN] = {domains, 1},
-                      [NOUN_SENDER] = {senders, 1},
-                      [NOUN_CLIENT] = {clients, 1}};
+    enum ruledb_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
     struct ruledb_edit *edit = NULL;
     enum edit_status status = ruledb_edit_open(in->database, false, &edit, &in->err);
     if (status == EDIT_DONE)
-        status = rule_list(edit, nouns[in->args.noun].tables, nouns[in->args.noun].n,
-                           in->n_keys > 0 ? in->keys[0] : NULL, in->json, in->args.now_s, &in->err);
+        status = rule_list(edit, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
+                           in->args.now_s, &in->err);
     ruledb_edit_close(edit);
     return exit_status(status);
 }
 
+/* How the file is written: as --format says, else as its name ends, else (import) as it begins. */
+static int find_format(struct invocation *in, const char *file, enum rule_format *format)
+{
+    *format = rule_format_of(in->format != NULL ? in->format : file);
+    if (in->format != NULL && (*format == RULE_FORMAT_UNKNOWN || strchr(in->format, '.') != NULL))
+        return command_usage(noun_names[in->args.noun], "--format is csv or jsonl, not \"%s\"", in->format);
+    return 0;
+}
+
+static int run_export(struct invocation *in)
+{
+    const char *file = in->n_keys > 0 ? in->keys[0] : "-";
+    enum ruledb_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    enum rule_format format;
+    int usage = find_format(in, file, &format);
+    if (usage != 0)
+        return usage;
+    struct ruledb_edit *edit = NULL;
+    enum edit_status status = ruledb_edit_open(in->database, false, &edit, &in->err);
+    if (status == EDIT_DONE)
+        status = rule_export(edit, tables, n_tables, file, format, &in->err);
+    ruledb_edit_close(edit);
+    return exit_status(status);
+}
+
+/* Reads all rows into the open database. */
+static int import_rows(struct invocation *in, FILE *file, const char *name, struct ruledb_edit *edit)
+{
+    enum ruledb_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    for (size_t i = 0; in->import.replace && i < n_tables; i++) {
+        enum edit_status cleared = ruledb_edit_clear(edit, tables[i], &in->err);
+        if (cleared != EDIT_DONE)
+            return exit_status(cleared);
+    }
+    struct import_result result = {0};
+    in->import.noun = noun_names[in->args.noun];
+    enum edit_status status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    if (status == EDIT_DONE && !in->import.dry_run && (result.bad == 0 || in->import.skip_bad))
+        status = ruledb_edit_commit(edit, &in->err);
+    if (status != EDIT_DONE)
+        return exit_status(status);
+    bool kept = result.bad == 0 || in->import.skip_bad;
+    if (in->json)
+        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"bad\": %" PRId64 ", \"written\": %s}\n",
+               result.added, result.updated, result.bad, kept && !in->import.dry_run ? "true" : "false");
+    else
+        printf("%s%" PRId64 " added, %" PRId64 " updated, %" PRId64 " bad%s\n",
+               in->import.dry_run ? "would be: " : "", result.added, result.updated, result.bad,
+               kept ? "" : "; nothing was written (--skip-bad writes the others)");
+    return kept ? EXIT_DONE : EXIT_REFUSED;
+}
+
+static int run_import(struct invocation *in)
+{
+    const char *name = in->n_keys > 0 ? in->keys[0] : "-";
+    int usage = find_format(in, name, &in->import.format);
+    if (usage != 0)
+        return usage;
+    bool standard = strcmp(name, "-") == 0;
+    FILE *file = standard ? stdin : fopen(name, "re");
+    if (file == NULL) {
+        error_set(&in->err, "%s cannot be read: %s", name, strerror(errno));
+        return EXIT_NO_INPUT;
+    }
+    struct ruledb_edit *edit = NULL;
+    int status = open_to_write(in, !in->import.dry_run, &edit);
+    if (status == EXIT_DONE)
+        status = import_rows(in, file, standard ? "standard input" : name, edit);
+    if (status != EXIT_DONE && ferror(file))
+        status = EXIT_NO_INPUT;
+    ruledb_edit_close(edit);
+    if (!standard)
+        (void)fclose(file); /* only read: nothing can be lost */
+    return status;
+}
+
 static const struct verb verbs[] = {
-    {"init", true, 0, 0, run_init},  {"add", false, 1, 3, run_add},
-    {"set", false, 1, 3, run_set},   {"remove", false, 1, INT_MAX, run_remove},
-    {"list", false, 0, 1, run_list},
+    {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
+    {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
+    {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
+    {"export", false, 0, 1, run_export},
 };
 
 /* --- the command line --- */
@@ -349,13 +397,40 @@ static const struct verb *find_verb(const char *name, enum rule_noun noun)
     return NULL;
 }
 
+/* Do the options go with the verb? 0, or the exit status of a usage error. */
+static int check_options(const struct invocation *in, const struct verb *verb)
+{
+    const char *noun = noun_names[in->args.noun];
+    const struct import_options *import = &in->import;
+    bool imports = verb->run == run_import, files = imports || verb->run == run_export;
+    if (in->json && verb->run != run_list && !imports)
+        return command_usage(noun, "--json goes with list and import");
+    if (!imports && (import->skip_bad || import->replace || import->dry_run || import->update))
+        return command_usage(noun, "--skip-bad, --replace, --dry-run and --update go with import");
+    if (!files && in->format != NULL)
+        return command_usage(noun, "--format goes with import and export");
+    for (enum rule_field field = 0; field < FIELDS && files; field++)
+        if (in->args.given[field] != NULL)
+            return command_usage(noun, "%s does not go with %s: the file has the columns",
+                                 rule_field_option(field), verb->name);
+    if (in->args.given[FIELD_EXPIRES] != NULL && in->args.given[FIELD_FOR] != NULL)
+        return command_usage(noun, "--expires and --for say the same");
+    return 0;
+}
+
 /* Options, verb and keys. 0, or the exit status of a usage error. */
 static int parse_line(struct invocation *in, int argc, char **argv, const struct verb **verb)
 {
     const char *noun = noun_names[in->args.noun];
-    struct option_value options[FIELDS + 5] = {
-        {"-c", &in->file, NULL}, {"--database", &in->database, NULL}, {"--json", NULL, &in->json}};
-    size_t n = 3;
+    struct option_value options[FIELDS + 10] = {{"-c", &in->file, NULL},
+                                                {"--database", &in->database, NULL},
+                                                {"--json", NULL, &in->json},
+                                                {"--format", &in->format, NULL},
+                                                {"--skip-bad", NULL, &in->import.skip_bad},
+                                                {"--replace", NULL, &in->import.replace},
+                                                {"--dry-run", NULL, &in->import.dry_run},
+                                                {"--update", NULL, &in->import.update}};
+    size_t n = 8;
     if (in->args.noun == NOUN_ALIAS)
         options[n++] = (struct option_value){"--group", &in->group, NULL};
     for (enum rule_field field = 0; field < FIELDS; field++)
@@ -374,11 +449,7 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
         return command_usage(noun, "%s needs to know which", (*verb)->name);
     if (in->n_keys > (*verb)->max_keys)
         return command_usage(noun, "too many arguments: \"%s\"", in->keys[(*verb)->max_keys]);
-    if (in->json && (*verb)->run != run_list)
-        return command_usage(noun, "--json goes with list");
-    if (in->args.given[FIELD_EXPIRES] != NULL && in->args.given[FIELD_FOR] != NULL)
-        return command_usage(noun, "--expires and --for say the same");
-    return 0;
+    return check_options(in, *verb);
 }
 
 /* The policy says where the database is, and what a subaddress is; with --database it may be missing. */

@@ -9,6 +9,7 @@ enum { /* exit statuses, as in sysexits.h */
     EXIT_DONE = 0,
     EXIT_REFUSED = 1,
     EXIT_USAGE = 64,
+    EXIT_NO_INPUT = 66,
     EXIT_UNAVAILABLE = 69,
     EXIT_INTERNAL = 70,
     EXIT_CONFIG = 78,

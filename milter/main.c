@@ -10,6 +10,15 @@
     "  --database FILE    the alias database, instead of the policy's\n"                                     \
     "  --action WORD      accept, defer, reject or discard\n"                                                \
     "  --reply TEXT       own reply line, e.g. \"550 5.1.1 gone for good\"\n"
+#define FILE_OPTIONS                                                                                         \
+    "  --json             list and import, for programs\n"                                                   \
+    "import [FILE], export [FILE]: CSV with the names of the columns, or JSON Lines; - is standard input "   \
+    "or output\n"                                                                                            \
+    "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
+    "  --update           import: a row that exists takes the file's columns\n"                              \
+    "  --replace          import: in place of all rows that are there\n"                                     \
+    "  --skip-bad         import: write the good rows although some are bad\n"                               \
+    "  --dry-run          import: only say what would be done\n"
 
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
@@ -32,30 +41,28 @@ const struct command commands[] = {
      "  --json             for programs\n"},
     {"reset", cmd_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
-    {"alias", cmd_rules, "init | add | set | remove | list  [ADDRESS] [MAILBOX] [OPTION...]",
+    {"alias", cmd_rules,
+     "init | add | set | remove | list | import | export  [ADDRESS] [MAILBOX] [OPTION...]",
      "Edits the aliases; an address with * or ? in its local part is a glob.",
      RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
                   "  --owner NAME       whose it is\n"
                   "  --class NAME       for `when` in limits\n"
                   "  --expires WHEN     Unix time, date, or a duration such as 30d, never\n"
-                  "  --group NAME       init: who shares the database with the gate\n"
-                  "  --json             list, for programs\n"},
-    {"domain", cmd_rules, "add | set | remove | list  [DOMAIN] [OPTION...]",
+                  "  --group NAME       init: who shares the database with the gate\n" FILE_OPTIONS},
+    {"domain", cmd_rules, "add | set | remove | list | import | export  [DOMAIN] [OPTION...]",
      "Edits the domains that are ours.",
      RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"
-                  "  --owner NAME, --class NAME\n"
-                  "  --json             list, for programs\n"},
-    {"sender", cmd_rules, "add | set | remove | list  [SCOPE] [PATTERN] [ACTION] [OPTION...]",
+                  "  --owner NAME, --class NAME\n" FILE_OPTIONS},
+    {"sender", cmd_rules,
+     "add | set | remove | list | import | export  [SCOPE] [PATTERN] [ACTION] [OPTION...]",
      "Edits the sender rules of an alias, a domain, an owner, or all.",
      RULE_OPTIONS "  SCOPE              an alias address, @domain, owner:NAME or * (the default)\n"
                   "  PATTERN            an address, @domain, @.domain (subdomains too), <> or *\n"
-                  "  --scope SCOPE      instead of SCOPE before PATTERN\n"
-                  "  --json             list, for programs\n"},
-    {"client", cmd_rules, "add | set | remove | list  [NETWORK] [ACTION] [OPTION...]",
+                  "  --scope SCOPE      instead of SCOPE before PATTERN\n" FILE_OPTIONS},
+    {"client", cmd_rules, "add | set | remove | list | import | export  [NETWORK] [ACTION] [OPTION...]",
      "Edits the client rules; the longest prefix wins, accept exempts.",
      RULE_OPTIONS "  --expires WHEN     Unix time, date, or a duration such as 1h, never\n"
-                  "  --for 1h           the same as --expires 1h\n"
-                  "  --json             list, for programs\n"},
+                  "  --for 1h           the same as --expires 1h\n" FILE_OPTIONS},
     {"status", cmd_status, "[-c FILE] [--json]",
      "Asks the running gate whether it is well, and if not: what, since when, and what to do.",
      "  --json             for programs\n"

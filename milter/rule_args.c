@@ -317,6 +317,8 @@ int rule_columns(const struct rule_args *args, struct rule *rule, struct error *
         if (args->given[field] == NULL || field == FIELD_SCOPE)
             continue;
         int at = ruledb_column(rule->table, fields[field].column);
+        if (at < 0 && args->given[field][0] == '\0')
+            continue; /* a glob has no expires_at; an empty one of a file does no harm */
         if (at < 0) {
             error_set(err, "%s cannot be given here: %s has no column %s", fields[field].option,
                       ruledb_columns[rule->table].table, fields[field].column);
@@ -346,4 +348,54 @@ int rule_check_reply(const struct rule *rule, const struct edit_record *existing
     error_set(err, "the reply \"%s\" with %s: %s%s", reply, action_name(will), why.text,
               given ? "" : "; it stands in the row already, give --reply too (--reply '' for the default)");
     return -1;
+}
+
+/* --- rows of a file --- */
+
+bool rule_needs_action(enum rule_noun noun)
+{
+    return noun == NOUN_SENDER || noun == NOUN_CLIENT;
+}
+
+enum ruledb_table rule_noun_table(enum rule_noun noun)
+{
+    return noun_table[noun];
+}
+
+const char *rule_name(const struct rule *rule, char buffer[RULE_NAME])
+{
+    const struct edit_value *at = rule->record.at;
+    if (rule->table == RULEDB_GLOBS)
+        snprintf(buffer, RULE_NAME, "%s@%s", at[1].text, at[0].text);
+    else if (rule->table == RULEDB_SENDERS)
+        snprintf(buffer, RULE_NAME, "%s %s", at[0].text, at[1].text);
+    else
+        snprintf(buffer, RULE_NAME, "%s", at[0].text);
+    return buffer;
+}
+
+int rule_row(const struct rule_args *args, const char *const cells[RULEDB_COLUMNS], struct rule *out,
+             struct error *err)
+{
+    const struct ruledb_columns *columns = &ruledb_columns[noun_table[args->noun]];
+    struct rule_args row = {
+        .noun = args->noun, .subaddress = args->subaddress, .now_s = args->now_s, .pool = args->pool};
+    for (size_t i = 0; i < columns->n; i++)
+        for (enum rule_field field = 0; field < FIELDS && cells[i] != NULL; field++)
+            if (field != FIELD_FOR && strcmp(fields[field].column, columns->names[i]) == 0)
+                row.given[field] = cells[i];
+    const char *key = cells[columns->n_keys - 1], *action = row.given[FIELD_ACTION];
+    if (key == NULL || key[0] == '\0') {
+        error_set(err, "%s is empty", columns->names[columns->n_keys - 1]);
+        return -1;
+    }
+    if (row.given[FIELD_SCOPE] != NULL && row.given[FIELD_SCOPE][0] == '\0')
+        row.given[FIELD_SCOPE] = NULL;
+    if (rule_needs_action(args->noun) && (action == NULL || action[0] == '\0')) {
+        error_set(err, "action is missing: accept, defer, reject or discard");
+        return -1;
+    }
+    if (action != NULL && action[0] == '\0')
+        row.given[FIELD_ACTION] = "accept"; /* what a row has that names none */
+    return rule_key(&row, key, out, err) < 0 ? -1 : rule_columns(&row, out, err);
 }

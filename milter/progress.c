@@ -1,0 +1,46 @@
+#include "progress.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVERY_NS = 200000000 };
+
+static int64_t clock_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+void progress_begin(struct progress *progress)
+{
+    *progress = (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = clock_ns() + EVERY_NS};
+}
+
+bool progress_due(struct progress *progress)
+{
+    if (!progress->on || clock_ns() < progress->next_ns)
+        return false;
+    progress->next_ns = clock_ns() + EVERY_NS;
+    return true;
+}
+
+void progress_show(struct progress *progress, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("\r", stderr);
+    vfprintf(stderr, format, args);
+    fputs("\033[K", stderr);
+    va_end(args);
+    progress->shown = true;
+}
+
+void progress_wipe(struct progress *progress)
+{
+    if (progress->shown)
+        fputs("\r\033[K", stderr);
+    progress->shown = false;
+}

@@ -1,0 +1,223 @@
+"""import and export of the alias rules: what comes out goes in again to the same rows, and a file is taken whole or not at all."""
+
+import json
+import os
+import pty
+import shutil
+import sqlite3
+import subprocess
+
+import pytest
+
+from harness import RCPTGATE, SANITIZERS, Scratch
+
+TABLES = ("domains", "aliases", "alias_globs", "sender_rules", "client_rules")
+
+
+class Place:
+    def __init__(self):
+        self.scratch = Scratch()
+        self.database = self.scratch / "rules/aliases.db"
+
+    def run(self, *words, check=0, data=None):
+        done = subprocess.run([RCPTGATE, *map(str, words), "--database", str(self.database)], input=data,
+                              capture_output=True, timeout=120, env=dict(os.environ, **SANITIZERS))
+        assert done.returncode == check, (words, done.returncode, done.stdout, done.stderr)
+        return done.stdout.decode(), done.stderr.decode()
+
+    def rows(self, table):
+        db = sqlite3.connect(str(self.database))
+        try:
+            return sorted(db.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+        finally:
+            db.close()
+
+    def all_rows(self):
+        return {table: self.rows(table) for table in TABLES}
+
+    def write(self, name, text):
+        path = self.scratch / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+
+@pytest.fixture
+def place():
+    p = Place()
+    yield p
+    p.scratch.remove()
+
+
+def fill(place):
+    """A row of every kind, with all that a format can trip over."""
+    place.run("domain", "add", "example.com", "--catch-all", "accept", "--owner", "o, \"quoted\"")
+    place.run("domain", "add", "bücher.example")
+    place.run("alias", "add", "one@example.com", "Joe@Mailbox.example", "--reply", "", "--expires", "2040-01-31")
+    place.run("alias", "add", '"odd name"@example.com', "a@b.example,c@d.example", "--class", "ünïcode")
+    place.run("alias", "add", '"star*"@example.com', "star@b.example")
+    place.run("alias", "add", "gone@example.com", "--action", "reject", "--reply", '550 5.1.1 gone, "for good"')
+    place.run("alias", "add", "shop-*@example.com", "shop@b.example", "--owner", "me")
+    place.run("alias", "add", "?@bücher.example", "q@b.example")
+    place.run("sender", "add", "*", "<>", "accept")
+    place.run("sender", "add", "owner:Me", "@.spam.example", "reject", "--reply", "550 5.7.1 no")
+    place.run("client", "add", "192.0.2.0/24", "defer", "--for", "30d")
+    place.run("client", "add", "2001:db8::/32", "accept")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_round_trip(place, form):
+    fill(place)
+    before = place.all_rows()
+    assert all(before[table] for table in TABLES)
+    files = {}
+    for noun in ("alias", "domain", "sender", "client"):
+        files[noun] = place.scratch / f"{noun}.{form}"
+        place.run(noun, "export", files[noun])
+    shutil.rmtree(place.database.parent)
+    for noun, path in files.items():
+        out, err = place.run(noun, "import", path)
+        assert "0 bad" in out and err == ""
+    assert place.all_rows() == before
+    for noun, path in files.items():  # once more over what is there, by standard input and by its first byte
+        place.run(noun, "import", "--replace", data=path.read_bytes())
+        assert place.run(noun, "export", "--format", form)[0].encode() == path.read_bytes()
+    assert place.all_rows() == before
+
+
+def test_formats(place):
+    place.run("alias", "import", "--format", "csv", data=b'\xef\xbb\xbfMailbox,ADDRESS\r\n"x@y.example",One@Example.com\r\n')
+    place.run("alias", "import", data=b'{"address": "two@example.com", "mailbox": null, "expires_at": 2000000000}\n\n')
+    place.run("alias", "import", place.write("a.ndjson", '{"address":"f-*@example.com","expires_at":null}'))
+    place.run("client", "import", data=b"network,action,expires_at\n192.0.2.9,reject,30d\n198.51.100.0/24,accept,never\n")
+    assert place.rows("aliases") == [("one@example.com", "x@y.example", None, None, "accept", None, None),
+                                     ("two@example.com", None, None, None, "accept", None, 2000000000)]
+    assert place.rows("alias_globs") == [("example.com", "f-*", None, None, None, "accept", None)]
+    clients = dict((row[0], row) for row in place.rows("client_rules"))
+    assert clients["198.51.100.0/24"][3] is None and clients["192.0.2.9"][3] > 1700000000
+
+
+BAD = """address,mailbox,action,reply
+good@example.com,me@b.example,,
+no-domain,me@b.example,,
+bad@example.com,not an address,,
+act@example.com,,explode,
+rep@example.com,,reject,450 4.2.1 later
+"split
+line@example.com",,,
+few@example.com,
+good@example.com,again@b.example,,
+last@example.com,me@b.example,defer,450 4.2.1 later
+"""
+
+
+def test_bad_rows(place):
+    path = place.write("bad.csv", BAD)
+    out, err = place.run("alias", "import", path, check=1)
+    assert [int(line.split(":")[2]) for line in err.splitlines()] == [3, 4, 5, 6, 7, 9, 10], err
+    assert "2 added" in out and "7 bad; nothing was written" in out
+    assert place.rows("aliases") == []
+    told = json.loads(place.run("alias", "import", path, "--json", check=1)[0])
+    assert told == {"added": 2, "updated": 0, "bad": 7, "written": False}
+    place.run("alias", "import", path, "--skip-bad")
+    assert [row[0] for row in place.rows("aliases")] == ["good@example.com", "last@example.com"]
+
+
+def test_many_bad_rows_are_counted(place):
+    data = b"domain\n" + b"not a domain!\n" * 100
+    out, err = place.run("domain", "import", data=data, check=1)
+    assert len(err.splitlines()) == 21 and "and 80 more" in err and "100 bad" in out
+
+
+@pytest.mark.parametrize("data, words", [
+    (b"", "empty"), (b"adress\na@b.example\n", "did you mean address"), (b"mailbox\na@b.example\n", "no address"),
+    (b"address,address\na@b.example,\n", "twice"), (b"one@example.com\n", "no column"),
+])
+def test_headers(place, data, words):
+    assert words in place.run("alias", "import", data=data, check=1)[1]
+    assert place.rows("aliases") == []
+
+
+@pytest.mark.parametrize("line, words", [
+    (b'{"address": "a@b.example"', "JSON"), (b"[1]", "object"), (b'{"adress": "a@b.example"}', "did you mean"),
+    (b'{"address": ["a@b.example"]}', "neither"), (b'{"mailbox": "a@b.example"}', "address is empty"),
+    (b'{"address": "%s@b.example"}' % (b"x" * 70000), "too long"),
+])
+def test_bad_json(place, line, words):
+    data = b'{"address": "good@b.example"}\n' + line + b"\n"
+    out, err = place.run("alias", "import", "--format", "jsonl", data=data, check=1)
+    assert ":2: " in err and words in err and "1 added" in out and "1 bad" in out
+    assert place.rows("aliases") == []
+
+
+def test_existing_rows(place):
+    place.run("alias", "add", "one@example.com", "old@b.example", "--owner", "me", "--action", "reject")
+    data = b"address,mailbox\none@example.com,new@b.example\ntwo@example.com,new@b.example\n"
+    assert "exists already" in place.run("alias", "import", data=data, check=1)[1]
+    assert "would be: 1 added, 1 updated" in place.run("alias", "import", "--update", "--dry-run", data=data)[0]
+    assert place.rows("aliases")[0][1] == "old@b.example"
+    place.run("alias", "import", "--update", data=data)
+    assert place.rows("aliases") == [("one@example.com", "new@b.example", "me", None, "reject", None, None),
+                                     ("two@example.com", "new@b.example", None, None, "accept", None, None)]
+    # A reply must fit the action that the row has already.
+    reply = b"address,reply\none@example.com,450 4.2.1 later\n"
+    assert "450" in place.run("alias", "import", "--update", data=reply, check=1)[1]
+
+
+def test_replace(place):
+    fill(place)
+    domains = place.rows("domains")
+    place.run("alias", "import", "--replace", data=b"address\nbad address\n", check=1)
+    assert len(place.rows("aliases")) == 4 and len(place.rows("alias_globs")) == 2
+    place.run("alias", "import", "--replace", data=b"address\nnew@example.com\n")
+    assert [row[0] for row in place.rows("aliases")] == ["new@example.com"]
+    assert place.rows("alias_globs") == [] and place.rows("domains") == domains
+
+
+def test_usage(place):
+    place.run("alias", "list", "--replace", check=64)
+    place.run("alias", "import", "--owner", "me", check=64)
+    place.run("alias", "import", "--format", "xml", check=64)
+    place.run("alias", "import", place.scratch / "missing.csv", check=66)
+    place.run("sender", "import", data=b"pattern,action\n@x.example,\n", check=1)
+    place.run("alias", "import", "--dry-run", data=b"address\na@b.example\n")  # the database is there by now
+    place.run("alias", "export", "/nonexistent/file.csv", check=73)
+
+
+def test_dry_run_creates_nothing(place):
+    assert "does not exist" in place.run("alias", "import", "--dry-run", data=b"address\na@b.example\n", check=1)[1]
+    assert not place.database.exists()
+
+
+def test_an_export_that_fails_leaves_the_old_file(place):
+    place.run("alias", "add", "one@example.com")
+    path = place.write("keep.jsonl", "precious\n")
+    db = sqlite3.connect(str(place.database))
+    db.execute("INSERT INTO aliases (address, owner) VALUES ('two@example.com', CAST(x'ff' AS TEXT))")
+    db.commit()
+    db.close()
+    assert "JSON" in place.run("alias", "export", path, check=1)[1]
+    assert path.read_text() == "precious\n"
+    assert sorted(p.name for p in place.scratch.path.iterdir()) == ["keep.jsonl", "rules"]
+
+
+def test_many_rows_and_progress(place):
+    """Constant memory, one transaction, and on a terminal a line that tells how far it is."""
+    path = place.scratch / "many.csv"
+    with open(path, "w") as out:
+        out.write("address,mailbox\n")
+        out.writelines(f"a{i}@example.com,box{i % 100}@b.example\n" for i in range(60000))
+    master, slave = pty.openpty()
+    process = subprocess.Popen([RCPTGATE, "alias", "import", str(path), "--database", str(place.database)],
+                               stdout=subprocess.PIPE, stderr=slave, env=dict(os.environ, **SANITIZERS))
+    os.close(slave)
+    terminal = b""
+    try:
+        while chunk := os.read(master, 4096):
+            terminal += chunk
+    except OSError:
+        pass
+    out = process.stdout.read().decode()
+    assert process.wait() == 0
+    os.close(master)
+    assert "60000 added" in out and b" rows, 0 bad" in terminal
+    assert len(place.rows("aliases")) == 60000
