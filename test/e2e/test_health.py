@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness import Failure, World, wait_for
+from harness import SOURCE, World, wait_for
 
 LIMITS = [
     {"name": "minute", "per": "recipient", "max": 2, "window": "1m", "over": "defer"},
@@ -278,13 +278,6 @@ def test_listen_follows_the_policy():
 
 # ------------------------------------------------------------------------------------------- red and green again
 
-def statuses(world, web):
-    """What all four say, which must be the same: /healthz, /status.json, the page, `rcptgate status`."""
-    code, reasons = web.health()
-    told = world.gate.command("status", check=None)
-    return code, reasons, told
-
-
 def gets_red(web, what):
     return wait_for(lambda: web.health()[1].get(what), f"/healthz names {what}")
 
@@ -408,3 +401,17 @@ def test_events_wait_for_redis():
                          "the events arrive")
         assert names.index("counters-trouble") < names.index("limit-tripped") < names.index("counters-well")
         assert web.metrics()[("rcptgate_events_dropped_total", "")] == 0
+
+
+# ---------------------------------------------------------------------------------------------- what is shipped
+
+@pytest.mark.parametrize("name", ["prometheus/rcptgate.rules.yml", "grafana/rcptgate.json"])
+def test_shipped_rules_ask_for_what_is_there(gate, name):
+    _, web = gate
+    text = (SOURCE / "contrib" / name).read_text()
+    if name.endswith(".json"):
+        assert json.loads(text)["title"] == "rcptgate"
+    known = {re.sub(r"\{.*", "", key[0]) for key in web.metrics()}
+    asked = set(re.findall(r"\b(?:rcptgate|process)_[a-z_]+(?=[{\[ )=<>\"]|$)", text))
+    assert len(asked) > 5
+    assert asked <= known, asked - known
