@@ -13,7 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RING_BYTES = 1 << 20 };
+enum {
+    RING_BYTES = 1 << 20,
+    BATCH_BYTES = 32 * 1024, /* of lines that are written at once */
+    PAUSE_NS = 5000000,      /* after that: a busy gate does not wake the writer for every line */
+};
 
 /* A line in the ring: priority, length, text. Lines never wrap: what does not fit before the end of the ring
  * starts again at 0 and the rest is skipped. */
@@ -28,6 +32,7 @@ static struct {
     pthread_cond_t filled;
     pthread_t writer;
     bool running, stopping, to_stderr;
+    bool asleep; /* the writer waits for a line */
     char *ring;
     size_t head, tail, used, wrap; /* wrap: where the last line before a jump to 0 ended */
     atomic_int level;
@@ -36,6 +41,17 @@ static struct {
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .level = LOG_AT_INFO};
 
 static const int syslog_priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+
+static void write_all(const char *bytes, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t got = write(STDERR_FILENO, bytes + done, n - done);
+        if (got < 0 && errno != EINTR)
+            return; /* nobody to tell */
+        if (got > 0)
+            done += (size_t)got;
+    }
+}
 
 static void write_out(bool to_stderr, enum log_priority priority, const char *text)
 {
@@ -47,13 +63,7 @@ static void write_out(bool to_stderr, enum log_priority priority, const char *te
     size_t n = strnlen(text, LOG_LINE_MAX - 1);
     memcpy(buffer, text, n);
     buffer[n++] = '\n';
-    for (size_t done = 0; done < n;) {
-        ssize_t got = write(STDERR_FILENO, buffer + done, n - done);
-        if (got < 0 && errno != EINTR)
-            return; /* nobody to tell */
-        if (got > 0)
-            done += (size_t)got;
-    }
+    write_all(buffer, n);
 }
 
 static size_t line_size(size_t length)
@@ -87,47 +97,76 @@ static bool ring_put(enum log_priority priority, const char *text, size_t length
     return true;
 }
 
-/* Under the lock, with at least one line there. */
-static enum log_priority ring_take(char out[LOG_LINE_MAX])
+/* Under the lock, with at least one line there; out has room for LOG_LINE_MAX. Returns its length. */
+static size_t ring_take(char *out, enum log_priority *priority)
 {
     if (self.tail >= self.wrap) {
         self.tail = 0;
         self.wrap = RING_BYTES;
     }
     const struct line *line = (const struct line *)(const void *)(self.ring + self.tail);
-    memcpy(out, line->text, (size_t)line->length + 1);
-    enum log_priority priority = (enum log_priority)line->priority;
-    self.tail += line_size(line->length);
+    size_t length = line->length;
+    memcpy(out, line->text, length + 1);
+    *priority = (enum log_priority)line->priority;
+    self.tail += line_size(length);
     if (--self.used == 0) {
         self.head = self.tail = 0;
         self.wrap = RING_BYTES;
     }
-    return priority;
+    return length;
+}
+
+/* Takes what is there, as far as it fits, and writes it, without the lock: syslog gets line by line, stderr all at once. */
+static void write_batch(char batch[BATCH_BYTES])
+{
+    static enum log_priority priorities[BATCH_BYTES / sizeof(struct line)]; /* the writer's own */
+    size_t n = 0, bytes = 0;
+    while (self.used > 0 && bytes + LOG_LINE_MAX <= BATCH_BYTES &&
+           n < sizeof priorities / sizeof priorities[0]) {
+        bytes += ring_take(batch + bytes, &priorities[n++]);
+        batch[bytes++] = self.to_stderr ? '\n' : '\0';
+    }
+    pthread_mutex_unlock(&self.lock);
+    if (self.to_stderr)
+        write_all(batch, bytes);
+    else
+        for (size_t i = 0, at = 0; i < n; i++, at += strlen(batch + at) + 1)
+            write_out(false, priorities[i], batch + at);
+    pthread_mutex_lock(&self.lock);
+}
+
+static void say_dropped(void)
+{
+    uint64_t dropped = atomic_load(&self.dropped), unsaid = dropped - self.dropped_said;
+    if (unsaid == 0)
+        return;
+    self.dropped_said = dropped;
+    char notice[128];
+    snprintf(notice, sizeof notice,
+             "event=log-dropped lines=%llu text=\"the reader of the log was too slow\"",
+             (unsigned long long)unsaid);
+    write_out(self.to_stderr, LOG_AT_WARNING, notice);
 }
 
 static void *writer_main(void *arg)
 {
     (void)arg;
-    char text[LOG_LINE_MAX];
+    static char batch[BATCH_BYTES];
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
     pthread_mutex_lock(&self.lock);
     for (;;) {
+        self.asleep = true;
         while (self.used == 0 && !self.stopping)
             pthread_cond_wait(&self.filled, &self.lock);
+        self.asleep = false;
         if (self.used == 0)
             break;
-        enum log_priority priority = ring_take(text);
-        uint64_t dropped = atomic_load(&self.dropped);
-        uint64_t unsaid = dropped - self.dropped_said;
-        self.dropped_said = dropped;
+        write_batch(batch);
+        bool more = self.used > 0 || self.stopping;
         pthread_mutex_unlock(&self.lock);
-        write_out(self.to_stderr, priority, text);
-        if (unsaid > 0) {
-            char notice[128];
-            snprintf(notice, sizeof notice,
-                     "event=log-dropped lines=%llu text=\"the reader of the log was too slow\"",
-                     (unsigned long long)unsaid);
-            write_out(self.to_stderr, LOG_AT_WARNING, notice);
-        }
+        say_dropped();
+        if (!more)
+            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         pthread_mutex_lock(&self.lock);
     }
     self.running = false;
@@ -193,28 +232,39 @@ bool log_wants(enum log_priority priority)
     return (int)priority <= atomic_load(&self.level);
 }
 
+void log_text(enum log_priority priority, const char *line)
+{
+    if (!log_wants(priority))
+        return;
+    char clean[LOG_LINE_MAX];
+    struct text text;
+    text_init(&text, clean, sizeof clean);
+    text_add_printable(&text, line);
+
+    pthread_mutex_lock(&self.lock);
+    bool queued = self.running && !self.stopping;
+    bool wake = queued && self.asleep;
+    if (queued && !ring_put(priority, clean, text.len))
+        atomic_fetch_add(&self.dropped, 1);
+    if (wake)
+        self.asleep = false;
+    pthread_mutex_unlock(&self.lock);
+    if (wake)
+        pthread_cond_signal(&self.filled);
+    if (!queued)
+        write_out(true, priority, clean);
+}
+
 void log_line(enum log_priority priority, const char *format, ...)
 {
     if (!log_wants(priority))
         return;
-    char raw[LOG_LINE_MAX], clean[LOG_LINE_MAX];
+    char raw[LOG_LINE_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
-    struct text text;
-    text_init(&text, clean, sizeof clean);
-    text_add_printable(&text, raw);
-
-    pthread_mutex_lock(&self.lock);
-    bool queued = self.running && !self.stopping;
-    if (queued && !ring_put(priority, clean, text.len))
-        atomic_fetch_add(&self.dropped, 1);
-    if (queued)
-        pthread_cond_signal(&self.filled);
-    pthread_mutex_unlock(&self.lock);
-    if (!queued)
-        write_out(true, priority, clean);
+    log_text(priority, raw);
 }
 
 uint64_t log_dropped(void)

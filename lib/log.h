@@ -29,6 +29,9 @@ bool log_wants(enum log_priority priority);
  * break a line in two. */
 void log_line(enum log_priority priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same for a line that is there already. */
+void log_text(enum log_priority priority, const char *line);
+
 bool log_goes_to_stderr(void);
 uint64_t log_dropped(void); /* lines since the start */
 

@@ -2,12 +2,16 @@
  * leader (or, while there is none, to who holds the mutex). A waiter lives on the stack of its thread: it is in exactly one
  * list until it is done, and only touched under the mutex.
  *
+ * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep again on the mutex. A waiter is
+ * posted to once at most, with its answer or with the lead, and never leaves before that has come.
+ *
  * queue: not yet written. flight: written, in the order of the answers to come. */
 #include "redis_lane.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -16,8 +20,10 @@ enum { ANSWERS = 64, BATCH_BYTES = 256 * 1024 };
 enum waiter_state { WAITER_QUEUED, WAITER_WRITTEN, WAITER_DONE };
 
 struct waiter {
-    struct waiter *next;
-    pthread_cond_t wake; /* done, or the lead is yours */
+    struct waiter *next, *next_wake;
+    sem_t wake;  /* done, or the lead is yours */
+    bool posted; /* or about to be, */
+    bool lead;   /* with the lead */
     const struct redis_request *request;
     int64_t deadline;
     enum waiter_state state;
@@ -31,8 +37,8 @@ struct waiters {
 
 struct redis_lane {
     pthread_mutex_t mutex;
-    pthread_condattr_t monotonic;
     struct waiters queue, flight;
+    struct waiter *wakes; /* to be posted to */
     struct waiter *leader;
     bool poisoned; /* somebody left flight: answers no longer match */
     bool stale;    /* an outage went by: the connection ends with what is in flight, and its end is no news */
@@ -79,19 +85,41 @@ static void waiters_remove(struct waiters *list, struct waiter *waiter)
         list->tail = before;
 }
 
-static void waiter_finish(struct waiter *waiter, enum redis_status status, redisReply *reply)
+static void lane_wake(struct redis_lane *lane, struct waiter *waiter)
+{
+    waiter->posted = true;
+    waiter->next_wake = lane->wakes;
+    lane->wakes = waiter;
+}
+
+static void lane_unlock(struct redis_lane *lane)
+{
+    struct waiter *waiter = lane->wakes;
+    lane->wakes = NULL;
+    pthread_mutex_unlock(&lane->mutex);
+    while (waiter != NULL) {
+        struct waiter *next = waiter->next_wake; /* once posted to, it may be gone */
+        sem_post(&waiter->wake);
+        waiter = next;
+    }
+}
+
+/* The leader does not sleep, and needs no waking. */
+static void lane_finish(struct redis_lane *lane, struct waiter *waiter, enum redis_status status,
+                        redisReply *reply)
 {
     waiter->state = WAITER_DONE;
     waiter->status = status;
     waiter->reply = reply;
-    pthread_cond_signal(&waiter->wake);
+    if (waiter != lane->leader)
+        lane_wake(lane, waiter);
 }
 
-static void waiters_finish(struct waiters *list, enum redis_status status)
+static void lane_finish_all(struct redis_lane *lane, struct waiters *list, enum redis_status status)
 {
     struct waiter *waiter;
     while ((waiter = waiters_take(list)) != NULL)
-        waiter_finish(waiter, status, NULL);
+        lane_finish(lane, waiter, status, NULL);
 }
 
 /* ---- the leader's work; the mutex is held but where it says so ---- */
@@ -101,12 +129,12 @@ static void lane_give_up(struct redis_lane *lane, const struct error *err)
 {
     enum redis_status status = lane->unsent ? REDIS_DOWN : REDIS_LOST;
     if (!lane->stale) {
-        pthread_mutex_unlock(&lane->mutex);
+        lane_unlock(lane);
         lane->failed(lane->arg, err->text);
         pthread_mutex_lock(&lane->mutex);
     }
-    waiters_finish(&lane->flight, status);
-    waiters_finish(&lane->queue, REDIS_DOWN);
+    lane_finish_all(lane, &lane->flight, status);
+    lane_finish_all(lane, &lane->queue, REDIS_DOWN);
     redis_link_close(lane->link);
     redis_buffer_clear(&lane->out);
     lane->poisoned = lane->stale = lane->unsent = false;
@@ -115,7 +143,7 @@ static void lane_give_up(struct redis_lane *lane, const struct error *err)
 static int lane_open(struct redis_lane *lane, int64_t deadline, struct error *err)
 {
     struct redis_target *target = redis_target_ref(lane->target);
-    pthread_mutex_unlock(&lane->mutex);
+    lane_unlock(lane);
     enum redis_link_status status = redis_link_open(lane->link, target, deadline, err, NULL);
     pthread_mutex_lock(&lane->mutex);
     redis_target_unref(target);
@@ -143,7 +171,7 @@ static void lane_take(struct redis_lane *lane)
     while (lane->queue.head != NULL && lane->out.len < BATCH_BYTES) {
         struct waiter *waiter = waiters_take(&lane->queue);
         if (waiter->deadline <= now || redis_buffer_add(&lane->out, waiter->request) != 0) {
-            waiter_finish(waiter, REDIS_DOWN, NULL);
+            lane_finish(lane, waiter, REDIS_DOWN, NULL);
         } else {
             waiter->state = WAITER_WRITTEN;
             waiters_add(&lane->flight, waiter);
@@ -167,7 +195,7 @@ static enum redis_link_status lane_step(struct redis_lane *lane, int64_t deadlin
 {
     struct redis_target *target = redis_target_ref(lane->target);
     bool unsent = lane->unsent;
-    pthread_mutex_unlock(&lane->mutex);
+    lane_unlock(lane);
     enum redis_link_status status = redis_link_step(lane->link, &lane->out, deadline, got, ANSWERS, n, err);
     unsent = unsent && lane->out.sent == 0;
     if (status == REDIS_LINK_CLOSED && unsent) {
@@ -197,7 +225,7 @@ static int lane_exchange(struct redis_lane *lane, struct error *err)
     for (int i = 0; i < n; i++) {
         struct waiter *waiter = status == REDIS_LINK_OK ? waiters_take(&lane->flight) : NULL;
         if (waiter != NULL) {
-            waiter_finish(waiter, REDIS_ANSWERED, got[i]);
+            lane_finish(lane, waiter, REDIS_ANSWERED, got[i]);
             continue;
         }
         freeReplyObject(got[i]);
@@ -226,41 +254,69 @@ static void lane_lead(struct redis_lane *lane, struct waiter *self)
             lane_give_up(lane, &err);
     }
     lane->leader = lane->flight.head != NULL ? lane->flight.head : lane->queue.head;
-    if (lane->leader != NULL)
-        pthread_cond_signal(&lane->leader->wake);
+    if (lane->leader != NULL) {
+        lane->leader->lead = true;
+        lane_wake(lane, lane->leader);
+    }
 }
 
 /* ---- the others ---- */
 
-static void lane_wait(struct redis_lane *lane, struct waiter *self)
+static int waiter_sleep(struct waiter *self, int64_t deadline)
 {
-    const struct timespec until = {.tv_sec = self->deadline / 1000000000,
-                                   .tv_nsec = self->deadline % 1000000000};
-    while (self->state != WAITER_DONE && lane->leader != self) {
-        if (pthread_cond_timedwait(&self->wake, &lane->mutex, &until) != ETIMEDOUT)
-            continue;
-        if (self->state == WAITER_DONE || lane->leader == self)
-            break;
-        if (self->state == WAITER_QUEUED) {
-            waiters_remove(&lane->queue, self);
-            waiter_finish(self, REDIS_DOWN, NULL);
-        } else {
-            waiters_remove(&lane->flight, self);
-            waiter_finish(self, REDIS_LOST, NULL);
-            lane->poisoned = true;
-        }
-    }
+    const struct timespec until = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
+    int rc;
+    do
+        rc = sem_clockwait(&self->wake, CLOCK_MONOTONIC, &until);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
+/* Time is up, and nobody has posted: leaves. */
+static void lane_leave(struct redis_lane *lane, struct waiter *self)
+{
+    bool written = self->state == WAITER_WRITTEN;
+    waiters_remove(written ? &lane->flight : &lane->queue, self);
+    self->state = WAITER_DONE;
+    self->status = written ? REDIS_LOST : REDIS_DOWN;
+    lane->poisoned = lane->poisoned || written;
+}
+
+/* Another leads. Without the mutex on entry and return. True: the lead is now self's. */
+static bool lane_wait(struct redis_lane *lane, struct waiter *self)
+{
+    if (waiter_sleep(self, self->deadline) == 0)
+        return self->lead; /* else it is done, and nobody else knows it any more: no need for the mutex */
+    pthread_mutex_lock(&lane->mutex);
+    bool posted = self->posted;
+    if (!posted)
+        lane_leave(lane, self);
+    lane_unlock(lane);
+    if (posted)
+        waiter_sleep(self, INT64_MAX); /* it is on its way */
+    return posted && self->lead;
 }
 
 /* Returns when self is done, and no longer known to anybody. */
 static void lane_join(struct redis_lane *lane, struct waiter *self)
 {
+    pthread_mutex_lock(&lane->mutex);
+    if (atomic_load(lane->down)) { /* looked at under the mutex: who comes after redis_lane_drop() sees it */
+        lane_unlock(lane);
+        return;
+    }
     waiters_add(&lane->queue, self);
-    if (lane->leader == NULL)
+    bool lead = lane->leader == NULL;
+    if (lead)
         lane->leader = self;
-    lane_wait(lane, self);
-    if (lane->leader == self)
-        lane_lead(lane, self);
+    if (!lead) {
+        lane_unlock(lane);
+        if (!lane_wait(lane, self))
+            return;
+        pthread_mutex_lock(&lane->mutex);
+    }
+    lane_lead(lane, self);
+    lane_unlock(lane);
 }
 
 enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_request *request,
@@ -268,14 +324,11 @@ enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_re
 {
     struct waiter self = {
         .request = request, .deadline = deadline, .state = WAITER_QUEUED, .status = REDIS_DOWN};
-    pthread_cond_init(&self.wake, &lane->monotonic);
+    sem_init(&self.wake, 0, 0);
     atomic_fetch_add(&lane->load, 1);
-    pthread_mutex_lock(&lane->mutex);
-    if (!atomic_load(lane->down)) /* looked at under the mutex: who comes after redis_lane_drop() sees it */
-        lane_join(lane, &self);
-    pthread_mutex_unlock(&lane->mutex);
+    lane_join(lane, &self);
     atomic_fetch_sub(&lane->load, 1);
-    pthread_cond_destroy(&self.wake);
+    sem_destroy(&self.wake);
     if (self.status == REDIS_ANSWERED)
         *reply = self.reply;
     return self.status;
@@ -289,15 +342,15 @@ int redis_lane_load(struct redis_lane *lane)
 void redis_lane_drop(struct redis_lane *lane)
 {
     pthread_mutex_lock(&lane->mutex);
-    waiters_finish(&lane->queue, REDIS_DOWN);
-    pthread_mutex_unlock(&lane->mutex);
+    lane_finish_all(lane, &lane->queue, REDIS_DOWN);
+    lane_unlock(lane);
 }
 
 bool redis_lane_needs_link(struct redis_lane *lane)
 {
     pthread_mutex_lock(&lane->mutex);
     bool needs = lane->leader == NULL && !redis_link_is_quiet(lane->link, true);
-    pthread_mutex_unlock(&lane->mutex);
+    lane_unlock(lane);
     return needs;
 }
 
@@ -315,7 +368,7 @@ void redis_lane_renew(struct redis_lane *lane, struct redis_link *link, struct r
         link = unused;
         lane->stale = false;
     }
-    pthread_mutex_unlock(&lane->mutex);
+    lane_unlock(lane);
     redis_link_free(link);
     redis_target_unref(old);
 }
@@ -331,8 +384,6 @@ struct redis_lane *redis_lane_new(const atomic_bool *down, redis_lane_failed_fn 
         return NULL;
     }
     pthread_mutex_init(&lane->mutex, NULL);
-    pthread_condattr_init(&lane->monotonic);
-    pthread_condattr_setclock(&lane->monotonic, CLOCK_MONOTONIC);
     atomic_init(&lane->load, 0);
     lane->down = down;
     lane->failed = failed;
@@ -348,7 +399,6 @@ void redis_lane_free(struct redis_lane *lane)
     redis_link_free(lane->link);
     redis_target_unref(lane->target);
     redis_buffer_done(&lane->out);
-    pthread_condattr_destroy(&lane->monotonic);
     pthread_mutex_destroy(&lane->mutex);
     free(lane);
 }

@@ -189,7 +189,7 @@ static void log_decision(const struct session *session, const struct outcome *ou
     struct text text;
     text_init(&text, line, sizeof line);
     decision_log_text(session, outcome, queue, &text);
-    log_line(LOG_AT_INFO, "%s", line);
+    log_text(LOG_AT_INFO, line);
 }
 
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)

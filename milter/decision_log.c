@@ -1,6 +1,7 @@
 #include "decision_log.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* <address>, so that neither '>' nor a space nor a control can end it early. */
 static void add_address(struct text *text, const char *key, const char *address)
@@ -8,13 +9,16 @@ static void add_address(struct text *text, const char *key, const char *address)
     char safe[1024];
     struct text out;
     text_init(&out, safe, sizeof safe);
-    for (const char *c = address; *c != '\0'; c++) {
-        if (*c == '<' || *c == '>' || *c == ' ' || *c == '%')
-            text_addf(&out, "%%%02X", (unsigned char)*c);
-        else
-            text_add_bytes(&out, c, 1);
+    while (*address != '\0') {
+        size_t n = strcspn(address, "<> %");
+        text_add_bytes(&out, address, n);
+        address += n;
+        if (*address != '\0')
+            text_addf(&out, "%%%02x", (unsigned char)*address++);
     }
-    text_addf(text, " %s=<", key);
+    text_add(text, " ");
+    text_add(text, key);
+    text_add(text, "=<");
     text_add_printable(text, safe);
     text_add(text, ">");
 }

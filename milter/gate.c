@@ -2,7 +2,6 @@
 
 #include "session.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,7 +115,6 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 {
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
-    pthread_cond_init(&gate->quiet, NULL);
     troubles_init(&gate->troubles);
     metrics_init(&gate->metrics);
     metrics_know(&gate->metrics, policy);
@@ -144,7 +142,6 @@ void gate_done(struct gate *gate)
     troubles_done(&gate->troubles);
     events_free(gate->events);
     metrics_done(&gate->metrics);
-    pthread_cond_destroy(&gate->quiet);
     pthread_mutex_destroy(&gate->lock);
     *gate = (struct gate){0};
 }
@@ -170,40 +167,34 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 
 bool gate_enter(struct gate *gate, struct session *session)
 {
-    pthread_mutex_lock(&gate->lock);
-    bool in = !gate->stopping;
-    if (in) {
-        gate->callbacks++;
-        session->busy = true;
+    atomic_fetch_add(&gate->callbacks, 1);
+    if (atomic_load(
+            &gate->stopping)) { /* looked at after it was counted: gate_stop() does it the other way round */
+        atomic_fetch_sub(&gate->callbacks, 1);
+        return false;
     }
-    pthread_mutex_unlock(&gate->lock);
+    atomic_store(&session->busy, true);
     session->entered_ns = metrics_clock();
-    return in;
+    return true;
 }
 
 void gate_leave(struct gate *gate, struct session *session)
 {
-    if (session != NULL)
+    if (session != NULL) {
         metrics_callback(&gate->metrics, metrics_clock() - session->entered_ns);
-    pthread_mutex_lock(&gate->lock);
-    if (session != NULL)
-        session->busy = false;
-    if (--gate->callbacks == 0)
-        pthread_cond_broadcast(&gate->quiet);
-    pthread_mutex_unlock(&gate->lock);
+        atomic_store(&session->busy, false);
+    }
+    atomic_fetch_sub(&gate->callbacks, 1);
 }
 
 void gate_stop(struct gate *gate, int wait_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += wait_ms / 1000;
+    atomic_store(&gate->stopping, true);
+    for (int waited = 0; waited < wait_ms && atomic_load(&gate->callbacks) > 0; waited++)
+        usleep(1000);
     pthread_mutex_lock(&gate->lock);
-    gate->stopping = true;
-    while (gate->callbacks > 0 && pthread_cond_timedwait(&gate->quiet, &gate->lock, &until) != ETIMEDOUT)
-        ;
     for (struct session *s = gate->sessions; s != NULL; s = s->next)
-        if (!s->busy)
+        if (!atomic_load(&s->busy))
             message_abort(s);
     pthread_mutex_unlock(&gate->lock);
 }

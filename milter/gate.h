@@ -12,18 +12,18 @@
 #include "trouble.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct session;
 
 #define GATE_ALIASES_COPY "aliases.copy.db" /* in the state directory: the last good copy of the alias rules */
 
 struct gate {
-    pthread_mutex_t lock; /* guards policy (the pointer), sessions and callbacks */
-    const struct policy *policy;
+    pthread_mutex_t lock; /* guards policy (to be changed, or given a reference) and sessions */
+    const struct policy *_Atomic policy;
     struct session *sessions; /* doubly linked, through session->next and ->previous */
-    unsigned callbacks;       /* under way now */
-    bool stopping;
-    pthread_cond_t quiet; /* callbacks reached 0 */
+    atomic_uint callbacks;    /* under way now: no lock, since every command of every session passes here */
+    atomic_bool stopping;
 
     /* Set once at the start; these parts of a policy need a restart. */
     struct ruledb *rules;  /* NULL: no alias rules */

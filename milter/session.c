@@ -23,6 +23,17 @@ struct session *session_new(struct gate *gate)
     return session;
 }
 
+/* The policy in force, with a reference for the caller. What the session holds cannot be freed, so that the same
+ * pointer is the same policy. */
+static const struct policy *session_policy(struct session *session)
+{
+    if (session->policy == NULL || atomic_load(&session->gate->policy) != session->policy) {
+        policy_unref(session->policy);
+        session->policy = gate_policy(session->gate);
+    }
+    return policy_ref(session->policy);
+}
+
 static void message_reset(struct message *message)
 {
     policy_unref(message->policy);
@@ -56,6 +67,7 @@ void session_free(struct session *session)
     give_back(session, false);
     message_reset(&session->message);
     pool_done(&session->message.pool);
+    policy_unref(session->policy);
     free(session);
     metrics_session(&gate->metrics, -1);
 }
@@ -90,7 +102,7 @@ struct verdict session_connect(struct session *session, const struct network *cl
     struct gate *gate = session->gate;
     session->client = *client;
     network_format(client, session->client_text);
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
     struct client_row row;
     struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
@@ -124,7 +136,7 @@ void message_begin(struct session *session, const char *sender, const char *user
     message_abort(session);
     struct message *message = &session->message;
     message->open = true;
-    message->policy = gate_policy(session->gate);
+    message->policy = session_policy(session);
     message->sender_raw = pool_strdup(&message->pool, sender);
     message->user = user != NULL && user[0] != '\0' ? pool_strdup(&message->pool, user) : NULL;
     message->size = size;

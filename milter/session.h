@@ -32,7 +32,8 @@ struct message {
 struct session {
     struct gate *gate;
     struct session *next, *previous; /* of the gate's list, under its lock */
-    bool busy;                       /* in a callback now; under the gate's lock */
+    atomic_bool busy;                /* in a callback now */
+    const struct policy *policy;     /* as last seen; with a reference, so that a message costs no lock */
     int64_t entered_ns;              /* since when; metrics_clock() */
     struct network client;
     char client_text[NETWORK_TEXT];

@@ -81,9 +81,16 @@ void text_add_percent(struct text *text, const char *string)
 
 void text_add_printable(struct text *text, const char *string)
 {
-    for (; *string != '\0'; string++) {
-        const unsigned char c = (unsigned char)*string;
-        text_add_bytes(text, c >= ' ' && c < 0x7f ? string : "?", 1);
+    while (*string != '\0') {
+        size_t n = 0;
+        while (string[n] >= ' ' && string[n] < 0x7f) /* bytes above are negative, or greater */
+            n++;
+        text_add_bytes(text, string, n);
+        string += n;
+        if (*string != '\0') {
+            text_add_bytes(text, "?", 1);
+            string++;
+        }
     }
 }
 
