@@ -267,6 +267,7 @@ static void process_prepare(sigset_t *signals)
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of write(), not our end */
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;

@@ -1,5 +1,6 @@
 """Mail that flows while something breaks: threads that speak the milter protocol, and what they were answered."""
 
+import json
 import os
 import threading
 import time
@@ -98,6 +99,12 @@ def session(gate, recipient, client="192.0.2.1", timeout=20):
         return "lost"
 
 
+def status(gate):
+    """What `rcptgate status` says, parsed."""
+    return json.loads(gate.command("status", "--json", check=None))
+
+
 def troubles(gate):
-    """What `rcptgate status` says is wrong, as text."""
-    return gate.command("status", "--json", check=None)
+    """What is wrong now, as text: "" when all is well."""
+    report = status(gate)
+    return json.dumps(report["reasons"] + report["notes"])

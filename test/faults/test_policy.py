@@ -76,8 +76,7 @@ def test_row41_cut_off_on_reload(world):
     assert {address: load.statuses(address) for address in EXPECTED} == \
         {address: {status} for address, status in EXPECTED.items()}
     assert load.served(ALIAS) > 50 and load.answers[(None, "lost")] == 0
-    assert str(world.gate.policy_path) not in troubles(world.gate).replace(f'"file": "{world.gate.policy_path}"', "") \
-        or "last good policy stays" not in troubles(world.gate)
+    assert "last good policy" not in troubles(world.gate)
 
 
 def test_row41_missing_and_back(world):
@@ -130,13 +129,20 @@ def test_row42_bad_entries_at_a_cold_start(world):
     assert "its last good version" in world.gate.command("check", check=1)
 
 
+def ends_with_78(gate):
+    """Its last words."""
+    gate.start(wait=False)
+    assert gate.process.wait() == 78
+    last = gate.log().strip().splitlines()[-1]
+    gate.process = None
+    return last
+
+
 def test_row42_nothing_good_is_78(world):
     world.gate.stop()
     world.gate.policy_path.write_text("{")
     shutil.rmtree(world.gate.state)
-    world.gate.start(wait=False)
-    assert world.gate.process.wait() == 78
-    last = world.gate.log().strip().splitlines()[-1]
+    last = ends_with_78(world.gate)
     assert str(world.gate.policy_path) in last and "JSON" in last and "last good" in last
 
 
@@ -146,8 +152,7 @@ def test_row42_another_file_is_not_taken(world):
     other = world.scratch / "other.json"
     other.write_text(f'{{"state": "{world.gate.state}", "limits": [')
     world.gate.policy_path = other
-    world.gate.start(wait=False)
-    assert world.gate.process.wait() == 78
+    assert str(other) in ends_with_78(world.gate)
 
 
 # ------------------------------------------------------------------------------------------------------ row 43
