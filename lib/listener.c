@@ -241,19 +241,6 @@ int listener_open(struct listener *listener, const char *spec, const char *group
     return 0;
 }
 
-void listener_poke(const struct listener *listener)
-{
-    struct sockaddr_storage addr = {0};
-    socklen_t n = sizeof addr;
-    if (getsockname(listener->fd, (struct sockaddr *)&addr, &n) < 0)
-        return;
-    int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    (void)connect(fd, (struct sockaddr *)&addr, n); /* that it is tried is enough */
-    close(fd);
-}
-
 void listener_close(struct listener *listener)
 {
     struct stat st;

@@ -21,9 +21,6 @@ struct listener {
 int listener_open(struct listener *listener, const char *spec, const char *group, unsigned mode, int wait_ms,
                   struct error *err);
 
-/* Connects and hangs up, so that whoever waits in accept() or poll() wakes. */
-void listener_poke(const struct listener *listener);
-
 /* Is the socket file still there, ours, and of the right mode and group? Mends what is not: a wrong mode in place; where the file is
  * gone or another one stands there that nobody listens on, a fresh socket takes over listener->fd and alias (a duplicate
  * of it that somebody polls). 0: all well; 1: mended, what tells what it was; -1: it cannot be mended, what tells why. */

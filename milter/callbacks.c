@@ -83,6 +83,8 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
     struct connection *c = connection_new(ctx);
     if (c == NULL)
         return SMFIS_REJECT; /* this milter connection ends; Postfix answers 451 */
+    if (!gate_enter(gate, c->session))
+        return SMFIS_REJECT;
     const struct policy *policy = gate_policy(gate);
     unsigned long want = SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NR_HELO | SMFIP_NR_MAIL |
                          SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY;
@@ -91,6 +93,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
     if (!can_refuse_connect(policy))
         want |= SMFIP_NR_CONN;
     policy_unref(policy);
+    gate_leave(gate, c->session);
     want &= f1;
     c->silent_connect = (want & SMFIP_NR_CONN) != 0;
     c->silent_mail = (want & SMFIP_NR_MAIL) != 0;
@@ -291,8 +294,8 @@ static sfsistat on_close(SMFICTX *ctx)
     if (gate_enter(gate, c->session)) { /* else gate_stop() looks after the session */
         session_free(c->session);
         gate_leave(gate, NULL);
-        free(c);
     }
+    free(c);
     return SMFIS_CONTINUE;
 }
 

@@ -35,7 +35,6 @@ enum {
     ALIASES_MS = 60000,     /* to check the alias data: without, all mail would be answered "later" */
     ALIASES_COPY_MS = 5000, /* the same where a last good copy can answer meanwhile */
     CALLBACKS_MS = 5000,
-    POKE_US = 5000,
 };
 
 struct daemon {
@@ -47,7 +46,6 @@ struct daemon {
     struct control *control;
     struct web *web;
     int state_lock;
-    pthread_t milter;
     atomic_bool milter_failed; /* libmilter gave up by itself */
 };
 
@@ -114,33 +112,6 @@ static void reload(struct daemon *daemon)
     sd_notify(0, "READY=1");
 }
 
-static void *stopper_main(void *arg)
-{
-    (void)arg;
-    (void)smfi_stop();
-    return NULL;
-}
-
-/* Ends libmilter at once. It looks at its listener every 5 s only, unless somebody connects, and smfi_stop() waits for
- * that: so it waits in a thread of its own while this one knocks at the door. */
-static void milter_stop(struct daemon *daemon)
-{
-    pthread_t stopper;
-    if (pthread_create(&stopper, NULL, stopper_main, NULL) != 0) {
-        (void)smfi_stop();
-        pthread_join(daemon->milter, NULL);
-        return;
-    }
-    do {
-        listener_poke(&daemon->listener);
-        usleep(POKE_US);
-    } while (pthread_tryjoin_np(daemon->milter, NULL) == EBUSY);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 1; /* libmilter destroys the lock that smfi_stop() may be waiting for */
-    (void)pthread_timedjoin_np(stopper, NULL, &until);
-}
-
 /* A socket that nobody finds, or may open, is an outage that only looks like peace. */
 static void look_at_socket(struct daemon *daemon, int64_t now)
 {
@@ -185,9 +156,27 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         housekeeping_tick(&daemon->gate);
         sd_notify(0, "WATCHDOG=1"); /* harmless where no watchdog is set */
     }
+}
+
+/* libmilter is not told: when it stops, it frees sessions under callbacks that are still under way. It ends with the process, once
+ * no callback is left and no new one is let in. */
+static void stop(struct daemon *daemon)
+{
     sd_notify(0, "STOPPING=1");
-    milter_stop(daemon);
-    gate_stop(&daemon->gate, CALLBACKS_MS);
+    web_stop(daemon->web);
+    control_stop(daemon->control);
+    listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
+    if (gate_stop(&daemon->gate, CALLBACKS_MS)) {
+        gate_done(&daemon->gate);
+        policy_keeper_done(&daemon->keeper);
+    } else {
+        log_line(LOG_AT_WARNING, "event=stop text=\"a session did not end in time; what it has reserved ends "
+                                 "with its window\"");
+    }
+    if (daemon->state_lock >= 0)
+        close(daemon->state_lock);
+    log_line(LOG_AT_WARNING, "event=stopped");
+    log_stop();
 }
 
 static int milter_start(struct daemon *daemon, const struct policy *policy, struct error *err)
@@ -204,8 +193,11 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
         error_set(err, "libmilter does not take the listener");
         return -1;
     }
-    int rc = pthread_create(&daemon->milter, NULL, milter_main, daemon);
-    if (rc != 0)
+    pthread_t milter;
+    int rc = pthread_create(&milter, NULL, milter_main, daemon);
+    if (rc == 0)
+        (void)pthread_detach(milter);
+    else
         error_set(err, "cannot start a thread: %s", strerror(rc));
     return rc == 0 ? 0 : -1;
 }
@@ -224,8 +216,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     }
     daemon->gate.policy_file = daemon->keeper.file;
     policy_keeper_tell(&daemon->keeper, &daemon->gate);
-    if (daemon->gate.rules != NULL &&
-        ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
+    if (daemon->gate.rules != NULL && ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
         return -1;
     housekeeping_tick(&daemon->gate);
     if (milter_start(daemon, policy, err) < 0)
@@ -243,19 +234,6 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         return 0;
     error_set(err, "libmilter gave up; what it logged says why");
     return -1; /* so that systemd starts the gate again */
-}
-
-static void daemon_done(struct daemon *daemon)
-{
-    web_stop(daemon->web);
-    control_stop(daemon->control);
-    listener_close(&daemon->listener);
-    gate_done(&daemon->gate);
-    policy_keeper_done(&daemon->keeper);
-    if (daemon->state_lock >= 0)
-        close(daemon->state_lock);
-    log_line(LOG_AT_WARNING, "event=stopped");
-    log_stop();
 }
 
 /* Before any thread exists, so that they all inherit it. */
@@ -278,7 +256,8 @@ static void process_prepare(sigset_t *signals)
 
 int cmd_run(int argc, char **argv)
 {
-    struct daemon daemon = {.listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
+    static struct daemon daemon; /* libmilter's threads use it until the process is gone */
+    daemon = (struct daemon){.listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
     const char *file = LOAD_DEFAULT_FILE;
     const struct option_value options[] = {{"-c", &file, NULL}, {NULL, NULL, NULL}};
     int n = command_options("run", argc, argv, options);
@@ -309,6 +288,6 @@ int cmd_run(int argc, char **argv)
         if (!log_goes_to_stderr())
             fprintf(stderr, "rcptgate: %s\n", err.text);
     }
-    daemon_done(&daemon);
+    stop(&daemon);
     return status < 0 ? EXIT_UNAVAILABLE : EXIT_DONE;
 }

@@ -142,8 +142,12 @@ void gate_done(struct gate *gate)
     troubles_done(&gate->troubles);
     events_free(gate->events);
     metrics_done(&gate->metrics);
-    pthread_mutex_destroy(&gate->lock);
-    *gate = (struct gate){0};
+    gate->later = NULL;
+    gate->events = NULL;
+    gate->counts = gate->local = NULL;
+    gate->rules = NULL;
+    gate->policy = NULL;
+    gate->stopping = true; /* the lock stays: a callback that comes late asks whether it may enter */
 }
 
 const struct policy *gate_policy(struct gate *gate)
@@ -187,8 +191,9 @@ void gate_leave(struct gate *gate, struct session *session)
     atomic_fetch_sub(&gate->callbacks, 1);
 }
 
-void gate_stop(struct gate *gate, int wait_ms)
+bool gate_stop(struct gate *gate, int wait_ms)
 {
+    enum { LAST_MS = 50 };
     atomic_store(&gate->stopping, true);
     for (int waited = 0; waited < wait_ms && atomic_load(&gate->callbacks) > 0; waited++)
         usleep(1000);
@@ -197,4 +202,7 @@ void gate_stop(struct gate *gate, int wait_ms)
         if (!atomic_load(&s->busy))
             message_abort(s);
     pthread_mutex_unlock(&gate->lock);
+    for (int waited = 0; waited < LAST_MS && atomic_load(&gate->callbacks) > 0; waited++)
+        usleep(1000); /* one that is being turned away counts for a moment */
+    return atomic_load(&gate->callbacks) == 0;
 }

@@ -68,7 +68,8 @@ bool gate_enter(struct gate *gate, struct session *session);
 void gate_leave(struct gate *gate, struct session *session);
 
 /* Lets no new callback in, waits up to wait_ms for those under way, then gives back what open sessions have reserved; a session
- * that is still in use then keeps its reservations until their windows end. */
-void gate_stop(struct gate *gate, int wait_ms);
+ * that is still in use then keeps its reservations until their windows end. False: some are under way still, and gate_done() would
+ * free what they use. */
+bool gate_stop(struct gate *gate, int wait_ms);
 
 #endif
