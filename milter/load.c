@@ -34,7 +34,7 @@ static char *read_all(FILE *in, size_t *n)
             errno = EFBIG;
             break;
         }
-        if (got == 0) {
+        if (feof(in)) {
             bytes[used] = '\0';
             *n = used;
             return bytes;
