@@ -435,6 +435,10 @@ void status_print_metrics(FILE *out, struct gate *gate)
             "Log lines lost because whoever reads the log is too slow.", log_dropped());
     counter(out, "rcptgate_counters_junk_resets_total",
             "Keys of ours in Redis that held junk and were reset.", junk_resets(gate));
+    if (gate->local != NULL)
+        counter(out, "rcptgate_counters_merged_total",
+                "Counters brought up to date in Redis after it was away or restarted.",
+                counts_pair_merged(gate->counts));
     counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->events));
     counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",
             events_dropped(gate->events));
