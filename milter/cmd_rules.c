@@ -5,6 +5,7 @@
 #include "address.h"
 #include "load.h"
 #include "pool.h"
+#include "rule_accept.h"
 #include "rule_args.h"
 #include "rule_export.h"
 #include "rule_import.h"
@@ -372,11 +373,17 @@ static int run_import(struct invocation *in)
     return status;
 }
 
+static int run_accept(struct invocation *in)
+{
+    return rule_accept(in->policy, &in->err);
+}
+
 static const struct verb verbs[] = {
     {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
     {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
     {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
     {"export", false, 0, 1, run_export},
+    {"accept", true, 0, 0, run_accept},
 };
 
 /* --- the command line --- */

@@ -42,13 +42,14 @@ const struct command commands[] = {
     {"reset", cmd_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
     {"alias", cmd_rules,
-     "init | add | set | remove | list | import | export  [ADDRESS] [MAILBOX] [OPTION...]",
+     "init | add | set | remove | list | import | export | accept  [ADDRESS] [MAILBOX] [OPTION...]",
      "Edits the aliases; an address with * or ? in its local part is a glob.",
      RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
                   "  --owner NAME       whose it is\n"
                   "  --class NAME       for `when` in limits\n"
                   "  --expires WHEN     Unix time, date, or a duration such as 30d, never\n"
-                  "  --group NAME       init: who shares the database with the gate\n" FILE_OPTIONS},
+                  "  --group NAME       init: who shares the database with the gate\n" FILE_OPTIONS
+                  "  accept             take the present data although it lost more than max_shrink\n"},
     {"domain", cmd_rules, "add | set | remove | list | import | export  [DOMAIN] [OPTION...]",
      "Edits the domains that are ours.",
      RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_MS = 30000, CONNECT_MS = 1000 };
+enum { ASK_MS = 30000, ACCEPT_MS = 20000, CONNECT_MS = 1000 };
 
 /* ---- subjects and counters ---- */
 
@@ -358,12 +358,26 @@ static json_t *answer_status(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure("out of memory");
 }
 
+/* Alias data that lost more than max_shrink is right, somebody says. */
+static json_t *answer_accept(struct gate *gate, const json_t *request)
+{
+    (void)request;
+    struct error err = {0};
+    struct ruledb_status status;
+    if (gate->rules == NULL)
+        return failure("this gate has no alias rules");
+    if (ruledb_accept(gate->rules, ACCEPT_MS, &err) < 0)
+        return failure(err.text);
+    ruledb_status(gate->rules, &status);
+    return json_pack("{s:I, s:I}", "aliases", (json_int_t)status.aliases, "domains", (json_int_t)status.domains);
+}
+
 json_t *report_answer(struct gate *gate, const json_t *request)
 {
     static const struct {
         const char *name;
         json_t *(*answer)(struct gate *gate, const json_t *request);
-    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}, {"status", answer_status}};
+    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}, {"status", answer_status}, {"alias-accept", answer_accept}};
     const char *what = string(request, "do");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
         if (strcmp(what, requests[i].name) == 0)

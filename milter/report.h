@@ -32,7 +32,7 @@ void report_print_show(FILE *out, const json_t *report);
 void report_print_explain(FILE *out, const json_t *report);
 
 /* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "explain" (the
- * members of struct explain_query), "status". Always an object; {"error": text} when it could not be done. */
+ * members of struct explain_query), "status", "alias-accept". Always an object; {"error": text} when it could not be done. */
 json_t *report_answer(struct gate *gate, const json_t *request);
 
 /* Asks the running gate. NULL with err set; *absent is set where none runs. */

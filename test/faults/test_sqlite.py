@@ -1,0 +1,629 @@
+"""Faults of the alias database (rows 26 to 40), in a real gate while RCPTs keep coming.
+
+In each: what the last good copy knows goes on, what it does not know gets 451, nobody who exists is ever called
+unknown, no RCPT waits for long, `status` and the log name the fault, and all is well again without a restart.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from harness import Database, Failure, Gate, Process, Scratch, World, wait_for
+
+KNOWN = [f"a{i}@example.com" for i in range(300)]
+DEADLINE = 0.5  # seconds that a RCPT may be held up; a test fails at twice that
+SANITIZED = "sanitize" in subprocess.run(["nm", "-D", os.environ.get("RCPTGATE", "/bin/true")], capture_output=True,
+                                         text=True).stdout
+
+
+class Flow:
+    """Asks for recipients that exist and for one that does not, all the time, on connections of its own."""
+
+    def __init__(self, gate, threads=2):
+        self.gate, self.stopped = gate, False
+        self.known, self.unknown = [], []  # (when, status, seconds)
+        self.trouble = None
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, number):
+        random_ = random.Random(number)
+        try:
+            from harness import MilterClient
+            client = MilterClient(self.gate.socket)
+            client.connect()
+            client.helo()
+            while not self.stopped:
+                client.mail()
+                for address, into in ((random_.choice(KNOWN), self.known), ("nobody@example.com", self.unknown)):
+                    start = time.monotonic()
+                    status = client.rcpt(f"<{address}>").status
+                    into.append((start, status, time.monotonic() - start))
+                client.abort()
+                time.sleep(0.005)
+            client.quit()
+        except BaseException as trouble:  # noqa: told by stop()
+            self.trouble = trouble
+
+    def now(self, kind="known"):
+        """The next answer that was asked for from now on."""
+        start, answers = time.monotonic(), getattr(self, kind)
+        found = wait_for(lambda: [a for a in answers[-50:] if a[0] > start] or self.trouble, "an answer")
+        if self.trouble:
+            raise self.trouble
+        return found[0][1]
+
+    def stop(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join(30)
+        if self.trouble:
+            raise self.trouble
+
+    def check(self, known=("continue",), unknown=("550 5.1.1", "451 4.3.0")):
+        """Every answer so far; nobody waited too long."""
+        assert len(self.known) > 10 and len(self.unknown) > 10
+        assert {status for _, status, _ in self.known} <= set(known)
+        assert {status for _, status, _ in self.unknown} <= set(unknown)
+        longest = max(seconds for _, _, seconds in self.known + self.unknown)
+        if not SANITIZED:
+            assert longest < 2 * DEADLINE, f"a RCPT waited {longest:.2f} s"
+
+
+def world(**options):
+    w = World("memory", mta=options.pop("mta", False), **options)
+    try:
+        w.database.aliases(KNOWN)
+        w.database.alias("gone@example.com", action="reject")
+        w.database.glob("example.com", "spam*", action="reject")
+        settled(w)
+    except BaseException:
+        w.__exit__(*sys.exc_info())
+        raise
+    return w
+
+
+def ask(w, address):
+    with w.milter() as client:
+        client.connect()
+        client.helo()
+        client.mail()
+        status = client.rcpt(f"<{address}>").status
+        client.quit()
+        return status
+
+
+def troubles(w):
+    """What `status` says is wrong, and its text."""
+    report = json.loads(w.gate.command("status", "--json", check=None))
+    return {reason["what"]: reason["text"] for reason in report["reasons"]}
+
+
+def named(w, *names):
+    """Waits until one of these troubles is told, in `status` and in the log."""
+    what = wait_for(lambda: [n for n in names if n in troubles(w)], f"{names} in status")[0]
+    assert f"event={what}-trouble" in w.gate.log()
+    return troubles(w)[what]
+
+
+def settled(w, seconds=30):
+    """Well: the unknown is refused again, the known is not, and nothing about aliases is wrong."""
+    wait_for(lambda: ask(w, "nobody@example.com") == "550 5.1.1", "550 for who does not exist", seconds)
+    wait_for(lambda: ask(w, KNOWN[7]) == "continue", "an alias that exists", seconds)
+    wait_for(lambda: not [t for t in troubles(w) if t.startswith("aliases")], "no trouble with aliases", seconds)
+
+
+@contextmanager
+def flowing(w, **expected):
+    """Mail flows around the fault and its end."""
+    flow = Flow(w.gate)
+    try:
+        wait_for(lambda: len(flow.unknown) > 10 or flow.trouble, "mail flows")
+        yield flow
+        settled(w)
+    finally:
+        flow.stop()
+    flow.check(**expected)
+
+
+def copy_answers(flow, w):
+    """What G says: exact rows as always, all else later."""
+    wait_for(lambda: flow.now("unknown") == "451 4.3.0", "451 for what the copy does not know")
+    assert flow.now() == "continue"
+    assert ask(w, "gone@example.com") == "550 5.2.1"   # an exact row
+    assert ask(w, "spam1@example.com") == "451 4.3.0"  # a glob
+    assert ask(w, "who@elsewhere.example") == "451 4.3.0"
+
+
+def files(w):
+    path = w.database.path
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def saved(w):
+    """A good file as it is now, for the repair."""
+    good = w.scratch / "good.db"
+    source, target = sqlite3.connect(str(w.database.path)), sqlite3.connect(str(good))
+    with target:
+        source.backup(target)
+    source.close()
+    target.close()
+    good.chmod(0o666)
+    return good
+
+
+def restore(w, good):
+    for path in files(w)[1:]:
+        path.unlink(missing_ok=True)
+    fresh = w.database.directory / "fresh"
+    shutil.copyfile(good, fresh)
+    fresh.chmod(0o666)
+    os.rename(fresh, w.database.path)
+
+
+def test_row26_missing():
+    with world() as w, flowing(w) as flow:
+        away = w.scratch / "away"
+        away.mkdir()
+        there = [path for path in files(w) if path.exists()]
+        for path in there:
+            path.rename(away / path.name)
+        text = named(w, "aliases")
+        assert "does not exist" in text and "last good copy" in text
+        copy_answers(flow, w)
+        assert not w.database.path.exists()
+        for path in there:
+            (away / path.name).rename(path)
+
+
+def test_row26_missing_with_postfix():
+    with world(mta=True, alias_maps="plain") as w:
+        good = saved(w)
+        for path in files(w):
+            path.unlink(missing_ok=True)
+        named(w, "aliases")
+        with w.smtp() as smtp:
+            answers, end = smtp.send([KNOWN[0], "nobody@example.com", KNOWN[1]], token="missing")
+        assert [a.status[:3] for a in answers] == ["250", "451", "250"] and end.code == 250
+        w.idle()
+        assert w.sink.of("missing") == sorted([KNOWN[0], KNOWN[1]])
+        restore(w, good)
+        settled(w)
+        with w.smtp() as smtp:
+            assert smtp.send(["nobody@example.com"])[0][0].status == "550 5.1.1"
+
+
+def test_row26_missing_at_a_start():
+    """The copy outlives the process; without one everybody gets 451, and `alias init` mends that."""
+    with world() as w:
+        w.gate.stop()
+        for path in files(w):
+            path.unlink(missing_ok=True)
+        w.gate.start()
+        assert ask(w, KNOWN[0]) == "continue" and ask(w, "nobody@example.com") == "451 4.3.0"
+        w.gate.stop()
+        (w.gate.state / "aliases.copy.db").unlink()
+        w.gate.start()
+        assert ask(w, KNOWN[0]) == "451 4.3.0" and ask(w, "postmaster@example.com") == "continue"
+        assert "rcptgate alias init" in w.gate.command("check")
+        assert "rcptgate alias init" in named(w, "aliases")
+        w.gate.command("alias", "init")
+        w.gate.command("domain", "add", "example.com")
+        w.gate.command("alias", "add", KNOWN[7], "joe@mailbox.example")
+        settled(w)
+
+
+def test_row26_max_stale():
+    with World("memory", mta=False, aliases={}) as w:
+        w.gate.stop()
+        w.gate.write_policy(aliases={"database": str(w.database.path), "max_stale": "3s"})
+        w.database.aliases(KNOWN)
+        w.gate.start()
+        settled(w)
+        good = saved(w)
+        for path in files(w):
+            path.unlink(missing_ok=True)
+        wait_for(lambda: ask(w, "nobody@example.com") == "451 4.3.0", "the copy answers")
+        wait_for(lambda: ask(w, KNOWN[0]) == "451 4.3.0", "the copy is too old")
+        restore(w, good)
+        settled(w)
+
+
+def test_row27_empty():
+    with world() as w:
+        good = saved(w)
+        with flowing(w) as flow:
+            os.truncate(w.database.path, 0)
+            named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            restore(w, good)
+
+
+def test_row27_no_tables():
+    with world() as w:
+        good = saved(w)
+        with flowing(w) as flow:
+            fresh = w.database.directory / "fresh"
+            sqlite3.connect(str(fresh)).executescript("PRAGMA user_version = 1; CREATE TABLE x (y);").connection.close()
+            for path in files(w)[1:]:
+                path.unlink(missing_ok=True)
+            fresh.rename(w.database.path)
+            assert "has no column" in named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            restore(w, good)
+
+
+def test_row28_rows_gone_in_place():
+    with world() as w, flowing(w, known=("continue", "451 4.3.0")) as flow:
+        w.database.run("DELETE FROM aliases WHERE address LIKE 'a%'")
+        assert "max_shrink" in named(w, "aliases-refused")
+        copy_answers(flow, w)
+        w.database.aliases(KNOWN)
+
+
+def test_row28_all_domains_gone():
+    """Not ours would be as wrong as unknown: Postfix would say it."""
+    with world() as w, flowing(w, known=("continue", "451 4.3.0")) as flow:
+        w.database.run("DELETE FROM domains")
+        named(w, "aliases-refused")
+        wait_for(lambda: flow.now("unknown") == "451 4.3.0", "451")
+        w.database.domain("example.com")
+
+
+def test_row28_replaced_by_less_and_accepted():
+    with world() as w:
+        good = saved(w)
+        with flowing(w) as flow:
+            less = w.scratch / "less.db"
+            shutil.copyfile(good, less)
+            db = sqlite3.connect(str(less))
+            with db:
+                db.execute("DELETE FROM aliases WHERE address NOT IN (?, ?)", (KNOWN[7], "gone@example.com"))
+            db.close()
+            restore(w, less)
+            assert "rcptgate alias accept" in named(w, "aliases-refused")
+            copy_answers(flow, w)
+            flow.stop()
+            assert "2 aliases" in w.gate.command("alias", "accept")
+            assert ask(w, KNOWN[8]) == "550 5.1.1" and ask(w, KNOWN[7]) == "continue"
+
+
+def test_row28_accepted_for_the_next_start():
+    with world() as w:
+        w.gate.stop()
+        w.database.run("DELETE FROM aliases WHERE address <> ?", KNOWN[7])
+        w.gate.start()
+        assert ask(w, KNOWN[8]) == "continue" and ask(w, "nobody@example.com") == "451 4.3.0"
+        w.gate.stop()
+        assert "no gate runs" in w.gate.command("alias", "accept")
+        w.gate.start()
+        assert ask(w, KNOWN[8]) == "550 5.1.1"
+        settled(w)
+
+
+def test_row28_one_alias_deleted_is_unknown_soon():
+    with world() as w:
+        for address in KNOWN[10:15]:
+            w.database.run("DELETE FROM aliases WHERE address = ?", address)
+            start = time.monotonic()
+            assert ask(w, address) in ("550 5.1.1", "451 4.3.0")
+            wait_for(lambda: ask(w, address) == "550 5.1.1", "the deleted alias is unknown")
+            assert time.monotonic() - start < 2
+        assert not [t for t in troubles(w) if t.startswith("aliases")]
+
+
+def flip(path, share=0.5):
+    """Damages pages in the middle of the file, in place."""
+    random_ = random.Random(4)
+    with open(path, "r+b") as f:
+        size = f.seek(0, 2)
+        for offset in range(4096, size, 4096):
+            if random_.random() < share:
+                f.seek(offset)
+                f.write(random_.randbytes(512))
+
+
+def test_row29_corrupt_pages():
+    with world() as w:
+        good = saved(w)
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        with flowing(w) as flow:
+            flip(w.database.path)
+            named(w, "aliases", "aliases-refused")
+            for address in random.Random(1).sample(KNOWN, 100):
+                assert ask(w, address) == "continue"
+            assert flow.now("unknown") == "451 4.3.0"
+            restore(w, good)
+
+
+def test_row30_not_a_database():
+    with world() as w:
+        good = saved(w)
+        with flowing(w) as flow:
+            garbage = random.Random(2).randbytes(w.database.path.stat().st_size)
+            with open(w.database.path, "r+b") as f:
+                f.write(garbage)
+            named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            restore(w, good)
+
+
+def test_row31_replaced_by_rename():
+    with world() as w:
+        good = saved(w)
+        with flowing(w):
+            db = sqlite3.connect(str(good))
+            with db:
+                db.execute("INSERT INTO aliases (address, mailbox) VALUES ('new@example.com', 'x@mailbox.example')")
+            db.close()
+            restore(w, good)
+            start = time.monotonic()
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
+            assert time.monotonic() - start < 2.5
+
+
+def test_row32_truncated_while_open():
+    with world() as w:
+        good = saved(w)
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        with flowing(w) as flow:
+            os.truncate(w.database.path, os.path.getsize(w.database.path) // 2)
+            named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            restore(w, good)
+
+
+def test_row33_locked_exclusively():
+    with world() as w:
+        w.gate.stop()
+        w.database.run("PRAGMA journal_mode = DELETE")  # in WAL mode nobody can keep readers out
+        w.gate.start()
+        settled(w)
+        with flowing(w) as flow:
+            db = sqlite3.connect(str(w.database.path), timeout=30, isolation_level=None)
+            db.execute("BEGIN EXCLUSIVE")
+            assert "locked" in named(w, "aliases")
+            copy_answers(flow, w)
+            db.execute("COMMIT")
+            db.close()
+
+
+def run_as(gate, user, group):
+    """The gate as a user who is not root, for whom modes mean something."""
+    from harness import RCPTGATE, SANITIZERS
+    for path in [gate.state, *gate.state.iterdir()]:
+        shutil.chown(path, user, group)
+    gate.scratch.path.chmod(0o777)
+    gate.process = Process(["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", RCPTGATE, "run", "-c",
+                            gate.policy_path], gate.scratch / "gate.log", env=dict(os.environ, **SANITIZERS))
+    wait_for(gate.accepts, "the gate does not open its socket")
+
+
+@pytest.mark.parametrize("suffix, mode", [("-wal", 0o400), ("-shm", 0o400), ("-wal", 0), ("-shm", 0), ("", 0)])
+def test_row34_modes(suffix, mode):
+    with world() as w:
+        w.gate.stop()
+        keep = sqlite3.connect(str(w.database.path), isolation_level=None)  # so that -wal and -shm exist
+        keep.execute("INSERT INTO aliases (address) VALUES ('kept@example.com')")
+        for path in files(w):
+            if path.exists():
+                path.chmod(0o666)
+        run_as(w.gate, "nobody", "postfix")
+        settled(w)
+        w.gate.stop()
+        path = w.database.path.with_name(w.database.path.name + suffix)
+        assert path.exists()
+        path.chmod(mode)
+        run_as(w.gate, "nobody", "postfix")
+        flow = Flow(w.gate)
+        if ask(w, "nobody@example.com") != "550 5.1.1":  # not served: the copy answers
+            named(w, "aliases")
+            assert "451" in ask(w, "nobody@example.com")
+        assert ask(w, "kept@example.com") == "continue"
+        path.chmod(0o666)
+        settled(w)
+        flow.stop()
+        flow.check()
+        keep.close()
+
+
+def test_row35_written_to_all_the_time():
+    with world() as w, flowing(w) as flow:
+        db = sqlite3.connect(str(w.database.path), timeout=30, isolation_level=None)
+        end, n = time.monotonic() + 8, 0
+        while time.monotonic() < end:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR REPLACE INTO aliases (address) VALUES (?)",
+                           [(f"t{n + i}@example.com",) for i in range(20)])
+            db.execute("DELETE FROM aliases WHERE address LIKE 't%' AND address NOT IN (?)", (f"t{n}@example.com",))
+            db.execute("UPDATE aliases SET owner = ? WHERE address < 'a2'", (f"o{n}",))
+            db.execute("COMMIT")
+            n += 1
+            time.sleep(0.002)
+        db.close()
+        assert n > 100
+        assert not [t for t in troubles(w) if t.startswith("aliases")]
+        refused = [status for _, status, _ in flow.unknown]
+        assert refused.count("550 5.1.1") > 0.9 * len(refused)  # validation keeps up
+
+
+WRITER = textwrap.dedent("""
+    import sqlite3, sys, time
+    db = sqlite3.connect(sys.argv[1], isolation_level=None)
+    db.execute("PRAGMA cache_size = 5")
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("DELETE FROM aliases")
+    db.executemany("INSERT INTO aliases (address, owner) VALUES (?, ?)",
+                   [(f"w{i}@example.com", "o" * 500) for i in range(2000)])
+    print("ready", flush=True)
+    time.sleep(600)
+""")
+
+
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_row36_writer_killed(journal):
+    with world() as w:
+        if journal == "DELETE":
+            w.gate.stop()
+            w.database.run("PRAGMA journal_mode = DELETE")
+            w.gate.start()
+            settled(w)
+        with flowing(w) as flow:
+            writer = subprocess.Popen([sys.executable, "-c", WRITER, str(w.database.path)], stdout=subprocess.PIPE)
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(0.3)
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            time.sleep(0.5)
+            assert flow.now() == "continue"
+            w.database.run("SELECT count(*) FROM aliases")  # the next writer rolls a hot journal back
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int broken(int fd)
+{
+    char link[64], path[512];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n < 0 || access(getenv("FAULT_FLAG"), F_OK) != 0) return 0;
+    path[n] = '\0';
+    return strstr(path, "aliases/aliases.db") != NULL;
+}
+ssize_t pread64(int fd, void *to, size_t n, off64_t at)
+{
+    static ssize_t (*real)(int, void *, size_t, off64_t);
+    if (real == NULL) real = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
+    if (broken(fd)) { errno = EIO; return -1; }
+    return real(fd, to, n, at);
+}
+"""
+
+
+@pytest.mark.skipif(SANITIZED, reason="a preloaded library must not come before the sanitizer's")
+def test_row37_reads_fail():
+    """EIO from the disk; every nth call, and no memory, are tried in test_ruledb_copy."""
+    scratch = Scratch()
+    source, shim, flag = scratch / "shim.c", scratch / "shim.so", scratch / "flag"
+    source.write_text(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    with world() as w:
+        w.gate.stop()
+        os.environ.update(LD_PRELOAD=str(shim), FAULT_FLAG=str(flag))
+        try:
+            w.gate.start()
+        finally:
+            del os.environ["LD_PRELOAD"], os.environ["FAULT_FLAG"]
+        settled(w)
+        with flowing(w) as flow:
+            flag.touch()
+            w.database.run("UPDATE aliases SET owner = 'x'")  # cached pages are of no use any more
+            named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            flag.unlink()
+    scratch.remove()
+
+
+@pytest.mark.skipif(SANITIZED, reason="takes the release build's measure")
+def test_row37_no_room_for_the_copy():
+    """Nothing more can be written to the state directory: new rows hold, what cannot be proved waits."""
+    with world() as w, flowing(w) as flow:
+        (w.gate.state / "aliases.copy.db.new").mkdir()  # as root nothing else keeps the gate from writing
+        (w.gate.state / "aliases.copy.db.new" / "x").touch()
+        w.database.alias("fresh@example.com")
+        w.database.run("DELETE FROM aliases WHERE address = 'a299@example.com'")
+        assert "copy" in named(w, "aliases-copy")
+        assert ask(w, "fresh@example.com") == "continue"
+        assert ask(w, "a299@example.com") == "451 4.3.0"
+        assert flow.now("unknown") == "550 5.1.1"
+        w.database.alias("a299@example.com")
+        shutil.rmtree(w.gate.state / "aliases.copy.db.new")
+
+
+def test_row38_column_lost():
+    with world() as w:
+        with flowing(w, known=("continue", "451 4.3.0")) as flow:
+            w.database.run("ALTER TABLE aliases DROP COLUMN class")
+            assert "no column" in named(w, "aliases", "aliases-refused")
+            copy_answers(flow, w)
+            w.database.run("ALTER TABLE aliases ADD COLUMN class TEXT")
+
+
+def test_row38_text_in_an_integer_column():
+    with world() as w:
+        good = saved(w)
+        with flowing(w, known=("continue", "451 4.3.0")) as flow:
+            w.database.script("""
+                BEGIN;
+                CREATE TABLE loose (address, mailbox, owner, class, action, reply, expires_at);
+                INSERT INTO loose SELECT address, mailbox, owner, class, action, reply, 'soon' FROM aliases;
+                DROP TABLE aliases;
+                ALTER TABLE loose RENAME TO aliases;
+                CREATE UNIQUE INDEX by_address ON aliases (address);
+                COMMIT;""")
+            assert "wrong type" in named(w, "aliases-refused")
+            copy_answers(flow, w)
+            restore(w, good)
+
+
+def test_row38_version():
+    with world() as w, flowing(w, known=("continue", "451 4.3.0")) as flow:
+        w.database.run("PRAGMA user_version = 2")
+        assert "user_version" in named(w, "aliases", "aliases-refused")
+        copy_answers(flow, w)
+        w.database.run("PRAGMA user_version = 1")
+
+
+def test_row39_the_wal_stays_small():
+    with world() as w, flowing(w) as flow:
+        db = sqlite3.connect(str(w.database.path), timeout=30, isolation_level=None)
+        wal = files(w)[1]
+        written, largest, end = 0, 0, time.monotonic() + 10
+        while time.monotonic() < end:
+            db.execute("UPDATE aliases SET reply = ?", ("r" * random.randint(500, 1500),))
+            written += 300 * 1500
+            largest = max(largest, wal.stat().st_size)
+        db.execute("UPDATE aliases SET reply = NULL")
+        db.close()
+        assert written > 2 * largest
+        assert largest < 32 << 20, f"{largest >> 20} MB"
+        assert len(flow.known) > 50
+
+
+def test_row40_slow_query():
+    with world() as w:
+        good = saved(w)
+        with flowing(w, known=("continue", "451 4.3.0")):
+            w.database.script("""
+                BEGIN;
+                CREATE TABLE slow (address, mailbox, owner, class, action, reply, expires_at INTEGER);
+                INSERT INTO slow SELECT address, mailbox, owner, class, action, reply, expires_at FROM aliases;
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500000)
+                    INSERT INTO slow (address, action) SELECT 'x' || i || '@example.com', 'accept' FROM n;
+                DROP TABLE aliases;
+                ALTER TABLE slow RENAME TO aliases;
+                COMMIT;""")
+            wait_for(lambda: "more than" in " ".join(troubles(w).values()), "the slow query is named")
+            start = time.monotonic()
+            assert ask(w, "nobody@example.com") == "451 4.3.0"
+            assert time.monotonic() - start < 2 * DEADLINE
+            restore(w, good)
+            w.gate.command("alias", "accept")
