@@ -146,6 +146,8 @@ def show_counts(gate, redis):
     run(gate, "show", "shop@example.com")
     title("6. Why? Ask before anybody sends; nothing is charged")
     run(gate, "explain", "--to", "shop@example.com", "--from", "bob@sender.example", "--client", "192.0.2.7")
+    title("7. Is the gate well? It decides a test recipient through the real Redis and SQLite, and says")
+    run(gate, "status")
 
 
 GO_ON = """

@@ -198,7 +198,7 @@ static void put_aliases(FILE *out, const json_t *aliases)
         put_number(out, number(aliases, "aliases"));
         fputs(" aliases of ", out);
         put_number(out, number(aliases, "domains"));
-        fputs(" domains", out);
+        fputs(number(aliases, "domains") == 1 ? " domain" : " domains", out);
     }
     if (*word(aliases, "changed") != '\0') {
         fputs(", changed ", out);
@@ -286,8 +286,10 @@ static void put_event(FILE *out, json_t *event)
     {
         if (strcmp(name, "at") == 0 || strcmp(name, "event") == 0 || !json_is_string(value))
             continue;
+        if (strcmp(name, "shadow") == 0 && strcmp(json_string_value(value), "no") == 0)
+            continue;
         if (strcmp(name, "text") != 0)
-            fprintf(out, "%s&nbsp;", name);
+            fprintf(out, "<span class=\"k\">%s</span>&nbsp;", name);
         escaped(out, json_string_value(value));
         fputs(" ", out);
     }

@@ -280,8 +280,9 @@ static void print_aliases(FILE *out, const json_t *aliases)
     char buffer[32];
     fprintf(out, "aliases     %s: ", word(aliases, "database"));
     if (number(aliases, "aliases") >= 0)
-        fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domains, ",
-                number(aliases, "aliases"), number(aliases, "domains"));
+        fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domain%s, ",
+                number(aliases, "aliases"), number(aliases, "domains"),
+                number(aliases, "domains") == 1 ? "" : "s");
     if (*word(aliases, "changed") != '\0')
         fprintf(out, "changed %s ago, ", duration(number(aliases, "age_s"), buffer));
     fprintf(out, "%s", who_answers(word(aliases, "in_force")));

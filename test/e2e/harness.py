@@ -563,6 +563,7 @@ class Gate:
             "milter": {"socket": f"unix:{self.socket}", "group": "postfix", "mode": "0660"},
             "state": str(self.state),
             "log": {"to": "stderr", "level": "info"},
+            "http": {"listen": ""},  # a fixed port is nothing for tests that run side by side
         }
         self.policy.update(policy)
         self.state.mkdir(exist_ok=True)

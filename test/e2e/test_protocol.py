@@ -227,7 +227,7 @@ def test_non_smtpd_is_let_through(world):
             assert m.rcpt("<nobody@example.com>", i="4cXlocal").status in ("continue", "not wanted", "accept")
             m.data()
             assert m.eom().kind in ("continue", "accept")
-    said = [line for line in world.gate.log().splitlines() if "non_smtpd" in line]
+    said = wait_for(lambda: [line for line in world.gate.log().splitlines() if "non_smtpd" in line], "it is said")
     assert len(said) == 1, "said once"
 
 
