@@ -169,6 +169,17 @@ if what == 'change' then
     return {junk}
 end
 
+-- refused: limit ARGV[3] of KEYS[1] has refused ARGV[4] times more
+if what == 'refused' then
+    local found = try('HGET', KEYS[1], ARGV[3])
+    local counter = found and parse(found)
+    if counter then
+        counter.refused = math.min(counter.refused + tonumber(ARGV[4]), MOST)
+        call('HSET', KEYS[1], ARGV[3], text(counter))
+    end
+    return {junk}
+end
+
 -- reserve, peek, charge:
 --   ARGV[3] the retry identifier ('': none; its set is then the last of KEYS), [4] the number of the field in which
 --   new keys are counted (0: none), [5] new_max, [6] its window, [7] how many asks

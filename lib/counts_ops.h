@@ -19,6 +19,9 @@ struct counts_ops {
                               struct count_answer *answers);
     enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
+    /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
+    enum counts_status (*refused)(struct counts *counts, const char *key, const char *limit, int64_t n,
+                                  int64_t now_ms);
     enum counts_status (*deferred)(struct counts *counts, const char *retry, int64_t now_ms);
     enum counts_status (*show)(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);

@@ -16,8 +16,11 @@
  * that was born later and has less in it: near is cut down to that. near is never above what far last said by more than
  * what it owes.
  *
+ * What far has just refused is refused again from memory (denials.h), and far is told how often, some times a second.
+ *
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_memory.h"
+#include "denials.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,15 +30,18 @@
 enum {
     DEBTS = 32, /* paid in one call: some 100 µs of Redis' time */
     DOUBTS = 5,
-    LOOK_MS = 20, /* is far up again? */
+    LOOK_MS = 20,  /* is far up again? */
+    TELL_MS = 500, /* between two batches of refusals */
 };
 
 struct pair {
     struct counts counts;
     struct counts *far; /* NULL: always away */
     struct memory *near;
+    struct denials *denials; /* what far has just refused */
     counts_now_fn *now;
     void *arg;
+    atomic_bool telling;         /* the thread has refusals to tell */
     atomic_bool owing;           /* far must be told something before it is asked again */
     atomic_uint_fast64_t owed_n; /* requests that near admitted in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
@@ -50,6 +56,16 @@ struct pair {
 static void pair_owe(struct pair *pair)
 {
     if (atomic_exchange(&pair->owing, true))
+        return;
+    pthread_mutex_lock(&pair->lock);
+    pthread_cond_signal(&pair->wake);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+/* Refusals are to be told: once for all until they have been. */
+static void pair_wake(struct pair *pair)
+{
+    if (atomic_exchange(&pair->telling, true))
         return;
     pthread_mutex_lock(&pair->lock);
     pthread_cond_signal(&pair->wake);
@@ -89,9 +105,16 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
             memset(answers, 0, request->n * sizeof *answers);
         return COUNTS_DOWN;
     }
+    struct denial_ticket ticket;
+    if (mode == COUNTS_RESERVE && denials_find(pair->denials, request, now_ms, answers, &ticket)) {
+        pair_wake(pair);
+        return COUNTS_OK;
+    }
     enum counts_status status = pair->far->ops->ask(pair->far, mode, request, now_ms, answers);
-    if (status == COUNTS_OK && mode == COUNTS_RESERVE)
+    if (status == COUNTS_OK && mode == COUNTS_RESERVE) {
         (void)near->ops->ask(near, COUNTS_ECHO, request, now_ms, answers);
+        denials_put(pair->denials, &ticket, request, answers, now_ms);
+    }
     return status; /* without memory for the echo, near starts a little colder */
 }
 
@@ -218,20 +241,53 @@ static void pair_merge(struct pair *pair)
         atomic_store(&pair->owing, true);
 }
 
+static void tell_one(void *arg, const char *key, const char *limit, int64_t n)
+{
+    struct pair *pair = arg;
+    if (pair->far->ops->refused != NULL)
+        (void)pair->far->ops->refused(pair->far, key, limit, n,
+                                      pair->now(pair->arg)); /* only `top` misses it */
+}
+
+static void pair_tell(struct pair *pair)
+{
+    atomic_store(&pair->telling, false);
+    denials_each_refusal(pair->denials, tell_one, pair);
+}
+
+/* With the lock held. */
+static void pair_rest(struct pair *pair, int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ms * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (!pair->stop && pthread_cond_timedwait(&pair->wake, &pair->lock, &until) != ETIMEDOUT)
+        if (atomic_load(&pair->owing))
+            break;
+}
+
 static void *pair_main(void *arg)
 {
     struct pair *pair = arg;
+    const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
     pthread_mutex_lock(&pair->lock);
     while (!pair->stop) {
-        if (!atomic_load(&pair->owing)) {
+        if (!atomic_load(&pair->owing) && !atomic_load(&pair->telling)) {
             pthread_cond_wait(&pair->wake, &pair->lock);
             continue;
         }
+        if (!atomic_load(&pair->owing)) /* for more to come together */
+            pair_rest(pair, TELL_MS);
         pthread_mutex_unlock(&pair->lock);
-        pair_merge(pair);
-        const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
-        if (atomic_load(&pair->owing))
-            (void)nanosleep(&look, NULL);
+        if (atomic_load(&pair->owing)) {
+            pair_merge(pair);
+            if (atomic_load(&pair->owing))
+                (void)nanosleep(&look, NULL);
+        } else {
+            pair_tell(pair);
+        }
         pthread_mutex_lock(&pair->lock);
     }
     pthread_mutex_unlock(&pair->lock);
@@ -249,7 +305,12 @@ static enum counts_status pair_change(struct counts *counts, const struct count_
         any = any || changes[i].slot >= 0;
     if (!any)
         return COUNTS_OK;
-    return pair->far != NULL ? counts_change(pair->far, changes, n, now_ms) : COUNTS_DOWN;
+    enum counts_status status =
+        pair->far != NULL ? counts_change(pair->far, changes, n, now_ms) : COUNTS_DOWN;
+    for (size_t i = 0; i < n; i++) /* only now does far answer otherwise */
+        if (changes[i].amount < 0)
+            denials_drop(pair->denials, changes[i].key);
+    return status;
 }
 
 static enum counts_status pair_deferred(struct counts *counts, const char *retry, int64_t now_ms)
@@ -272,7 +333,10 @@ static enum counts_status pair_reset(struct counts *counts, const char *const *k
     struct pair *pair = (struct pair *)counts;
     size_t n_near;
     (void)counts_reset(&pair->near->counts, keys, n, limit, &n_near);
-    return pair->far != NULL ? counts_reset(pair->far, keys, n, limit, n_reset) : COUNTS_DOWN;
+    enum counts_status status =
+        pair->far != NULL ? counts_reset(pair->far, keys, n, limit, n_reset) : COUNTS_DOWN;
+    denials_drop_all(pair->denials);
+    return status;
 }
 
 static void pair_trouble(struct counts *counts, struct error *out)
@@ -301,6 +365,7 @@ static void pair_free(struct counts *counts)
         pthread_join(pair->thread, NULL);
     counts_free(pair->far);
     counts_free(&pair->near->counts);
+    denials_free(pair->denials);
     pthread_cond_destroy(&pair->wake);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
@@ -333,6 +398,12 @@ struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_n
         .counts.ops = &pair_ops, .far = far, .near = (struct memory *)near, .now = now, .arg = arg};
     pthread_mutex_init(&pair->lock, NULL);
     pthread_cond_init(&pair->wake, NULL);
+    pair->denials = denials_new();
+    if (pair->denials == NULL) {
+        error_set(err, "out of memory for the counters");
+        pair_free(&pair->counts);
+        return NULL;
+    }
     int rc = far != NULL ? pthread_create(&pair->thread, NULL, pair_main, pair) : 0;
     pair->has_thread = far != NULL && rc == 0;
     if (rc == 0)

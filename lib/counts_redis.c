@@ -110,6 +110,7 @@ static void redis_counts_free(struct counts *counts)
 static const struct counts_ops redis_ops = {
     .ask = counts_redis_ask,
     .change = counts_redis_change,
+    .refused = counts_redis_refused,
     .deferred = counts_redis_deferred,
     .show = counts_redis_show,
     .reset = counts_redis_reset,

@@ -295,3 +295,23 @@ enum counts_status counts_redis_deferred(struct counts *counts, const char *retr
         freeReplyObject(reply);
     return status;
 }
+
+enum counts_status counts_redis_refused(struct counts *counts, const char *key, const char *limit, int64_t n,
+                                        int64_t now_ms)
+{
+    struct redis_counts *store = (struct redis_counts *)counts;
+    struct words words;
+    if (words_init(&words, 5, strlen(store->prefix) + strlen(key) + 2 + 3 * WORDS_NUMBER) < 0)
+        return COUNTS_DOWN;
+    words_add_key(&words, store->prefix, key);
+    words_add(&words, "refused");
+    words_add_now(&words, store, now_ms);
+    words_add(&words, limit);
+    words_add_number(&words, n);
+    redisReply *reply = NULL;
+    enum counts_status status = counts_redis_run(store, &words, 1, 1, &reply);
+    words_done(&words);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
