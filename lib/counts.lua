@@ -184,7 +184,7 @@ end
 --   ARGV[3] the retry identifier ('': none; its set is then the last of KEYS), [4] the number of the field in which
 --   new keys are counted (0: none), [5] new_max, [6] its window, [7] how many asks
 --   for each ask: number of its field, of its spill field (0: none), max, window, amount, need, hold, flags, number of the ask that it is a
---   share of (0: none), share_above
+--   share of (0: none), share_above, slack
 --   for each key: ttl, how many fields, their names
 local n = tonumber(ARGV[7])
 local peek, charge = what == 'peek', what == 'charge'
@@ -192,7 +192,7 @@ local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
 
 do
-    local at, field = 8 + n * 10, 0
+    local at, field = 8 + n * 11, 0
     local key = 1
     while ARGV[at] do
         at_of[key], first_of[key] = at, field
@@ -293,7 +293,7 @@ end
 
 local asks = {}
 for i = 1, n do
-    local at = i * 10 - 2
+    local at = i * 11 - 3
     local field, other = tonumber(ARGV[at]), ARGV[at + 1]
     local spilled = other ~= '0' and new_field > 0 and spill(key_of[field])
     if spilled then
@@ -313,7 +313,7 @@ for i = 1, charge and n or 0 do
     end
 end
 for i = 1, charge and 0 or n do
-    local ask, at = asks[i], i * 10 - 2
+    local ask, at = asks[i], i * 11 - 3
     local counter = ask.counter
     local free = retry and ask.attempt
     if counter.held > now then
@@ -324,7 +324,7 @@ for i = 1, charge and 0 or n do
             local max, need = tonumber(ARGV[at + 2]), counter.pending + (free and 0 or tonumber(ARGV[at + 5]))
             if counter.used + need > max then
                 ask.result, ask.wait = 2, wait_for(counter, max, need)
-                if ask.hold > 0 and not free then
+                if ask.hold > 0 and not free and counter.used + need > max + ARGV[at + 10] then
                     counter.trip = now + ask.hold
                     ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
                 end
@@ -341,7 +341,7 @@ end
 -- Charges all or none, and answers.
 local answer, written = {junk}, {}
 for i = 1, n do
-    local ask, at = asks[i], i * 10 - 2
+    local ask, at = asks[i], i * 11 - 3
     local counter, refused, slot = ask.counter, ask.result ~= 1, -1
     local used = counter.used
     local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused

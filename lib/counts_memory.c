@@ -173,7 +173,7 @@ static void part_echo(struct task *task, size_t i)
     }
     if (far->result == COUNT_HELD)
         work->trip = task->now + far->wait_ms;
-    else if (far->result == COUNT_OVER && ask->hold_ms > 0 &&
+    else if (far->result == COUNT_OVER && ask->hold_ms > 0 && far->used + ask->need > ask->max + ask->slack &&
              !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
         work->trip = task->now + ask->hold_ms;
     else if (far->result == COUNT_ADMITTED)
@@ -223,7 +223,7 @@ static void part_check(struct task *task, size_t i)
             return;
         answer->result = COUNT_OVER;
         answer->wait_ms = window_wait(&work->counter.window, task->now, ask->max, need);
-        if (ask->hold_ms > 0 && !free_retry) {
+        if (ask->hold_ms > 0 && !free_retry && work->used + need > ask->max + ask->slack) {
             work->trip = task->now + ask->hold_ms;
             if (answer->wait_ms < ask->hold_ms)
                 answer->wait_ms = ask->hold_ms;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    ASK_WORDS = 10,   /* of one ask in the script's arguments */
+    ASK_WORDS = 11,   /* of one ask in the script's arguments */
     HEAD_WORDS = 7,   /* before them */
     ANSWER_WORDS = 6, /* of one ask in its answer */
     CHANGE_WORDS = 6, /* of one change */
@@ -115,6 +115,7 @@ static void add_ask(struct words *words, const struct layout *layout, const stru
     words_add_number(words, (int64_t)ask->flags);
     words_add_number(words, ask->share_of + 1);
     words_add_number(words, ask->share_above);
+    words_add_number(words, ask->slack);
 }
 
 static void add_keys(struct words *words, const struct layout *layout)

@@ -91,8 +91,9 @@ static struct denial_ticket ticket_of(struct denials *denials, const struct coun
                                    .eligible = is_eligible(request)};
     for (size_t i = 0; ticket.eligible && i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        const int64_t numbers[] = {ask->max,     ask->window_ms,      ask->amount,   ask->need,
-                                   ask->hold_ms, (int64_t)ask->flags, ask->share_of, ask->share_above};
+        const int64_t numbers[] = {ask->max,        ask->slack,   ask->window_ms,      ask->amount,
+                                   ask->need,       ask->hold_ms, (int64_t)ask->flags, ask->share_of,
+                                   ask->share_above};
         uint64_t hash = mix_string(denials, ticket.name, ask->key);
         ticket.version += atomic_load(&denials->versions[hash % VERSIONS]);
         mix_string(denials, ticket.name, ask->limit);

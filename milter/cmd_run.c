@@ -219,6 +219,9 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     if (daemon->gate.rules != NULL && ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
         return -1;
     housekeeping_tick(&daemon->gate);
+    ramp_clock_begin(&daemon->gate.ramp, &daemon->gate, "start");
+    if (!ramp_clock_start(&daemon->gate.ramp, &daemon->gate))
+        log_line(LOG_AT_ERROR, "event=ramp-alone text=\"cannot start a thread\"");
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",

@@ -123,6 +123,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .host = gate->host,
         .now_ms = gate_now(gate),
     };
+    out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
     if (decide_line_of(gate, policy, facts, peek, pool, out) < 0) {
         out->source = COUNTS_NONE;
         out->verdict = verdict_backend(policy);

@@ -84,6 +84,8 @@ static void on_trouble(void *arg, enum trouble trouble, bool set, const char *te
 {
     struct gate *gate = arg;
     char name[64];
+    if (!set && (trouble == TROUBLE_COUNTERS || trouble == TROUBLE_ALIASES))
+        ramp_clock_begin(&gate->ramp, gate, trouble_name(trouble));
     if (trouble_get(&gate->troubles, trouble).grade == TROUBLE_NOTE)
         return;
     snprintf(name, sizeof name, "%s-%s", trouble_name(trouble), set ? "trouble" : "well");
@@ -116,6 +118,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
     troubles_init(&gate->troubles);
+    ramp_clock_init(&gate->ramp, 0);
     metrics_init(&gate->metrics);
     metrics_know(&gate->metrics, policy);
     gate->started_ms = gate->policy_since_ms = gate_now(gate);
@@ -134,6 +137,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 
 void gate_done(struct gate *gate)
 {
+    ramp_clock_stop(&gate->ramp);
     later_free(gate->later, 1000);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
@@ -142,6 +146,7 @@ void gate_done(struct gate *gate)
     troubles_done(&gate->troubles);
     events_free(gate->events);
     metrics_done(&gate->metrics);
+    ramp_clock_done(&gate->ramp);
     gate->later = NULL;
     gate->events = NULL;
     gate->counts = gate->local = NULL;

@@ -8,6 +8,7 @@
 #include "later.h"
 #include "metrics.h"
 #include "policy.h"
+#include "ramp_clock.h"
 #include "ruledb.h"
 #include "trouble.h"
 
@@ -32,6 +33,7 @@ struct gate {
         *redis; /* the store that the policy names; NULL: none can be had, or counts is the embedded one */
     struct counts *local; /* counts along, and stands in for it; NULL where counts is the embedded one */
     struct later *later;
+    struct ramp_clock ramp;
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;
     struct events *events;

@@ -250,9 +250,9 @@ static void print_rcpt(FILE *out, const struct metrics *metrics)
     for (int action = ACTION_ACCEPT; action < METRICS_ACTIONS; action++) {
         for (int by = 0; by < METRICS_BYS; by++) {
             uint64_t n = get(&metrics->rcpt[action][by]);
-            bool possible = action == ACTION_ACCEPT    ? by == VERDICT_BY_NOBODY
-                            : by == VERDICT_BY_BACKEND ? action == ACTION_DEFER
-                                                       : by != VERDICT_BY_NOBODY;
+            bool possible = action == ACTION_ACCEPT                             ? by == VERDICT_BY_NOBODY
+                            : by == VERDICT_BY_BACKEND || by == VERDICT_BY_RAMP ? action == ACTION_DEFER
+                                                                                : by != VERDICT_BY_NOBODY;
             if (possible || n > 0)
                 fprintf(out, "rcptgate_rcpt_total{verdict=\"%s\",by=\"%s\"} %" PRIu64 "\n",
                         action_name((enum action)action), verdict_by_name((enum verdict_by)by), n);

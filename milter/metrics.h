@@ -17,7 +17,7 @@
 
 enum {
     METRICS_ACTIONS = ACTION_REJECT + 1,
-    METRICS_BYS = VERDICT_BY_BACKEND + 1,
+    METRICS_BYS = VERDICT_BYS,
     METRICS_STATUSES = COUNTS_UNSURE + 1,
     METRICS_BUCKETS = 14, /* the last one has no upper bound */
     METRICS_MINUTE = 61,  /* samples, one a second */

@@ -47,8 +47,8 @@ void tripped_tell(struct gate *gate, const struct decision *d)
 {
     if (d->answers == NULL)
         return;
-    if (d->verdict.limit != NULL)
+    if (d->verdict.by == VERDICT_BY_LIMIT)
         tell(gate, d, &d->verdict, "no");
-    if (d->shadow.limit != NULL)
+    if (d->shadow.by == VERDICT_BY_LIMIT)
         tell(gate, d, &d->shadow, "yes");
 }

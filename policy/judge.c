@@ -2,6 +2,8 @@
  * cannot fail. */
 #include "judge.h"
 
+#include "ramp.h"
+
 /* What is known when a RCPT is judged; the same for its limits and its shadow limits. */
 struct court {
     const struct policy *policy;
@@ -33,7 +35,28 @@ static bool saw_whole_max(const struct court *court, size_t i)
     const struct limit *limit = court->plan->limits[i];
     const struct count_ask *ask = &court->plan->request.asks[i];
     int64_t whole = ask->share_of >= 0 ? limit->share.max : limit->max;
-    return court->source != COUNTS_LOCAL || ask->max >= whole || court->answers[i].used + ask->need > whole;
+    return court->source != COUNTS_LOCAL || ask->max + ask->slack >= whole ||
+           court->answers[i].used + ask->need > whole;
+}
+
+/* Is it the ramp alone that refuses ask i? */
+static bool is_ramped(const struct court *court, size_t i)
+{
+    const struct count_ask *ask = &court->plan->request.asks[i];
+    const struct count_answer *answer = &court->answers[i];
+    return answer->result == COUNT_OVER && ask->slack > 0 &&
+           answer->used + ask->need <= ask->max + ask->slack;
+}
+
+/* Until the ramp, or the window, lets ask i through. */
+static int64_t ramp_wait_of(const struct court *court, size_t i)
+{
+    const struct count_ask *ask = &court->plan->request.asks[i];
+    const struct count_answer *answer = &court->answers[i];
+    int64_t wait =
+        ramp_wait(ask->max + ask->slack, court->plan->limits[i]->ramp_ms,
+                  court->envelope->now_ms - court->envelope->ramp_since_ms, answer->used + ask->need);
+    return wait < answer->wait_ms ? wait : answer->wait_ms;
 }
 
 /* What ask i's limit does: ACTION_ACCEPT where it was admitted or nobody could tell. */
@@ -43,7 +66,18 @@ static enum action action_of(const struct court *court, size_t i)
     const struct limit *limit = court->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(court, limit) || !saw_whole_max(court, i) ? ACTION_DEFER : limit->over;
+    return must_be_soft(court, limit) || is_ramped(court, i) || !saw_whole_max(court, i) ? ACTION_DEFER
+                                                                                         : limit->over;
+}
+
+static struct verdict verdict_of(const struct court *court, size_t i, enum action action)
+{
+    const struct limit *limit = court->plan->limits[i];
+    const struct count_ask *ask = &court->plan->request.asks[i];
+    const struct count_answer *answer = &court->answers[i];
+    if (is_ramped(court, i))
+        return verdict_by_ramp(court->policy, limit, ask, answer, ramp_wait_of(court, i));
+    return verdict_by_limit(court->policy, limit, action, ask, answer);
 }
 
 /* The hardest answer of the limits, the first in the file among equals. */
@@ -53,8 +87,7 @@ static struct verdict hardest_limit(const struct court *court)
     for (size_t i = 0; i < court->plan->request.n; i++) {
         enum action action = is_heard(court, i) ? action_of(court, i) : ACTION_ACCEPT;
         if (action > verdict.action)
-            verdict = verdict_by_limit(court->policy, court->plan->limits[i], action,
-                                       &court->plan->request.asks[i], &court->answers[i]);
+            verdict = verdict_of(court, i, action);
     }
     return verdict;
 }

@@ -5,6 +5,7 @@
  * exempt RCPT still meets. Owns nothing, all memory is the pool's. Fails only for want of memory. */
 #include "plan.h"
 
+#include "ramp.h"
 #include "text.h"
 
 #include <assert.h>
@@ -353,12 +354,19 @@ static int push_ask(struct planner *planner, const struct limit *limit, const st
     return 0;
 }
 
+/* The max of a limit or of its share while its ramp lasts, and what is missing to the whole. */
+static void set_max(const struct limit *limit, const struct envelope *envelope, int64_t whole,
+                    struct count_ask *ask)
+{
+    ask->max = ramp_max(whole, limit->ramp_ms, envelope->now_ms - envelope->ramp_since_ms);
+    ask->slack = whole - ask->max;
+}
+
 /* One RCPT's worth of a limit; the key is still to be set. */
 static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
 {
     struct count_ask ask = {
         .limit = limit->name,
-        .max = limit->max,
         .window_ms = limit->window_ms,
         .amount = 1,
         .need = 1,
@@ -367,6 +375,7 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0),
         .share_of = -1,
     };
+    set_max(limit, envelope, limit->max, &ask);
     if (limit->count == LIMIT_BYTES) {
         ask.amount = envelope->size > 0 ? envelope->size : 0;
         ask.need = ask.amount > 0 ? ask.amount : 1; /* one message may overshoot, but not what is full */
@@ -424,10 +433,11 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     with_source.texts[of->n] = source->at[0];
     with_source.n++;
     struct count_ask ask = limit_ask(limit, planner->envelope);
-    ask.max = limit->share.max;
+    set_max(limit, planner->envelope, limit->share.max, &ask);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
     ask.share_of = (int)planner->n - 1;
-    ask.share_above = limit->share.above;
+    ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
+                               planner->envelope->now_ms - planner->envelope->ramp_since_ms);
     if (set_keys(planner, limit->share.per, &with_source, &ask) != 0)
         return -1;
     return push_ask(planner, limit, &ask);
@@ -612,7 +622,9 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
         return -1;
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
+        int64_t whole = share_of(asks[i].max + asks[i].slack, percent);
         asks[i].max = share_of(asks[i].max, percent);
+        asks[i].slack = whole - asks[i].max;
         asks[i].share_above = share_of(asks[i].share_above, percent);
     }
     plan->request.asks = asks;

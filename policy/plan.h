@@ -38,7 +38,7 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 /* Makes the plan one for this process alone, before its own store is asked in place of one that is down:
  * each max becomes counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than
  * the whole max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's.
- * 0, or -1 (out of memory, plan untouched). */
+ * A ramp stays in it: max + slack is the part of the whole max. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
 
 /* "recipient:{a@example.com}" for a single subject and its text,

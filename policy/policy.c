@@ -177,6 +177,8 @@ static void complete(struct loader *loader, const struct place *root)
     }
     for (size_t i = 0; i < policy->n_limits; i++) {
         policy->needs_bytes = policy->needs_bytes || policy->limits[i].count == LIMIT_BYTES;
+        if (policy->longest_ramp_ms < policy->limits[i].ramp_ms)
+            policy->longest_ramp_ms = policy->limits[i].ramp_ms;
         policy->needs_attempts = policy->needs_attempts || policy->limits[i].count == LIMIT_ATTEMPTS;
     }
     limits_ttl(policy);

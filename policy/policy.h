@@ -78,7 +78,7 @@ struct limit {
     int64_t hold_ms;     /* 0: none */
     struct share share;
     struct when when;
-    int64_t ramp_ms; /* parsed, not in force yet */
+    int64_t ramp_ms; /* after a start or an outage max grows from a tenth; 0: none */
     bool shadow;
     int64_t ttl_ms;  /* of its keys: the longest of any limit with this `per` needs this long */
 };
@@ -149,6 +149,7 @@ struct policy {
     struct limit *limits;
     size_t n_limits;
     bool needs_bytes;    /* some limit counts bytes: the milter asks for headers and body */
+    int64_t longest_ramp_ms; /* of all limits; 0: none has a ramp */
     bool needs_attempts; /* some limit counts attempts: retries are remembered */
     struct reply replies[REPLY_KEYS]; /* defaults filled in */
 };

@@ -353,7 +353,6 @@ static bool read_limit(struct loader *loader, const struct place *place, struct 
     draft->limit.over = ACTION_DEFER;
     bool good = policy_members(loader, place, &limit_section, draft, NULL);
     draft->has_window = draft->limit.window_ms > 0;
-    draft->has_ramp = draft->limit.ramp_ms > 0;
     good = check_required(loader, place, draft) && good;
     if (!good || !check_together(loader, place, draft) || name_is_taken(loader, place, draft->limit.name))
         return false;
@@ -387,11 +386,6 @@ static bool parse_limit(struct loader *loader, const struct place *place, struct
         problem_add(loader, &count, PROBLEM_NOT_YET, instead,
                     "is right, but limits that count the backlog do not exist yet in this version");
         return false;
-    }
-    if (draft.has_ramp) {
-        const struct place ramp = place_member(place, "ramp");
-        problem_add(loader, &ramp, PROBLEM_NOT_YET, "the limit without a ramp",
-                    "is right, but ramps do not exist yet in this version");
     }
     *out = draft.limit;
     return true;

@@ -56,7 +56,7 @@ struct key {
 /* The draft of a limit: what is read before anything can be put together. */
 struct draft {
     struct limit limit;
-    bool has_name, has_per, has_max, has_window, has_ramp, has_share;
+    bool has_name, has_per, has_max, has_window, has_share;
     bool size_text;             /* max was written as a size */
     unsigned share_of;          /* index into the choices of its row */
     int share_max, share_above; /* percent */

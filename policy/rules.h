@@ -25,6 +25,7 @@ struct envelope {
     int64_t size;                     /* declared SIZE=, -1: none */
     const char *host;                 /* this gate */
     int64_t now_ms;                   /* Unix time */
+    int64_t ramp_since_ms;            /* when ramps began; far in the past: no limit is on its ramp */
 };
 
 enum alias_state {

@@ -8,7 +8,7 @@
 static const char *const names[] = {
     [VERDICT_BY_NOBODY] = "nobody",      [VERDICT_BY_CLIENT_RULE] = "client", [VERDICT_BY_ALIAS] = "alias",
     [VERDICT_BY_SENDER_RULE] = "sender", [VERDICT_BY_ADDRESS] = "address",    [VERDICT_BY_LIMIT] = "limit",
-    [VERDICT_BY_BACKEND] = "backend",
+    [VERDICT_BY_BACKEND] = "backend",    [VERDICT_BY_RAMP] = "ramp",
 };
 
 const char *verdict_by_name(enum verdict_by by)
@@ -94,4 +94,19 @@ struct verdict verdict_by_limit(const struct policy *policy, const struct limit 
     bool own_fits = limit->reply.code[0] == (action == ACTION_REJECT ? '5' : '4');
     verdict.reply = own_fits ? limit->reply : policy->replies[limit_key(limit, action)];
     return verdict;
+}
+
+struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,
+                               const struct count_ask *ask, const struct count_answer *answer,
+                               int64_t wait_ms)
+{
+    assert(answer->result == COUNT_OVER && ask->slack > 0);
+    return (struct verdict){.action = ACTION_DEFER,
+                            .by = VERDICT_BY_RAMP,
+                            .proof = "",
+                            .limit = limit,
+                            .used = answer->used,
+                            .max = ask->max,
+                            .wait_ms = wait_ms,
+                            .reply = policy->replies[REPLY_RAMP]};
 }

@@ -18,15 +18,17 @@ enum verdict_by {
     VERDICT_BY_ADDRESS,
     VERDICT_BY_LIMIT,
     VERDICT_BY_BACKEND,
+    VERDICT_BY_RAMP,
+    VERDICT_BYS
 };
 
-const char *verdict_by_name(enum verdict_by by); /* "client", "alias", "sender", "address", "limit", "backend" */
+const char *verdict_by_name(enum verdict_by by); /* "client", "alias", "sender", "address", "limit", "backend", "ramp" */
 
 struct verdict {
     enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */
     enum verdict_by by;
     const char *proof;         /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
-    const struct limit *limit; /* VERDICT_BY_LIMIT: which; else NULL */
+    const struct limit *limit; /* VERDICT_BY_LIMIT, _RAMP: which; else NULL */
     int64_t used, max, wait_ms;
     struct reply reply; /* code "" for ACCEPT and DISCARD */
 };
@@ -40,5 +42,9 @@ struct verdict verdict_by_ruling(const struct policy *policy, const struct rulin
 struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit,
                                 enum action action, const struct count_ask *ask,
                                 const struct count_answer *answer);
+/* answer is OVER a max that a ramp has lowered: never harder than "later". wait_ms: until it can get through. */
+struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,
+                               const struct count_ask *ask, const struct count_answer *answer,
+                               int64_t wait_ms);
 
 #endif

@@ -24,6 +24,7 @@ struct count_ask {
     int64_t need;      /* refused when used + need > max (bytes ask for 1 where no size was declared) */
     int64_t hold_ms;   /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
+    int64_t slack;     /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
     int64_t ttl_ms;    /* the key's time to live after this charge */
     unsigned flags;
     int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.

@@ -16,6 +16,7 @@
  *                                a whole message: mail, rcpt, and data where it was accepted, else rset
  *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
  *   sql STATEMENT                the application writes
+ *   ramp                         ramps begin, as after a start; without this step there is none
  *   policy FILE                  another policy of the case comes into force, as by a reload
  *   used KEY LIMIT N             what `show` would say; 0 where there is no such counter
  *   keys PATTERN N               how many counters match; '*' at its beginning or end
@@ -419,6 +420,8 @@ static void step(char *line)
         sql(arg);
     else if (strcmp(verb, "policy") == 0)
         gate_set_policy(&world.gate, load(arg));
+    else if (strcmp(verb, "ramp") == 0)
+        ramp_clock_begin(&world.gate.ramp, &world.gate, "start");
     else if (strcmp(verb, "reset") == 0)
         step_reset(arg);
     else if (strcmp(verb, "used") == 0)

@@ -87,6 +87,19 @@ static const struct judge_case cases[] = {
      {OVER}, "accept nobody - - 0/0 0", 0},
     {"shadow that is unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT), .shadow = true}}, COUNTS_STORE, 0,
      {{0}}, "accept nobody - - 0/0 0", 0},
+    /* ramps: OVER has used 10, HELD 3 */
+    {"a ramp", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 36}}, COUNTS_STORE, 0,
+     {OVER}, "defer ramp l 451 4.3.2 10/4 0", 4},
+    {"a ramp, the whole max reached", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .ramp_ms = 6}}, COUNTS_STORE,
+     0, {OVER}, "reject limit l 550 5.7.1 10/4 2000", 4},
+    {"a hold was tripped by a whole max", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .ramp_ms = 6}},
+     COUNTS_STORE, 0, {HELD}, "reject limit l 550 5.7.1 3/4 9000", 4},
+    {"a ramp of a local share", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 16}},
+     COUNTS_LOCAL, 0, {OVER}, "defer ramp l 451 4.3.2 10/4 0", 4},
+    {"a ramp, the local share reached", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT,
+     .ramp_ms = 6}}, COUNTS_LOCAL, 0, {OVER}, "defer limit l 450 4.2.1 10/4 2000", 4},
+    {"a ramp in shadow", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 36,
+     .shadow = true}}, COUNTS_STORE, 0, {OVER}, "accept nobody - - 0/0 0", 4},
     /* who gets 4xx at most */
     {"null sender", "<>", ACCEPTED, {{LIMIT("l", ACTION_REJECT), .reply = {"550", "5.7.9", "own"}}},
      COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
@@ -179,6 +192,7 @@ static void test_verdicts(void **state)
             limits[n] = &c->limits[n];
             asks[n] = (struct count_ask){.limit = limits[n]->name,
                                          .max = c->asked > 0 ? c->asked : limits[n]->max,
+                                         .slack = limits[n]->ramp_ms, /* in this table */
                                          .amount = 1,
                                          .need = 1,
                                          .share_of = -1};
@@ -222,10 +236,14 @@ static void test_shadow(void **state)
 
 static void test_names(void **state)
 {
-    static const char *const want[] = {"nobody", "client", "alias", "sender", "address", "limit", "backend"};
+    static const char *const want[] = {[VERDICT_BY_NOBODY] = "nobody",   [VERDICT_BY_CLIENT_RULE] = "client",
+                                       [VERDICT_BY_ALIAS] = "alias",     [VERDICT_BY_SENDER_RULE] = "sender",
+                                       [VERDICT_BY_ADDRESS] = "address", [VERDICT_BY_LIMIT] = "limit",
+                                       [VERDICT_BY_BACKEND] = "backend", [VERDICT_BY_RAMP] = "ramp"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(want); i++)
-        assert_string_equal(verdict_by_name((enum verdict_by)i), want[i]);
+        if (want[i] != NULL)
+            assert_string_equal(verdict_by_name((enum verdict_by)i), want[i]);
 }
 
 /* --- the property: the whole decision, over random policies, rows and answers --- */
@@ -279,6 +297,7 @@ static struct limit any_limit(void)
                           .count = (enum limit_count)any(LIMIT_BACKLOG + 1),
                           .over = (enum action)(ACTION_DEFER + (int)any(3)),
                           .hold_ms = any(2),
+                          .ramp_ms = any(2) == 0 ? 60000 : 0,
                           .shadow = any(4) == 0};
     for (size_t i = 0; i < limit.n_per; i++)
         limit.per[i] = (enum subject)any(SUBJECTS);
@@ -323,6 +342,7 @@ static void any_world(struct world *w)
     fixture_init(&w->f);
     fixture_mail(&w->f, froms[any(COUNT_OF(froms))], tos[any(COUNT_OF(tos))]);
     w->f.envelope.resolved = any(2) == 0;
+    w->f.envelope.ramp_since_ms = any(4) > 0 ? w->f.envelope.now_ms - any(60000) : 0;
     w->f.envelope.user = any(3) == 0 ? "user" : NULL;
     w->f.policy.exempt.recipients = (struct patterns){&abuse, 1};
     w->f.policy.exempt.authenticated = any(4) == 0;
@@ -370,9 +390,11 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
     for (size_t i = 0; i < plan->request.n; i++) {
         const struct count_ask *ask = &plan->request.asks[i];
         int64_t whole = ask->share_of < 0 ? v->limit->max : v->limit->share.max;
-        bool weak = source == COUNTS_LOCAL && ask->max < whole && v->used + ask->need <= whole;
+        bool weak = source == COUNTS_LOCAL && ask->max + ask->slack < whole && v->used + ask->need <= whole;
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
-        if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak)
+        bool ramped = answers[i].result == COUNT_OVER && ask->max < whole &&
+                      v->used + ask->need <= ask->max + ask->slack;
+        if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)
             return source != COUNTS_NONE && !soft && !v->limit->shadow && v->limit->over == v->action;
     }
     return false;
@@ -415,7 +437,7 @@ static void check_decision(const struct world *w, unsigned round, const struct v
 
 static void test_no_refusal_without_proof(void **state)
 {
-    unsigned seen[ACTION_REJECT + 1][VERDICT_BY_BACKEND + 1] = {{0}};
+    unsigned seen[ACTION_REJECT + 1][VERDICT_BYS] = {{0}};
     (void)state;
     for (unsigned round = 0; round < 200000; round++) {
         struct world w = {0};
@@ -432,6 +454,8 @@ static void test_no_refusal_without_proof(void **state)
     /* Not vacuously: each way to refuse or drop for good was taken often. */
     const enum verdict_by rules[] = {VERDICT_BY_CLIENT_RULE, VERDICT_BY_ALIAS, VERDICT_BY_SENDER_RULE,
                                      VERDICT_BY_LIMIT};
+    assert_true(seen[ACTION_DEFER][VERDICT_BY_RAMP] > 50);
+    assert_int_equal(seen[ACTION_REJECT][VERDICT_BY_RAMP] + seen[ACTION_DISCARD][VERDICT_BY_RAMP], 0);
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
         assert_true(seen[ACTION_REJECT][rules[i]] > 100);
         assert_true(seen[ACTION_DISCARD][rules[i]] > 100);

@@ -426,11 +426,48 @@ static void test_localise(void **state)
     }
 }
 
+/* What a ramp lowers comes back as slack, also in a share and in a local share of both. */
+static void test_ramp_in_plan(void **state)
+{
+    static const struct {
+        int64_t since;
+        int share;
+        int64_t max, slack, share_max, share_slack, above;
+    } ramps[] = {{0, 100, 10, 90, 5, 45, 2},      {30000, 100, 55, 45, 27, 23, 11},
+                 {60000, 100, 100, 0, 50, 0, 20}, {0, 50, 5, 45, 2, 23, 1},
+                 {70000, 50, 50, 0, 25, 0, 10},   {-9, 100, 10, 90, 5, 45, 2},
+                 {30000, 10, 5, 5, 2, 3, 1}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(ramps); i++) {
+        struct fixture f;
+        struct plan plan;
+        const struct ruling ruling = ACCEPTED;
+        struct limit limit = {LIMIT("l", SUBJECT_HOST, "host"), .ramp_ms = 60000};
+        fixture_init(&f);
+        limit.max = 100;
+        limit.share = (struct share){true, SUBJECT_CLIENT, 50, 20, "host+client"};
+        f.policy.counters.local_share = ramps[i].share;
+        f.policy.limits = &limit;
+        f.policy.n_limits = 1;
+        f.envelope.ramp_since_ms = f.envelope.now_ms - ramps[i].since;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+        assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
+        assert_int_equal(plan.request.n, 2);
+        assert_int_equal(plan.request.asks[0].max, ramps[i].max);
+        assert_int_equal(plan.request.asks[0].slack, ramps[i].slack);
+        assert_int_equal(plan.request.asks[1].max, ramps[i].share_max);
+        assert_int_equal(plan.request.asks[1].slack, ramps[i].share_slack);
+        assert_int_equal(plan.request.asks[1].share_above, ramps[i].above);
+        pool_done(&f.pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plans), cmocka_unit_test(test_when),    cmocka_unit_test(test_held),
-        cmocka_unit_test(test_retry), cmocka_unit_test(test_connect), cmocka_unit_test(test_localise),
+        cmocka_unit_test(test_ramp_in_plan), cmocka_unit_test(test_plans), cmocka_unit_test(test_when),
+        cmocka_unit_test(test_held),         cmocka_unit_test(test_retry), cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_localise),
     };
     memcpy(attempts_each, one_each, sizeof one_each);
     for (size_t i = 0; i < COUNT_OF(attempts_each); i++)

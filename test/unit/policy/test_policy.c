@@ -179,7 +179,6 @@ static const struct {
     {LIMIT(ASKS ",\"hodl\":\"1m\""), "/limits/0/hodl", 1, PROBLEM_SKIPPED, "did you mean \"hold\""},
     {LIMIT(ASKS ",\"hold\":\"1m\""), "/limits/0/hold", 1, PROBLEM_WARNING, "share addresses"},
     {LIMIT(ASKS ",\"shadow\":\"true\""), "/limits/0/shadow", 1, PROBLEM_SKIPPED, "without quotes"},
-    {LIMIT(ASKS ",\"ramp\":\"5m\""), "/limits/0/ramp", 1, PROBLEM_NOT_YET, "do not exist yet"},
     {LIMIT(ASKS ",\"reply\":\"450 x\""), "/limits/0/reply", 1, PROBLEM_SKIPPED, "needs 5yz"},
     {LIMIT(ASKS ",\"reply\":5"), "/limits/0/reply", 1, PROBLEM_SKIPPED, "a reply in quotes"},
     {LIMIT(ASKS ",\"reply\":\"550 5.7.1 %{max}\""), "/limits/0/reply", 1, PROBLEM_WARNING, "shows"},

@@ -92,8 +92,9 @@ static void set_field(struct run *run, struct named_ask *named, const char *fiel
     const struct {
         const char *name;
         int64_t *to;
-    } numbers[] = {{"max", &ask->max},   {"window", &ask->window_ms}, {"amount", &ask->amount},
-                   {"need", &ask->need}, {"hold", &ask->hold_ms},     {"ttl", &ask->ttl_ms}};
+    } numbers[] = {{"max", &ask->max},    {"window", &ask->window_ms}, {"amount", &ask->amount},
+                   {"need", &ask->need},  {"hold", &ask->hold_ms},     {"ttl", &ask->ttl_ms},
+                   {"slack", &ask->slack}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (strcmp(field, numbers[i].name) == 0) {
             *numbers[i].to = strtoll(value, NULL, 10);
