@@ -5,6 +5,7 @@ tests run side by side. Whatever is started is ended by its process id; a janito
 nothing stays behind when a test is killed.
 """
 
+import http.client
 import json
 import os
 import queue
@@ -608,6 +609,15 @@ class Gate:
                 found.append(fields)
         return found
 
+    def status(self, **request):
+        """What the control socket answers. forget_longest=True begins the longest times anew after this answer."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(str(self.state / "control.sock"))
+            s.sendall(json.dumps({"do": "status", **request}).encode() + b"\n")
+            with s.makefile() as reader:
+                return json.loads(reader.readline())
+
     def reload(self):
         self.process.popen.send_signal(signal.SIGUSR1)
 
@@ -631,6 +641,46 @@ class Gate:
         if check is not None and done.returncode != check:
             raise Failure(f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout if check == 0 else done.stdout + done.stderr
+
+
+class Web:
+    """A reader of a gate's pages (http.listen as `listen` says), with whatever headers it likes."""
+
+    def __init__(self, scratch):
+        self.address, self.port = scratch.address, scratch.port()
+
+    @property
+    def listen(self):
+        return f"{self.address}:{self.port}"
+
+    def ask(self, path, method="GET", host=None):
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
+        try:
+            connection.putrequest(method, path, skip_host=True)
+            if host is not False:
+                connection.putheader("Host", host or f"{self.address}:{self.port}")
+            connection.endheaders()
+            answer = connection.getresponse()
+            return answer, answer.read().decode()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        return self.ask(path)[1]
+
+    def up(self):
+        try:
+            return self.ask("/style.css")[0].status == 200
+        except OSError:
+            return False
+
+    def health(self):
+        """The HTTP status, and the reasons by what is wrong; fails where the two do not fit."""
+        answer, body = self.ask("/healthz")
+        report = json.loads(body)
+        if answer.status != (200 if report["status"] == "healthy" else 503):
+            raise Failure(f"/healthz: {answer.status}\n{body}")
+        return answer.status, {reason["what"]: reason for reason in report["reasons"]}
 
 
 SANITIZERS = {

@@ -1,6 +1,5 @@
 """What the gate says about itself: over HTTP, by `rcptgate status`, and in the stream of events."""
 
-import http.client
 import json
 import re
 import signal
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness import SOURCE, World, wait_for
+from harness import SOURCE, Web, World, wait_for
 
 LIMITS = [
     {"name": "minute", "per": "recipient", "max": 2, "window": "1m", "over": "defer"},
@@ -18,50 +17,12 @@ LIMITS = [
 ]
 
 
-class Web:
-    """A reader of the gate's pages, with whatever headers it likes."""
-
-    def __init__(self, world):
-        self.address, self.port = world.scratch.address, world.scratch.port()
-
-    def ask(self, path, method="GET", host=None):
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
-        try:
-            connection.putrequest(method, path, skip_host=True)
-            if host is not False:
-                connection.putheader("Host", host or f"{self.address}:{self.port}")
-            connection.endheaders()
-            answer = connection.getresponse()
-            return answer, answer.read().decode()
-        finally:
-            connection.close()
-
-    def get(self, path):
-        return self.ask(path)[1]
-
-    def up(self):
-        try:
-            return self.ask("/style.css")[0].status == 200
-        except OSError:
-            return False
-
-    def health(self):
-        answer, body = self.ask("/healthz")
-        report = json.loads(body)
-        assert (answer.status == 200) == (report["status"] == "healthy"), body
-        assert answer.status in (200, 503)
-        return answer.status, {reason["what"]: reason for reason in report["reasons"]}
-
-    def metrics(self):
-        return metrics_of(self.get("/metrics"))
-
-
 @contextmanager
 def running(store="redis", limits=(), **policy):
     with World(store, limits, mta=False, **policy) as world:
         world.gate.stop()
-        web = Web(world)
-        world.gate.write_policy(http={"listen": f"{web.address}:{web.port}", **policy.get("http", {})})
+        web = Web(world.scratch)
+        world.gate.write_policy(http={"listen": web.listen, **policy.get("http", {})})
         world.gate.start()
         wait_for(web.up, "the HTTP server does not answer")
         world.database.alias("a@example.com")
@@ -129,6 +90,10 @@ def metrics_of(text):
     return values
 
 
+def metrics(web):
+    return metrics_of(web.get("/metrics"))
+
+
 def test_the_checker_finds_mistakes():
     good = "# HELP x_total X.\n# TYPE x_total counter\nx_total 1\n"
     assert metrics_of(good) == {("x_total", ""): 1.0}
@@ -140,12 +105,12 @@ def test_the_checker_finds_mistakes():
 
 def test_metrics_move_with_mail(gate):
     world, web = gate
-    before = web.metrics()
+    before = metrics(web)
     assert send(world, "a@example.com", "nobody@example.com") == ["continue", "550 5.1.1"]
     assert send(world, "a@example.com", "a@EXAMPLE.com") == ["continue", "continue"]
     assert send(world, "a@example.com")[0] == "450 4.2.1"
-    wait_for(lambda: web.metrics()[("rcptgate_sessions", "")] == 0, "sessions end")
-    after = web.metrics()
+    wait_for(lambda: metrics(web)[("rcptgate_sessions", "")] == 0, "sessions end")
+    after = metrics(web)
 
     def moved(name, labels=""):
         return after[(name, labels)] - before[(name, labels)]
@@ -246,7 +211,7 @@ def test_subjects_only_where_they_are_asked_for():
             send(world, "a@example.com", sender="<b&<i>x@sender.example>")
         page = web.get("/")
         assert "recipient:{a@example.com}" in page and "recipient:{a@example.com}" in web.get("/status.json")
-        assert "<i>" not in page
+        assert "<i>" not in page and "&lt;i&gt;" in page
 
 
 def test_a_busy_port_costs_nothing_but_a_note():
@@ -271,7 +236,7 @@ def test_listen_follows_the_policy():
         world.gate.write_policy(http={"listen": ""})
         world.gate.reload()
         wait_for(lambda: not web.up(), "HTTP goes off")
-        world.gate.write_policy(http={"listen": f"{web.address}:{web.port}"})
+        world.gate.write_policy(http={"listen": web.listen})
         world.gate.reload()
         wait_for(web.up, "HTTP comes back")
 
@@ -298,14 +263,14 @@ def test_redis_stopped_and_back():
         assert told.startswith("DEGRADED") and "Redis" in told and reason["since"] in told
         assert json.loads(world.gate.command("status", "--json", check=1))["status"] == "degraded"
         assert "Degraded" in web.get("/")
-        wait_for(lambda: web.metrics()[("rcptgate_backend_up", 'backend="counters"')] == 0, "the gauge falls")
+        wait_for(lambda: metrics(web)[("rcptgate_backend_up", 'backend="counters"')] == 0, "the gauge falls")
         assert send(world, "a@example.com") == ["continue"]
-        assert web.metrics()[("rcptgate_rcpt_without_counters_total", 'by="local"')] == 1
+        assert metrics(web)[("rcptgate_rcpt_without_counters_total", 'by="local"')] == 1
         world.redis.start()
         gets_green(web)
         told = world.gate.command("status", check=0)
         assert told.startswith("healthy") and "well again" in told
-        assert web.metrics()[("rcptgate_troubles_total", 'what="counters"')] == 1
+        assert metrics(web)[("rcptgate_troubles_total", 'what="counters"')] == 1
 
 
 def test_redis_frozen_and_thawed():
@@ -351,6 +316,21 @@ def test_alias_database_away_and_back():
                 path.with_name(path.name + ".away").rename(path)
         gets_green(web)
         world.gate.command("status", check=0)
+
+
+def test_the_longest_wait_can_be_asked_for_a_span_of_time():
+    with running("redis", LIMITS, counters={"timeout": "300ms"}) as (world, _):
+        world.gate.status(forget_longest=True)
+        send(world, "a@example.com")
+        assert 0 < world.gate.status()["traffic"]["callback_max_ms"] < 250
+        world.redis.process.popen.send_signal(signal.SIGSTOP)
+        try:
+            send(world, "b@example.com")
+        finally:
+            world.redis.process.popen.send_signal(signal.SIGCONT)
+        traffic = world.gate.status(forget_longest=True)["traffic"]
+        assert 250 < traffic["decision_max_ms"] <= traffic["callback_max_ms"] < 3000
+        assert world.gate.status()["traffic"]["callback_max_ms"] < 250
 
 
 def test_status_without_a_gate():
@@ -400,7 +380,7 @@ def test_events_wait_for_redis():
         names = wait_for(lambda: (lambda n: n if "counters-well" in n else None)([e[0] for e in events(world)]),
                          "the events arrive")
         assert names.index("counters-trouble") < names.index("limit-tripped") < names.index("counters-well")
-        assert web.metrics()[("rcptgate_events_dropped_total", "")] == 0
+        assert metrics(web)[("rcptgate_events_dropped_total", "")] == 0
 
 
 # ---------------------------------------------------------------------------------------------- what is shipped
@@ -411,7 +391,7 @@ def test_shipped_rules_ask_for_what_is_there(gate, name):
     text = (SOURCE / "contrib" / name).read_text()
     if name.endswith(".json"):
         assert json.loads(text)["title"] == "rcptgate"
-    known = {re.sub(r"\{.*", "", key[0]) for key in web.metrics()}
+    known = {re.sub(r"\{.*", "", key[0]) for key in metrics(web)}
     asked = set(re.findall(r"\b(?:rcptgate|process)_[a-z_]+(?=[{\[ )=<>\"]|$)", text))
     assert len(asked) > 5
     assert asked <= known, asked - known
