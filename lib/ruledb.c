@@ -74,6 +74,12 @@ int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error 
     return keeper_start(db->keeper, wait_ms, wait_copy_ms, err);
 }
 
+void ruledb_configure(struct ruledb *db, int64_t max_stale_ms, int max_shrink)
+{
+    if (db != NULL && db->keeper != NULL)
+        keeper_configure(db->keeper, max_stale_ms, max_shrink);
+}
+
 /* --- snapshots --- */
 
 /* What is not believed is not asked either: a new file is first opened by the keeper. */

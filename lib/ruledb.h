@@ -43,6 +43,9 @@ void ruledb_free(struct ruledb *db);
  * where there is a copy. Once. Nothing to do without a copy_path. -1 with err set. */
 int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error *err);
 
+/* Puts other bounds in force, and has the file looked at. NULL db is harmless. */
+void ruledb_configure(struct ruledb *db, int64_t max_stale_ms, int max_shrink);
+
 /* Never NULL-checked by the caller: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
  * NULL db: no rules are configured; every look-up answers ROWS_LIVE with no row. */
 struct ruledb_snapshot *ruledb_begin(struct ruledb *db);

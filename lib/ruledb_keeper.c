@@ -64,6 +64,8 @@ struct keeper {
     atomic_uint trusted;               /* the epoch that may be believed; 0: none */
     atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
     atomic_int_least64_t validated_ms; /* when the live file was last well; NEVER_MS */
+    atomic_int_least64_t max_stale_ms;
+    atomic_int max_shrink;
     atomic_bool has_copy;
     atomic_bool stopping;
     atomic_bool cheap; /* the last round was */
@@ -105,7 +107,14 @@ bool keeper_has_copy(const struct keeper *keeper)
 bool keeper_copy_is_fresh(const struct keeper *keeper)
 {
     int64_t at = atomic_load(&keeper->validated_ms);
-    return at != NEVER_MS && now_ms() - at <= keeper->config->max_stale_ms;
+    return at != NEVER_MS && now_ms() - at <= atomic_load(&keeper->max_stale_ms);
+}
+
+void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrink)
+{
+    atomic_store(&keeper->max_stale_ms, max_stale_ms);
+    atomic_store(&keeper->max_shrink, max_shrink);
+    (void)keeper_doubt(keeper, 0);
 }
 
 static struct timespec at_ms(int64_t ms)
@@ -341,7 +350,7 @@ static void weigh(struct keeper *keeper, struct finding *found)
     found->forced = keeper->told.accept || access(keeper->accept_path, F_OK) == 0;
     pthread_mutex_unlock(&keeper->lock);
     if (found->result == CHECK_GOOD && counted && !found->forced)
-        found->result = ruledb_check_shrink(&before, &found->counts, keeper->config->max_shrink,
+        found->result = ruledb_check_shrink(&before, &found->counts, atomic_load(&keeper->max_shrink),
                                             keeper->config->path, &found->err);
 }
 
@@ -543,6 +552,8 @@ struct keeper *keeper_new(const struct ruledb_config *config, struct handles *li
     keeper->new_path = path_with(config->copy_path, ".new");
     keeper->accept_path = path_with(config->copy_path, ".accept");
     atomic_init(&keeper->validated_ms, NEVER_MS);
+    atomic_init(&keeper->max_stale_ms, config->max_stale_ms);
+    atomic_init(&keeper->max_shrink, config->max_shrink);
     if (keeper->new_path != NULL && keeper->accept_path != NULL &&
         pthread_mutex_init(&keeper->lock, NULL) == 0) {
         if (cond_init(&keeper->wake)) {

@@ -17,6 +17,9 @@ struct keeper;
 struct keeper *keeper_new(const struct ruledb_config *config, struct handles *live, struct handles *copies);
 void keeper_free(struct keeper *keeper);
 
+/* New bounds, and a look at the live file. */
+void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrink);
+
 /* Starts the thread, and waits until the live file has been judged or cannot be read, at most wait_ms, or wait_copy_ms where a copy
  * can answer meanwhile. -1 with err set: no thread. */
 int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct error *err);

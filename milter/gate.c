@@ -166,6 +166,7 @@ const struct policy *gate_policy(struct gate *gate)
 void gate_set_policy(struct gate *gate, const struct policy *policy)
 {
     metrics_know(&gate->metrics, policy);
+    ruledb_configure(gate->rules, policy->aliases.max_stale_ms, policy->aliases.max_shrink);
     pthread_mutex_lock(&gate->lock);
     const struct policy *old = gate->policy;
     gate->policy = policy;
