@@ -2,6 +2,7 @@
  *
  * FAILMALLOC_FILE names a file that says which: "N" (that one alone) or "N+" (that one and all later ones); it is looked at again
  * when SIGUSR2 arrives, from where allocations count anew. Without it nothing fails. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,9 +12,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *old, size_t size);
+static struct { /* the allocator behind us: libc's, or a sanitizer's */
+    void *(*malloc)(size_t size);
+    void *(*calloc)(size_t n, size_t size);
+    void *(*realloc)(void *old, size_t size);
+} real;
 
 static atomic_long countdown = -1; /* negative: never */
 static atomic_bool for_ever;
@@ -60,17 +63,48 @@ static bool fails(void)
     return left == 1;
 }
 
+/* What dlsym() itself asks for before it has told us where to get it; never freed. */
+static void *first_bytes(size_t size)
+{
+    static _Alignas(max_align_t) char arena[16384];
+    static size_t used;
+    size_t at = used;
+    used += (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    return used <= sizeof arena ? arena + at : NULL;
+}
+
+static bool ready(void)
+{
+    static bool asking;
+    if (real.realloc != NULL)
+        return true;
+    if (asking)
+        return false;
+    asking = true;
+    real.malloc = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
+    real.calloc = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
+    real.realloc = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc");
+    asking = false;
+    return true;
+}
+
 void *malloc(size_t size)
 {
-    return fails() ? NULL : __libc_malloc(size);
+    if (!ready())
+        return first_bytes(size);
+    return fails() ? NULL : real.malloc(size);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return fails() ? NULL : __libc_calloc(n, size);
+    if (!ready())
+        return first_bytes(n * size);
+    return fails() ? NULL : real.calloc(n, size);
 }
 
 void *realloc(void *old, size_t size)
 {
-    return fails() ? NULL : __libc_realloc(old, size);
+    if (!ready())
+        return first_bytes(size);
+    return fails() ? NULL : real.realloc(old, size);
 }

@@ -5,9 +5,11 @@ import os
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
-from harness import Closed, MilterClient
+from harness import RCPTGATE, Closed, MilterClient
 
+SANITIZED = any(word in Path(RCPTGATE).read_bytes() for word in (b"__asan_init", b"__tsan_init"))
 LONG = bool(os.environ.get("RCPTGATE_LONG"))
 
 
