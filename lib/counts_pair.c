@@ -9,7 +9,7 @@
  *
  * As long as anything is owed, far is not asked, even if it is up again: first it has to be told. A thread does that (merge), as soon as
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
- * change), slot by slot, the newest first. Once it has walked through all of near, far answers again.
+ * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it has walked through all of near, far answers again.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
  * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter
@@ -29,9 +29,18 @@
 
 enum {
     DEBTS = 32, /* paid in one call: some 100 µs of Redis' time */
-    DOUBTS = 5,
+    DOUBTS = 100,
     LOOK_MS = 20,  /* is far up again? */
     TELL_MS = 500, /* between two batches of refusals */
+};
+
+struct batch { /* of debts that are being paid; the thread's alone */
+    struct debt debts[DEBTS];
+    struct count_answer far[DEBTS]; /* what far had before */
+    int64_t due[DEBTS];             /* what is added to it */
+    size_t n;
+    bool in_doubt;   /* the answer was lost: it may have been added */
+    unsigned doubts; /* in a row */
 };
 
 struct pair {
@@ -45,7 +54,7 @@ struct pair {
     atomic_bool owing;           /* far must be told something before it is asked again */
     atomic_uint_fast64_t owed_n; /* requests that near admitted in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
-    unsigned doubts;             /* the thread's: so often in a row far made no sense of the debts */
+    struct batch batch;
     bool has_thread;
     pthread_t thread;
     pthread_mutex_t lock; /* of: */
@@ -160,80 +169,114 @@ static int64_t debt_amount(const struct debt *debt, const struct count_answer *f
 }
 
 /* Makes the counters in far, where they are not; what they are now. */
-static enum counts_status debts_open(struct pair *pair, const struct debt *debts, size_t n, int64_t now,
-                                     struct count_answer *far)
+static enum counts_status batch_open(struct pair *pair, int64_t now, struct count_answer *far)
 {
+    struct batch *batch = &pair->batch;
     struct count_ask asks[DEBTS];
-    for (size_t i = 0; i < n; i++) {
-        const struct counter *counter = &debts[i].counter;
-        asks[i] = (struct count_ask){.key = debts[i].key,
-                                     .limit = debts[i].limit,
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct debt *debt = &batch->debts[i];
+        const struct counter *counter = &debt->counter;
+        asks[i] = (struct count_ask){.key = debt->key,
+                                     .limit = debt->limit,
                                      .max = counter->max,
                                      .window_ms = counter->window.window_ms,
                                      .hold_ms = counter->held > now ? counter->held - now : 0,
-                                     .ttl_ms = debts[i].ttl_ms,
+                                     .ttl_ms = debt->ttl_ms,
                                      .share_of = -1};
     }
-    const struct count_request request = {.asks = asks, .n = n};
+    const struct count_request request = {.asks = asks, .n = batch->n};
     return pair->far->ops->ask(pair->far, COUNTS_CHARGE, &request, now, far);
 }
 
-static enum counts_status debts_add(struct pair *pair, const struct debt *debts, size_t n, int64_t now,
-                                    const struct count_answer *far)
+/* What is to be added to each, now that it is known what far has. After an answer that was lost, one that has grown by what was
+ * added need not be paid again. */
+static void batch_look(struct batch *batch, const struct count_answer *far)
 {
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct count_answer *before = &batch->far[i];
+        if (!batch->in_doubt)
+            batch->due[i] = debt_amount(&batch->debts[i], &far[i]);
+        else if (far[i].born == before->born && far[i].used >= before->used + batch->due[i])
+            batch->due[i] = 0;
+        batch->far[i] = far[i];
+    }
+}
+
+static enum counts_status batch_add(struct pair *pair, int64_t now)
+{
+    struct batch *batch = &pair->batch;
     struct count_change changes[DEBTS * WINDOW_SLOTS];
-    size_t n_changes = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct window *window = &debts[i].counter.window;
-        int64_t left = debt_amount(&debts[i], &far[i]);
+    size_t n = 0;
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct debt *debt = &batch->debts[i];
+        const struct window *window = &debt->counter.window;
+        int64_t left = batch->due[i];
         for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
             int64_t amount = window->count[s] < left ? window->count[s] : left;
             left -= amount;
             if (amount > 0)
-                changes[n_changes++] = (struct count_change){.key = debts[i].key,
-                                                             .limit = debts[i].limit,
-                                                             .window_ms = window->window_ms,
-                                                             .slot = window->slot + s,
-                                                             .born = INT64_MAX,
-                                                             .amount = amount,
-                                                             .here = -1};
+                changes[n++] = (struct count_change){.key = debt->key,
+                                                     .limit = debt->limit,
+                                                     .window_ms = window->window_ms,
+                                                     .slot = window->slot + s,
+                                                     .born = INT64_MAX,
+                                                     .amount = amount,
+                                                     .here = -1};
         }
     }
-    return counts_change(pair->far, changes, n_changes, now);
+    return counts_change(pair->far, changes, n, now);
 }
 
-/* False: far is away again, and nothing was paid. A change whose answer was lost counts as made. Debts that far
- * makes no sense of, again and again, are forgiven: they must not keep it from being asked. */
-static bool debts_pay(struct pair *pair, struct debt *debts, size_t n, int64_t now)
+/* paid: or forgiven. Else near owes it again. */
+static void batch_end(struct pair *pair, bool paid)
 {
-    struct count_answer far[DEBTS] = {0};
-    enum counts_status status = debts_open(pair, debts, n, now, far);
-    pair->doubts = status == COUNTS_UNSURE ? pair->doubts + 1 : 0;
-    bool paid = status == COUNTS_OK && debts_add(pair, debts, n, now, far) != COUNTS_DOWN;
-    paid = paid || pair->doubts == DOUBTS;
-    for (size_t i = 0; i < n; i++)
-        mirror_settle(pair->near, &debts[i], paid ? far[i].born : -1);
+    struct batch *batch = &pair->batch;
+    for (size_t i = 0; i < batch->n; i++)
+        mirror_settle(pair->near, &batch->debts[i], paid ? batch->far[i].born : -1);
     if (paid)
-        atomic_fetch_add(&pair->merged, n);
-    return paid;
+        atomic_fetch_add(&pair->merged, batch->n);
+    *batch = (struct batch){0};
+}
+
+/* True: paid. What far makes no sense of, again and again, is forgiven: it must not keep far from being asked. */
+static bool batch_pay(struct pair *pair, int64_t now)
+{
+    struct batch *batch = &pair->batch;
+    struct count_answer far[DEBTS] = {0};
+    enum counts_status opened = batch_open(pair, now, far), added = COUNTS_DOWN;
+    if (opened == COUNTS_OK) {
+        batch_look(batch, far);
+        added = batch_add(pair, now);
+    }
+    if (added == COUNTS_UNSURE)
+        batch->in_doubt = true;
+    if (opened == COUNTS_UNSURE || added == COUNTS_UNSURE)
+        batch->doubts++;
+    bool done = added == COUNTS_OK || batch->doubts == DOUBTS;
+    if (done || (!batch->in_doubt && batch->doubts == 0))
+        batch_end(pair, done);
+    return done;
 }
 
 /* Tells far all that it does not know; then it may be asked again. */
 static void pair_merge(struct pair *pair)
 {
-    struct debt debts[DEBTS];
+    struct batch *batch = &pair->batch;
     struct debt_cursor cursor = {0};
     unsigned generation;
     uint_fast64_t owed_n = atomic_load(&pair->owed_n);
     if (!far_well(pair, &generation))
         return;
+    if (generation != atomic_load(&pair->near->generation))
+        batch_end(pair, false); /* whatever became of it: all of near is looked at again */
     atomic_store(&pair->near->generation, generation);
     for (;;) {
         int64_t now = pair->now(pair->arg);
-        size_t n = mirror_collect(pair->near, &cursor, now, debts, DEBTS);
-        if (n == 0)
+        if (batch->n == 0)
+            batch->n = mirror_collect(pair->near, &cursor, now, batch->debts, DEBTS);
+        if (batch->n == 0)
             break;
-        if (!debts_pay(pair, debts, n, now))
+        if (!batch_pay(pair, now))
             return;
     }
     atomic_store(&pair->owing, false);
@@ -363,6 +406,7 @@ static void pair_free(struct counts *counts)
     pthread_mutex_unlock(&pair->lock);
     if (pair->has_thread)
         pthread_join(pair->thread, NULL);
+    batch_end(pair, false);
     counts_free(pair->far);
     counts_free(&pair->near->counts);
     denials_free(pair->denials);

@@ -1,0 +1,168 @@
+"""A proxy between the gate and Redis that does what networks do: drips, delays, swallows, cuts off. And a server that says only what
+it is told, for what a real Redis cannot be made to say."""
+
+import os
+import socket
+import threading
+import time
+
+
+class Proxy:
+    """Listens on a unix socket and forwards to another. mode, at any time:
+
+    pass     forwards
+    drip     answers come byte by byte, 20 ms apart
+    delay    answers come `seconds` later
+    stall    connections are taken, nothing is ever forwarded
+    deaf     questions are forwarded, answers are swallowed
+    cut      the next answer is swallowed and its connection closed; then pass
+    half     the next answer is cut in its middle and its connection closed; then pass
+    after    stall, but for the first `bytes` of questions of each new connection
+    """
+
+    def __init__(self, path, target, gid=None):
+        self.path, self.target = str(path), str(target)
+        self.mode, self.seconds, self.bytes = "pass", 0.0, 0
+        self.lock = threading.Lock()
+        self.pairs = []
+        self.connects = 0
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(self.path)
+        os.chmod(self.path, 0o777)
+        self.server.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"unix://{self.path}?db=0"
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.server.accept()
+            except OSError:
+                return
+            self.connects += 1
+            far = socket.socket(socket.AF_UNIX)
+            try:
+                far.connect(self.target)
+            except OSError:
+                near.close()
+                continue
+            with self.lock:
+                self.pairs.append((near, far))
+            budget = [self.bytes]
+            threading.Thread(target=self._questions, args=(near, far, budget), daemon=True).start()
+            threading.Thread(target=self._answers, args=(near, far, budget), daemon=True).start()
+
+    def _close(self, near, far):
+        for s in (near, far):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        with self.lock:
+            if (near, far) in self.pairs:
+                self.pairs.remove((near, far))
+                near.close()
+                far.close()
+
+    def close_all(self):
+        """Every connection ends; new ones are taken."""
+        with self.lock:
+            pairs = list(self.pairs)
+        for pair in pairs:
+            self._close(*pair)
+
+    def _questions(self, near, far, budget):
+        try:
+            while data := near.recv(65536):
+                while self.mode == "stall" or (self.mode == "after" and budget[0] <= 0):
+                    time.sleep(0.01)
+                budget[0] -= len(data)
+                far.sendall(data)
+        except OSError:
+            pass
+        self._close(near, far)
+
+    def _answers(self, near, far, budget):
+        try:
+            while data := far.recv(65536):
+                if not self._answer(near, data, budget):
+                    break
+        except OSError:
+            pass
+        self._close(near, far)
+
+    def _answer(self, near, data, budget):
+        mode = self.mode
+        if mode == "drip":
+            for i in range(len(data)):
+                near.sendall(data[i:i + 1])
+                if self.mode == "drip":
+                    time.sleep(0.02)
+            return True
+        if mode == "delay":
+            time.sleep(self.seconds)
+        while self.mode in ("stall", "deaf"):
+            if self.mode == "deaf":
+                return True
+            time.sleep(0.01)
+        if mode in ("cut", "half"):
+            with self.lock:
+                first, self.mode = self.mode == mode, "pass"
+            if first:
+                if mode == "half":
+                    near.sendall(data[:len(data) // 2])
+                return False
+        near.sendall(data)
+        return True
+
+    def stop(self):
+        self.server.close()
+        self.mode = "pass"
+        self.close_all()
+
+
+class Scripted:
+    """A server that answers every command by a function of its words: bytes, or None for silence."""
+
+    def __init__(self, path, answer):
+        self.path, self.answer = str(path), answer
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(self.path)
+        os.chmod(self.path, 0o777)
+        self.server.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, connection.makefile("rb") as reader:
+            try:
+                while words := self._words(reader):
+                    reply = self.answer(words)
+                    if reply is not None:
+                        connection.sendall(reply)
+            except (OSError, ValueError):
+                pass
+
+    @staticmethod
+    def _words(reader):
+        line = reader.readline()
+        if not line.startswith(b"*"):
+            return None
+        words = []
+        for _ in range(int(line[1:])):
+            size = int(reader.readline()[1:])
+            words.append(reader.read(size + 2)[:-2])
+        return words
+
+    def stop(self):
+        self.server.close()
