@@ -9,7 +9,8 @@
  *
  * As long as anything is owed, far is not asked, even if it is up again: first it has to be told. A thread does that (merge), as soon as
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
- * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it has walked through all of near, far answers again.
+ * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it
+ * has walked through all of near, far answers again.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
  * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter
@@ -22,7 +23,6 @@
 #include "counts_memory.h"
 #include "denials.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
