@@ -23,6 +23,7 @@
 #include "counts_memory.h"
 #include "denials.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

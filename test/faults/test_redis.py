@@ -504,6 +504,7 @@ def test_row23_clock_jumps_back(clock):
         before = redis_time(f)
         clock(-3600)
         assert before - redis_time(f) > 3000
+        f.rcpt()  # what was counted in what is now the future counts as of now
         time.sleep(3.6)
         assert f.admitted(5) == 5, "refused for an hour"
         f.answer = "as always after a window"
