@@ -62,10 +62,10 @@ static int ask_macros(SMFICTX *ctx)
     return 0;
 }
 
-/* A refusal at connect is possible only through a client rule or a held client. */
+/* A refusal at connect is possible only through a client rule, a block or a held client. */
 static bool can_refuse_connect(const struct policy *policy)
 {
-    bool can = policy->aliases.database != NULL;
+    bool can = policy->aliases.database != NULL || blocks_any(gate->blocks);
     for (size_t i = 0; i < policy->n_limits; i++)
         can |= policy->limits[i].hold_ms > 0 && policy->limits[i].over == ACTION_REJECT;
     return can;

@@ -105,10 +105,28 @@ static void *milter_main(void *arg)
     return NULL;
 }
 
+/* What a command wrote while no gate ran, and what was in force before. A file that cannot be read costs the blocks in it, unless
+ * Redis has them. */
+static void blocks_read(struct daemon *daemon, const char *state)
+{
+    char path[512];
+    struct error err = {0};
+    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
+    if (blocks_load(daemon->gate.blocks, path, &err) < 0)
+        log_line(LOG_AT_ERROR, "event=blocks-file text=\"%s\"", err.text);
+    struct blocklist *list = blocks_list(daemon->gate.blocks);
+    if (blocklist_live(list) > 0)
+        log_line(LOG_AT_WARNING, "event=blocks-loaded file=%s networks=%zu", path, blocklist_live(list));
+    blocklist_unref(list);
+}
+
 static void reload(struct daemon *daemon)
 {
     sd_notify(0, "RELOADING=1");
     policy_keeper_look(&daemon->keeper, &daemon->gate, true);
+    const struct policy *policy = gate_policy(&daemon->gate);
+    blocks_read(daemon, policy->state);
+    policy_unref(policy);
     sd_notify(0, "READY=1");
 }
 
@@ -214,6 +232,9 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
+    blocks_read(daemon, policy->state);
+    if (blocks_start(daemon->gate.blocks, err) < 0)
+        return -1;
     daemon->gate.policy_file = daemon->keeper.file;
     policy_keeper_tell(&daemon->keeper, &daemon->gate);
     if (daemon->gate.rules != NULL && ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)

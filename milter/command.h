@@ -23,6 +23,9 @@ int cmd_show(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 int cmd_rules(int argc, char **argv); /* alias, domain, sender, client */
 int cmd_status(int argc, char **argv);
+int cmd_block(int argc, char **argv);
+int cmd_unblock(int argc, char **argv);
+int cmd_blocks(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 struct command {

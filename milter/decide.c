@@ -4,6 +4,22 @@
 
 #include <string.h>
 
+/* The block over the client; NULL: none. -1: out of memory. */
+static int block_fetch(struct gate *gate, const struct network *client, struct pool *pool,
+                       const struct block_row **out)
+{
+    struct block_found found;
+    *out = NULL;
+    if (!blocks_find(gate->blocks, client, &found))
+        return 0;
+    struct block_row *row = pool_alloc(pool, sizeof *row);
+    if (row == NULL || (row->network = pool_strdup(pool, found.network)) == NULL)
+        return -1;
+    row->action = found.action;
+    *out = row;
+    return 0;
+}
+
 /* Everything that the alias rules have to say, read in one snapshot. */
 static int rules_fetch(struct gate *gate, const struct policy *policy, struct decision *d, struct pool *pool)
 {
@@ -85,7 +101,8 @@ static void charge_undo(struct gate *gate, struct decision *d)
 static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
                           bool peek, struct pool *pool, struct decision *d)
 {
-    if (rules_fetch(gate, policy, d, pool) < 0)
+    if (block_fetch(gate, facts->client, pool, &d->envelope.block) < 0 ||
+        rules_fetch(gate, policy, d, pool) < 0)
         return -1;
     struct alias alias = d->ruling.alias;
     rules_rule(policy, &d->envelope, &alias, &d->senders, &d->client, &d->ruling);

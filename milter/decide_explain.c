@@ -13,6 +13,7 @@ static const char *const via_names[] = {
 
 static const char *const ruling_names[] = {
     [BY_NOBODY] = "no rule refuses",   [BY_CLIENT_RULE] = "client rule",
+    [BY_BLOCK] = "block",
     [BY_ALIAS] = "alias rule",         [BY_SENDER_RULE] = "sender rule",
     [BY_ADDRESS] = "no valid address", [BY_BACKEND] = "a backend cannot answer",
 };

@@ -1,5 +1,6 @@
 #include "gate.h"
 
+#include "block_log.h"
 #include "session.h"
 
 #include <limits.h>
@@ -26,7 +27,7 @@ int64_t gate_now(const struct gate *gate)
     return gate->now_ms(gate->now_arg);
 }
 
-static int64_t later_now(void *gate)
+static int64_t clock_of(void *gate)
 {
     return gate_now(gate); /* the clock that charged must be the one that gives back */
 }
@@ -71,7 +72,7 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
         counts_free(memory);
         return -1;
     }
-    gate->counts = counts_pair_new(far, memory, later_now, gate, err);
+    gate->counts = counts_pair_new(far, memory, clock_of, gate, err);
     if (gate->counts == NULL)
         return -1;
     gate->redis = far;
@@ -127,11 +128,21 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     if (events_init(gate, err) < 0 || counts_init(gate, &policy->counters, event, err) < 0 ||
         events_start(gate->events, gate->redis, err) < 0)
         return -1;
+    const struct blocks_config blocks = {
+        .redis = gate->redis,
+        .prefix = policy->counters.prefix,
+        .host = gate->host,
+        .now_ms = clock_of,
+        .event = block_log_event,
+        .arg = gate,
+    };
+    if ((gate->blocks = blocks_new(&blocks, err)) == NULL)
+        return -1;
     if (policy->aliases.database != NULL && rules_init(gate, policy) < 0) {
         error_set(err, "out of memory for the alias rules");
         return -1;
     }
-    gate->later = later_new(later_now, gate, err);
+    gate->later = later_new(clock_of, gate, err);
     return gate->later != NULL ? 0 : -1;
 }
 
@@ -139,6 +150,7 @@ void gate_done(struct gate *gate)
 {
     ramp_clock_stop(&gate->ramp);
     later_free(gate->later, 1000);
+    blocks_free(gate->blocks);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
     ruledb_free(gate->rules);

@@ -2,6 +2,7 @@
 #ifndef RCPTGATE_GATE_H
 #define RCPTGATE_GATE_H
 
+#include "blocks.h"
 #include "counts.h"
 #include "error.h"
 #include "events.h"
@@ -19,6 +20,8 @@ struct session;
 
 #define GATE_ALIASES_COPY "aliases.copy.db" /* in the state directory: the last good copy of the alias rules */
 
+#define GATE_BLOCKS "blocks"                  /* there, too: the blocks */
+
 struct gate {
     pthread_mutex_t lock; /* guards policy (to be changed, or given a reference) and sessions */
     const struct policy *_Atomic policy;
@@ -34,6 +37,7 @@ struct gate {
     struct counts *local; /* counts along, and stands in for it; NULL where counts is the embedded one */
     struct later *later;
     struct ramp_clock ramp;
+    struct blocks *blocks; /* memory alone until blocks_load() and blocks_start() */
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;
     struct events *events;

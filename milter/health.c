@@ -76,6 +76,7 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
         [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",
         [TROUBLE_POLICY] = "The last good policy stays in force.",
         [TROUBLE_POLICY_ENTRIES] = "All other entries are in force.",
+        [TROUBLE_BLOCKS] = "Blocks in force stay so; new ones may be missing after a restart, or on other hosts.",
         [TROUBLE_STATE] = "Mail is not affected; a restart may find less than it should.",
         [TROUBLE_LOG] = "Mail is not affected; decisions are missing from the log.",
         [TROUBLE_HTTP] = "Mail is not affected; metrics and health cannot be read over HTTP.",

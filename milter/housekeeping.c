@@ -73,6 +73,13 @@ static void look_at_rules(struct gate *gate, int64_t now)
     follow_rules(gate, TROUBLE_ALIASES_COPY, RULEDB_LIVE, now, &status.copy_trouble);
 }
 
+static void look_at_blocks(struct gate *gate, int64_t now)
+{
+    struct error err = {0};
+    blocks_trouble(gate->blocks, &err);
+    trouble_follow(&gate->troubles, TROUBLE_BLOCKS, TROUBLE_DEGRADED, now, &err);
+}
+
 /* Lines that were lost a while ago are no trouble any more. */
 static void look_at_log(struct gate *gate, int64_t now)
 {
@@ -93,6 +100,7 @@ void housekeeping_tick(struct gate *gate)
     int64_t now = gate_now(gate);
     look_at_counts(gate, now);
     look_at_rules(gate, now);
+    look_at_blocks(gate, now);
     look_at_log(gate, now);
     metrics_sample(&gate->metrics, now);
 }

@@ -68,6 +68,21 @@ const struct command commands[] = {
      "Asks the running gate whether it is well, and if not: what, since when, and what to do.",
      "  --json             for programs\n"
      "Exit status: 0 healthy, 1 degraded, 2 down (also where no gate runs).\n"},
+    {"block", cmd_block,
+     "[ADDRESS/LEN...] [--file LIST] [--for 1h] [--reason TEXT] [--action WORD] [--force] [-c FILE] [--json]",
+     "Refuses clients from now on, on every host.",
+     "  --file LIST        networks, one a line, comments and all (- is standard input)\n"
+     "  --for 1h           ends by itself; without, unblock ends it\n"
+     "  --reason TEXT      shown by blocks, and in the log\n"
+     "  --action WORD      reject (554 at connect, the default) or defer (450 at RCPT)\n"
+     "  --force            also wider than /8 (IPv6 /32), or over an exempt client\n"
+     "  --json             for programs\n"},
+    {"unblock", cmd_unblock, "[ADDRESS/LEN...] [--file LIST] [-c FILE] [--json]",
+     "Ends blocks, on every host.",
+     "  --file LIST        as for block\n"
+     "  --json             for programs\n"},
+    {"blocks", cmd_blocks, "[-c FILE] [--json]", "Lists the blocked networks.",
+     "  --json             for programs\n"},
     {"help", cmd_help, "[COMMAND]", "Says how a command is used.", ""},
     {NULL, NULL, NULL, NULL, NULL},
 };

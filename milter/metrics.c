@@ -252,6 +252,7 @@ static void print_rcpt(FILE *out, const struct metrics *metrics)
             uint64_t n = get(&metrics->rcpt[action][by]);
             bool possible = action == ACTION_ACCEPT                             ? by == VERDICT_BY_NOBODY
                             : by == VERDICT_BY_BACKEND || by == VERDICT_BY_RAMP ? action == ACTION_DEFER
+                            : by == VERDICT_BY_BLOCK                            ? action != ACTION_DISCARD
                                                                                 : by != VERDICT_BY_NOBODY;
             if (possible || n > 0)
                 fprintf(out, "rcptgate_rcpt_total{verdict=\"%s\",by=\"%s\"} %" PRIu64 "\n",
@@ -316,7 +317,7 @@ void metrics_print(FILE *out, const struct metrics *metrics)
     metrics_head(out, "rcptgate_connections_refused_total", "counter",
                  "Connections refused before MAIL FROM.");
     for (int by = VERDICT_BY_CLIENT_RULE; by < METRICS_BYS; by++)
-        if (by == VERDICT_BY_CLIENT_RULE || by == VERDICT_BY_LIMIT ||
+        if (by == VERDICT_BY_CLIENT_RULE || by == VERDICT_BY_BLOCK || by == VERDICT_BY_LIMIT ||
             get(&metrics->refused_connections[by]) > 0)
             fprintf(out, "rcptgate_connections_refused_total{by=\"%s\"} %" PRIu64 "\n",
                     verdict_by_name((enum verdict_by)by), get(&metrics->refused_connections[by]));

@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include "block_requests.h"
 #include "command.h"
 #include "control.h"
 #include "status.h"
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ASK_MS = 30000, ACCEPT_MS = 20000, CONNECT_MS = 1000 };
 
@@ -372,17 +374,59 @@ static json_t *answer_accept(struct gate *gate, const json_t *request)
     return json_pack("{s:I, s:I}", "aliases", (json_int_t)status.aliases, "domains", (json_int_t)status.domains);
 }
 
-json_t *report_answer(struct gate *gate, const json_t *request)
+/* Who can answer where no gate runs. */
+enum alone {
+    ALONE_COUNTS, /* a command, where the counters can be reached */
+    ALONE_ALWAYS, /* a command */
+    ALONE_BLOCKS, /* a command, where it can have the state directory */
+};
+
+static const struct request_row {
+    const char *name;
+    json_t *(*answer)(struct gate *gate, const json_t *request);
+    enum alone alone;
+} requests[] = {
+    {"show", answer_show, ALONE_COUNTS},
+    {"reset", answer_reset, ALONE_COUNTS},
+    {"explain", answer_explain, ALONE_ALWAYS},
+    {"status", answer_status, ALONE_COUNTS},
+    {"alias-accept", answer_accept, ALONE_COUNTS},
+    {"block", block_request_block, ALONE_BLOCKS},
+    {"unblock", block_request_unblock, ALONE_BLOCKS},
+    {"blocks", block_request_blocks, ALONE_BLOCKS},
+};
+
+static const struct request_row *request_row(const json_t *request)
 {
-    static const struct {
-        const char *name;
-        json_t *(*answer)(struct gate *gate, const json_t *request);
-    } requests[] = {{"show", answer_show}, {"reset", answer_reset}, {"explain", answer_explain}, {"status", answer_status}, {"alias-accept", answer_accept}};
     const char *what = string(request, "do");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
         if (strcmp(what, requests[i].name) == 0)
-            return requests[i].answer(gate, request);
-    return failure("unknown request");
+            return &requests[i];
+    return NULL;
+}
+
+json_t *report_answer(struct gate *gate, const json_t *request)
+{
+    const struct request_row *row = request_row(request);
+    return row != NULL ? row->answer(gate, request) : failure("unknown request");
+}
+
+/* Blocks go into the state directory, and to Redis where that answers. */
+static json_t *answer_blocks(struct gate *gate, const struct policy *policy, const json_t *request,
+                             struct error *err)
+{
+    int lock = block_state_open(gate, policy->state, err);
+    if (lock < 0)
+        return NULL;
+    (void)blocks_sync(gate->blocks); /* what others did; without Redis the state directory must do */
+    json_t *report = report_answer(gate, request);
+    bool shared = blocks_sync(gate->blocks);
+    if (!shared && json_object_get(report, "trouble") != NULL && *string(report, "trouble") == '\0')
+        json_object_set_new(
+            report, "trouble",
+            json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
+    close(lock);
+    return report;
 }
 
 /* Nobody runs: answer with a gate of our own, which serves nobody. */
@@ -391,11 +435,18 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
     struct gate gate;
     json_t *report = NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
-        if (policy->counters.kind != COUNTERS_MEMORY &&
-            (gate.redis == NULL || !counts_redis_wait(gate.redis, CONNECT_MS))) {
+        const struct request_row *row = request_row(request);
+        bool connected = policy->counters.kind == COUNTERS_MEMORY ||
+                         (gate.redis != NULL && counts_redis_wait(gate.redis, CONNECT_MS));
+        if (row != NULL && row->alone == ALONE_BLOCKS) {
+            report = answer_blocks(&gate, policy, request, err);
+        } else if (!connected) {
             counts_trouble(gate.counts, err);
             error_set(err, "Redis does not answer");
         } else {
+            char path[512];
+            snprintf(path, sizeof path, "%s/" GATE_BLOCKS, policy->state);
+            (void)blocks_load(gate.blocks, path, NULL); /* as far as this user may read them */
             report = report_answer(&gate, request);
         }
     }
@@ -421,9 +472,13 @@ json_t *report_ask_running(const struct policy *policy, const json_t *request, b
 json_t *report_ask(const struct policy *policy, json_t *request, int *status)
 {
     struct error err = {0}, running = {0};
-    bool absent = false, explain = strcmp(string(request, "do"), "explain") == 0;
+    bool absent = false;
+    const struct request_row *row = request_row(request);
+    enum alone alone = row != NULL ? row->alone : ALONE_COUNTS;
     json_t *report = report_ask_running(policy, request, &absent, &running);
-    if (report == NULL && (policy->counters.kind != COUNTERS_MEMORY || explain))
+    if (report == NULL && (alone == ALONE_COUNTS   ? policy->counters.kind != COUNTERS_MEMORY
+                           : alone == ALONE_BLOCKS ? absent
+                                                   : true))
         report = answer_alone(policy, request, &err);
     json_decref(request);
     *status = EXIT_DONE;

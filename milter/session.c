@@ -109,20 +109,22 @@ struct verdict session_connect(struct session *session, const struct network *cl
     ruledb_client(snapshot, client, gate_now(gate) / 1000, proof_pool, &row);
     ruledb_end(snapshot);
     const struct address nobody = {.kind = ADDRESS_NULL};
-    const struct envelope envelope = {
-        .client = client, .sender = &nobody, .recipient = &nobody, .now_ms = gate_now(gate), .size = -1};
-    if (!rules_client_exempt(policy, &envelope, &row)) {
-        if (row.state == ROWS_LIVE && row.network != NULL && row.action == ACTION_REJECT) {
-            const struct ruling ruling = {.action = ACTION_REJECT,
-                                          .by = BY_CLIENT_RULE,
-                                          .proof = row.network,
-                                          .reply = row.reply,
-                                          .key = REPLY_CLIENT_REJECT};
-            verdict = verdict_by_ruling(policy, &ruling);
-        } else {
-            verdict = connect_holds(gate, policy, client, proof_pool);
-        }
-    }
+    struct block_found found;
+    struct block_row block = {0};
+    if (blocks_find(gate->blocks, client, &found))
+        block =
+            (struct block_row){.network = pool_strdup(proof_pool, found.network), .action = found.action};
+    const struct envelope envelope = {.client = client,
+                                      .block = block.network != NULL ? &block : NULL,
+                                      .sender = &nobody,
+                                      .recipient = &nobody,
+                                      .now_ms = gate_now(gate),
+                                      .size = -1};
+    struct ruling ruling;
+    if (rules_client_rejected(policy, &envelope, &row, &ruling))
+        verdict = verdict_by_ruling(policy, &ruling);
+    else if (!rules_client_exempt(policy, &envelope, &row))
+        verdict = connect_holds(gate, policy, client, proof_pool);
     if (policy->shadow)
         verdict = (struct verdict){0};
     else if (verdict.action == ACTION_REJECT)

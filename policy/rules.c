@@ -419,6 +419,16 @@ static struct opinion client_says(const struct client_row *row)
                     REPLY_CLIENT_DEFER);
 }
 
+/* The block itself is the proof, but where the client rules cannot be read one of them may exempt the client. */
+static struct opinion block_says(const struct block_row *block, const struct client_row *row)
+{
+    if (block == NULL)
+        return agrees;
+    if (row->state == ROWS_UNKNOWN)
+        return cannot_tell;
+    return row_says(block->action, BY_BLOCK, block->network, NULL, REPLY_CLIENT_REJECT, REPLY_CLIENT_DEFER);
+}
+
 /* Without what Postfix resolved, nobody knows whose address that is. */
 static bool is_unresolved(const struct envelope *envelope, bool exempt)
 {
@@ -554,6 +564,24 @@ static void hear(struct opinion *heard, struct opinion next)
         *heard = next;
 }
 
+bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
+                           const struct client_row *row, struct ruling *out)
+{
+    struct opinion heard = agrees;
+    if (rules_client_exempt(policy, envelope, row))
+        return false;
+    hear(&heard, client_says(row));
+    hear(&heard, block_says(envelope->block, row));
+    if (heard.action != ACTION_REJECT)
+        return false;
+    *out = (struct ruling){.action = ACTION_REJECT,
+                           .by = heard.by,
+                           .proof = heard.proof,
+                           .reply = heard.reply,
+                           .key = heard.key};
+    return true;
+}
+
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
                 const struct sender_rows *senders, const struct client_row *client, struct ruling *out)
 {
@@ -566,8 +594,10 @@ void rules_rule(const struct policy *policy, const struct envelope *envelope, co
 
     struct opinion by_alias = alias_says(envelope, alias, exempt);
     struct opinion heard = agrees;
-    if (ask_client)
+    if (ask_client) {
         hear(&heard, client_says(client));
+        hear(&heard, block_says(envelope->block, client));
+    }
     hear(&heard, by_alias);
     if (ask_sender)
         hear(&heard, sender_says(envelope, senders));

@@ -15,6 +15,7 @@
 /* What is known of one RCPT before anything is looked up. Borrowed for the time of one decision. */
 struct envelope {
     const struct network *client;     /* whole address; set == false: unknown */
+    const struct block_row *block;    /* over that client; NULL: none */
     struct network client_subject;    /* masked by counters.client_network */
     const char *user;                 /* SASL login; NULL: not authenticated */
     const struct address *sender;     /* ADDRESS_NULL: <> ; ADDRESS_INVALID: its key is made of sender_raw */
@@ -52,7 +53,7 @@ struct alias {
     size_t n_mailbox;
 };
 
-enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_ALIAS, BY_SENDER_RULE, BY_ADDRESS, BY_BACKEND };
+enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_BLOCK, BY_ALIAS, BY_SENDER_RULE, BY_ADDRESS, BY_BACKEND };
 
 struct ruling { /* zeroed: undecided */
     enum action action;    /* ACTION_ACCEPT: on to the limits */
@@ -85,6 +86,11 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope,
 /* Is the client or the session exempt? Asked before the sender look-up, to save it. */
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);
+
+/* What the client alone brings about, before any recipient is known: a client rule or a block that rejects. False: nothing, and
+ * *out is untouched. */
+bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
+                           const struct client_row *row, struct ruling *out);
 
 /* Step two: all that the rules have to say. A look-up that was not made because nothing is configured, or
  * the client is exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it

@@ -9,6 +9,7 @@ static const char *const names[] = {
     [VERDICT_BY_NOBODY] = "nobody",      [VERDICT_BY_CLIENT_RULE] = "client", [VERDICT_BY_ALIAS] = "alias",
     [VERDICT_BY_SENDER_RULE] = "sender", [VERDICT_BY_ADDRESS] = "address",    [VERDICT_BY_LIMIT] = "limit",
     [VERDICT_BY_BACKEND] = "backend",    [VERDICT_BY_RAMP] = "ramp",
+    [VERDICT_BY_BLOCK] = "block",
 };
 
 const char *verdict_by_name(enum verdict_by by)
@@ -39,6 +40,8 @@ static enum verdict_by by_of_ruling(enum ruling_by by)
     switch (by) {
     case BY_CLIENT_RULE:
         return VERDICT_BY_CLIENT_RULE;
+    case BY_BLOCK:
+        return VERDICT_BY_BLOCK;
     case BY_ALIAS:
         return VERDICT_BY_ALIAS;
     case BY_SENDER_RULE:

@@ -13,6 +13,7 @@
 enum verdict_by {
     VERDICT_BY_NOBODY = 0,
     VERDICT_BY_CLIENT_RULE,
+    VERDICT_BY_BLOCK,
     VERDICT_BY_ALIAS,
     VERDICT_BY_SENDER_RULE,
     VERDICT_BY_ADDRESS,
@@ -22,7 +23,7 @@ enum verdict_by {
     VERDICT_BYS
 };
 
-const char *verdict_by_name(enum verdict_by by); /* "client", "alias", "sender", "address", "limit", "backend", "ramp" */
+const char *verdict_by_name(enum verdict_by by); /* "client", "block", "alias", "sender", "address", "limit", "backend", "ramp" */
 
 struct verdict {
     enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */

@@ -78,4 +78,9 @@ struct client_row { /* the row with the longest prefix that is not expired */
     enum action action;
 };
 
+struct block_row { /* the block over the client that has not ended */
+    const char *network;
+    enum action action; /* ACTION_REJECT or ACTION_DEFER */
+};
+
 #endif

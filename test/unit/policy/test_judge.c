@@ -239,7 +239,8 @@ static void test_names(void **state)
     static const char *const want[] = {[VERDICT_BY_NOBODY] = "nobody",   [VERDICT_BY_CLIENT_RULE] = "client",
                                        [VERDICT_BY_ALIAS] = "alias",     [VERDICT_BY_SENDER_RULE] = "sender",
                                        [VERDICT_BY_ADDRESS] = "address", [VERDICT_BY_LIMIT] = "limit",
-                                       [VERDICT_BY_BACKEND] = "backend", [VERDICT_BY_RAMP] = "ramp"};
+                                       [VERDICT_BY_BLOCK] = "block",     [VERDICT_BY_BACKEND] = "backend",
+                                       [VERDICT_BY_RAMP] = "ramp"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(want); i++)
         if (want[i] != NULL)
@@ -285,6 +286,7 @@ struct world { /* all that a decision is made from */
     struct sender_row sender_row[2];
     struct sender_rows senders;
     struct client_row client;
+    struct block_row block;
 };
 
 static struct limit any_limit(void)
@@ -330,6 +332,8 @@ static void any_rows(struct world *w)
         w->client.network = "192.0.2.0/24";
         w->client.action = any_action();
     }
+    w->block = (struct block_row){"192.0.2.7", any(2) == 0 ? ACTION_REJECT : ACTION_DEFER};
+    w->f.envelope.block = any(4) == 0 ? &w->block : NULL;
 }
 
 static void any_world(struct world *w)
@@ -363,6 +367,11 @@ static bool is_proved_by_rule(const struct world *w, const struct verdict *v, co
     switch (v->by) {
     case VERDICT_BY_CLIENT_RULE:
         return w->client.state == ROWS_LIVE && v->action == w->client.action;
+    case VERDICT_BY_BLOCK:
+        return w->f.envelope.block != NULL && v->action == w->block.action &&
+               w->client.state != ROWS_UNKNOWN &&
+               (w->client.network == NULL || w->client.action != ACTION_ACCEPT) &&
+               strcmp(v->proof, "192.0.2.7") == 0;
     case VERDICT_BY_SENDER_RULE:
         return w->senders.state == ROWS_LIVE ||
                (w->senders.state == ROWS_COPY && strcmp(ruling->scope, "a@example.com") == 0 &&
@@ -462,6 +471,8 @@ static void test_no_refusal_without_proof(void **state)
         assert_true(seen[ACTION_DEFER][rules[i]] > 100);
     }
     assert_true(seen[ACTION_REJECT][VERDICT_BY_ADDRESS] > 100);
+    assert_true(seen[ACTION_REJECT][VERDICT_BY_BLOCK] > 100);
+    assert_true(seen[ACTION_DEFER][VERDICT_BY_BLOCK] > 100);
     assert_true(seen[ACTION_DEFER][VERDICT_BY_BACKEND] > 100);
     assert_true(seen[ACTION_ACCEPT][VERDICT_BY_NOBODY] > 100);
 }

@@ -425,7 +425,7 @@ static struct pattern exempt_senders[] = {{NULL, "example.org"}};
 
 static const char *ruling_text(const struct ruling *ruling, char *buffer, size_t size)
 {
-    static const char *const by[] = {"-", "client", "alias", "sender", "address", "backend"};
+    static const char *const by[] = {"-", "client", "block", "alias", "sender", "address", "backend"};
     struct text text;
     text_init(&text, buffer, size);
     text_addf(&text, "%s %s %s", action_name(ruling->action), by[ruling->by], or_dash(ruling->proof));
@@ -458,6 +458,59 @@ static void test_rule(void **state)
         rules_rule(&f.policy, &f.envelope, &c->alias, &senders, &c->client, &ruling);
         if (strcmp(ruling_text(&ruling, got, sizeof got), c->want) != 0)
             fail_msg("%s:\n got  %s\n want %s", c->name, got, c->want);
+        pool_done(&f.pool);
+    }
+}
+
+static void test_blocks(void **state)
+{
+    static const struct {
+        const char *name, *to;
+        enum action block;
+        struct client_row client;
+        bool exempt;
+        const char *want;
+        bool at_connect;
+    } cases[] = {
+        {"reject", NULL, ACTION_REJECT, NO_CLIENT, false, "reject block 192.0.2.0/25 client_reject", true},
+        {"defer", NULL, ACTION_DEFER, NO_CLIENT, false, "defer block 192.0.2.0/25 client_defer", false},
+        {"a client rule speaks first", NULL, ACTION_REJECT, CLIENT(LIVE, ACTION_REJECT), false,
+         "reject client 192.0.2.0/24 client_reject", true},
+        {"permanent before temporary", NULL, ACTION_REJECT, CLIENT(LIVE, ACTION_DEFER), false,
+         "reject block 192.0.2.0/25 client_reject", true},
+        {"accept beats it", NULL, ACTION_REJECT, CLIENT(LIVE, ACTION_ACCEPT), false,
+         "accept - - client_exempt", false},
+        {"accept in a copy beats it", NULL, ACTION_REJECT, CLIENT(ROWS_COPY, ACTION_ACCEPT), false,
+         "accept - - client_exempt", false},
+        {"an exempt client", NULL, ACTION_REJECT, NO_CLIENT, true, "accept - - client_exempt", false},
+        {"a copy takes nothing from it", NULL, ACTION_REJECT, {.state = ROWS_COPY}, false,
+         "reject block 192.0.2.0/25 client_reject", true},
+        {"nobody can tell who is exempt", NULL, ACTION_REJECT, {.state = ROWS_UNKNOWN}, false,
+         "defer backend - backend", false},
+        {"an exempt recipient is no help", "abuse@example.com", ACTION_REJECT, NO_CLIENT, false,
+         "reject block 192.0.2.0/25 client_reject recipient_exempt", true},
+    };
+    static const struct alias found = FOUND(ACTION_ACCEPT);
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const struct block_row block = {"192.0.2.0/25", cases[i].block};
+        const struct sender_rows senders = {.state = LIVE};
+        struct fixture f;
+        struct ruling ruling, early = {0};
+        char got[256];
+        fixture_init(&f);
+        fixture_mail(&f, "b@example.net", cases[i].to != NULL ? cases[i].to : "a@example.com");
+        f.policy.exempt.recipients = (struct patterns){exempt_recipients, 2};
+        f.policy.exempt.authenticated = true;
+        f.envelope.user = cases[i].exempt ? "bob" : NULL;
+        f.envelope.resolved = true;
+        f.envelope.block = &block;
+        rules_rule(&f.policy, &f.envelope, &found, &senders, &cases[i].client, &ruling);
+        if (strcmp(ruling_text(&ruling, got, sizeof got), cases[i].want) != 0)
+            fail_msg("%s:\n got  %s\n want %s", cases[i].name, got, cases[i].want);
+        if (rules_client_rejected(&f.policy, &f.envelope, &cases[i].client, &early) != cases[i].at_connect ||
+            (cases[i].at_connect && (early.by != ruling.by || strcmp(early.proof, ruling.proof) != 0)))
+            fail_msg("%s: another answer at connect", cases[i].name);
         pool_done(&f.pool);
     }
 }
@@ -523,7 +576,7 @@ int main(void)
         cmocka_unit_test(test_alias_query),    cmocka_unit_test(test_sender_query),
         cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_unasked),
         cmocka_unit_test(test_alias_details),  cmocka_unit_test(test_rule),
-        cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_blocks), cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

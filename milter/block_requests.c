@@ -1,0 +1,220 @@
+#include "block_requests.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    IPV4_LEAST = 8, /* bits of a network that needs no --force */
+    IPV6_LEAST = 32,
+    PAGE_MOST = 10000,
+    LOCK_MS = 3000,
+};
+
+static const char *text_of(const json_t *request, const char *name)
+{
+    const char *text = json_string_value(json_object_get(request, name));
+    return text != NULL ? text : "";
+}
+
+static json_t *failure(const char *text)
+{
+    return json_pack("{s:s}", "error", text);
+}
+
+/* Why that network may not be blocked without --force; false: it may. */
+static bool needs_force(const struct policy *policy, const struct network *network, struct error *why)
+{
+    char exempt[NETWORK_TEXT];
+    bool ipv4 = network_is_ipv4(network);
+    if (network->bits < (ipv4 ? 128 - 32 + IPV4_LEAST : IPV6_LEAST)) {
+        error_set(why, "is wider than /%d; --force blocks it all the same", ipv4 ? IPV4_LEAST : IPV6_LEAST);
+        return true;
+    }
+    for (size_t i = 0; i < policy->exempt.clients.n; i++) {
+        const struct network *e = &policy->exempt.clients.at[i];
+        if (network_contains(e, network)) {
+            error_set(why,
+                      "is exempt (exempt.clients has %s), so that a block does nothing; --force makes it all "
+                      "the same",
+                      network_format(e, exempt));
+            return true;
+        }
+        if (network_contains(network, e)) {
+            error_set(why, "holds the exempt client %s (exempt.clients); --force blocks what is around it",
+                      network_format(e, exempt));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is there a block to take away? */
+static bool is_blocked(const struct blocklist *list, const struct network *network, int64_t now_s,
+                       struct error *why)
+{
+    char wider[NETWORK_TEXT];
+    const struct block *block = blocklist_get(list, network);
+    if (block != NULL && block->action != ACTION_ACCEPT && (block->until_s == 0 || block->until_s > now_s))
+        return true;
+    block = network->bits == 128 ? blocklist_find(list, network, now_s) : NULL;
+    if (block != NULL)
+        error_set(why, "is blocked by %s only: unblock that", network_format(&block->network, wider));
+    else
+        error_set(why, "is not blocked");
+    return false;
+}
+
+struct asked { /* the networks of a request, sorted out */
+    struct block *changes;
+    size_t n;
+    json_t *refused;
+};
+
+static void refuse(struct asked *asked, const char *network, const struct error *why)
+{
+    json_array_append_new(asked->refused, json_pack("{s:s, s:s}", "network", network, "text", why->text));
+}
+
+/* like: what all the changes have in common. */
+static void sort_out(struct gate *gate, const json_t *networks, const struct block *like, bool force,
+                     struct asked *asked)
+{
+    const struct policy *policy = gate_policy(gate);
+    struct blocklist *list = blocks_list(gate->blocks);
+    int64_t now_s = gate_now(gate) / 1000;
+    for (size_t i = 0; i < json_array_size(networks); i++) {
+        const char *text = json_string_value(json_array_get(networks, i));
+        struct error why = {0};
+        struct block change = *like;
+        bool ok = text != NULL && network_parse(text, &change.network, &why) == 0;
+        if (ok && like->action == ACTION_ACCEPT)
+            ok = is_blocked(list, &change.network, now_s, &why);
+        else if (ok && !force)
+            ok = !needs_force(policy, &change.network, &why);
+        if (ok)
+            asked->changes[asked->n++] = change;
+        else
+            refuse(asked, text != NULL ? text : "", &why);
+    }
+    blocklist_unref(list);
+    policy_unref(policy);
+}
+
+static json_t *change(struct gate *gate, const json_t *request, const struct block *like)
+{
+    const json_t *networks = json_object_get(request, "networks");
+    struct error err = {0};
+    struct asked asked = {.changes = calloc(json_array_size(networks) + 1, sizeof *asked.changes),
+                          .refused = json_array()};
+    if (asked.changes == NULL || asked.refused == NULL) {
+        free(asked.changes);
+        json_decref(asked.refused);
+        return failure("out of memory");
+    }
+    sort_out(gate, networks, like, json_is_true(json_object_get(request, "force")), &asked);
+    bool more = json_is_true(json_object_get(request, "more"));
+    if (asked.n > 0 || !more)
+        (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
+    if (gate->local != NULL && trouble_get(&gate->troubles, TROUBLE_COUNTERS).set)
+        error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
+    free(asked.changes);
+    return json_pack("{s:I, s:o, s:s}", "done", (json_int_t)asked.n, "refused", asked.refused, "trouble",
+                     err.text);
+}
+
+json_t *block_request_block(struct gate *gate, const json_t *request)
+{
+    const json_t *for_s = json_object_get(request, "for_s");
+    json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
+    enum action action = action_from_name(text_of(request, "action"));
+    if (action != ACTION_REJECT && action != ACTION_DEFER)
+        return failure("a block can reject or defer, nothing else");
+    const struct block like = {.action = action,
+                               .until_s = seconds > 0 ? gate_now(gate) / 1000 + seconds : 0,
+                               .reason = text_of(request, "reason")};
+    return change(gate, request, &like);
+}
+
+json_t *block_request_unblock(struct gate *gate, const json_t *request)
+{
+    const struct block like = {.action = ACTION_ACCEPT, .reason = ""};
+    return change(gate, request, &like);
+}
+
+static json_t *entry(const struct block *block)
+{
+    char network[NETWORK_TEXT], until[BLOCK_TIME], at[BLOCK_TIME];
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "network", network_format(&block->network, network),
+                     "action", action_name(block->action), "until", block_time(block->until_s, until), "at",
+                     block_time(block->changed_ms / 1000, at), "by", block->host, "reason", block->reason);
+}
+
+json_t *block_request_blocks(struct gate *gate, const json_t *request)
+{
+    struct network after;
+    bool first = network_parse(text_of(request, "after"), &after, NULL) < 0;
+    json_int_t most = json_integer_value(json_object_get(request, "most"));
+    int64_t now_s = gate_now(gate) / 1000;
+    struct blocklist *list = blocks_list(gate->blocks);
+    size_t i = first ? 0 : blocklist_after(list, &after), size = blocklist_size(list);
+    json_t *entries = json_array();
+    if (most <= 0 || most > PAGE_MOST)
+        most = PAGE_MOST;
+    for (; i < size && json_array_size(entries) < (size_t)most; i++) {
+        const struct block *block = blocklist_at(list, i);
+        if (block->action != ACTION_ACCEPT && (block->until_s == 0 || block->until_s > now_s))
+            json_array_append_new(entries, entry(block));
+    }
+    blocklist_unref(list);
+    return json_pack("{s:o, s:b}", "blocks", entries, "more", i < size);
+}
+
+/* The lock that a running gate holds. */
+static int lock_open(const char *state, struct error *err)
+{
+    char path[512];
+    if (mkdir(state, 0750) < 0 && errno != EEXIST) {
+        error_set(err, "cannot make the directory %s: %s", state, strerror(errno));
+        return -1;
+    }
+    snprintf(path, sizeof path, "%s/lock", state);
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        error_set(err, "cannot open %s: %s", path, strerror(errno));
+        return -1;
+    }
+    if (geteuid() == 0 && stat(state, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0) {
+        error_set(err, "cannot give %s to the owner of %s: %s", path, state, strerror(errno));
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+int block_state_open(struct gate *gate, const char *state, struct error *err)
+{
+    char path[512];
+    int fd = lock_open(state, err), rc = -1;
+    if (fd < 0)
+        return -1;
+    for (int waited = 0; waited < LOCK_MS && rc < 0; waited += 20) {
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+        if (rc < 0)
+            usleep(20000);
+    }
+    if (rc < 0)
+        error_set(err, "a gate uses %s, but does not answer", state);
+    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
+    if (rc == 0)
+        rc = blocks_load(gate->blocks, path, err);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
