@@ -1,5 +1,5 @@
-/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but `generation`
- * and `watch_at_ms`. */
+/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but what is atomic;
+ * the epoch changes under it. */
 #include "ruledb_handles.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ struct handles {
     struct lease *idle;
     size_t n_out, n_all; /* handles lent (or being opened), and all together */
     size_t n_stale;      /* of n_out: those of an earlier epoch */
-    unsigned epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
+    atomic_uint epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
     struct watched watched;
     int64_t retry_at_ms; /* 0: well. Else: unusable, and not to be tried before then */
     bool probing;        /* one caller is trying */
@@ -71,7 +71,7 @@ struct handles *handles_new(const char *path, bool immutable)
     }
     atomic_init(&handles->generation, 2);
     atomic_init(&handles->watch_at_ms, 0);
-    handles->epoch = 1;
+    atomic_init(&handles->epoch, 1);
     handles->immutable = immutable;
     return handles;
 }
@@ -285,10 +285,7 @@ enum handle_fault lease_end(struct lease *lease)
 
 unsigned handles_epoch(struct handles *handles)
 {
-    pthread_mutex_lock(&handles->lock);
-    unsigned epoch = handles->epoch;
-    pthread_mutex_unlock(&handles->lock);
-    return epoch;
+    return atomic_load(&handles->epoch);
 }
 
 bool lease_is_current(const struct lease *lease)
