@@ -16,7 +16,9 @@ enum {
     FIELDS = 10,
     TEXT = 900,  /* of all names and values of an event */
     SEEN = 8192, /* pairs of subject and limit that are remembered */
-    TRIES = 3,   /* of an event whose answer was lost */
+    A_SECOND =
+        50,    /* events_due() says yes at most so often: a flood over many subjects is no flood of events */
+    TRIES = 3, /* of an event whose answer was lost */
     PAUSE_FIRST_MS = 250,
     PAUSE_LAST_MS = 2000,
 };
@@ -38,6 +40,7 @@ struct events {
     struct event *ring;
     uint64_t n_added, n_done; /* ring[i % RING]; those from n_done on are still to be sent */
     _Atomic uint64_t dropped;
+    _Atomic uint64_t budget;     /* high half: a second; low half: how many it has had */
     _Atomic uint64_t seen[SEEN]; /* high half: a hash; low half: until when, in seconds */
 };
 
@@ -119,6 +122,20 @@ static uint64_t hash_more(uint64_t hash, const char *text)
     return (hash ^ 0xff) * UINT64_C(1099511628211);
 }
 
+static bool within_budget(struct events *events, uint64_t second)
+{
+    uint64_t old = atomic_load_explicit(&events->budget, memory_order_relaxed), n;
+    do {
+        n = old >> 32 == second ? (old & UINT32_MAX) + 1 : 1;
+        if (n > A_SECOND) {
+            atomic_fetch_add(&events->dropped, 1);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&events->budget, &old, second << 32 | n,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 bool events_due(struct events *events, const char *subject, const char *limit, int64_t now_ms,
                 int64_t window_ms)
 {
@@ -133,7 +150,8 @@ bool events_due(struct events *events, const char *subject, const char *limit, i
     if (old >> 32 == entry >> 32 && (old & UINT32_MAX) > now)
         return false;
     return atomic_compare_exchange_strong_explicit(seen, &old, entry, memory_order_relaxed,
-                                                   memory_order_relaxed);
+                                                   memory_order_relaxed) &&
+           within_budget(events, now);
 }
 
 /* ---- the thread ---- */

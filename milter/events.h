@@ -34,7 +34,7 @@ void events_add(struct events *events, int64_t now_ms, const char *name, const s
                 size_t n_fields);
 
 /* Is this the first time in window_ms that something is to be told of that subject and limit? Any thread, no lock; may forget (and say
- * yes once too often) where many subjects are over their limits at once. */
+ * yes once too often) where many subjects are over their limits at once. No more than 50 a second: what is beyond is dropped, and counted. */
 bool events_due(struct events *events, const char *subject, const char *limit, int64_t now_ms,
                 int64_t window_ms);
 

@@ -47,7 +47,7 @@ static const char *title(enum trouble trouble)
 {
     static const char *const titles[TROUBLES] = {
         [TROUBLE_COUNTERS] = "Counter store",
-        [TROUBLE_COUNTERS_EVICT] = "Counter store may forget",
+        [TROUBLE_COUNTERS_EVICT] = "Counter store, a warning",
         [TROUBLE_ALIASES] = "Alias database",
         [TROUBLE_ALIASES_REFUSED] = "New alias data was not taken",
         [TROUBLE_ALIASES_COPY] = "Last good copy of the aliases",
@@ -70,7 +70,7 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
         [WHEN_DOWN_ACCEPT] = "No limit holds until it is mended (when_down); mail flows.",
     };
     static const char *const means[TROUBLES] = {
-        [TROUBLE_COUNTERS_EVICT] = "Limits can forget what they have counted.",
+        [TROUBLE_COUNTERS_EVICT] = "It answers; until it is mended, what it counts or keeps may be lost.",
         [TROUBLE_ALIASES] = "No recipient is answered 550 for being unknown until it is mended: 451 instead.",
         [TROUBLE_ALIASES_REFUSED] = "The data from before goes on answering.",
         [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",

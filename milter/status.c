@@ -296,8 +296,9 @@ static void print_in_force(FILE *out, const json_t *report)
     char buffer[32];
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
                  *counters = json_object_get(report, "counters");
-    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limits, in force for %s%s\n", word(policy, "file"),
-            number(policy, "limits"), duration(number(policy, "age_s"), buffer),
+    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s%s\n",
+            word(policy, "file"), number(policy, "limits"), number(policy, "limits") == 1 ? "" : "s",
+            duration(number(policy, "age_s"), buffer),
             strcmp(word(report, "mode"), "shadow") == 0 ? "; mode shadow: nothing is refused" : "");
     if (json_is_null(aliases))
         fputs("aliases     none are configured\n", out);

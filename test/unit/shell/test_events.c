@@ -89,6 +89,15 @@ static void test_due(void **state)
     assert_true(events_due(events, "am", "inute", 1000000, 60000));
     assert_true(events_due(events, "a", "minute", 1061000, 60000));
     assert_false(events_due(NULL, "a", "minute", 0, 1));
+    assert_int_equal(events_dropped(events), 0);
+    int said = 0;
+    for (int i = 0; i < 1000; i++) {
+        char subject[16];
+        snprintf(subject, sizeof subject, "s%d", i);
+        said += events_due(events, subject, "minute", 2000000 + (i < 500 ? 0 : 1000), 60000);
+    }
+    assert_int_equal(said, 2 * 50);
+    assert_int_equal(events_dropped(events), 1000 - 2 * 50);
     events_free(events);
 }
 
