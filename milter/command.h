@@ -19,6 +19,7 @@ enum { /* exit statuses, as in sysexits.h */
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 int cmd_rules(int argc, char **argv); /* alias, domain, sender, client */

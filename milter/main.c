@@ -35,6 +35,16 @@ const struct command commands[] = {
      "  --user LOGIN       as if logged in\n"
      "  --size BYTES       as if MAIL FROM declared SIZE=\n"
      "  --json             for programs\n"},
+    {"replay", cmd_replay,
+     "[--policy NEW] [--against OLD] [--no-aliases] [-n N] [-c FILE] [--json] MAILLOG...",
+     "Runs mail logs through a policy: what would have been refused? Never asks Redis.",
+     "  MAILLOG            a log of Postfix, the oldest first; also .gz, and - for standard input\n"
+     "  --policy NEW       the policy to try, instead of that of -c\n"
+     "  --against OLD      say what it would change compared with this one\n"
+     "  --no-aliases       without the alias rules of the policy's database\n"
+     "  -n N               lines of a list (default 20, 0: all)\n"
+     "  --json             for programs\n"
+     "Exit status: 0 done, 1 nothing usable in the logs, 66 a log cannot be read, 78 a policy cannot be used.\n"},
     {"show", cmd_show, "SUBJECT... [-c FILE] [--json]",
      "Shows the counters of an address, domain, client or login.",
      "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"
