@@ -65,9 +65,10 @@ static bool fill(struct lines *lines, struct error *err)
     int number = Z_OK;
     const char *text = gzerror(lines->gz, &number);
     if (got < 0 || (got == 0 && number == Z_BUF_ERROR)) {
-        error_set(err, "%s", number == Z_ERRNO       ? strerror(errno)
-                             : number == Z_BUF_ERROR ? "the compressed file ends in its middle"
-                                                     : text);
+        error_set(err, "%s",
+                  number == Z_ERRNO       ? strerror(errno)
+                  : number == Z_BUF_ERROR ? "the compressed file ends in its middle"
+                                          : text);
         return false;
     }
     lines->end += (size_t)got;

@@ -7,7 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LINES_MAX = 65536 }; /* bytes of a line: more of it is left out; one that is four times as long is skipped */
+enum {
+    LINES_MAX = 65536
+}; /* bytes of a line: more of it is left out; one that is four times as long is skipped */
 
 struct lines;
 
@@ -20,7 +22,8 @@ enum lines_status { LINES_LINE, LINES_END, LINES_FAILED };
 /* The next line without its newline, valid until the next call. LINES_FAILED: it cannot be read on (err says why). */
 enum lines_status lines_next(struct lines *lines, const char **at, size_t *n, struct error *err);
 
-int64_t lines_modified_s(const struct lines *lines); /* Unix time of the file's last change; now for what is no file */
+int64_t lines_modified_s(
+    const struct lines *lines); /* Unix time of the file's last change; now for what is no file */
 
 /* How much of the file has been read, 0 to 100; -1 where its size is not known. */
 int lines_percent(struct lines *lines);

@@ -34,9 +34,11 @@ static bool play(void *arg, const struct replay_event *event)
         return true;
     run->report.moved[before.action][now.action]++;
     if (before.action != now.action) {
-        const struct replay_answer *why = now.what[0] != '\0' ? &now : &before; /* whose refusal is new, or gone */
+        const struct replay_answer *why =
+            now.what[0] != '\0' ? &now : &before; /* whose refusal is new, or gone */
         char what[REPLAY_WHAT + 32];
-        snprintf(what, sizeof what, "%s %s %s", action_name(before.action), action_name(now.action), why->what);
+        snprintf(what, sizeof what, "%s %s %s", action_name(before.action), action_name(now.action),
+                 why->what);
         tally_add(run->report.changes, what, why->subject != NULL ? why->subject : "", event->time_ms);
     }
     return true;
@@ -44,7 +46,8 @@ static bool play(void *arg, const struct replay_event *event)
 
 /* --- reading --- */
 
-static void show_progress(struct run *run, struct lines *lines, const char *file, const struct replay_counts *counts)
+static void show_progress(struct run *run, struct lines *lines, const char *file,
+                          const struct replay_counts *counts)
 {
     int percent = lines_percent(lines);
     if (percent >= 0)
@@ -128,7 +131,8 @@ static int tell(struct run *run, const struct replay_counts *counts, bool json)
         error_set(&run->err, "out of memory");
         return EXIT_INTERNAL;
     }
-    int status = counts->decisions + counts->deliveries + counts->milter_refused > 0 ? EXIT_DONE : EXIT_REFUSED;
+    int status =
+        counts->decisions + counts->deliveries + counts->milter_refused > 0 ? EXIT_DONE : EXIT_REFUSED;
     if (!json)
         replay_report_print(stdout, report);
     else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
@@ -182,8 +186,8 @@ int cmd_replay(int argc, char **argv)
 {
     struct options o = {.file = LOAD_DEFAULT_FILE};
     const struct option_value options[] = {
-        {"-c", &o.file, NULL},      {"--policy", &o.policy, NULL},       {"--against", &o.against, NULL},
-        {"-n", &o.most, NULL},      {"--no-aliases", NULL, &o.no_aliases}, {"--json", NULL, &o.json},
+        {"-c", &o.file, NULL}, {"--policy", &o.policy, NULL},         {"--against", &o.against, NULL},
+        {"-n", &o.most, NULL}, {"--no-aliases", NULL, &o.no_aliases}, {"--json", NULL, &o.json},
         {NULL, NULL, NULL},
     };
     int n = command_options("replay", argc, argv, options);

@@ -44,7 +44,8 @@ const struct command commands[] = {
      "  --no-aliases       without the alias rules of the policy's database\n"
      "  -n N               lines of a list (default 20, 0: all)\n"
      "  --json             for programs\n"
-     "Exit status: 0 done, 1 nothing usable in the logs, 66 a log cannot be read, 78 a policy cannot be used.\n"},
+     "Exit status: 0 done, 1 nothing usable in the logs, 66 a log cannot be read, 78 a policy cannot be "
+     "used.\n"},
     {"show", cmd_show, "SUBJECT... [-c FILE] [--json]",
      "Shows the counters of an address, domain, client or login.",
      "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"

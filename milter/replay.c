@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPEN_MAX = 4096 }; /* messages at once; those whose end the log does not tell are ended when they are the oldest */
+enum {
+    OPEN_MAX = 4096
+}; /* messages at once; those whose end the log does not tell are ended when they are the oldest */
 
 struct replay_open {
     struct session *session;
@@ -84,7 +86,8 @@ int replay_init(struct replay *replay, const char *file, int index, bool aliases
         snprintf(replay->assumption, sizeof replay->assumption, "%s",
                  aliases ? "no alias rules: the policy names none" : "no alias rules: --no-aliases");
     } else if (access(database, F_OK) < 0) {
-        snprintf(replay->assumption, sizeof replay->assumption, "no alias rules: %s does not exist", database);
+        snprintf(replay->assumption, sizeof replay->assumption, "no alias rules: %s does not exist",
+                 database);
         policy_unref(policy);
         policy = policy_alone(file, false, err);
         if (policy == NULL)
@@ -223,7 +226,7 @@ static void play_rcpt(struct replay *replay, struct replay_open *open, const cha
         const char *raw = in_brackets(&replay->pool, recipient);
         message_rcpt(open->session, raw != NULL ? raw : recipient, recipient, &outcome);
         const struct decision *d = &outcome.decision;
-        const char *subject = d->verdict.limit != NULL ? counter_of(d)
+        const char *subject = d->verdict.limit != NULL                                  ? counter_of(d)
                               : d->verdict.proof != NULL && d->verdict.proof[0] != '\0' ? d->verdict.proof
                                                                                         : d->recipient.full;
         describe(&d->verdict, subject, answer);

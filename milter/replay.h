@@ -10,11 +10,12 @@
 
 enum { REPLAY_WHAT = 256 }; /* bytes of an answer's "what" */
 
-struct replay_answer { /* what one RCPT would have got */
+struct replay_answer {  /* what one RCPT would have got */
     enum action action; /* ACTION_NONE: as a backend that failed */
     bool duplicate;
-    char what[REPLAY_WHAT];   /* "limit alias-minute", "alias", "sender", "client", "address", "backend"; "" where accepted */
-    const char *subject;      /* the counter's key, or the rule; valid until the next event */
+    char what
+        [REPLAY_WHAT]; /* "limit alias-minute", "alias", "sender", "client", "address", "backend"; "" where accepted */
+    const char *subject; /* the counter's key, or the rule; valid until the next event */
 };
 
 struct replay {
@@ -27,8 +28,8 @@ struct replay {
     int64_t now_ms;
     struct replay_open *open_first, *open_last, *idle; /* messages, in the order of use; sessions for reuse */
     size_t n_open;
-    uint64_t actions[5]; /* RCPTs, by enum action */
-    uint64_t shadowed;   /* RCPTs that a limit in shadow would have refused */
+    uint64_t actions[5];   /* RCPTs, by enum action */
+    uint64_t shadowed;     /* RCPTs that a limit in shadow would have refused */
     struct tally *causes;  /* "defer limit alias-minute"; no subject */
     struct tally *refused; /* the same by subject */
     struct pool pool;

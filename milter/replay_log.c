@@ -12,9 +12,9 @@
 enum {
     BUCKETS = 65536,
     ID_MAX = 32,
-    RECENT = 256,          /* decisions that wait for their queue id */
-    ADDRESS_ROOM = 2048,   /* bytes of an address or login; Postfix lets long ones pass */
-    SEEN_MAX = 10000,      /* recipients of a message that are told apart */
+    RECENT = 256,        /* decisions that wait for their queue id */
+    ADDRESS_ROOM = 2048, /* bytes of an address or login; Postfix lets long ones pass */
+    SEEN_MAX = 10000,    /* recipients of a message that are told apart */
 };
 
 struct message {
@@ -48,10 +48,10 @@ struct replay_log {
 
     struct { /* dates */
         int64_t modified_s;
-        int64_t last_s;  /* of the line before; INT64_MIN: this file has had none */
-        int64_t end_s;   /* of the file before */
-        struct tm hour;  /* the hour of local time that was asked for last, */
-        int64_t hour_s;  /* and when it began */
+        int64_t last_s; /* of the line before; INT64_MIN: this file has had none */
+        int64_t end_s;  /* of the file before */
+        struct tm hour; /* the hour of local time that was asked for last, */
+        int64_t hour_s; /* and when it began */
     } clock;
 
     struct {
@@ -347,11 +347,8 @@ static void hold(struct replay_log *log, struct message *message, enum replay_wh
     }
     if (log->n_held == REPLAY_HELD)
         release(log);
-    *held = (struct held){.time_ms = time_ms,
-                          .number = log->next_event++,
-                          .what = what,
-                          .logged = logged,
-                          .message = message};
+    *held = (struct held){
+        .time_ms = time_ms, .number = log->next_event++, .what = what, .logged = logged, .message = message};
     memcpy(held->recipient, recipient, n);
     message->references++;
     heap_push(log, held);
@@ -450,7 +447,8 @@ static void on_client(struct replay_log *log, int host, int64_t time_ms, const s
     unref(log, made);
 }
 
-static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
+static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms,
+                              const struct maillog_line *line)
 {
     if (log->hosts[host].decides)
         return;
@@ -500,7 +498,8 @@ static void on_delivery(struct replay_log *log, int host, const struct maillog_l
     free(to);
 }
 
-static void on_gone(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line, bool abort)
+static void on_gone(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line,
+                    bool abort)
 {
     struct message *message = lookup(log, host, line->queue);
     if (message == NULL)
@@ -516,7 +515,7 @@ bool replay_log_line(struct replay_log *log, const char *line, size_t n)
     enum maillog_kind kind = maillog_parse(line, n, &parsed);
     log->counts.lines++;
     if (kind == MAILLOG_GARBAGE) {
-        log->counts.garbage++;
+        log->counts.garbage += n > 0;
         return !log->stopped;
     }
     int64_t time_ms = time_of(log, &parsed.time);

@@ -32,7 +32,12 @@ struct replay_message { /* shared by its events */
     void *open[2]; /* for who replays it: two policies can */
 };
 
-enum replay_what { REPLAY_RCPT, REPLAY_END, REPLAY_ABORT, REPLAY_FREE /* the message will not be heard of again */ };
+enum replay_what {
+    REPLAY_RCPT,
+    REPLAY_END,
+    REPLAY_ABORT,
+    REPLAY_FREE /* the message will not be heard of again */
+};
 
 struct replay_event {
     enum replay_what what;
@@ -48,8 +53,8 @@ typedef bool replay_each(void *arg, const struct replay_event *event);
 struct replay_counts {
     uint64_t lines, garbage;
     uint64_t decisions, deliveries, milter_refused; /* RCPTs, by where they were found */
-    uint64_t refused; /* RCPTs that Postfix refused by itself */
-    uint64_t unknown; /* deliveries of mail without "client=" line */
+    uint64_t refused;                               /* RCPTs that Postfix refused by itself */
+    uint64_t unknown;                               /* deliveries of mail without "client=" line */
     uint64_t late;
     int64_t first_ms, last_ms; /* of the RCPTs; 0 where there are none */
     bool backwards;            /* a file begins before the one before it ended */

@@ -81,8 +81,8 @@ static json_t *log_json(const struct replay_report *report)
     json_t *files = json_array();
     for (int i = 0; i < report->n_files; i++)
         json_array_append_new(files, json_string(report->files[i]));
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "files", files, "lines",
-                     number(c->lines), "garbage", number(c->garbage), "rcpts",
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "files", files,
+                     "lines", number(c->lines), "garbage", number(c->garbage), "rcpts",
                      number(c->decisions + c->deliveries + c->milter_refused), "from_decisions",
                      number(c->decisions), "from_deliveries", number(c->deliveries), "from_milter_refusals",
                      number(c->milter_refused), "refused_by_postfix", number(c->refused), "not_by_smtp",
@@ -96,9 +96,9 @@ static json_t *moves_json(const struct replay_report *report)
     for (size_t from = 0; from < REPLAY_ACTIONS; from++)
         for (size_t to = 0; to < REPLAY_ACTIONS; to++)
             if (from != to && report->moved[from][to] > 0)
-                json_array_append_new(array, json_pack("{s:s, s:s, s:I}", "from", action_name((enum action)from),
-                                                       "to", action_name((enum action)to), "count",
-                                                       number(report->moved[from][to])));
+                json_array_append_new(
+                    array, json_pack("{s:s, s:s, s:I}", "from", action_name((enum action)from), "to",
+                                     action_name((enum action)to), "count", number(report->moved[from][to])));
     return array;
 }
 
@@ -149,8 +149,10 @@ static void print_log(FILE *out, const json_t *log)
     note(out, number_of(log, "from_decisions"), "of them from rcptgate's own decision lines");
     note(out, number_of(log, "from_deliveries"), "of them accepted, from Postfix's delivery lines");
     note(out, number_of(log, "from_milter_refusals"), "of them refused by a milter, from Postfix's lines");
-    note(out, number_of(log, "refused_by_postfix"), "more were refused by Postfix itself: no milter sees them");
-    note(out, number_of(log, "not_by_smtp"), "deliveries of mail that did not come by SMTP, or before the log begins");
+    note(out, number_of(log, "refused_by_postfix"),
+         "more were refused by Postfix itself: no milter sees them");
+    note(out, number_of(log, "not_by_smtp"),
+         "deliveries of mail that did not come by SMTP, or before the log begins");
     note(out, number_of(log, "late"), "RCPTs came too late in the log to be put in their place");
     note(out, number_of(log, "garbage"), "lines are no lines of a log");
     if (json_is_true(json_object_get(log, "out_of_order")))
@@ -191,7 +193,8 @@ static void print_rows(FILE *out, const char *title, const json_t *rows, long lo
 
 static void print_policy(FILE *out, const json_t *policy)
 {
-    fprintf(out, "\n%s%s: accepted %lld, deferred %lld, rejected %lld, dropped %lld\n", text_of(policy, "file"),
+    fprintf(out, "\n%s%s: accepted %lld, deferred %lld, rejected %lld, dropped %lld\n",
+            text_of(policy, "file"),
             strcmp(text_of(policy, "mode"), "shadow") == 0 ? " (mode shadow, as if it were in force)" : "",
             number_of(policy, "accept"), number_of(policy, "defer"), number_of(policy, "reject"),
             number_of(policy, "discard"));
@@ -226,8 +229,8 @@ void replay_report_print(FILE *out, const json_t *report)
         fputs("\nno RCPT would get another answer\n", out);
     else
         fputs("\nwhat changes\n", out);
-    json_array_foreach(moved, i, row)
-        fprintf(out, "  %8lld  %s -> %s\n", number_of(row, "count"), text_of(row, "from"), text_of(row, "to"));
+    json_array_foreach(moved, i, row) fprintf(out, "  %8lld  %s -> %s\n", number_of(row, "count"),
+                                              text_of(row, "from"), text_of(row, "to"));
     print_rows(out, "     COUNT  FIRST                 LAST                  CHANGE, BY, SUBJECT",
                json_object_get(report, "changes"), number_of(report, "more_changes"), print_change);
 }

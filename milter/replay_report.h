@@ -13,7 +13,7 @@ struct replay_report {
     char *const *files;
     int n_files;
     const struct replay_counts *counts;
-    struct replay *policy, *against; /* against NULL: one policy only */
+    struct replay *policy, *against;                /* against NULL: one policy only */
     uint64_t moved[REPLAY_ACTIONS][REPLAY_ACTIONS]; /* RCPTs: from against's answer to policy's */
     struct tally *changes;                          /* "accept defer limit alias-minute" by subject */
     size_t most;                                    /* rows of a list; 0: all */

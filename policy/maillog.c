@@ -91,7 +91,8 @@ static bool take_syslog_date(struct maillog_text *text, struct maillog_time *tim
     skip(text, 3);
     if (time->month == 0 || !take(text, " "))
         return false;
-    bool day = take(text, " ") ? take_number(text, 1, 1, 9, &time->day) : take_number(text, 2, 1, 31, &time->day);
+    bool day =
+        take(text, " ") ? take_number(text, 1, 1, 9, &time->day) : take_number(text, 2, 1, 31, &time->day);
     return day && take(text, " ") && take_clock(text, time);
 }
 
@@ -136,7 +137,8 @@ static bool take_iso_date(struct maillog_text *text, struct maillog_time *time)
 
 static bool take_date(struct maillog_text *text, struct maillog_time *time)
 {
-    bool dated = text->n > 0 && is_digit(text->at[0]) ? take_iso_date(text, time) : take_syslog_date(text, time);
+    bool dated =
+        text->n > 0 && is_digit(text->at[0]) ? take_iso_date(text, time) : take_syslog_date(text, time);
     return dated && take(text, " ");
 }
 
@@ -203,8 +205,8 @@ static enum maillog_kind parse_refusal(struct maillog_text text, bool by_milter,
 {
     if (take(&text, "RCPT from "))
         return by_milter ? parse_milter_refusal(text, out) : MAILLOG_REFUSED;
-    if (out->queue.n > 0 && (begins(text, "END-OF-MESSAGE ") || begins(text, "DATA ") || begins(text, "BODY ") ||
-                             begins(text, "HEADER ") || begins(text, "EOH ")))
+    if (out->queue.n > 0 && (begins(text, "END-OF-MESSAGE ") || begins(text, "DATA ") ||
+                             begins(text, "BODY ") || begins(text, "HEADER ") || begins(text, "EOH ")))
         return MAILLOG_ABORTED;
     return MAILLOG_OTHER;
 }
@@ -331,7 +333,10 @@ enum maillog_kind maillog_parse(const char *line, size_t n, struct maillog_line 
 
 static int hex(char c)
 {
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 bool maillog_decode(struct maillog_text text, char *out, size_t room)

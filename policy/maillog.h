@@ -18,10 +18,10 @@ struct maillog_text { /* n bytes, not terminated; n 0: absent or empty */
 };
 
 struct maillog_time {
-    int year; /* 0: the line names none */
+    int year;                                 /* 0: the line names none */
     int month, day, hour, minute, second, ms; /* month and day from 1; within their ranges */
-    bool zoned; /* offset_s is known; else local time */
-    int offset_s; /* east of UTC */
+    bool zoned;                               /* offset_s is known; else local time */
+    int offset_s;                             /* east of UTC */
 };
 
 enum maillog_kind {
