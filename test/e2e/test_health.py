@@ -366,6 +366,7 @@ def test_a_tripped_limit_is_one_event():
             ("limit-tripped", "trial", "sender:{bob@sender.example}", "reject", "yes")]
         fields = events(world)[-1][1]
         assert fields["host"] and abs(int(fields["at_ms"]) / 1000 - time.time()) < 60
+        wait_for(lambda: world.gate.log().count("verdict=") == 40, "the log is written")
         assert world.gate.log().count("event=limit-tripped") == 3
 
 
