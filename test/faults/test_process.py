@@ -328,40 +328,87 @@ def test_row56_no_threads():
 
 # ------------------------------------------------------------------------------------------------------ row 57
 
-def test_row57_malloc_fails():
-    """The nth allocation from a moment on fails, for every n that a session needs: 4xx or the truth, never a wrong answer."""
-    library = Path(os.environ["FAULTS_BIN"]) / "failmalloc.so"
+@pytest.fixture()
+def starved():
+    """A gate whose nth allocation can be made to fail: fail("7"), fail("7+"), fail("")."""
     with World("redis", LIMITS, mta=False, gates=0) as world:
         world.database.alias(ALIAS)
         order = world.scratch / "failmalloc"
         order.write_text("")
+        before = dict(SANITIZERS)
         SANITIZERS["ASAN_OPTIONS"] += ":verify_asan_link_order=0:allocator_may_return_null=1"
-        os.environ["LD_PRELOAD"], os.environ["FAILMALLOC_FILE"] = str(library), str(order)
+        os.environ["LD_PRELOAD"] = str(Path(os.environ["FAULTS_BIN"]) / "failmalloc.so")
+        os.environ["FAILMALLOC_FILE"] = str(order)
         try:
             world.gates.append(Gate(world.scratch, world._policy("redis", LIMITS, {})))
         finally:
             del os.environ["LD_PRELOAD"], os.environ["FAILMALLOC_FILE"]
-        gate = world.gate
-        assert well(gate)
-        seen = set()
-        for n in range(1, times(400, 120)):
-            for plus in ("", "+"):
-                order.write_text(f"{n}{plus}")
-                gate.process.popen.send_signal(signal.SIGUSR2)
-                for address, truth in ((ALIAS, "continue"), (UNKNOWN, "550 5.1.1")):
-                    answer = session(gate, address, timeout=3)
-                    seen.add(answer)
-                    assert answer in (truth, "lost", "tempfail") or answer.startswith("4"), (n, plus, address, answer)
-                order.write_text("")
-                if not gate.process.alive():
-                    break
-                gate.process.popen.send_signal(signal.SIGUSR2)
-            if not gate.process.alive():
-                assert gate.process.popen.returncode in (69, 70, 0), f"n={n}: {gate.process.popen.returncode}"
-                gate.process = None
-                pytest.fail(f"the gate ended at n={n}")
-        wait_for(lambda: well(gate), "recovers", 20)
-        assert any(answer.startswith("4") or answer in ("lost", "tempfail") for answer in seen), "nothing ever failed"
+            SANITIZERS.update(before)
+
+        def fail(text):
+            assert world.gate.process.alive(), f"the gate ended: {world.gate.process.popen.returncode}"
+            order.write_text(text)
+            world.gate.process.popen.send_signal(signal.SIGUSR2)
+
+        world.fail = fail
+        assert well(world.gate)
+        yield world
+        fail("")
+        wait_for(lambda: well(world.gate), "recovers", 20)
+
+
+def test_row57_malloc_fails(starved):
+    """For every n that a session needs: 4xx or the truth, never a wrong answer."""
+    seen = set()
+    for n in range(1, times(400, 120)):
+        for plus in ("", "+"):
+            starved.fail(f"{n}{plus}")
+            for address, truth in ((ALIAS, "continue"), (UNKNOWN, "550 5.1.1")):
+                answer = session(starved.gate, address, timeout=3)
+                seen.add(answer)
+                assert answer in (truth, "lost", "tempfail") or answer.startswith("4"), (n, plus, address, answer)
+            starved.fail("")
+    assert any(answer.startswith("4") or answer in ("lost", "tempfail") for answer in seen), "nothing ever failed"
+
+
+def ask(gate, **request):
+    """One request to the control socket; None where there is no answer."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(3)
+        try:
+            s.connect(str(gate.state / "control.sock"))
+            s.sendall(json.dumps(request).encode() + b"\n")
+            line = s.makefile("rb").readline()
+        except OSError:
+            return None
+    return json.loads(line) if line else None
+
+
+def test_row57_while_it_is_asked(starved):
+    """status, show, explain: an answer, an error or none, and never the end of the gate."""
+    answered = 0
+    for n in range(1, times(600, 150), 1 if LONG else 2):
+        for request in ({"do": "status"}, {"do": "show", "subjects": [ALIAS]}, {"do": "explain", "to": ALIAS}):
+            starved.fail(str(n))
+            answer = ask(starved.gate, **request)
+            answered += answer is not None
+    assert answered > 0
+
+
+def test_row57_while_it_reloads(starved):
+    """The old policy or the new one."""
+    gate = starved.gate
+    for n in range(1, times(600, 80)):
+        over = "reject" if n % 2 else "defer"
+        limits = [{**LIMITS[0], "max": 0, "over": over}]
+        starved.fail("")
+        gate.write_policy(limits=limits)
+        starved.fail(str(n))
+        gate.reload()
+        time.sleep(0.02)
+        starved.fail("")
+        assert session(gate, ALIAS) in ("continue", "450 4.2.1", "550 5.7.1", "lost"), n
+    gate.write_policy(limits=LIMITS)
 
 
 # ------------------------------------------------------------------------------------------------------ row 58
