@@ -30,9 +30,10 @@ enum { RULEDB_VERSION = 1 }; /* PRAGMA user_version */
 
 struct ruledb_config { /* borrowed during ruledb_new() only */
     const char *path;
-    const char *copy_path;   /* the last good copy; beside it "<copy_path>.new" and ".accept". NULL: none is kept */
-    int64_t max_stale_ms;    /* how long the copy answers after the file was last well */
-    int max_shrink;          /* percent of its rows that data may lose at once, from 100 aliases up */
+    const char
+        *copy_path; /* the last good copy; beside it "<copy_path>.new" and ".accept". NULL: none is kept */
+    int64_t max_stale_ms; /* how long the copy answers after the file was last well */
+    int max_shrink;       /* percent of its rows that data may lose at once, from 100 aliases up */
 };
 
 /* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
@@ -53,10 +54,10 @@ void ruledb_end(struct ruledb_snapshot *snapshot);
 
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
-void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query,
-                  struct pool *pool, struct alias_rows *out);
-void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query,
-                   struct pool *pool, struct sender_rows *out);
+void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+                  struct alias_rows *out);
+void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+                   struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,
                    struct pool *pool, struct client_row *out);
 
@@ -67,12 +68,12 @@ enum ruledb_mode { RULEDB_NOTHING = 0, RULEDB_COPY, RULEDB_DOUBTED, RULEDB_LIVE 
 
 struct ruledb_status {
     enum ruledb_mode mode;
-    int64_t aliases, domains;  /* rows in what was last taken as good; -1: not known */
-    int64_t validated_age_ms;  /* since the file was last well, all checks passed; -1: never */
-    int64_t copy_age_ms;       /* since the copy was last known to be as the file; -1: there is none */
-    int64_t round_ms;          /* what the last copy and check took; 0: there was none */
-    struct error trouble;      /* the file cannot be read: what is wrong and what to do. Each is "" while well */
-    struct error refused;      /* its data was not taken */
+    int64_t aliases, domains; /* rows in what was last taken as good; -1: not known */
+    int64_t validated_age_ms; /* since the file was last well, all checks passed; -1: never */
+    int64_t copy_age_ms;      /* since the copy was last known to be as the file; -1: there is none */
+    int64_t round_ms;         /* what the last copy and check took; 0: there was none */
+    struct error trouble; /* the file cannot be read: what is wrong and what to do. Each is "" while well */
+    struct error refused; /* its data was not taken */
     struct error copy_trouble; /* no copy can be kept */
 };
 

@@ -23,7 +23,8 @@ struct ruledb_counts {
 enum { CHECK_SHRINK_FROM = 100 }; /* aliases: fewer may come and go as they like */
 
 /* path is what err calls the file. *counts is set where the result is GOOD. */
-enum check_result ruledb_check(sqlite3 *db, const char *path, struct ruledb_counts *counts, struct error *err);
+enum check_result ruledb_check(sqlite3 *db, const char *path, struct ruledb_counts *counts,
+                               struct error *err);
 
 /* Only counts. SQLITE_OK or what went wrong. */
 int ruledb_count(sqlite3 *db, struct ruledb_counts *counts);
