@@ -7,7 +7,7 @@
  * counter of near holds how much of it far does not know yet, and it is the newest part. A charge whose answer was lost is
  * counted in near but not owed: it counts as made.
  *
- * As long as anything is owed, far is not asked, even if it is up again: first it has to be told. A thread does that (merge), as soon as
+ * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread does that (merge), as soon as
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
  * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it
  * has walked through all of near, far answers again.
@@ -29,8 +29,9 @@
 #include <time.h>
 
 enum {
-    DEBTS = 32, /* paid in one call: some 100 µs of Redis' time */
-    DOUBTS = 100,
+    DEBTS = 32,   /* paid in one call: some 100 µs of Redis' time */
+    DOUBTS = 100, /* until debts that are never answered for are forgiven */
+    PASSES = 3,
     LOOK_MS = 20,  /* is far up again? */
     TELL_MS = 500, /* between two batches of refusals */
 };
@@ -52,34 +53,30 @@ struct pair {
     counts_now_fn *now;
     void *arg;
     atomic_bool telling;         /* the thread has refusals to tell */
-    atomic_bool owing;           /* far must be told something before it is asked again */
-    atomic_uint_fast64_t owed_n; /* requests that near admitted in its place */
+    atomic_bool closed;          /* far failed or restarted: it is not asked before it was told all */
+    atomic_bool owing;           /* near admitted something in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
     struct batch batch;
     bool has_thread;
     pthread_t thread;
-    pthread_mutex_t lock; /* of: */
+    pthread_mutex_t lock; /* no wake-up is missed */
     pthread_cond_t wake;
-    bool stop;
+    atomic_bool stop;
 };
 
-static void pair_owe(struct pair *pair)
+/* Sets what the thread is to look at, and wakes it when it was not set. */
+static void pair_note(struct pair *pair, atomic_bool *what)
 {
-    if (atomic_exchange(&pair->owing, true))
+    if (atomic_exchange(what, true))
         return;
     pthread_mutex_lock(&pair->lock);
     pthread_cond_signal(&pair->wake);
     pthread_mutex_unlock(&pair->lock);
 }
 
-/* Refusals are to be told: once for all until they have been. */
-static void pair_wake(struct pair *pair)
+static bool is_owing(struct pair *pair)
 {
-    if (atomic_exchange(&pair->telling, true))
-        return;
-    pthread_mutex_lock(&pair->lock);
-    pthread_cond_signal(&pair->wake);
-    pthread_mutex_unlock(&pair->lock);
+    return atomic_load(&pair->closed) || atomic_load(&pair->owing);
 }
 
 static bool far_well(const struct pair *pair, unsigned *generation)
@@ -94,11 +91,11 @@ static bool far_well(const struct pair *pair, unsigned *generation)
 static bool is_current(struct pair *pair)
 {
     unsigned generation;
-    if (pair->far == NULL || atomic_load(&pair->owing))
+    if (pair->far == NULL || atomic_load(&pair->closed))
         return false;
     if (!far_well(pair, &generation) || generation == atomic_load(&pair->near->generation))
         return true; /* where it is down it says so at once */
-    pair_owe(pair);
+    pair_note(pair, &pair->closed);
     return false;
 }
 
@@ -117,13 +114,15 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
     }
     struct denial_ticket ticket;
     if (mode == COUNTS_RESERVE && denials_find(pair->denials, request, now_ms, answers, &ticket)) {
-        pair_wake(pair);
+        pair_note(pair, &pair->telling);
         return COUNTS_OK;
     }
     enum counts_status status = pair->far->ops->ask(pair->far, mode, request, now_ms, answers);
     if (status == COUNTS_OK && mode == COUNTS_RESERVE) {
         (void)near->ops->ask(near, COUNTS_ECHO, request, now_ms, answers);
         denials_put(pair->denials, &ticket, request, answers, now_ms);
+    } else if (mode == COUNTS_RESERVE) {
+        pair_note(pair, &pair->closed);
     }
     return status; /* without memory for the echo, near starts a little colder */
 }
@@ -146,17 +145,18 @@ static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum c
         answers[i].owed = owe;
         charged = charged || answers[i].here >= 0 || (request->asks[i].flags & COUNT_ATTEMPT) != 0;
     }
-    if (owe && charged) {
-        atomic_fetch_add(&pair->owed_n, 1);
-        pair_owe(pair);
-    }
+    if (owe && charged)
+        pair_note(pair, &pair->owing);
     return status;
 }
 
 static void pair_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
 {
     struct pair *pair = (struct pair *)counts;
-    mirror_change(pair->near, change, atomic_load(&pair->owing), now_ms < 0 ? 0 : now_ms);
+    bool owed = change->owed && is_owing(pair);
+    mirror_change(pair->near, change, owed, now_ms < 0 ? 0 : now_ms);
+    if (owed)
+        pair_note(pair, &pair->owing);
 }
 
 /* ---- paying ---- */
@@ -259,30 +259,43 @@ static bool batch_pay(struct pair *pair, int64_t now)
     return done;
 }
 
-/* Tells far all that it does not know; then it may be asked again. */
-static void pair_merge(struct pair *pair)
+/* Once through all of near. False: far is away again. */
+static bool merge_pass(struct pair *pair)
 {
     struct batch *batch = &pair->batch;
     struct debt_cursor cursor = {0};
+    while (!pair->stop) {
+        int64_t now = pair->now(pair->arg);
+        if (batch->n == 0)
+            batch->n = mirror_collect(pair->near, &cursor, now, batch->debts, DEBTS);
+        if (batch->n == 0)
+            return true;
+        if (!batch_pay(pair, now))
+            return false;
+    }
+    return false;
+}
+
+/* Tells far all that it does not know; then it may be asked again. Under load near goes on admitting meanwhile: after
+ * some passes far is asked, and what is left is told behind that. */
+static void pair_merge(struct pair *pair)
+{
     unsigned generation;
-    uint_fast64_t owed_n = atomic_load(&pair->owed_n);
     if (!far_well(pair, &generation))
         return;
     if (generation != atomic_load(&pair->near->generation))
         batch_end(pair, false); /* whatever became of it: all of near is looked at again */
     atomic_store(&pair->near->generation, generation);
-    for (;;) {
-        int64_t now = pair->now(pair->arg);
-        if (batch->n == 0)
-            batch->n = mirror_collect(pair->near, &cursor, now, batch->debts, DEBTS);
-        if (batch->n == 0)
-            break;
-        if (!batch_pay(pair, now))
+    for (int pass = 0; pass < PASSES; pass++) {
+        atomic_store(&pair->owing, false);
+        if (!merge_pass(pair)) {
+            atomic_store(&pair->owing, true);
             return;
+        }
+        if (!atomic_load(&pair->owing))
+            break;
     }
-    atomic_store(&pair->owing, false);
-    if (atomic_load(&pair->owed_n) != owed_n) /* behind our back: once more */
-        atomic_store(&pair->owing, true);
+    atomic_store(&pair->closed, false);
 }
 
 static void tell_one(void *arg, const char *key, const char *limit, int64_t n)
@@ -308,7 +321,7 @@ static void pair_rest(struct pair *pair, int ms)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     while (!pair->stop && pthread_cond_timedwait(&pair->wake, &pair->lock, &until) != ETIMEDOUT)
-        if (atomic_load(&pair->owing))
+        if (is_owing(pair))
             break;
 }
 
@@ -318,16 +331,16 @@ static void *pair_main(void *arg)
     const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
     pthread_mutex_lock(&pair->lock);
     while (!pair->stop) {
-        if (!atomic_load(&pair->owing) && !atomic_load(&pair->telling)) {
+        if (!is_owing(pair) && !atomic_load(&pair->telling)) {
             pthread_cond_wait(&pair->wake, &pair->lock);
             continue;
         }
-        if (!atomic_load(&pair->owing)) /* for more to come together */
+        if (!is_owing(pair)) /* for more to come together */
             pair_rest(pair, TELL_MS);
         pthread_mutex_unlock(&pair->lock);
-        if (atomic_load(&pair->owing)) {
+        if (is_owing(pair)) {
             pair_merge(pair);
-            if (atomic_load(&pair->owing))
+            if (is_owing(pair))
                 (void)nanosleep(&look, NULL);
         } else {
             pair_tell(pair);

@@ -58,9 +58,9 @@ struct count_answer {
     /* The receipt, by which the charge can be given back: */
     int64_t slot;  /* where it was charged; -1: nothing was charged */
     int64_t born;  /* of the counter (charged or not): one that was deleted since has another */
-    bool spilled;  /* the spill key was charged */
     int64_t here;  /* where this process counted it as well, beside the store that answers; -1: nowhere */
     bool owed;     /* counted here alone so far, to be added to that store */
+    bool spilled;  /* the spill key was charged */
 };
 
 /* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */

@@ -515,6 +515,46 @@ static void test_threads(void **state)
     assert_true(used(the_far->inner, "k") <= 4 * 30);
 }
 
+/* However busy near is, far is asked again soon. */
+static atomic_bool busy;
+
+static void *busy_worker(void *arg)
+{
+    char key[16];
+    for (unsigned i = 0; atomic_load(&busy); i++) {
+        snprintf(key, sizeof key, "%s%u", (const char *)arg, i % 100);
+        (void)rcpt(key, 100000000);
+    }
+    return NULL;
+}
+
+static void test_back_under_load(void **state)
+{
+    (void)state;
+    static char names[4][2] = {"a", "b", "c", "d"};
+    pthread_t threads[4];
+    int64_t far_sum = 0, near_sum = 0;
+    atomic_store(&busy, true);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, busy_worker, names[i]), 0);
+    for (int i = 0; i < 5; i++) {
+        far_is(COUNTS_DOWN);
+        usleep(50000);
+        far_is(COUNTS_OK);
+        wait_merged();
+    }
+    atomic_store(&busy, false);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 200 && (far_sum == 0 || far_sum != near_sum); i++) {
+        usleep(10000);
+        far_sum = used(the_far->inner, "*");
+        near_sum = used(near, "*");
+    }
+    assert_true(far_sum > 1000);
+    assert_int_equal(far_sum, near_sum);
+}
+
 /* What counting along costs; printed, not judged. */
 static void test_cost(void **state)
 {
@@ -559,6 +599,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_back_under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cost, setup, teardown),
         cmocka_unit_test(test_nobody_there),
     };
