@@ -11,7 +11,7 @@
 #include <time.h>
 
 enum {
-    HANDLES_MAX = 32,    /* a lease takes some 20 microseconds: more would not be faster */
+    HANDLES_MAX = 8,     /* a lease takes some 5 microseconds: more would only cost memory */
     WAIT_MS = 100,       /* for a handle, when all are out */
     WATCH_MS = 500,      /* between two looks at what stands under the path */
     RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <libmilter/mfapi.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -276,6 +277,8 @@ static void process_prepare(sigset_t *signals)
         (void)setrlimit(RLIMIT_NOFILE, &files); /* each session takes one; the soft limit serves as well */
     }
     umask(0007);
+    (void)mallopt(M_ARENA_MAX,
+                  2); /* an arena for each of libmilter's many threads would cost more than it saves */
 }
 
 int cmd_run(int argc, char **argv)
