@@ -1,0 +1,283 @@
+"""replay: the log of a real Postfix, and the gate's own, give the answers that the gate gave; another policy gives its own."""
+
+import gzip
+import json
+import os
+import pty
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness import RCPTGATE, SANITIZERS, Scratch, World
+
+LIMITS = [{"name": "three", "per": "recipient", "max": 3, "window": "1h", "over": "defer"},
+          {"name": "client-rcpts", "per": "client", "max": 11, "window": "1h", "over": "reject"}]
+
+
+def replay(*words, check=0, data=None):
+    done = subprocess.run([RCPTGATE, "replay", *map(str, words)], input=data, capture_output=True, timeout=120,
+                          env=dict(os.environ, **SANITIZERS))
+    assert done.returncode == check, (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def report(*words, **more):
+    return json.loads(replay("--json", *words, **more)[0])
+
+
+def answers(told):
+    return {name: told[name] for name in ("accept", "defer", "reject", "discard", "undecided")}
+
+
+@pytest.fixture(scope="module")
+def mail():
+    """Some mail through a real Postfix and a gate, and the logs of both."""
+    with World("memory", LIMITS, alias_maps="sqlite") as world:
+        world.database.alias("one@example.com", "joe@mailbox.example")
+        world.database.alias("two@example.com", "ann@mailbox.example,joe@mailbox.example")
+        world.database.alias("drop@example.com", "joe@mailbox.example", action="discard")
+        with world.smtp("192.0.2.1") as smtp:
+            smtp.send(["one@example.com", "two+tag@example.com", "nobody@example.com", "drop@example.com"])
+            for _ in range(4):
+                smtp.send(["One@Example.com"])
+        with world.smtp("2001:db8::7", login="ann") as smtp:
+            smtp.send(["two@example.com", '"odd name"@example.com', "elsewhere@mailbox.example"], sender='"x y"@z.example')
+            for i in range(14):
+                smtp.send([f"free{i}@mailbox.example"])
+        world.idle()
+        # The gate of the test logs to stderr; behind syslog its lines look so.
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        decisions = [f"{stamp} mx rcptgate[77]: {line}\n" for line in world.gate.log().splitlines()]
+        world.mail_log = world.scratch / "mail.log"
+        world.mail_log.write_text(world.postfix.log())
+        world.decision_log = world.scratch / "decisions.log"
+        world.decision_log.write_text("".join(decisions))
+        yield world
+
+
+def policy(world, name, limits, aliases=True, **more):
+    path = world.scratch / f"{name}.json"
+    made = {"limits": limits, **more}
+    if aliases:
+        made["aliases"] = {"database": str(world.database.path)}
+    path.write_text(json.dumps(made))
+    return path
+
+
+def test_own_decisions_are_decided_again(mail):
+    same = policy(mail, "same", LIMITS)
+    told = report("-c", same, mail.decision_log)
+    given = [line["verdict"] for line in mail.gate.decisions()]
+    assert set(given) >= {"accept", "defer", "reject", "discard"}
+    assert answers(told["policy"]) == {"accept": given.count("accept"), "defer": given.count("defer"),
+                                       "reject": given.count("reject"), "discard": given.count("discard"),
+                                       "undecided": 0}
+    assert told["log"]["from_decisions"] == len(given) and told["log"]["from_deliveries"] == 0
+    by = {row["by"]: row["count"] for row in told["policy"]["causes"] if row["action"] == "reject"}
+    gave = mail.gate.decisions(verdict="reject")
+    assert by == {"alias": sum(line["by"] == "alias" for line in gave),
+                  "limit client-rcpts": sum(line["by"] == "limit" for line in gave)}
+
+
+def test_postfix_lines_alone(mail):
+    """What Postfix tells: no dropped recipients, but every other RCPT, with the alias and not its mailboxes."""
+    told = report("-c", policy(mail, "none", []), "--no-aliases", "-n", 0, mail.mail_log)
+    given = mail.gate.decisions()
+    accepted = [line for line in given if line["verdict"] == "accept"]
+    refused = [line for line in given if line["verdict"] in ("defer", "reject")]
+    log = told["log"]
+    assert (log["from_deliveries"], log["from_milter_refusals"]) == (len(accepted), len(refused))
+    assert (log["from_decisions"], log["late"]) == (0, 0)
+    assert told["policy"]["accept"] == len(accepted) + len(refused)
+    one = policy(mail, "one", [{"name": "once", "per": "recipient", "max": 1, "window": "1h", "over": "reject"}])
+    subjects = {row["subject"]: row["count"] for row in report("-c", one, "--no-aliases", mail.mail_log)["policy"]["subjects"]}
+    assert subjects["recipient:{one@example.com}"] == 4 and subjects["recipient:{two@example.com}"] == 1
+    assert not any("joe@" in subject or "free" in subject for subject in subjects)
+
+
+def test_both_in_one_log_count_once(mail):
+    both = mail.scratch / "both.log"
+    both.write_text(mail.decision_log.read_text() + mail.mail_log.read_text())
+    told = report("-c", policy(mail, "same", LIMITS), both)
+    assert told["log"]["rcpts"] == told["log"]["from_decisions"] == len(mail.gate.decisions())
+
+
+def test_plain_gzip_and_standard_input(mail):
+    path = policy(mail, "same", LIMITS)
+    plain = report("-c", path, mail.mail_log)
+    packed = mail.scratch / "mail.log.gz"
+    packed.write_bytes(gzip.compress(mail.mail_log.read_bytes()))
+    for words, data in (((packed,), None), (("-",), mail.mail_log.read_bytes()), (("-",), packed.read_bytes())):
+        told = report("-c", path, *words, data=data)
+        assert told["policy"] == plain["policy"]
+
+
+def test_two_policies(mail):
+    old = policy(mail, "old", LIMITS)
+    new = policy(mail, "new", [{"name": "two", "per": "recipient", "max": 2, "window": "1h", "over": "reject"}])
+    told = report("--policy", new, "--against", old, mail.decision_log)
+    moved = {(row["from"], row["to"]): row["count"] for row in told["moved"]}
+    assert moved[("accept", "reject")] == 1 and moved[("defer", "reject")] == 2  # the third, and what was over three
+    assert moved[("reject", "accept")] == told["against"]["reject"] - 2  # the client's limit is gone, unknown stays
+    subjects = {(row["from"], row["to"], row["by"], row["subject"]) for row in told["changes"]}
+    assert ("accept", "reject", "limit two", "recipient:{one@example.com}") in subjects
+    assert ("reject", "accept", "limit client-rcpts", "client:{2001:db8::/64}") in subjects
+    text = replay("--policy", new, "--against", old, mail.decision_log)[0]
+    assert "what changes" in text and "accept -> reject" in text
+    assert "no RCPT would get another answer" in replay("-c", old, "--against", old, mail.decision_log)[0]
+
+
+def test_redis_is_never_asked(mail):
+    with socket.socket() as listener:
+        listener.bind((mail.scratch.address, 0))
+        listener.listen()
+        listener.settimeout(0.3)
+        url = "redis://{}:{}/0".format(*listener.getsockname())
+        path = policy(mail, "redis", LIMITS, counters={"url": url})
+        assert report("-c", path, mail.decision_log)["policy"]["defer"] == len(mail.gate.decisions(verdict="defer"))
+        with pytest.raises(socket.timeout):
+            listener.accept()
+
+
+def test_alias_rules(mail):
+    path = policy(mail, "plain", [])
+    with_rules, without = report("-c", path, mail.decision_log), report("-c", path, "--no-aliases", mail.decision_log)
+    assert with_rules["policy"]["reject"] == 2 and with_rules["policy"]["discard"] == 1
+    assert without["policy"]["reject"] == 0 and "--no-aliases" in without["policy"]["assumed"]
+    gone = mail.scratch / "gone.json"
+    gone.write_text(json.dumps({"aliases": {"database": str(mail.scratch / "missing.db")}}))
+    told = report("-c", gone, mail.decision_log)
+    assert told["policy"]["undecided"] == told["policy"]["defer"] == 0 and "does not exist" in told["policy"]["assumed"]
+
+
+# ------------------------------------------------------------------------------------------- logs that are made up
+
+@pytest.fixture
+def scratch():
+    s = Scratch()
+    yield s
+    s.remove()
+
+
+def decision(at, to, client="192.0.2.1", sender="s@sender.example"):
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    return f"{stamp} mx rcptgate[7]: queue=- client={client} from=<{sender}> to=<{to}> verdict=accept\n"
+
+
+def write(scratch, name, thing):
+    path = scratch / name
+    path.write_text(thing if isinstance(thing, str) else json.dumps(thing))
+    return path
+
+
+def test_the_clock_is_that_of_the_log(scratch):
+    """Ten a minute for an hour stays below eleven a minute; the same in five minutes does not."""
+    path = write(scratch, "p.json", {"limits": [
+        {"name": "minute", "per": "recipient", "max": 11, "window": "1m", "over": "defer"}]})
+    slow = write(scratch, "slow.log", "".join(decision(1750000000 + 6 * i, "a@example.com") for i in range(600)))
+    fast = write(scratch, "fast.log", "".join(decision(1750000000 + i // 2, "a@example.com") for i in range(600)))
+    assert report("-c", path, slow)["policy"]["defer"] == 0
+    told = report("-c", path, fast)
+    assert 500 < told["policy"]["defer"] < 560
+    assert told["log"]["first"] == "2025-06-15T15:06:40Z" and told["log"]["last"] == "2025-06-15T15:11:39Z"
+    row = told["policy"]["subjects"][0]
+    assert row["subject"] == "recipient:{a@example.com}" and row["first"] == "2025-06-15T15:06:45Z"
+
+
+def test_retries_hammering_and_holds(scratch):
+    """What is left for later in the gate (retries) happens at its own moment of the log, every time the same."""
+    path = write(scratch, "p.json", {"limits": [
+        {"name": "once", "per": "recipient", "max": 1, "window": "1h", "over": "defer"},
+        {"name": "tries", "per": "client", "count": "attempts", "max": 5, "window": "1h", "over": "reject"}]})
+    retries = [decision(1750000000 + 120 * i, "a@example.com") for i in range(20)]
+    hammers = [decision(1750000000 + i, "b@example.com", client="192.0.2.2") for i in range(20)]
+    told = [report("-c", path, write(scratch, "r.log", "".join(retries + hammers)))["policy"] for _ in range(5)]
+    assert all(one == told[0] for one in told)
+    subjects = {(row["by"], row["subject"]): row["count"] for row in told[0]["subjects"]}
+    assert subjects[("limit tries", "client:{192.0.2.2}")] == 15
+    assert ("limit tries", "client:{192.0.2.1}") not in subjects
+
+
+def test_bytes_come_from_the_queue_manager(scratch):
+    path = write(scratch, "p.json", {"limits": [
+        {"name": "volume", "per": "recipient", "count": "bytes", "max": "10kB", "window": "1h", "over": "defer"}]})
+    lines = ""
+    for i in range(5):
+        head = f"2026-01-02T03:04:{10 * i:02}Z mx postfix/"
+        lines += (f"{head}smtpd[1]: AAAA{i}: client=unknown[192.0.2.1]\n"
+                  f"{head}qmgr[1]: AAAA{i}: from=<s@x.example>, size=4000, nrcpt=1 (queue active)\n"
+                  f"{head}lmtp[1]: AAAA{i}: to=<a@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (ok)\n")
+    told = report("-c", path, write(scratch, "m.log", lines))
+    assert answers(told["policy"]) == {"accept": 2, "defer": 3, "reject": 0, "discard": 0, "undecided": 0}
+
+
+def test_files_in_order_and_garbage(scratch):
+    path = write(scratch, "p.json", {})
+    first = write(scratch, "mail.log.1", decision(1750000000, "a@example.com") + "what is this\n\n")
+    second = write(scratch, "mail.log", decision(1750086400, "b@example.com"))
+    told = report("-c", path, first, second)["log"]
+    assert (told["lines"], told["garbage"], told["rcpts"], told["out_of_order"]) == (4, 1, 2, False)
+    assert report("-c", path, second, first)["log"]["out_of_order"] is True
+    assert "give the oldest first" in replay("-c", path, second, first)[0]
+
+
+def test_hostile_lines(scratch):
+    """Whatever stands in a log, nothing of it reaches a terminal as a control character, and nothing crashes."""
+    path = write(scratch, "p.json", {"limits": [{"name": "none", "per": "recipient", "max": 0, "window": "1m", "over": "reject"}]})
+    log = scratch / "mail.log"
+    body = decision(1750000000, "a\x1b[2J\x07@example.com").encode()
+    body += decision(1750000000, "%00%1b%0a@example.com").encode() + decision(1750000000, "x" * 5000).encode()
+    body += b"\0" * 5000 + b"\n" + b"x" * 400000 + b"\n" + os.urandom(20000) + b"\n"
+    body += decision(1750000000, "good@example.com").encode()
+    log.write_bytes(body)
+    out, _ = replay("-c", path, log)
+    assert "recipient:{good@example.com}" in out
+    assert not any(ord(c) < 32 and c != "\n" for c in out)
+
+
+def test_exit_statuses(scratch):
+    path = write(scratch, "p.json", {})
+    log = write(scratch, "mail.log", decision(1750000000, "a@example.com"))
+    assert "no RCPT was found" in replay("-c", path, path, check=1)[1]
+    assert "cannot be read" in replay("-c", path, log, scratch / "missing.log", check=66)[1]
+    assert "directory" in replay("-c", path, scratch.path, check=66)[1]
+    cut = scratch / "cut.gz"
+    cut.write_bytes(gzip.compress(os.urandom(20000))[:9000])
+    assert "ends in its middle" in replay("-c", path, cut, check=66)[1]
+    assert "missing.json" in replay("-c", scratch / "missing.json", log, check=78)[1]
+    replay("-c", path, "--against", write(scratch, "bad.json", "{"), log, check=78)
+    replay("-c", path, check=64)
+    replay("-c", path, "-n", "many", log, check=64)
+    broken = scratch / "aliases.db"
+    broken.write_text("this is no database, but long enough to be looked at" * 20)
+    damaged = write(scratch, "damaged.json", {"aliases": {"database": str(broken)}})
+    assert "--no-aliases" in replay("-c", damaged, log, check=78)[1]
+    replay("-c", damaged, "--no-aliases", log)
+
+
+def test_speed_and_progress(scratch):
+    """100,000 lines a second on an idle machine; here only that it is not far from it."""
+    path = write(scratch, "p.json", {"limits": LIMITS})
+    log = scratch / "mail.log"
+    with open(log, "w") as out:
+        for i in range(40000):
+            out.write(decision(1750000000 + i // 10, f"a{i % 5000}@example.com", client=f"192.0.2.{i % 250}"))
+            out.write(f"2025-06-15T15:06:40Z mx postfix/smtpd[1]: connect from unknown[192.0.2.{i % 250}]\n" * 29)
+    master, slave = pty.openpty()
+    began = time.monotonic()
+    process = subprocess.Popen([RCPTGATE, "replay", "-c", str(path), str(log)], stdout=subprocess.PIPE, stderr=slave,
+                               env=dict(os.environ, **SANITIZERS))
+    os.close(slave)
+    terminal = b""
+    try:
+        while chunk := os.read(master, 4096):
+            terminal += chunk
+    except OSError:
+        pass
+    out = process.stdout.read().decode()
+    assert process.wait() == 0
+    os.close(master)
+    assert "1200000 lines, 40000 RCPTs" in out and b" lines" in terminal
+    assert time.monotonic() - began < 60
