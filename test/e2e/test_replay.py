@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import RCPTGATE, SANITIZERS, Scratch, World
+from harness import RCPTGATE, SANITIZERS, Scratch, World, wait_for
 
 LIMITS = [{"name": "three", "per": "recipient", "max": 3, "window": "1h", "over": "defer"},
           {"name": "client-rcpts", "per": "client", "max": 11, "window": "1h", "over": "reject"}]
@@ -47,6 +47,7 @@ def mail():
             for i in range(14):
                 smtp.send([f"free{i}@mailbox.example"])
         world.idle()
+        wait_for(lambda: len(world.gate.decisions()) == 25, "the gate does not log all its decisions")
         # The gate of the test logs to stderr; behind syslog its lines look so.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         decisions = [f"{stamp} mx rcptgate[77]: {line}\n" for line in world.gate.log().splitlines()]
