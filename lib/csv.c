@@ -120,8 +120,9 @@ enum csv_status csv_read(struct csv *csv, struct error *err)
     } while (c == '\n');
     csv->n = csv->used = 0;
     if (c != EOF) {
-        while ((c = field(&record, c)) == ',')
-            c = get_folded(csv);
+        int end = field(&record, c);
+        while (end == ',')
+            end = field(&record, get_folded(csv));
         if (!ferror(csv->in))
             return record.bad ? CSV_BAD : CSV_RECORD;
     }

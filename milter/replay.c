@@ -17,7 +17,8 @@ struct replay_open {
     struct replay_message *message; /* NULL: idle */
     struct verdict connect;         /* rejecting: nothing of it was taken */
     struct pool proof;
-    struct replay_open *next, *previous;
+    struct replay_open *next, *previous; /* of those in use in their order, or of the idle ones */
+    struct replay_open *all_next;
 };
 
 /* --- the gate --- */
@@ -113,8 +114,14 @@ int replay_init(struct replay *replay, const char *file, int index, bool aliases
 
 static void open_unlink(struct replay *replay, struct replay_open *open)
 {
-    *(open->previous != NULL ? &open->previous->next : &replay->open_first) = open->next;
-    *(open->next != NULL ? &open->next->previous : &replay->open_last) = open->previous;
+    if (open->previous != NULL)
+        open->previous->next = open->next;
+    else
+        replay->open_first = open->next;
+    if (open->next != NULL)
+        open->next->previous = open->previous;
+    else
+        replay->open_last = open->previous;
     open->next = open->previous = NULL;
     replay->n_open--;
 }
@@ -122,7 +129,10 @@ static void open_unlink(struct replay *replay, struct replay_open *open)
 static void open_append(struct replay *replay, struct replay_open *open)
 {
     open->previous = replay->open_last;
-    *(open->previous != NULL ? &open->previous->next : &replay->open_first) = open;
+    if (open->previous != NULL)
+        open->previous->next = open;
+    else
+        replay->open_first = open;
     replay->open_last = open;
     replay->n_open++;
 }
@@ -157,6 +167,10 @@ static struct replay_open *open_new(struct replay *replay)
     if (open != NULL && (open->session = session_new(&replay->gate)) == NULL) {
         free(open);
         open = NULL;
+    }
+    if (open != NULL) {
+        open->all_next = replay->all;
+        replay->all = open;
     }
     return open;
 }
@@ -263,15 +277,16 @@ bool replay_play(struct replay *replay, const struct replay_event *event, struct
 
 void replay_done(struct replay *replay)
 {
-    while (replay->open_first != NULL)
-        message_finish(replay, replay->open_first, false);
-    while (replay->idle != NULL) {
-        struct replay_open *open = replay->idle;
-        replay->idle = open->next;
+    for (struct replay_open *open = replay->all; open != NULL; open = open->all_next)
+        if (open->message != NULL)
+            message_finish(replay, open, false);
+    for (struct replay_open *open = replay->all, *next; open != NULL; open = next) {
+        next = open->all_next;
         session_free(open->session);
         pool_done(&open->proof);
         free(open);
     }
+    replay->all = replay->idle = NULL;
     if (replay->gate.policy != NULL)
         gate_done(&replay->gate);
     tally_free(replay->causes);

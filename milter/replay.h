@@ -26,7 +26,8 @@ struct replay {
     bool shadow; /* the policy only watches */
     int index;   /* which of replay_message.open is ours */
     int64_t now_ms;
-    struct replay_open *open_first, *open_last, *idle; /* messages, in the order of use; sessions for reuse */
+    struct replay_open *open_first, *open_last; /* messages, the oldest first */
+    struct replay_open *idle, *all;             /* sessions for reuse; all there are */
     size_t n_open;
     uint64_t actions[5];   /* RCPTs, by enum action */
     uint64_t shadowed;     /* RCPTs that a limit in shadow would have refused */
