@@ -1,6 +1,8 @@
 /* rcptgate: the program. One row for each subcommand. */
 #include "command.h"
 
+#include "json_memory.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,6 +139,7 @@ static int dispatch(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write(), not our end */
+    json_memory_init();
     if (argc < 2) {
         print_all(stderr);
         return EXIT_USAGE;

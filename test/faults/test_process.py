@@ -339,10 +339,13 @@ def starved():
         SANITIZERS["ASAN_OPTIONS"] += ":verify_asan_link_order=0:allocator_may_return_null=1"
         os.environ["LD_PRELOAD"] = str(Path(os.environ["FAULTS_BIN"]) / "failmalloc.so")
         os.environ["FAILMALLOC_FILE"] = str(order)
+        if SANITIZED:
+            os.environ["FAILMALLOC_SPARES_LIBC"] = "1"
         try:
             world.gates.append(Gate(world.scratch, world._policy("redis", LIMITS, {})))
         finally:
-            del os.environ["LD_PRELOAD"], os.environ["FAILMALLOC_FILE"]
+            for name in ("LD_PRELOAD", "FAILMALLOC_FILE", "FAILMALLOC_SPARES_LIBC"):
+                os.environ.pop(name, None)
             SANITIZERS.update(before)
 
         def fail(text):
