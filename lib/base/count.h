@@ -52,6 +52,8 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
+    bool spilled;  /* the spill key was charged */
+    bool owed;     /* counted here alone so far, to be added to the store that answers otherwise */
     int64_t used;    /* before this request */
     int64_t wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
                         1.1 windows where need is above max */
@@ -59,8 +61,6 @@ struct count_answer {
     int64_t slot;  /* where it was charged; -1: nothing was charged */
     int64_t born;  /* of the counter (charged or not): one that was deleted since has another */
     int64_t here;  /* where this process counted it as well, beside the store that answers; -1: nowhere */
-    bool owed;     /* counted here alone so far, to be added to that store */
-    bool spilled;  /* the spill key was charged */
 };
 
 /* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */
