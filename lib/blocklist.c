@@ -4,7 +4,7 @@
 
 #include "netset.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,27 +241,31 @@ const struct block *blocklist_find(const struct blocklist *list, const struct ne
 
 /* ---- merging ---- */
 
+struct change { /* borrowed */
+    const struct block *block;
+};
+
 static int change_compare(const void *a, const void *b)
 {
-    const struct block *const *x = a, *const *y = b;
-    return network_compare(&(*x)->network, &(*y)->network);
+    const struct change *x = a, *y = b;
+    return network_compare(&x->block->network, &y->block->network);
 }
 
-/* Pointers to the changes in the order of their networks, of each network the one that counts. */
-static const struct block **changes_sorted(const struct block *changes, size_t n, size_t *n_kept)
+/* The changes in the order of their networks, of each network the one that counts. NULL: out of memory. */
+static struct change *changes_sorted(const struct block *changes, size_t n, size_t *n_kept)
 {
-    const struct block **sorted = calloc(n + 1, sizeof *sorted);
+    struct change *sorted = calloc(n + 1, sizeof *sorted);
     if (sorted == NULL)
         return NULL;
     for (size_t i = 0; i < n; i++)
-        sorted[i] = &changes[i];
+        sorted[i].block = &changes[i];
     qsort(sorted, n, sizeof *sorted, change_compare);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        bool same = kept > 0 && network_equal(&sorted[kept - 1]->network, &sorted[i]->network);
+        bool same = kept > 0 && network_equal(&sorted[kept - 1].block->network, &sorted[i].block->network);
         if (!same)
             sorted[kept++] = sorted[i];
-        else if (block_is_newer(sorted[i], sorted[kept - 1]))
+        else if (block_is_newer(sorted[i].block, sorted[kept - 1].block))
             sorted[kept - 1] = sorted[i];
     }
     *n_kept = kept;
@@ -278,6 +282,7 @@ struct merge {
 static void merge_keep(struct merge *merge, const struct block *block)
 {
     struct blocklist *list = merge->list;
+    assert(block->host != NULL && block->reason != NULL);
     list->blocks[list->n++] = *block;
     list->live += block->action != ACTION_ACCEPT;
     if (block->until_s != 0 && block->until_s < list->next_end)
@@ -287,6 +292,7 @@ static void merge_keep(struct merge *merge, const struct block *block)
 /* One network: what the list had and what the change says, either may be NULL. */
 static void merge_one(struct merge *merge, const struct block *was, const struct block *change)
 {
+    assert(was != NULL || change != NULL);
     const struct block *is = change != NULL && (was == NULL || block_is_newer(change, was)) ? change : was;
     bool ended = has_ended(is, merge->now_s);
     if (!ended)
@@ -352,7 +358,7 @@ struct blocklist *blocklist_merge(const struct blocklist *old, const struct bloc
                                   int64_t now_s, blocklist_changed_fn *changed, void *arg)
 {
     size_t n_sorted = 0, i = 0, j = 0;
-    const struct block **sorted = changes_sorted(changes, n, &n_sorted);
+    struct change *sorted = changes_sorted(changes, n, &n_sorted);
     struct merge merge = {list_alloc(old->n + n), now_s, changed, arg};
     if (sorted == NULL || merge.list == NULL) {
         free(sorted);
@@ -362,8 +368,8 @@ struct blocklist *blocklist_merge(const struct blocklist *old, const struct bloc
     while (i < old->n || j < n_sorted) {
         int order = i == old->n     ? 1
                     : j == n_sorted ? -1
-                                    : network_compare(&old->blocks[i].network, &sorted[j]->network);
-        merge_one(&merge, order <= 0 ? &old->blocks[i] : NULL, order >= 0 ? sorted[j] : NULL);
+                                    : network_compare(&old->blocks[i].network, &sorted[j].block->network);
+        merge_one(&merge, order <= 0 ? &old->blocks[i] : NULL, order >= 0 ? sorted[j].block : NULL);
         i += order <= 0;
         j += order >= 0;
     }

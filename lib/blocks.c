@@ -37,26 +37,28 @@ struct blocks_due {
 
 struct blocks {
     struct blocks_config config;
-    char *prefix, *host;
-    atomic_bool any;
-
+    char *host;
+    pthread_t thread;
     pthread_mutex_t lock;
+    pthread_mutex_t work;
+    pthread_cond_t wake;
+
+    /* Under lock; the list under both, so that either suffices to look at it. */
     struct blocklist *list;
     struct error file_trouble, redis_trouble;
     bool stop, woken;
-    pthread_cond_t wake;
 
-    pthread_mutex_t work;
-    char *path;
+    /* Under work. */
     bool unsaved;
+    bool push_all;
+    char *path;
     int64_t save_after_ms; /* where it failed */
     struct blocks_redis *redis;
     struct networks_due push; /* changed here, not yet in Redis */
-    bool push_all;
-    struct blocks_due drop; /* ended; without strings */
+    struct blocks_due drop;   /* ended; without strings */
 
-    pthread_t thread;
-    bool running;
+    bool running; /* set once */
+    atomic_bool any;
 };
 
 static int64_t now_ms(const struct blocks *blocks)
@@ -234,9 +236,9 @@ static void on_change(void *arg, const struct block *was, const struct block *is
     bool was_live = was != NULL && was->action != ACTION_ACCEPT;
     bool is_live = is != NULL && is->action != ACTION_ACCEPT;
     telling->changes++;
-    if (is == NULL)
+    if (is == NULL && was != NULL)
         drop_add(telling->blocks, was);
-    else if (telling->origin == FROM_HERE)
+    else if (is != NULL && telling->origin == FROM_HERE)
         push_add(telling->blocks, &is->network);
     if (was_live || is_live)
         tell(telling, was, is);
@@ -246,7 +248,7 @@ static void on_change(void *arg, const struct block *was, const struct block *is
 static bool merge(struct blocks *blocks, const struct block *changes, size_t n, enum origin origin)
 {
     struct telling telling = {.blocks = blocks, .origin = origin};
-    struct blocklist *old = blocks->list; /* changed under both locks: `work` alone suffices to read it */
+    struct blocklist *old = blocks->list;
     struct blocklist *list = blocklist_merge(old, changes, n, now_ms(blocks) / 1000, on_change, &telling);
     if (list == NULL)
         return false;
