@@ -305,8 +305,11 @@ static void merge_one(struct merge *merge, const struct block *was, const struct
 static int strings_own(struct blocklist *list)
 {
     size_t size = 1;
-    for (size_t i = 0; i < list->n; i++)
-        size += strlen(list->blocks[i].host) + strlen(list->blocks[i].reason) + 2;
+    for (size_t i = 0; i < list->n; i++) {
+        const struct block *b = &list->blocks[i];
+        assert(b->host != NULL && b->reason != NULL);
+        size += strlen(b->host) + strlen(b->reason) + 2;
+    }
     char *at = list->strings = malloc(size);
     if (at == NULL)
         return -1;

@@ -132,6 +132,7 @@ struct counts *counts_redis_new(const struct counts_redis_config *config, counts
     pthread_mutex_init(&store->lock, NULL);
     store->counts.ops = &redis_ops;
     redis_script_init(&store->script, counts_lua);
+    redis_script_init(&store->look, counts_redis_look);
     store->prefix = strdup(config->prefix);
     char *probe = NULL;
     if (store->prefix != NULL) {

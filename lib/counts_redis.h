@@ -14,6 +14,7 @@ struct redis_counts {
     struct counts counts;
     struct redis *redis;
     struct redis_script script;
+    struct redis_script look; /* many keys at once, for show */
     char *prefix, *retries; /* the key of the retries */
     atomic_bool follow;     /* the caller's clock */
     _Atomic uint64_t junk;
@@ -21,6 +22,8 @@ struct redis_counts {
     pthread_mutex_t lock; /* of: */
     struct error garbage;
 };
+
+extern const char counts_redis_look[]; /* HGETALL of each key; an error in the place of what is no hash */
 
 /* Notes an answer that makes no sense, for counts_trouble(); COUNTS_UNSURE. */
 enum counts_status counts_redis_garbled(struct redis_counts *store, const redisReply *reply);

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCAN_COUNT = 1000 };
+enum { SCAN_COUNT = 1000, LOOK_KEYS = 100 };
+
+const char counts_redis_look[] = "local all = {} "
+                                 "for i, key in ipairs(KEYS) do all[i] = redis.pcall('HGETALL', key) end "
+                                 "return all";
 
 /* One command of n words; *out is the caller's to free when COUNTS_OK. */
 static enum counts_status command(struct redis_counts *store, const char *const *argv, int argc,
@@ -111,6 +115,12 @@ static bool is_scan(const redisReply *reply)
            reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
+/* Known hashes of ours that hold no counters, and may be large. */
+static bool is_other(const char *key)
+{
+    return strcmp(key, "blocks") == 0 || strncmp(key, "backlog:", 8) == 0;
+}
+
 /* Adds to the list what a SCAN brought that matches; -1 when out of memory. */
 static int scan_take(const struct redis_counts *store, const redisReply *keys, const char *pattern,
                      struct list *list)
@@ -118,7 +128,7 @@ static int scan_take(const struct redis_counts *store, const redisReply *keys, c
     size_t n = strlen(store->prefix) + 1;
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];
-        if (is_string(key) && strlen(key->str) == key->len && key->len > n &&
+        if (is_string(key) && strlen(key->str) == key->len && key->len > n && !is_other(key->str + n) &&
             counts_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
             return -1;
     }
@@ -250,12 +260,51 @@ static enum counts_status visit_key(struct visit *visit, const char *key)
     return status;
 }
 
+/* The answer of the script; what is no hash of ours is passed over. */
+static enum counts_status look_take(struct visit *visit, char *const *keys, size_t n, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
+        return counts_redis_garbled(visit->store, reply);
+    for (size_t i = 0; i < n; i++)
+        if (reply->element[i] != NULL && reply->element[i]->type == REDIS_REPLY_ARRAY)
+            (void)visit_show(visit, keys[i], reply->element[i]); /* which cannot fail */
+    return COUNTS_OK;
+}
+
+/* Shows n keys with one question. */
+static enum counts_status visit_look(struct visit *visit, char *const *keys, size_t n)
+{
+    struct words words;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += strlen(visit->store->prefix) + strlen(keys[i]) + 2;
+    if (words_init(&words, n, size) < 0)
+        return COUNTS_DOWN;
+    for (size_t i = 0; i < n; i++)
+        words_add_key(&words, visit->store->prefix, keys[i]);
+    const struct redis_command args = {words.argc, words.argv, words.lens};
+    redisReply *reply = NULL;
+    enum counts_status status =
+        counts_redis_status(redis_eval(visit->store->redis, &visit->store->look, (int)n, &args, &reply));
+    words_done(&words);
+    if (status == COUNTS_OK) {
+        status = look_take(visit, keys, n, reply);
+        freeReplyObject(reply);
+    }
+    return status;
+}
+
 static enum counts_status visit_all(struct visit *visit, const char *const *keys, size_t n)
 {
     struct list list = {0};
     enum counts_status status = find_keys(visit->store, keys, n, &list);
-    for (size_t i = 0; i < list.n && status == COUNTS_OK; i++)
-        status = visit_key(visit, list.items[i]);
+    for (size_t i = 0; i < list.n && status == COUNTS_OK;) {
+        size_t some = list.n - i < LOOK_KEYS ? list.n - i : LOOK_KEYS;
+        if (visit->each == NULL || some == 1)
+            status = visit_key(visit, list.items[i++]);
+        else if ((status = visit_look(visit, &list.items[i], some)) == COUNTS_OK)
+            i += some;
+    }
     list_done(&list);
     return status;
 }

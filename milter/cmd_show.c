@@ -1,10 +1,12 @@
-/* show, reset: the counters of subjects. */
+/* show, reset, top: the counters of subjects. */
 #include "command.h"
 
 #include "load.h"
 #include "report.h"
+#include "top.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]. */
 static json_t *request_make(const char *what, int n, char **argv, const char *limit)
@@ -71,4 +73,32 @@ int cmd_reset(int argc, char **argv)
     int status;
     json_t *report = ask("reset", argc, argv, &limit, &json, &status);
     return report != NULL ? print(report, json, print_reset) : status;
+}
+
+int cmd_top(int argc, char **argv)
+{
+    const char *file = LOAD_DEFAULT_FILE, *limit = NULL, *number = "10";
+    bool json = false;
+    const struct option_value options[] = {{"-c", &file, NULL},
+                                           {"--limit", &limit, NULL},
+                                           {"-n", &number, NULL},
+                                           {"--json", NULL, &json},
+                                           {NULL, NULL, NULL}};
+    int n = command_options("top", argc, argv, options);
+    if (n < 0)
+        return EXIT_USAGE;
+    char *end;
+    long most = strtol(number, &end, 10);
+    if (n > 0)
+        return command_usage("top", "unexpected argument %s", argv[1]);
+    if (end == number || *end != '\0' || most < 1 || most > TOP_MOST)
+        return command_usage("top", "-n takes a number from 1 to %d", TOP_MOST);
+    const struct policy *policy = load_policy_or_complain(file);
+    if (policy == NULL)
+        return EXIT_CONFIG;
+    json_t *request = json_pack("{s:s, s:I, s:s*}", "do", "top", "n", (json_int_t)most, "limit", limit);
+    int status = EXIT_INTERNAL;
+    json_t *report = request != NULL ? report_ask(policy, request, &status) : NULL;
+    policy_unref(policy);
+    return report != NULL ? print(report, json, top_print) : status;
 }

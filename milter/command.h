@@ -21,6 +21,7 @@ int cmd_check(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_show(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 int cmd_rules(int argc, char **argv); /* alias, domain, sender, client */
 int cmd_status(int argc, char **argv);

@@ -52,6 +52,11 @@ const struct command commands[] = {
      "Shows the counters of an address, domain, client or login.",
      "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"
      "  --json             for programs\n"},
+    {"top", cmd_top, "[--limit NAME] [-n N] [-c FILE] [--json]",
+     "Shows who is refused most, and who is nearest to a limit.",
+     "  --limit NAME       only this limit\n"
+     "  -n N               how many of each (default 10)\n"
+     "  --json             for programs\n"},
     {"reset", cmd_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
     {"alias", cmd_rules,

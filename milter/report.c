@@ -5,6 +5,7 @@
 #include "control.h"
 #include "status.h"
 #include "text.h"
+#include "top.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -110,13 +111,17 @@ static const char **key_list(const json_t *keys)
     return list;
 }
 
+json_t *report_counter(const struct count_view *v)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", v->key, "limit", v->limit, "used",
+                     (json_int_t)v->used, "max", (json_int_t)v->max, "window_ms", (json_int_t)v->window_ms,
+                     "refused", (json_int_t)v->refused, "held_ms", (json_int_t)v->held_ms, "reset_ms",
+                     (json_int_t)v->reset_ms);
+}
+
 static void show_add(void *arg, const struct count_view *v)
 {
-    json_array_append_new(arg,
-                          json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", v->key, "limit",
-                                    v->limit, "used", (json_int_t)v->used, "max", (json_int_t)v->max,
-                                    "window_ms", (json_int_t)v->window_ms, "refused", (json_int_t)v->refused,
-                                    "held_ms", (json_int_t)v->held_ms, "reset_ms", (json_int_t)v->reset_ms));
+    json_array_append_new(arg, report_counter(v));
 }
 
 json_t *report_show(struct counts *counts, const json_t *keys, int64_t now_ms)
@@ -319,6 +324,18 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure("the counter store does not answer");
 }
 
+static json_t *answer_top(struct gate *gate, const json_t *request)
+{
+    const char *limit = json_string_value(json_object_get(request, "limit"));
+    json_int_t n = json_integer_value(json_object_get(request, "n"));
+    size_t most = n > 0 ? (size_t)n : 1;
+    json_t *report = gate->counts != NULL ? top_report(gate->counts, limit, most, gate_now(gate)) : NULL;
+    if (report == NULL && gate->local != NULL &&
+        (report = top_report(gate->local, limit, most, gate_now(gate))) != NULL)
+        json_object_set_new(report, "counts", json_string("local"));
+    return report != NULL ? report : failure("the counter store does not answer");
+}
+
 static json_t *answer_reset(struct gate *gate, const json_t *request)
 {
     json_t *keys = request_keys(gate, request);
@@ -371,7 +388,8 @@ static json_t *answer_accept(struct gate *gate, const json_t *request)
     if (ruledb_accept(gate->rules, ACCEPT_MS, &err) < 0)
         return failure(err.text);
     ruledb_status(gate->rules, &status);
-    return json_pack("{s:I, s:I}", "aliases", (json_int_t)status.aliases, "domains", (json_int_t)status.domains);
+    return json_pack("{s:I, s:I}", "aliases", (json_int_t)status.aliases, "domains",
+                     (json_int_t)status.domains);
 }
 
 /* Who can answer where no gate runs. */
@@ -387,6 +405,7 @@ static const struct request_row {
     enum alone alone;
 } requests[] = {
     {"show", answer_show, ALONE_COUNTS},
+    {"top", answer_top, ALONE_COUNTS},
     {"reset", answer_reset, ALONE_COUNTS},
     {"explain", answer_explain, ALONE_ALWAYS},
     {"status", answer_status, ALONE_COUNTS},

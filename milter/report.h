@@ -28,6 +28,9 @@ struct explain_query {
 /* The decision that this RCPT would get, step by step. NULL with err set. */
 json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err);
 
+/* One counter as it stands in these lists. */
+json_t *report_counter(const struct count_view *view);
+
 void report_print_show(FILE *out, const json_t *report);
 void report_print_explain(FILE *out, const json_t *report);
 
