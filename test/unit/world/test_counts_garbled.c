@@ -66,7 +66,7 @@ enum redis_status redis_eval(struct redis *redis, const struct redis_script *scr
                              const struct redis_command *args, redisReply **reply)
 {
     (void)redis, (void)script;
-    assert_true(n_keys > 0 && args->argc > n_keys);
+    assert_true(n_keys > 0 && args->argc >= n_keys);
     for (int i = 0; i < args->argc; i++)
         assert_int_equal(strnlen(args->argv[i], args->lens[i]), args->lens[i]);
     return answer(reply);
@@ -212,6 +212,7 @@ static void test_mutations(void **state)
         "*2\r\n$1\r\n0\r\n*2\r\n$6\r\ntest:k\r\n$7\r\ntest:kk\r\n",
         "*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n",
         "*2\r\n$1\r\nl\r\n$53\r\n1/3 window=60000 born=1 slot=5 1,2 refused=1 held=345\r\n",
+        "*2\r\n*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n-WRONGTYPE no hash\r\n",
         "*2\r\n$10\r\n1732320000\r\n$3\r\n123\r\n",
         "-WRONGTYPE Operation against a key\r\n",
     };
