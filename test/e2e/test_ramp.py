@@ -1,0 +1,73 @@
+"""Limits that grow back after a start and after an outage, on all hosts together."""
+
+import time
+
+from harness import MilterClient, World, wait_for
+
+LIMITS = [{"name": "ramped", "per": "recipient", "max": 100, "window": "1h", "over": "reject", "ramp": "1h"}]
+
+
+def accepted(gate, address, tries=15):
+    """How many messages get through, and the status of the first that does not."""
+    with MilterClient(gate.socket) as milter:
+        milter.connect("192.0.2.7")
+        milter.helo()
+        for n in range(tries):
+            milter.mail(f"<bob{n}@sender.example>")
+            answer = milter.rcpt(f"<{address}>")
+            if answer.kind != "continue":
+                return n, answer.text
+            milter.eom()
+    return tries, ""
+
+
+def test_a_start_ramps_all_hosts_and_an_outage_too():
+    with World("redis", LIMITS, gates=2, mta=False, database=False) as world:
+        first, second = world.gates
+        n, text = accepted(first, "a@other.example")
+        assert n == 10 and text.startswith("451 4.3.2"), text
+        wait_for(lambda: first.decisions(by="ramp", verdict="defer", used="10", max="10"), "no by=ramp in the log")
+        assert "event=ramp-began" in first.log()
+        # the counter is one: the second host lets nothing more through
+        assert accepted(second, "a@other.example")[0] == 0
+        # a beginning long ago: no ramp is left, on neither; what the first started with is older than what Redis has
+        since = int(world.redis.call("GET", "rcptgate:ramp"))
+        assert 0 < time.time() * 1000 - since < 60000 and world.redis.call("PTTL", "rcptgate:ramp") > 0
+        # another gate's later beginning counts here
+        first.stop()
+        world.redis.call("DEL", "rcptgate:ramp")
+        first.start()
+        wait_for(lambda: int(world.redis.call("GET", "rcptgate:ramp") or 0) > since, "no beginning in Redis")
+        wait_for(lambda: "because=another-gate" in second.log(), "the second gate does not follow")
+
+
+def test_redis_back_begins_anew_and_nonsense_counts_for_nothing():
+    limits = [dict(LIMITS[0], ramp="2s")]
+    with World("redis", limits, mta=False, database=False, counters={"timeout": "500ms"}) as world:
+        gate = world.gate
+        time.sleep(2.2)
+        assert accepted(gate, "b@other.example", 30) == (30, "")
+        world.redis.call("SET", "rcptgate:ramp", str(int(time.time() * 1000) + 10**9))
+        time.sleep(1.3)
+        assert accepted(gate, "c@other.example", 30) == (30, "")
+        world.redis.stop()
+        wait_for(lambda: "event=counters-trouble" in gate.log(), "the outage is not noticed")
+        world.redis.start()
+        wait_for(lambda: "because=counters" in gate.log(), "no ramp after the outage")
+        n, text = accepted(gate, "d@other.example", 100)
+        assert 10 <= n < 100 and text.startswith("451 4.3.2"), (n, text)
+        time.sleep(2.2)
+        assert accepted(gate, "e@other.example", 100) == (100, "")
+
+
+def test_alias_rules_back_begin_anew():
+    with World("memory", [dict(LIMITS[0], ramp="1h")], mta=False) as world:
+        world.database.alias("a@example.com")
+        gate = world.gate
+        n, text = accepted(gate, "a@example.com")
+        assert n == 10 and text.startswith("451 4.3.2")
+        away = world.database.path.with_name("away")
+        world.database.path.rename(away)
+        wait_for(lambda: "event=aliases-trouble" in gate.log(), "the missing database is not noticed")
+        away.rename(world.database.path)
+        wait_for(lambda: "because=aliases" in gate.log(), "no ramp after the alias rules came back")
