@@ -98,6 +98,16 @@ static void charge_undo(struct gate *gate, struct decision *d)
     }
 }
 
+/* What waits in Postfix's queue is a fact like any other; nothing is asked of a store. */
+static void backlog_fetch(struct gate *gate, struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_backlogs; i++) {
+        struct backlog_ask *ask = &plan->backlogs[i];
+        ask->known =
+            backlog_find(gate->backlog, ask->limit->per[0], ask->subject, &ask->waiting, &ask->age_ms);
+    }
+}
+
 static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
                           bool peek, struct pool *pool, struct decision *d)
 {
@@ -108,6 +118,7 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
     rules_rule(policy, &d->envelope, &alias, &d->senders, &d->client, &d->ruling);
     if (plan_make(policy, &d->envelope, &d->ruling, facts->held, pool, &d->plan) < 0)
         return -1;
+    backlog_fetch(gate, &d->plan);
     size_t n = d->plan.request.n;
     if (n > 0) {
         d->answers = pool_alloc(pool, n * sizeof *d->answers);

@@ -12,10 +12,13 @@ static const char *const via_names[] = {
 };
 
 static const char *const ruling_names[] = {
-    [BY_NOBODY] = "no rule refuses",   [BY_CLIENT_RULE] = "client rule",
+    [BY_NOBODY] = "no rule refuses",
+    [BY_CLIENT_RULE] = "client rule",
     [BY_BLOCK] = "block",
-    [BY_ALIAS] = "alias rule",         [BY_SENDER_RULE] = "sender rule",
-    [BY_ADDRESS] = "no valid address", [BY_BACKEND] = "a backend cannot answer",
+    [BY_ALIAS] = "alias rule",
+    [BY_SENDER_RULE] = "sender rule",
+    [BY_ADDRESS] = "no valid address",
+    [BY_BACKEND] = "a backend cannot answer",
 };
 
 static const char *const result_names[] = {
@@ -54,6 +57,15 @@ static json_t *explain_limits(const struct decision *d)
                                                 "wait_ms", (json_int_t)answer->wait_ms, "result",
                                                 result_names[answer->result], "share", ask->share_of >= 0,
                                                 "shadow", (ask->flags & COUNT_SHADOW) != 0));
+    }
+    for (size_t i = 0; i < d->plan.n_backlogs; i++) {
+        const struct backlog_ask *ask = &d->plan.backlogs[i];
+        const char *result = !ask->known ? "unknown" : ask->waiting < ask->max ? "admits" : "over";
+        json_array_append_new(limits, json_pack("{s:s, s:s++, s:I, s:I, s:I, s:s, s:b, s:b}", "limit",
+                                                ask->limit->name, "key", ask->limit->per_name, ":",
+                                                ask->subject, "used", (json_int_t)ask->waiting, "max",
+                                                (json_int_t)ask->max, "wait_ms", (json_int_t)0, "result",
+                                                result, "share", 0, "shadow", ask->limit->shadow));
     }
     return limits;
 }

@@ -33,6 +33,8 @@ static void add_limit(struct text *text, const struct verdict *v)
 {
     text_addf(text, " limit=%s used=%" PRId64 " max=%" PRId64 " wait=%" PRId64 "s", v->limit->name, v->used,
               v->max, (v->wait_ms + 999) / 1000);
+    if (v->limit->count == LIMIT_BACKLOG)
+        text_addf(text, " age=%" PRId64 "s", v->age_ms / 1000);
 }
 
 static const char *mailbox_of(const struct address *address, const char *raw)

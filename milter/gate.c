@@ -142,18 +142,23 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
         error_set(err, "out of memory for the alias rules");
         return -1;
     }
+    gate->backlog = backlog_new(gate, err);
+    if (gate->backlog == NULL)
+        return -1;
     gate->later = later_new(clock_of, gate, err);
     return gate->later != NULL ? 0 : -1;
 }
 
 void gate_done(struct gate *gate)
 {
+    backlog_stop(gate->backlog);
     ramp_clock_stop(&gate->ramp);
     later_free(gate->later, 1000);
     blocks_free(gate->blocks);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
     ruledb_free(gate->rules);
+    backlog_free(gate->backlog);
     policy_unref(gate->policy);
     troubles_done(&gate->troubles);
     events_free(gate->events);
@@ -163,6 +168,7 @@ void gate_done(struct gate *gate)
     gate->events = NULL;
     gate->counts = gate->local = NULL;
     gate->rules = NULL;
+    gate->backlog = NULL;
     gate->policy = NULL;
     gate->stopping = true; /* the lock stays: a callback that comes late asks whether it may enter */
 }

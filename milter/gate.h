@@ -2,6 +2,7 @@
 #ifndef RCPTGATE_GATE_H
 #define RCPTGATE_GATE_H
 
+#include "backlog.h"
 #include "blocks.h"
 #include "counts.h"
 #include "error.h"
@@ -37,6 +38,7 @@ struct gate {
     struct counts *local; /* counts along, and stands in for it; NULL where counts is the embedded one */
     struct later *later;
     struct ramp_clock ramp;
+    struct backlog *backlog; /* knows nothing until backlog_start() */
     struct blocks *blocks; /* memory alone until blocks_load() and blocks_start() */
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;

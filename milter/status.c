@@ -162,6 +162,12 @@ static int add(json_t *report, const char *name, json_t *value)
     return json_object_set_new(report, name, value);
 }
 
+static json_t *backlog_or_null(struct gate *gate)
+{
+    json_t *report = backlog_report(gate->backlog);
+    return report != NULL ? report : json_null();
+}
+
 json_t *status_report(struct gate *gate, bool subjects)
 {
     char time[HEALTH_TIME];
@@ -178,7 +184,7 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |
         add(report, "aliases", report_aliases(gate, policy, now)) |
-        add(report, "counters", report_counters(gate, policy)) |
+        add(report, "counters", report_counters(gate, policy)) | add(report, "queue", backlog_or_null(gate)) |
         add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
         add(report, "past", report_past(gate, policy, now)) |
         add(report, "lost",
@@ -427,6 +433,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
     fprintf(out, "rcptgate_build_info{version=\"" RCPTGATE_VERSION "\"} 1\n");
     gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
     metrics_print(out, &gate->metrics);
+    backlog_print(out, gate->backlog);
     print_troubles(out, gate);
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
           (double)policy_since(gate) / 1000);

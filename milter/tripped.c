@@ -11,10 +11,13 @@ enum { LEAST_MS = 60000 }; /* between two events of a limit with a short window 
 /* The key under which that limit was over; shares have the limit of their own ask. */
 static const char *key_of(const struct decision *d, const struct limit *limit)
 {
-    for (size_t i = 0; i < d->plan.request.n; i++)
+    for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++)
         if (d->plan.limits[i] == limit &&
             (d->answers[i].result == COUNT_OVER || d->answers[i].result == COUNT_HELD))
             return d->plan.request.asks[i].key;
+    for (size_t i = 0; i < d->plan.n_backlogs; i++)
+        if (d->plan.backlogs[i].limit == limit && d->plan.backlogs[i].waiting >= d->plan.backlogs[i].max)
+            return d->plan.backlogs[i].subject;
     return limit->per_name;
 }
 
@@ -45,8 +48,6 @@ static void tell(struct gate *gate, const struct decision *d, const struct verdi
 
 void tripped_tell(struct gate *gate, const struct decision *d)
 {
-    if (d->answers == NULL)
-        return;
     if (d->verdict.by == VERDICT_BY_LIMIT)
         tell(gate, d, &d->verdict, "no");
     if (d->shadow.by == VERDICT_BY_LIMIT)

@@ -17,6 +17,7 @@ static const char *const names[TROUBLES] = {
     [TROUBLE_POLICY_ENTRIES] = "policy-entries",
     [TROUBLE_POLICY_COPY] = "policy-copy",
     [TROUBLE_BLOCKS] = "blocks",
+    [TROUBLE_QUEUE] = "queue",
     [TROUBLE_STATE] = "state",
     [TROUBLE_LOG] = "log",
     [TROUBLE_HTTP] = "http",

@@ -22,6 +22,7 @@ enum trouble {
     TROUBLE_POLICY_ENTRIES,   /* entries of the policy are skipped or replaced */
     TROUBLE_POLICY_COPY,      /* the last good policy cannot be kept for the next start */
     TROUBLE_BLOCKS,           /* blocks cannot be kept, or shared with the other gates */
+    TROUBLE_QUEUE,            /* Postfix's queue cannot be read */
     TROUBLE_STATE,            /* the state directory cannot be used */
     TROUBLE_LOG,              /* log lines are lost */
     TROUBLE_HTTP,             /* the HTTP port cannot be had */

@@ -80,6 +80,39 @@ static struct verdict verdict_of(const struct court *court, size_t i, enum actio
     return verdict_by_limit(court->policy, limit, action, ask, answer);
 }
 
+/* What a limit that counts the backlog says. Its proof is the number that was read, with its age. */
+static struct verdict backlog_verdict(const struct court *court, const struct backlog_ask *backlog)
+{
+    const struct limit *limit = backlog->limit;
+    if (limit->shadow != court->shadow || !backlog->known || backlog->waiting < backlog->max)
+        return verdict_accept();
+    const struct count_ask ask = {.limit = limit->name, .max = backlog->max, .slack = backlog->slack};
+    const struct count_answer answer = {
+        .result = COUNT_OVER, .used = backlog->waiting, .wait_ms = court->policy->queue.every_ms};
+    enum action action = must_be_soft(court, limit) ? ACTION_DEFER : limit->over;
+    struct verdict verdict = backlog->waiting < backlog->max + backlog->slack
+                                 ? verdict_by_ramp(court->policy, limit, &ask, &answer, answer.wait_ms)
+                                 : verdict_by_limit(court->policy, limit, action, &ask, &answer);
+    verdict.age_ms = backlog->age_ms;
+    return verdict;
+}
+
+/* The harder one, the first in the file among equals. */
+static struct verdict harder_of(const struct verdict *one, const struct verdict *other)
+{
+    bool before = one->limit != NULL && other->limit != NULL && other->limit < one->limit;
+    return other->action > one->action || (other->action == one->action && before) ? *other : *one;
+}
+
+static struct verdict hardest_backlog(const struct court *court, struct verdict verdict)
+{
+    for (size_t i = 0; i < court->plan->n_backlogs; i++) {
+        struct verdict other = backlog_verdict(court, &court->plan->backlogs[i]);
+        verdict = harder_of(&verdict, &other);
+    }
+    return verdict;
+}
+
 /* The hardest answer of the limits, the first in the file among equals. */
 static struct verdict hardest_limit(const struct court *court)
 {
@@ -105,7 +138,8 @@ static bool is_blind(const struct court *court)
  * that was read is given in its place. */
 static struct verdict ask_limits(const struct court *court)
 {
-    struct verdict verdict = court->source == COUNTS_NONE ? verdict_accept() : hardest_limit(court);
+    struct verdict verdict =
+        hardest_backlog(court, court->source == COUNTS_NONE ? verdict_accept() : hardest_limit(court));
     bool must_tell = court->policy->counters.when_down != WHEN_DOWN_ACCEPT;
     if (must_tell && verdict.action != ACTION_REJECT && is_blind(court))
         return verdict_backend(court->policy);
@@ -136,5 +170,5 @@ struct verdict judge_shadow(const struct policy *policy, const struct envelope *
                             const struct count_answer *answers)
 {
     const struct court court = {policy, envelope, ruling, plan, source, answers, true};
-    return source == COUNTS_NONE ? verdict_accept() : hardest_limit(&court);
+    return hardest_backlog(&court, source == COUNTS_NONE ? verdict_accept() : hardest_limit(&court));
 }

@@ -30,6 +30,8 @@ struct planner {
     struct count_ask *asks;
     const struct limit **limits;
     size_t n, room;
+    struct backlog_ask *backlogs;
+    size_t n_backlogs;
 };
 
 /* --- keys ---------------------------------------------------------------------------------------------- */
@@ -282,7 +284,8 @@ static bool when_holds(const struct planner *planner, const struct when *when)
 /* --- which limits a RCPT meets ------------------------------------------------------------------------- */
 
 enum {
-    ALL_COUNTS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS,
+    ALL_COUNTS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS |
+                 1 << LIMIT_BACKLOG,
     ALL_SUBJECTS = (1 << SUBJECTS) - 1,
     WIDE_SUBJECTS = 1 << SUBJECT_CLIENT | 1 << SUBJECT_USER | 1 << SUBJECT_HOST | 1 << SUBJECT_ALL,
 };
@@ -493,8 +496,31 @@ static int add_hold(struct planner *planner, const struct limit *limit)
     return ask.key == NULL ? -1 : push_ask(planner, limit, &ask);
 }
 
+/* One for each text of its subject. */
+static int add_backlog(struct planner *planner, const struct limit *limit)
+{
+    const struct texts *texts = &planner->values[limit->per[0]];
+    size_t n = planner->n_backlogs;
+    struct backlog_ask *more = pool_alloc(planner->pool, (n + texts->n) * sizeof *more);
+    if (more == NULL)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        more[i] = planner->backlogs[i];
+    for (size_t i = 0; i < texts->n; i++) {
+        struct count_ask ask = {0};
+        set_max(limit, planner->envelope, limit->max, &ask);
+        more[n + i] =
+            (struct backlog_ask){.limit = limit, .subject = texts->at[i], .max = ask.max, .slack = ask.slack};
+    }
+    planner->backlogs = more;
+    planner->n_backlogs = n + texts->n;
+    return 0;
+}
+
 static int add_limit(struct planner *planner, const struct limit *limit)
 {
+    if (limit->count == LIMIT_BACKLOG)
+        return limit_applies(planner, limit) ? add_backlog(planner, limit) : 0;
     if (limit_applies(planner, limit))
         return add_combinations(planner, limit);
     return holds_client(limit) ? add_hold(planner, limit) : 0;
@@ -538,7 +564,10 @@ static char *retry_of(const struct planner *planner)
 
 static int finish(const struct planner *planner, struct plan *out)
 {
-    struct plan plan = {.request = {.asks = planner->asks, .n = planner->n}, .limits = planner->limits};
+    struct plan plan = {.request = {.asks = planner->asks, .n = planner->n},
+                        .limits = planner->limits,
+                        .backlogs = planner->backlogs,
+                        .n_backlogs = planner->n_backlogs};
     bool has_attempt = false, has_spill = false;
     for (size_t i = 0; i < planner->n; i++) {
         has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;

@@ -18,9 +18,22 @@ struct receipt {
     struct receipt *next;
 };
 
+/* What a limit that counts the backlog asks of Postfix's queue. No store is asked and nothing is charged: the caller fills in what was
+ * read, before judge(). */
+struct backlog_ask {
+    const struct limit *limit;
+    const char *subject; /* its text, as the queue shows it: canonical */
+    int64_t max, slack;  /* as in struct count_ask: what a ramp allows, and keeps back */
+    bool known;          /* from here on facts; false: nobody can tell, and nothing is refused */
+    int64_t waiting;     /* messages */
+    int64_t age_ms;      /* of that number */
+};
+
 struct plan { /* asks[i] belongs to limits[i] */
     struct count_request request;
     const struct limit **limits;
+    struct backlog_ask *backlogs;
+    size_t n_backlogs;
 };
 
 /* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory

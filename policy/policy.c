@@ -13,11 +13,6 @@ struct holder { /* what is behind the pointer that policy_load() returns */
     struct policy policy;
     struct pool pool;
     atomic_int references;
-    union { /* where values go that nothing uses yet */
-        bool flag;
-        int64_t number;
-        const char *string;
-    } unused;
 };
 
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
@@ -27,7 +22,6 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
 #define REPLY(key) POLICY(replies[key]), key, 0
 #define LIMIT(field) offsetof(struct draft, limit.field)
 #define DRAFT(field) offsetof(struct draft, field)
-#define UNUSED offsetof(struct holder, unused)
 
 /* One row per key: pointer, parser, field, least, most, choices (of a section: the prefix of its rows),
  * default. Fields of limits are in the draft, all others in the holder. */
@@ -67,8 +61,9 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/log/to", parse_choice_flag, POLICY(log.to_stderr), 0, 0, "syslog|stderr", "\"syslog\"") \
     X("/log/level", parse_choice, POLICY(log.level), 0, 0, "error|warning|info|debug", "\"info\"") \
     X("/queue", parse_section, 0, 0, 0, "/queue", NULL) \
-    X("/queue/every", parse_duration, UNUSED, SECOND, HOUR, NULL, "\"15s\"") \
-    X("/queue/command", parse_command, UNUSED, 0, 0, NULL, "[\"/usr/sbin/postqueue\", \"-j\"]") \
+    X("/queue/every", parse_duration, POLICY(queue.every_ms), SECOND, HOUR, NULL, "\"15s\"") \
+    X("/queue/command", parse_command, POLICY(queue.command), 0, 0, NULL, \
+      "[\"/usr/sbin/postqueue\", \"-j\"]") \
     X("/exempt", parse_section, 0, 0, 0, "/exempt", NULL) \
     X("/exempt/recipients", parse_patterns, POLICY(exempt.recipients), 0, 0, NULL, \
       "[\"postmaster@*\", \"abuse@*\"]") \
@@ -177,25 +172,13 @@ static void complete(struct loader *loader, const struct place *root)
     }
     for (size_t i = 0; i < policy->n_limits; i++) {
         policy->needs_bytes = policy->needs_bytes || policy->limits[i].count == LIMIT_BYTES;
+        if (policy->limits[i].count == LIMIT_BACKLOG)
+            policy->backlog_pers |= 1u << policy->limits[i].per[0];
         if (policy->longest_ramp_ms < policy->limits[i].ramp_ms)
             policy->longest_ramp_ms = policy->limits[i].ramp_ms;
         policy->needs_attempts = policy->needs_attempts || policy->limits[i].count == LIMIT_ATTEMPTS;
     }
     limits_ttl(policy);
-}
-
-static void say_not_yet(struct loader *loader, const struct place *root)
-{
-    static const struct {
-        const char *name, *text;
-    } sections[] = {
-        {"queue", "is understood, but reading Postfix's queue does not exist yet in this version"},
-    };
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
-        const struct place section = place_member(root, sections[i].name);
-        if (json_is_object(section.value))
-            problem_add(loader, &section, PROBLEM_NOT_YET, "", "%s", sections[i].text);
-    }
 }
 
 static const struct key root_section = {.pointer = "", .choices = ""};
@@ -211,7 +194,6 @@ static void read_policy(struct loader *loader, struct holder *holder, const json
     if (loader->failed)
         return;
     complete(loader, &root);
-    say_not_yet(loader, &root);
     policy_warn(loader, &root);
     problems_sort(loader);
 }

@@ -36,7 +36,7 @@ enum limit_count {
     LIMIT_MESSAGES,
     LIMIT_BYTES,
     LIMIT_ATTEMPTS,
-    LIMIT_BACKLOG, /* parsed, not in force yet */
+    LIMIT_BACKLOG, /* n_per is 1; no window, hold or share */
 };
 
 enum tristate { ANY = 0, NO, YES };
@@ -142,6 +142,10 @@ struct policy {
         enum log_level level;
     } log;
     struct {
+        int64_t every_ms;
+        const char **command; /* ends with NULL */
+    } queue;
+    struct {
         struct patterns recipients, senders;
         struct networks clients;
         bool authenticated;
@@ -149,6 +153,7 @@ struct policy {
     struct limit *limits;
     size_t n_limits;
     bool needs_bytes;    /* some limit counts bytes: the milter asks for headers and body */
+    unsigned backlog_pers;   /* bits of enum subject: what backlog limits ask for; 0: Postfix's queue is not read */
     int64_t longest_ramp_ms; /* of all limits; 0: none has a ramp */
     bool needs_attempts; /* some limit counts attempts: retries are remembered */
     struct reply replies[REPLY_KEYS]; /* defaults filled in */

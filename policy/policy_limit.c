@@ -292,6 +292,24 @@ static bool check_backlog(struct loader *loader, const struct place *place, cons
     return good && !draft->has_window;
 }
 
+/* What waits now cannot be held, nor told by source: the limit is in force without. */
+static void complete_backlog(struct loader *loader, const struct place *place, struct draft *draft)
+{
+    const char *limit_instead = loader->instead;
+    const struct place hold = place_member(place, "hold"), share = place_member(place, "share");
+    loader->instead = "the limit without it";
+    if (draft->limit.hold_ms > 0)
+        problem_bad(
+            loader, &hold, NULL,
+            "has no meaning where \"count\" is \"backlog\": the limit acts for as long as the queue is full");
+    if (draft->has_share)
+        problem_bad(loader, &share, NULL,
+                    "has no meaning where \"count\" is \"backlog\": the queue does not tell who filled it");
+    draft->limit.hold_ms = 0;
+    draft->has_share = false;
+    loader->instead = limit_instead;
+}
+
 static bool check_required(struct loader *loader, const struct place *place, const struct draft *draft)
 {
     const struct {
@@ -358,6 +376,8 @@ static bool read_limit(struct loader *loader, const struct place *place, struct 
         return false;
     draft->limit.per_name = join_per(loader, &draft->limit);
     complete_reply(loader, place, &draft->limit);
+    if (draft->limit.count == LIMIT_BACKLOG)
+        complete_backlog(loader, place, draft);
     if (!loader->failed)
         complete_share(loader, place, draft);
     return !loader->failed;
@@ -381,12 +401,6 @@ static bool parse_limit(struct loader *loader, const struct place *place, struct
     loader->instead = NULL;
     if (!good)
         return false;
-    if (draft.limit.count == LIMIT_BACKLOG) {
-        const struct place count = place_member(place, "count");
-        problem_add(loader, &count, PROBLEM_NOT_YET, instead,
-                    "is right, but limits that count the backlog do not exist yet in this version");
-        return false;
-    }
     *out = draft.limit;
     return true;
 }

@@ -110,7 +110,6 @@ bool parse_listen(struct loader *loader, const struct place *place, const struct
 /* A program and its arguments; it is run without a shell. */
 bool parse_command(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
-    (void)field;
     size_t n = json_array_size(place->value);
     if (!json_is_array(place->value) || n == 0)
         return problem_bad(
@@ -122,7 +121,14 @@ bool parse_command(struct loader *loader, const struct place *place, const struc
     if (json_string_value(json_array_get(place->value, 0))[0] != '/')
         return problem_bad(loader, place, key,
                            "must begin with the absolute path of a program; no shell looks it up");
-    return true;
+    const char **command = pool_alloc(loader->pool, (n + 1) * sizeof *command);
+    for (size_t i = 0; command != NULL && i < n; i++)
+        if ((command[i] = pool_strdup(loader->pool, json_string_value(json_array_get(place->value, i)))) ==
+            NULL)
+            command = NULL;
+    loader->failed = loader->failed || command == NULL;
+    *(const char ***)field = command;
+    return !loader->failed;
 }
 
 /* ---- counters.url ---- */

@@ -60,7 +60,7 @@ static bool when_covers(const struct when *wider, const struct when *limit)
 /* Of what the first limit lets through, can the second ever see more than its max? */
 static bool can_be_reached(const struct limit *limit, const struct limit *wider)
 {
-    if (limit->count != wider->count || wider->count == LIMIT_ATTEMPTS)
+    if (limit->count != wider->count || wider->count == LIMIT_ATTEMPTS || wider->count == LIMIT_BACKLOG)
         return true;
     int64_t spans = (wider->window_ms + limit->window_ms - 1) / limit->window_ms;
     return limit->max > wider->max / spans;
@@ -76,8 +76,8 @@ static bool ends_flood(const struct limit *limit, const struct limit *wider)
 static void warn_endless(struct loader *loader, const struct place *place, const struct limit *limit)
 {
     const struct policy *policy = loader->policy;
-    if (limit->over != ACTION_DEFER || limit->shadow)
-        return;
+    if (limit->over != ACTION_DEFER || limit->shadow || limit->count == LIMIT_BACKLOG)
+        return; /* a backlog ends when the queue is delivered */
     for (size_t i = 0; i < policy->n_limits; i++)
         if (ends_flood(limit, &policy->limits[i]))
             return;
@@ -129,6 +129,11 @@ static void warn_limit(struct loader *loader, const struct place *place, const s
     if (never != NULL)
         problem_add(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
                     never);
+    if (limit->count == LIMIT_BACKLOG && limit->over != ACTION_DEFER && !limit->shadow)
+        problem_add(loader, place, PROBLEM_WARNING, "",
+                    "refuses for good what comes while mail waits here, even if only a mailbox's own server "
+                    "is down. Use "
+                    "\"over\": \"defer\"");
     if (limit->max == 0)
         problem_add(
             loader, &max, PROBLEM_WARNING, "",
@@ -193,7 +198,8 @@ static void warn_http(struct loader *loader, const struct place *root)
         problem_add(loader, &listen, PROBLEM_WARNING, "",
                     "can be reached from outside this machine, and nobody is asked for a password%s. Use "
                     "127.0.0.1, or let a firewall admit nobody but your monitoring",
-                    loader->policy->http.subjects ? ", while http.subjects shows the addresses of people" : "");
+                    loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
+                                                  : "");
 }
 
 static void warn_counters(struct loader *loader, const struct place *root)

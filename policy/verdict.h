@@ -31,6 +31,7 @@ struct verdict {
     const char *proof;         /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
     const struct limit *limit; /* VERDICT_BY_LIMIT, _RAMP: which; else NULL */
     int64_t used, max, wait_ms;
+    int64_t age_ms; /* of used, where the limit counts the backlog; else 0 */
     struct reply reply; /* code "" for ACCEPT and DISCARD */
 };
 

@@ -16,6 +16,7 @@
  *                                a whole message: mail, rcpt, and data where it was accepted, else rset
  *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
  *   sql STATEMENT                the application writes
+ *   queue FILE                   Postfix's queue is read, and shows what is in the file, as `postqueue -j` does
  *   ramp                         ramps begin, as after a start; without this step there is none
  *   policy FILE                  another policy of the case comes into force, as by a reload
  *   used KEY LIMIT N             what `show` would say; 0 where there is no such counter
@@ -330,6 +331,15 @@ static void step_keys(char *arg)
         fail("%s: %lld counters, want %s", key, (long long)n, want);
 }
 
+static void step_queue(const char *file)
+{
+    char *lines = read_file(world.cases, file, true);
+    const struct policy *policy = gate_policy(&world.gate);
+    backlog_put(world.gate.backlog, policy, lines);
+    policy_unref(policy);
+    free(lines);
+}
+
 static void step_time(const char *arg)
 {
     static const struct {
@@ -420,6 +430,8 @@ static void step(char *line)
         sql(arg);
     else if (strcmp(verb, "policy") == 0)
         gate_set_policy(&world.gate, load(arg));
+    else if (strcmp(verb, "queue") == 0)
+        step_queue(arg);
     else if (strcmp(verb, "ramp") == 0)
         ramp_clock_begin(&world.gate.ramp, &world.gate, "start");
     else if (strcmp(verb, "reset") == 0)

@@ -29,9 +29,12 @@ static void check_limit(const struct limit *limit)
     demand(limit->name[0] != '\0' && limit->n_per >= 1 && limit->n_per <= SUBJECTS);
     demand(strncmp(limit->per_name, subject_name(limit->per[0]), strlen(subject_name(limit->per[0]))) == 0);
     demand(limit->max >= 0 && limit->max <= INT64_C(1000000000000000));
-    demand(limit->window_ms >= 1000 && limit->window_ms <= INT64_C(31) * 86400000);
+    bool backlog = limit->count == LIMIT_BACKLOG;
+    demand((backlog || limit->window_ms >= 1000) && limit->window_ms <= INT64_C(31) * 86400000);
     demand(limit->ttl_ms >= limit->window_ms && limit->ttl_ms > limit->hold_ms);
-    demand(limit->count != LIMIT_BACKLOG && limit->over >= ACTION_DEFER && limit->over <= ACTION_REJECT);
+    demand(!backlog ||
+           (limit->n_per == 1 && limit->hold_ms == 0 && !limit->share.set && limit->window_ms == 0));
+    demand(limit->over >= ACTION_DEFER && limit->over <= ACTION_REJECT);
     demand(limit->reply.code[0] == '\0' || limit->reply.code[0] == (limit->over == ACTION_DEFER ? '4' : '5'));
     if (limit->share.set)
         demand(limit->share.max >= 1 && limit->share.above <= limit->max && limit->share.per != NULL);

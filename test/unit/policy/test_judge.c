@@ -212,7 +212,7 @@ static void test_shadow(void **state)
     const struct limit *limits[] = {&counts, &soft, &hard};
     const struct count_ask asks[] = {
         {.max = 10, .share_of = -1}, {.max = 10, .share_of = -1}, {.max = 10, .share_of = -1}};
-    const struct plan plan = {{.asks = asks, .n = 3}, limits};
+    const struct plan plan = {.request = {.asks = asks, .n = 3}, .limits = limits};
     const struct count_answer both[] = {OVER, OVER, OVER}, one[] = {OVER, OVER, ADMITTED},
                               none[] = {OVER, ADMITTED, {0}};
     const struct ruling accepted = ACCEPTED;

@@ -67,7 +67,7 @@ static struct limit messages[] = {{LIMIT("msgs", SUBJECT_RECIPIENT, "recipient")
                                   {LIMIT("msgs-c", SUBJECT_CLIENT, "client"), .count = LIMIT_MESSAGES}};
 static struct limit shadow[] = {{LIMIT("dark", SUBJECT_CLIENT, "client"), .shadow = true, .hold_ms = 1000}};
 static struct limit backlog[] = {
-    {LIMIT("queue", SUBJECT_CLIENT, "client"), .count = LIMIT_BACKLOG, .hold_ms = 1000}};
+    {LIMIT("queue", SUBJECT_SENDER, "sender"), .count = LIMIT_BACKLOG}};
 static struct limit hold[] = {
     {LIMIT("hold", SUBJECT_CLIENT, "client"), .hold_ms = 1000, .when = {.null_sender = YES}}};
 static struct limit shared[] = {
@@ -163,7 +163,7 @@ static const struct plan_case cases[] = {
      "bytes client:{192.0.2.7} 10 4096/4096\n"},
     {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow hold 1000\n"},
     {"shadow hold", USUAL, UNKNOWN, ALL_OF(shadow), "dark client:{192.0.2.7} 10 0/0 shadow hold-only\n"},
-    {"backlog is not in force", USUAL, ACCEPTED, ALL_OF(backlog), ""},
+    {"backlog asks no store", USUAL, ACCEPTED, ALL_OF(backlog), ""},
     {"a hold covers what when does not", USUAL, ACCEPTED, ALL_OF(hold),
      "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
     {"... and what it does", "<>", "a@example.com", "192.0.2.7", NULL, -1, ACCEPTED, ALL_OF(hold),

@@ -1,0 +1,405 @@
+#include "backlog.h"
+
+#include "backlog_share.h"
+#include "gate.h"
+#include "log.h"
+#include "program.h"
+#include "queue_count.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    IDLE_MS = 1000,
+    TIMEOUT_LEAST_MS = 5000,
+    TIMEOUT_MOST_MS = 60000,
+    ROUNDS = 3,                  /* that old numbers stay */
+    GROWING_LEAST = 100,         /* messages; below nobody calls it growing */
+    GROWING_MS = 10 * 60 * 1000, /* twice as long as that long ago */
+    OLDEST_S = 4 * 60 * 60,      /* worth telling; Postfix gives up after 5 days */
+};
+
+struct backlog {
+    struct gate *gate;
+    pthread_t thread;
+    bool running;
+    int stop_fd;
+    struct backlog_share *share; /* the thread's */
+    int64_t length_before, length_ms, told_growing_ms;
+    bool told_old;
+
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t wake;
+    bool stopping, needed;
+    struct queue_count own;
+    struct tally *others[SUBJECTS];
+    int64_t read_ms;  /* monotonic, when the command was started that printed own; 0: nothing is known */
+    int64_t stale_ms; /* after which it is not */
+    int64_t spent_ms; /* by that command */
+    uint64_t rounds, failures;
+};
+
+static int64_t clock_ms(void)
+{
+    return metrics_clock() / 1000000 + 1;
+}
+
+/* ---- looking up ---- */
+
+static bool is_known(const struct backlog *backlog, int64_t now)
+{
+    return backlog->read_ms > 0 && now - backlog->read_ms <= backlog->stale_ms;
+}
+
+bool backlog_find(struct backlog *backlog, enum subject per, const char *subject, int64_t *waiting,
+                  int64_t *age_ms)
+{
+    if (backlog == NULL)
+        return false;
+    int64_t now = clock_ms();
+    pthread_mutex_lock(&backlog->lock);
+    bool known = is_known(backlog, now) && backlog->own.of[per] != NULL;
+    if (known) {
+        *waiting = tally_of(backlog->own.of[per], subject) + tally_of(backlog->others[per], subject);
+        *age_ms = now - backlog->read_ms;
+    }
+    pthread_mutex_unlock(&backlog->lock);
+    return known;
+}
+
+/* ---- a round ---- */
+
+static int64_t timeout_of(const struct policy *policy)
+{
+    int64_t ms = policy->queue.every_ms;
+    return ms < TIMEOUT_LEAST_MS ? TIMEOUT_LEAST_MS : ms > TIMEOUT_MOST_MS ? TIMEOUT_MOST_MS : ms;
+}
+
+/* Puts the numbers in force, and gives back what they replace. */
+static void take(struct backlog *backlog, const struct policy *policy, struct queue_count *own,
+                 struct tally *others[SUBJECTS], int64_t started)
+{
+    pthread_mutex_lock(&backlog->lock);
+    struct queue_count old = backlog->own;
+    backlog->own = *own;
+    *own = old;
+    for (int per = 0; per < SUBJECTS; per++) {
+        struct tally *tally = backlog->others[per];
+        backlog->others[per] = others[per];
+        others[per] = tally;
+    }
+    backlog->read_ms = started;
+    backlog->stale_ms = ROUNDS * policy->queue.every_ms + 2 * timeout_of(policy);
+    backlog->spent_ms = clock_ms() - started;
+    backlog->rounds++;
+    pthread_mutex_unlock(&backlog->lock);
+}
+
+static void others_free(struct tally *others[SUBJECTS])
+{
+    for (int per = 0; per < SUBJECTS; per++)
+        tally_free(others[per]);
+}
+
+static void on_line(void *arg, char *line, size_t n)
+{
+    queue_count_line(arg, line, n);
+}
+
+/* 0: counted all of it. */
+static int count_run(struct backlog *backlog, const struct policy *policy, struct queue_count *count,
+                     struct error *err)
+{
+    const struct program program = {.argv = policy->queue.command,
+                                    .timeout_ms = timeout_of(policy),
+                                    .stop_fd = backlog->stop_fd,
+                                    .line = on_line,
+                                    .arg = count};
+    if (program_run(&program, err) < 0)
+        return -1;
+    if (count->bad == count->messages && count->bad > 0) {
+        error_set(err, "%s prints no JSON object a line, as `postqueue -j` does", policy->queue.command[0]);
+        return -1;
+    }
+    return 0;
+}
+
+static void tell(struct backlog *backlog, const char *name, int64_t messages, int64_t oldest_s)
+{
+    char length[24], oldest[24];
+    snprintf(length, sizeof length, "%" PRId64, messages);
+    snprintf(oldest, sizeof oldest, "%" PRId64, oldest_s);
+    log_line(LOG_AT_WARNING, "event=%s messages=%s oldest=%ss", name, length, oldest);
+    const struct event_field fields[] = {{"messages", length}, {"oldest_s", oldest}};
+    events_add(backlog->gate->events, gate_now(backlog->gate), name, fields, 2);
+}
+
+/* Events: twice as long as some minutes ago; its oldest message passed some hours. */
+static void watch(struct backlog *backlog, const struct queue_count *count, int64_t now)
+{
+    int64_t now_s = gate_now(backlog->gate) / 1000;
+    int64_t age = count->oldest_s > 0 && now_s > count->oldest_s ? now_s - count->oldest_s : 0;
+    if (count->messages >= GROWING_LEAST && backlog->length_ms > 0 &&
+        count->messages > 2 * backlog->length_before &&
+        (backlog->told_growing_ms == 0 || now - backlog->told_growing_ms >= GROWING_MS)) {
+        tell(backlog, "queue-growing", count->messages, age);
+        backlog->told_growing_ms = now;
+    }
+    if (backlog->length_ms == 0 || now - backlog->length_ms >= GROWING_MS) {
+        backlog->length_before = count->messages;
+        backlog->length_ms = now;
+    }
+    if (age >= OLDEST_S && !backlog->told_old)
+        tell(backlog, "queue-old", count->messages, age);
+    backlog->told_old = age >= OLDEST_S;
+}
+
+static void failed(struct backlog *backlog, const struct error *err)
+{
+    int64_t now = clock_ms();
+    pthread_mutex_lock(&backlog->lock);
+    backlog->failures++;
+    bool known = is_known(backlog, now);
+    pthread_mutex_unlock(&backlog->lock);
+    trouble_set(&backlog->gate->troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(backlog->gate),
+                "Postfix's queue cannot be read: %s. %s", err->text,
+                known ? "The last numbers stay in force for a while"
+                      : "Limits that count the backlog refuse nothing; run queue.command as the gate's user");
+}
+
+static void round_run(struct backlog *backlog, const struct policy *policy)
+{
+    struct queue_count count;
+    struct error err = {0};
+    struct tally *others[SUBJECTS] = {NULL};
+    int64_t started = clock_ms();
+    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0) {
+        error_set(&err, "out of memory");
+        failed(backlog, &err);
+        return;
+    }
+    if (count_run(backlog, policy, &count, &err) < 0) {
+        if (read(backlog->stop_fd, &(uint64_t){0}, sizeof(uint64_t)) < 0) /* else it was our own doing */
+            failed(backlog, &err);
+        queue_count_done(&count);
+        return;
+    }
+    watch(backlog, &count, clock_ms());
+    if (backlog->gate->redis != NULL)
+        backlog_share(backlog->share, backlog->gate->redis, policy, &count, gate_now(backlog->gate), others);
+    take(backlog, policy, &count, others, started);
+    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+    queue_count_done(&count);
+    others_free(others);
+}
+
+/* No limit needs it: nothing is known, and nothing is wrong. */
+static void rest(struct backlog *backlog)
+{
+    struct queue_count old;
+    struct tally *others[SUBJECTS];
+    pthread_mutex_lock(&backlog->lock);
+    old = backlog->own;
+    memcpy(others, backlog->others, sizeof others);
+    backlog->own = (struct queue_count){0};
+    memset(backlog->others, 0, sizeof backlog->others);
+    backlog->read_ms = 0;
+    pthread_mutex_unlock(&backlog->lock);
+    queue_count_done(&old);
+    others_free(others);
+    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+}
+
+/* ---- the thread ---- */
+
+/* False: it is time to stop. */
+static bool pause_for(struct backlog *backlog, int64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&backlog->lock);
+    while (!backlog->stopping && pthread_cond_timedwait(&backlog->wake, &backlog->lock, &until) != ETIMEDOUT)
+        ;
+    bool go_on = !backlog->stopping;
+    pthread_mutex_unlock(&backlog->lock);
+    return go_on;
+}
+
+static void need(struct backlog *backlog, bool needed)
+{
+    pthread_mutex_lock(&backlog->lock);
+    bool before = backlog->needed;
+    backlog->needed = needed;
+    pthread_mutex_unlock(&backlog->lock);
+    if (before && !needed)
+        rest(backlog);
+}
+
+/* A reload is noticed within a second: a new limit may need another subject. */
+static void *backlog_main(void *arg)
+{
+    struct backlog *backlog = arg;
+    int64_t due = 0, wait = 0;
+    unsigned pers = 0;
+    while (pause_for(backlog, wait)) {
+        const struct policy *policy = gate_policy(backlog->gate);
+        int64_t now = clock_ms();
+        need(backlog, policy->backlog_pers != 0);
+        if (policy->backlog_pers != 0 && (now >= due || policy->backlog_pers != pers)) {
+            due = now + policy->queue.every_ms;
+            pers = policy->backlog_pers;
+            round_run(backlog, policy);
+            now = clock_ms();
+        }
+        policy_unref(policy);
+        wait = pers != 0 && due - now < IDLE_MS ? due - now : IDLE_MS;
+        wait = wait > 0 ? wait : 1;
+    }
+    return NULL;
+}
+
+struct backlog *backlog_new(struct gate *gate, struct error *err)
+{
+    struct backlog *backlog = calloc(1, sizeof *backlog);
+    if (backlog == NULL) {
+        error_set(err, "out of memory for the backlog");
+        return NULL;
+    }
+    backlog->gate = gate;
+    backlog->stop_fd = -1;
+    pthread_mutex_init(&backlog->lock, NULL);
+    pthread_cond_init(&backlog->wake, NULL);
+    return backlog;
+}
+
+int backlog_start(struct backlog *backlog, struct error *err)
+{
+    backlog->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    backlog->share = backlog_share_new();
+    int rc = backlog->stop_fd < 0 ? errno : backlog->share == NULL ? ENOMEM : 0;
+    rc = rc != 0 ? rc : pthread_create(&backlog->thread, NULL, backlog_main, backlog);
+    if (rc != 0)
+        error_set(err, "cannot start the reader of the queue: %s", strerror(rc));
+    backlog->running = rc == 0;
+    return rc == 0 ? 0 : -1;
+}
+
+void backlog_stop(struct backlog *backlog)
+{
+    const uint64_t one = 1;
+    if (backlog == NULL || !backlog->running)
+        return;
+    pthread_mutex_lock(&backlog->lock);
+    backlog->stopping = true;
+    pthread_cond_signal(&backlog->wake);
+    pthread_mutex_unlock(&backlog->lock);
+    if (write(backlog->stop_fd, &one, sizeof one) < 0)
+        log_line(LOG_AT_WARNING, "event=queue-stop text=\"%s\"", strerror(errno)); /* its deadline ends it */
+    pthread_join(backlog->thread, NULL);
+    backlog->running = false;
+}
+
+void backlog_free(struct backlog *backlog)
+{
+    if (backlog == NULL)
+        return;
+    if (backlog->stop_fd >= 0)
+        close(backlog->stop_fd);
+    backlog_share_free(backlog->share);
+    queue_count_done(&backlog->own);
+    others_free(backlog->others);
+    pthread_cond_destroy(&backlog->wake);
+    pthread_mutex_destroy(&backlog->lock);
+    free(backlog);
+}
+
+void backlog_put(struct backlog *backlog, const struct policy *policy, char *lines)
+{
+    struct queue_count count;
+    struct tally *others[SUBJECTS] = {NULL};
+    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0)
+        return;
+    char *save = NULL;
+    for (char *line = strtok_r(lines, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
+        queue_count_line(&count, line, strlen(line));
+    take(backlog, policy, &count, others, clock_ms());
+    queue_count_done(&count);
+    others_free(others);
+}
+
+/* ---- what operators see ---- */
+
+struct summary {
+    bool known, needed;
+    int64_t messages, oldest_s, bad, age_ms, spent_ms;
+    uint64_t rounds, failures;
+};
+
+static struct summary summarise(struct backlog *backlog)
+{
+    int64_t now = clock_ms();
+    pthread_mutex_lock(&backlog->lock);
+    struct summary s = {.known = is_known(backlog, now),
+                        .needed = backlog->needed,
+                        .messages = backlog->own.messages,
+                        .oldest_s = backlog->own.oldest_s,
+                        .bad = backlog->own.bad,
+                        .age_ms = now - backlog->read_ms,
+                        .spent_ms = backlog->spent_ms,
+                        .rounds = backlog->rounds,
+                        .failures = backlog->failures};
+    pthread_mutex_unlock(&backlog->lock);
+    int64_t now_s = gate_now(backlog->gate) / 1000;
+    s.oldest_s = s.oldest_s > 0 && now_s > s.oldest_s ? now_s - s.oldest_s : 0;
+    return s;
+}
+
+static void print_one(FILE *out, const char *name, const char *type, const char *help, double value)
+{
+    metrics_head(out, name, type, help);
+    fprintf(out, "%s %.15g\n", name, value);
+}
+
+void backlog_print(FILE *out, struct backlog *backlog)
+{
+    if (backlog == NULL)
+        return;
+    const struct summary s = summarise(backlog);
+    if (!s.needed)
+        return;
+    print_one(out, "rcptgate_queue_reads_total", "counter", "How often Postfix's queue was read.",
+              (double)s.rounds);
+    print_one(out, "rcptgate_queue_failures_total", "counter", "How often it could not be read.",
+              (double)s.failures);
+    if (!s.known)
+        return;
+    print_one(out, "rcptgate_queue_messages", "gauge", "Messages in Postfix's queue on this host.",
+              (double)s.messages);
+    print_one(out, "rcptgate_queue_oldest_seconds", "gauge", "Age of the oldest message in it.",
+              (double)s.oldest_s);
+    print_one(out, "rcptgate_queue_read_seconds", "gauge", "How long it took to read it the last time.",
+              (double)s.spent_ms / 1000);
+    print_one(out, "rcptgate_queue_age_seconds", "gauge", "How long ago that was.", (double)s.age_ms / 1000);
+}
+
+json_t *backlog_report(struct backlog *backlog)
+{
+    if (backlog == NULL)
+        return NULL;
+    const struct summary s = summarise(backlog);
+    if (!s.needed)
+        return NULL;
+    if (!s.known)
+        return json_pack("{s:b, s:I}", "known", 0, "failures", (json_int_t)s.failures);
+    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "known", 1, "messages", (json_int_t)s.messages,
+                     "oldest_s", (json_int_t)s.oldest_s, "age_s", (json_int_t)s.age_ms / 1000, "read_ms",
+                     (json_int_t)s.spent_ms, "failures", (json_int_t)s.failures);
+}

@@ -1,0 +1,191 @@
+"""Limits that count the backlog: Postfix's own queue, a very long one, one that cannot be read, and those of other hosts."""
+
+import json
+import os
+import subprocess
+import time
+
+from harness import MilterClient, World, wait_for
+
+BOX = {"name": "box", "per": "mailbox", "count": "backlog", "max": 3}
+
+
+def ask(gate, address, sender="bob@sender.example"):
+    """The answer to one RCPT."""
+    with MilterClient(gate.socket) as milter:
+        milter.connect("192.0.2.7")
+        milter.helo()
+        milter.mail(f"<{sender}>")
+        return milter.rcpt(f"<{address}>").status
+
+
+def queue_status(gate):
+    return json.loads(gate.command("status", "--json", check=None)).get("queue") or {}
+
+
+def rounds(gate, n=1):
+    """Waits until the queue was read anew, n times."""
+    for _ in range(n):
+        before = queue_status(gate).get("age_s", -1)
+        time.sleep(1.1)
+        wait_for(lambda: queue_status(gate).get("known"), f"the queue is not read (before: {before})")
+
+
+def script(world, name, text):
+    path = world.scratch / name
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_postfix():
+    settings = {"virtual_transport": "retry:4.3.2 not now", "queue_run_delay": "300s", "minimal_backoff_time": "300s",
+                "maximal_backoff_time": "300s"}
+    with World("redis", alias_maps="sqlite", postfix=settings) as world:
+        world.database.alias("a@example.com", mailbox="Full@Mailbox.Example")
+        world.database.alias("b@example.com", mailbox="full+b@mailbox.example")
+        world.database.alias("c@example.com", mailbox="free@mailbox.example")
+        etc = world.postfix.etc
+        gate = world.gate
+        gate.write_policy(limits=[BOX], queue={"every": "1s", "command": ["/usr/sbin/postqueue", "-c", str(etc), "-j"]})
+        wait_for(lambda: queue_status(gate).get("known"), "the queue is not read")
+        with world.smtp() as smtp:
+            for name in "aab":
+                codes, _ = smtp.send([f"{name}@example.com"])
+                assert [c.code for c in codes] == [250]
+        wait_for(lambda: queue_status(gate).get("messages") == 3, "the messages do not show")
+        with world.smtp() as smtp:
+            smtp.mail()
+            for address in ("a@example.com", "b@example.com"):
+                reply = smtp.rcpt(address)
+                assert reply.code == 450 and reply.text.startswith("4.2.1"), reply
+            assert smtp.rcpt("c@example.com").code == 250
+        wait_for(lambda: gate.decisions(by="limit", limit="box", used="3", max="3", verdict="defer"), "no decision line")
+        assert "age" in gate.decisions(limit="box")[0]
+        fields = world.redis.fields("rcptgate:backlog:mailbox")
+        assert len(fields) == 1, fields
+        (field, value), = fields.items()
+        assert field.startswith("full@mailbox.example|") and value.startswith("3 ")
+        assert world.redis.call("PTTL", "rcptgate:backlog:mailbox") > 0
+        subprocess.run(["postsuper", "-c", etc, "-d", "ALL"], check=True, capture_output=True)
+        wait_for(lambda: ask(gate, "a@example.com") == "continue", "the queue is empty, and still it refuses")
+        wait_for(lambda: not world.redis.fields("rcptgate:backlog:mailbox"), "the field stays")
+
+
+def test_a_hundred_thousand_messages_slow_nobody():
+    with World("memory", mta=False, database=False) as world:
+        gate = world.gate
+        long = script(world, "long.py", """#!/usr/bin/python3
+import json, sys
+for i in range(100000):
+    sys.stdout.write(json.dumps({"queue_name": "deferred", "queue_id": "%X" % i, "arrival_time": 1700000000 + i,
+        "message_size": 1000, "sender": "s%d@many%d.example" % (i % 5000, i % 100),
+        "recipients": [{"address": "r%d@box%d.example" % (i, i % 1000), "delay_reason": "x" * 100}]}) + "\\n")
+""")
+        limits = [{"name": "all", "per": "all", "count": "backlog", "max": 100000, "over": "defer"},
+                  {"name": "from", "per": "sender_domain", "count": "backlog", "max": 1000},
+                  {"name": "mbox", "per": "mailbox", "count": "backlog", "max": 1000},
+                  {"name": "from2", "per": "sender", "count": "backlog", "max": 1000}]
+        gate.write_policy(limits=limits, queue={"every": "1s", "command": [long]})
+        wait_for(lambda: "trouble" not in gate.log() and queue_status(gate).get("known") or None, "not read", 60)
+        status = queue_status(gate)
+        assert status["messages"] == 100000 and status["oldest_s"] > 86400, status
+        assert ask(gate, "x@other.example").startswith("450")
+        gate.write_policy(limits=limits[1:])
+        wait_for(lambda: ask(gate, "x@other.example") == "continue", "the limit that is gone refuses")
+        assert ask(gate, "x@other.example", "q@many7.example").startswith("450")
+        worst, end = 0, time.time() + 6  # reading goes on all the time
+        with MilterClient(gate.socket) as milter:
+            milter.connect("192.0.2.7")
+            milter.helo()
+            times = []
+            while time.time() < end:
+                milter.mail("<bob@sender.example>")
+                before = time.perf_counter()
+                assert milter.rcpt("<x@other.example>").status == "continue"
+                times.append(time.perf_counter() - before)
+                milter.abort()
+                time.sleep(0.005)
+        times.sort()
+        worst, median = times[-1], times[len(times) // 2]
+        assert median < 0.02, (median, worst)
+        peak = int(next(line.split()[1] for line in open(f"/proc/{gate.process.pid}/status") if line.startswith("VmHWM")))
+        assert os.environ.get("ASAN_OPTIONS") or peak < 300 * 1024, peak
+        assert "event=queue-old" in gate.log()
+
+
+def test_a_command_that_hangs_or_fails_is_a_fault_and_no_stop():
+    with World("memory", mta=False) as world:
+        world.database.alias("a@example.com", mailbox="full@box.example")
+        gate = world.gate
+        mode, pids = world.scratch / "mode", world.scratch / "pids"
+        mode.write_text("good")
+        command = script(world, "queue.sh", f"""#!/bin/sh
+case $(cat {mode}) in
+good) for i in 1 2 3; do
+    echo '{{"sender": "s@x.example", "recipients": [{{"address": "full@box.example"}}]}}'
+done ;;
+hang) echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; sleep 1000 ;;
+fail) echo 'queue: no access' >&2; exit 69 ;;
+junk) echo 'Mail queue is empty' ;;
+esac
+""")
+        gate.write_policy(limits=[BOX], queue={"every": "1s", "command": [command]})
+        wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "the backlog does not refuse")
+        mode.write_text("fail")
+        wait_for(lambda: "event=queue-trouble" in gate.log(), "the failure is not told")
+        assert "queue: no access" in gate.log() and "status 69" in gate.log()
+        # the last numbers stay for a while
+        assert ask(gate, "a@example.com").startswith("450 4.2.1")
+        gate.command("status", check=1)
+        mode.write_text("hang")
+        wait_for(lambda: "did not end within 5 s" in gate.log(), "a command that hangs is not killed", 20)
+        # ... and then are unknown: nothing is refused
+        wait_for(lambda: ask(gate, "a@example.com") == "continue", "old numbers refuse", 20)
+        first, child = map(int, pids.read_text().split()[:2])
+        for pid in (first, child):
+            state = f"/proc/{pid}/stat"
+            wait_for(lambda: not os.path.exists(state) or " Z " in open(state).read(), "what was killed lives on")
+        mode.write_text("junk")
+        wait_for(lambda: "no JSON object" in gate.log(), "junk is not told", 20)
+        mode.write_text("good")
+        wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "it does not come back", 20)
+        wait_for(lambda: "event=queue-well" in gate.log(), "it is not well again")
+        # a stop waits for no command
+        mode.write_text("hang")
+        pids.write_text("")
+        wait_for(lambda: pids.read_text().count("\n") >= 2, "the command does not run")
+        began = time.time()
+        gate.stop()
+        assert time.time() - began < 4
+
+
+def test_other_hosts():
+    with World("redis", mta=False) as world:
+        world.database.alias("a@example.com", mailbox="sum@box.example")
+        world.database.alias("b@example.com", mailbox="gone@box.example")
+        gate, redis = world.gate, world.redis
+        command = script(world, "queue.sh", """#!/bin/sh
+echo '{"sender": "s@x.example", "recipients": [{"address": "sum@box.example"}]}'
+""")
+        key = "rcptgate:backlog:mailbox"
+        now = int(time.time() * 1000)
+        redis.call("HSET", key, "sum@box.example|mx9", f"2 {now}", "gone@box.example|mx8", f"5 {now - 7200000}",
+                   "gone@box.example|mx7", f"5 {now - 600000}", "junk", "x", "gone@box.example|mx6", "five")
+        gate.write_policy(limits=[BOX, {"name": "all", "per": "all", "count": "backlog", "max": 50}],
+                          queue={"every": "1s", "command": [command]})
+        wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "what waits elsewhere is not added")
+        assert ask(gate, "b@example.com") == "continue"
+        wait_for(lambda: "gone@box.example|mx8" not in redis.fields(key), "a dead host's field stays")
+        fields = redis.fields("rcptgate:backlog:all")
+        assert len(fields) == 1 and list(fields)[0].startswith("*|"), fields
+        # the other host's stamp moves, however wrong its clock is
+        for step in range(4):
+            redis.call("HSET", key, "gone@box.example|mx7", f"5 {now - 600000 + step}")
+            time.sleep(1.2)
+        assert ask(gate, "b@example.com").startswith("450 4.2.1")
+        # it stands still: forgotten after three rounds and ten seconds
+        wait_for(lambda: ask(gate, "b@example.com") == "continue", "a host that is silent counts on", 30)
+        # Redis away: this host's numbers alone
+        redis.stop()
+        wait_for(lambda: ask(gate, "a@example.com") == "continue", "numbers of other hosts stay", 20)
