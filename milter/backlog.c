@@ -37,7 +37,7 @@ struct backlog {
     pthread_cond_t wake;
     bool stopping, needed;
     struct queue_count own;
-    struct tally *others[SUBJECTS];
+    struct census *others[SUBJECTS];
     int64_t read_ms;  /* monotonic, when the command was started that printed own; 0: nothing is known */
     int64_t stale_ms; /* after which it is not */
     int64_t spent_ms; /* by that command */
@@ -65,7 +65,7 @@ bool backlog_find(struct backlog *backlog, enum subject per, const char *subject
     pthread_mutex_lock(&backlog->lock);
     bool known = is_known(backlog, now) && backlog->own.of[per] != NULL;
     if (known) {
-        *waiting = tally_of(backlog->own.of[per], subject) + tally_of(backlog->others[per], subject);
+        *waiting = census_of(backlog->own.of[per], subject) + census_of(backlog->others[per], subject);
         *age_ms = now - backlog->read_ms;
     }
     pthread_mutex_unlock(&backlog->lock);
@@ -82,16 +82,16 @@ static int64_t timeout_of(const struct policy *policy)
 
 /* Puts the numbers in force, and gives back what they replace. */
 static void take(struct backlog *backlog, const struct policy *policy, struct queue_count *own,
-                 struct tally *others[SUBJECTS], int64_t started)
+                 struct census *others[SUBJECTS], int64_t started)
 {
     pthread_mutex_lock(&backlog->lock);
     struct queue_count old = backlog->own;
     backlog->own = *own;
     *own = old;
     for (int per = 0; per < SUBJECTS; per++) {
-        struct tally *tally = backlog->others[per];
+        struct census *census = backlog->others[per];
         backlog->others[per] = others[per];
-        others[per] = tally;
+        others[per] = census;
     }
     backlog->read_ms = started;
     backlog->stale_ms = ROUNDS * policy->queue.every_ms + 2 * timeout_of(policy);
@@ -100,10 +100,10 @@ static void take(struct backlog *backlog, const struct policy *policy, struct qu
     pthread_mutex_unlock(&backlog->lock);
 }
 
-static void others_free(struct tally *others[SUBJECTS])
+static void others_free(struct census *others[SUBJECTS])
 {
     for (int per = 0; per < SUBJECTS; per++)
-        tally_free(others[per]);
+        census_free(others[per]);
 }
 
 static void on_line(void *arg, char *line, size_t n)
@@ -176,7 +176,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
 {
     struct queue_count count;
     struct error err = {0};
-    struct tally *others[SUBJECTS] = {NULL};
+    struct census *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
     if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0) {
         error_set(&err, "out of memory");
@@ -202,7 +202,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
 static void rest(struct backlog *backlog)
 {
     struct queue_count old;
-    struct tally *others[SUBJECTS];
+    struct census *others[SUBJECTS];
     pthread_mutex_lock(&backlog->lock);
     old = backlog->own;
     memcpy(others, backlog->others, sizeof others);
@@ -324,7 +324,7 @@ void backlog_free(struct backlog *backlog)
 void backlog_put(struct backlog *backlog, const struct policy *policy, char *lines)
 {
     struct queue_count count;
-    struct tally *others[SUBJECTS] = {NULL};
+    struct census *others[SUBJECTS] = {NULL};
     if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0)
         return;
     char *save = NULL;

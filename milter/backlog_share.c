@@ -44,7 +44,7 @@ struct round { /* one `per` */
     int64_t now_ms, clock_ms, stale_ms, least;
     struct entry *own, *theirs; /* to tell; as read */
     size_t n_own, n_theirs, room;
-    struct tally *told; /* the fields of own */
+    struct census *told; /* the fields of own */
     const char **drop;
     size_t n_drop;
 };
@@ -85,12 +85,12 @@ static const char *field_of(struct round *round, const char *subject)
     return text.cut ? NULL : pool_strdup(&round->pool, field);
 }
 
-static bool tell_own(struct round *round, const struct tally *own)
+static bool tell_own(struct round *round, const struct census *own)
 {
-    round->own = pool_alloc(&round->pool, (tally_names(own) + 1) * sizeof *round->own);
+    round->own = pool_alloc(&round->pool, (census_names(own) + 1) * sizeof *round->own);
     if (round->own == NULL)
         return false;
-    tally_each(own, collect, round);
+    census_each(own, collect, round);
     qsort(round->own, round->n_own, sizeof *round->own, by_number);
     if (round->n_own > TOLD_MAX)
         round->n_own = TOLD_MAX;
@@ -99,7 +99,7 @@ static bool tell_own(struct round *round, const struct tally *own)
     for (size_t i = 0; words != NULL && i < round->n_own; i++) {
         const char *field = field_of(round, round->own[i].subject);
         const char *value = pool_printf(&round->pool, "%" PRId64 " %" PRId64, round->own[i].n, round->now_ms);
-        if (field == NULL || value == NULL || !tally_add(round->told, field, 1, 0))
+        if (field == NULL || value == NULL || !census_add(round->told, field, 1, 0))
             continue;
         words[n++] = field;
         words[n++] = value;
@@ -169,7 +169,7 @@ static void on_field(void *arg, const char *field, const char *value)
     if (bar == NULL || !value_read(value, &entry.n, &entry.stamp))
         return; /* not ours */
     bool own = strcmp(bar + 1, round->own_host) == 0;
-    if (own && tally_of(round->told, field) > 0)
+    if (own && census_of(round->told, field) > 0)
         return;
     entry.host = own ? SIZE_MAX : host_find(round->share, bar + 1);
     if (!own && entry.host == SIZE_MAX)
@@ -204,7 +204,7 @@ static bool is_alive(const struct round *round, const struct host *host)
     return off < round->stale_ms + SKEW_MS && off > -SKEW_MS;
 }
 
-static void sum_up(struct round *round, struct tally *sum)
+static void sum_up(struct round *round, struct census *sum)
 {
     char subject[FIELD_MAX];
     for (size_t i = 0; i < round->n_theirs; i++) {
@@ -215,19 +215,19 @@ static void sum_up(struct round *round, struct tally *sum)
             round->drop[round->n_drop++] = entry->field;
         } else if (entry->stamp == host->stamp && is_alive(round, host)) {
             decode(entry->subject, subject, sizeof subject);
-            (void)tally_add(sum, subject, entry->n, 0);
+            (void)census_add(sum, subject, entry->n, 0);
         }
     }
 }
 
-static struct tally *read_theirs(struct round *round)
+static struct census *read_theirs(struct round *round)
 {
     if (!board_hash(round->redis, round->key, on_field, round))
         return NULL;
-    struct tally *sum = tally_new((size_t)HOSTS_MAX * TOLD_MAX);
+    struct census *sum = census_new((size_t)HOSTS_MAX * TOLD_MAX);
     round->drop = pool_alloc(&round->pool, (round->n_theirs + 1) * sizeof *round->drop);
     if (sum == NULL || round->drop == NULL) {
-        tally_free(sum);
+        census_free(sum);
         return NULL;
     }
     sum_up(round, sum);
@@ -250,7 +250,7 @@ static int64_t least_of(const struct policy *policy, enum subject per)
 }
 
 void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
-                   const struct queue_count *own, int64_t now_ms, struct tally *others[SUBJECTS])
+                   const struct queue_count *own, int64_t now_ms, struct census *others[SUBJECTS])
 {
     char own_host[1024];
     struct text text;
@@ -266,11 +266,11 @@ void backlog_share(struct backlog_share *share, struct counts *redis, const stru
                               .clock_ms = metrics_clock() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
-                              .told = tally_new(TOLD_MAX)};
+                              .told = census_new(TOLD_MAX)};
         snprintf(round.key, sizeof round.key, "backlog:%s", subject_name((enum subject)per));
         if (round.told != NULL && tell_own(&round, own->of[per]))
             others[per] = read_theirs(&round);
-        tally_free(round.told);
+        census_free(round.told);
         pool_done(&round.pool);
     }
 }

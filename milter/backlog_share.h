@@ -14,6 +14,6 @@ void backlog_share_free(struct backlog_share *share);
 
 /* One round. others[per] is what waits on all other hosts, the caller's to free; NULL where that is not known. */
 void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
-                   const struct queue_count *own, int64_t now_ms, struct tally *others[SUBJECTS]);
+                   const struct queue_count *own, int64_t now_ms, struct census *others[SUBJECTS]);
 
 #endif

@@ -14,7 +14,7 @@ int queue_count_init(struct queue_count *count, unsigned pers, const char *host,
     for (int per = 0; per < SUBJECTS; per++) {
         if ((pers & 1u << per) == 0)
             continue;
-        count->of[per] = tally_new(NAMES_MAX);
+        count->of[per] = census_new(NAMES_MAX);
         if (count->of[per] == NULL) {
             queue_count_done(count);
             return -1;
@@ -26,14 +26,14 @@ int queue_count_init(struct queue_count *count, unsigned pers, const char *host,
 void queue_count_done(struct queue_count *count)
 {
     for (int per = 0; per < SUBJECTS; per++)
-        tally_free(count->of[per]);
+        census_free(count->of[per]);
     *count = (struct queue_count){0};
 }
 
 static void add(struct queue_count *count, enum subject per, const char *name)
 {
     if (count->of[per] != NULL && name[0] != '\0')
-        (void)tally_add(count->of[per], name, 1,
+        (void)census_add(count->of[per], name, 1,
                         (uint64_t)count->messages); /* a message counts once a name */
 }
 

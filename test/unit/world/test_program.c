@@ -109,6 +109,7 @@ static void test_failures(void **state)
         if (strstr(err.text, rows[i].want) == NULL)
             fail_msg("%s: %s", rows[i].shell, err.text);
     }
+    err = (struct error){{0}};
     const char *const argv[] = {"/nonexistent", NULL};
     const struct program program = {
         .argv = argv, .timeout_ms = 1000, .stop_fd = -1, .line = hear, .arg = &heard};

@@ -1,5 +1,5 @@
 /* Numbers by name: against what is counted by hand, and within bounds. */
-#include "tally.h"
+#include "census.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,53 +21,53 @@ static void add_up(void *arg, const char *name, int64_t n)
 static void test_many(void **state)
 {
     (void)state;
-    struct tally *tally = tally_new(NAMES);
+    struct census *census = census_new(NAMES);
     char name[32];
     int64_t sum[2] = {0};
     for (int round = 1; round <= 3; round++)
         for (int i = 0; i < NAMES; i += round) {
             snprintf(name, sizeof name, "name%d", i);
-            assert_true(tally_add(tally, name, 1, 0));
+            assert_true(census_add(census, name, 1, 0));
         }
-    assert_int_equal(tally_names(tally), NAMES);
-    assert_false(tally_add(tally, "one too many", 1, 0));
-    assert_true(tally_add(tally, "name0", 5, 0));
+    assert_int_equal(census_names(census), NAMES);
+    assert_false(census_add(census, "one too many", 1, 0));
+    assert_true(census_add(census, "name0", 5, 0));
     for (int i = 0; i < NAMES; i++) {
         snprintf(name, sizeof name, "name%d", i);
-        assert_int_equal(tally_of(tally, name), 1 + (i % 2 == 0) + (i % 3 == 0) + (i == 0 ? 5 : 0));
+        assert_int_equal(census_of(census, name), 1 + (i % 2 == 0) + (i % 3 == 0) + (i == 0 ? 5 : 0));
     }
-    assert_int_equal(tally_of(tally, "one too many"), 0);
-    tally_each(tally, add_up, sum);
+    assert_int_equal(census_of(census, "one too many"), 0);
+    census_each(census, add_up, sum);
     assert_int_equal(sum[1], NAMES);
     assert_int_equal(sum[0], NAMES + (NAMES + 1) / 2 + (NAMES + 2) / 3 + 5);
-    tally_free(tally);
+    census_free(census);
 }
 
 static void test_marks(void **state)
 {
     (void)state;
-    struct tally *tally = tally_new(10);
+    struct census *census = census_new(10);
     for (uint64_t mark = 1; mark <= 3; mark++) {
-        assert_true(tally_add(tally, "a", 1, mark));
-        assert_true(tally_add(tally, "b", 1, mark));
-        assert_true(tally_add(tally, "a", 1, mark));
+        assert_true(census_add(census, "a", 1, mark));
+        assert_true(census_add(census, "b", 1, mark));
+        assert_true(census_add(census, "a", 1, mark));
     }
-    assert_int_equal(tally_of(tally, "a"), 3);
-    assert_int_equal(tally_of(tally, "b"), 3);
-    tally_free(tally);
+    assert_int_equal(census_of(census, "a"), 3);
+    assert_int_equal(census_of(census, "b"), 3);
+    census_free(census);
 }
 
 static void test_nothing(void **state)
 {
     int64_t sum[2] = {0};
     (void)state;
-    assert_int_equal(tally_of(NULL, "a"), 0);
-    assert_int_equal(tally_names(NULL), 0);
-    tally_each(NULL, add_up, sum);
-    tally_free(NULL);
-    struct tally *tally = tally_new(0);
-    assert_false(tally_add(tally, "a", 1, 0));
-    tally_free(tally);
+    assert_int_equal(census_of(NULL, "a"), 0);
+    assert_int_equal(census_names(NULL), 0);
+    census_each(NULL, add_up, sum);
+    census_free(NULL);
+    struct census *census = census_new(0);
+    assert_false(census_add(census, "a", 1, 0));
+    census_free(census);
 }
 
 int main(void)
