@@ -34,7 +34,7 @@ static void add(struct queue_count *count, enum subject per, const char *name)
 {
     if (count->of[per] != NULL && name[0] != '\0')
         (void)census_add(count->of[per], name, 1,
-                        (uint64_t)count->messages); /* a message counts once a name */
+                         (uint64_t)count->messages); /* a message counts once a name */
 }
 
 /* An address and its domain, canonical, as the plan of a RCPT has them. */

@@ -8,7 +8,7 @@
 
 struct queue_count {
     const char *host, *subaddress; /* borrowed */
-    struct census *of[SUBJECTS];    /* NULL: nobody asks for it */
+    struct census *of[SUBJECTS];   /* NULL: nobody asks for it */
     int64_t messages;
     int64_t oldest_s; /* Unix time; 0: the queue is empty */
     int64_t bad;      /* lines that are no message: counted, for `host` and `all` alone */
