@@ -21,9 +21,10 @@ enum waiter_state { WAITER_QUEUED, WAITER_WRITTEN, WAITER_DONE };
 
 struct waiter {
     struct waiter *next, *next_wake;
-    sem_t wake;  /* done, or the lead is yours */
-    bool posted; /* or about to be, */
-    bool lead;   /* with the lead */
+    sem_t wake;       /* done, or the lead is yours */
+    atomic_bool told; /* set before wake is posted: ThreadSanitizer does not know sem_clockwait() */
+    bool posted;      /* or about to be, */
+    bool lead;        /* with the lead */
     const struct redis_request *request;
     int64_t deadline;
     enum waiter_state state;
@@ -99,6 +100,7 @@ static void lane_unlock(struct redis_lane *lane)
     pthread_mutex_unlock(&lane->mutex);
     while (waiter != NULL) {
         struct waiter *next = waiter->next_wake; /* once posted to, it may be gone */
+        atomic_store(&waiter->told, true);
         sem_post(&waiter->wake);
         waiter = next;
     }
@@ -269,6 +271,7 @@ static int waiter_sleep(struct waiter *self, int64_t deadline)
     do
         rc = sem_clockwait(&self->wake, CLOCK_MONOTONIC, &until);
     while (rc != 0 && errno == EINTR);
+    assert(rc != 0 || atomic_load(&self->told));
     return rc;
 }
 
