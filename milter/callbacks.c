@@ -118,9 +118,11 @@ static void say_not_smtpd(void)
 
 static sfsistat refuse_connection(struct session *session, const struct verdict *verdict)
 {
-    log_line(LOG_AT_INFO, "client=%s verdict=%s by=%s at=connect%s%s", session->client_text,
-             action_name(verdict->action), verdict_by_name(verdict->by),
-             verdict->proof != NULL ? " rule=" : "", verdict->proof != NULL ? verdict->proof : "");
+    const char *rule = verdict->proof != NULL ? verdict->proof : "";
+    log_line(LOG_AT_INFO, "client=%s verdict=%s by=%s at=connect%s%s%s%s", session->client_text,
+             action_name(verdict->action), verdict_by_name(verdict->by), rule[0] != '\0' ? " rule=" : "",
+             rule, verdict->limit != NULL ? " limit=" : "",
+             verdict->limit != NULL ? verdict->limit->name : "");
     return SMFIS_REJECT; /* Postfix makes its own 554 banner of it */
 }
 

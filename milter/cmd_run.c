@@ -5,6 +5,7 @@
 #include "callbacks.h"
 #include "control.h"
 #include "gate.h"
+#include "holds.h"
 #include "housekeeping.h"
 #include "listener.h"
 #include "load.h"
@@ -47,6 +48,7 @@ struct daemon {
     struct control *control;
     struct web *web;
     int state_lock;
+    bool holds_failed;         /* to be kept, last time */
     atomic_bool milter_failed; /* libmilter gave up by itself */
 };
 
@@ -121,6 +123,36 @@ static void blocks_read(struct daemon *daemon, const char *state)
     blocklist_unref(list);
 }
 
+/* Where the counters are in this process alone. */
+static bool holds_are_kept(const struct daemon *daemon, const struct policy *policy)
+{
+    return policy->counters.kind == COUNTERS_MEMORY && daemon->state_lock >= 0;
+}
+
+static void holds_read(struct daemon *daemon, const struct policy *policy)
+{
+    char path[512];
+    struct error err = {0};
+    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    if (holds_are_kept(daemon, policy) &&
+        holds_load(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0)
+        log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
+}
+
+static void holds_keep(struct daemon *daemon)
+{
+    char path[512];
+    struct error err = {0};
+    const struct policy *policy = gate_policy(&daemon->gate);
+    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    bool failed = holds_are_kept(daemon, policy) &&
+                  holds_save(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0;
+    if (failed && !daemon->holds_failed)
+        log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
+    daemon->holds_failed = failed;
+    policy_unref(policy);
+}
+
 static void reload(struct daemon *daemon)
 {
     sd_notify(0, "RELOADING=1");
@@ -158,7 +190,7 @@ static void look_at_socket(struct daemon *daemon, int64_t now)
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
-    int64_t last_tick = 0;
+    int64_t last_tick = 0, last_holds = gate_now(&daemon->gate);
     for (;;) {
         int signal = sigtimedwait(signals, NULL, &look);
         if (signal == SIGUSR1)
@@ -173,6 +205,10 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         last_tick = now;
         look_at_socket(daemon, now);
         housekeeping_tick(&daemon->gate);
+        if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds) {
+            holds_keep(daemon);
+            last_holds = now;
+        }
         sd_notify(0, "WATCHDOG=1"); /* harmless where no watchdog is set */
     }
 }
@@ -233,6 +269,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
+    holds_read(daemon, policy);
     blocks_read(daemon, policy->state);
     if (blocks_start(daemon->gate.blocks, err) < 0)
         return -1;
@@ -257,6 +294,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
                     trouble.text);
     sd_notify(0, "READY=1");
     serve(daemon, signals);
+    holds_keep(daemon);
     if (!atomic_load(&daemon->milter_failed))
         return 0;
     error_set(err, "libmilter gave up; what it logged says why");

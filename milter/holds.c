@@ -1,0 +1,111 @@
+/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key. */
+#include "holds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { KEY_MAX = 2048, LIMIT_MAX = 64 };
+
+struct saving {
+    FILE *out;
+    int64_t now_ms;
+    size_t n;
+};
+
+static void save_one(void *arg, const struct count_view *view)
+{
+    struct saving *saving = arg;
+    if (view->held_ms <= 0)
+        return;
+    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s\n", saving->now_ms + view->held_ms, view->window_ms,
+            view->limit, view->key);
+    saving->n++;
+}
+
+/* 0, or -1 with errno set. *n: how many there are. */
+static int write_all(struct counts *counts, const char *name, int64_t now_ms, size_t *n)
+{
+    static const char *const all[] = {"*"};
+    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+    struct saving saving = {.out = fd >= 0 ? fdopen(fd, "w") : NULL, .now_ms = now_ms};
+    if (saving.out == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    bool ok = counts_show(counts, all, 1, now_ms, save_one, &saving) == COUNTS_OK;
+    ok = ok && fflush(saving.out) == 0 && ferror(saving.out) == 0;
+    int error = errno;
+    if (fclose(saving.out) != 0 && ok) {
+        error = errno;
+        ok = false;
+    }
+    errno = error;
+    *n = saving.n;
+    return ok ? 0 : -1;
+}
+
+int holds_save(struct counts *counts, const char *path, int64_t now_ms, struct error *err)
+{
+    char name[600];
+    size_t n = 0;
+    snprintf(name, sizeof name, "%s.new", path);
+    int rc = write_all(counts, name, now_ms, &n);
+    if (rc == 0 && n > 0)
+        rc = rename(name, path);
+    else if (rc == 0)
+        rc = unlink(path) < 0 && errno != ENOENT ? -1 : 0;
+    if (rc < 0)
+        error_set(err, "cannot write %s: %s; what limits hold now is lost at a restart", path,
+                  strerror(errno));
+    if (rc < 0 || n == 0)
+        (void)unlink(name); /* may not be there */
+    return rc;
+}
+
+/* False: the line makes no sense. What has ended is passed over. */
+static bool load_line(struct counts *counts, const char *line, int64_t now_ms)
+{
+    char limit[LIMIT_MAX + 1], key[KEY_MAX];
+    int64_t until, window;
+    int end = 0;
+    if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %2047s%n", &until, &window, limit, key, &end) != 4 ||
+        line[end] != '\n' || window <= 0)
+        return false;
+    if (until <= now_ms)
+        return true;
+    const struct count_ask ask = {.key = key,
+                                  .limit = limit,
+                                  .max = INT64_C(1000000000000000),
+                                  .window_ms = window,
+                                  .hold_ms = until - now_ms,
+                                  .ttl_ms = until - now_ms + window,
+                                  .share_of = -1};
+    const struct count_request request = {.asks = &ask, .n = 1};
+    return counts_charge(counts, &request, now_ms) == COUNTS_OK;
+}
+
+int holds_load(struct counts *counts, const char *path, int64_t now_ms, struct error *err)
+{
+    char line[KEY_MAX + 200];
+    size_t bad = 0;
+    FILE *in = fopen(path, "re");
+    if (in == NULL && errno == ENOENT)
+        return 0;
+    while (in != NULL && fgets(line, sizeof line, in) != NULL)
+        bad += !load_line(counts, line, now_ms);
+    bool ok = in != NULL && ferror(in) == 0;
+    if (!ok)
+        error_set(err, "cannot read %s: %s", path, strerror(errno));
+    if (in != NULL)
+        (void)fclose(in); /* only read: nothing can be lost */
+    if (bad > 0)
+        error_set(err, "%zu lines of %s make no sense and are passed over", bad, path);
+    return ok && bad == 0 ? 0 : -1;
+}

@@ -1,0 +1,44 @@
+"""Holds on clients: answered from the next connection on, on every host, over a restart; `reset` ends them."""
+
+import pytest
+
+from harness import MilterClient, World, wait_for
+
+LIMITS = [{"name": "flood", "per": "client", "count": "attempts", "max": 3, "window": "1m", "over": "reject", "hold": "1h"}]
+CLIENT = "192.0.2.7"
+
+
+def talk(gate, client=CLIENT, n=1):
+    """What the client is told: "refused" at connect, or the answers to its RCPTs."""
+    m = MilterClient(gate.socket)
+    try:
+        said = m.connect(client)
+        if said.kind == "reject" or said.status.startswith("5"):
+            return "refused"
+        m.mail()
+        return [m.rcpt(f"<x{i}@elsewhere.example>").status for i in range(n)]
+    finally:
+        m.hang_up()
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+def test_held_at_connect(store):
+    with World(store, LIMITS, gates=2 if store == "redis" else 1, mta=False, database=False) as world:
+        gate = world.gate
+        m = MilterClient(gate.socket)
+        m.connect(CLIENT)
+        assert talk(gate, n=5) == ["continue"] * 3 + ["550 5.7.1"] * 2
+        assert talk(gate) == "refused", "from the next connection on"
+        m.mail()
+        assert m.rcpt("<y@elsewhere.example>").status == "550 5.7.1", "in open sessions at the next RCPT"
+        m.hang_up()
+        assert talk(gate, "192.0.2.8") == ["continue"]
+        line = wait_for(lambda: gate.decisions(client=CLIENT, at="connect"), "the log tells", 5)
+        assert line[0]["by"] == "limit"
+        if store == "redis":
+            assert talk(world.gates[1]) == "refused", "on every host"
+        gate.stop()
+        gate.start()
+        assert talk(gate) == "refused", "after a restart"
+        gate.command("reset", CLIENT)
+        wait_for(lambda: talk(gate) == ["continue"], "reset ends it", 3)
