@@ -168,6 +168,14 @@ static json_t *backlog_or_null(struct gate *gate)
     return report != NULL ? report : json_null();
 }
 
+static size_t networks_blocked(struct gate *gate)
+{
+    struct blocklist *list = blocks_list(gate->blocks);
+    size_t n = blocklist_live(list);
+    blocklist_unref(list);
+    return n;
+}
+
 json_t *status_report(struct gate *gate, bool subjects)
 {
     char time[HEALTH_TIME];
@@ -185,6 +193,7 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "policy", report_policy(gate, policy, now)) |
         add(report, "aliases", report_aliases(gate, policy, now)) |
         add(report, "counters", report_counters(gate, policy)) | add(report, "queue", backlog_or_null(gate)) |
+        add(report, "blocks", json_integer((json_int_t)networks_blocked(gate))) |
         add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
         add(report, "past", report_past(gate, policy, now)) |
         add(report, "lost",
@@ -312,6 +321,9 @@ static void print_in_force(FILE *out, const json_t *report)
         print_aliases(out, aliases);
     fprintf(out, "counters    %s: %s; when it is down: %s\n", word(counters, "kind"), word(counters, "at"),
             word(counters, "when_down"));
+    if (number(report, "blocks") > 0)
+        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", number(report, "blocks"),
+                number(report, "blocks") == 1 ? "" : "s");
 }
 
 void status_print(FILE *out, const json_t *report)
@@ -448,6 +460,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
         counter(out, "rcptgate_counters_merged_total",
                 "Counters brought up to date in Redis after it was away or restarted.",
                 counts_pair_merged(gate->counts));
+    gauge(out, "rcptgate_blocks", "Networks that are blocked.", (double)networks_blocked(gate));
     counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->events));
     counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",
             events_dropped(gate->events));

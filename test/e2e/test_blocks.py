@@ -80,6 +80,7 @@ def test_open_sessions_and_the_log(world):
     assert line[0]["rule"] == CLIENT
     events = [parse_log(text) for text in gate.log().splitlines() if "event=block " in text]
     assert events and events[0]["network"] == CLIENT
+    assert json.loads(gate.command("status", "--json"))["blocks"] == 1 and "1 network" in gate.command("status")
     assert "block" in gate.command("explain", "--to", ALIAS, "--client", CLIENT)
     wait_for(lambda: "block" in str(world.redis.call("XRANGE", "rcptgate:events", "-", "+")), "an event", 5)
 
