@@ -326,6 +326,9 @@ static bool holds_client(const struct limit *limit)
            limit->count != LIMIT_BACKLOG;
 }
 
+/* More than any max can be, and little enough to be added to what was used. */
+#define SIZE_MOST (INT64_C(1000000000000000) + 1)
+
 /* --- asks ---------------------------------------------------------------------------------------------- */
 
 static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
@@ -380,7 +383,7 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
     };
     set_max(limit, envelope, limit->max, &ask);
     if (limit->count == LIMIT_BYTES) {
-        ask.amount = envelope->size > 0 ? envelope->size : 0;
+        ask.amount = envelope->size > SIZE_MOST ? SIZE_MOST : envelope->size > 0 ? envelope->size : 0;
         ask.need = ask.amount > 0 ? ask.amount : 1; /* one message may overshoot, but not what is full */
     }
     return ask;
