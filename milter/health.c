@@ -33,6 +33,12 @@ enum trouble_grade health_grade(const json_t *report)
     return TROUBLE_DOWN;
 }
 
+enum trouble_grade health_counters_grade(const struct policy *policy)
+{
+    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
+    return defers ? TROUBLE_DOWN : TROUBLE_DEGRADED;
+}
+
 const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
 {
     time_t seconds = (time_t)(unix_ms / 1000);
@@ -205,9 +211,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
     if (canary->counts != COUNTS_OK && !f->seen[TROUBLE_COUNTERS]) {
         counts_trouble(gate->counts, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, TROUBLE_COUNTERS,
-             f->policy->counters.when_down == WHEN_DOWN_DEFER ? TROUBLE_DOWN : TROUBLE_DEGRADED, f->now_ms,
-             err.text);
+        find(f, TROUBLE_COUNTERS, health_counters_grade(f->policy), f->now_ms, err.text);
     }
     if (canary->rows != ROWS_LIVE && !f->seen[TROUBLE_ALIASES] && !f->seen[TROUBLE_ALIASES_REFUSED]) {
         err = (struct error){0};

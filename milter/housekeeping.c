@@ -1,16 +1,21 @@
 #include "housekeeping.h"
 
+#include "health.h"
 #include "log.h"
+
+static void counts_down(struct gate *gate, const char *text)
+{
+    const struct policy *policy = gate_policy(gate); /* the grade, too, can change while it is down */
+    enum trouble_grade grade = health_counters_grade(policy);
+    policy_unref(policy);
+    trouble_set(&gate->troubles, TROUBLE_COUNTERS, grade, gate_now(gate), "%s", text);
+}
 
 void housekeeping_counts_event(void *arg, bool down, const char *text)
 {
     struct gate *gate = arg;
-    const struct policy *policy = gate_policy(gate);
-    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
-    policy_unref(policy);
     if (down)
-        trouble_set(&gate->troubles, TROUBLE_COUNTERS, defers ? TROUBLE_DOWN : TROUBLE_DEGRADED,
-                    gate_now(gate), "%s", text);
+        counts_down(gate, text);
     else
         trouble_clear(&gate->troubles, TROUBLE_COUNTERS, gate_now(gate));
 }
@@ -26,11 +31,14 @@ static void look_at_counts(struct gate *gate, int64_t now)
         log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
                  (unsigned long long)(merged - gate->counts_merged));
     gate->counts_merged = merged;
-    if (trouble_get(&gate->troubles, TROUBLE_COUNTERS).set) {
-        if (err.text[0] != '\0' && (gate->redis == NULL || !counts_redis_wait(gate->redis, 0)))
-            trouble_set(&gate->troubles, TROUBLE_COUNTERS, TROUBLE_DEGRADED, now, "%s", err.text);
+    /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the next time. */
+    bool up = gate->redis != NULL ? counts_redis_wait(gate->redis, 0) : gate->local == NULL;
+    if (!up) {
+        if (err.text[0] != '\0')
+            counts_down(gate, err.text);
         return;
     }
+    trouble_clear(&gate->troubles, TROUBLE_COUNTERS, now);
     trouble_follow(&gate->troubles, TROUBLE_COUNTERS_EVICT, TROUBLE_DEGRADED, now, &err);
 }
 

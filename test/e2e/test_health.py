@@ -299,6 +299,8 @@ def test_redis_down_with_defer_is_down():
         world.redis.stop()
         assert gets_red(web, "counters")["grade"] == "down"
         assert world.gate.command("status", check=2).startswith("DOWN")
+        time.sleep(1.5)  # and stays so, whoever looks at it meanwhile
+        assert world.gate.command("status", check=2).startswith("DOWN")
         world.redis.start()
         gets_green(web)
 
