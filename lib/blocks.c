@@ -433,6 +433,15 @@ static int64_t stamp(const struct blocks *blocks, const struct network *network,
     return old != NULL && old->changed_ms >= now ? old->changed_ms + 1 : now;
 }
 
+/* How many of the networks are not in the list yet: the others, to be unblocked for one, must not find it full. */
+static size_t count_new(const struct blocks *blocks, const struct block *changes, size_t n)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        found += blocklist_get(blocks->list, &changes[i].network) == NULL;
+    return found;
+}
+
 int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, bool more, struct error *err)
 {
     int64_t now = now_ms(blocks);
@@ -441,7 +450,7 @@ int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, 
     pthread_mutex_lock(&blocks->work);
     if (stamped == NULL) {
         error_set(err, "out of memory for the blocks");
-    } else if (blocklist_size(blocks->list) + n > BLOCKS_MAX) {
+    } else if (blocklist_size(blocks->list) + count_new(blocks, changes, n) > BLOCKS_MAX) {
         error_set(err, "more than %d networks cannot be blocked", BLOCKS_MAX);
     } else {
         for (size_t i = 0; i < n; i++) {
