@@ -112,8 +112,7 @@ struct verdict session_connect(struct session *session, const struct network *cl
     struct block_found found;
     struct block_row block = {0};
     if (blocks_find(gate->blocks, client, &found))
-        block =
-            (struct block_row){.network = pool_strdup(proof_pool, found.network), .action = found.action};
+        block = (struct block_row){.network = pool_strdup(proof_pool, found.network), .action = found.action};
     const struct envelope envelope = {.client = client,
                                       .block = block.network != NULL ? &block : NULL,
                                       .sender = &nobody,
@@ -140,8 +139,10 @@ void message_begin(struct session *session, const char *sender, const char *user
     message->open = true;
     message->policy = session_policy(session);
     message->sender_raw = pool_strdup(&message->pool, sender);
-    message->user = user != NULL && user[0] != '\0' ? pool_strdup(&message->pool, user) : NULL;
+    bool logged_in = user != NULL && user[0] != '\0';
+    message->user = logged_in ? pool_strdup(&message->pool, user) : NULL;
     message->size = size;
+    message->unknown = message->sender_raw == NULL || (logged_in && message->user == NULL);
     address_parse(sender, message->policy->aliases.subaddress, &message->sender, NULL);
 }
 
@@ -153,10 +154,11 @@ static struct accepted *accepted_find(const struct message *message, const char 
     return NULL;
 }
 
-/* Keeps what was charged, so that it can be given back. False: out of memory; it was given back at once. */
+/* Keeps what was charged, so that it can be given back. False: out of memory; what could not be kept was given back at once. */
 static bool keep_receipts(struct session *session, const struct decision *d)
 {
     struct message *message = &session->message;
+    bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
         struct count_change charge;
         if (!decide_charge(d, i, &charge))
@@ -165,12 +167,13 @@ static bool keep_receipts(struct session *session, const struct decision *d)
         if (kept == NULL) {
             charge.amount = -charge.amount;
             gate_change(session->gate, &charge, false);
-            return false;
+            kept_all = false;
+            continue;
         }
         *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
         message->receipts = kept;
     }
-    return true;
+    return kept_all;
 }
 
 static bool keep_accepted(struct message *message, const char *full, const char *raw, bool discard)
@@ -233,11 +236,11 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     bool through =
         d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
-    if (!keep_receipts(session, d) ||
+    if (!keep_receipts(session, d) || message->unknown ||
         (through &&
          !keep_accepted(message, full, raw, d->verdict.action == ACTION_DISCARD && out->enforced))) {
         d->verdict = verdict_backend(policy);
-        out->enforced = true; /* without memory the recipient cannot be dropped or given back later */
+        out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
     decide_line(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)

@@ -22,6 +22,7 @@ struct message {
     struct address sender;
     const char *sender_raw;
     const char *user; /* SASL login; NULL: none */
+    bool unknown;     /* memory ran out for those: nothing may be said of this message but "later" */
     int64_t size;     /* declared, -1: not */
     int64_t bytes;    /* seen: headers and body */
     struct accepted *accepted;
