@@ -4,6 +4,7 @@
 #include "decision_log.h"
 #include "log.h"
 #include "session.h"
+#include "text.h"
 
 #include <arpa/inet.h>
 #include <stdatomic.h>
@@ -253,8 +254,13 @@ static void discard_recipient(SMFICTX *ctx, const char *raw)
             *at = '<';
         }
     }
-    if (smfi_delrcpt(ctx, at) != MI_SUCCESS)
-        log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", at);
+    if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
+        return;
+    char quoted[2 * sizeof copy + 3];
+    struct text text;
+    text_init(&text, quoted, sizeof quoted);
+    text_add_quoted(&text, at);
+    log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", quoted);
 }
 
 static sfsistat on_end_of_message(SMFICTX *ctx)
