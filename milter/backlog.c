@@ -255,10 +255,10 @@ static void *backlog_main(void *arg)
         need(backlog, policy->backlog_pers != 0);
         if (policy->backlog_pers != 0 && (now >= due || policy->backlog_pers != pers)) {
             due = now + policy->queue.every_ms;
-            pers = policy->backlog_pers;
             round_run(backlog, policy);
             now = clock_ms();
         }
+        pers = policy->backlog_pers;
         policy_unref(policy);
         wait = pers != 0 && due - now < IDLE_MS ? due - now : IDLE_MS;
         wait = wait > 0 ? wait : 1;

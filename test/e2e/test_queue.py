@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import time
+from pathlib import Path
 
 from harness import MilterClient, World, wait_for
 
@@ -189,3 +191,22 @@ echo '{"sender": "s@x.example", "recipients": [{"address": "sum@box.example"}]}'
         # Redis away: this host's numbers alone
         redis.stop()
         wait_for(lambda: ask(gate, "a@example.com") == "continue", "numbers of other hosts stay", 20)
+
+
+def test_without_such_a_limit_nobody_looks_at_the_queue_any_more():
+    with World("memory", mta=False, database=False) as world:
+        gate = world.gate
+        empty = script(world, "empty.py", "#!/usr/bin/python3\n")
+        gate.write_policy(limits=[BOX], queue={"every": "1s", "command": [empty]})
+        wait_for(lambda: queue_status(gate).get("known"), "the queue is not read")
+        gate.write_policy(limits=[], queue={"every": "1s", "command": [empty]})
+        wait_for(lambda: not queue_status(gate), "it is still read")
+
+        def wakes():
+            tasks = [path / "status" for path in Path(f"/proc/{gate.process.popen.pid}/task").iterdir()]
+            return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", task.read_text(), re.M)[1]) for task in tasks)
+
+        time.sleep(1.5)
+        before = wakes()
+        time.sleep(1)
+        assert wakes() - before < 200
