@@ -281,8 +281,10 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     ramp_clock_begin(&daemon->gate.ramp, &daemon->gate, "start");
     if (!ramp_clock_start(&daemon->gate.ramp, &daemon->gate))
         log_line(LOG_AT_ERROR, "event=ramp-alone text=\"cannot start a thread\"");
-    if (backlog_start(daemon->gate.backlog, err) < 0)
-        return -1;
+    trouble = (struct error){0};
+    if (backlog_start(daemon->gate.backlog, &trouble) < 0)
+        trouble_set(&daemon->gate.troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(&daemon->gate), "%s",
+                    trouble.text);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
