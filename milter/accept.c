@@ -17,12 +17,6 @@
 enum { PAUSE_MS = 50 };
 
 static atomic_bool full;
-static atomic_uint_fast64_t pauses;
-
-uint64_t accept_pauses(void)
-{
-    return atomic_load(&pauses);
-}
 
 bool accept_paused(void)
 {
@@ -44,10 +38,8 @@ static bool few_left(int fd)
 static int try_later(bool short_of)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000};
-    if (short_of) {
+    if (short_of)
         atomic_store(&full, true);
-        atomic_fetch_add(&pauses, 1);
-    }
     nanosleep(&pause, NULL);
     errno = EINTR;
     return -1;

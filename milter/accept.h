@@ -4,11 +4,9 @@
 #define RCPTGATE_ACCEPT_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 enum { ACCEPT_RESERVE = 48 }; /* descriptors that no session gets */
 
-bool accept_paused(void);     /* the last one who knocked was left waiting */
-uint64_t accept_pauses(void); /* since the start: how often nobody was let in */
+bool accept_paused(void); /* the last one who knocked was left waiting */
 
 #endif

@@ -2,8 +2,13 @@
 #include "decide.h"
 
 static const char *const state_names[] = {
-    [ALIAS_UNASKED] = "not asked", [ALIAS_NOT_OURS] = "not our domain", [ALIAS_FOUND] = "found",
-    [ALIAS_UNKNOWN] = "unknown",   [ALIAS_EXPIRED] = "expired",         [ALIAS_STALE] = "cannot tell now",
+    [ALIAS_UNASKED] = "not asked",
+    [ALIAS_NOT_OURS] = "not our domain",
+    [ALIAS_FOUND] = "found",
+    [ALIAS_UNKNOWN] = "unknown",
+    [ALIAS_EXPIRED] = "expired",
+    [ALIAS_STALE] = "cannot tell now",
+    [ALIAS_INVALID] = "no valid address",
 };
 
 static const char *const via_names[] = {
