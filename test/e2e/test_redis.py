@@ -144,3 +144,8 @@ def test_explain_charges_nothing(world):
     said = world.gate.command("explain", "--to", "nobody@example.com", "--client", "192.0.2.9")
     assert "5.1.1" in said
     assert {k: world.redis.fields(k) for k in world.redis.keys()} == before
+
+
+def test_explain_of_no_address(world):
+    said = world.gate.command("explain", "--to", "a..b@example.com")
+    assert "no valid address" in said and "553 5.1.3" in said
