@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,37 +29,54 @@ static void save_one(void *arg, const struct count_view *view)
     saving->n++;
 }
 
-/* 0, or -1 with errno set. *n: how many there are. */
-static int write_all(struct counts *counts, const char *name, int64_t now_ms, size_t *n)
+/* All holds as text, which is the caller's to free; NULL with errno set. In memory first: who walks through the counters holds the
+ * locks that sessions wait for, and no disk shall be waited for then. */
+static char *text_make(struct counts *counts, int64_t now_ms, size_t *bytes, size_t *n)
 {
     static const char *const all[] = {"*"};
+    char *text = NULL;
+    struct saving saving = {.out = open_memstream(&text, bytes), .now_ms = now_ms};
+    if (saving.out == NULL)
+        return NULL;
+    bool ok = counts_show(counts, all, 1, now_ms, save_one, &saving) == COUNTS_OK && ferror(saving.out) == 0;
+    if (fclose(saving.out) == 0 && ok) {
+        *n = saving.n;
+        return text;
+    }
+    free(text);
+    errno = ENOMEM; /* nothing else goes wrong in memory */
+    return NULL;
+}
+
+/* 0, or -1 with errno set. */
+static int file_write(const char *name, const char *text, size_t bytes)
+{
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-    struct saving saving = {.out = fd >= 0 ? fdopen(fd, "w") : NULL, .now_ms = now_ms};
-    if (saving.out == NULL) {
+    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (out == NULL) {
         if (fd >= 0)
             close(fd);
         return -1;
     }
-    bool ok = counts_show(counts, all, 1, now_ms, save_one, &saving) == COUNTS_OK;
-    ok = ok && fflush(saving.out) == 0 && ferror(saving.out) == 0;
+    bool ok = fwrite(text, 1, bytes, out) == bytes && fflush(out) == 0;
     int error = errno;
-    if (fclose(saving.out) != 0 && ok) {
+    if (fclose(out) != 0 && ok) {
         error = errno;
         ok = false;
     }
     errno = error;
-    *n = saving.n;
     return ok ? 0 : -1;
 }
 
 int holds_save(struct counts *counts, const char *path, int64_t now_ms, struct error *err)
 {
     char name[600];
-    size_t n = 0;
+    size_t n = 0, bytes = 0;
     snprintf(name, sizeof name, "%s.new", path);
-    int rc = write_all(counts, name, now_ms, &n);
+    char *text = text_make(counts, now_ms, &bytes, &n);
+    int rc = text == NULL ? -1 : 0;
     if (rc == 0 && n > 0)
-        rc = rename(name, path);
+        rc = file_write(name, text, bytes) == 0 ? rename(name, path) : -1;
     else if (rc == 0)
         rc = unlink(path) < 0 && errno != ENOENT ? -1 : 0;
     if (rc < 0)
@@ -66,6 +84,7 @@ int holds_save(struct counts *counts, const char *path, int64_t now_ms, struct e
                   strerror(errno));
     if (rc < 0 || n == 0)
         (void)unlink(name); /* may not be there */
+    free(text);
     return rc;
 }
 
