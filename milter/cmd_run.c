@@ -89,7 +89,7 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
             return -1;
         }
         snprintf(path, sizeof path, "%s/control.sock", policy->state);
-        daemon->control = control_start(path, policy->milter.group, on_control, daemon, &trouble);
+        daemon->control = control_start(path, NULL, on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
         trouble_set(&daemon->gate.troubles, TROUBLE_STATE, TROUBLE_DEGRADED, gate_now(&daemon->gate),

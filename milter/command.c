@@ -36,12 +36,25 @@ static const struct option_value *option_find(const struct option_value *options
     return NULL;
 }
 
+/* "-cFILE": the option of one letter whose value follows at once. */
+static const struct option_value *option_short(const struct option_value *options, const char *arg)
+{
+    for (const struct option_value *o = options; o->name != NULL; o++)
+        if (o->value != NULL && strlen(o->name) == 2 && strncmp(o->name, arg, 2) == 0)
+            return o;
+    return NULL;
+}
+
 /* Takes one option at argv[*i]. False: complained. */
 static bool option_take(const char *name, int argc, char **argv, int *i, const struct option_value *options)
 {
     const char *arg = argv[*i];
     size_t n;
     const struct option_value *o = option_find(options, arg, &n);
+    if (o == NULL && arg[1] != '-' && (o = option_short(options, arg)) != NULL) {
+        *o->value = arg + 2;
+        return true;
+    }
     if (o == NULL) {
         command_usage(name, "unknown option %s", arg);
         return false;

@@ -116,6 +116,12 @@ static void print_all(FILE *out)
 
 int cmd_help(int argc, char **argv)
 {
+    const char *policy = NULL; /* every command takes -c; there is nothing to ask it for */
+    const struct option_value options[] = {{"-c", &policy, NULL}, {NULL, NULL, NULL}};
+    int n = command_options("help", argc, argv, options);
+    if (n < 0)
+        return EXIT_USAGE;
+    argc = n + 1;
     for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
         if (strcmp(c->name, argv[1]) != 0)
             continue;
@@ -132,13 +138,29 @@ static int dispatch(int argc, char **argv)
 {
     for (const struct command *c = commands; c->name != NULL; c++)
         if (strcmp(c->name, argv[1]) == 0)
-            return c->run(argc - 1, argv + 1);
+            return argc > 2 && strcmp(argv[argc - 1], "--help") == 0 ? cmd_help(2, argv)
+                                                                     : c->run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return cmd_help(1, argv);
     if (strcmp(argv[1], "--version") == 0)
         return puts("rcptgate " RCPTGATE_VERSION) < 0;
     fprintf(stderr, "rcptgate: there is no command \"%s\"; rcptgate help lists them\n", argv[1]);
     return EXIT_USAGE;
+}
+
+/* "-c FILE" may stand before the command, too: moved behind it, where every command looks. */
+static void move_policy(int argc, char **argv)
+{
+    if (argc > 3 && strcmp(argv[1], "-c") == 0) {
+        char *option = argv[1], *file = argv[2];
+        argv[1] = argv[3];
+        argv[2] = option;
+        argv[3] = file;
+    } else if (argc > 2 && strncmp(argv[1], "-c", 2) == 0 && argv[1][2] != '\0') {
+        char *option = argv[1];
+        argv[1] = argv[2];
+        argv[2] = option;
+    }
 }
 
 int main(int argc, char **argv)
@@ -149,6 +171,7 @@ int main(int argc, char **argv)
         print_all(stderr);
         return EXIT_USAGE;
     }
+    move_policy(argc, argv);
     int status = dispatch(argc, argv);
     if (fflush(stdout) != 0 && status == EXIT_DONE) {
         perror("rcptgate: standard output");

@@ -139,6 +139,8 @@ bool problem_bad(struct loader *loader, const struct place *place, const struct 
         snprintf(instead, sizeof instead, "%s", policy_url_instead);
     else if (key != NULL && key->parse == parse_section)
         snprintf(instead, sizeof instead, "the defaults of all its keys");
+    else if (key != NULL && key->parse == parse_reply)
+        snprintf(instead, sizeof instead, "the default text");
     else if (key != NULL && key->otherwise != NULL)
         snprintf(instead, sizeof instead, "the default, %s", key->otherwise);
     problem_add(loader, place, PROBLEM_SKIPPED, instead, "%s", text);

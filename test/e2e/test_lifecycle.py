@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
 
-from harness import Gate, Scratch, World, parse_log, wait_for
+from harness import RCPTGATE, Gate, Scratch, World, parse_log, wait_for
 
 LIMITS = [{"name": "ten", "per": "recipient", "max": 10, "window": "1h", "over": "defer"}]
 ALIAS = "a@example.com"
@@ -59,6 +60,8 @@ def test_socket_mode_and_group(world):
     info = os.stat(world.gate.socket)
     assert stat.S_IMODE(info.st_mode) == 0o660
     assert grp.getgrgid(info.st_gid).gr_name == "postfix"
+    info = os.stat(world.gate.state / "control.sock")
+    assert (stat.S_IMODE(info.st_mode), info.st_gid) == (0o660, os.getegid()), "the gate's own group"
 
 
 def test_stale_socket_is_replaced(world):
@@ -186,3 +189,19 @@ def test_memory_stops_cleanly():
         assert world.gate.stop() == 0
         for m in sessions:
             m.hang_up()
+
+
+def test_the_policy_is_named_where_one_likes():
+    scratch = Scratch()
+    try:
+        gate = Gate(scratch, {}, start=False)
+        path = str(gate.policy_path)
+        for words in (["check", "-c", path], ["-c", path, "check"], ["check", f"-c{path}"], [f"-c{path}", "check"],
+                      ["-c", path, "check", "--json"], ["check", "--json", "-c", path]):
+            done = subprocess.run([RCPTGATE, *words], capture_output=True, text=True, timeout=60)
+            assert (done.returncode, path in done.stdout) == (0, True), (words, done)
+        for words in (["help", "-c", path], ["-c", path, "help", "check"], ["check", "--help"]):
+            done = subprocess.run([RCPTGATE, *words], capture_output=True, text=True, timeout=60)
+            assert (done.returncode, "check" in done.stdout) == (0, True), (words, done)
+    finally:
+        scratch.remove()
