@@ -1,23 +1,36 @@
 #include "tripped.h"
 
 #include "log.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { LEAST_MS = 60000 }; /* between two events of a limit with a short window */
+enum {
+    LEAST_MS = 60000, /* between two events of a limit with a short window */
+    KEY_MAX = 2048,
+};
 
-/* The key under which that limit was over; shares have the limit of their own ask. */
-static const char *key_of(const struct decision *d, const struct limit *limit)
+/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys: buffer gets what
+ * one would be called. */
+static const char *key_of(const struct decision *d, const struct limit *limit, char buffer[KEY_MAX])
 {
     for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++)
         if (d->plan.limits[i] == limit &&
             (d->answers[i].result == COUNT_OVER || d->answers[i].result == COUNT_HELD))
             return d->plan.request.asks[i].key;
-    for (size_t i = 0; i < d->plan.n_backlogs; i++)
-        if (d->plan.backlogs[i].limit == limit && d->plan.backlogs[i].waiting >= d->plan.backlogs[i].max)
-            return d->plan.backlogs[i].subject;
+    for (size_t i = 0; i < d->plan.n_backlogs; i++) {
+        const struct backlog_ask *ask = &d->plan.backlogs[i];
+        if (ask->limit != limit || ask->waiting < ask->max)
+            continue;
+        struct text key;
+        text_init(&key, buffer, KEY_MAX);
+        text_addf(&key, "%s:{", limit->per_name);
+        text_add_percent(&key, ask->subject);
+        text_add(&key, "}");
+        return buffer;
+    }
     return limit->per_name;
 }
 
@@ -29,8 +42,8 @@ static int64_t quiet_ms(const struct limit *limit)
 
 static void tell(struct gate *gate, const struct decision *d, const struct verdict *v, const char *shadow)
 {
-    char used[24], max[24];
-    const char *key = key_of(d, v->limit);
+    char used[24], max[24], buffer[KEY_MAX];
+    const char *key = key_of(d, v->limit, buffer);
     if (!events_due(gate->events, key, v->limit->name, d->envelope.now_ms, quiet_ms(v->limit)))
         return;
     snprintf(used, sizeof used, "%" PRId64, v->used);

@@ -203,3 +203,14 @@ def test_without_such_a_limit_nobody_looks_at_the_queue_any_more():
         before = wakes()
         time.sleep(1)
         assert wakes() - before < 200
+
+
+def test_what_a_sender_is_called_breaks_no_line_of_the_log():
+    with World("memory", mta=False, database=False) as world:
+        gate = world.gate
+        line = json.dumps({"sender": '"x y=z"@evil.example', "recipients": [{"address": "a@example.com"}]})
+        queue = script(world, "queue.sh", f"#!/bin/sh\ncat <<'END'\n{line}\nEND\n")
+        gate.write_policy(limits=[{"name": "from", "per": "sender", "count": "backlog", "max": 1}],
+                          queue={"every": "1s", "command": [queue]})
+        wait_for(lambda: ask(gate, "a@example.com", '"x y=z"@evil.example').startswith("450"), "it is not refused")
+        wait_for(lambda: 'subject=sender:{"x%20y=z"@evil.example} ' in gate.log(), "the event is not as it should be")
