@@ -49,13 +49,26 @@ static int find_group(const char *name, gid_t *gid, struct error *err)
     return 0;
 }
 
-static int give(const char *path, const struct owners *owners, mode_t mode, struct error *err)
+/* By its descriptor: who shares the directory could put a link in place of the name, for root to give away what it leads to. */
+static int give(int fd, const char *path, const struct owners *owners, mode_t mode, struct error *err)
 {
-    if ((owners->chown && chown(path, owners->uid, owners->gid) < 0) || chmod(path, mode) < 0) {
+    if ((owners->chown && fchown(fd, owners->uid, owners->gid) < 0) || fchmod(fd, mode) < 0) {
         error_set(err, "%s: owner, group or mode cannot be set: %s", path, strerror(errno));
         return -1;
     }
     return 0;
+}
+
+static int give_directory(const char *dir, const struct owners *owners, struct error *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        error_set(err, "%s: %s", dir, strerror(errno));
+        return -1;
+    }
+    int rc = give(fd, dir, owners, 02770, err);
+    close(fd);
+    return rc;
 }
 
 /* Sees to it that the directory is there, and says whose its files are to be. Parents are plain directories. */
@@ -87,7 +100,7 @@ static int make_directory(const char *dir, const char *group, struct owners *own
         if (!owners->chown)
             *owners = (struct owners){.uid = (uid_t)-1, .gid = owners->gid, .chown = true};
     }
-    return made ? give(dir, owners, 02770, err) : 0;
+    return made ? give_directory(dir, owners, err) : 0;
 }
 
 /* True where something stands in the way; err says what. */
@@ -139,7 +152,8 @@ static enum edit_status make_file(const char *path, const struct owners *owners,
         return EDIT_CREATE;
     }
     enum edit_status status = EDIT_CREATE;
-    if (close(fd) == 0 && give(draft, owners, 0660, err) == 0 && write_schema(draft, err) == 0) {
+    int given = give(fd, draft, owners, 0660, err);
+    if (close(fd) == 0 && given == 0 && write_schema(draft, err) == 0) {
         if (link(draft, path) == 0)
             status = EDIT_DONE;
         else if (errno == EEXIST)
