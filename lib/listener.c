@@ -101,8 +101,7 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
         error_set(err, "cannot listen on %s: %s", l->path, strerror(errno));
         return -1;
     }
-    if (group_set(l->path, group, err) < 0)
-        return -1;
+    (void)group_set(l->path, group, NULL); /* a wrong group stops nobody else: listener_mend() tells of it */
     if (chmod(l->path, mode) < 0 || lstat(l->path, &st) < 0) {
         error_set(err, "cannot set the mode of %s: %s", l->path, strerror(errno));
         return -1;
@@ -114,14 +113,15 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
 static int mend_mode(const struct listener *l, const struct stat *st, const char *group, unsigned mode,
                      struct error *what)
 {
-    const struct group *entry = group != NULL && group[0] != '\0' ? getgrnam(group) : NULL;
-    bool right_group = entry == NULL || st->st_gid == entry->gr_gid,
+    bool any_group = group == NULL || group[0] == '\0';
+    const struct group *entry = any_group ? NULL : getgrnam(group);
+    bool right_group = any_group || (entry != NULL && st->st_gid == entry->gr_gid),
          right_mode = (st->st_mode & 07777) == mode;
     struct error failed = {0};
     if (right_group && right_mode)
         return 0;
     if ((!right_group && group_set(l->path, group, &failed) < 0) || chmod(l->path, mode) < 0) {
-        error_set(what, "the mode or group of %s was changed and cannot be set right: %s", l->path,
+        error_set(what, "the mode or group of %s cannot be set right: %s", l->path,
                   failed.text[0] != '\0' ? failed.text : strerror(errno));
         return -1;
     }

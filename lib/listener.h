@@ -17,7 +17,8 @@ struct listener {
 };
 
 /* spec as libmilter writes it: "unix:/path", "inet:port@host", "inet6:port@host". group may be NULL. Waits up to wait_ms for
- * a predecessor that is just ending. 0, or -1 with err set (another instance runs, no such group, no directory ...). */
+ * a predecessor that is just ending. 0, or -1 with err set (another instance runs, no directory ...). A mode is
+ * kept by all means, a group that cannot be had is what listener_mend() tells of: mail that comes another way goes on. */
 int listener_open(struct listener *listener, const char *spec, const char *group, unsigned mode, int wait_ms,
                   struct error *err);
 

@@ -353,7 +353,11 @@ int cmd_run(int argc, char **argv)
     err = (struct error){0};
     int status = run(&daemon, policy, &signals, &err);
     if (status < 0) {
-        log_line(LOG_AT_ERROR, "event=failed text=\"%s\"", err.text);
+        char line[2 * sizeof err.text + 3];
+        struct text quoted;
+        text_init(&quoted, line, sizeof line);
+        text_add_quoted(&quoted, err.text);
+        log_line(LOG_AT_ERROR, "event=failed text=%s", line);
         if (!log_goes_to_stderr())
             fprintf(stderr, "rcptgate: %s\n", err.text);
     }

@@ -64,6 +64,18 @@ def test_socket_mode_and_group(world):
     assert (stat.S_IMODE(info.st_mode), info.st_gid) == (0o660, os.getegid()), "the gate's own group"
 
 
+def test_an_unknown_group_stops_nobody():
+    with World("memory", LIMITS, mta=False) as world:
+        world.database.alias(ALIAS)
+        gate = world.gate
+        gate.stop()
+        gate.write_policy(milter={"socket": f"unix:{gate.socket}", "group": "no-such-group"})
+        gate.start()
+        assert stat.S_IMODE(os.stat(gate.socket).st_mode) == 0o660
+        open_message(world).hang_up()
+        wait_for(lambda: "no-such-group" in gate.command("status", check=None), "status names it", 5)
+
+
 def test_stale_socket_is_replaced(world):
     world.gate.stop(signal.SIGKILL)
     assert world.gate.socket.exists(), "killed: the socket stays"
