@@ -316,11 +316,12 @@ static void pair_tell(struct pair *pair)
 static void pair_rest(struct pair *pair, int ms)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += ms * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    while (!pair->stop && pthread_cond_timedwait(&pair->wake, &pair->lock, &until) != ETIMEDOUT)
+    while (!pair->stop &&
+           pthread_cond_clockwait(&pair->wake, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         if (is_owing(pair))
             break;
 }

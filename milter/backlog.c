@@ -221,12 +221,13 @@ static void rest(struct backlog *backlog)
 static bool pause_for(struct backlog *backlog, int64_t ms)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(ms % 1000) * 1000000;
     until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&backlog->lock);
-    while (!backlog->stopping && pthread_cond_timedwait(&backlog->wake, &backlog->lock, &until) != ETIMEDOUT)
+    while (!backlog->stopping &&
+           pthread_cond_clockwait(&backlog->wake, &backlog->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     bool go_on = !backlog->stopping;
     pthread_mutex_unlock(&backlog->lock);

@@ -176,7 +176,7 @@ static enum counts_status event_send(const struct events *events, const struct e
 
 static void time_in(int ms, struct timespec *out)
 {
-    clock_gettime(CLOCK_REALTIME, out);
+    clock_gettime(CLOCK_MONOTONIC, out);
     out->tv_nsec += (long)(ms % 1000) * 1000000;
     out->tv_sec += ms / 1000 + out->tv_nsec / 1000000000;
     out->tv_nsec %= 1000000000;
@@ -186,7 +186,8 @@ static void pause_for(struct events *events, int ms)
 {
     struct timespec until;
     time_in(ms, &until);
-    while (!events->stopping && pthread_cond_timedwait(&events->wake, &events->lock, &until) != ETIMEDOUT)
+    while (!events->stopping &&
+           pthread_cond_clockwait(&events->wake, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
 }
 
@@ -277,7 +278,7 @@ void events_stop(struct events *events, int wait_ms)
     time_in(wait_ms, &until);
     pthread_mutex_lock(&events->lock);
     while ((events->n_done != events->n_added || events->busy) &&
-           pthread_cond_timedwait(&events->idle, &events->lock, &until) != ETIMEDOUT)
+           pthread_cond_clockwait(&events->idle, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     events->stopping = true;
     pthread_cond_signal(&events->wake);

@@ -118,11 +118,12 @@ static void put_back(struct later *later, struct job *first, struct job *last)
 static void pause_ms(struct later *later, int ms)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)ms * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    while (!later->stopping && pthread_cond_timedwait(&later->wake, &later->lock, &until) != ETIMEDOUT)
+    while (!later->stopping &&
+           pthread_cond_clockwait(&later->wake, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
 }
 
@@ -191,10 +192,10 @@ struct later *later_new(later_now_fn *now, void *arg, struct error *err)
 static void wait_idle(struct later *later, int wait_ms)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += wait_ms / 1000;
     while ((later->first != NULL || later->busy) &&
-           pthread_cond_timedwait(&later->idle, &later->lock, &until) != ETIMEDOUT)
+           pthread_cond_clockwait(&later->idle, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
 }
 

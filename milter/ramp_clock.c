@@ -99,11 +99,11 @@ static void *clock_main(void *arg)
         clock->begun = false;
         pthread_mutex_unlock(&clock->lock);
         look(clock, gate);
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += LOOK_MS / 1000;
         pthread_mutex_lock(&clock->lock);
         while (!clock->stopping && !clock->begun &&
-               pthread_cond_timedwait(&clock->wake, &clock->lock, &until) != ETIMEDOUT)
+               pthread_cond_clockwait(&clock->wake, &clock->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             ;
     }
     pthread_mutex_unlock(&clock->lock);

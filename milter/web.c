@@ -176,12 +176,13 @@ static void *web_main(void *arg)
         pthread_mutex_unlock(&web->lock);
         web_look(web);
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += (long)LOOK_MS * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_mutex_lock(&web->lock);
-        while (!web->stopping && pthread_cond_timedwait(&web->wake, &web->lock, &until) != ETIMEDOUT)
+        while (!web->stopping &&
+               pthread_cond_clockwait(&web->wake, &web->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             ;
     }
     pthread_mutex_unlock(&web->lock);
