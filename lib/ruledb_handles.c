@@ -3,12 +3,16 @@
 #include "ruledb_handles.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     HANDLES_MAX = 8,     /* a lease takes some 5 microseconds: more would only cost memory */
@@ -18,11 +22,21 @@ enum {
     RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
 };
 
+enum { WAL_HEADER = 32 }; /* with two random salts: a WAL that was begun anew has another */
+
+struct wal { /* what stands under PATH-wal; zeroed: none, or an empty one */
+    unsigned char header[WAL_HEADER];
+    off_t size;
+    struct timespec mtime;
+};
+
 struct watched { /* what stat() said of the path */
     bool exists;
     dev_t dev;
     ino_t ino;
     off_t size;
+    struct timespec placed; /* ctime: rename() sets it */
+    struct wal wal;
 };
 
 struct handles {
@@ -33,8 +47,10 @@ struct handles {
     size_t n_stale;      /* of n_out: those of an earlier epoch */
     atomic_uint epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
     struct watched watched;
-    int64_t retry_at_ms; /* 0: well. Else: unusable, and not to be tried before then */
-    bool probing;        /* one caller is trying */
+    struct watched owner; /* the last file that the WAL under the path was its own */
+    bool orphan;          /* the WAL is of a file that was replaced: the new one is read without it */
+    int64_t retry_at_ms;  /* 0: well. Else: unusable, and not to be tried before then */
+    bool probing;         /* one caller is trying */
     struct error trouble;
     struct error row_trouble;         /* a row that cannot be read, */
     uint64_t row_trouble_generation;  /* seen at this generation */
@@ -121,12 +137,55 @@ static bool ends_lease(enum handle_fault fault)
 
 /* --- what stands under the path --- */
 
-static struct watched look(const char *path)
+static struct wal look_at_wal(const char *path)
+{
+    char name[PATH_MAX];
+    const struct wal none = {.size = 0};
+    struct wal wal = none;
+    struct stat st;
+    if ((size_t)snprintf(name, sizeof name, "%s-wal", path) >= sizeof name)
+        return wal;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* SQLite's locks are on other files */
+    if (fd < 0)
+        return wal;
+    if (fstat(fd, &st) == 0 && pread(fd, wal.header, WAL_HEADER, 0) == WAL_HEADER) {
+        wal.size = st.st_size;
+        wal.mtime = st.st_mtim;
+    }
+    close(fd);
+    return wal.size > 0 ? wal : none;
+}
+
+static struct watched look(const struct handles *handles)
 {
     struct stat st;
-    if (stat(path, &st) < 0)
-        return (struct watched){0}; /* what is the matter is for open() to find out */
-    return (struct watched){.exists = true, .dev = st.st_dev, .ino = st.st_ino, .size = st.st_size};
+    struct watched seen = {.exists = false};
+    if (stat(handles->path, &st) < 0)
+        return seen; /* what is the matter is for open() to find out */
+    seen.exists = true;
+    seen.dev = st.st_dev;
+    seen.ino = st.st_ino;
+    seen.size = st.st_size;
+    seen.placed = st.st_ctim;
+    if (!handles->immutable)
+        seen.wal = look_at_wal(handles->path);
+    return seen;
+}
+
+static bool is_later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+/* A file that is renamed over another one finds the other's WAL beside it, and SQLite would lay that over it. As long as nobody has
+ * written to that WAL since, it is not the new file's. */
+static bool is_orphan(const struct handles *handles, const struct watched *seen)
+{
+    const struct watched *owner = &handles->owner;
+    return seen->exists && owner->exists && seen->wal.size > 0 &&
+           (seen->ino != owner->ino || seen->dev != owner->dev) &&
+           memcmp(seen->wal.header, owner->wal.header, WAL_HEADER) == 0 &&
+           !is_later(seen->wal.mtime, seen->placed);
 }
 
 static bool is_other_file(const struct watched *old, const struct watched *now)
@@ -138,7 +197,11 @@ static bool is_other_file(const struct watched *old, const struct watched *now)
 /* With the lock held. */
 static void note_seen(struct handles *handles, const struct watched *seen)
 {
-    if (is_other_file(&handles->watched, seen)) {
+    bool orphan = is_orphan(handles, seen);
+    if (seen->exists && !orphan)
+        handles->owner = *seen;
+    if (is_other_file(&handles->watched, seen) || orphan != handles->orphan) {
+        handles->orphan = orphan;
         drain(handles);
         if (handles->retry_at_ms != 0)
             handles->retry_at_ms = now_ms(); /* it may be well now */
@@ -148,7 +211,7 @@ static void note_seen(struct handles *handles, const struct watched *seen)
 
 void handles_look(struct handles *handles)
 {
-    struct watched seen = look(handles->path);
+    struct watched seen = look(handles);
     pthread_mutex_lock(&handles->lock);
     note_seen(handles, &seen);
     pthread_mutex_unlock(&handles->lock);
@@ -170,15 +233,16 @@ static struct lease *open_another(struct handles *handles)
     struct error err = {0};
     enum handle_fault fault = FAULT_MEMORY;
     unsigned epoch = handles->epoch;
+    bool immutable = handles->immutable || handles->orphan;
     handles->n_all++;
     handles->n_out++;
     pthread_mutex_unlock(&handles->lock);
     struct lease *lease = calloc(1, sizeof *lease);
     if (lease != NULL)
-        lease->handle = handle_open(handles->path, handles->immutable, &err, &fault);
+        lease->handle = handle_open(handles->path, immutable, &err, &fault);
     else
         error_set(&err, "out of memory");
-    struct watched seen = look(handles->path);
+    struct watched seen = look(handles);
     pthread_mutex_lock(&handles->lock);
     note_seen(handles, &seen);
     if (lease != NULL && lease->handle != NULL && epoch == handles->epoch) {

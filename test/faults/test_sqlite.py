@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -388,6 +389,31 @@ def test_row31_replaced_by_rename():
             start = time.monotonic()
             wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
             assert time.monotonic() - start < 2.5
+
+
+def test_row31_replaced_beside_the_wal_of_the_old():
+    """A bare rename(): what the old file's -wal holds must not be laid over the new file."""
+    with world() as w:
+        good = saved(w)
+        db = sqlite3.connect(str(good))
+        with db:
+            db.execute("INSERT INTO aliases (address, mailbox) VALUES ('new@example.com', 'x@mailbox.example')")
+            db.execute("DELETE FROM aliases WHERE address = 'a0@example.com'")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        with flowing(w):
+            w.database.run("INSERT INTO aliases (address, mailbox) VALUES ('old@example.com', 'x@mailbox.example')")
+            wal = Path(f"{w.database.path}-wal")
+            assert wal.stat().st_size > 0, "the gate keeps it open"
+            wait_for(lambda: ask(w, "old@example.com") == "continue", "the old file is read")
+            time.sleep(0.7)  # it was looked at
+            os.rename(good, w.database.path)
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
+            wait_for(lambda: ask(w, "old@example.com").startswith("550"), "what is in the new file alone counts")
+            for name in ("-wal", "-shm"):  # as the manual says to do
+                os.unlink(f"{w.database.path}{name}")
+            w.database.run("INSERT INTO aliases (address, mailbox) VALUES ('later@example.com', 'x@mailbox.example')")
+            wait_for(lambda: ask(w, "later@example.com") == "continue", "and what is written from then on")
 
 
 def test_row32_truncated_while_open():
