@@ -162,6 +162,9 @@ def test_foreign_hosts_are_refused(gate):
     for host in ("localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:9627", "[::1]", "[::1]:80", web.address):
         assert web.ask("/healthz", host=host)[0].status == 200, host
     assert web.ask("/healthz", host=False)[0].status in (400, 421)
+    with socket.create_connection((web.address, web.port), 5) as plain:  # as simple health checks ask
+        plain.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in plain.makefile("rb").readline()
 
 
 def test_only_reading(gate):
