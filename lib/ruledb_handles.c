@@ -424,5 +424,11 @@ void handles_trouble(struct handles *handles, struct error *out)
     *out = handles->trouble;
     if (out->text[0] == '\0' && handles->row_trouble_generation == atomic_load(&handles->generation))
         *out = handles->row_trouble;
+    if (handles->orphan)
+        error_set(out,
+                  "alias database %s was replaced while the -wal of the file before it stayed: it is not "
+                  "read, and who "
+                  "writes now damages the new file; remove %s-wal and %s-shm",
+                  handles->path, handles->path, handles->path);
     pthread_mutex_unlock(&handles->lock);
 }
