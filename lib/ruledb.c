@@ -150,7 +150,7 @@ static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const v
     if (lease_can_read(snapshot->live) && !snapshot->live_slow) {
         enum handle_fault fault = fn(snapshot->live->handle, query, pool, rows);
         if (lease_settle(snapshot->live, fault))
-            return ROWS_LIVE;
+            return snapshot->live->partial ? ROWS_COPY : ROWS_LIVE;
         memset(rows, 0, size);
         snapshot->live_slow = fault == FAULT_SLOW;
     }
@@ -274,11 +274,13 @@ void ruledb_status(struct ruledb *db, struct ruledb_status *out)
     if (db == NULL)
         return;
     struct lease *live = take_live(db);
-    bool trusted = live != NULL;
+    bool trusted = live != NULL, partial = trusted && live->partial;
     handles_give(live);
     handles_trouble(db->live, &out->trouble);
     if (db->kept)
         keeper_status(db->keeper, out);
+    if (partial)
+        out->mode = RULEDB_DOUBTED;
     if (!trusted)
         out->mode = db->kept && keeper_has_copy(db->keeper) && keeper_copy_is_fresh(db->keeper)
                         ? RULEDB_COPY

@@ -233,13 +233,13 @@ static struct lease *open_another(struct handles *handles)
     struct error err = {0};
     enum handle_fault fault = FAULT_MEMORY;
     unsigned epoch = handles->epoch;
-    bool immutable = handles->immutable || handles->orphan;
+    bool orphan = handles->orphan;
     handles->n_all++;
     handles->n_out++;
     pthread_mutex_unlock(&handles->lock);
     struct lease *lease = calloc(1, sizeof *lease);
     if (lease != NULL)
-        lease->handle = handle_open(handles->path, immutable, &err, &fault);
+        lease->handle = handle_open(handles->path, handles->immutable || orphan, &err, &fault);
     else
         error_set(&err, "out of memory");
     struct watched seen = look(handles);
@@ -248,6 +248,7 @@ static struct lease *open_another(struct handles *handles)
     if (lease != NULL && lease->handle != NULL && epoch == handles->epoch) {
         lease->handles = handles;
         lease->epoch = epoch;
+        lease->partial = orphan;
         return lease;
     }
     if (lease != NULL)
@@ -425,10 +426,11 @@ void handles_trouble(struct handles *handles, struct error *out)
     if (out->text[0] == '\0' && handles->row_trouble_generation == atomic_load(&handles->generation))
         *out = handles->row_trouble;
     if (handles->orphan)
-        error_set(out,
-                  "alias database %s was replaced while the -wal of the file before it stayed: it is not "
-                  "read, and who "
-                  "writes now damages the new file; remove %s-wal and %s-shm",
-                  handles->path, handles->path, handles->path);
+        error_set(
+            out,
+            "alias database %s was replaced while the -wal of the file before it stayed: it is read "
+            "without that, what it does not have gets 451, and who writes now damages it; remove %s-wal "
+            "and %s-shm",
+            handles->path, handles->path, handles->path);
     pthread_mutex_unlock(&handles->lock);
 }
