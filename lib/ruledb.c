@@ -237,6 +237,13 @@ void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *qu
     out->state = state;
 }
 
+bool ruledb_has_senders(const struct ruledb_snapshot *snapshot)
+{
+    if (snapshot == &no_rules)
+        return false;
+    return !lease_can_read(snapshot->live) || handle_has_senders(snapshot->live->handle);
+}
+
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                    struct sender_rows *out)
 {

@@ -57,6 +57,9 @@ void ruledb_end(struct ruledb_snapshot *snapshot);
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
 void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                   struct alias_rows *out);
+
+/* False: there are no sender rules, so that nobody needs to make the query. */
+bool ruledb_has_senders(const struct ruledb_snapshot *snapshot);
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                    struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,

@@ -46,6 +46,7 @@ enum {
     CACHE_KIB = 1024,    /* pages of one handle: the inner ones of a big table */
     HANDLE_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
+    DOMAINS_KEPT = 16,       /* rows of domains that a handle remembers: most services have few */
 };
 
 /* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */
@@ -57,11 +58,15 @@ struct lengths {
 struct handle {
     sqlite3 *db;
     sqlite3_stmt *stmt[STATEMENTS];
-    int64_t deadline_ms;
+    int64_t deadline_ms; /* of what runs now; 0: nobody has looked at the clock yet */
     unsigned data_version;
-    bool begun;                   /* once at least */
+    bool begun; /* once at least */
+    /* What is remembered of the data, until it changes: */
     bool globs, senders, clients; /* the table has rows */
     struct lengths lengths;
+    struct domain_row domains[DOMAINS_KEPT]; /* strings in domain_pool */
+    size_t n_domains;
+    struct pool domain_pool;
     struct error err;
 };
 
@@ -72,10 +77,14 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Most look-ups are over before this is asked for the first time, and need no clock. */
 static int out_of_time(void *context)
 {
-    const struct handle *handle = context;
-    return now_ms() > handle->deadline_ms;
+    struct handle *handle = context;
+    int64_t now = now_ms();
+    if (handle->deadline_ms == 0)
+        handle->deadline_ms = now + HANDLE_QUERY_MS;
+    return now > handle->deadline_ms;
 }
 
 enum handle_fault handle_fault_of(int rc)
@@ -204,6 +213,7 @@ void handle_close(struct handle *handle)
     for (size_t i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(handle->stmt[i]); /* repeats the error of the last step, which was told */
     sqlite3_close_v2(handle->db);
+    pool_done(&handle->domain_pool);
     free(handle);
 }
 
@@ -268,9 +278,17 @@ static enum handle_fault read_version(struct handle *handle)
     return FAULT_BROKEN;
 }
 
+static void forget(struct handle *handle)
+{
+    handle->begun = false; /* until all that is remembered of the data has been read */
+    handle->lengths.known = false;
+    handle->n_domains = 0;
+    pool_reset(&handle->domain_pool);
+}
+
 enum handle_fault handle_begin(struct handle *handle, bool *changed)
 {
-    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    handle->deadline_ms = 0;
     enum handle_fault fault = read_version(handle);
     unsigned version = 0;
     if (fault == FAULT_NONE) {
@@ -279,8 +297,7 @@ enum handle_fault handle_begin(struct handle *handle, bool *changed)
     }
     bool differs = !handle->begun || version != handle->data_version;
     if (fault == FAULT_NONE && differs) {
-        handle->begun = false; /* until all that is remembered of the data has been read */
-        handle->lengths.known = false;
+        forget(handle);
         fault = read_filled(handle);
     }
     if (fault != FAULT_NONE) {
@@ -389,9 +406,53 @@ static enum handle_fault finish(struct row *row)
 
 /* --- look-ups --- */
 
+static const char *copy_text(struct pool *pool, const char *text, bool *failed)
+{
+    const char *copy = pool_strdup(pool, text);
+    *failed = *failed || (copy == NULL && text != NULL);
+    return copy;
+}
+
+/* False: out of memory. */
+static bool copy_domain(const struct domain_row *from, struct pool *pool, struct domain_row *out)
+{
+    bool failed = false;
+    *out = (struct domain_row){
+        .domain = copy_text(pool, from->domain, &failed),
+        .action = from->action,
+        .catch_all = from->catch_all,
+        .owner = copy_text(pool, from->owner, &failed),
+        .class_name = copy_text(pool, from->class_name, &failed),
+        .reply = copy_text(pool, from->reply, &failed),
+    };
+    return !failed;
+}
+
+/* When there is no room it begins anew. */
+static void remember_domain(struct handle *handle, const struct domain_row *domain)
+{
+    if (handle->n_domains == DOMAINS_KEPT) {
+        handle->n_domains = 0;
+        pool_reset(&handle->domain_pool);
+    }
+    if (copy_domain(domain, &handle->domain_pool, &handle->domains[handle->n_domains]))
+        handle->n_domains++;
+}
+
+static const struct domain_row *recall_domain(const struct handle *handle, const char *domain)
+{
+    for (size_t i = 0; i < handle->n_domains; i++)
+        if (strcmp(handle->domains[i].domain, domain) == 0)
+            return &handle->domains[i];
+    return NULL;
+}
+
 static enum handle_fault find_domain(struct handle *handle, const char *domain, struct pool *pool,
                                      struct domain_row *out)
 {
+    const struct domain_row *known = recall_domain(handle, domain);
+    if (known != NULL)
+        return copy_domain(known, pool, out) ? FAULT_NONE : FAULT_MEMORY;
     struct row row;
     enum handle_fault fault = FAULT_NONE;
     if (!find(handle, STMT_DOMAIN, "domains", domain, NULL, pool, &row, &fault))
@@ -405,7 +466,10 @@ static enum handle_fault find_domain(struct handle *handle, const char *domain, 
     out->owner = take(&row, 3);
     out->class_name = take(&row, 4);
     out->reply = take(&row, 5);
-    return finish(&row);
+    fault = finish(&row);
+    if (fault == FAULT_NONE)
+        remember_domain(handle, out);
+    return fault;
 }
 
 static void take_alias(struct row *row, struct alias_row *out)
@@ -485,7 +549,7 @@ static enum handle_fault find_globs(struct handle *handle, const char *domain,
 enum handle_fault handle_alias(struct handle *handle, const struct alias_query *query, struct pool *pool,
                                struct alias_rows *out)
 {
-    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    handle->deadline_ms = 0;
     enum handle_fault fault = FAULT_NONE;
     for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain.domain == NULL; i++)
         if (query->domain[i] != NULL)
@@ -502,6 +566,11 @@ enum handle_fault handle_alias(struct handle *handle, const struct alias_query *
         if (query->domain[i] != NULL)
             fault = find_globs(handle, query->domain[i], query, pool, out, &room);
     return fault;
+}
+
+bool handle_has_senders(const struct handle *handle)
+{
+    return handle->senders;
 }
 
 static enum handle_fault has_scope(struct handle *handle, const char *scope, bool *has)
@@ -538,7 +607,7 @@ enum handle_fault handle_sender(struct handle *handle, const struct sender_query
 {
     if (!handle->senders || query->n_scopes == 0 || query->n_patterns == 0)
         return FAULT_NONE;
-    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    handle->deadline_ms = 0;
     out->rows = pool_alloc(pool, query->n_scopes * query->n_patterns * sizeof *out->rows);
     enum handle_fault fault = out->rows != NULL ? FAULT_NONE : FAULT_MEMORY;
     for (size_t i = 0; i < query->n_scopes && fault == FAULT_NONE; i++)
@@ -603,7 +672,7 @@ enum handle_fault handle_client(struct handle *handle, const struct network *cli
 {
     if (!handle->clients || !client->set)
         return FAULT_NONE;
-    handle->deadline_ms = now_ms() + HANDLE_QUERY_MS;
+    handle->deadline_ms = 0;
     enum handle_fault fault = handle->lengths.known ? FAULT_NONE : read_lengths(handle);
     bool ipv4 = network_is_ipv4(client);
     const bool *lengths = ipv4 ? handle->lengths.ipv4 : handle->lengths.ipv6;

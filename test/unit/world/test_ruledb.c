@@ -276,6 +276,78 @@ static void finds_senders(void **state)
     ruledb_free(db);
 }
 
+static bool has_senders(struct ruledb *db)
+{
+    struct ruledb_snapshot *snapshot = ruledb_begin(db);
+    bool has = ruledb_has_senders(snapshot);
+    ruledb_end(snapshot);
+    return has;
+}
+
+static void knows_whether_there_are_sender_rules(void **state)
+{
+    struct place *place = *state;
+    make(place->path, "");
+    struct ruledb *db = open_db(place);
+    assert_false(has_senders(NULL));
+    assert_false(has_senders(db));
+    run_on(place->path, "INSERT INTO sender_rules(scope, pattern, action) VALUES ('*', '*', 'reject')");
+    assert_true(has_senders(db));
+    run_on(place->path, "DELETE FROM sender_rules");
+    assert_false(has_senders(db));
+    ruledb_free(db);
+    const struct ruledb_config nowhere = {.path = "/nonexistent/aliases.db"};
+    db = ruledb_new(&nowhere);
+    assert_non_null(db);
+    assert_true(has_senders(db)); /* nobody can tell */
+    ruledb_free(db);
+}
+
+static void expect_owner(struct ruledb *db, struct pool *pool, const char *domain, const char *owner)
+{
+    struct alias_rows rows = ask(db, pool, "nobody", domain);
+    assert_int_equal(rows.state, ROWS_LIVE);
+    assert_non_null(rows.domain.domain);
+    assert_string_equal(rows.domain.domain, domain);
+    if (owner == NULL)
+        assert_null(rows.domain.owner);
+    else
+        assert_string_equal(rows.domain.owner, owner);
+}
+
+static void expect_owners(struct ruledb *db, struct pool *pool, int from, int n)
+{
+    char domain[32], owner[32];
+    for (int i = from; i < from + n; i++) {
+        snprintf(domain, sizeof domain, "d%d.example", i);
+        snprintf(owner, sizeof owner, "o%d", i);
+        expect_owner(db, pool, domain, owner);
+    }
+}
+
+/* More than a handle remembers, each of them more than once, and what was remembered is not believed when it has changed. */
+static void domains_are_what_they_are_now(void **state)
+{
+    struct place *place = *state;
+    make(place->path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 39)"
+                      " INSERT INTO domains(domain, owner) SELECT 'd' || i || '.example', 'o' || i FROM n");
+    struct ruledb *db = open_db(place);
+    for (int round = 0; round < 3; round++)
+        expect_owners(db, &place->pool, 0, 40);
+    for (int round = 0; round < 3; round++)
+        expect_owners(db, &place->pool, 7, 5);
+    run_on(place->path, "UPDATE domains SET owner = 'new', action = 'defer' WHERE domain = 'd9.example';"
+                        "UPDATE domains SET owner = NULL WHERE domain = 'd8.example'");
+    expect_owner(db, &place->pool, "d9.example", "new");
+    expect_owner(db, &place->pool, "d8.example", NULL);
+    expect_owner(db, &place->pool, "d7.example", "o7");
+    assert_int_equal(ask(db, &place->pool, "nobody", "d9.example").domain.action, ACTION_DEFER);
+    run_on(place->path, "DELETE FROM domains WHERE domain = 'd9.example'");
+    assert_null(ask(db, &place->pool, "nobody", "d9.example").domain.domain);
+    expect_owner(db, &place->pool, "d7.example", "o7");
+    ruledb_free(db);
+}
+
 static const char *client_rule(struct ruledb *db, struct pool *pool, const char *ip)
 {
     struct network client = {0};
@@ -700,6 +772,8 @@ int main(void)
         TEST(finds_both_spellings),
         TEST(finds_globs),
         TEST(finds_senders),
+        TEST(knows_whether_there_are_sender_rules),
+        TEST(domains_are_what_they_are_now),
         TEST(finds_the_longest_prefix),
         TEST(without_rules_nothing_is_there),
         TEST(odd_rows_are_unknown),
