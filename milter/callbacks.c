@@ -37,30 +37,18 @@ static struct connection *connection_new(SMFICTX *ctx)
     return c;
 }
 
-static const char *macro(SMFICTX *ctx, const char *name)
-{
-    char copy[32]; /* libmilter takes no const */
-    snprintf(copy, sizeof copy, "%s", name);
-    return smfi_getsymval(ctx, copy);
-}
+/* libmilter takes no const, and writes to none of them */
+static char queue_id[] = "i", login[] = "{auth_authen}", mail_address[] = "{mail_addr}",
+            rcpt_address[] = "{rcpt_addr}";
 
 static int ask_macros(SMFICTX *ctx)
 {
-    static const struct {
-        int stage;
-        const char *names;
-    } wanted[] = {
-        {SMFIM_ENVFROM, "i {auth_authen} {mail_addr}"},
-        {SMFIM_ENVRCPT, "i {rcpt_addr}"},
-        {SMFIM_EOM, "i"},
-    };
-    for (size_t n = 0; n < sizeof wanted / sizeof wanted[0]; n++) {
-        char copy[64];
-        snprintf(copy, sizeof copy, "%s", wanted[n].names);
-        if (smfi_setsymlist(ctx, wanted[n].stage, copy) != MI_SUCCESS)
-            return -1;
-    }
-    return 0;
+    static char at_mail[] = "i {auth_authen} {mail_addr}", at_rcpt[] = "i {rcpt_addr}";
+    return smfi_setsymlist(ctx, SMFIM_ENVFROM, at_mail) == MI_SUCCESS &&
+                   smfi_setsymlist(ctx, SMFIM_ENVRCPT, at_rcpt) == MI_SUCCESS &&
+                   smfi_setsymlist(ctx, SMFIM_EOM, queue_id) == MI_SUCCESS
+               ? 0
+               : -1;
 }
 
 /* A refusal at connect is possible only through a client rule, a block or a held client. */
@@ -172,7 +160,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
     struct session *session = c->session;
     sfsistat status = c->silent_mail ? SMFIS_NOREPLY : SMFIS_CONTINUE;
     if (session->not_smtpd) {
-        if (macro(ctx, "i") != NULL) {
+        if (smfi_getsymval(ctx, queue_id) != NULL) {
             say_not_smtpd();
             return status;
         }
@@ -180,8 +168,8 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
     }
     if (!gate_enter(gate, session))
         return c->silent_mail ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
-    const char *resolved = macro(ctx, "{mail_addr}");
-    message_begin(session, resolved != NULL ? resolved : argv[0], macro(ctx, "{auth_authen}"),
+    const char *resolved = smfi_getsymval(ctx, mail_address);
+    message_begin(session, resolved != NULL ? resolved : argv[0], smfi_getsymval(ctx, login),
                   declared_size(argv + 1));
     gate_leave(gate, session);
     return status;
@@ -209,8 +197,8 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     if (!gate_enter(gate, session))
         return SMFIS_TEMPFAIL;
     struct outcome outcome;
-    message_rcpt(session, argv[0], macro(ctx, "{rcpt_addr}"), &outcome);
-    log_decision(session, &outcome, macro(ctx, "i"));
+    message_rcpt(session, argv[0], smfi_getsymval(ctx, rcpt_address), &outcome);
+    log_decision(session, &outcome, smfi_getsymval(ctx, queue_id));
     sfsistat status = outcome.enforced ? answer(ctx, &outcome.line) : SMFIS_CONTINUE;
     gate_leave(gate, session);
     return status;

@@ -38,7 +38,7 @@ static int rules_fetch(struct gate *gate, const struct policy *policy, struct de
         if (rc == 0)
             rc = rules_alias(policy, e, &rows, pool, &d->ruling.alias);
     }
-    if (rc == 0 && gate->rules != NULL && !rules_client_exempt(policy, e, &d->client)) {
+    if (rc == 0 && ruledb_has_senders(snapshot) && !rules_client_exempt(policy, e, &d->client)) {
         rc = rules_sender_query(e->sender, e->recipient, d->ruling.alias.owner, pool, &sender_query);
         if (rc == 0)
             ruledb_sender(snapshot, &sender_query, pool, &d->senders);
@@ -133,11 +133,15 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
     return 0;
 }
 
+void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
+{
+    memset(out, 0, sizeof *out);
+    address_parse(recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
+}
+
 void decide(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
             struct pool *pool, struct decision *out)
 {
-    memset(out, 0, sizeof *out);
-    address_parse(facts->recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
     out->envelope = (struct envelope){
         .client = facts->client,
         .client_subject = network_mask(facts->client, policy->counters.ipv4_bits, policy->counters.ipv6_bits),
@@ -162,6 +166,10 @@ void decide_line(const struct decision *d, struct reply_line *out)
 {
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT];
+    if (v->reply.code[0] == '\0') {
+        *out = (struct reply_line){0};
+        return;
+    }
     const struct reply_values values = {
         .recipient = d->recipient.kind == ADDRESS_INVALID ? d->envelope.recipient_raw : d->recipient.full,
         .sender = d->envelope.sender->full,
@@ -171,8 +179,5 @@ void decide_line(const struct decision *d, struct reply_line *out)
         .max = v->limit != NULL ? v->max : -1,
         .wait_ms = v->limit != NULL ? v->wait_ms : -1,
     };
-    if (v->reply.code[0] == '\0')
-        *out = (struct reply_line){0};
-    else
-        reply_render(&v->reply, &values, out);
+    reply_render(&v->reply, &values, out);
 }

@@ -25,7 +25,9 @@ static void add_address(struct text *text, const char *key, const char *address)
 
 static void add_word(struct text *text, const char *key, const char *value)
 {
-    text_addf(text, " %s=", key);
+    text_add(text, " ");
+    text_add(text, key);
+    text_add(text, "=");
     text_add_percent(text, value);
 }
 
@@ -48,7 +50,10 @@ void decision_log_text(const struct session *session, const struct outcome *outc
     const struct message *message = &session->message;
     const struct decision *d = &outcome->decision;
     const struct verdict *v = &d->verdict;
-    text_addf(text, "queue=%s client=%s", queue != NULL ? queue : "-", session->client_text);
+    text_add(text, "queue=");
+    text_add(text, queue != NULL ? queue : "-");
+    text_add(text, " client=");
+    text_add(text, session->client_text);
     add_address(text, "from",
                 mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
     add_address(
@@ -56,7 +61,8 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
     if (message->user != NULL)
         add_word(text, "user", message->user);
-    text_addf(text, " verdict=%s", outcome->duplicate ? "duplicate" : action_name(v->action));
+    text_add(text, " verdict=");
+    text_add(text, outcome->duplicate ? "duplicate" : action_name(v->action));
     if (outcome->line.code[0] != '\0')
         text_addf(text, " reply=\"%s %s\"", outcome->line.code, outcome->line.dsn);
     if (v->by != VERDICT_BY_NOBODY)

@@ -149,6 +149,7 @@ static struct canary canary_fly(struct gate *gate, const struct policy *policy)
     struct decision decision;
     struct canary canary = {0};
     int64_t began = metrics_clock();
+    decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
     canary.ns = metrics_clock() - began;
     canary.rows = ask_rules(gate, &decision.recipient, &pool);

@@ -214,6 +214,7 @@ json_t *report_explain(struct gate *gate, const struct explain_query *query, str
                                 .size = query->size};
     struct pool pool = {0};
     struct decision decision;
+    decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
     json_t *report = decide_explain(policy, &decision);
     error_set(err, report == NULL ? "out of memory" : "");

@@ -191,16 +191,12 @@ static bool keep_accepted(struct message *message, const char *full, const char 
 }
 
 /* A second spelling of an accepted recipient: nothing is counted, but a discarded one is dropped in each spelling. */
-static bool duplicate(struct message *message, const char *recipient, const char *raw, struct outcome *out)
+static bool duplicate(struct message *message, const char *full, const char *raw, struct outcome *out)
 {
-    struct address address;
-    address_parse(recipient, message->policy->aliases.subaddress, &address, NULL);
-    const char *full = address.kind == ADDRESS_INVALID ? raw : address.full;
     const struct accepted *before = accepted_find(message, full);
     if (before == NULL || !keep_accepted(message, full, raw, before->discard))
         return false;
     out->duplicate = true;
-    out->decision.recipient = address;
     out->decision.verdict = verdict_accept();
     return true;
 }
@@ -210,13 +206,17 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     struct message *message = &session->message;
     struct metrics *metrics = &session->gate->metrics;
     int64_t began = metrics_clock();
-    memset(out, 0, sizeof *out);
     if (!message->open) /* RCPT without MAIL: only a broken or hostile MTA says that */
         message_begin(session, "<>", NULL, -1);
     const struct policy *policy = message->policy;
     const char *recipient = resolved != NULL && resolved[0] != '\0' ? resolved : raw;
+    struct decision *d = &out->decision;
+    decide_recipient(policy, recipient, d);
+    const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
+    out->line = (struct reply_line){0};
+    out->duplicate = false;
     out->enforced = !policy->shadow;
-    if (duplicate(message, recipient, raw, out)) {
+    if (duplicate(message, full, raw, out)) {
         metrics_duplicate(metrics);
         return;
     }
@@ -231,11 +231,9 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
         .size = message->size,
         .held = message->receipts,
     };
-    struct decision *d = &out->decision;
     decide(session->gate, policy, &facts, false, &message->pool, d);
     bool through =
         d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
-    const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
     if (!keep_receipts(session, d) || message->unknown ||
         (through &&
          !keep_accepted(message, full, raw, d->verdict.action == ACTION_DISCARD && out->enforced))) {

@@ -182,10 +182,27 @@ static subject_reader *const subject_readers[SUBJECTS] = {
     [SUBJECT_ALL] = read_all,
 };
 
+/* What the limits ask for, and what a retry is known by (retry_of()), as a set of bits: nothing else is worth a reading. */
+static unsigned subjects_asked(const struct policy *policy)
+{
+    unsigned asked = 0;
+    for (size_t i = 0; i < policy->n_limits; i++) {
+        const struct limit *limit = &policy->limits[i];
+        for (size_t k = 0; k < limit->n_per; k++)
+            asked |= 1u << limit->per[k];
+        if (limit->share.set)
+            asked |= 1u << limit->share.of;
+        if (limit->count == LIMIT_ATTEMPTS)
+            asked |= 1u << SUBJECT_SENDER | 1u << SUBJECT_RECIPIENT;
+    }
+    return asked;
+}
+
 static int read_subjects(struct planner *planner)
 {
+    unsigned asked = subjects_asked(planner->policy);
     for (size_t i = 0; i < SUBJECTS; i++)
-        if (subject_readers[i](planner, &planner->values[i]) != 0)
+        if ((asked & 1u << i) != 0 && subject_readers[i](planner, &planner->values[i]) != 0)
             return -1;
     return 0;
 }
@@ -604,7 +621,7 @@ int plan_make(const struct policy *policy, const struct envelope *envelope, cons
     if (read_subjects(&planner) != 0)
         return -1;
     if (exists_only_as_pattern(ruling)) {
-        planner.spill_recipient = pool_printf(pool, "@%s", envelope->recipient->domain);
+        planner.spill_recipient = pool_join(pool, "@", envelope->recipient->domain, "");
         if (planner.spill_recipient == NULL)
             return -1;
     }

@@ -28,12 +28,12 @@ int rules_alias_query(const struct address *recipient, struct pool *pool, struct
         if (query.domain[1] == NULL)
             return -1;
         if (recipient->kind == ADDRESS_MAILBOX) {
-            query.full[1] = pool_printf(pool, "%s@%s", recipient->local_full, unicode);
+            query.full[1] = pool_join(pool, recipient->local_full, "@", unicode);
             if (query.full[1] == NULL)
                 return -1;
         }
         if (tagged) {
-            query.bare[1] = pool_printf(pool, "%s@%s", recipient->local_bare, unicode);
+            query.bare[1] = pool_join(pool, recipient->local_bare, "@", unicode);
             if (query.bare[1] == NULL)
                 return -1;
         }
@@ -58,22 +58,14 @@ static void list_add(struct list *list, const char *string)
         list->at[list->n++] = string;
 }
 
-/* prefix and domain; then, where that is another one, with U-labels. */
-static void list_add_domain(struct list *list, const char *prefix, const char *domain, bool with_unicode)
+/* local, mark and domain; then, where that is another one, with U-labels. */
+static void list_add_domain(struct list *list, const char *local, const char *mark, const char *domain,
+                            bool with_unicode)
 {
     char unicode[UNICODE_MAX];
-    list_add(list, pool_printf(list->pool, "%s%s", prefix, domain));
+    list_add(list, pool_join(list->pool, local, mark, domain));
     if (with_unicode && address_domain_unicode(domain, unicode, sizeof unicode))
-        list_add(list, pool_printf(list->pool, "%s%s", prefix, unicode));
-}
-
-static void list_add_local(struct list *list, const char *local, const char *domain)
-{
-    const char *prefix = domain[0] == '\0' ? local : pool_printf(list->pool, "%s@", local);
-    if (prefix == NULL)
-        list->failed = true;
-    else
-        list_add_domain(list, prefix, domain, true);
+        list_add(list, pool_join(list->pool, local, mark, unicode));
 }
 
 /* The address with its subaddress and without, nothing where it is invalid. */
@@ -81,9 +73,10 @@ static void list_add_address(struct list *list, const struct address *address)
 {
     if (address->kind != ADDRESS_MAILBOX && address->kind != ADDRESS_BARE)
         return;
-    list_add_local(list, address->local_full, address->domain);
+    const char *mark = address->kind == ADDRESS_MAILBOX ? "@" : "";
+    list_add_domain(list, address->local_full, mark, address->domain, true);
     if (strcmp(address->local_full, address->local_bare) != 0)
-        list_add_local(list, address->local_bare, address->domain);
+        list_add_domain(list, address->local_bare, mark, address->domain, true);
 }
 
 static size_t count_labels(const char *domain)
@@ -105,7 +98,7 @@ static void list_add_parents(struct list *list, const char *domain)
         domain = strchr(domain, '.') + 1;
     bool with_unicode = 2 * labels <= room;
     for (; labels > 0; labels--) {
-        list_add_domain(list, "@.", domain, with_unicode);
+        list_add_domain(list, "", "@.", domain, with_unicode);
         if (labels > 1)
             domain = strchr(domain, '.') + 1;
     }
@@ -118,9 +111,9 @@ int rules_sender_query(const struct address *sender, const struct address *recip
     struct list scopes = {pool, query.scopes, 0, SENDER_SCOPES, false};
     list_add_address(&scopes, recipient);
     if (recipient->domain[0] != '\0')
-        list_add_domain(&scopes, "@", recipient->domain, true);
+        list_add_domain(&scopes, "", "@", recipient->domain, true);
     if (owner != NULL && owner[0] != '\0') {
-        char *scope = pool_printf(pool, "owner:%s", owner);
+        char *scope = pool_join(pool, "owner:", owner, "");
         if (scope != NULL)
             text_lower(scope);
         list_add(&scopes, scope);
@@ -132,7 +125,7 @@ int rules_sender_query(const struct address *sender, const struct address *recip
         list_add(&patterns, "<>");
     list_add_address(&patterns, sender);
     if (sender->domain[0] != '\0') {
-        list_add_domain(&patterns, "@", sender->domain, true);
+        list_add_domain(&patterns, "", "@", sender->domain, true);
         list_add_parents(&patterns, sender->domain);
     }
     patterns.max = SENDER_PATTERNS;

@@ -61,6 +61,18 @@ char *pool_strdup(struct pool *pool, const char *string)
     return string == NULL ? NULL : pool_strndup(pool, string, strlen(string));
 }
 
+char *pool_join(struct pool *pool, const char *a, const char *b, const char *c)
+{
+    size_t in_a = strlen(a), in_b = strlen(b), in_c = strlen(c);
+    char *out = pool_alloc(pool, in_a + in_b + in_c + 1);
+    if (out == NULL)
+        return NULL;
+    memcpy(out, a, in_a);
+    memcpy(out + in_a, b, in_b);
+    memcpy(out + in_a + in_b, c, in_c);
+    return out;
+}
+
 char *pool_printf(struct pool *pool, const char *format, ...)
 {
     va_list args, again;

@@ -96,6 +96,9 @@ static void test_strings(void **state)
     assert_string_equal(pool_strndup(&pool, "abcdef", 3), "abc");
     assert_string_equal(pool_strndup(&pool, "abc", 0), "");
     assert_string_equal(pool_strdup(&pool, giant), giant);
+    assert_string_equal(pool_join(&pool, "a", "@", "b"), "a@b");
+    assert_string_equal(pool_join(&pool, "", "", ""), "");
+    assert_string_equal(pool_join(&pool, "", giant, ""), giant);
     assert_string_equal(pool_printf(&pool, "%s-%d", "a", 42), "a-42");
     assert_string_equal(pool_printf(&pool, "%s", giant), giant);
     pool_done(&pool);
