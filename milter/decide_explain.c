@@ -44,10 +44,10 @@ static json_t *explain_alias(const struct alias *alias)
     json_t *mailboxes = json_array();
     for (size_t i = 0; i < alias->n_mailbox; i++)
         json_array_append_new(mailboxes, json_string(alias->mailbox[i]));
-    return json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o}", "state", state_names[alias->state], "via",
-                     via_names[alias->via], "row", alias->row, "action",
+    return json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o, s:b}", "state", state_names[alias->state],
+                     "via", via_names[alias->via], "row", alias->row, "action",
                      alias->action != ACTION_NONE ? action_name(alias->action) : NULL, "owner", alias->owner,
-                     "class", alias->class_name, "mailbox", mailboxes);
+                     "class", alias->class_name, "mailbox", mailboxes, "concealed", alias->concealed);
 }
 
 static json_t *explain_limits(const struct decision *d)

@@ -69,6 +69,8 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text_addf(text, " by=%s", verdict_by_name(v->by));
     if (v->proof != NULL && v->proof[0] != '\0')
         add_word(text, "rule", v->proof);
+    if (d->ruling.alias.concealed)
+        text_addf(text, " concealed=%s", d->ruling.alias.state == ALIAS_EXPIRED ? "expired" : "reject");
     if (v->limit != NULL)
         add_limit(text, v);
     if (d->source == COUNTS_LOCAL)

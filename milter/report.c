@@ -257,6 +257,8 @@ static void print_alias(FILE *out, const json_t *alias)
         fprintf(out, ", class %s", string(alias, "class"));
     for (size_t i = 0; i < json_array_size(mailboxes); i++)
         fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(json_array_get(mailboxes, i)));
+    if (json_is_true(json_object_get(alias, "concealed")))
+        fputs(" (answered as unknown: aliases.conceal)", out);
     fputc('\n', out);
 }
 

@@ -154,6 +154,8 @@ struct verdict judge(const struct policy *policy, const struct envelope *envelop
     if (ruling->action == ACTION_NONE)
         return verdict_backend(policy);
     struct verdict limits = ask_limits(&court);
+    if (rules_is_concealed(policy, ruling) && limits.action > ACTION_ACCEPT)
+        return limits;
     switch (ruling->action) {
     case ACTION_DEFER:
     case ACTION_REJECT:

@@ -224,7 +224,7 @@ static bool truth_holds(enum tristate wanted, bool value)
 
 static bool exists_only_as_pattern(const struct ruling *ruling)
 {
-    return ruling->alias.state == ALIAS_FOUND &&
+    return ruling->alias.state == ALIAS_FOUND && !ruling->alias.concealed &&
            (ruling->alias.via == VIA_GLOB || ruling->alias.via == VIA_CATCH_ALL);
 }
 
@@ -280,7 +280,8 @@ static bool unknown_holds(const struct when *when, const struct envelope *envelo
                           const struct ruling *ruling)
 {
     (void)envelope; /* an exempt recipient is never answered "unknown" */
-    return truth_holds(when->unknown, ruling->alias.state == ALIAS_UNKNOWN && !ruling->recipient_exempt);
+    bool unknown = ruling->alias.state == ALIAS_UNKNOWN || ruling->alias.concealed;
+    return truth_holds(when->unknown, unknown && !ruling->recipient_exempt);
 }
 
 typedef bool condition(const struct when *when, const struct envelope *envelope, const struct ruling *ruling);

@@ -41,6 +41,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/max_stale", parse_duration, POLICY(aliases.max_stale_ms), SECOND, 12 * MONTH, NULL, \
       "\"24h\"") \
     X("/aliases/max_shrink", parse_percent, POLICY(aliases.max_shrink), 0, 100, NULL, "\"50%\"") \
+    X("/aliases/conceal", parse_flag, POLICY(aliases.conceal), 0, 0, NULL, "false") \
     X("/counters", parse_section, 0, 0, 0, "/counters", NULL) \
     X("/counters/url", parse_url, POLICY(counters), 0, 0, NULL, "\"memory:\"") \
     X("/counters/password_file", parse_path, POLICY(counters.password_file), 0, 1000, NULL, NULL) \

@@ -134,6 +134,7 @@ struct policy {
         const char *subaddress; /* separator characters */
         int64_t max_stale_ms;
         int max_shrink; /* percent */
+        bool conceal;   /* what is disabled or expired answers as what never was */
     } aliases;
     struct counters_config counters;
     struct http_config http;

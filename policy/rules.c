@@ -307,15 +307,24 @@ static bool is_expired(const struct alias_row *row, int64_t now_ms)
     return row->expires_at != 0 && row->expires_at <= now_ms / 1000;
 }
 
+/* Nothing that a sender can see may come of the row; what it is remains for the log and for `explain`. */
+static void conceal(const struct domain_row *domain, struct alias *out)
+{
+    out->concealed = true;
+    out->owner = first_text(domain->owner, NULL);
+    out->class_name = first_text(domain->class_name, NULL);
+}
+
 /* A copy proves only what an exact row of its own says: whatever else would refuse or drop becomes "cannot
  * tell". */
 static void doubt_copy(const struct alias_row *row, struct alias *out)
 {
     bool exact = out->via == VIA_FULL || out->via == VIA_BARE;
     bool own_action = exact && row != NULL && out->action == row->action;
-    if (out->state != ALIAS_FOUND || (out->action != ACTION_ACCEPT && !own_action)) {
+    if (out->state != ALIAS_FOUND || out->concealed || (out->action != ACTION_ACCEPT && !own_action)) {
         out->state = ALIAS_STALE;
         out->action = ACTION_NONE;
+        out->concealed = false;
     }
 }
 
@@ -344,6 +353,9 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
         out->via = VIA_NONE;
         out->state = ALIAS_UNKNOWN;
     }
+    bool shut = out->state == ALIAS_EXPIRED || out->action == ACTION_REJECT;
+    if (policy->aliases.conceal && shut && !recipient_is_exempt(policy, envelope))
+        conceal(&domain, out);
     if (rows->state == ROWS_COPY)
         doubt_copy(row, out);
     return 0;
@@ -430,19 +442,25 @@ static bool is_unresolved(const struct envelope *envelope, bool exempt)
            (recipient->percent_or_bang || (recipient->kind == ADDRESS_BARE && !exempt));
 }
 
+static struct opinion unknown_says(const struct alias *alias)
+{
+    return row_says(ACTION_REJECT, BY_ALIAS, alias->row, NULL, REPLY_UNKNOWN, REPLY_UNKNOWN);
+}
+
 /* exempt: the recipient is. Then only a rule that was written for it speaks against it. */
 static struct opinion alias_says(const struct envelope *envelope, const struct alias *alias, bool exempt)
 {
     if (is_unresolved(envelope, exempt))
         return cannot_tell;
+    if (alias->concealed)
+        return unknown_says(alias);
     switch (alias->state) {
     case ALIAS_FOUND:
         return row_says(alias->action, BY_ALIAS, alias->row, alias->reply, REPLY_ALIAS_REJECT,
                         REPLY_ALIAS_DEFER);
     case ALIAS_UNKNOWN:
     case ALIAS_EXPIRED:
-        return exempt ? agrees
-                      : row_says(ACTION_REJECT, BY_ALIAS, alias->row, NULL, REPLY_UNKNOWN, REPLY_UNKNOWN);
+        return exempt ? agrees : unknown_says(alias);
     case ALIAS_INVALID:
         return exempt ? agrees
                       : row_says(ACTION_REJECT, BY_ADDRESS, alias->row, NULL, REPLY_INVALID, REPLY_INVALID);
@@ -575,6 +593,16 @@ bool rules_client_rejected(const struct policy *policy, const struct envelope *e
     return true;
 }
 
+static bool is_concealed(const struct policy *policy, enum action action, enum reply_key key)
+{
+    return policy->aliases.conceal && action == ACTION_REJECT && key == REPLY_UNKNOWN;
+}
+
+bool rules_is_concealed(const struct policy *policy, const struct ruling *ruling)
+{
+    return is_concealed(policy, ruling->action, ruling->key);
+}
+
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
                 const struct sender_rows *senders, const struct client_row *client, struct ruling *out)
 {
@@ -591,7 +619,9 @@ void rules_rule(const struct policy *policy, const struct envelope *envelope, co
         hear(&heard, client_says(client));
         hear(&heard, block_says(envelope->block, client));
     }
-    hear(&heard, by_alias);
+    /* Whom the gate refuses anyway does not learn which aliases exist. */
+    if (heard.action == ACTION_ACCEPT || !is_concealed(policy, by_alias.action, by_alias.key))
+        hear(&heard, by_alias);
     if (ask_sender)
         hear(&heard, sender_says(envelope, senders));
 

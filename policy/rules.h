@@ -51,6 +51,7 @@ struct alias {
                               row's alone); ACTION_NONE unless FOUND */
     const char **mailbox;  /* canonical, each once */
     size_t n_mailbox;
+    bool concealed;        /* expired or refused by its row, and answered as unknown (aliases.conceal) */
 };
 
 enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_BLOCK, BY_ALIAS, BY_SENDER_RULE, BY_ADDRESS, BY_BACKEND };
@@ -91,6 +92,10 @@ bool rules_client_exempt(const struct policy *policy, const struct envelope *env
  * *out is untouched. */
 bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
                            const struct client_row *row, struct ruling *out);
+
+/* "No such address" from a gate that conceals: what else would refuse an alias that exists must speak first, or
+ * the answers tell them apart. */
+bool rules_is_concealed(const struct policy *policy, const struct ruling *ruling);
 
 /* Step two: all that the rules have to say. A look-up that was not made because nothing is configured, or
  * the client is exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it

@@ -26,7 +26,7 @@ static const char example[] =
     "  \"milter\": { \"socket\": \"unix:/run/x.sock\", \"group\": \"mail\", \"mode\": \"0600\" },\n"
     "  \"state\": \"/state\",\n"
     "  \"aliases\": { \"database\": \"/db\", \"subaddress\": \"+-\", \"max_stale\": \"2h\", \"max_shrink\": "
-    "\"20%\" },\n"
+    "\"20%\", \"conceal\": true },\n"
     "  \"counters\": { \"url\": \"redis://127.0.0.1:6380/2\", \"password_file\": \"/pw\", \"prefix\": "
     "\"gate\",\n"
     "    \"timeout\": \"50ms\", \"when_down\": \"defer\", \"local_share\": \"25%\", \"max_new_subjects\": "
@@ -365,9 +365,10 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
               policy->state);
     text_addf(
         &out,
-        "/aliases/database %s\n/aliases/subaddress %s\n/aliases/max_stale %lld\n/aliases/max_shrink %d\n",
+        "/aliases/database %s\n/aliases/subaddress %s\n/aliases/max_stale %lld\n/aliases/max_shrink %d\n"
+        "/aliases/conceal %d\n",
         or_none(policy->aliases.database), policy->aliases.subaddress,
-        (long long)policy->aliases.max_stale_ms, policy->aliases.max_shrink);
+        (long long)policy->aliases.max_stale_ms, policy->aliases.max_shrink, policy->aliases.conceal);
     text_addf(&out, "/counters/url %d %s %d %d %s %s %s %s\n", counters->kind, or_none(counters->host),
               counters->port, counters->db, or_none(counters->path), or_none(counters->user),
               or_none(counters->password), or_none(counters->url));
@@ -428,6 +429,7 @@ static void test_defaults(void **state)
         "/aliases/subaddress +",
         "/aliases/max_stale 86400000",
         "/aliases/max_shrink 50",
+        "/aliases/conceal 0",
         "/counters/url 0 - 0 0 - - - memory:",
         "/counters/password_file -",
         "/counters/prefix rcptgate",
@@ -466,6 +468,7 @@ static void test_values(void **state)
         "/aliases/subaddress +-",
         "/aliases/max_stale 7200000",
         "/aliases/max_shrink 20",
+        "/aliases/conceal 1",
         "/counters/url 1 127.0.0.1 6380 2 - - - redis://127.0.0.1:6380/2",
         "/counters/password_file /pw",
         "/counters/timeout 50",

@@ -206,6 +206,70 @@ static void test_alias(void **state)
     }
 }
 
+/* The same rows with aliases.conceal: what a sender could tell apart is the same, and a copy proves as little of either. */
+static void test_alias_conceal(void **state)
+{
+    static const struct {
+        const char *name;
+        struct alias_rows rows;
+        const char *to; /* NULL: a@example.com */
+        enum alias_state want;
+        bool concealed;
+        const char *reply; /* its ruling's, "-" where it does not refuse */
+    } cases[] = {
+        {"lives", {.domain = OURS, .full = ROW("full", ACTION_ACCEPT)}, NULL, ALIAS_FOUND, false, "-"},
+        {"never was", {.domain = OURS}, NULL, ALIAS_UNKNOWN, false, "unknown"},
+        {"disabled",
+         {.domain = OURS, .full = ROW("full", ACTION_REJECT)},
+         NULL,
+         ALIAS_FOUND,
+         true,
+         "unknown"},
+        {"expired", {.domain = OURS, .full = LAPSED("full")}, NULL, ALIAS_EXPIRED, true, "unknown"},
+        {"deferred",
+         {.domain = OURS, .full = ROW("full", ACTION_DEFER)},
+         NULL,
+         ALIAS_FOUND,
+         false,
+         "alias_defer"},
+        {"exempt",
+         {.domain = OURS, .full = ROW("full", ACTION_REJECT)},
+         "abuse@example.com",
+         ALIAS_FOUND,
+         false,
+         "alias_reject"},
+        {"never was, says a copy", {.state = ROWS_COPY, .domain = OURS}, NULL, ALIAS_STALE, false, "backend"},
+        {"disabled, says a copy",
+         {.state = ROWS_COPY, .domain = OURS, .full = ROW("full", ACTION_REJECT)},
+         NULL,
+         ALIAS_STALE,
+         false,
+         "backend"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct fixture f;
+        struct alias alias;
+        struct ruling ruling;
+        struct alias_rows rows = cases[i].rows;
+        rows.state = rows.state == ROWS_COPY ? ROWS_COPY : ROWS_LIVE;
+        fixture_init(&f);
+        f.policy.aliases.conceal = true;
+        f.policy.exempt.recipients = (struct patterns){abuse, 2};
+        if (cases[i].to != NULL)
+            fixture_mail(&f, "b@example.net", cases[i].to);
+        assert_int_equal(rules_alias(&f.policy, &f.envelope, &rows, &f.pool, &alias), 0);
+        rules_rule(&f.policy, &f.envelope, &alias, &(struct sender_rows){.state = ROWS_LIVE},
+                   &(struct client_row){.state = ROWS_LIVE}, &ruling);
+        const char *reply = ruling.action == ACTION_ACCEPT ? "-" : reply_key_name(ruling.key);
+        if (alias.state != cases[i].want || alias.concealed != cases[i].concealed ||
+            strcmp(reply, cases[i].reply) != 0)
+            fail_msg("%s: got state %d concealed %d reply %s", cases[i].name, alias.state, alias.concealed,
+                     reply);
+        pool_done(&f.pool);
+    }
+}
+
 static void test_alias_unasked(void **state)
 {
     struct fixture f;
@@ -483,10 +547,20 @@ static void test_blocks(void **state)
         {"accept in a copy beats it", NULL, ACTION_REJECT, CLIENT(ROWS_COPY, ACTION_ACCEPT), false,
          "accept - - client_exempt", false},
         {"an exempt client", NULL, ACTION_REJECT, NO_CLIENT, true, "accept - - client_exempt", false},
-        {"a copy takes nothing from it", NULL, ACTION_REJECT, {.state = ROWS_COPY}, false,
-         "reject block 192.0.2.0/25 client_reject", true},
-        {"nobody can tell who is exempt", NULL, ACTION_REJECT, {.state = ROWS_UNKNOWN}, false,
-         "defer backend - backend", false},
+        {"a copy takes nothing from it",
+         NULL,
+         ACTION_REJECT,
+         {.state = ROWS_COPY},
+         false,
+         "reject block 192.0.2.0/25 client_reject",
+         true},
+        {"nobody can tell who is exempt",
+         NULL,
+         ACTION_REJECT,
+         {.state = ROWS_UNKNOWN},
+         false,
+         "defer backend - backend",
+         false},
         {"an exempt recipient is no help", "abuse@example.com", ACTION_REJECT, NO_CLIENT, false,
          "reject block 192.0.2.0/25 client_reject recipient_exempt", true},
     };
@@ -574,9 +648,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alias_query),    cmocka_unit_test(test_sender_query),
-        cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_unasked),
-        cmocka_unit_test(test_alias_details),  cmocka_unit_test(test_rule),
-        cmocka_unit_test(test_blocks), cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_conceal),
+        cmocka_unit_test(test_alias_unasked),  cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_rule),           cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
