@@ -52,9 +52,10 @@ static bool read_number(struct reader *reader, int64_t *out)
     return reader->at > start;
 }
 
+/* The newest first. */
 static bool read_slots(struct reader *reader, struct window *window)
 {
-    for (int i = 0; i < WINDOW_SLOTS; i++) {
+    for (int i = WINDOW_SLOTS - 1; i >= 0; i--) {
         if (!read_number(reader, &window->count[i]))
             return false;
         if (!read_word(reader, ","))
@@ -82,6 +83,7 @@ bool counter_parse(const char *text, size_t n, struct counter *out)
     if (reader.at != reader.end || window->window_ms < 1 ||
         window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
         return false;
+    window->slot -= WINDOW_SLOTS - 1;
     *out = counter;
     return true;
 }

@@ -2,23 +2,115 @@
 --
 -- A counter is a field, named as its limit, in the hash of its subject; its text is described in counter.h. The sliding count is
 -- that of window.h, and the order of checks that of counts_memory.c; test/data/counts.txt holds both stores to the same
--- answers. Numbers go up to 10^15 and are never written by tostring(), which would turn to exponents.
+-- answers. Numbers go up to 10^15; Lua writes those from 10^14 on with an exponent, unless format() is told not to.
 --
--- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). The caller has grouped fields by key and numbered them,
--- so that a key costs one HMGET, one HSET and one PEXPIRE. Whatever is not ours under a key of ours counts as absent; a key of
--- another type is deleted. The first number returned is how often that was seen.
+-- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
+-- key of another type is deleted. The first number returned is how often that was seen.
+--
+--   plain, reserve, peek, charge:
+--     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
+--     are counted (0: none), how many may be made, in which window
+--     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its spill field (0: none), amount,
+--     need, hold, flags, ask that it is a share of (0: none), share_above, slack. '': the i-th field, amount and need 1, the others 0
+--     for each key: ttl, how many fields, their names. Fields are numbered through all keys
+--   change: [3] how many; for each: number of its key, limit, window, slot, born, amount
+--   refused: limit [3] of KEYS[1] has refused [4] times more
+--   deferred: remembers a retry. KEYS[1] the set, [3] the identifier, [4] how many, [5] how long (ms)
 
 local call, pcall = redis.call, redis.pcall
-local tonumber, floor, ceil, format, match = tonumber, math.floor, math.ceil, string.format, string.match
-local MOST = 1e15
-local what = ARGV[1]
-local now = tonumber(ARGV[2])
-local junk = 0
+local tonumber, floor, match, gmatch = tonumber, math.floor, string.match, string.gmatch
+local what, now = ARGV[1], tonumber(ARGV[2])
 
 if now < 0 then
     local time = call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
 end
+
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no attempts, no spills, max below 10^14. Where all fit
+-- and nothing is held, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and born are
+-- taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
+--
+-- Returns 0 (no junk), the time, then used and born of each ask.
+local function plain()
+    local answer, writes, late = {0, now}, {}, {}
+    local ask, at = 5, 5 + 3 * ARGV[4]
+    for k = 1, #KEYS do
+        local n, put = tonumber(ARGV[at + 1]), {}
+        local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
+        if texts.err then
+            return nil
+        end
+        for i = 1, n do
+            local window, max = ARGV[ask], ARGV[ask + 1]
+            local slot = floor(now * 10 / window)
+            local used, born, counts, rest = 0, now, '1', ''
+            if texts[i] then
+                local same, newest, list
+                used, same, born, newest, list, rest =
+                    match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d,]*)(.*)$')
+                used, born = tonumber(used), tonumber(born)
+                if same ~= window or born > now or rest ~= '' and not match(rest, '^ refused=%d+$') then
+                    return nil
+                end
+                local ago = slot - newest
+                if ago == 0 then
+                    local first, older = match(list, '^(%d+)(.*)$')
+                    if tonumber(first) > used then
+                        return nil
+                    end
+                    counts = first + 1 .. older
+                elseif ago < 0 then
+                    return nil
+                elseif ago > 10 then
+                    used = 0
+                else
+                    counts = '1' .. string.rep(',0', ago - 1)
+                    for count in gmatch(list, '%d+') do
+                        ago = ago + 1
+                        if ago <= 11 then
+                            counts = counts .. ',' .. count
+                        else
+                            used = used - count
+                        end
+                    end
+                end
+                late[k] = late[k] or ago > 0
+            else
+                late[k] = true
+            end
+            if used + 1 > tonumber(max) then
+                return nil
+            end
+            put[2 * i - 1] = ARGV[at + 1 + i]
+            put[2 * i] = used + 1 .. '/' .. max .. ' window=' .. window .. ' born=' .. born .. ' slot=' .. slot .. ' ' .. counts .. rest
+            answer[#answer + 1], answer[#answer + 2] = used, born
+            ask = ask + 3
+        end
+        writes[k] = put
+        at = at + 2 + n
+    end
+    at = 5 + 3 * ARGV[4]
+    for k = 1, #KEYS do
+        call('HSET', KEYS[k], unpack(writes[k]))
+        if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
+            call('PEXPIRE', KEYS[k], ARGV[at])
+        end
+        at = at + 2 + ARGV[at + 1]
+    end
+    return answer
+end
+
+if what == 'plain' then
+    local answer = plain()
+    if answer then
+        return answer
+    end
+    what = 'reserve'
+end
+
+local ceil, format = math.ceil, string.format
+local MOST = 1e15
+local junk = 0
 
 -- A command on a key of ours; nil when the key is of another type (deleted where we may write). Other errors end the script.
 local function try(command, key, ...)
@@ -49,27 +141,27 @@ local function add(counter, at, amount)
     counter[at] = count > MOST and MOST or count > 0 and count or 0
 end
 
--- Puts the slots that were listed into the counter; false when they are no slots.
+-- Puts the slots that were listed, from number slot back, into the counter; false when they are no slots.
 local function fill(counter, list, slot, old)
-    local shift, n = 11 - counter.slot, 0
-    for digits in string.gmatch(list, '%d+') do
+    local n = 0
+    for digits in gmatch(list, '%d+') do
         local count = tonumber(digits)
         n = n + 1
         if count > MOST or n > 11 then
             return false
         end
         if count > 0 then
-            local at = map(slot, old, counter.window) + shift
-            if at > 0 then
-                add(counter, at > 11 and 11 or at, count)
+            local at = counter.slot - map(slot, old, counter.window) + 1
+            if at <= 11 then
+                add(counter, at < 1 and 1 or at, count)
             end
         end
-        slot = slot + 1
+        slot = slot - 1
     end
     return n > 0
 end
 
--- A counter that does not exist yet. Elements 1..11 are the slots, the oldest first; slot is the number of the last.
+-- A counter that does not exist yet. Elements 1..11 are the slots, the current one first; slot is its number.
 local function fresh(window)
     return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window), born = now, max = 0,
             refused = 0, held = 0, pending = 0}
@@ -119,7 +211,7 @@ local function text(counter)
         last = last - 1
     end
     local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f %.0f', sum(counter), counter.max, counter.window,
-                       counter.born, counter.slot - 11 + first, counter[first])
+                       counter.born, counter.slot + 1 - first, counter[first])
     for i = first + 1, last do
         out = out .. format(',%.0f', counter[i])
     end
@@ -132,7 +224,6 @@ local function text(counter)
     return out
 end
 
--- deferred: remembers a retry. KEYS[1] the set, ARGV[3] the identifier, [4] how many, [5] how long (ms)
 if what == 'deferred' then
     local set = KEYS[1]
     if not try('ZADD', set, format('%.0f', now), ARGV[3]) then
@@ -149,7 +240,6 @@ if what == 'deferred' then
     return {junk}
 end
 
--- change: ARGV[3] how many; for each: number of its key, limit, window, slot, born, amount
 if what == 'change' then
     for at = 4, 3 + 6 * ARGV[3], 6 do
         local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
@@ -157,9 +247,9 @@ if what == 'change' then
         local counter = found and parse(found)
         if counter and counter.born <= tonumber(ARGV[at + 4]) then
             local amount = tonumber(ARGV[at + 5])
-            local slot = map(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 2]), counter.window) - counter.slot + 11
-            if slot > 0 or amount > 0 then
-                add(counter, slot >= 1 and slot <= 11 and slot or 11, amount)
+            local ago = counter.slot - map(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 2]), counter.window)
+            if ago <= 10 or amount > 0 then
+                add(counter, ago >= 0 and ago <= 10 and ago + 1 or 1, amount)
                 call('HSET', key, limit, text(counter))
             end
         elseif found and not counter then
@@ -169,7 +259,6 @@ if what == 'change' then
     return {junk}
 end
 
--- refused: limit ARGV[3] of KEYS[1] has refused ARGV[4] times more
 if what == 'refused' then
     local found = try('HGET', KEYS[1], ARGV[3])
     local counter = found and parse(found)
@@ -180,20 +269,16 @@ if what == 'refused' then
     return {junk}
 end
 
--- reserve, peek, charge:
---   ARGV[3] the retry identifier ('': none; its set is then the last of KEYS), [4] the number of the field in which
---   new keys are counted (0: none), [5] new_max, [6] its window, [7] how many asks
---   for each ask: number of its field, of its spill field (0: none), max, window, amount, need, hold, flags, number of the ask that it is a
---   share of (0: none), share_above, slack
---   for each key: ttl, how many fields, their names
-local n = tonumber(ARGV[7])
+-- What is left: reserve, peek, charge, with all there is.
+local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
+local retry, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%d+) (%d+) (%d+)$')
+new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
 
 do
-    local at, field = 8 + n * 11, 0
-    local key = 1
+    local at, key, field = 5 + 3 * n, 1, 0
     while ARGV[at] do
         at_of[key], first_of[key] = at, field
         local fields = tonumber(ARGV[at + 1])
@@ -256,32 +341,30 @@ local function wait_for(counter, max, need)
     if need > max then
         return counter.window + floor(counter.window / 10)
     end
-    local over, i = counter.used - (max - need), 1
-    while i < 11 and over > counter[i] do
+    local over, i = counter.used - (max - need), 11
+    while i > 1 and over > counter[i] do
         over = over - counter[i]
-        i = i + 1
+        i = i - 1
     end
-    return ceil((counter.slot + i) * counter.window / 10) - now
+    return ceil((counter.slot + 12 - i) * counter.window / 10) - now
 end
 
-local retry = false
-if ARGV[3] ~= '' then
-    local score = try('ZSCORE', KEYS[#KEYS], ARGV[3])
-    if score then
-        local ago = now - tonumber(score)
-        retry = ago >= 60000 and ago <= 86400000
-    end
+if retry == '-' then
+    retry = false
+elseif retry then
+    local score = try('ZSCORE', KEYS[#KEYS], retry)
+    local ago = score and now - tonumber(score)
+    retry = score and ago >= 60000 and ago <= 86400000
 end
 
--- Which counter each ask means: that of its key, or of its spill key where its key is new and enough new keys were made.
-local new_field, new_max = tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Whether an ask means the counter of its spill key: its key is new and enough new keys were made.
 local spills, new_keys, n_new = {}, {}, 0
 
 local function spill(key)
     if spills[key] == nil then
         spills[key] = false
         if is_new(key) then
-            spills[key] = get(new_field, tonumber(ARGV[6]), 0).used + n_new >= new_max
+            spills[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
             if not spills[key] then
                 n_new = n_new + 1
                 new_keys[n_new] = key
@@ -291,70 +374,77 @@ local function spill(key)
     return spills[key]
 end
 
-local asks = {}
-for i = 1, n do
-    local at = i * 11 - 3
-    local field, other = tonumber(ARGV[at]), ARGV[at + 1]
-    local spilled = other ~= '0' and new_field > 0 and spill(key_of[field])
-    if spilled then
-        field = tonumber(other)
+local function read_ask(i)
+    local at = 2 + 3 * i
+    local field, other, amount, need, hold, flags, parent, above, slack =
+        match(ARGV[at + 2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    flags = tonumber(flags or 0)
+    local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
+                 amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
+                 parent = tonumber(parent or 0), above = tonumber(above), slack = tonumber(slack or 0),
+                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
+    if other and other ~= '0' and new_field > 0 and spill(key_of[ask.field]) then
+        ask.field, ask.spilled = tonumber(other), true
     end
-    local hold, flags = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
-    asks[i] = {field = field, spilled = spilled, hold = hold, counter = get(field, tonumber(ARGV[at + 3]), charge and MOST or hold),
-               attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
+    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold)
+    return ask
 end
 
--- Checks all; what another store charged is taken as it is.
-local admitted = true
-for i = 1, charge and n or 0 do
-    local ask = asks[i]
-    if ask.hold > 0 and now + ask.hold > ask.counter.held then
-        ask.counter.trip = now + ask.hold
-    end
+local asks = {}
+for i = 1, n do
+    asks[i] = read_ask(i)
 end
-for i = 1, charge and 0 or n do
-    local ask, at = asks[i], i * 11 - 3
+
+-- Checks one; asks that count the same counter add up.
+local function check(ask)
     local counter = ask.counter
     local free = retry and ask.attempt
     if counter.held > now then
         ask.result, ask.wait = 3, counter.held - now
-    elseif not ask.look then
-        local parent = tonumber(ARGV[at + 8])
-        if parent == 0 or asks[parent].counter.used >= tonumber(ARGV[at + 9]) then
-            local max, need = tonumber(ARGV[at + 2]), counter.pending + (free and 0 or tonumber(ARGV[at + 5]))
-            if counter.used + need > max then
-                ask.result, ask.wait = 2, wait_for(counter, max, need)
-                if ask.hold > 0 and not free and counter.used + need > max + ARGV[at + 10] then
-                    counter.trip = now + ask.hold
-                    ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
-                end
+    elseif not ask.look and (ask.parent == 0 or asks[ask.parent].counter.used >= ask.above) then
+        local need = counter.pending + (free and 0 or ask.need)
+        if counter.used + need > ask.max then
+            ask.result, ask.wait = 2, wait_for(counter, ask.max, need)
+            if ask.hold > 0 and not free and counter.used + need > ask.max + ask.slack then
+                counter.trip = now + ask.hold
+                ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
             end
         end
     end
-    if ask.result ~= 1 then
-        admitted = admitted and ask.shadow
-    elseif not ask.look and not ask.attempt then
-        counter.pending = counter.pending + tonumber(ARGV[at + 4])
+    if ask.result == 1 and not ask.look and not ask.attempt then
+        counter.pending = counter.pending + ask.amount
+    end
+    return ask.result == 1 or ask.shadow
+end
+
+-- What another store charged is taken as it is.
+local admitted = true
+for i = 1, n do
+    local ask = asks[i]
+    if not charge then
+        admitted = check(ask) and admitted
+    elseif ask.hold > 0 and now + ask.hold > ask.counter.held then
+        ask.counter.trip = now + ask.hold
     end
 end
 
--- Charges all or none, and answers.
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, spilled.
 local answer, written = {junk}, {}
 for i = 1, n do
-    local ask, at = asks[i], i * 11 - 3
+    local ask = asks[i]
     local counter, refused, slot = ask.counter, ask.result ~= 1, -1
     local used = counter.used
     local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
     charged = charged and not ask.look
     if (charged or refused) and not peek then
-        counter.max = ARGV[at + 2]
+        counter.max = ask.max_text
         written[ask.field] = true
         if refused then
             counter.refused = counter.refused + 1
         end
         counter.held = counter.trip or counter.held
         if charged then
-            add(counter, 11, tonumber(ARGV[at + 4]))
+            add(counter, 1, ask.amount)
             if not ask.attempt then
                 slot = counter.slot
             end
@@ -365,7 +455,6 @@ for i = 1, n do
     answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, ask.spilled and 1 or 0
 end
 if peek then
-    answer[1] = junk
     return answer
 end
 
@@ -390,8 +479,8 @@ for i = 1, n_new do
 end
 if n_made > 0 then
     local counter = counters[new_field]
-    counter.max = ARGV[5]
-    add(counter, 11, n_made)
+    counter.max = format('%.0f', new_max)
+    add(counter, 1, n_made)
     put(new_field)
 end
 for key, list in pairs(out) do
@@ -401,5 +490,4 @@ for key, list in pairs(out) do
         call('PEXPIRE', KEYS[key], ttl)
     end
 end
-answer[1] = junk
 return answer

@@ -26,12 +26,12 @@ enum counts_status counts_redis_garbled(struct redis_counts *store, const redisR
     return COUNTS_UNSURE;
 }
 
-/* An array of n numbers, the first of which says how much junk was found. */
-static bool is_numbers(const redisReply *reply, size_t n)
+/* An array of numbers, the first of which says how much junk was found. */
+static bool is_numbers(const redisReply *reply)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n || n == 0)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
         return false;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < reply->elements; i++)
         if (reply->element[i] == NULL || reply->element[i]->type != REDIS_REPLY_INTEGER)
             return false;
     return reply->element[0]->integer >= 0;
@@ -43,7 +43,7 @@ enum counts_status counts_redis_status(enum redis_status status)
 }
 
 enum counts_status counts_redis_run(struct redis_counts *store, const struct words *words, int n_keys,
-                                    size_t n, redisReply **out)
+                                    redisReply **out)
 {
     const struct redis_command args = {words->argc, words->argv, words->lens};
     redisReply *reply = NULL;
@@ -51,7 +51,7 @@ enum counts_status counts_redis_run(struct redis_counts *store, const struct wor
         counts_redis_status(redis_eval(store->redis, &store->script, n_keys, &args, &reply));
     if (status != COUNTS_OK)
         return status;
-    if (!is_numbers(reply, n)) {
+    if (!is_numbers(reply)) {
         status = counts_redis_garbled(store, reply);
         freeReplyObject(reply);
         return status;

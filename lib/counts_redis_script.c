@@ -1,17 +1,24 @@
 /* counts_redis_script: what the counter store in Redis asks of its script: the shape of the arguments, grouped by key so that the
  * script has little to do, and of the answers, checked element by element. counts.lua describes both. */
 #include "counts_redis.h"
+#include "window.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    ASK_WORDS = 11,   /* of one ask in the script's arguments */
-    HEAD_WORDS = 7,   /* before them */
-    ANSWER_WORDS = 6, /* of one ask in its answer */
+    HEAD_WORDS = 4,  /* before the asks of a request */
+    ASK_WORDS = 3,   /* of one ask; */
+    ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
+    NEW_NUMBERS = 3, /* about new keys */
+    ANSWER_WORDS = 6,
+    PLAIN_WORDS = 2,  /* of one ask in the answer to a plain request */
     CHANGE_WORDS = 6, /* of one change */
     CHANGES_AT_ONCE = 256,
 };
+
+/* Lua writes numbers below this as digits alone. */
+static const int64_t PLAIN_MOST = INT64_C(100000000000000);
 
 static void words_add_now(struct words *words, const struct redis_counts *store, int64_t now_ms)
 {
@@ -38,6 +45,8 @@ struct layout {
     size_t n_places;
     size_t *place_of, *spill_of; /* of each ask; SIZE_MAX: no spill */
     size_t new_place;            /* SIZE_MAX: no new keys are counted */
+    bool own;                    /* each ask has a field of its own, and no other to spill into */
+    size_t *order, *turn;        /* the asks as they are sent: by field, where they are own; and back */
     size_t key_bytes;
 };
 
@@ -79,13 +88,15 @@ static int layout_make(struct layout *layout, const struct count_request *reques
 {
     size_t most = 2 * request->n + 1;
     *layout = (struct layout){.new_place = SIZE_MAX};
-    char *block = malloc(most * (sizeof(struct key) + sizeof(struct place) + sizeof(size_t)));
+    char *block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
     if (block == NULL)
         return -1;
     layout->keys = (struct key *)(void *)block;
     layout->places = (struct place *)(void *)(layout->keys + most);
     layout->place_of = (size_t *)(void *)(layout->places + most);
     layout->spill_of = layout->place_of + request->n;
+    layout->order = layout->spill_of + request->n;
+    layout->turn = layout->order + request->n;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
         int64_t ttl = counts_ttl(ask);
@@ -98,24 +109,36 @@ static int layout_make(struct layout *layout, const struct count_request *reques
     }
     for (size_t i = 1; i < layout->n_keys; i++)
         layout->keys[i].first = layout->keys[i - 1].first + layout->keys[i - 1].n_fields;
+    layout->own = layout->new_place == SIZE_MAX && layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        layout->turn[i] = layout->own ? (size_t)layout_number(layout, layout->place_of[i]) - 1 : i;
+        layout->order[layout->turn[i]] = i;
+    }
     return 0;
 }
 
+/* The turn-th ask. */
 static void add_ask(struct words *words, const struct layout *layout, const struct count_request *request,
-                    size_t i)
+                    size_t turn)
 {
+    size_t i = layout->order[turn];
     const struct count_ask *ask = &request->asks[i];
-    words_add_number(words, layout_number(layout, layout->place_of[i]));
-    words_add_number(words, layout_number(layout, layout->spill_of[i]));
-    words_add_number(words, ask->max);
+    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 1, 1};
+    const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
+                                          layout_number(layout, layout->spill_of[i]),
+                                          ask->amount,
+                                          ask->need,
+                                          ask->hold_ms,
+                                          (int64_t)ask->flags,
+                                          ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
+                                          ask->share_above,
+                                          ask->slack};
     words_add_number(words, ask->window_ms);
-    words_add_number(words, ask->amount);
-    words_add_number(words, ask->need);
-    words_add_number(words, ask->hold_ms);
-    words_add_number(words, (int64_t)ask->flags);
-    words_add_number(words, ask->share_of + 1);
-    words_add_number(words, ask->share_above);
-    words_add_number(words, ask->slack);
+    words_add_number(words, ask->max);
+    if (memcmp(numbers, usual, sizeof usual) == 0)
+        words_add(words, "");
+    else
+        words_add_numbers(words, "", numbers, ASK_NUMBERS);
 }
 
 static void add_keys(struct words *words, const struct layout *layout)
@@ -129,31 +152,56 @@ static void add_keys(struct words *words, const struct layout *layout)
     }
 }
 
-static const char *const mode_names[] = {
-    [COUNTS_RESERVE] = "reserve", [COUNTS_PEEK] = "peek", [COUNTS_CHARGE] = "charge"};
+/* Is it what counts.lua calls plain? */
+static bool is_plain(const struct count_request *request, const struct layout *layout)
+{
+    if (!layout->own || request->retry != NULL)
+        return false;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        if (ask->amount != 1 || ask->need != 1 || ask->max >= PLAIN_MOST ||
+            (ask->flags & (COUNT_ATTEMPT | COUNT_HOLD_ONLY)) != 0)
+            return false;
+    }
+    return true;
+}
+
+static const char *mode_name(enum counts_mode mode, bool plain)
+{
+    return mode == COUNTS_PEEK ? "peek" : mode == COUNTS_CHARGE ? "charge" : plain ? "plain" : "reserve";
+}
+
+/* The retry identifier, and how new keys are counted. */
+static void add_extras(struct words *words, const struct layout *layout, const struct count_request *request)
+{
+    const int64_t numbers[NEW_NUMBERS] = {layout_number(layout, layout->new_place), request->new_max,
+                                          COUNTS_NEW_WINDOW_MS};
+    if (request->retry == NULL && layout->new_place == SIZE_MAX)
+        words_add(words, "");
+    else
+        words_add_numbers(words, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
+}
 
 static int make_words(const struct redis_counts *store, enum counts_mode mode,
                       const struct count_request *request, int64_t now_ms, const struct layout *layout,
                       struct words *words)
 {
-    size_t numbers = HEAD_WORDS + ASK_WORDS * request->n + 2 * layout->n_keys;
-    size_t most = numbers + layout->n_keys + 1 + layout->n_places;
-    size_t text = numbers * WORDS_NUMBER + layout->key_bytes + layout->n_keys * strlen(store->prefix);
+    size_t most = HEAD_WORDS + ASK_WORDS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
+    size_t numbers = HEAD_WORDS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
+    size_t text = numbers * (WORDS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
+                  (request->retry != NULL ? strlen(request->retry) : 1);
     if (words_init(words, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)
         words_add_key(words, store->prefix, layout->keys[k].name);
     if (request->retry != NULL)
         words_add(words, store->retries);
-    words_add(words, mode_names[mode]);
+    words_add(words, mode_name(mode, is_plain(request, layout)));
     words_add_now(words, store, now_ms);
-    words_add(words, request->retry != NULL ? request->retry : "");
-    words_add_number(words, layout_number(layout, layout->new_place));
-    words_add_number(words, request->new_max);
-    words_add_number(words, COUNTS_NEW_WINDOW_MS);
+    add_extras(words, layout, request);
     words_add_number(words, (int64_t)request->n);
-    for (size_t i = 0; i < request->n; i++)
-        add_ask(words, layout, request, i);
+    for (size_t turn = 0; turn < request->n; turn++)
+        add_ask(words, layout, request, turn);
     add_keys(words, layout);
     return 0;
 }
@@ -174,13 +222,34 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
     return true;
 }
 
-static enum counts_status read_answers(struct redis_counts *store, const redisReply *reply, size_t n,
+/* The same where all were admitted, now: the short answer to a plain request. */
+static bool read_plain(redisReply *const *numbers, int64_t now, int64_t window_ms, struct count_answer *out)
+{
+    if (numbers[0]->integer < 0 || now < 0 || now > WINDOW_MOST)
+        return false;
+    *out = (struct count_answer){.result = COUNT_ADMITTED,
+                                 .used = numbers[0]->integer,
+                                 .slot = window_slot(window_ms, now),
+                                 .born = numbers[1]->integer,
+                                 .here = -1};
+    return true;
+}
+
+static enum counts_status read_answers(struct redis_counts *store, const redisReply *reply,
+                                       const struct count_request *request, const struct layout *layout,
                                        struct count_answer *answers)
 {
-    for (size_t i = 0; answers != NULL && i < n; i++)
-        if (!read_answer(&reply->element[1 + i * ANSWER_WORDS], &answers[i]))
-            return counts_redis_garbled(store, reply);
-    return COUNTS_OK;
+    redisReply *const *numbers = reply->element;
+    bool plain = reply->elements == 2 + request->n * PLAIN_WORDS, good = true;
+    if (!plain && reply->elements != 1 + request->n * ANSWER_WORDS)
+        return counts_redis_garbled(store, reply);
+    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
+        size_t i = layout->order[turn];
+        good = plain ? read_plain(&numbers[2 + turn * PLAIN_WORDS], numbers[1]->integer,
+                                  request->asks[i].window_ms, &answers[i])
+                     : read_answer(&numbers[1 + turn * ANSWER_WORDS], &answers[i]);
+    }
+    return good ? COUNTS_OK : counts_redis_garbled(store, reply);
 }
 
 static enum counts_status ask_script(struct redis_counts *store, enum counts_mode mode,
@@ -192,11 +261,10 @@ static enum counts_status ask_script(struct redis_counts *store, enum counts_mod
         return COUNTS_DOWN;
     int n_keys = (int)layout->n_keys + (request->retry != NULL);
     redisReply *reply = NULL;
-    enum counts_status status =
-        counts_redis_run(store, &words, n_keys, 1 + request->n * ANSWER_WORDS, &reply);
+    enum counts_status status = counts_redis_run(store, &words, n_keys, &reply);
     words_done(&words);
     if (status == COUNTS_OK)
-        status = read_answers(store, reply, request->n, answers);
+        status = read_answers(store, reply, request, layout, answers);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -258,7 +326,7 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
         words_add_number(&words, changes[i].amount);
     }
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, (int)real, 1, &reply);
+    enum counts_status status = counts_redis_run(store, &words, (int)real, &reply);
     words_done(&words);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -290,7 +358,7 @@ enum counts_status counts_redis_deferred(struct counts *counts, const char *retr
     words_add_number(&words, COUNTS_RETRIES);
     words_add_number(&words, COUNTS_RETRY_UNTIL_MS);
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, 1, &reply);
+    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
     words_done(&words);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -310,7 +378,7 @@ enum counts_status counts_redis_refused(struct counts *counts, const char *key, 
     words_add(&words, limit);
     words_add_number(&words, n);
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, 1, &reply);
+    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
     words_done(&words);
     if (reply != NULL)
         freeReplyObject(reply);

@@ -27,7 +27,8 @@ void words_add(struct words *words, const char *word)
     words->lens[words->argc++] = strlen(word);
 }
 
-void words_add_number(struct words *words, int64_t number)
+/* Returns where it ends. */
+static char *put_number(char *to, int64_t number)
 {
     char digits[WORDS_NUMBER], *at = digits + sizeof digits;
     uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
@@ -37,15 +38,36 @@ void words_add_number(struct words *words, int64_t number)
     if (number < 0)
         *--at = '-';
     size_t n = (size_t)(digits + sizeof digits - at);
-    words->argv[words->argc] = memcpy(words->text, at, n);
-    words->lens[words->argc++] = n;
-    words->text += n;
+    return (char *)memcpy(to, at, n) + n;
+}
+
+/* Takes what was written from words->text on. */
+static void add_text(struct words *words, char *end)
+{
+    words->argv[words->argc] = words->text;
+    words->lens[words->argc++] = (size_t)(end - words->text);
+    words->text = end;
+}
+
+void words_add_number(struct words *words, int64_t number)
+{
+    add_text(words, put_number(words->text, number));
+}
+
+void words_add_numbers(struct words *words, const char *first, const int64_t *numbers, size_t n)
+{
+    char *end = stpcpy(words->text, first);
+    for (size_t i = 0; i < n; i++) {
+        if (end > words->text)
+            *end++ = ' ';
+        end = put_number(end, numbers[i]);
+    }
+    add_text(words, end);
 }
 
 void words_add_key(struct words *words, const char *prefix, const char *key)
 {
     char *end = stpcpy(stpcpy(stpcpy(words->text, prefix), ":"), key);
-    words->argv[words->argc] = words->text;
-    words->lens[words->argc++] = (size_t)(end - words->text);
-    words->text = end + 1;
+    add_text(words, end);
+    words->text++; /* the NUL */
 }

@@ -22,6 +22,8 @@ void words_done(struct words *words);
 
 void words_add(struct words *words, const char *word); /* borrowed */
 void words_add_number(struct words *words, int64_t number);
+/* One word: first (may be ""), then the numbers, between spaces. */
+void words_add_numbers(struct words *words, const char *first, const int64_t *numbers, size_t n);
 void words_add_key(struct words *words, const char *prefix, const char *key); /* "prefix:key", and a NUL */
 
 #endif

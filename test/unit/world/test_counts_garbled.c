@@ -120,6 +120,7 @@ static enum counts_status reserve(struct counts *counts, struct count_answer *ou
     return counts_reserve(counts, &the_request, 0, out);
 }
 
+#define GOOD_PLAIN "*4\r\n:0\r\n:7000\r\n:5\r\n:8\r\n"
 #define GOOD "*7\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n"
 
 static void test_good(void **state)
@@ -132,6 +133,23 @@ static void test_good(void **state)
     assert_int_equal(got.result, COUNT_ADMITTED);
     assert_int_equal(got.used, 5);
     assert_int_equal(got.slot, 7);
+    assert_int_equal(got.born, 8);
+    counts_free(counts);
+}
+
+static void test_good_plain(void **state)
+{
+    (void)state;
+    struct counts *counts = new_counts();
+    const struct count_ask ask = {
+        .key = "k", .limit = "l", .max = 9, .window_ms = 1000, .amount = 1, .need = 1, .share_of = -1};
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer got;
+    set_feed(GOOD_PLAIN, strlen(GOOD_PLAIN), REDIS_ANSWERED);
+    assert_int_equal(counts_reserve(counts, &request, 0, &got), COUNTS_OK);
+    assert_int_equal(got.result, COUNT_ADMITTED);
+    assert_int_equal(got.used, 5);
+    assert_int_equal(got.slot, 70);
     assert_int_equal(got.born, 8);
     counts_free(counts);
 }
@@ -149,6 +167,10 @@ static void test_garbage(void **state)
         "-ERR what\r\n",
         "*6\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n",
         "*8\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:0\r\n",
+        "*4\r\n:-1\r\n:7000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:-7000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:9000000000000000000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:7000\r\n:-5\r\n:8\r\n",
         "*7\r\n:-1\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
         "*7\r\n:0\r\n:0\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
         "*7\r\n:0\r\n:4\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
@@ -252,9 +274,8 @@ static void test_down_and_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_good),          cmocka_unit_test(test_good_plain),
+        cmocka_unit_test(test_garbage),       cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_down_and_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
