@@ -47,9 +47,10 @@ enum counts_status counts_change(struct counts *counts, const struct count_chang
     return n == 0 ? COUNTS_OK : counts->ops->change(counts, changes, n, now_ms);
 }
 
-enum counts_status counts_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+enum counts_status counts_deferred(struct counts *counts, const struct count_deferral *deferrals, size_t n,
+                                   int64_t now_ms)
 {
-    return counts->ops->deferred(counts, retry, now_ms);
+    return n == 0 ? COUNTS_OK : counts->ops->deferred(counts, deferrals, n, now_ms);
 }
 
 enum counts_status counts_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,

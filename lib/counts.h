@@ -51,8 +51,11 @@ void counts_change_here(struct counts *counts, struct count_change *change, int6
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
 
-/* Remembers that the RCPT with this retry identifier was deferred now. */
-enum counts_status counts_deferred(struct counts *counts, const char *retry, int64_t now_ms);
+/* Remembers which RCPTs were deferred, n at most COUNTS_DEFERRALS. A store that stands on two does not wait here for the other
+ * one, but tells it later. */
+enum { COUNTS_DEFERRALS = 64 };
+enum counts_status counts_deferred(struct counts *counts, const struct count_deferral *deferrals, size_t n,
+                                   int64_t now_ms);
 
 /* Calls each() for every counter whose key matches one of the keys: a whole key ("recipient:{a@example.com}"), or with a '*' at
  * its beginning and/or end ("*:{a@example.com}*"). Slow with many subjects; not for the path of a RCPT. each() must not call the store. */

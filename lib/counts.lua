@@ -15,7 +15,7 @@
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change: [3] how many; for each: number of its key, limit, window, slot, born, amount
 --   refused: limit [3] of KEYS[1] has refused [4] times more
---   deferred: remembers a retry. KEYS[1] the set, [3] the identifier, [4] how many, [5] how long (ms)
+--   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
 
 local call, pcall = redis.call, redis.pcall
 local tonumber, floor, match, gmatch = tonumber, math.floor, string.match, string.gmatch
@@ -225,18 +225,22 @@ local function text(counter)
 end
 
 if what == 'deferred' then
-    local set = KEYS[1]
-    if not try('ZADD', set, format('%.0f', now), ARGV[3]) then
-        call('ZADD', set, format('%.0f', now), ARGV[3])
+    local set, list = KEYS[1], {}
+    for at = 5, #ARGV, 2 do
+        list[#list + 1] = format('%.0f', now - ARGV[at + 1])
+        list[#list + 1] = ARGV[at]
     end
-    local old = call('ZRANGEBYSCORE', set, '-inf', format('(%.0f', now - tonumber(ARGV[5])), 'LIMIT', 0, 100)
+    if not try('ZADD', set, unpack(list)) then
+        call('ZADD', set, unpack(list))
+    end
+    local old = call('ZRANGEBYSCORE', set, '-inf', format('(%.0f', now - tonumber(ARGV[4])), 'LIMIT', 0, 100)
     if #old > 0 then
         call('ZREM', set, unpack(old))
     end
-    if call('ZCARD', set) > tonumber(ARGV[4]) then
+    if call('ZCARD', set) > tonumber(ARGV[3]) then
         call('ZREMRANGEBYRANK', set, 0, 999)
     end
-    call('PEXPIRE', set, ARGV[5])
+    call('PEXPIRE', set, ARGV[4])
     return {junk}
 end
 
@@ -452,7 +456,7 @@ for i = 1, n do
     end
     local to = i * 6 - 4
     answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
-    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, ask.spilled and 1 or 0
+    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.spilled and 1 or 0) + (retry and 2 or 0)
 end
 if peek then
     return answer

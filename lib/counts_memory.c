@@ -48,9 +48,12 @@ static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
     return UINT64_C(1) << (hash >> 58) % memory->n_shards;
 }
 
-static enum counts_status memory_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+static enum counts_status memory_deferred(struct counts *counts, const struct count_deferral *deferrals,
+                                          size_t n, int64_t now_ms)
 {
-    retries_add(((struct memory *)counts)->retries, retry, now_ms);
+    (void)now_ms;
+    for (size_t i = 0; i < n; i++)
+        retries_add(((struct memory *)counts)->retries, &deferrals[i]);
     return COUNTS_OK;
 }
 
@@ -185,7 +188,7 @@ static void part_find(struct task *task, size_t i)
     const struct count_ask *ask = &task->request->asks[i];
     struct part *part = &task->parts[i];
     bool spills = part_spills(task, i);
-    part->answer = (struct count_answer){.spilled = spills, .slot = -1, .here = -1};
+    part->answer = (struct count_answer){.spilled = spills, .retry = task->retry, .slot = -1, .here = -1};
     part->work =
         work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key, ask->limit,
                  ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
@@ -396,7 +399,8 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
     enum counts_status status = COUNTS_DOWN;
     if (task.parts != NULL && task.works != NULL) {
-        task.retry = retries_known(memory->retries, request->retry, task.now);
+        task.retry = mode == COUNTS_ECHO ? request->n > 0 && answers[0].retry
+                                         : retries_known(memory->retries, request->retry, task.now);
         task_hash(&task);
         shards_lock(memory, task.set, task.now);
         status = task_run(&task);

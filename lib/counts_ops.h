@@ -22,7 +22,8 @@ struct counts_ops {
     /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
     enum counts_status (*refused)(struct counts *counts, const char *key, const char *limit, int64_t n,
                                   int64_t now_ms);
-    enum counts_status (*deferred)(struct counts *counts, const char *retry, int64_t now_ms);
+    enum counts_status (*deferred)(struct counts *counts, const struct count_deferral *deferrals, size_t n,
+                                   int64_t now_ms);
     enum counts_status (*show)(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,

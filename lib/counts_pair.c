@@ -17,7 +17,8 @@
  * that was born later and has less in it: near is cut down to that. near is never above what far last said by more than
  * what it owes.
  *
- * What far has just refused is refused again from memory (denials.h), and far is told how often, some times a second.
+ * What far has just refused is refused again from memory (denials.h), and far is told how often, some times a second; and which
+ * RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers again.
  *
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_memory.h"
@@ -52,7 +53,7 @@ struct pair {
     struct denials *denials; /* what far has just refused */
     counts_now_fn *now;
     void *arg;
-    atomic_bool telling;         /* the thread has refusals to tell */
+    atomic_bool telling;         /* the thread has refusals or retries to tell */
     atomic_bool closed;          /* far failed or restarted: it is not asked before it was told all */
     atomic_bool owing;           /* near admitted something in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
@@ -259,6 +260,19 @@ static bool batch_pay(struct pair *pair, int64_t now)
     return done;
 }
 
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: far is away. One whose answer was lost may count. */
+static bool tell_retries(struct pair *pair)
+{
+    struct count_deferral list[COUNTS_DEFERRALS];
+    size_t cursor = 0, n;
+    while (!pair->stop && (n = retries_untold(pair->near->retries, &cursor, list, COUNTS_DEFERRALS)) > 0) {
+        if (counts_deferred(pair->far, list, n, pair->now(pair->arg)) == COUNTS_DOWN)
+            return false;
+        retries_told(pair->near->retries, list, n);
+    }
+    return true;
+}
+
 /* Once through all of near. False: far is away again. */
 static bool merge_pass(struct pair *pair)
 {
@@ -283,12 +297,14 @@ static void pair_merge(struct pair *pair)
     unsigned generation;
     if (!far_well(pair, &generation))
         return;
-    if (generation != atomic_load(&pair->near->generation))
-        batch_end(pair, false); /* whatever became of it: all of near is looked at again */
+    if (generation != atomic_load(&pair->near->generation)) { /* all of near is looked at again */
+        batch_end(pair, false);
+        retries_untell(pair->near->retries);
+    }
     atomic_store(&pair->near->generation, generation);
     for (int pass = 0; pass < PASSES; pass++) {
         atomic_store(&pair->owing, false);
-        if (!merge_pass(pair)) {
+        if (!tell_retries(pair) || !merge_pass(pair)) {
             atomic_store(&pair->owing, true);
             return;
         }
@@ -310,6 +326,8 @@ static void pair_tell(struct pair *pair)
 {
     atomic_store(&pair->telling, false);
     denials_each_refusal(pair->denials, tell_one, pair);
+    if (!tell_retries(pair))
+        atomic_store(&pair->telling, true); /* once more after a while */
 }
 
 /* With the lock held. */
@@ -371,11 +389,14 @@ static enum counts_status pair_change(struct counts *counts, const struct count_
     return status;
 }
 
-static enum counts_status pair_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+static enum counts_status pair_deferred(struct counts *counts, const struct count_deferral *deferrals,
+                                        size_t n, int64_t now_ms)
 {
     struct pair *pair = (struct pair *)counts;
-    (void)counts_deferred(&pair->near->counts, retry, now_ms);
-    return pair->far != NULL ? counts_deferred(pair->far, retry, now_ms) : COUNTS_OK;
+    enum counts_status status = counts_deferred(&pair->near->counts, deferrals, n, now_ms);
+    if (pair->far != NULL)
+        pair_note(pair, &pair->telling);
+    return status;
 }
 
 static enum counts_status pair_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,

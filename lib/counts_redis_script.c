@@ -217,7 +217,8 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
                                  .wait_ms = numbers[2]->integer,
                                  .slot = numbers[3]->integer,
                                  .born = numbers[4]->integer,
-                                 .spilled = numbers[5]->integer != 0,
+                                 .spilled = (numbers[5]->integer & 1) != 0,
+                                 .retry = (numbers[5]->integer & 2) != 0,
                                  .here = -1};
     return true;
 }
@@ -345,18 +346,22 @@ enum counts_status counts_redis_change(struct counts *counts, const struct count
     return COUNTS_OK;
 }
 
-enum counts_status counts_redis_deferred(struct counts *counts, const char *retry, int64_t now_ms)
+enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,
+                                         size_t n, int64_t now_ms)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
     struct words words;
-    if (words_init(&words, 6, 6 * WORDS_NUMBER) < 0)
+    if (words_init(&words, 5 + 2 * n, (4 + n) * WORDS_NUMBER) < 0)
         return COUNTS_DOWN;
     words_add(&words, store->retries);
     words_add(&words, "deferred");
     words_add_now(&words, store, now_ms);
-    words_add(&words, retry);
     words_add_number(&words, COUNTS_RETRIES);
     words_add_number(&words, COUNTS_RETRY_UNTIL_MS);
+    for (size_t i = 0; i < n; i++) { /* how long ago: the store has a clock of its own */
+        words_add(&words, deferrals[i].retry);
+        words_add_number(&words, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
+    }
     redisReply *reply = NULL;
     enum counts_status status = counts_redis_run(store, &words, 1, &reply);
     words_done(&words);

@@ -2,33 +2,46 @@
 #include "counts_ops.h"
 #include "hash.h"
 
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SETS = 16384, WAYS = COUNTS_RETRIES / SETS, LOCKS = 64 };
 
 struct retry {
-    uint64_t id[2];
-    int64_t at; /* 0: empty */
+    uint64_t id[2]; /* its hex digits */
+    int64_t at;     /* 0: empty */
+    bool told;
 };
 
 struct retries {
-    uint64_t seed[2];
+    uint64_t seed[2]; /* identifiers can be chosen by strangers, sets cannot */
     pthread_mutex_t locks[LOCKS];
     struct retry (*sets)[WAYS]; /* SETS */
 };
 
-static struct retry *retry_set(struct retries *retries, const char *retry, struct retry *id)
+static uint64_t parse_half(const char *retry, size_t from)
 {
-    uint64_t other[2] = {~retries->seed[1], retries->seed[0]};
-    id->id[0] = hash_string(retries->seed, retry);
-    id->id[1] = hash_string(other, retry);
-    return retries->sets[id->id[0] % SETS];
+    char digits[17] = "";
+    if (strlen(retry) > from)
+        snprintf(digits, sizeof digits, "%s", retry + from);
+    return strtoull(digits, NULL, 16);
 }
 
-static pthread_mutex_t *retry_lock(struct retries *retries, const struct retry *id)
+static struct retry *retry_set(const struct retries *retries, const char *retry, struct retry *id,
+                               size_t *set)
 {
-    pthread_mutex_t *lock = &retries->locks[id->id[0] % LOCKS];
+    id->id[0] = parse_half(retry, 0);
+    id->id[1] = parse_half(retry, 16);
+    *set = hash_string(retries->seed, retry) % SETS;
+    return retries->sets[*set];
+}
+
+static pthread_mutex_t *set_lock(struct retries *retries, size_t set)
+{
+    pthread_mutex_t *lock = &retries->locks[set % LOCKS];
     pthread_mutex_lock(lock);
     return lock;
 }
@@ -43,9 +56,10 @@ bool retries_known(struct retries *retries, const char *retry, int64_t now_ms)
     if (retry == NULL)
         return false;
     struct retry id;
-    const struct retry *set = retry_set(retries, retry, &id);
+    size_t at;
+    const struct retry *set = retry_set(retries, retry, &id, &at);
     bool known = false;
-    pthread_mutex_t *lock = retry_lock(retries, &id);
+    pthread_mutex_t *lock = set_lock(retries, at);
     for (int i = 0; i < WAYS; i++)
         if (retry_same(&set[i], &id))
             known =
@@ -54,12 +68,12 @@ bool retries_known(struct retries *retries, const char *retry, int64_t now_ms)
     return known;
 }
 
-void retries_add(struct retries *retries, const char *retry, int64_t now_ms)
+void retries_add(struct retries *retries, const struct count_deferral *deferral)
 {
-    struct retry id;
-    struct retry *set = retry_set(retries, retry, &id);
-    pthread_mutex_t *lock = retry_lock(retries, &id);
-    struct retry *to = &set[0];
+    struct retry id = {.at = deferral->at_ms > 0 ? deferral->at_ms : 1};
+    size_t at;
+    struct retry *set = retry_set(retries, deferral->retry, &id, &at), *to = &set[0];
+    pthread_mutex_t *lock = set_lock(retries, at);
     for (int i = 0; i < WAYS; i++) {
         if (retry_same(&set[i], &id)) {
             to = &set[i];
@@ -68,9 +82,59 @@ void retries_add(struct retries *retries, const char *retry, int64_t now_ms)
         if (set[i].at < to->at)
             to = &set[i];
     }
-    id.at = now_ms > 0 ? now_ms : 1;
     *to = id;
     pthread_mutex_unlock(lock);
+}
+
+/* Copies out what is untold in a set, as far as there is room; false: something is left. */
+static bool set_untold(const struct retry *set, struct count_deferral *out, size_t *n, size_t most)
+{
+    for (int i = 0; i < WAYS; i++) {
+        if (set[i].at == 0 || set[i].told)
+            continue;
+        if (*n == most)
+            return false;
+        struct count_deferral *to = &out[(*n)++];
+        snprintf(to->retry, sizeof to->retry, "%016" PRIx64 "%016" PRIx64, set[i].id[0], set[i].id[1]);
+        to->at_ms = set[i].at;
+    }
+    return true;
+}
+
+size_t retries_untold(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n)
+{
+    size_t got = 0;
+    for (bool all = true; all && *cursor < SETS; *cursor += all) {
+        pthread_mutex_t *lock = set_lock(retries, *cursor);
+        all = set_untold(retries->sets[*cursor], out, &got, n);
+        pthread_mutex_unlock(lock);
+    }
+    return got;
+}
+
+void retries_told(struct retries *retries, const struct count_deferral *told, size_t n)
+{
+    for (size_t t = 0; t < n; t++) {
+        struct retry id = {.at = told[t].at_ms};
+        size_t at;
+        struct retry *set = retry_set(retries, told[t].retry, &id, &at);
+        pthread_mutex_t *lock = set_lock(retries, at);
+        for (int i = 0; i < WAYS; i++)
+            if (retry_same(&set[i], &id) && set[i].at == id.at)
+                set[i].told = true;
+        pthread_mutex_unlock(lock);
+    }
+}
+
+void retries_untell(struct retries *retries)
+{
+    for (size_t s = 0; s < SETS; s++) {
+        pthread_mutex_t *lock = set_lock(retries, s);
+        for (int i = 0; i < WAYS; i++)
+            if (retries->sets[s][i].told) /* what was never written stays out of memory */
+                retries->sets[s][i].told = false;
+        pthread_mutex_unlock(lock);
+    }
 }
 
 struct retries *retries_new(void)

@@ -11,8 +11,8 @@ enum { JOBS_MAX = 100000, BATCH = 64, RETRY_MS = 500 };
 struct job {
     struct job *next;
     struct counts *counts;
-    struct count_change change; /* key and limit point into text; key NULL: a note of a deferred RCPT */
-    char text[];                /* key NUL limit NUL, or the retry identifier */
+    struct count_change change; /* key and limit point into text */
+    char text[];                /* key NUL limit NUL */
 };
 
 struct later {
@@ -56,33 +56,15 @@ void later_change(struct later *later, struct counts *counts, const struct count
     push(later, job);
 }
 
-void later_deferred(struct later *later, struct counts *counts, const char *retry)
-{
-    size_t n = strlen(retry) + 1;
-    struct job *job = calloc(1, sizeof *job + n);
-    if (job == NULL)
-        return; /* a retry that was forgotten counts */
-    job->counts = counts;
-    memcpy(job->text, retry, n);
-    push(later, job);
-}
-
-/* Does the first job, and with it the changes right behind it for the same store. Returns how many jobs are done with. */
+/* Does the first job, and with it those right behind it for the same store. Returns how many jobs are done with. */
 static size_t work(struct later *later, struct job *first, bool *again)
 {
     *again = false;
     int64_t now = later->now(later->arg);
-    if (first->change.key == NULL) {
-        *again = counts_deferred(first->counts, first->text, now) == COUNTS_DOWN;
-        return 1;
-    }
     struct count_change changes[BATCH];
     size_t n = 0;
-    for (struct job *job = first; job != NULL && n < BATCH; job = job->next) {
-        if (job->change.key == NULL || job->counts != first->counts)
-            break;
+    for (struct job *job = first; job != NULL && n < BATCH && job->counts == first->counts; job = job->next)
         changes[n++] = job->change;
-    }
     *again = counts_change(first->counts, changes, n, now) == COUNTS_DOWN;
     return n;
 }

@@ -1,6 +1,6 @@
 /* later: what must reach the counter store but must not hold up a session.
  *
- * Charges to be given back when a connection is lost (libmilter then holds a lock), and notes of deferred RCPTs. One thread
+ * Charges to be given back when a connection is lost (libmilter then holds a lock). One thread
  * hands them over in batches, at once while the store is well. While it is down they are kept (bounded; the oldest go
  * first) and tried again twice a second. A change whose answer was lost is not repeated: given back twice would be wrong, never is
  * mended when the window ends. */
@@ -24,7 +24,6 @@ void later_free(struct later *later, int wait_ms);
 
 /* Copies what it is given. */
 void later_change(struct later *later, struct counts *counts, const struct count_change *change);
-void later_deferred(struct later *later, struct counts *counts, const char *retry);
 
 /* Waits until nothing is left to be handed over, at most wait_ms (whole seconds); false: something is. */
 bool later_flush(struct later *later, int wait_ms);

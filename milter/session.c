@@ -3,6 +3,7 @@
 #include "tripped.h"
 #include "window.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,6 +202,14 @@ static bool duplicate(struct message *message, const char *full, const char *raw
     return true;
 }
 
+static void note_deferred(struct gate *gate, const char *retry)
+{
+    int64_t now = gate_now(gate);
+    struct count_deferral deferral = {.at_ms = now};
+    snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
+    (void)counts_deferred(gate->counts, &deferral, 1, now); /* one that was forgotten counts */
+}
+
 void message_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
 {
     struct message *message = &session->message;
@@ -242,7 +251,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     }
     decide_line(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
-        later_deferred(session->gate->later, session->gate->counts, d->plan.request.retry);
+        note_deferred(session->gate, d->plan.request.retry);
     tripped_tell(session->gate, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, metrics_clock() - began);
 }

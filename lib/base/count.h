@@ -54,6 +54,7 @@ struct count_answer {
     enum count_result result;
     bool spilled;  /* the spill key was charged */
     bool owed;     /* counted here alone so far, to be added to the store that answers otherwise */
+    bool retry;    /* the store knew it as a retry: no attempt was charged */
     int64_t used;    /* before this request */
     int64_t wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
                         1.1 windows where need is above max */
@@ -72,6 +73,12 @@ struct count_change {
     int64_t amount;
     int64_t here; /* from the receipt */
     bool owed;
+};
+
+/* A RCPT that was deferred. */
+struct count_deferral {
+    char retry[33]; /* as in count_request */
+    int64_t at_ms;  /* when */
 };
 
 /* One counter as `show` prints it. */

@@ -996,7 +996,7 @@ class World:
                     self.database.domain(domain)
             self.sink = Sink(self.scratch)
             for i in range(gates):
-                self.gates.append(Gate(self.scratch, self._policy(store, list(limits), policy),
+                self.gates.append(Gate(self.scratch, self._policy(store, list(limits), dict(policy)),
                                        name=f"gate{i}" if i else "gate"))
                 if mta:
                     self.postfixes.append(Postfix(self.scratch, self.gates[-1].milter, self.sink,

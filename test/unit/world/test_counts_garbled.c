@@ -218,7 +218,7 @@ static void call_all(struct counts *counts)
     assert_true(status == COUNTS_OK || got.result == COUNT_UNKNOWN);
     assert_true(counts_charge(counts, &the_request, 0) <= COUNTS_UNSURE);
     assert_true(counts_change(counts, &change, 1, 0) <= COUNTS_UNSURE);
-    assert_true(counts_deferred(counts, "00", 0) <= COUNTS_UNSURE);
+    assert_true(counts_deferred(counts, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTS_UNSURE);
     counts_redis_follow_caller_clock(counts); /* else the clock would be asked, and that be all */
     assert_true(counts_show(counts, keys, 3, 0, see, NULL) <= COUNTS_UNSURE);
     assert_true(counts_reset(counts, keys, 3, NULL, &n) <= COUNTS_UNSURE);
@@ -267,7 +267,7 @@ static void test_down_and_lost(void **state)
     assert_int_equal(reserve(counts, &got), COUNTS_UNSURE);
     assert_int_equal(got.result, COUNT_UNKNOWN);
     assert_int_equal(counts_peek(counts, &the_request, 0, &got), COUNTS_DOWN); /* a look charges nothing */
-    assert_int_equal(counts_deferred(counts, "00", 0), COUNTS_UNSURE);
+    assert_int_equal(counts_deferred(counts, &(struct count_deferral){"00", 0}, 1, 0), COUNTS_UNSURE);
     counts_free(counts);
 }
 

@@ -155,8 +155,9 @@ static void test_retries_are_bounded(void **state)
     struct counts *counts = counts_memory_new(1000);
     char retry[40];
     for (int i = 0; i < 300000; i++) {
-        snprintf(retry, sizeof retry, "%032x", i);
-        assert_int_equal(counts_deferred(counts, retry, START + i), COUNTS_OK);
+        struct count_deferral deferral = {.at_ms = START + i};
+        snprintf(deferral.retry, sizeof deferral.retry, "%032x", i);
+        assert_int_equal(counts_deferred(counts, &deferral, 1, START + i), COUNTS_OK);
     }
     int known = 0;
     struct count_ask ask = ask_for("client:{c}", 0);

@@ -23,7 +23,8 @@ struct far {
     struct counts *inner; /* NULL: lost its data */
     atomic_int status;    /* what it answers instead, after doing it where that is COUNTS_UNSURE */
     atomic_uint restarts;
-    atomic_int lose; /* of the next change, once: */
+    atomic_int lose;    /* of the next change, once: */
+    atomic_size_t told; /* deferrals */
 };
 
 enum { LOSE_ANSWER = 1, LOSE_CHANGE };
@@ -72,14 +73,28 @@ static enum counts_status far_reset(struct counts *counts, const char *const *ke
     return counts_reset(((struct far *)counts)->inner, keys, n, limit, n_reset);
 }
 
+static enum counts_status far_deferred(struct counts *counts, const struct count_deferral *deferrals,
+                                       size_t n, int64_t now_ms)
+{
+    struct far *far = (struct far *)counts;
+    if (atomic_load(&far->status) == COUNTS_DOWN)
+        return COUNTS_DOWN;
+    atomic_fetch_add(&far->told, n);
+    return counts_deferred(far->inner, deferrals, n, now_ms);
+}
+
 static void far_free(struct counts *counts)
 {
     counts_free(((struct far *)counts)->inner);
     free(counts);
 }
 
-static const struct counts_ops far_ops = {
-    .ask = far_ask, .change = far_change, .well = far_well, .reset = far_reset, .free = far_free};
+static const struct counts_ops far_ops = {.ask = far_ask,
+                                          .change = far_change,
+                                          .deferred = far_deferred,
+                                          .well = far_well,
+                                          .reset = far_reset,
+                                          .free = far_free};
 
 static int64_t the_now(void *arg)
 {
@@ -411,6 +426,98 @@ static void test_holds(void **state)
     assert_int_equal(held.answer.wait_ms, 480000);
 }
 
+enum { DEFERRALS = 1000 };
+
+static const char *retry_name(int i, char name[33])
+{
+    snprintf(name, 33, "%032x", i);
+    return name;
+}
+
+static void defer_all(void)
+{
+    for (int i = 0; i < DEFERRALS; i++) {
+        struct count_deferral deferral = {.at_ms = now};
+        retry_name(i, deferral.retry);
+        assert_int_equal(counts_deferred(pair, &deferral, 1, now), COUNTS_OK);
+    }
+}
+
+/* Of all that were deferred, how many count as attempts when they come again? */
+static int attempts(struct counts *counts)
+{
+    struct count_ask ask = ask_for("attempts", 0);
+    int counted = 0;
+    ask.flags = COUNT_ATTEMPT;
+    for (int i = 0; i < DEFERRALS; i++) {
+        char name[33];
+        struct count_answer answer;
+        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry_name(i, name)};
+        if (counts_peek(counts, &request, now, &answer) != COUNTS_OK)
+            assert_int_equal(counts_stand_in(counts, true, COUNTS_DOWN, &request, now, &answer), COUNTS_OK);
+        assert_int_equal(answer.retry, answer.result == COUNT_ADMITTED);
+        counted += !answer.retry;
+    }
+    return counted;
+}
+
+static void wait_told(size_t n)
+{
+    for (int i = 0; i < 5000 && atomic_load(&the_far->told) < n; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_far->told), n);
+}
+
+/* What was deferred while far was away is no attempt when it comes again: neither meanwhile nor afterwards, here or on another host,
+ * and counts from when it was deferred. */
+static void test_retries_of_an_outage(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 5, 1), 1); /* far is known to be away */
+    defer_all();
+    now += 59999;
+    assert_int_equal(attempts(pair), DEFERRALS);
+    now += 1;
+    assert_int_equal(attempts(pair), 0);
+    assert_int_equal(atomic_load(&the_far->told), 0);
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(atomic_load(&the_far->told), DEFERRALS);
+    assert_int_equal(attempts(the_far->inner), 0);
+}
+
+static void test_retries_are_told_once(void **state)
+{
+    (void)state;
+    defer_all();
+    wait_told(DEFERRALS);
+    now += 5;
+    defer_all();
+    wait_told(2 * DEFERRALS);
+    far_restarts(true); /* it may have lost them */
+    wait_merged();
+    assert_int_equal(atomic_load(&the_far->told), 3 * DEFERRALS);
+}
+
+/* What far knows as a retry, because another host had deferred it, is no attempt for near either. */
+static void test_retries_of_another_host(void **state)
+{
+    (void)state;
+    const struct count_deferral deferral = {.retry = "00112233445566778899aabbccddeeff", .at_ms = now};
+    struct count_ask ask = ask_for("attempts", 5);
+    struct count_answer answer;
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .retry = deferral.retry};
+    assert_int_equal(counts_deferred(the_far->inner, &deferral, 1, now), COUNTS_OK);
+    assert_int_equal(counts_reserve(pair, &request, now, &answer), COUNTS_OK);
+    assert_int_equal(used(near, "attempts"), 1);
+    now += 60000;
+    assert_int_equal(counts_reserve(pair, &request, now, &answer), COUNTS_OK);
+    assert_true(answer.retry);
+    assert_int_equal(used(near, "attempts"), 1);
+}
+
 static void test_old_is_not_merged(void **state)
 {
     (void)state;
@@ -596,6 +703,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cleared_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_an_outage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_told_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),

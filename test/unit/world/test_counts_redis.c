@@ -169,7 +169,7 @@ static void test_every_key_has_a_ttl(void **state)
     asks[0].key = "e";
     reserve_one(&asks[0], START);
     assert_in_range(ttl_of("test:e"), 66000, 67000);
-    assert_int_equal(counts_deferred(counts, "00", START), COUNTS_OK);
+    assert_int_equal(counts_deferred(counts, &(struct count_deferral){"00", START}, 1, START), COUNTS_OK);
     assert_in_range(ttl_of("test:deferred"), 86390000, 86400000);
 }
 
@@ -231,7 +231,7 @@ static void test_another_type_is_deleted(void **state)
     assert_string_equal(ask_redis("TYPE test:j"), "hash");
     assert_int_equal(counts_junk_resets(counts), 3 + 1 + 3);
     ask_redis("SET test:deferred junk");
-    assert_int_equal(counts_deferred(counts, "00", START), COUNTS_OK);
+    assert_int_equal(counts_deferred(counts, &(struct count_deferral){"00", START}, 1, START), COUNTS_OK);
     assert_string_equal(ask_redis("TYPE test:deferred"), "zset");
     struct error trouble = {0};
     counts_trouble(counts, &trouble);
@@ -247,13 +247,17 @@ static void test_deferred_is_bounded(void **state)
               "i + 2, ARGV[1] + i, i + 3) end",
               (long long)START);
     assert_string_equal(ask_redis("ZCARD test:deferred"), "200000");
-    assert_int_equal(counts_deferred(counts, "new", START + 300000), COUNTS_OK);
-    assert_string_equal(ask_redis("ZCARD test:deferred"), "199001");
+    const struct count_deferral some[] = {{"new", START + 300000}, {"told late", START + 299000}};
+    assert_int_equal(counts_deferred(counts, some, 2, START + 300000), COUNTS_OK);
+    assert_string_equal(ask_redis("ZCARD test:deferred"), "199002");
     assert_string_equal(ask_redis("ZSCORE test:deferred new"), "1732320300000");
+    assert_string_equal(ask_redis("ZSCORE test:deferred %s", "told late"), "1732320299000");
     assert_string_equal(ask_redis("ZSCORE test:deferred 1"), "(nil)");
     for (int i = 0; i < 5; i++) /* a day later they go, a few at a time */
-        assert_int_equal(counts_deferred(counts, "newer", START + 86400000 + 250000), COUNTS_OK);
-    assert_string_equal(ask_redis("ZCARD test:deferred"), "198502");
+        assert_int_equal(counts_deferred(counts, &(struct count_deferral){"newer", START + 86400000 + 250000},
+                                         1, START + 86400000 + 250000),
+                         COUNTS_OK);
+    assert_string_equal(ask_redis("ZCARD test:deferred"), "198503");
 }
 
 static void see_count(void *arg, const struct count_view *view)
@@ -337,7 +341,7 @@ static void test_server_goes(void **state)
     assert_int_equal(status, COUNTS_DOWN);
     assert_int_equal(answer.result, COUNT_UNKNOWN);
     assert_int_equal(counts_charge(to, &request, START), COUNTS_DOWN);
-    assert_int_equal(counts_deferred(to, "00", START), COUNTS_DOWN);
+    assert_int_equal(counts_deferred(to, &(struct count_deferral){"00", START}, 1, START), COUNTS_DOWN);
     struct error trouble = {0};
     counts_trouble(to, &trouble);
     assert_true(trouble.text[0] != '\0');

@@ -282,6 +282,13 @@ static void step_show(struct run *run, char *line, const char *want)
         fail_at(run, "show %s: got\n  %s\nwant\n  %s\n", keys[0], got, want);
 }
 
+static void step_deferred(struct run *run, const char *retry)
+{
+    struct count_deferral deferral = {.at_ms = run->now};
+    snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
+    assert_int_equal(counts_deferred(run->counts, &deferral, 1, run->now), COUNTS_OK);
+}
+
 static void step_reset(struct run *run, char *line, const char *want)
 {
     const char *const keys[] = {next_word(&line)};
@@ -317,7 +324,7 @@ static void run_step(struct run *run, const char *source)
     else if (strcmp(verb, "change") == 0)
         step_change(run, line);
     else if (strcmp(verb, "deferred") == 0)
-        assert_int_equal(counts_deferred(run->counts, next_word(&line), run->now), COUNTS_OK);
+        step_deferred(run, next_word(&line));
     else if (want == NULL)
         fail_at(run, "no answer, or no such step: %s\n", source);
     else if (strcmp(verb, "reserve") == 0 || strcmp(verb, "peek") == 0)
