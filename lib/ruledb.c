@@ -237,11 +237,22 @@ void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *qu
     out->state = state;
 }
 
-bool ruledb_has_senders(const struct ruledb_snapshot *snapshot)
+/* What the live file says of one of its tables; true where nobody can tell. */
+static bool may_have(const struct ruledb_snapshot *snapshot, bool (*has)(const struct handle *handle))
 {
     if (snapshot == &no_rules)
         return false;
-    return !lease_can_read(snapshot->live) || handle_has_senders(snapshot->live->handle);
+    return !lease_can_read(snapshot->live) || has(snapshot->live->handle);
+}
+
+bool ruledb_has_senders(const struct ruledb_snapshot *snapshot)
+{
+    return may_have(snapshot, handle_has_senders);
+}
+
+bool ruledb_has_clients(const struct ruledb_snapshot *snapshot)
+{
+    return may_have(snapshot, handle_has_clients);
 }
 
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,

@@ -58,8 +58,9 @@ void ruledb_end(struct ruledb_snapshot *snapshot);
 void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                   struct alias_rows *out);
 
-/* False: there are no sender rules, so that nobody needs to make the query. */
+/* False: there are no sender rules, or client rules, so that nobody needs to ask for them. */
 bool ruledb_has_senders(const struct ruledb_snapshot *snapshot);
+bool ruledb_has_clients(const struct ruledb_snapshot *snapshot);
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                    struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,

@@ -573,6 +573,11 @@ bool handle_has_senders(const struct handle *handle)
     return handle->senders;
 }
 
+bool handle_has_clients(const struct handle *handle)
+{
+    return handle->clients;
+}
+
 static enum handle_fault has_scope(struct handle *handle, const char *scope, bool *has)
 {
     struct row row;

@@ -48,8 +48,9 @@ enum handle_fault handle_fault_of(int rc); /* an SQLite result code */
 /* What was last said by a fault. */
 const struct error *handle_error(const struct handle *handle);
 
-/* Within a transaction: has sender_rules any row? */
+/* Within a transaction: has the table any row? */
 bool handle_has_senders(const struct handle *handle);
+bool handle_has_clients(const struct handle *handle);
 
 /* Within a transaction. *out is zeroed by the caller, and half filled after a fault; state is the caller's. */
 enum handle_fault handle_alias(struct handle *handle, const struct alias_query *query, struct pool *pool,

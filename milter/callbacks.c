@@ -52,15 +52,6 @@ static int ask_macros(SMFICTX *ctx)
                : -1;
 }
 
-/* A refusal at connect is possible only through a client rule, a block or a held client. */
-static bool can_refuse_connect(const struct policy *policy)
-{
-    bool can = policy->aliases.database != NULL || blocks_any(gate->blocks);
-    for (size_t i = 0; i < policy->n_limits; i++)
-        can |= policy->limits[i].hold_ms > 0 && policy->limits[i].over == ACTION_REJECT;
-    return can;
-}
-
 static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                              unsigned long f3, unsigned long *pf0, unsigned long *pf1, unsigned long *pf2,
                              unsigned long *pf3)
@@ -80,7 +71,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
                          SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY;
     if (!policy->needs_bytes)
         want |= SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY;
-    if (!can_refuse_connect(policy))
+    if (!session_may_refuse(gate, policy))
         want |= SMFIP_NR_CONN;
     policy_unref(policy);
     gate_leave(gate, c->session);
@@ -106,14 +97,13 @@ static void say_not_smtpd(void)
                  "name it in smtpd_milters only\"");
 }
 
-static sfsistat refuse_connection(struct session *session, const struct verdict *verdict)
+static void log_refused(const struct session *session, const struct verdict *verdict)
 {
     const char *rule = verdict->proof != NULL ? verdict->proof : "";
     log_line(LOG_AT_INFO, "client=%s verdict=%s by=%s at=connect%s%s%s%s", session->client_text,
              action_name(verdict->action), verdict_by_name(verdict->by), rule[0] != '\0' ? " rule=" : "",
              rule, verdict->limit != NULL ? " limit=" : "",
              verdict->limit != NULL ? verdict->limit->name : "");
-    return SMFIS_REJECT; /* Postfix makes its own 554 banner of it */
 }
 
 static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
@@ -128,16 +118,19 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
         network_from_sockaddr(address, &client);
     session->not_smtpd = address != NULL && address->sa_family == AF_INET &&
                          ((const struct sockaddr_in *)(const void *)address)->sin_port == 0;
+    session_connect(session, &client);
+    if (c->silent_connect)
+        return SMFIS_NOREPLY;
     if (!gate_enter(gate, session))
-        return c->silent_connect ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
+        return SMFIS_TEMPFAIL;
     struct pool pool = {0};
-    struct verdict verdict = session_connect(session, &client, &pool);
-    sfsistat status = c->silent_connect ? SMFIS_NOREPLY : SMFIS_CONTINUE;
-    if (verdict.action == ACTION_REJECT && !c->silent_connect && !session->not_smtpd)
-        status = refuse_connection(session, &verdict);
+    struct verdict verdict = session_judge(session, &pool);
+    bool refused = verdict.action == ACTION_REJECT && !session->not_smtpd;
+    if (refused)
+        log_refused(session, &verdict);
     pool_done(&pool);
     gate_leave(gate, session);
-    return status;
+    return refused ? SMFIS_REJECT : SMFIS_CONTINUE; /* Postfix makes its own 554 banner of it */
 }
 
 /* SIZE= of MAIL FROM (RFC 1870); -1 where there is none. */

@@ -192,7 +192,8 @@ static struct replay_open *message_start(struct replay *replay, struct replay_me
     open->message = message;
     message->open[replay->index] = open;
     open_append(replay, open);
-    open->connect = session_connect(open->session, &message->client, &open->proof);
+    session_connect(open->session, &message->client);
+    open->connect = session_judge(open->session, &open->proof);
     const char *sender = in_brackets(&replay->pool, message->sender);
     message_begin(open->session, sender != NULL ? sender : "<>", message->user, message->size);
     return open;

@@ -98,11 +98,28 @@ static struct verdict connect_holds(struct gate *gate, const struct policy *poli
     return none;
 }
 
-struct verdict session_connect(struct session *session, const struct network *client, struct pool *proof_pool)
+bool session_may_refuse(struct gate *gate, const struct policy *policy)
 {
-    struct gate *gate = session->gate;
+    if (policy->shadow)
+        return false;
+    if (blocks_any(gate->blocks) || plan_looks_at_connect(policy))
+        return true;
+    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
+    bool has_rules = ruledb_has_clients(snapshot);
+    ruledb_end(snapshot);
+    return has_rules;
+}
+
+void session_connect(struct session *session, const struct network *client)
+{
     session->client = *client;
     network_format(client, session->client_text);
+}
+
+struct verdict session_judge(struct session *session, struct pool *proof_pool)
+{
+    struct gate *gate = session->gate;
+    const struct network *client = &session->client;
     const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
     struct client_row row;

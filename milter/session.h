@@ -48,8 +48,14 @@ struct session *session_new(struct gate *gate);
 /* Gives back what is reserved, in the background, and ends the session; never blocks. NULL is harmless. */
 void session_free(struct session *session);
 
-/* The client is known. An undecided or accepting verdict: go on. proof_pool holds the verdict's proof. */
-struct verdict session_connect(struct session *session, const struct network *client, struct pool *proof_pool);
+/* Can any client be refused when it connects: by a block, a client rule or a hold? Else nobody needs to wait for the answer. */
+bool session_may_refuse(struct gate *gate, const struct policy *policy);
+
+/* The client is known. */
+void session_connect(struct session *session, const struct network *client);
+
+/* Is it to be refused at once? An undecided or accepting verdict: go on. proof_pool holds the verdict's proof. */
+struct verdict session_judge(struct session *session, struct pool *proof_pool);
 
 /* MAIL FROM. A message that is still open is aborted first. */
 void message_begin(struct session *session, const char *sender, const char *user, int64_t size);

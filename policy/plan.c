@@ -344,6 +344,12 @@ static bool holds_client(const struct limit *limit)
            limit->count != LIMIT_BACKLOG;
 }
 
+/* The answer of its hold is one that a client can get when it connects. */
+static bool refuses_at_connect(const struct limit *limit)
+{
+    return holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow;
+}
+
 /* More than any max can be, and little enough to be added to what was used. */
 #define SIZE_MOST (INT64_C(1000000000000000) + 1)
 
@@ -647,11 +653,18 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
     planner.values[SUBJECT_CLIENT] = (struct texts){&value, 1};
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
-        if (holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow &&
-            add_hold(&planner, limit) != 0)
+        if (refuses_at_connect(limit) && add_hold(&planner, limit) != 0)
             return -1;
     }
     return finish(&planner, out);
+}
+
+bool plan_looks_at_connect(const struct policy *policy)
+{
+    for (size_t i = 0; i < policy->n_limits; i++)
+        if (refuses_at_connect(&policy->limits[i]))
+            return true;
+    return false;
 }
 
 /* At least 1, unless the whole is 0. Without overflow up to 10^15 and beyond. */

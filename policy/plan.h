@@ -48,6 +48,9 @@ int plan_make(const struct policy *policy, const struct envelope *envelope,
 int plan_connect(const struct policy *policy, const struct network *client, struct pool *pool,
                  struct plan *out);
 
+/* Is there a limit at all that such a look is for? */
+bool plan_looks_at_connect(const struct policy *policy);
+
 /* Makes the plan one for this process alone, before its own store is asked in place of one that is down:
  * each max becomes counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than
  * the whole max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's.

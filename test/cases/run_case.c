@@ -172,7 +172,8 @@ static void step_connect(struct session *session, char *arg, const char *want)
     struct pool pool = {0};
     if (network_parse(arg, &client, &err) < 0)
         die(arg, err.text);
-    struct verdict verdict = session_connect(session, &client, &pool);
+    session_connect(session, &client);
+    struct verdict verdict = session_judge(session, &pool);
     expect(arg, verdict.action == ACTION_REJECT ? "554" : "220", want != NULL ? want : "220");
     pool_done(&pool);
 }

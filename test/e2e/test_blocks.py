@@ -85,6 +85,29 @@ def test_open_sessions_and_the_log(world):
     wait_for(lambda: "block" in str(world.redis.call("XRANGE", "rcptgate:events", "-", "+")), "an event", 5)
 
 
+def test_nobody_waits_at_connect_while_nothing_can_be_refused_there(world):
+    """Postfix awaits an answer to connect only when it was told so in the negotiation, with every connection."""
+    gate, early = world.gate, world.milter()
+
+    def waits():
+        with MilterClient(gate.socket) as m:
+            return m.protocol & m.NO_REPLY[b"C"] == 0
+
+    assert not waits()
+    gate.command("block", "203.0.113.1")
+    assert waits()
+    assert early.connect("203.0.113.1").kind == "no reply"
+    early.mail()
+    assert early.rcpt(f"<{ALIAS}>").status == "554 5.7.1", "agreed on before the block: each RCPT says so"
+    early.hang_up()
+    gate.command("unblock", "203.0.113.1")
+    assert not waits()
+    world.database.insert("client_rules", network="203.0.113.0/24", action="reject")
+    assert waits() and blocked(gate, "203.0.113.9")
+    world.database.run("DELETE FROM client_rules")
+    assert not waits()
+
+
 def test_defer(world):
     world.gate.command("block", CLIENT, "--action", "defer")
     assert at_connect(world.gate) == "450 4.7.1"

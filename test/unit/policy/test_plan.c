@@ -66,8 +66,7 @@ static struct limit held_bytes[] = {
 static struct limit messages[] = {{LIMIT("msgs", SUBJECT_RECIPIENT, "recipient"), .count = LIMIT_MESSAGES},
                                   {LIMIT("msgs-c", SUBJECT_CLIENT, "client"), .count = LIMIT_MESSAGES}};
 static struct limit shadow[] = {{LIMIT("dark", SUBJECT_CLIENT, "client"), .shadow = true, .hold_ms = 1000}};
-static struct limit backlog[] = {
-    {LIMIT("queue", SUBJECT_SENDER, "sender"), .count = LIMIT_BACKLOG}};
+static struct limit backlog[] = {{LIMIT("queue", SUBJECT_SENDER, "sender"), .count = LIMIT_BACKLOG}};
 static struct limit hold[] = {
     {LIMIT("hold", SUBJECT_CLIENT, "client"), .hold_ms = 1000, .when = {.null_sender = YES}}};
 static struct limit shared[] = {
@@ -397,6 +396,27 @@ static void test_connect(void **state)
     }
 }
 
+static void test_looks_at_connect(void **state)
+{
+    static const struct {
+        struct limit limit;
+        bool want;
+    } rows[] = {
+        {{.n_per = 1, .per = {SUBJECT_CLIENT}, .over = ACTION_REJECT, .hold_ms = 1}, true},
+        {{.n_per = 1, .per = {SUBJECT_CLIENT}, .over = ACTION_REJECT}, false},
+        {{.n_per = 1, .per = {SUBJECT_CLIENT}, .over = ACTION_DEFER, .hold_ms = 1}, false},
+        {{.n_per = 1, .per = {SUBJECT_RECIPIENT}, .over = ACTION_REJECT, .hold_ms = 1}, false},
+        {{.n_per = 2, .per = {SUBJECT_CLIENT, SUBJECT_USER}, .over = ACTION_REJECT, .hold_ms = 1}, false},
+        {{.n_per = 1, .per = {SUBJECT_CLIENT}, .over = ACTION_REJECT, .hold_ms = 1, .shadow = true}, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct limit limit = rows[i].limit;
+        const struct policy policy = {.limits = &limit, .n_limits = 1};
+        assert_int_equal(plan_looks_at_connect(&policy), rows[i].want);
+    }
+}
+
 static void test_localise(void **state)
 {
     static const struct {
@@ -465,8 +485,13 @@ static void test_ramp_in_plan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ramp_in_plan), cmocka_unit_test(test_plans), cmocka_unit_test(test_when),
-        cmocka_unit_test(test_held),         cmocka_unit_test(test_retry), cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_ramp_in_plan),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_when),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_looks_at_connect),
         cmocka_unit_test(test_localise),
     };
     memcpy(attempts_each, one_each, sizeof one_each);

@@ -276,30 +276,33 @@ static void finds_senders(void **state)
     ruledb_free(db);
 }
 
-static bool has_senders(struct ruledb *db)
+/* "senders clients", with a "-" for what is not there. */
+static const char *rules_there(struct ruledb *db)
 {
     struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    bool has = ruledb_has_senders(snapshot);
+    bool senders = ruledb_has_senders(snapshot), clients = ruledb_has_clients(snapshot);
     ruledb_end(snapshot);
-    return has;
+    return senders ? (clients ? "senders clients" : "senders -") : clients ? "- clients" : "- -";
 }
 
-static void knows_whether_there_are_sender_rules(void **state)
+static void knows_which_rules_there_are(void **state)
 {
     struct place *place = *state;
     make(place->path, "");
     struct ruledb *db = open_db(place);
-    assert_false(has_senders(NULL));
-    assert_false(has_senders(db));
+    assert_string_equal(rules_there(NULL), "- -");
+    assert_string_equal(rules_there(db), "- -");
     run_on(place->path, "INSERT INTO sender_rules(scope, pattern, action) VALUES ('*', '*', 'reject')");
-    assert_true(has_senders(db));
-    run_on(place->path, "DELETE FROM sender_rules");
-    assert_false(has_senders(db));
+    assert_string_equal(rules_there(db), "senders -");
+    run_on(place->path, "DELETE FROM sender_rules; INSERT INTO client_rules(network) VALUES ('192.0.2.7')");
+    assert_string_equal(rules_there(db), "- clients");
+    run_on(place->path, "DELETE FROM client_rules");
+    assert_string_equal(rules_there(db), "- -");
     ruledb_free(db);
     const struct ruledb_config nowhere = {.path = "/nonexistent/aliases.db"};
     db = ruledb_new(&nowhere);
     assert_non_null(db);
-    assert_true(has_senders(db)); /* nobody can tell */
+    assert_string_equal(rules_there(db), "senders clients"); /* nobody can tell */
     ruledb_free(db);
 }
 
@@ -772,7 +775,7 @@ int main(void)
         TEST(finds_both_spellings),
         TEST(finds_globs),
         TEST(finds_senders),
-        TEST(knows_whether_there_are_sender_rules),
+        TEST(knows_which_rules_there_are),
         TEST(domains_are_what_they_are_now),
         TEST(finds_the_longest_prefix),
         TEST(without_rules_nothing_is_there),
