@@ -3,6 +3,7 @@
 
 #include "load.h"
 #include "report.h"
+#include "show.h"
 #include "top.h"
 
 #include <stdio.h>
@@ -57,7 +58,7 @@ int cmd_show(int argc, char **argv)
     const char *limit = NULL;
     int status;
     json_t *report = ask("show", argc, argv, &limit, &json, &status);
-    return report != NULL ? print(report, json, report_print_show) : status;
+    return report != NULL ? print(report, json, show_print) : status;
 }
 
 static void print_reset(FILE *out, const json_t *report)

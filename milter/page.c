@@ -210,6 +210,23 @@ static void put_aliases(FILE *out, const json_t *aliases)
             fprintf(out, "; %s", answers[i][1]);
 }
 
+static void put_queue(FILE *out, const json_t *queue)
+{
+    if (!json_is_true(json_object_get(queue, "known"))) {
+        fputs("<strong>unknown: it could not be read yet, or not for too long</strong>", out);
+        return;
+    }
+    put_number(out, number(queue, "messages"));
+    fputs(number(queue, "messages") == 1 ? " message" : " messages", out);
+    if (number(queue, "messages") > 0) {
+        fputs(", the oldest for ", out);
+        put_duration(out, number(queue, "oldest_s"));
+    }
+    fputs("; read ", out);
+    put_duration(out, number(queue, "age_s"));
+    fprintf(out, " ago in %.1f s", (double)number(queue, "read_ms") / 1000);
+}
+
 static void put_in_force(FILE *out, const json_t *report)
 {
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
@@ -233,6 +250,15 @@ static void put_in_force(FILE *out, const json_t *report)
     put_word(out, counters, "at");
     fputs("</code>; when it is down: ", out);
     put_word(out, counters, "when_down");
+    if (json_is_object(json_object_get(report, "queue"))) {
+        fputs("</dd>\n<dt>Postfix's queue</dt><dd>", out);
+        put_queue(out, json_object_get(report, "queue"));
+    }
+    if (number(report, "blocks") > 0) {
+        fputs("</dd>\n<dt>Blocks</dt><dd>", out);
+        put_number(out, number(report, "blocks"));
+        fputs(number(report, "blocks") == 1 ? " network" : " networks", out);
+    }
     fputs("</dd></dl>\n", out);
 }
 

@@ -10,16 +10,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* The keys under which a subject may be counted: "a@example.com", "example.com", "192.0.2.7", "owner:bob" (any `per`), "all",
- * or a whole key. An array of strings for counts_show(); NULL: out of memory. */
-json_t *report_keys(const struct policy *policy, const char *subject);
-
-/* {"counters": [{"key", "limit", "used", "max", "window_ms", "refused", "held_ms", "reset_ms"}]}; NULL: the store could not answer. */
-json_t *report_show(struct counts *counts, const json_t *keys, int64_t now_ms);
-
-/* {"reset": N}; NULL: the store could not answer. limit may be NULL. */
-json_t *report_reset(struct counts *counts, const json_t *keys, const char *limit);
-
 struct explain_query {
     const char *to, *from, *client, *user;
     int64_t size; /* -1: none */
@@ -28,10 +18,6 @@ struct explain_query {
 /* The decision that this RCPT would get, step by step. NULL with err set. */
 json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err);
 
-/* One counter as it stands in these lists. */
-json_t *report_counter(const struct count_view *view);
-
-void report_print_show(FILE *out, const json_t *report);
 void report_print_explain(FILE *out, const json_t *report);
 
 /* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "explain" (the

@@ -306,6 +306,21 @@ static void print_aliases(FILE *out, const json_t *aliases)
     fputc('\n', out);
 }
 
+static void print_queue(FILE *out, const json_t *queue)
+{
+    char buffer[32];
+    if (!json_is_true(json_object_get(queue, "known"))) {
+        fputs("queue       unknown: Postfix's queue could not be read yet, or not for too long\n", out);
+        return;
+    }
+    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", number(queue, "messages"),
+            number(queue, "messages") == 1 ? "" : "s");
+    if (number(queue, "messages") > 0)
+        fprintf(out, ", the oldest for %s", duration(number(queue, "oldest_s"), buffer));
+    fprintf(out, "; read %s ago", duration(number(queue, "age_s"), buffer));
+    fprintf(out, " in %.1f s\n", (double)number(queue, "read_ms") / 1000);
+}
+
 static void print_in_force(FILE *out, const json_t *report)
 {
     char buffer[32];
@@ -321,6 +336,8 @@ static void print_in_force(FILE *out, const json_t *report)
         print_aliases(out, aliases);
     fprintf(out, "counters    %s: %s; when it is down: %s\n", word(counters, "kind"), word(counters, "at"),
             word(counters, "when_down"));
+    if (json_is_object(json_object_get(report, "queue")))
+        print_queue(out, json_object_get(report, "queue"));
     if (number(report, "blocks") > 0)
         fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", number(report, "blocks"),
                 number(report, "blocks") == 1 ? "" : "s");

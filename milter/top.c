@@ -1,6 +1,6 @@
 #include "top.h"
 
-#include "report.h"
+#include "show.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -33,7 +33,7 @@ static void board_offer(struct board *board, double score, const struct count_vi
         board->n++;
     for (; i > 0 && board->places[i - 1].score < score; i--)
         board->places[i] = board->places[i - 1];
-    board->places[i] = (struct place){score, report_counter(view)};
+    board->places[i] = (struct place){score, show_counter(view)};
 }
 
 static void look(void *arg, const struct count_view *view)
@@ -95,6 +95,8 @@ static void print_list(FILE *out, const char *title, const json_t *list)
 void top_print(FILE *out, const json_t *report)
 {
     const json_t *refused = json_object_get(report, "refused"), *busiest = json_object_get(report, "busiest");
+    if (json_object_get(report, "counts") != NULL)
+        fputs("Redis does not answer: as this gate counted\n", out);
     if (json_array_size(busiest) == 0 && json_array_size(refused) == 0) {
         fputs("no counters\n", out);
         return;
