@@ -4,14 +4,10 @@ row of the fault matrix that is about Redis."""
 import json
 import socket
 import sys
-import threading
-import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
-
-from fault_table import record
-from harness import PATIENCE, Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, Smtp, wait_for
+import fault_table
+from fault_table import recovers
+from harness import PATIENCE, Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
 from proxy import Proxy
 
 TIMEOUT_MS = 100
@@ -24,57 +20,17 @@ LIMITS = [
 ]
 
 
-class Flow:
-    """Mail that flows all the time over connections of its own, to aliases that no limit stops."""
-
-    def __init__(self, world, threads=2):
-        self.world, self.stopping = world, threading.Event()
-        self.lock = threading.Lock()
-        self.answers, self.accepted, self.trouble = {}, [], None
-        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
-        for thread in self.threads:
-            thread.start()
-
-    def _run(self, number):
-        try:
-            with Smtp(self.world.postfix, f"198.51.100.{number + 1}") as smtp:
-                sent = 0
-                while not self.stopping.is_set():
-                    token = f"flow-{number}-{sent}"
-                    recipients = [f"f{(sent + i) % 50}@flow.example" for i in range(2)]
-                    answers, done = smtp.send(recipients, token=token)
-                    sent += 1
-                    with self.lock:
-                        for answer in [*answers, *([done] if done else [])]:
-                            self.answers[answer.code] = self.answers.get(answer.code, 0) + 1
-                        if done and done.code == 250:
-                            self.accepted.append((token, sorted(r for r, a in zip(recipients, answers) if a.code == 250)))
-                    time.sleep(0.01)
-        except BaseException as trouble:  # noqa: told by stop()
-            self.trouble = trouble
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(PATIENCE)
-        if self.trouble:
-            raise self.trouble
-        return self.answers
-
-
 class Faults:
     """One row: with Faults(7, "answer lost") as f: ..."""
 
-    def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None, redis=True, flow=True, env=None,
-                 mta=True):
-        self.row, self.what, self.flow, self.proxy, self.redis = row, what, None, None, None
-        self.answer, self.longest_ms, self.recovered_s = "", None, None
-        self.things = []
+    def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None):
+        self.row = fault_table.row
+        self.row.row, self.row.what = row, what
+        self.proxy, self.redis, self.things = None, None, []
         self.scratch = Scratch()
         try:
-            if redis:
-                self.redis = Redis(self.scratch)
-            if redis and proxy:
+            self.redis = Redis(self.scratch)
+            if proxy:
                 self.proxy = self._keep(Proxy(self.scratch / "proxy.sock", self.redis.socket))
             self.database = Database(self.scratch)
             self.database.domain("example.com")
@@ -90,10 +46,8 @@ class Faults:
                 "http": {"listen": ""},
                 "limits": limits,
             }
-            self.gate = self._gate(policy, env)
-            if mta:
-                self.postfix = self._keep(Postfix(self.scratch, self.gate.milter, self.sink))
-            self.flow = Flow(self) if flow and mta else None
+            self.gate = self._keep(Gate(self.scratch, policy))
+            self.postfix = self._keep(Postfix(self.scratch, self.gate.milter, self.sink))
         except BaseException:
             self._stop()
             raise
@@ -102,38 +56,16 @@ class Faults:
         self.things.append(thing)
         return thing
 
-    def _gate(self, policy, env):
-        gate = Gate(self.scratch, policy, start=False)
-        self._keep(gate)
-        if env:
-            import harness
-            saved = harness.SANITIZERS
-            harness.SANITIZERS = {**saved, **env}
-            try:
-                gate.start()
-            finally:
-                harness.SANITIZERS = saved
-        else:
-            gate.start()
-        return gate
-
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        try:
-            if kind is None:
-                self._check_flow()
-                record(self.row, self.what, self.answer, self.longest_ms, self.recovered_s)
-            else:
-                sys.stderr.write("--- gate log, last lines\n" + self.gate.log()[-5000:] + "\n")
-        finally:
-            self._stop(quiet=kind is not None)
+        if kind is not None:
+            sys.stderr.write("--- gate log, last lines\n" + self.gate.log()[-5000:] + "\n")
+        self._stop(quiet=kind is not None)
 
     def _stop(self, quiet=True):
         troubles = []
-        if self.flow:
-            self.flow.stopping.set()
         for thing in [*reversed(self.things), self.redis]:
             try:
                 if thing:
@@ -143,21 +75,6 @@ class Faults:
         self.scratch.remove()
         if troubles and not quiet:
             raise troubles[0]
-
-    def _check_flow(self):
-        """No 5xx, and what was answered 250 is delivered exactly once."""
-        if not self.flow:
-            return
-        wait_for(lambda: self.flow.accepted or self.flow.trouble, "no mail flows")
-        answers = self.flow.stop()
-        wrong = {code: n for code, n in answers.items() if code not in (250, 450, 451, 452)}
-        assert not wrong, wrong
-        assert answers.get(250, 0) > 0
-        self.postfix.idle()
-        assert self.flow.accepted
-        for token, recipients in self.flow.accepted:
-            assert self.sink.of(token) == recipients, token
-        assert not self.gate.decisions(verdict="reject") and not self.gate.decisions(verdict="discard")
 
     # ---- asking
 
@@ -231,7 +148,7 @@ class Faults:
         """Limits go on in this process, from what it admitted before: 10 in all."""
         self.goes_local()
         assert self.admitted(10) == 10 - before
-        self.answer = f"local: {10 - before} more of 10, then 450"
+        self.row.remark = f"local: {10 - before} more of 10, then 450"
 
     def check_named(self, *words, log=True):
         """status and log say what is wrong and what to do."""
@@ -248,14 +165,12 @@ class Faults:
 
     def check_longest(self, most=2 * (TIMEOUT_MS + 50)):
         longest = self.status()["traffic"]["decision_max_ms"]
-        self.longest_ms = max(longest, self.longest_ms or 0)
+        self.row.waited(longest)
         assert longest <= most, longest
 
     def check_recovery(self, used=10):
         """Called when the fault has just ended."""
-        ended = time.monotonic()
-        wait_for(lambda: self.source() == "store", "Redis is not used again", 15)
-        self.recovered_s = time.monotonic() - ended
+        recovers(lambda: self.source() == "store", "Redis is not used again", 15)
         wait_for(self.is_well, "status stays degraded", 10)
         if used is not None:
             assert self.used() == used

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fault_table import recovers
 from harness import Failure, World, wait_for
 from load import LONG, SANITIZED, Load, session, times, troubles
 
@@ -22,7 +23,7 @@ EXPECTED = {ALIAS: "continue", FULL: "550 5.7.1", UNKNOWN: "550 5.1.1"}
 
 @pytest.fixture()
 def world():
-    with World("memory", LIMITS, mta=False) as w:
+    with World("memory", LIMITS) as w:
         w.database.alias(ALIAS)
         w.database.alias(FULL, **{"class": "full"})
         wait_for(lambda: (w.gate.state / "last-policy.json").exists(), "the policy is kept")
@@ -72,7 +73,7 @@ def test_row41_cut_off_on_reload(world):
         said = troubles(world.gate)
         assert str(world.gate.policy_path) in said and "last good policy" in said
         world.gate.policy_path.write_text(text)
-        wait_for(lambda: "event=policy-well" in world.gate.log(), "well again", 5)
+        recovers(lambda: "event=policy-well" in world.gate.log(), "well again", 5)
     assert {address: load.statuses(address) for address in EXPECTED} == \
         {address: {status} for address, status in EXPECTED.items()}
     assert load.served(ALIAS) > 50 and load.answers[(None, "lost")] == 0
@@ -85,7 +86,7 @@ def test_row41_missing_and_back(world):
     wait_for(lambda: "event=policy-trouble" in world.gate.log(), "an alert says so", 3)
     check_answers(world.gate)
     world.gate.policy_path.write_text(text)
-    wait_for(lambda: "event=policy-well" in world.gate.log(), "well again", 3)
+    recovers(lambda: "event=policy-well" in world.gate.log(), "well again", 3)
     check_answers(world.gate)
 
 
@@ -114,7 +115,7 @@ def test_row42_bad_at_a_cold_start(world, where):
         if where == "state":
             link.unlink(missing_ok=True)
     world.gate.policy_path.write_text(text)
-    wait_for(lambda: "event=policy-well" in world.gate.log(), "well again", 3)
+    recovers(lambda: "event=policy-well" in world.gate.log(), "well again", 3)
 
 
 def test_row42_bad_entries_at_a_cold_start(world):
@@ -196,7 +197,7 @@ def test_row43_mistyped_values(world):
             assert answers == EXPECTED, (path, wrong)
     world.gate.policy_path.write_text(json.dumps(base))
     reload(world.gate)
-    wait_for(lambda: "event=policy-entries-well" in world.gate.log(), "well again", 5)
+    recovers(lambda: "event=policy-entries-well" in world.gate.log(), "well again", 5)
 
 
 # ------------------------------------------------------------------------------------------------------ row 44

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import (PATIENCE, RCPTGATE, SANITIZERS, Closed, Failure, Gate, MilterClient, Process, Redis, World,
-                     run_threads, wait_for)
+from fault_table import recovers
+from harness import RCPTGATE, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
 from load import LONG, SANITIZED, Load, session, status, times, troubles
 
 ALIAS, UNKNOWN = "a@example.com", "nobody@example.com"
 LIMITS = [{"name": "many", "per": "recipient", "max": 1000000, "window": "1h", "over": "defer"}]
 
 
-def world_of(store="memory", mta=False, **more):
-    w = World(store, LIMITS, mta=mta, **more)
+def world_of(store="memory", **more):
+    w = World(store, LIMITS, **more)
     w.database.alias(ALIAS)
     return w
 
@@ -36,12 +36,7 @@ def world():
 
 @pytest.fixture()
 def mail():
-    """With a Postfix that does not wait long for its milter."""
-    with World("redis", LIMITS, mta=False) as w:
-        w.database.alias(ALIAS)
-        from harness import Postfix
-        w.postfixes.append(Postfix(w.scratch, None, w.sink, w.database.path, "plain", {
-            "smtpd_milters": f"{{ {w.gate.milter}, connect_timeout=5s, command_timeout=3s, default_action=tempfail }}"}))
+    with world_of("redis") as w:
         yield w
 
 
@@ -122,9 +117,7 @@ def test_row49_frozen(mail):
 # ------------------------------------------------------------------------------------------------------ row 50
 
 def mended(gate, seconds=6.0):
-    begin = time.monotonic()
-    wait_for(lambda: session(gate, ALIAS) == "continue", "the socket is mended", seconds)
-    return time.monotonic() - begin
+    recovers(lambda: session(gate, ALIAS) == "continue", "the socket is mended", seconds)
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "dead", "directory"])
@@ -300,7 +293,7 @@ def test_row55_out_of_descriptors():
             s.close()
         waiting.join(10)
         assert served.said == "continue" and well(gate)
-        wait_for(lambda: status(gate)["status"] == "healthy", "well again", 10)
+        recovers(lambda: status(gate)["status"] == "healthy", "well again", 10)
 
 
 # ------------------------------------------------------------------------------------------------------ row 56
@@ -308,7 +301,7 @@ def test_row55_out_of_descriptors():
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer has address space of its own")
 def test_row56_no_threads():
     """Redis hangs, so that every RCPT needs a thread of its own, and there is no room for their stacks."""
-    with World("redis", LIMITS, mta=False, counters={"timeout": "1500ms"}) as world:
+    with World("redis", LIMITS, counters={"timeout": "1500ms"}) as world:
         world.database.alias(ALIAS)
         gate, pid = world.gate, world.gate.process.pid
         assert well(gate)
@@ -323,7 +316,7 @@ def test_row56_no_threads():
             resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert all(answer in ("continue", "lost", "tempfail") or answer.startswith("4") for answer in answers), answers
         assert gate.process.alive()
-        wait_for(lambda: well(gate), "recovers", 20)
+        recovers(lambda: well(gate), "well again", 20)
 
 
 # ------------------------------------------------------------------------------------------------------ row 57
@@ -331,7 +324,7 @@ def test_row56_no_threads():
 @pytest.fixture()
 def starved():
     """A gate whose nth allocation can be made to fail: fail("7"), fail("7+"), fail("")."""
-    with World("redis", LIMITS, mta=False, gates=0) as world:
+    with World("redis", LIMITS, gates=0) as world:
         world.database.alias(ALIAS)
         order = world.scratch / "failmalloc"
         order.write_text("")
@@ -357,7 +350,7 @@ def starved():
         assert well(world.gate)
         yield world
         fail("")
-        wait_for(lambda: well(world.gate), "recovers", 20)
+        recovers(lambda: well(world.gate), "well again", 20)
 
 
 def test_row57_malloc_fails(starved):
@@ -436,7 +429,7 @@ def mount_tmpfs(path):
 @pytest.fixture()
 def tmpfs():
     """A gate whose state is a file system of 64 kB."""
-    with World("memory", LIMITS, mta=False, gates=0) as world:
+    with World("memory", LIMITS, gates=0) as world:
         world.database.alias(ALIAS)
         gate = Gate(world.scratch, world._policy("memory", LIMITS, {}), start=False)
         if not mount_tmpfs(gate.state):
@@ -444,6 +437,7 @@ def tmpfs():
         world.gates.append(gate)
         try:
             gate.start()
+            world.postfixes.append(Postfix(world.scratch, gate.milter, world.sink))
             yield gate
             gate.stop()
         finally:
@@ -463,7 +457,7 @@ def test_row58_disk_full(tmpfs):
     wait_for(lambda: "last-policy.json" in troubles(gate), "status says so", 5)
     assert well(gate) and status(gate)["status"] == "degraded"
     filler.unlink()
-    wait_for(lambda: "last-policy.json" not in troubles(gate), "written as soon as there is room", 20)
+    recovers(lambda: "last-policy.json" not in troubles(gate), "written as soon as there is room", 20)
     assert "999" in (gate.state / "last-policy.json").read_text()
 
 
@@ -481,7 +475,7 @@ def test_row58_state_read_only(tmpfs):
 # ------------------------------------------------------------------------------------------------------ row 59
 
 def test_row59_log_blocks():
-    with World("memory", LIMITS, mta=False, gates=0) as world:
+    with World("memory", LIMITS, gates=0) as world:
         world.database.alias(ALIAS)
         gate = Gate(world.scratch, world._policy("memory", LIMITS, {}), start=False)
         world.gates.append(gate)
@@ -495,6 +489,7 @@ def test_row59_log_blocks():
         gate.process.popen = popen
         try:
             wait_for(gate.accepts, "it serves", 10)
+            world.postfixes.append(Postfix(world.scratch, gate.milter, world.sink))
             longest, lines = 0.0, 0
             with MilterClient(gate.socket) as m:
                 m.connect()
@@ -575,7 +570,7 @@ def test_row61_overlapping_restarts():
                 old.popen.send_signal(signal.SIGTERM)
             assert old.wait() == 0
             open_session.hang_up()
-            wait_for(lambda: session(gate, ALIAS) == "continue", f"round {i}: the new one serves", 15)
+            recovers(lambda: session(gate, ALIAS) == "continue", f"round {i}: the new one serves", 15)
             assert gate.socket.exists() and gate.process.alive()
 
 
@@ -591,7 +586,7 @@ def turns_red_and_green(gate, break_it, mend_it, word):
     wait_for(lambda: not healthy(gate), f"{word}: turns red", 15)
     assert word in troubles(gate)
     mend_it()
-    wait_for(lambda: healthy(gate), f"{word}: turns green", 30)
+    recovers(lambda: healthy(gate), f"{word}: turns green", 30)
 
 
 def test_row62_each_backend_in_turn():

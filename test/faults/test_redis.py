@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from fault_table import recovers
 from fault_world import ALIAS, LIMITS, TIMEOUT_MS, Faults
 from harness import MilterClient, Process, Redis, wait_for
 from proxy import Scripted
@@ -117,7 +118,7 @@ def test_row05_stalls_after_reconnect():
         f.proxy.bytes, f.proxy.mode = 900, "after"
         f.proxy.close_all()
         assert f.admitted(10) == 6
-        f.answer = "local: 6 more of 10, then 450"
+        f.row.remark = "local: 6 more of 10, then 450"
         end = time.monotonic() + 3
         while time.monotonic() < end:
             assert f.rcpt() == "450 4.2.1"
@@ -128,7 +129,7 @@ def test_row05_stalls_after_reconnect():
 
 
 def test_row06_idle_connections_reset():
-    with Faults(6, "idle connection reset", flow=False) as f:
+    with Faults(6, "idle connection reset") as f, f.postfix.quiet():
         f.warm(1)
         f.begin()
         config(f, "timeout", "1")
@@ -140,14 +141,14 @@ def test_row06_idle_connections_reset():
             f.proxy.close_all()
             assert f.rcpt() == "continue"
             wait_for(lambda: f.used() == 4 + i, "counted once", 5)
-        f.answer = "as always: one retry"
+        f.row.remark = "as always: one retry"
         f.check_longest()
 
 
 @pytest.mark.parametrize("mode", ["cut", "half"])
 def test_row07_answer_lost(mode):
     limits = [{"name": "soft", "per": "recipient", "max": 10, "window": "1h", "over": "reject"}]
-    with Faults(7, f"answer lost after the charge ({mode})", limits=limits, flow=False) as f:
+    with Faults(7, f"answer lost after the charge ({mode})", limits=limits) as f, f.postfix.quiet():
         f.warm(5)
         f.begin()
         lost = 0
@@ -161,7 +162,7 @@ def test_row07_answer_lost(mode):
         while f.used() < 10:
             assert f.rcpt() == "continue"
         assert f.rcpt() == "550 5.7.1"  # ten were really let through
-        f.answer = "let through, counted once"
+        f.row.remark = "let through, counted once"
         f.check_longest()
 
 
@@ -203,7 +204,7 @@ def test_row08_garbage():
                 server.stop()
         f.check_named("Redis")
         assert resident(f.gate.process) - before < 100_000_000
-        f.answer = "local"
+        f.row.remark = "local"
         heal_proxy(f)
         f.check_recovery(used=None)
 
@@ -215,7 +216,7 @@ def test_row09_scripts_lost():
         for i in range(5):
             f.redis.call("SCRIPT", "FLUSH")
             assert f.rcpt() == "continue" and f.used() == 2 + i
-        f.answer = "as always: loaded once more"
+        f.row.remark = "as always: loaded once more"
         assert f.trouble() is None
         f.check_longest()
 
@@ -247,10 +248,8 @@ def test_row11_evicting():
         assert f.rcpt() == "continue"
         config(f, "maxmemory", "0")
         config(f, "maxmemory-policy", "noeviction")
-        ended = time.monotonic()
-        wait_for(lambda: f.trouble("counters-evict") is None, "the alarm stays")
-        f.recovered_s = time.monotonic() - ended
-        f.answer = "as always, with an alarm"
+        recovers(lambda: f.trouble("counters-evict") is None, "the alarm stays")
+        f.row.remark = "as always, with an alarm"
         f.check_longest()
 
 
@@ -370,9 +369,7 @@ def test_row16_wrong_password(tmp_path):
         f.check_local(before=0)
         f.check_named("WRONGPASS", "password")
         secret.write_text("secret\n")
-        ended = time.monotonic()
-        wait_for(lambda: f.source() == "store", "the file is not read again", 15)
-        f.recovered_s = time.monotonic() - ended
+        recovers(lambda: f.source() == "store", "the file is not read again", 15)
         f.check_longest()
 
 
@@ -402,7 +399,7 @@ def test_row17_max_clients():
                                   "TRYAGAIN Multiple keys request during rehashing of slot",
                                   "CROSSSLOT Keys in request don't hash to the same slot"])
 def test_row18_cluster_behind_a_plain_url(text):
-    with Faults(18, text.split()[0] + " with a plain URL", flow=text.startswith("MOVED")) as f:
+    with Faults(18, text.split()[0] + " with a plain URL") as f:
         f.warm()
         f.begin()
         refuse_all(f, text)
@@ -434,7 +431,7 @@ def test_row20_junk_under_our_key():
         f.redis.call("HSET", key, "soft", "no counter")
         assert f.rcpt() == "continue" and f.used() == 1
         assert f.status()["lost"]["counters_reset_as_junk"] >= 2
-        f.answer = "as always: reset, counted"
+        f.row.remark = "as always: reset, counted"
         f.check_longest()
 
 
@@ -460,7 +457,7 @@ def test_row22_restarts_empty():
         f.redis.process.stop(signal.SIGKILL)
         f.redis.start()
         assert f.admitted(10) == 3
-        f.answer = "3 more of 10, then 450"
+        f.row.remark = "3 more of 10, then 450"
         f.check_recovery()
         wait_for(lambda: "event=counters-merged" in f.gate.log(), "no line in the log", 5)
         f.redis.call("FLUSHALL")  # what was cleared stays cleared
@@ -509,7 +506,7 @@ def test_row23_clock_jumps_back(clock):
         f.rcpt()  # what was counted in what is now the future counts as of now
         time.sleep(3.6)
         assert f.admitted(5) == 5, "refused for an hour"
-        f.answer = "as always after a window"
+        f.row.remark = "as always after a window"
         f.check_longest()
 
 
@@ -524,7 +521,7 @@ def test_row24_clock_jumps_forward(clock):
         clock(0)
         time.sleep(3.6)
         assert f.admitted(5) == 5
-        f.answer = "as always, windows end early"
+        f.row.remark = "as always, windows end early"
         f.check_longest()
 
 
@@ -586,9 +583,7 @@ exec unshare -m sh -c 'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf &&
             f.check_named("look-up", "name service")
             f.check_longest()
             service.speaks = True
-            ended = time.monotonic()
-            wait_for(lambda: f.source() == "store", "no recovery", 40)
-            f.recovered_s = time.monotonic() - ended
+            recovers(lambda: f.source() == "store", "no recovery", 40)
             wait_for(lambda: f.used() == 10, "not merged", 5)
             f.check_longest()
     finally:
@@ -600,7 +595,7 @@ exec unshare -m sh -c 'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf &&
 def test_local_share():
     """Over its share a limit defers; its own answer is for what this process alone admitted in full."""
     limits = [{"name": "soft", "per": "recipient", "max": 10, "window": "1h", "over": "reject"}]
-    with Faults(1, "refused, local_share 50%", limits=limits, counters={"local_share": "50%"}, flow=False) as f:
+    with Faults(1, "refused, local_share 50%", limits=limits, counters={"local_share": "50%"}) as f:
         f.database.alias("b@example.com")
         wait_for(lambda: f.source() == "store", "Redis is not used")
         assert [f.rcpt("b@example.com") for _ in range(11)] == 10 * ["continue"] + ["550 5.7.1"]
@@ -610,7 +605,7 @@ def test_local_share():
         f.goes_local()
         assert [f.rcpt() for _ in range(4)] == 2 * ["continue"] + 2 * ["450 4.2.1"]
         assert f.rcpt("b@example.com") == "550 5.7.1"  # it admitted ten itself
-        f.answer = "5 of 10, then 450; 550 where it admitted 10"
+        f.row.remark = "5 of 10, then 450; 550 where it admitted 10"
         f.redis.start()
         f.check_recovery(used=None)
         assert f.used() == 5 and f.used("b@example.com") == 10
@@ -618,12 +613,12 @@ def test_local_share():
 
 @pytest.mark.parametrize("when_down, answer", [("accept", "continue"), ("defer", "451 4.3.0")])
 def test_when_down(when_down, answer):
-    with Faults(1, f"refused, when_down {when_down}", counters={"when_down": when_down}, flow=False) as f:
+    with Faults(1, f"refused, when_down {when_down}", counters={"when_down": when_down}) as f:
         f.warm()
         f.redis.stop()
         wait_for(lambda: f.source() != "store", "the fault goes unseen")
         assert {f.rcpt() for _ in range(15)} == {answer}
-        f.answer = answer
+        f.row.remark = answer
         f.redis.start()
         f.check_recovery(used=None)
         assert f.used() == 4  # its own windows, without what no limit counted
@@ -631,7 +626,7 @@ def test_when_down(when_down, answer):
 
 
 def test_given_back_across_a_fault():
-    with Faults(2, "frozen between RCPT and RSET", flow=False) as f:
+    with Faults(2, "frozen between RCPT and RSET") as f:
         f.warm(1)
         with MilterClient(f.gate.socket) as milter:
             milter.connect("192.0.2.1")
@@ -643,14 +638,14 @@ def test_given_back_across_a_fault():
             milter.quit()
         os.kill(f.redis.process.pid, signal.SIGCONT)
         wait_for(lambda: f.used() == 1, "it is not given back")
-        f.answer = "given back on its return"
+        f.row.remark = "given back on its return"
 
 
 def test_held_clients_stay_held():
     """A hold that Redis knew before its fault works in this process, and is there again after Redis restarted empty."""
     limits = [{"name": "flood", "per": "client", "count": "attempts", "max": 3, "window": "2s", "over": "reject",
                "hold": "10m"}, LIMITS[0]]
-    with Faults(22, "restarts empty, with a hold", limits=limits, flow=False) as f:
+    with Faults(22, "restarts empty, with a hold", limits=limits) as f:
         wait_for(lambda: f.source() == "store", "Redis is not used")
         answers = [f.rcpt(client="192.0.2.66") for _ in range(4)]
         assert answers[:3] == 3 * ["continue"]
@@ -666,13 +661,13 @@ def test_held_clients_stay_held():
         f.redis.start()
         wait_for(lambda: f.source() == "store", "no recovery")
         assert refused()
-        f.answer = "held all the time"
+        f.row.remark = "held all the time"
 
 
 def test_throughput_while_frozen():
     """After the first timeout nobody waits for a frozen Redis."""
     seconds = 60 if LONG else 6
-    with Faults(2, f"frozen for {seconds} s under 20 connections", flow=False) as f:
+    with Faults(2, f"frozen for {seconds} s under 20 connections") as f:
         f.database.aliases([f"t{i}@flow.example" for i in range(200)])
         counts, stop = [0] * 20, threading.Event()
 
@@ -707,13 +702,11 @@ def test_throughput_while_frozen():
         finally:
             os.kill(f.redis.process.pid, signal.SIGCONT)
         f.check_longest(most=1000)  # twenty clients in one process compete for the machine
-        ended = time.monotonic()
-        wait_for(lambda: f.source() == "store", "no recovery")
-        f.recovered_s = time.monotonic() - ended
+        recovers(lambda: f.source() == "store", "no recovery")
         stop.set()
         for thread in threads:
             thread.join(10)
         ratio = frozen / healthy
-        f.answer = f"throughput {ratio:.0%} of {healthy:.0f}/s"
+        f.row.remark = f"throughput {ratio:.0%} of {healthy:.0f}/s"
         print(f.answer)
         assert ratio > 0.5, f.answer
