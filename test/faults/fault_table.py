@@ -59,3 +59,10 @@ def recovers(question, what, seconds=harness.PATIENCE):
     answer = harness.wait_for(question, what, seconds)
     row.recovered(time.monotonic() - ended)
     return answer
+
+
+def record(number, what, remark="", longest_ms=None):
+    """What the test that runs is in the table, where its name does not say it."""
+    row.row, row.what, row.remark = number, what, remark
+    if longest_ms is not None:
+        row.waited(longest_ms)

@@ -24,8 +24,8 @@ class Faults:
     """One row: with Faults(7, "answer lost") as f: ..."""
 
     def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None):
+        fault_table.record(row, what)
         self.row = fault_table.row
-        self.row.row, self.row.what = row, what
         self.proxy, self.redis, self.things = None, None, []
         self.scratch = Scratch()
         try:
