@@ -311,13 +311,22 @@ class Charge:
         return self.when >= since and (self.given_back is None or self.given_back > time.monotonic() - RETURNED)
 
 
+class Shared:
+    """What the gates of one test know of each other."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.counts = defaultdict(deque)  # limit and subject: charges
+        self.tripped = {}  # limit and subject: since when it is held
+        self.blocks = []  # networks that the test has blocked
+
+
 class Proof:
     """Everything that is known about one gate. policy_path: a function, since a test may give the gate another file."""
 
-    def __init__(self, policy_path):
-        self.policy_path, self.database, self.policy = policy_path, Database(), Policy()
-        self.counts, self.tripped, self.blocks = defaultdict(deque), {}, []
-        self.lock, self.over = threading.RLock(), threading.Event()
+    def __init__(self, policy_path, shared=None):
+        self.policy_path, self.database, self.policy, self.shared = policy_path, Database(), Policy(), shared or Shared()
+        self.lock, self.over = self.shared.lock, threading.Event()
         self.look()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -333,7 +342,7 @@ class Proof:
 
     def block(self, network):
         """The test has blocked these clients, from now on."""
-        self.blocks.append(ipaddress.ip_network(network))
+        self.shared.blocks.append(ipaddress.ip_network(network))
 
     # ---- what is counted
 
@@ -360,12 +369,12 @@ class Proof:
                 for limit in limits.values():
                     key = limit.key(facts) if limit.attempts == attempts else None
                     if key is not None:
-                        counted = self.counts[key]
+                        counted = self.shared.counts[key]
                         counted.append(charge)
                         while counted[0].when < charge.when - SLACK * limit.window:
                             counted.popleft()
                         if attempts and limit.hold and len(counted) > limit.max:
-                            self.tripped[key] = charge.when
+                            self.shared.tripped[key] = charge.when
 
     def attempt(self, facts):
         self._count(facts, Charge(), True)
@@ -396,13 +405,13 @@ class Proof:
             address = facts["address"]
             if address is None:
                 return None
-            if any(address in network for network in self.blocks):
+            if any(address in network for network in self.shared.blocks):
                 return "a block"
             if any(rules.refuses_client(str(address)) for rules, _ in self.database.in_force(begin, time.monotonic())):
                 return "a client rule"
             for limits, shadow, _ in self.policy.in_force(begin, time.monotonic()):
                 for limit in limits.values():
-                    held = self.tripped.get((limit.name, facts["client"]))
+                    held = self.shared.tripped.get((limit.name, facts["client"]))
                     if limit.per == ["client"] and limit.over == "reject" and held is not None and not shadow and \
                             held + limit.hold > begin:
                         return f"held by {limit.name}"
@@ -439,7 +448,7 @@ class Proof:
                     if key is None or limit.over != over or limit.shadow or shadow or \
                             facts["null_sender"] and limit.when.get("null_sender") is not True:
                         continue
-                    used = sum(charge.counts(begin - SLACK * limit.window) for charge in self.counts[key])
-                    if used >= limit.max + limit.attempts or self.tripped.get(key, -limit.hold) + limit.hold > begin:
+                    used = sum(charge.counts(begin - SLACK * limit.window) for charge in self.shared.counts[key])
+                    if used >= limit.max + limit.attempts or self.shared.tripped.get(key, -limit.hold) + limit.hold > begin:
                         return f"{limit.name} {used}/{limit.max}"
         return None

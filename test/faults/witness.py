@@ -11,11 +11,11 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import fault_table
 import harness
-from proof import Proof
+from proof import Proof, bare
 
 ANSWERS = b"ctrydafs4"
 COMMANDS = b"CHMRTLNBEU"
@@ -42,115 +42,135 @@ def text_of(data):
     return data.decode("utf-8", "surrogateescape")
 
 
+class Message:
+    def __init__(self, sender=""):
+        self.sender, self.taken, self.over = sender, [], False  # (facts, address as received, its charge)
+
+    def admit(self, facts, raw, charge):
+        self.taken.append((facts, raw, charge))
+        if self.over:
+            charge.given_back = time.monotonic()
+
+    def end(self, finished):
+        """Once. What it charged is given back where it was not finished."""
+        if not self.over and not finished:
+            for _, _, charge in self.taken:
+                charge.given_back = time.monotonic()
+        self.over = True
+
+
+class Question:
+    """A command that awaits its answer."""
+
+    def __init__(self, command, message, facts, rcpt="", raw="", queue_id=None):
+        self.command, self.message, self.facts = command, message, facts
+        self.rcpt, self.raw, self.queue_id, self.drops = rcpt, raw, queue_id, []
+        self.when = time.monotonic()
+
+
 class Session:
-    """What one connection is about, as both sides of it show."""
+    """What one connection is about, as both sides of it show. Commands may be sent before others were answered."""
 
     def __init__(self, witness, of_postfix):
         self.witness, self.proof, self.of_postfix = witness, witness.proof, of_postfix
-        self.pending, self.asked = b"", 0.0
-        self.macros, self.client = {}, ""
-        self._begin("")
-
-    def _begin(self, sender):
-        self.sender, self.rcpt, self.facts = sender, "", None
-        self.taken, self.drops = [], []  # (facts, address as received, its charge)
-
-    def _end(self, finished):
-        if not finished:
-            for _, _, charge in self.taken:
-                charge.given_back = time.monotonic()
-        self._begin("")
+        self.open, self.unanswered = deque(), 0  # questions; flags of the negotiation: commands without an answer
+        self.macros, self.client, self.facts, self.message = {}, "", None, Message()
 
     def closed(self):
-        if self.pending == b"R" and not self.of_postfix:
+        if any(question.command == b"R" for question in self.open) and not self.of_postfix:
             self.witness.answers["lost"] += 1
-        self._end(False)
+        self.message.end(False)
 
     # ---- to the gate
 
     def question(self, command, data):
-        words = [text_of(word) for word in data.split(b"\0")]
         if command == b"D":
+            words = text_of(data).split("\0")
             self.macros[data[:1]] = dict(zip([words[0][1:], *words[2::2]], words[1::2]))
         elif command == b"C":
-            self._end(False)
             self.client = text_of(data.partition(b"\0")[2][3:].rstrip(b"\0")).removeprefix("IPv6:")
             self.facts = self.proof.facts(self.client, "", "")
-        elif command == b"M":
-            self._end(False)
-            self._begin(words[0].strip("<>").lower())
-        elif command == b"R":
-            self.rcpt = self.macros.get(b"R", {}).get("{rcpt_addr}") or words[0]
-            self.raw = words[0]
-            self.facts = self.proof.facts(self.client, self.sender, self.rcpt)
-            self.proof.attempt(self.facts)
-        elif command in (b"A", b"Q", b"K"):
-            self._end(False)
-        if command in COMMANDS:
-            self.pending, self.asked = command, time.monotonic()
+        if command in b"CMAQK":
+            self.message.end(False)
+        if command == b"M":
+            self.message = Message(text_of(data.partition(b"\0")[0]).strip("<>").lower())
+        if command in COMMANDS and not self.unanswered & harness.MilterClient.NO_REPLY.get(command, 0):
+            self.open.append(self._asked(command, data))
+
+    def _asked(self, command, data):
+        if command == b"E":
+            queue_id = next((self.macros[at]["i"] for at in (b"E", b"T", b"R") if "i" in self.macros.get(at, {})), None)
+            return Question(command, self.message, self.facts, queue_id=queue_id)
+        if command != b"R":
+            return Question(command, self.message, self.facts)
+        raw = text_of(data.partition(b"\0")[0])
+        rcpt = self.macros.get(b"R", {}).get("{rcpt_addr}") or raw
+        facts = self.proof.facts(self.client, self.message.sender, rcpt)
+        self.proof.attempt(facts)
+        return Question(command, self.message, facts, rcpt, raw)
 
     # ---- from the gate
 
     def answer(self, command, data):
-        if command == b"-":
-            self.drops.append(text_of(data.rstrip(b"\0")))
-        if command not in ANSWERS:
-            return
+        if command == b"O":
+            self.unanswered = struct.unpack("!I", data[8:12])[0]
+        elif command == b"-" and self.open:
+            self.open[0].drops.append(text_of(data.rstrip(b"\0")))
+        elif command in ANSWERS:
+            self._answered(self.open.popleft() if self.open else Question(b"", self.message, self.facts), command, data)
+
+    def _answered(self, question, command, data):
         code = {b"y": text_of(data.rstrip(b"\0")), b"r": "550 5.7.1"}.get(command, "451 4.7.1" if command in b"tf4" else "250")
         code = " ".join(code.split()[:2])
-        if self.pending == b"R":
-            self._answered_rcpt(command, code)
-        elif self.pending == b"E":
-            self._answered_end(command, code)
+        if question.command == b"R":
+            self._answered_rcpt(question, command, code)
+        elif question.command == b"E":
+            self._answered_end(question, command, code)
         elif code.startswith("5"):
-            self._check(self.facts and self.proof.refused_client(self.facts, self.asked), code)
-        if command in b"da" and self.pending != b"E":
-            self._wrong(f"{harness.Answer.kinds[command]} where only the end of a message may have it")
-        if not self.of_postfix and (self.pending == b"R" or not code.startswith("2")):
+            self._check(question, question.facts and self.proof.refused_client(question.facts, question.when), code)
+        if command in b"da" and question.command != b"E":
+            self._wrong(question, f"{harness.Answer.kinds[command]} where only the end of a message may have it")
+        if not self.of_postfix and (question.command == b"R" or not code.startswith("2")):
             self.witness.answers[code[:3]] += 1
-        self.pending = b""
 
-    def _answered_rcpt(self, command, code):
+    def _answered_rcpt(self, question, command, code):
         if command == b"r":
-            self._wrong("a bare reject")
+            self._wrong(question, "a bare reject")
         elif code.startswith("5"):
-            self._check(self.proof.refused(code, self.facts, self.sender, self.rcpt, self.asked), code)
+            reason = self.proof.refused(code, question.facts, question.message.sender, question.rcpt, question.when)
+            self._check(question, reason, code)
         elif command == b"c":
-            self.taken.append((self.facts, self.raw, self.proof.admit(self.facts)))
+            question.message.admit(question.facts, question.raw, self.proof.admit(question.facts))
 
-    def _answered_end(self, command, code):
+    def _answered_end(self, question, command, code):
+        message = question.message
         if code.startswith("5"):
-            self._wrong(f"{code} at the end of a message")
+            self._wrong(question, f"{code} at the end of a message")
         if command == b"d":
-            self.drops = [raw for _, raw, _ in self.taken]
-        for drop in self.drops if code.startswith("2") else []:
-            found = [facts for facts, raw, _ in self.taken if proof_key(raw) == proof_key(drop)]
-            self._check(found and self.proof.dropped(found[0], self.sender, drop, self.asked), f"dropped {drop}")
-            self.witness.dropped(self._queue_id(), drop)
-        self._end(code.startswith("2"))
+            question.drops = [raw for _, raw, _ in message.taken]
+        for drop in question.drops if code.startswith("2") else []:
+            found = [facts for facts, raw, _ in message.taken if bare(raw).lower() == bare(drop).lower()]
+            self._check(question, found and self.proof.dropped(found[0], message.sender, drop, question.when), f"dropped {drop}")
+            self.witness.drops.setdefault(question.queue_id, []).append(bare(drop).lower())
+        message.end(code.startswith("2"))
 
-    def _queue_id(self):
-        return next((self.macros[at]["i"] for at in (b"E", b"T", b"R") if "i" in self.macros.get(at, {})), None)
-
-    def _check(self, reason, code):
+    def _check(self, question, reason, code):
         if reason:
             self.witness.proven += 1
         else:
-            self._wrong(code)
+            self._wrong(question, code)
 
-    def _wrong(self, what):
-        self.witness.wrong.append(f"{what} to {self.rcpt!r} from {self.sender!r}, client {self.client}, in {self.pending!r}")
-
-
-def proof_key(raw):
-    return raw.strip().strip("<>").rpartition(":")[2].lower()
+    def _wrong(self, question, what):
+        self.witness.wrong.append(f"{what} to {question.rcpt!r} from {question.message.sender!r}, client {self.client}, "
+                                  f"in {question.command!r}")
 
 
 class Witness:
-    def __init__(self, path, target, policy_path):
-        """path: where it listens; target: the gate's socket; policy_path: a function that tells which policy the gate has."""
+    def __init__(self, path, target, policy_path, shared=None):
+        """path: where it listens; target: the gate's socket; policy_path: a function that tells which policy the gate has; shared:
+        what the gates know of each other."""
         self.path, self.target = str(path), str(target)
-        self.proof = Proof(policy_path)
+        self.proof = Proof(policy_path, shared)
         self.answers, self.wrong, self.proven = Counter(), [], 0
         self.drops = {}  # queue id: recipients that were dropped from this message, by right or not
         self.server = socket.socket(socket.AF_UNIX)
@@ -158,9 +178,6 @@ class Witness:
         os.chmod(self.path, 0o777)
         self.server.listen(128)
         threading.Thread(target=self._accept, daemon=True).start()
-
-    def dropped(self, queue_id, recipient):
-        self.drops.setdefault(queue_id, []).append(proof_key(recipient))
 
     def _accept(self):
         while True:
@@ -214,7 +231,8 @@ class Gate(harness.Gate):
 
     def __init__(self, scratch, policy, name="gate", start=True):
         super().__init__(scratch, policy, name, start=False)
-        self.witness = Witness(scratch / f"{name}.front", self.socket, lambda: self.policy_path)
+        beside = [front.proof.shared for front in fronts.values()]  # a test has one world
+        self.witness = Witness(scratch / f"{name}.front", self.socket, lambda: self.policy_path, *beside[:1])
         fronts[str(self.socket)] = self.witness
         if start:
             self.start()
@@ -230,6 +248,11 @@ class Gate(harness.Gate):
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # it has ended, or is broken by the fault
         return super().stop(number)
+
+    def command(self, *words, check=0):
+        if words[0] == "block":
+            self.witness.proof.block(words[1])
+        return super().command(*words, check=check)
 
 
 class MilterClient(harness.MilterClient):
