@@ -4,6 +4,7 @@
  *     -c N     connections (100)             -m N     messages a connection, then a new one (100)
  *     -r N     recipients a message (1)      -p N     population: recipients to draw from (100000)
  *     -z S     draw them by Zipf's law with exponent S (else all alike)
+ *     -t       take them in turn instead: the population is through before anybody comes again
  *     -o RATE  open loop: RATE recipients a second come whether or not they are answered (else closed: each waits for the last)
  *     -s SECS  measure (5)                   -u SECS  before that, warm up (1)
  *     -a PCT   so many messages are aborted after their last RCPT (0)
@@ -57,6 +58,7 @@ struct options {
     const char *socket;
     long connections, messages, recipients, population, first, abort_percent;
     double zipf, rate, seconds, warmup;
+    bool in_turn;
     struct watched watched[WATCHED];
     size_t n_watched;
 };
@@ -145,6 +147,9 @@ static void zipf_prepare(void)
 
 static long draw_recipient(void)
 {
+    static long turn;
+    if (options.in_turn)
+        return options.first + turn++ % options.population;
     double at = draw();
     if (zipf_sums == NULL)
         return options.first + (long)(at * (double)options.population);
@@ -548,7 +553,7 @@ static void parse(int argc, char **argv)
     static char self[] = "load";
     int option;
     options.watched[options.n_watched++] = (struct watched){.name = self, .clock = CLOCK_PROCESS_CPUTIME_ID};
-    while ((option = getopt(argc, argv, "c:m:r:p:z:o:s:u:a:w:e:f:")) > 0) {
+    while ((option = getopt(argc, argv, "c:m:r:p:z:to:s:u:a:w:e:f:")) > 0) {
         switch (option) {
         case 'c':
             options.connections = atol(optarg);
@@ -570,6 +575,9 @@ static void parse(int argc, char **argv)
             break;
         case 'z':
             options.zipf = atof(optarg);
+            break;
+        case 't':
+            options.in_turn = true;
             break;
         case 'o':
             options.rate = atof(optarg);

@@ -1,6 +1,6 @@
 /* redis_bare: the least that a command can take: a blocking connection of hiredis, one command at a time.
  *
- *   redis_bare SOCKET COUNT POPULATION WORD...
+ *   redis_bare SOCKET SECONDS POPULATION WORD...
  *
  * In a word, "__rand__" becomes a number of seven digits below POPULATION. Prints the median, the 90th percentile and
  * the mean of the round trips in microseconds as JSON. */
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WORDS = 64, WORD = 256 };
+enum { WORDS = 64, WORD = 256, MOST = 1 << 20 };
 
 static double now_us(void)
 {
@@ -39,24 +39,25 @@ int main(int argc, char **argv)
     static char words[WORDS][WORD];
     const char *pointers[WORDS];
     int n = argc - 4;
-    long count = argc > 2 ? atol(argv[2]) : 0, population = argc > 3 ? atol(argv[3]) : 0;
-    if (n < 1 || n > WORDS || count < 1 || population < 1) {
-        fprintf(stderr, "usage: redis_bare SOCKET COUNT POPULATION WORD...\n");
+    long count = 0, population = argc > 3 ? atol(argv[3]) : 0;
+    double seconds = argc > 2 ? atof(argv[2]) : 0;
+    if (n < 1 || n > WORDS || seconds <= 0 || population < 1) {
+        fprintf(stderr, "usage: redis_bare SOCKET SECONDS POPULATION WORD...\n");
         return 2;
     }
     redisContext *redis = redisConnectUnix(argv[1]);
-    double *took = calloc((size_t)count, sizeof *took), sum = 0;
+    double *took = calloc(MOST, sizeof *took), sum = 0;
     if (redis == NULL || redis->err != 0 || took == NULL)
         return 1;
-    for (long i = 0; i < count; i++) {
+    for (double end = now_us() + seconds * 1e6; count < MOST && now_us() < end; count++) {
         for (int w = 0; w < n; w++) {
-            fill(words[w], argv[4 + w], (i * 7919) % population);
+            fill(words[w], argv[4 + w], (count * 7919) % population);
             pointers[w] = words[w];
         }
         double start = now_us();
         redisReply *reply = redisCommandArgv(redis, n, pointers, NULL);
-        took[i] = now_us() - start;
-        sum += took[i];
+        took[count] = now_us() - start;
+        sum += took[count];
         if (reply == NULL || reply->type == REDIS_REPLY_ERROR) {
             fprintf(stderr, "redis_bare: %s\n", reply != NULL ? reply->str : redis->errstr);
             return 1;

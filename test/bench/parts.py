@@ -1,0 +1,216 @@
+"""The parts that speak the milter protocol straight to the contenders, and those of Redis and of memory."""
+
+import json
+import re
+import subprocess
+import time
+
+from contenders import World, memory_mb
+from harness import Database
+from report import at_least, at_most, median
+
+HUGE = 1000000  # aliases
+SESSIONS = 500
+FLAT_FOR = 20.0  # seconds of load after every subject was seen
+
+
+def measure_rounds(world, results, part, names, measure, times=1):
+    """measure(name) for each name in each round, in turning order; {name: [result of each round]}."""
+    got = {name: [] for name in names}
+    for i in range(world.options.rounds * times):
+        for name in (names if i % 2 == 0 else names[::-1]):
+            got[name].append(measure(name))
+    results.raw[part] = got
+    return got
+
+
+def ratios(got, name, base, value):
+    return [value(a) / value(b) for a, b in zip(got[name], got[base]) if value(b) > 0]
+
+
+def rate(result):
+    return result["rcpts_per_second"]
+
+
+def cpu_each(who):
+    return lambda result: result["cpu_seconds"][who] * 1e6 / max(1, result["rcpts"])
+
+
+def p50(result):
+    return result["latency_us"]["p50"]
+
+
+# ---- many connections ----
+
+def part_direct(world, results):
+    names = ["empty", "naive", "gate1", "gate3"]
+    got = measure_rounds(world, results, "direct", names, world.run_load)
+    results.line("100 connections, one limit: decisions/s, of the empty milter's", ratios(got, "gate1", "empty", rate), **at_least(0.60))
+    results.line("100 connections, three limits: decisions/s, of the empty milter's", ratios(got, "gate3", "empty", rate), **at_least(0.52))
+    results.line("  naive, one limit", ratios(got, "naive", "empty", rate))
+    results.line("100 connections, one limit: CPU a RCPT, of the empty milter's", ratios(got, "gate1", "empty", cpu_each("milter")), **at_most(1.5))
+    results.line("  naive, one limit: CPU a RCPT", ratios(got, "naive", "empty", cpu_each("milter")))
+    for name in names:
+        results.line(f"  {name}: decisions/s", [rate(r) for r in got[name]], key=f"direct/{name}/rate")
+        results.line(f"  {name}: CPU a decision", [cpu_each("milter")(r) for r in got[name]], unit="us", key=f"direct/{name}/cpu")
+        if name != "empty":
+            results.line(f"  {name}: CPU of Redis a decision", [cpu_each("redis")(r) for r in got[name]], unit="us", key=f"direct/{name}/redis")
+            results.line(f"  {name}: calls of the script for 100 RCPTs", [100 * r["redis_scripts"] / max(1, r["rcpts_in_all"]) for r in got[name]])
+        results.line(f"  {name}: CPU of the load generator a decision", [cpu_each("load")(r) for r in got[name]], unit="us")
+
+
+def part_flood(world, results):
+    got = measure_rounds(world, results, "flood", ["empty", "naive-flood", "gate-flood"],
+                         lambda name: world.run_load(name, "-p", 1, refuses=True))
+    results.line("flood to one alias: decisions/s, of the empty milter's", ratios(got, "gate-flood", "empty", rate), **at_least(0.85))
+    results.line("  naive", ratios(got, "naive-flood", "empty", rate))
+    for name, text, goal in (("gate-flood", "flood to one alias: of so many RCPTs Redis is asked", at_most(1)), ("naive-flood", "  naive", {})):
+        asked = [100 * result["redis_scripts"] / max(1, result["rcpts_in_all"]) for result in got[name]]
+        results.line(text, asked, unit="%", key=f"flood/{name}/asked", **goal)
+
+
+def ratio_part(part, text, *words):
+    def measure(world, results):
+        got = measure_rounds(world, results, part, ["empty", "gate1"], lambda name: world.run_load(name, *words))
+        results.line(text, ratios(got, "gate1", "empty", rate))
+        results.line("  CPU of the gate a RCPT, of the empty milter's", ratios(got, "gate1", "empty", cpu_each("milter")))
+    return measure
+
+
+# ---- waiting times ----
+
+def script_words(world, name):
+    """The EVALSHA that the gate sends for a RCPT, with the number of the recipient replaced by a mark."""
+    argv = world.load_words(name, "-c", 1, "-p", 1, seconds=0.1)
+    monitor = subprocess.Popen(["redis-cli", "-s", str(world.redis.socket), "MONITOR"], stdout=subprocess.PIPE, text=True)
+    try:
+        monitor.stdout.readline()
+        subprocess.run(argv, check=True, capture_output=True)
+        for line in monitor.stdout:
+            if '"evalsha"' in line.lower() and "a0000000" in line and " lua]" not in line:
+                words = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
+                return [word.replace("a0000000", "a__rand__") for word in words]
+    finally:
+        monitor.terminate()
+        monitor.wait()
+    raise AssertionError("the gate asks nothing of Redis")
+
+
+def part_idle(world, results):
+    """One connection, one question at a time. Short turns and many: a median of medians stands what other work does to one of them."""
+    turns = 1 if world.options.smoke else 4
+    words, seconds = script_words(world, "gate1"), world.options.seconds / turns
+
+    def measure(name):
+        if name != "bare":
+            return world.run_load(name, "-c", 1, "-m", 1000000, seconds=seconds)
+        world.forget()
+        out = subprocess.run([world.tool("redis_bare"), str(world.redis.socket), str(seconds), str(world.options.aliases), *words],
+                             check=True, capture_output=True, text=True).stdout
+        return {"latency_us": json.loads(out)}
+
+    got = measure_rounds(world, results, "idle", ["bare", "gate0", "gate1", "empty"], measure, turns)
+    step = [(p50(a) - p50(b)) / p50(c) for a, b, c in zip(got["gate1"], got["gate0"], got["bare"])]
+    results.line("one idle connection: the Redis step, of a bare EVALSHA round trip", step, **at_most(1.1))
+    for name, text in (("bare", "bare EVALSHA"), ("empty", "empty"), ("gate0", "gate without limits"), ("gate1", "gate with one")):
+        results.line(f"  {text}: median round trip", [p50(r) for r in got[name]], unit="us", key=f"idle/{name}/p50")
+
+
+def part_open(world, results):
+    """RCPTs come at random times, 1,000 a second, answered or not; a latency runs from when one was due."""
+    got = measure_rounds(world, results, "open", ["empty", "naive", "gate1"], lambda name: world.run_load(name, "-o", 1000, "-c", 50))
+    added = {name: [p50(a) - p50(b) for a, b in zip(got[name], got["empty"])] for name in ("naive", "gate1")}
+    results.line("open loop, 1,000 RCPT/s: added median, of the naive one's",
+                 [a / b for a, b in zip(added["gate1"], added["naive"]) if b > 0], **at_most(0.65))
+    for name in added:
+        results.line(f"  {name}: added median", added[name], unit="us", key=f"open/{name}/added")
+    for name in got:
+        left = sum(result["never_begun"] for result in got[name])
+        if left > 0:
+            results.note(f"{name}: {left} RCPTs were due and found no connection: the machine does not keep up, and its figures say that alone")
+        results.line(f"  {name}: 99th percentile", [r["latency_us"]["p99"] for r in got[name]], unit="us", key=f"open/{name}/p99")
+
+
+# ---- Redis alone ----
+
+def info(world, section, field):
+    return int(re.search(rf"{field}:(\d+)", world.redis.call("INFO", section)).group(1))
+
+
+def benchmark(world, words, pipeline):
+    """One run of redis-benchmark: (calls a second, microseconds inside the script)."""
+    requests = 2000 if world.options.smoke else 40000
+    world.forget()
+    out = subprocess.run(["redis-benchmark", "-s", str(world.redis.socket), "-n", str(requests), "-c", "50", "-P", str(pipeline),
+                          "-r", str(world.options.aliases), "--csv", *words], check=True, capture_output=True, text=True).stdout
+    stat = re.search(r"cmdstat_evalsha:calls=\d+,usec=\d+,usec_per_call=([\d.]+)", world.redis.call("INFO", "commandstats"))
+    return float(re.findall(r'"([\d.]+)"', out.splitlines()[-1])[0]), float(stat.group(1))
+
+
+def part_redis(world, results):
+    for name, limits in (("gate1", "one limit"), ("gate3", "three limits")):
+        words = [word.replace("__rand__", "__rand_int__") for word in script_words(world, name)]
+        for pipeline in (1, 16):
+            got = [benchmark(world, words, pipeline) for _ in range(min(3, world.options.rounds))]
+            results.raw[f"redis-{name}-P{pipeline}"] = got
+            key = f"redis/{name}/P{pipeline}"
+            results.line(f"Redis alone, the gate's script, {limits}, -P {pipeline}: calls/s", [calls for calls, _ in got], key=f"{key}/rate")
+            results.line("  time inside the script", [us for _, us in got], unit="us", key=f"{key}/script")
+        keys, used = int(world.redis.call("DBSIZE")), info(world, "memory", "used_memory")
+        world.forget()
+        time.sleep(0.2)
+        results.line(f"  bytes of an active subject, {limits}", [(used - info(world, "memory", "used_memory")) / max(1, keys)],
+                     key=f"redis/{name}/bytes")
+
+
+# ---- memory ----
+
+def watch_memory(world, gate, words):
+    """Samples (seconds, resident MB, subjects in Redis) under load, until FLAT_FOR seconds after every subject was there."""
+    world.forget()
+    load = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    samples, start, full = [], time.monotonic(), None
+    try:
+        while load.poll() is None and (full is None or time.monotonic() < full + FLAT_FOR):
+            time.sleep(0.25)
+            samples.append((time.monotonic() - start, memory_mb(gate.process.pid), int(world.redis.call("DBSIZE"))))
+            if full is None and samples[-1][2] >= world.options.aliases:
+                full = time.monotonic()
+    finally:
+        load.terminate()
+        load.wait()
+    return samples
+
+
+def part_memory(world, results):
+    world.run_load("gate1")
+    results.line("resident memory, 100,000 aliases", [memory_mb(world.milter("gate1").process.pid)], unit="MB", key="memory/small", **at_most(40))
+    huge = Database(world.scratch, "huge.db")
+    huge.domain("example.com")
+    World.add_aliases(huge, HUGE)
+    world.milters["huge"] = gate = world.gate("huge", [{"name": "hour", "per": "recipient", "max": 100000, "window": "1h"}], huge)
+    samples = watch_memory(world, gate, world.load_words("huge", "-t", "-c", SESSIONS, seconds=120))
+    results.raw["memory"] = samples
+    warm = [sample for sample in samples if sample[2] >= world.options.aliases]
+    results.line("resident memory, 1,000,000 aliases, 500 sessions, 100,000 subjects", [max(s[1] for s in samples)], unit="MB",
+                 key="memory/huge", **at_most(64))
+    results.line("  subjects in Redis by then", [samples[-1][2]])
+    third = len(warm) // 3
+    if third > 0:  # it goes up and down with the threads of libmilter: not two moments are compared, but two stretches
+        results.line(f"memory, the {warm[-1][0] - warm[0][0]:.0f} s after every subject was there: growth, first to last third",
+                     [median([s[1] for s in warm[-third:]]) - median([s[1] for s in warm[:third]])], unit="MB", key="memory/growth", **at_most(1))
+    else:
+        results.skip("memory: growth", "not every subject was seen within 120 s")
+
+
+PARTS = {
+    "direct": part_direct,
+    "flood": part_flood,
+    "abort": ratio_part("abort", "every message aborted after its RCPT: decisions/s, of the empty milter's", "-a", 100),
+    "zipf": ratio_part("zipf", "recipients by Zipf's law (exponent 1): decisions/s, of the empty milter's", "-z", 1),
+    "several": ratio_part("several", "5 recipients a message: decisions/s, of the empty milter's", "-r", 5),
+    "idle": part_idle,
+    "open": part_open,
+    "redis": part_redis,
+    "memory": part_memory,
+}
