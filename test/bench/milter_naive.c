@@ -6,6 +6,7 @@
  * -n: negotiates replies away as the gate does. Ends on SIGTERM. */
 #include <hiredis/hiredis.h>
 #include <libmilter/mfapi.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,9 +33,21 @@ static _Thread_local redisContext *redis;
 static _Thread_local sqlite3 *database;
 static _Thread_local sqlite3_stmt *find;
 
+/* libmilter ends threads as it likes: what they had open goes with them. */
+static pthread_key_t thread_end;
+
+static void thread_close(void *unused)
+{
+    (void)unused;
+    redisFree(redis); /* all three take NULL */
+    sqlite3_finalize(find);
+    sqlite3_close(database);
+}
+
 static bool thread_ready(void)
 {
     if (redis == NULL) {
+        (void)pthread_setspecific(thread_end, &thread_end); /* anything but NULL */
         redis = redisConnectUnix(redis_path);
         if (redis == NULL || redis->err != 0)
             return false;
@@ -153,7 +166,8 @@ int main(int argc, char **argv)
     database_path = argv[3];
     max_text = argv[4];
     window_text = argv[5];
-    if (!load_script() || smfi_setconn(argv[1]) != MI_SUCCESS || smfi_register(description) != MI_SUCCESS) {
+    if (pthread_key_create(&thread_end, thread_close) != 0 || !load_script() ||
+        smfi_setconn(argv[1]) != MI_SUCCESS || smfi_register(description) != MI_SUCCESS) {
         fprintf(stderr, "milter_naive: cannot start\n");
         return 1;
     }
