@@ -61,8 +61,10 @@ def recovers(question, what, seconds=harness.PATIENCE):
     return answer
 
 
-def record(number, what, remark="", longest_ms=None):
+def record(number, what, remark="", longest_ms=None, recovered_s=None):
     """What the test that runs is in the table, where its name does not say it."""
     row.row, row.what, row.remark = number, what, remark
     if longest_ms is not None:
         row.waited(longest_ms)
+    if recovered_s is not None:
+        row.recovered(recovered_s)
