@@ -1,8 +1,11 @@
 """Rows 63-68: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
 
 import os
+import re
 import struct
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import harness
 from fault_table import record
 from flood import flood, tally
 from harness import World, wait_for
-from load import LONG, SANITIZED, times
+from load import SANITIZED, Load, times
 
 LIBRARIES = Path(os.environ.get("FAULTS_BIN") or Path(harness.RCPTGATE).parent / "test/faults")
 
@@ -124,3 +127,145 @@ def test_row64_herd_of_retries(outage, clock):
         assert remembered >= messages * 0.99 and anew <= messages * 0.01
         record(64, f"{messages:,} retries at once after an outage ({outage}), two gates",
                f"450, 451, never 5xx; all in after {rounds} releases {let_in}; {remembered:,} remembered, {anew} counted anew")
+
+
+# ------------------------------------------------------------------------------------------------------ row 65
+
+def test_row65_four_clients_while_redis_is_down():
+    """Two are blocked, one before and one during the outage; one is held softly, one hard. A fifth sends its mail."""
+    limits = [{"name": "fast", "per": "client", "count": "attempts", "max": 100, "window": "2s", "over": "defer", "hold": "1h"},
+              {"name": "abuse", "per": "client", "count": "attempts", "max": 1000, "window": "1h", "over": "reject", "hold": "1h"}]
+    known, new, soft, hard = (f"203.0.113.{i}" for i in range(1, 5))
+    with World("redis", limits, gates=2, mta=False, domains=[], counters={"timeout": "100ms"}) as world:
+        first, second = world.gates
+        world.database.domain("example.com", catch_all="accept")
+
+        def say(client, n, gate=first, pause=0.0):
+            pairs = [(f"bob{i}@sender.example", f"r{i}@example.com") for i in range(n)]
+            return tally(flood([(gate, client, pairs)]))
+
+        assert say("192.0.2.1", 10) == {"continue": 10}
+        first.command("block", known, "--reason", "flood")
+        wait_for(lambda: say(known, 1, second) == {"refused": 1}, "the block is on both", 5)
+        world.redis.stop()
+        wait_for(lambda: "event=counters-trouble" in first.log(), "the outage is noticed")
+        first.command("block", new)
+        with Load(first.socket, ["a@example.com"], n=1, pause=0.02) as others:
+            first.status(forget_longest=True)
+            assert say(known, 1) == say(new, 1) == {"refused": 1}, "known here, and at once"
+            floods = flood([(first, client, [("bob@sender.example", f"r{i}@example.com") for i in range(n)])
+                            for client, n in ((known, 3000), (new, 3000), (soft, 900), (hard, 3000))])
+            assert tally(floods[:2]) == {"refused": 6000}
+            assert tally(floods[2:3]) == {"continue": 100, "450 4.2.1": 800}
+            assert tally(floods[3:]) == {"continue": 100, "450 4.2.1": 900, "550 5.7.1": 2000}
+            time.sleep(2.5)
+            assert say(soft, 5) == {"450 4.2.1": 5}, "held, although the window is over"
+            assert say(hard, 5) == {"refused": 5}, "from the next connection on"
+        assert others.statuses("a@example.com") == {"continue"} and others.served("a@example.com") > 50
+        longest = first.status()["traffic"]["decision_max_ms"]
+        assert longest < 2 * 100
+        world.redis.start()
+        began = time.monotonic()
+        for client, answer in ((known, "refused"), (new, "refused"), (hard, "refused"), (soft, "450 4.2.1")):
+            wait_for(lambda: say(client, 1, second) == {answer: 1}, f"{client} is stopped on the other host too", 10)
+        record(65, "four clients flood while Redis is down", "blocked: 554 at connect; held: 450, 550; others' mail goes on",
+               longest, time.monotonic() - began)
+
+
+# ------------------------------------------------------------------------------------------------------ row 66
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+def test_row66_rcpt_and_rset(store):
+    """Six sessions never hold more than six of ten at a time; four are for real senders, whenever they come, and no trace is left."""
+    rounds = times(100000, 10000)
+    victim, max_ = "victim@example.com", 10
+    with World(store, [{"name": "ten", "per": "recipient", "max": max_, "window": "1d", "over": "reject"}]) as world:
+        world.database.alias(victim)
+        answers = {}
+
+        def by_milter():
+            pairs = [(f"s{i}@sender.example", victim) for i in range(rounds // 5)]
+            answers["milter"] = tally(flood([(world.gate, f"203.0.113.{i}", pairs) for i in range(5)]))
+
+        def by_smtp():
+            with world.smtp("203.0.113.9") as smtp:
+                said = Counter()
+                for i in range(rounds // 20):
+                    smtp.mail(f"s{i}@sender.example")
+                    said[smtp.rcpt(victim).status] += 1
+                    smtp.rset()
+                answers["smtp"] = said
+
+        attackers = [threading.Thread(target=work) for work in (by_milter, by_smtp)]
+        for thread in attackers:
+            thread.start()
+        for i in range(4):
+            time.sleep(0.1)
+            with world.smtp(f"192.0.2.{i + 1}") as smtp:
+                said, done = smtp.send([victim], token=f"real-{i}")
+                assert (said[0].code, done.code) == (250, 250)
+        for thread in attackers:
+            thread.join()
+        assert answers == {"milter": {"continue": rounds}, "smtp": {"250 2.1.5": rounds // 20}}
+        wait_for(lambda: world.used(victim, "ten") == 4, "all was given back", 2)
+        for i in range(4, max_):
+            with world.smtp(f"192.0.2.{i + 1}") as smtp:
+                assert smtp.send([victim], token=f"real-{i}")[1].code == 250
+        with world.smtp("192.0.2.99") as smtp:
+            smtp.mail()
+            assert smtp.rcpt(victim).status == "550 5.7.1"
+        world.idle()
+        assert all(world.sink.of(f"real-{i}") == [victim] for i in range(max_))
+        record(66, f"{rounds:,} times RCPT and RSET for a victim ({store})", f"250; the victim got its {max_} messages")
+
+
+# ------------------------------------------------------------------------------------------------------ row 67
+
+def resident_mb(process):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()).group(1)) / 1024
+
+
+def redis_mb(redis):
+    return int(re.search(r"used_memory:(\d+)", redis.call("INFO", "memory")).group(1)) / 2**20
+
+
+def test_row67_made_up_recipients():
+    """Catch-all, glob and unknown, each third; memory is flat from the first half to the second."""
+    recipients = times(1000000, 60000) // 12 * 12
+    limits = [{"name": "minute", "per": "recipient", "max": 10, "window": "1m"},
+              {"name": "day", "per": "recipient", "max": 100, "window": "1d", "over": "reject"},
+              {"name": "pair", "per": ["recipient", "client"], "max": 5, "window": "1h"},
+              {"name": "harvest", "per": "client", "count": "attempts", "max": 10**9, "window": "1h",
+               "when": {"unknown": True}},
+              {"name": "tries", "per": "recipient_domain", "count": "attempts", "max": 10**9, "window": "1h"}]
+    with World("redis", limits, mta=False, domains=["closed.example", "glob.example"]) as world:
+        world.database.domain("all.example", catch_all="accept")
+        world.database.glob("glob.example", "x-*")
+        gate, redis = world.gate, world.redis
+        shapes = ("{}@all.example", "x-{}@glob.example", "{}@closed.example")
+
+        def made_up(first, n):
+            """By four clients at the same time."""
+            each = n // 4
+            return tally(flood([(gate, f"203.0.113.{c + 1}", [("bob@sender.example", shapes[i % 3].format(i)) for i in
+                                                            range(first + c * each, first + (c + 1) * each)])
+                                for c in range(4)], send=True))
+
+        before = redis_mb(redis), resident_mb(gate.process)
+        began = time.monotonic()
+        made_up(0, recipients // 2)
+        keys_half, half = redis.call("DBSIZE"), (redis_mb(redis), resident_mb(gate.process))
+        answers = made_up(recipients // 2, recipients // 2)
+        minutes = (time.monotonic() - began) / 60
+        keys, after = redis.call("DBSIZE"), (redis_mb(redis), resident_mb(gate.process))
+        assert set(answers) <= {"continue", "450 4.2.1", "550 5.1.1", "550 5.7.1"}, answers
+        assert answers["550 5.1.1"] == recipients // 6, "every unknown one"
+        assert not redis.keys("*closed.example*|*") and not redis.keys("*recipient:{*@closed.example}")
+        assert keys <= 2 * 1000 * (int(minutes) + 1) + 20, f"{keys} keys after {minutes:.1f} minutes"
+        assert after[0] - before[0] < 64, "Redis"
+        if not SANITIZED:
+            assert after[1] - before[1] < 150, "the gate"
+            assert after[1] - half[1] < 0.2 * (half[1] - before[1]) + 16, "flat"
+        record(67, f"{recipients:,} made-up recipients in {minutes * 60:.0f} s",
+               f"{keys_half:,} keys after half, {keys:,} at the end; Redis {before[0]:.0f}, {half[0]:.0f}, {after[0]:.0f} MB; "
+               f"gate {before[1]:.0f}, {half[1]:.0f}, {after[1]:.0f} MB")
