@@ -3,10 +3,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* <address>, so that neither '>' nor a space nor a control can end it early. */
+/* <address>, so that neither '>' nor a space nor a control can end it early; cut, so that the verdict behind it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
-    char safe[1024];
+    char safe[512];
     struct text out;
     text_init(&out, safe, sizeof safe);
     while (*address != '\0') {
@@ -20,7 +20,7 @@ static void add_address(struct text *text, const char *key, const char *address)
     text_add(text, key);
     text_add(text, "=<");
     text_add_printable(text, safe);
-    text_add(text, ">");
+    text_add(text, out.cut ? "...>" : ">");
 }
 
 static void add_word(struct text *text, const char *key, const char *value)

@@ -231,7 +231,7 @@ def redis_mb(redis):
 
 def test_row67_made_up_recipients():
     """Catch-all, glob and unknown, each third; memory is flat from the first half to the second."""
-    recipients = times(1000000, 60000) // 12 * 12
+    recipients = times(1000000, 60000) // 24 * 24
     limits = [{"name": "minute", "per": "recipient", "max": 10, "window": "1m"},
               {"name": "day", "per": "recipient", "max": 100, "window": "1d", "over": "reject"},
               {"name": "pair", "per": ["recipient", "client"], "max": 5, "window": "1h"},
@@ -269,3 +269,118 @@ def test_row67_made_up_recipients():
         record(67, f"{recipients:,} made-up recipients in {minutes * 60:.0f} s",
                f"{keys_half:,} keys after half, {keys:,} at the end; Redis {before[0]:.0f}, {half[0]:.0f}, {after[0]:.0f} MB; "
                f"gate {before[1]:.0f}, {half[1]:.0f}, {after[1]:.0f} MB")
+
+
+# ------------------------------------------------------------------------------------------------------ row 68
+
+def hostile():
+    """What stands between < and >, as bytes: every byte in every place, and what breaks lines, keys, formats or buffers elsewhere."""
+    for byte in range(1, 256):
+        b = bytes([byte])
+        for form in (b"a%cb@example.com", b'"a%cb"@example.com', b'"a\\%cb"@example.com', b"ab@exa%cmple.com", b"%c@example.com"):
+            yield form.replace(b"%c", b)
+    yield from (word + b"@example.com" for word in (
+        b"a\r\nverdict=accept", b"a\nqueue=- client=192.0.2.1 verdict=accept", b'"a\r\n.\r\nRCPT TO:<b@example.com>"',
+        b'x"_verdict=accept_reply="250', b'"x\\" verdict=accept reply=\\"250 2.0.0"', b"%s%n%999999d", b"%{limit}%{used}", b"%0d%0a%00",
+        b"${jndi:ldap://x}", b"a}|{b", b"{user@example.com}|192.0.2.1", b"a*?[b", b"../../etc/passwd", b"'; DROP TABLE aliases; --",
+        b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", "ﬀİı".encode(), b"\x1b[31m\x1b]0;x\x07",
+        b"l" * 64, b"l" * 65, b"l" * 10240, b'"' + b"q " * 5120 + b'"', b"(" * 500 + b")" * 500, b'"' + b"\\" * 501 + b'"'))
+    yield from (b"user@" + domain for domain in (
+        b"d" * 10240, b"d." * 5120, b"[192.0.2.1]", b"[IPv6:::1]", "bücher.example".encode(), b"xn--0.example", b"-.example", b"..", b"a b",
+        b"exam\xcc\x81ple.com", b"example.com%00.example", b"example.com\r\n"))
+    yield from (b"@", b"a", b"@example.com", b"a@", b"a@b@example.com", b"a!b", b"@a,@b:c@example.com")
+
+
+SPELLINGS = (b"user@example.com", b"USER@Example.COM", b'"user"@example.com', b'"us\\er"@example.com', b"user@example.com.", b"user+tag@example.com",
+             b"@relay.example:user@example.com")
+LOG_VALUE = r'(?:"(?:[^"\\]|\\.)*"|<[^<>\s]*>|(?![<"])\S*)'
+LOG_LINE = re.compile(rf"(?:[a-z_]+={LOG_VALUE} )*[a-z_]+={LOG_VALUE}")
+
+
+def check_log(gate):
+    """Each line is whole, begins as the gate has it, and has no key twice. Returns how many decisions there are."""
+    gate.stop()  # all is written by then
+    decisions = 0
+    for line in gate.process.log_path.read_bytes().splitlines():
+        text = line.decode("ascii")
+        assert text.isprintable() and LOG_LINE.fullmatch(text), text
+        keys = re.findall(r"(?:^| )([a-z_]+)=", text)
+        assert keys[:1] == ["event"] or keys[:4] == ["queue", "client", "from", "to"], text
+        assert len(keys) == len(set(keys)), text
+        decisions += keys[0] == "queue"
+    return decisions
+
+
+def check_reply(line):
+    """line: as it goes out, without its CR LF."""
+    assert re.fullmatch(r"[245]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?[ -~]*", line) and len(line) <= 510, line
+
+
+@pytest.fixture()
+def mail():
+    """Replies say who and from whom; the second limit makes any RCPT one that is refused with such a reply."""
+    reply = "550 5.7.1 <%{recipient}> from <%{sender}> via %{client} no more"
+    limits = [{"name": "count", "per": "recipient", "max": 10**6, "window": "1m"},
+              {"name": "closed", "per": ["recipient", "sender"], "max": 0, "window": "1m", "over": "reject", "reply": reply,
+               "when": {"sender_domain": "closed.example"}}]
+    replies = {"invalid": "553 5.1.3 <%{recipient}> from <%{sender}> is no address"}
+    with World("redis", limits, domains=[], replies=replies, counters={"max_new_subjects": 10**6, "timeout": "1s"}) as world:
+        world.database.domain("example.com", catch_all="accept")
+        world.keys = lambda: world.redis.keys("rcptgate:recipient:*")
+        yield world
+
+
+def check_keys(raw, keys, accepted):
+    assert len(keys) <= 1 and (keys or not accepted), (raw, keys)
+    assert all(re.fullmatch(r"rcptgate:recipient:\{[^{}| ]+\}", key) and key.isascii() and key.isprintable() for key in keys), keys
+
+
+def test_row68_hostile_addresses_of_a_milter_client(mail):
+    """What no Postfix would pass on, too: line ends, raw bytes; as recipient and as sender; with {rcpt_addr} and without."""
+    asked = refused = 0
+    with mail.milter() as milter:
+        milter.connect("192.0.2.1")
+        for raw in hostile():
+            sender = raw.replace(b"@example.com", b"@closed.example")
+            for from_, macros in ((b"bob@sender.example", True), (b"bob@sender.example", False), (sender, True), (b"x@closed.example", True)):
+                mail.redis.call("FLUSHALL")
+                milter.ask(b"M", b"<" + from_ + b">\0")
+                answer = milter.rcpt(b"<" + raw + b">", with_macros=macros, **({"rcpt_addr": raw} if macros else {}))
+                asked += 1
+                assert answer.kind in ("continue", "reply"), (raw, answer)
+                if answer.kind == "reply":
+                    refused += 1
+                    check_reply(answer.text)
+                    assert answer.status in ("553 5.1.3", "451 4.3.0", "550 5.7.1"), (raw, answer)
+                check_keys(raw, mail.keys(), answer.kind == "continue")
+                milter.abort()
+        mail.redis.call("FLUSHALL")
+        for raw in SPELLINGS:
+            milter.mail()
+            assert milter.rcpt(b"<" + raw + b">", rcpt_addr=raw).kind == "continue", raw
+            milter.eom()
+    assert mail.keys() == ["rcptgate:recipient:{user@example.com}"] and mail.used("user@example.com", "count") == len(SPELLINGS)
+    assert refused > asked // 10
+    assert check_log(mail.gate) == asked + len(SPELLINGS)
+    record(68, f"{asked:,} hostile RCPTs of a milter client", f"one key or 553: {refused:,} refused; every line whole")
+
+
+def test_row68_hostile_addresses_through_postfix(mail):
+    """As far as SMTP lets them. Postfix refuses some by itself; the session stays in step."""
+    asked = 0
+    with mail.smtp() as smtp:
+        for raw in hostile():
+            if b"\r" in raw or b"\n" in raw:
+                continue  # the end of the command: what follows would be another one
+            for sender in "bob@sender.example", "x@closed.example":
+                mail.redis.call("FLUSHALL")
+                assert smtp.mail(sender).code == 250
+                reply = smtp.rcpt(b"<" + raw + b">")
+                for line in reply.lines:
+                    check_reply(line)
+                check_keys(raw, mail.keys(), False)
+                assert smtp.rset().code == 250, raw
+                asked += 1
+    logged = check_log(mail.gate)
+    assert asked // 4 < logged <= asked
+    record(68, f"{asked:,} hostile RCPTs through Postfix", f"one key or 553; {logged:,} reached the gate; every line whole")
