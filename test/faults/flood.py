@@ -4,7 +4,7 @@ import struct
 import threading
 from collections import Counter
 
-from harness import MilterClient
+from witness import MilterClient
 
 BATCH = 100  # messages whose answers are awaited together
 
@@ -14,10 +14,10 @@ def packet(command, data=b""):
 
 
 class Flood:
-    """One session of a client that floods."""
+    """One session of a client that floods. seen: by the witness."""
 
-    def __init__(self, gate, client):
-        self.milter = MilterClient(gate.socket)
+    def __init__(self, gate, client, seen=True):
+        self.milter = MilterClient(gate.socket, seen=seen)
         self.milter.socket.settimeout(120)
         banner = self.milter.connect(client).status
         self.refused = banner not in ("continue", "no reply", "not wanted")
@@ -57,14 +57,14 @@ class Flood:
         return answers
 
 
-def flood(shares, send=False):
+def flood(shares, send=False, seen=True):
     """shares: of each session (gate, client, pairs); all run at the same time. What each was answered, in order."""
     answers, troubles = [None] * len(shares), []
 
     def run(i):
         gate, client, pairs = shares[i]
         try:
-            with Flood(gate, client) as session:
+            with Flood(gate, client, seen) as session:
                 answers[i] = ["refused"] * len(pairs) if session.refused else session.rcpts(pairs, send)
         except BaseException as trouble:  # noqa: raised below
             troubles.append(trouble)

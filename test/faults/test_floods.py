@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from fault_table import record
+from fault_table import record, recovers
 from flood import flood, tally
 from harness import World, wait_for
 from load import SANITIZED, Load, times
@@ -84,7 +84,7 @@ def attempts_counted(world):
 @pytest.mark.parametrize("outage", ["counters", "aliases"])
 def test_row64_herd_of_retries(outage, clock):
     """Nothing but attempts could answer hard here: no client may try more often than it has messages, and then is held."""
-    messages = times(100000, 10000)
+    messages = times(100000, 5000)
     each = messages // 100
     allowed = each // 10 if outage == "counters" else each + each // 10  # the first tries are counted where Redis is well
     limits = [{"name": "herd", "per": "all", "max": messages // 2, "window": "1m", "ramp": "10m"},
@@ -126,7 +126,7 @@ def test_row64_herd_of_retries(outage, clock):
         assert rounds > 2
         assert remembered >= messages * 0.99 and anew <= messages * 0.01
         record(64, f"{messages:,} retries at once after an outage ({outage}), two gates",
-               f"450, 451, never 5xx; all in after {rounds} releases {let_in}; {remembered:,} remembered, {anew} counted anew")
+               f"let in by and by: {let_in}; {remembered:,} remembered, {anew} counted anew")
 
 
 # ------------------------------------------------------------------------------------------------------ row 65
@@ -150,7 +150,7 @@ def test_row65_four_clients_while_redis_is_down():
         world.redis.stop()
         wait_for(lambda: "event=counters-trouble" in first.log(), "the outage is noticed")
         first.command("block", new)
-        with Load(first.socket, ["a@example.com"], n=1, pause=0.02) as others:
+        with Load(first.socket, ["a@example.com"], n=1, pause=0.05) as others:
             first.status(forget_longest=True)
             assert say(known, 1) == say(new, 1) == {"refused": 1}, "known here, and at once"
             floods = flood([(first, client, [("bob@sender.example", f"r{i}@example.com") for i in range(n)])
@@ -161,15 +161,12 @@ def test_row65_four_clients_while_redis_is_down():
             time.sleep(2.5)
             assert say(soft, 5) == {"450 4.2.1": 5}, "held, although the window is over"
             assert say(hard, 5) == {"refused": 5}, "from the next connection on"
-        assert others.statuses("a@example.com") == {"continue"} and others.served("a@example.com") > 50
-        longest = first.status()["traffic"]["decision_max_ms"]
-        assert longest < 2 * 100
+        assert others.statuses("a@example.com") == {"continue"} and others.served("a@example.com") > 20
+        assert first.status()["traffic"]["decision_max_ms"] < 2 * 100
         world.redis.start()
-        began = time.monotonic()
         for client, answer in ((known, "refused"), (new, "refused"), (hard, "refused"), (soft, "450 4.2.1")):
-            wait_for(lambda: say(client, 1, second) == {answer: 1}, f"{client} is stopped on the other host too", 10)
-        record(65, "four clients flood while Redis is down", "blocked: 554 at connect; held: 450, 550; others' mail goes on",
-               longest, time.monotonic() - began)
+            recovers(lambda: say(client, 1, second) == {answer: 1}, f"{client} is stopped on the other host too", 10)
+        record(65, "four clients flood while Redis is down", "blocked: 554 at connect; held: 450, then 550; others' mail goes on")
 
 
 # ------------------------------------------------------------------------------------------------------ row 66
@@ -216,10 +213,15 @@ def test_row66_rcpt_and_rset(store):
             assert smtp.rcpt(victim).status == "550 5.7.1"
         world.idle()
         assert all(world.sink.of(f"real-{i}") == [victim] for i in range(max_))
-        record(66, f"{rounds:,} times RCPT and RSET for a victim ({store})", f"250; the victim got its {max_} messages")
+        record(66, f"{rounds:,} times RCPT and RSET for a victim ({store})", f"the victim got its {max_} messages")
 
 
 # ------------------------------------------------------------------------------------------------------ row 67
+
+def counters(world, pattern="rcptgate:*"):
+    """Without those of the mail that always flows."""
+    return [key for key in world.redis.keys(pattern) if "post.example" not in key]
+
 
 def resident_mb(process):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()).group(1)) / 1024
@@ -231,9 +233,9 @@ def redis_mb(redis):
 
 def test_row67_made_up_recipients():
     """Catch-all, glob and unknown, each third; memory is flat from the first half to the second."""
-    recipients = times(1000000, 60000) // 24 * 24
+    recipients = times(1000000, 48000) // 24 * 24
     limits = [{"name": "minute", "per": "recipient", "max": 10, "window": "1m"},
-              {"name": "day", "per": "recipient", "max": 100, "window": "1d", "over": "reject"},
+              {"name": "day", "per": "recipient", "max": 10**6, "window": "1d", "over": "reject"},
               {"name": "pair", "per": ["recipient", "client"], "max": 5, "window": "1h"},
               {"name": "harvest", "per": "client", "count": "attempts", "max": 10**9, "window": "1h",
                "when": {"unknown": True}},
@@ -249,19 +251,19 @@ def test_row67_made_up_recipients():
             each = n // 4
             return tally(flood([(gate, f"203.0.113.{c + 1}", [("bob@sender.example", shapes[i % 3].format(i)) for i in
                                                             range(first + c * each, first + (c + 1) * each)])
-                                for c in range(4)], send=True))
+                                for c in range(4)], send=True, seen=False))  # too many for the witness: looked at below
 
         before = redis_mb(redis), resident_mb(gate.process)
         began = time.monotonic()
-        made_up(0, recipients // 2)
-        keys_half, half = redis.call("DBSIZE"), (redis_mb(redis), resident_mb(gate.process))
-        answers = made_up(recipients // 2, recipients // 2)
+        answers = made_up(0, recipients // 2)
+        keys_half, half = len(counters(world)), (redis_mb(redis), resident_mb(gate.process))
+        answers += made_up(recipients // 2, recipients // 2)
         minutes = (time.monotonic() - began) / 60
-        keys, after = redis.call("DBSIZE"), (redis_mb(redis), resident_mb(gate.process))
-        assert set(answers) <= {"continue", "450 4.2.1", "550 5.1.1", "550 5.7.1"}, answers
-        assert answers["550 5.1.1"] == recipients // 6, "every unknown one"
+        keys, after = len(counters(world)), (redis_mb(redis), resident_mb(gate.process))
+        assert set(answers) == {"continue", "450 4.2.1", "550 5.1.1"}, answers
+        assert answers["550 5.1.1"] == recipients // 3, "every unknown one, and no other"
         assert not redis.keys("*closed.example*|*") and not redis.keys("*recipient:{*@closed.example}")
-        assert keys <= 2 * 1000 * (int(minutes) + 1) + 20, f"{keys} keys after {minutes:.1f} minutes"
+        assert keys <= 2 * 1000 * (int(minutes) + 1) + 50, f"{keys} keys after {minutes:.1f} minutes"
         assert after[0] - before[0] < 64, "Redis"
         if not SANITIZED:
             assert after[1] - before[1] < 150, "the gate"
@@ -298,7 +300,7 @@ LOG_LINE = re.compile(rf"(?:[a-z_]+={LOG_VALUE} )*[a-z_]+={LOG_VALUE}")
 
 
 def check_log(gate):
-    """Each line is whole, begins as the gate has it, and has no key twice. Returns how many decisions there are."""
+    """Each line is whole, begins as the gate has it, and has no key twice. Returns how many decisions there are of this row."""
     gate.stop()  # all is written by then
     decisions = 0
     for line in gate.process.log_path.read_bytes().splitlines():
@@ -307,7 +309,7 @@ def check_log(gate):
         keys = re.findall(r"(?:^| )([a-z_]+)=", text)
         assert keys[:1] == ["event"] or keys[:4] == ["queue", "client", "from", "to"], text
         assert len(keys) == len(set(keys)), text
-        decisions += keys[0] == "queue"
+        decisions += keys[0] == "queue" and "@post.example>" not in text
     return decisions
 
 
@@ -326,7 +328,7 @@ def mail():
     replies = {"invalid": "553 5.1.3 <%{recipient}> from <%{sender}> is no address"}
     with World("redis", limits, domains=[], replies=replies, counters={"max_new_subjects": 10**6, "timeout": "1s"}) as world:
         world.database.domain("example.com", catch_all="accept")
-        world.keys = lambda: world.redis.keys("rcptgate:recipient:*")
+        world.keys = lambda: counters(world, "rcptgate:recipient:*")
         yield world
 
 
