@@ -46,7 +46,7 @@ class Milter:
         self.milter = f"unix:{self.socket}"
 
     def stop(self):
-        self.process.stop()
+        self.process.stop(signal.SIGKILL)  # it has nothing to lose, and libmilter takes its time
 
 
 class World:
@@ -123,7 +123,7 @@ class World:
         return {**result, "redis_scripts": self.asked(), "load_average": os.getloadavg()[0]}
 
     def stop(self):
-        for milter in self.milters.values():  # all at once: libmilter takes its time to end
+        for milter in self.milters.values():  # all at once
             if milter.process.alive():
                 milter.process.popen.send_signal(signal.SIGTERM)
         for milter in self.milters.values():

@@ -96,12 +96,19 @@ def script_words(world, name):
     raise AssertionError("the gate asks nothing of Redis")
 
 
-def part_idle(world, results):
-    """One connection, one question at a time. Short turns and many: a median of medians stands what other work does to one of them."""
+def measure_turns(world, results, part, names, measure):
+    """For waiting times: short turns and many, measure(name, seconds). {name: [median of the medians of a round]}: it stands what other
+    work does to one turn."""
     turns = 1 if world.options.smoke else 4
-    words, seconds = script_words(world, "gate1"), world.options.seconds / turns
+    got = measure_rounds(world, results, part, names, lambda name: measure(name, world.options.seconds / turns), turns)
+    return got, {name: [median(list(map(p50, all_turns[i:i + turns]))) for i in range(0, len(all_turns), turns)] for name, all_turns in got.items()}
 
-    def measure(name):
+
+def part_idle(world, results):
+    """One connection, one question at a time."""
+    words = script_words(world, "gate1")
+
+    def measure(name, seconds):
         if name != "bare":
             return world.run_load(name, "-c", 1, "-m", 1000000, seconds=seconds)
         world.forget()
@@ -109,17 +116,18 @@ def part_idle(world, results):
                              check=True, capture_output=True, text=True).stdout
         return {"latency_us": json.loads(out)}
 
-    got = measure_rounds(world, results, "idle", ["bare", "gate0", "gate1", "empty"], measure, turns)
-    step = [(p50(a) - p50(b)) / p50(c) for a, b, c in zip(got["gate1"], got["gate0"], got["bare"])]
+    _, middle = measure_turns(world, results, "idle", ["bare", "gate0", "gate1", "empty"], measure)
+    step = [(one - none) / bare for one, none, bare in zip(middle["gate1"], middle["gate0"], middle["bare"])]
     results.line("one idle connection: the Redis step, of a bare EVALSHA round trip", step, **at_most(1.1))
     for name, text in (("bare", "bare EVALSHA"), ("empty", "empty"), ("gate0", "gate without limits"), ("gate1", "gate with one")):
-        results.line(f"  {text}: median round trip", [p50(r) for r in got[name]], unit="us", key=f"idle/{name}/p50")
+        results.line(f"  {text}: median round trip", middle[name], unit="us", key=f"idle/{name}/p50")
 
 
 def part_open(world, results):
     """RCPTs come at random times, 1,000 a second, answered or not; a latency runs from when one was due."""
-    got = measure_rounds(world, results, "open", ["empty", "naive", "gate1"], lambda name: world.run_load(name, "-o", 1000, "-c", 50))
-    added = {name: [p50(a) - p50(b) for a, b in zip(got[name], got["empty"])] for name in ("naive", "gate1")}
+    got, middle = measure_turns(world, results, "open", ["empty", "naive", "gate1"],
+                                lambda name, seconds: world.run_load(name, "-o", 1000, "-c", 50, seconds=seconds))
+    added = {name: [own - empty for own, empty in zip(middle[name], middle["empty"])] for name in ("naive", "gate1")}
     results.line("open loop, 1,000 RCPT/s: added median, of the naive one's",
                  [a / b for a, b in zip(added["gate1"], added["naive"]) if b > 0], **at_most(0.65))
     for name in added:
