@@ -28,40 +28,31 @@ struct content { /* a local part without quotes and escapes */
     size_t len;
 };
 
-static bool is_alnum(unsigned char c)
+// clang-format off
+/* What each ASCII character is: 'n' a letter or digit, 'h' what a domain has beside those, 'a' what else an atom has. */
+static const char classes[] =
+    "                                "
+    " a aaaaa  aa h annnnnnnnnn   a a"
+    " nnnnnnnnnnnnnnnnnnnnnnnnnn   ah"
+    "annnnnnnnnnnnnnnnnnnnnnnnnnaaaa ";
+// clang-format on
+
+static char class_of(unsigned char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    return c < 0x80 ? classes[c] : 'u';
 }
 
 /* atext of RFC 5322 3.2.3, and UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
-static bool is_atext(unsigned char c)
+static bool is_atext(char c)
 {
-    if (is_alnum(c) || c >= 0x80)
-        return true;
-    switch (c) {
-    case '!':
-    case '#':
-    case '$':
-    case '%':
-    case '&':
-    case '\'':
-    case '*':
-    case '+':
-    case '-':
-    case '/':
-    case '=':
-    case '?':
-    case '^':
-    case '_':
-    case '`':
-    case '{':
-    case '|':
-    case '}':
-    case '~':
-        return true;
-    default:
-        return false;
-    }
+    return class_of((unsigned char)c) != ' ';
+}
+
+/* Letters, digits, hyphens, and the underscore that Postfix lets pass too. */
+static bool is_label_byte(char c)
+{
+    char class = class_of((unsigned char)c);
+    return class == 'n' || class == 'h';
 }
 
 static bool is_blank(char c)
@@ -102,14 +93,14 @@ static size_t utf8_length(const unsigned char *s)
 static bool is_text(const char *raw, struct error *err)
 {
     const unsigned char *s = (const unsigned char *)raw;
-    while (*s != '\0') {
-        if (*s < 0x80) {
-            if ((*s < ' ' && *s != '\t') || *s == 0x7f) {
-                error_set(err, "the address has a control character");
-                return false;
-            }
+    for (;;) {
+        while ((*s >= ' ' && *s < 0x7f) || *s == '\t')
             s++;
-            continue;
+        if (*s == '\0')
+            return true;
+        if (*s < 0x80) {
+            error_set(err, "the address has a control character");
+            return false;
         }
         const size_t n = utf8_length(s);
         if (n == 0) {
@@ -118,12 +109,10 @@ static bool is_text(const char *raw, struct error *err)
         }
         s += n;
     }
-    return true;
 }
 
 /* ---- domain ---- */
 
-/* Letters, digits, hyphens, and the underscore that Postfix lets pass too. */
 static int domain_ascii(const char *text, size_t len, char *out, struct error *err)
 {
     char lowered[ADDRESS_DOMAIN_MAX + 1];
@@ -137,7 +126,7 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
     for (size_t i = 0; i <= len; i++) {
         const char c = i < len ? lower(text[i]) : '.';
         lowered[i] = c;
-        if (is_alnum((unsigned char)c) || c == '-' || c == '_')
+        if (is_label_byte(c))
             continue;
         if (c != '.') {
             error_set(err, "the domain has a character that no domain has");
@@ -183,11 +172,18 @@ static int domain_literal(const char *text, size_t len, char *out, struct error 
 }
 
 /* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards. */
-static int domain_idn(const char *text, char *out, struct error *err)
+static int domain_idn(const char *text, size_t len, char *out, struct error *err)
 {
+    char whole[DOMAIN_TEXT_MAX];
     uint8_t *ascii = NULL;
+    if (len >= sizeof whole) {
+        error_set(err, "the domain is longer than 255 octets");
+        return -1;
+    }
+    memcpy(whole, text, len);
+    whole[len] = '\0';
     const int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
-    const int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, flags);
+    const int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, flags);
     if (rc != IDN2_OK) {
         error_set(err, "the domain is no internationalised domain: %s", idn2_strerror(rc));
         return -1;
@@ -197,30 +193,26 @@ static int domain_idn(const char *text, char *out, struct error *err)
     return result;
 }
 
-static bool is_ascii(const char *text)
+static bool is_ascii(const char *text, size_t len)
 {
-    while (*text != '\0' && (unsigned char)*text < 0x80)
-        text++;
-    return *text == '\0';
+    size_t i = 0;
+    while (i < len && (unsigned char)text[i] < 0x80)
+        i++;
+    return i == len;
 }
 
 /* An ASCII domain is not shown to libidn2, A-labels neither: the grammar of RFC 5321 takes them as they are,
  * and one that this libidn2's Unicode does not know yet is no reason to refuse mail. */
 static int domain_canonical(const char *text, size_t len, char *out, struct error *err)
 {
-    if (text[0] == '[')
+    if (len > 0 && text[0] == '[')
         return domain_literal(text, len, out, err);
-    return is_ascii(text) ? domain_ascii(text, len, out, err) : domain_idn(text, out, err);
+    return is_ascii(text, len) ? domain_ascii(text, len, out, err) : domain_idn(text, len, out, err);
 }
 
 int address_domain(const char *raw, char *out, struct error *err)
 {
-    const size_t len = strlen(raw);
-    if (len >= DOMAIN_TEXT_MAX) {
-        error_set(err, "the domain is longer than 255 octets");
-        return -1;
-    }
-    return domain_canonical(raw, len, out, err);
+    return domain_canonical(raw, strlen(raw), out, err);
 }
 
 bool address_domain_unicode(const char *domain, char *out, size_t size)
@@ -281,7 +273,7 @@ static int skip_blanks(struct reader *in, struct error *err)
 
 static bool is_domain_byte(char c)
 {
-    return is_alnum((unsigned char)c) || c == '-' || c == '_' || c == '.' || (unsigned char)c >= 0x80;
+    return is_label_byte(c) || c == '.' || (unsigned char)c >= 0x80;
 }
 
 /* "@one.example", also "@[192.0.2.7]". Not looked at closely: it is thrown away (RFC 5321 C). */
@@ -359,7 +351,7 @@ static int read_atom(struct reader *in, struct content *content, struct error *e
         char c = *in->at;
         if (c == '\\' && in->at + 1 < in->end && in->at[1] != '\t')
             c = *++in->at;
-        else if (!is_atext((unsigned char)c))
+        else if (!is_atext(c))
             break;
         in->at++;
         if (content_add(content, c, err) != 0)
@@ -389,13 +381,11 @@ static int read_local(struct reader *in, struct content *content, struct error *
     }
 }
 
-/* All that is left, which must be a domain. */
-static int read_domain(struct reader *in, char *out, struct error *err)
+/* A domain with blanks or comments in it or behind it. */
+static int read_spaced_domain(struct reader *in, char *out, struct error *err)
 {
     char text[DOMAIN_TEXT_MAX];
     size_t len = 0;
-    if (skip_blanks(in, err) != 0)
-        return -1;
     while (more(in)) {
         if (len == sizeof text - 1) {
             error_set(err, "the domain is longer than 255 octets");
@@ -411,8 +401,18 @@ static int read_domain(struct reader *in, char *out, struct error *err)
             return -1;
         }
     }
-    text[len] = '\0';
     return domain_canonical(text, len, out, err);
+}
+
+/* All that is left, which must be a domain. */
+static int read_domain(struct reader *in, char *out, struct error *err)
+{
+    if (skip_blanks(in, err) != 0)
+        return -1;
+    for (const char *at = in->at; at < in->end; at++)
+        if (is_blank(*at) || *at == '(')
+            return read_spaced_domain(in, out, err);
+    return domain_canonical(in->at, (size_t)(in->end - in->at), out, err);
 }
 
 /* ---- the canonical form ---- */
@@ -421,7 +421,7 @@ static bool is_dot_string(const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const bool dot_inside = bytes[i] == '.' && i > 0 && i + 1 < n && bytes[i - 1] != '.';
-        if (!dot_inside && !is_atext((unsigned char)bytes[i]))
+        if (!dot_inside && !is_atext(bytes[i]))
             return false;
     }
     return n > 0;
@@ -454,12 +454,13 @@ static bool write_local(const char *bytes, size_t n, char *out)
 /* How much of a content is left without its subaddress. */
 static size_t bare_length(const struct content *content, const char *subaddress)
 {
-    for (size_t i = 0; i < content->len; i++) {
-        const char c = content->bytes[i];
-        if ((unsigned char)c < 0x80 && strchr(subaddress, c) != NULL)
-            return i > 0 ? i : content->len;
+    size_t n = content->len;
+    for (; *subaddress != '\0'; subaddress++) {
+        const char *at = (unsigned char)*subaddress < 0x80 ? memchr(content->bytes, *subaddress, n) : NULL;
+        if (at != NULL)
+            n = (size_t)(at - content->bytes);
     }
-    return content->len;
+    return n > 0 ? n : content->len;
 }
 
 /* False where the whole is too long; out then holds its beginning. */

@@ -204,6 +204,24 @@ static void test_locals(void **state)
     assert_string_equal(got.domain, "example.com");
 }
 
+/* Each ASCII character between two letters: of an atom, of a label, both, or neither. */
+static void test_every_character(void **state)
+{
+    (void)state;
+    static const char alnum[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    static const char atext[] = "!#$%&'*+-/=?^_`{|}~"; /* RFC 5322 3.2.3 */
+    for (char c = 1; c < 0x7f; c++) {
+        struct address got;
+        char raw[] = "axb@example.com", domain[] = "axb.example", out[ADDRESS_DOMAIN_MAX + 1];
+        raw[1] = domain[1] = c;
+        bool known = strchr(alnum, c) != NULL || c == '.';
+        if (c != '\\' && c != '@') /* an escape; a domain of two parts */
+            assert_int_equal(address_parse(raw, "", &got, NULL) == ADDRESS_MAILBOX,
+                             known || strchr(atext, c) != NULL);
+        assert_int_equal(address_domain(domain, out, NULL) == 0, known || c == '-' || c == '_');
+    }
+}
+
 /* Each cause has its own words. */
 static void test_errors(void **state)
 {
@@ -407,11 +425,12 @@ static void test_random_pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_percent_or_bang),
-        cmocka_unit_test(test_separators),     cmocka_unit_test(test_locals),
-        cmocka_unit_test(test_errors),         cmocka_unit_test(test_domain),
-        cmocka_unit_test(test_domain_unicode), cmocka_unit_test(test_fallback_key),
-        cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_random_pieces),
+        cmocka_unit_test(test_corpus),          cmocka_unit_test(test_percent_or_bang),
+        cmocka_unit_test(test_separators),      cmocka_unit_test(test_locals),
+        cmocka_unit_test(test_every_character), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_domain),          cmocka_unit_test(test_domain_unicode),
+        cmocka_unit_test(test_fallback_key),    cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_random_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
