@@ -20,8 +20,23 @@ static int block_fetch(struct gate *gate, const struct network *client, struct p
     return 0;
 }
 
+/* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
+static void client_fetch(struct ruledb_snapshot *snapshot, const struct facts *facts, int64_t now_ms,
+                         struct pool *pool, struct client_row *out)
+{
+    uint64_t generation = ruledb_generation(snapshot), *none = facts->no_client_rule;
+    if (none != NULL && *none != 0 && *none == generation) {
+        *out = (struct client_row){.state = ROWS_LIVE};
+        return;
+    }
+    ruledb_client(snapshot, facts->client, now_ms / 1000, pool, out);
+    if (none != NULL && out->state == ROWS_LIVE && out->network == NULL)
+        *none = generation;
+}
+
 /* Everything that the alias rules have to say, read in one snapshot. */
-static int rules_fetch(struct gate *gate, const struct policy *policy, struct decision *d, struct pool *pool)
+static int rules_fetch(struct gate *gate, const struct policy *policy, const struct facts *facts,
+                       struct decision *d, struct pool *pool)
 {
     const struct envelope *e = &d->envelope;
     struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
@@ -30,7 +45,7 @@ static int rules_fetch(struct gate *gate, const struct policy *policy, struct de
     struct sender_query sender_query;
     d->senders.state = ROWS_LIVE;
     int rc = 0;
-    ruledb_client(snapshot, e->client, e->now_ms / 1000, pool, &d->client);
+    client_fetch(snapshot, facts, e->now_ms, pool, &d->client);
     if (gate->rules != NULL && d->recipient.domain[0] != '\0') {
         rc = rules_alias_query(&d->recipient, pool, &alias_query);
         if (rc == 0)
@@ -112,7 +127,7 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
                           bool peek, struct pool *pool, struct decision *d)
 {
     if (block_fetch(gate, facts->client, pool, &d->envelope.block) < 0 ||
-        rules_fetch(gate, policy, d, pool) < 0)
+        rules_fetch(gate, policy, facts, d, pool) < 0)
         return -1;
     struct alias alias = d->ruling.alias;
     rules_rule(policy, &d->envelope, &alias, &d->senders, &d->client, &d->ruling);

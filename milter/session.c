@@ -113,6 +113,7 @@ bool session_may_refuse(struct gate *gate, const struct policy *policy)
 void session_connect(struct session *session, const struct network *client)
 {
     session->client = *client;
+    session->no_client_rule = 0;
     network_format(client, session->client_text);
 }
 
@@ -256,6 +257,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
         .resolved = recipient != raw,
         .size = message->size,
         .held = message->receipts,
+        .no_client_rule = &session->no_client_rule,
     };
     decide(session->gate, policy, &facts, false, &message->pool, d);
     bool through =

@@ -38,6 +38,7 @@ struct session {
     int64_t entered_ns;              /* since when; metrics_clock() */
     struct network client;
     char client_text[NETWORK_TEXT];
+    uint64_t no_client_rule; /* as in struct facts */
     bool not_smtpd; /* connected from non_smtpd_milters (port 0): nothing may be refused */
     struct message message;
 };
