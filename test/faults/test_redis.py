@@ -1,5 +1,6 @@
 """Redis fails in every way it can, while mail flows: rows 1 to 25 of the fault matrix."""
 
+import json
 import os
 import signal
 import socket
@@ -15,9 +16,11 @@ import harness
 from fault_table import recovers
 from fault_world import ALIAS, LIMITS, TIMEOUT_MS, Faults
 from harness import MilterClient, Process, Redis, wait_for
+from load import LONG
 from proxy import Scripted
 
-LONG = os.environ.get("RCPTGATE_LONG") == "1"
+PATIENT = {"timeout": "1s"}  # where each RCPT must be counted in Redis itself, however busy the machine is; nobody waits so long
+BUILT = Path(os.environ.get("FAULTS_BIN") or Path(harness.RCPTGATE).parent / "test/faults")
 
 
 def quietly(function, *words):
@@ -129,7 +132,7 @@ def test_row05_stalls_after_reconnect():
 
 
 def test_row06_idle_connections_reset():
-    with Faults(6, "idle connection reset") as f, f.postfix.quiet():
+    with Faults(6, "idle connection reset", counters=PATIENT) as f, f.postfix.quiet():
         f.warm(1)
         f.begin()
         config(f, "timeout", "1")
@@ -210,7 +213,7 @@ def test_row08_garbage():
 
 
 def test_row09_scripts_lost():
-    with Faults(9, "NOSCRIPT") as f:
+    with Faults(9, "NOSCRIPT", counters=PATIENT) as f:
         f.warm(1)
         f.begin()
         for i in range(5):
@@ -422,7 +425,7 @@ def test_row19_no_replicas():
 
 def test_row20_junk_under_our_key():
     key = f"rcptgate:recipient:{{{ALIAS}}}"
-    with Faults(20, "wrong type or junk under a key") as f:
+    with Faults(20, "wrong type or junk under a key", counters=PATIENT) as f:
         f.warm()
         f.begin()
         f.redis.call("DEL", key)
@@ -474,7 +477,7 @@ def test_row22_restarts_empty():
 def clock(monkeypatch, tmp_path):
     """Sets the clock of Redis alone, seconds off: clock(-3600)."""
     offset = tmp_path / "offset"
-    library = Path(os.environ.get("FAULTS_BIN") or Path(harness.RCPTGATE).parent / "test/faults") / "clockshift.so"
+    library = BUILT / "clockshift.so"
 
     def move(seconds):
         with open(offset, "r+b" if offset.exists() else "wb") as out:
@@ -664,49 +667,34 @@ def test_held_clients_stay_held():
         f.row.remark = "held all the time"
 
 
+def throughput(f, seconds, warm_up):
+    """RCPTs a second of 20 connections, without what stands between; none may be refused for good."""
+    run = subprocess.run([BUILT.parent / "bench/milter_load", "-c", "20", "-p", "200", "-s", str(seconds), "-u", str(warm_up), f.gate.socket],
+                         capture_output=True, text=True, check=True)
+    said = json.loads(run.stdout)
+    assert said["answers"]["5xx"] == said["answers"]["other"] == 0, said["answers"]
+    return said["rcpts_per_second"]
+
+
 def test_throughput_while_frozen():
     """After the first timeout nobody waits for a frozen Redis."""
-    seconds = 60 if LONG else 6
-    with Faults(2, f"frozen for {seconds} s under 20 connections") as f:
-        f.database.aliases([f"t{i}@flow.example" for i in range(200)])
-        counts, stop = [0] * 20, threading.Event()
-
-        def client(number):
-            with MilterClient(f.gate.socket) as milter:
-                milter.connect(f"192.0.2.{number + 1}")
-                i = 0
-                while not stop.is_set():
-                    milter.mail()
-                    answer = milter.rcpt(f"<t{(number * 10 + i) % 200}@flow.example>")
-                    assert answer.kind == "continue" or answer.status.startswith("550 5.7.1"), answer
-                    milter.abort()
-                    counts[number] += 1
-                    i += 1
-
-        def rate(span):
-            before, began = sum(counts), time.monotonic()
-            time.sleep(span)
-            return (sum(counts) - before) / (time.monotonic() - began)
-
+    seconds = 60 if LONG else 5
+    limits = [{**limit, "max": 10**9} for limit in LIMITS]
+    with Faults(2, f"frozen for {seconds} s under 20 connections", limits=limits) as f:
+        f.database.aliases([f"a{i:07}@example.com" for i in range(200)])
         wait_for(lambda: f.source() == "store", "Redis is not used")
-        threads = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(20)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        healthy = rate(3)
+        before = throughput(f, 4, 1)
         f.begin()
-        os.kill(f.redis.process.pid, signal.SIGSTOP)
+        freezer = threading.Timer(0.5, os.kill, (f.redis.process.pid, signal.SIGSTOP))
+        freezer.start()
         try:
-            f.goes_local()
-            frozen = rate(seconds)
+            frozen = throughput(f, seconds - 1, 1.5)
+            assert f.source() == "local"
         finally:
+            freezer.join()
             os.kill(f.redis.process.pid, signal.SIGCONT)
-        f.check_longest(most=1000)  # twenty clients in one process compete for the machine
+        f.check_longest(most=1000)  # twenty clients compete for the machine
         recovers(lambda: f.source() == "store", "no recovery")
-        stop.set()
-        for thread in threads:
-            thread.join(10)
-        ratio = frozen / healthy
-        f.row.remark = f"throughput {ratio:.0%} of {healthy:.0f}/s"
-        print(f.answer)
-        assert ratio > 0.5, f.answer
+        healthy = (before + throughput(f, 4, 1)) / 2
+        f.row.remark = f"throughput {frozen / healthy:.0%} of {healthy:.0f}/s"
+        assert frozen > 0.8 * healthy, f.row.remark
