@@ -108,6 +108,8 @@ static void said_read(struct run *run)
     ssize_t n = read(run->said_fd, scratch, sizeof scratch);
     if (n <= 0) {
         close_fd(&run->said_fd);
+        while (run->n_said > 0 && run->said[run->n_said - 1] == ' ')
+            run->said[--run->n_said] = '\0';
         return;
     }
     for (ssize_t i = 0; i < n && run->n_said < SAID_BYTES; i++)

@@ -45,7 +45,7 @@ static void complain(struct job *job, const json_t *refused)
     for (size_t i = 0; i < json_array_size(refused); i++) {
         const json_t *r = json_array_get(refused, i);
         if (job->refused++ < COMPLAINTS)
-            fprintf(stderr, "rcptgate: %s %s\n", json_string_value(json_object_get(r, "network")),
+            fprintf(stderr, "rcptgate: %s: %s\n", json_string_value(json_object_get(r, "network")),
                     json_string_value(json_object_get(r, "text")));
         job->status = EXIT_REFUSED;
     }

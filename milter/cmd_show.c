@@ -63,8 +63,10 @@ int cmd_show(int argc, char **argv)
 
 static void print_reset(FILE *out, const json_t *report)
 {
-    fprintf(out, "%" JSON_INTEGER_FORMAT " counters cleared\n",
-            json_integer_value(json_object_get(report, "reset")));
+    json_int_t n = json_integer_value(json_object_get(report, "reset"));
+    fprintf(out, "%" JSON_INTEGER_FORMAT " counter%s cleared\n", n, n == 1 ? "" : "s");
+    if (json_object_get(report, "counts") != NULL)
+        fputs("Redis does not answer: its own counters stay; reset them again when it is back\n", out);
 }
 
 int cmd_reset(int argc, char **argv)

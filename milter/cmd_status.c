@@ -24,7 +24,7 @@ static json_t *nobody(const char *text)
 {
     return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "status", health_word(TROUBLE_DOWN), "reasons",
                      "what", "gate", "grade", "down", "text", text, "means",
-                     "Postfix answers 451 until a gate runs.");
+                     "Postfix answers 451 until a gate runs: `systemctl start rcptgate`; `journalctl -u rcptgate` says why it ended");
 }
 
 static void print_nobody(FILE *out, const json_t *report)

@@ -23,7 +23,7 @@ static const char *const ruling_names[] = {
     [BY_ALIAS] = "alias rule",
     [BY_SENDER_RULE] = "sender rule",
     [BY_ADDRESS] = "no valid address",
-    [BY_BACKEND] = "a backend cannot answer",
+    [BY_BACKEND] = "a backend cannot answer, see `rcptgate status`",
 };
 
 static const char *const result_names[] = {

@@ -191,7 +191,7 @@ static int write_file(const char *state, const char *text, struct error *err)
     if (rc < 0) {
         if (fd >= 0)
             (void)unlink(temporary);
-        error_set(err, "cannot write %s: %s", name, strerror(why));
+        error_set(err, "cannot write %s: %s; make room, or give the gate write access", name, strerror(why));
     }
     return rc;
 }

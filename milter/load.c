@@ -120,7 +120,9 @@ const struct policy *load_policy_or_complain(const char *file)
     struct error err = {0};
     char from[PATH_MAX];
     const struct policy *policy = load_policy(file, &problems, &err);
-    load_print(stderr, file, &problems, policy != NULL ? PROBLEM_SKIPPED : PROBLEM_FATAL);
+    load_print(stderr, file, &problems, PROBLEM_FATAL);
+    if (policy != NULL && problems_status(&problems) != 0)
+        fprintf(stderr, "rcptgate: %s has bad entries: `rcptgate check %s` names them\n", file, file);
     bool told = false;
     for (size_t i = 0; i < problems.n; i++)
         told = told || problems.at[i].kind == PROBLEM_FATAL;

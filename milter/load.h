@@ -26,7 +26,7 @@ const struct policy *load_policy(const char *file, struct problems *problems, st
  * "/etc/rcptgate/policy.json:12: skipped: /limits/0/max: must be a number; used instead: nothing". */
 void load_print(FILE *out, const char *file, const struct problems *problems, enum problem_kind least);
 
-/* For the commands: load_policy(), with everything from PROBLEM_SKIPPED up, and the reason for NULL, on stderr. Where the file cannot be
+/* For the commands: load_policy(), with a word on stderr where entries are bad, and the reason for NULL. Where the file cannot be
  * used: the last good policy, which a running gate has in force, too. */
 const struct policy *load_policy_or_complain(const char *file);
 

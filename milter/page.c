@@ -224,7 +224,7 @@ static void put_queue(FILE *out, const json_t *queue)
     }
     fputs("; read ", out);
     put_duration(out, number(queue, "age_s"));
-    fprintf(out, " ago in %.1f s", (double)number(queue, "read_ms") / 1000);
+    fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", number(queue, "read_ms"));
 }
 
 static void put_in_force(FILE *out, const json_t *report)
@@ -310,7 +310,7 @@ static void put_event(FILE *out, json_t *event)
     fputs("</strong> ", out);
     json_object_foreach(event, name, value)
     {
-        if (strcmp(name, "at") == 0 || strcmp(name, "event") == 0 || !json_is_string(value))
+        if (strcmp(name, "at") == 0 || strcmp(name, "event") == 0 || json_string_length(value) == 0)
             continue;
         if (strcmp(name, "shadow") == 0 && strcmp(json_string_value(value), "no") == 0)
             continue;

@@ -75,12 +75,13 @@ static void name_entries(struct policy_keeper *keeper, const struct problems *pr
     keeper->entries = (struct error){0};
     if (n == 0)
         return;
+    const size_t all = n;
     text_init(&text, keeper->entries.text, sizeof keeper->entries.text);
     text_addf(&text, "%zu bad %s in %s, run rcptgate check:", n, n == 1 ? "entry" : "entries", keeper->file);
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
         if (p->kind == PROBLEM_SKIPPED)
-            text_addf(&text, " line %d %s (used instead: %s)", p->line, p->pointer,
+            text_addf(&text, "%s line %d %s (used instead: %s)", n-- == all ? "" : ";", p->line, p->pointer,
                       p->instead[0] != '\0' ? p->instead : "nothing");
     }
 }

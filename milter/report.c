@@ -107,12 +107,19 @@ static void print_alias(FILE *out, const json_t *alias)
 
 void report_print_explain(FILE *out, const json_t *report)
 {
-    fprintf(out, "recipient  %s (given: %s)\n", string(report, "recipient"), string(report, "given"));
+    const char *recipient = string(report, "recipient"), *given = string(report, "given");
     if (*string(report, "invalid") != '\0')
-        fprintf(out, "           no valid address: %s\n", string(report, "invalid"));
+        fprintf(out, "recipient  %s\n           no valid address: %s\n", given, string(report, "invalid"));
+    else if (strcmp(recipient, given) == 0)
+        fprintf(out, "recipient  %s\n", recipient);
+    else
+        fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
     fprintf(out, "sender     <%s>\n", string(report, "sender"));
-    fprintf(out, "client     %s%s\n", string(report, "client"),
-            json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)" : "");
+    const char *client = string(report, "client");
+    fprintf(out, "client     %s%s\n", client,
+            json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)"
+            : strcmp(client, "unknown") == 0 ? ": no limit per client is looked at without --client"
+                                             : "");
     print_alias(out, json_object_get(report, "alias"));
     fprintf(out, "rule       %s%s%s\n", string(report, "ruling"), *string(report, "rule") != '\0' ? ": " : "",
             string(report, "rule"));
@@ -209,9 +216,10 @@ static json_t *answer_reset(struct gate *gate, const json_t *request)
     json_t *local = gate->local != NULL ? show_reset(gate->local, keys, limit) : NULL;
     json_t *report = show_reset(gate->counts, keys, limit);
     json_decref(keys);
-    if (report == NULL) {
+    if (report == NULL && local != NULL) {
         report = local;
         local = NULL;
+        json_object_set_new(report, "counts", json_string("local"));
     }
     json_decref(local);
     return report != NULL ? report : failure("the counter store does not answer");

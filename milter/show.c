@@ -187,8 +187,10 @@ static void print_counter(FILE *out, const json_t *c)
         fputs(", held for ", out);
         print_ms(out, integer(c, "held_ms"));
     }
-    fputs(", whole again in ", out);
-    print_ms(out, integer(c, "reset_ms"));
+    if (integer(c, "reset_ms") > 0) {
+        fputs(", whole again in ", out);
+        print_ms(out, integer(c, "reset_ms"));
+    }
     fputc('\n', out);
 }
 

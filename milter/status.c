@@ -269,8 +269,8 @@ static void print_past(FILE *out, const json_t *list)
     char buffer[32];
     json_array_foreach(list, i, r)
     {
-        fprintf(out, "%s  %s, until %s (%s): %s\n", i == 0 ? "well again\n" : "", word(r, "title"),
-                word(r, "until"), duration(number(r, "lasted_s"), buffer), word(r, "text"));
+        fprintf(out, "%s\n  %s: for %s, until %s\n      %s\n", i == 0 ? "\nwell again; it was" : "",
+                word(r, "title"), duration(number(r, "lasted_s"), buffer), word(r, "until"), word(r, "text"));
     }
 }
 
@@ -318,7 +318,7 @@ static void print_queue(FILE *out, const json_t *queue)
     if (number(queue, "messages") > 0)
         fprintf(out, ", the oldest for %s", duration(number(queue, "oldest_s"), buffer));
     fprintf(out, "; read %s ago", duration(number(queue, "age_s"), buffer));
-    fprintf(out, " in %.1f s\n", (double)number(queue, "read_ms") / 1000);
+    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", number(queue, "read_ms"));
 }
 
 static void print_in_force(FILE *out, const json_t *report)

@@ -81,6 +81,8 @@ static json_int_t integer(const json_t *object, const char *name)
 static void print_list(FILE *out, const char *title, const json_t *list)
 {
     fprintf(out, "%-10s %21s  %-24s %s\n", title, "USED/MAX", "LIMIT", "SUBJECT");
+    if (json_array_size(list) == 0)
+        fputs("      none\n", out);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *c = json_array_get(list, i);
         char used[48];

@@ -40,29 +40,55 @@ static int64_t quiet_ms(const struct limit *limit)
     return ms > LEAST_MS ? ms : LEAST_MS;
 }
 
-static void tell(struct gate *gate, const struct decision *d, const struct verdict *v, const char *shadow)
+struct trip {
+    const struct limit *limit;
+    enum action action;
+    int64_t used, max;
+    const char *shadow; /* "yes" or "no" */
+};
+
+static void tell(struct gate *gate, const struct decision *d, const struct trip *trip)
 {
     char used[24], max[24], buffer[KEY_MAX];
-    const char *key = key_of(d, v->limit, buffer);
-    if (!events_due(gate->events, key, v->limit->name, d->envelope.now_ms, quiet_ms(v->limit)))
+    const char *key = key_of(d, trip->limit, buffer);
+    if (!events_due(gate->events, key, trip->limit->name, d->envelope.now_ms, quiet_ms(trip->limit)))
         return;
-    snprintf(used, sizeof used, "%" PRId64, v->used);
-    snprintf(max, sizeof max, "%" PRId64, v->max);
+    snprintf(used, sizeof used, "%" PRId64, trip->used);
+    snprintf(max, sizeof max, "%" PRId64, trip->max);
     log_line(LOG_AT_WARNING, "event=limit-tripped limit=%s subject=%s action=%s used=%s max=%s shadow=%s",
-             v->limit->name, key, action_name(v->action), used, max, shadow);
-    const struct event_field fields[] = {{"limit", v->limit->name},
+             trip->limit->name, key, action_name(trip->action), used, max, trip->shadow);
+    const struct event_field fields[] = {{"limit", trip->limit->name},
                                          {"subject", key},
-                                         {"action", action_name(v->action)},
+                                         {"action", action_name(trip->action)},
                                          {"used", used},
                                          {"max", max},
-                                         {"shadow", shadow}};
+                                         {"shadow", trip->shadow}};
     events_add(gate->events, d->envelope.now_ms, "limit-tripped", fields, sizeof fields / sizeof fields[0]);
+}
+
+static void tell_verdict(struct gate *gate, const struct decision *d, const struct verdict *v,
+                         const char *shadow)
+{
+    const struct trip trip = {v->limit, v->action, v->used, v->max, shadow};
+    if (v->by == VERDICT_BY_LIMIT)
+        tell(gate, d, &trip);
+}
+
+/* Where a rule spoke first: who guesses at addresses hears of nothing else, and is held all the same. */
+static void tell_holds(struct gate *gate, const struct decision *d)
+{
+    for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++) {
+        const struct limit *limit = d->plan.limits[i];
+        const struct trip trip = {limit, limit->over, d->answers[i].used, limit->max, "no"};
+        if (d->answers[i].result == COUNT_HELD && !limit->shadow)
+            tell(gate, d, &trip);
+    }
 }
 
 void tripped_tell(struct gate *gate, const struct decision *d)
 {
-    if (d->verdict.by == VERDICT_BY_LIMIT)
-        tell(gate, d, &d->verdict, "no");
-    if (d->shadow.by == VERDICT_BY_LIMIT)
-        tell(gate, d, &d->shadow, "yes");
+    tell_verdict(gate, d, &d->verdict, "no");
+    tell_verdict(gate, d, &d->shadow, "yes");
+    if (d->verdict.by != VERDICT_BY_LIMIT)
+        tell_holds(gate, d);
 }
