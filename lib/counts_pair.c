@@ -10,7 +10,8 @@
  * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread does that (merge), as soon as
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
  * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it
- * has walked through all of near, far answers again.
+ * has walked through all of near, far answers again. Its last walk is made while nobody stands in (they wait for it, STAND_MS at
+ * most): what far has not been told of it could admit a second time.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
  * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter
@@ -34,6 +35,7 @@ enum {
     DOUBTS = 100, /* until debts that are never answered for are forgiven */
     PASSES = 3,
     LOOK_MS = 20,  /* is far up again? */
+    STAND_MS = 20, /* who stands in waits so long for the last walk */
     TELL_MS = 500, /* between two batches of refusals */
 };
 
@@ -62,6 +64,9 @@ struct pair {
     pthread_t thread;
     pthread_mutex_t lock; /* no wake-up is missed */
     pthread_cond_t wake;
+    bool opening;      /* under lock: the last walk is being made, or waits for those who stand in now, */
+    unsigned standing; /* this many */
+    pthread_cond_t opened;
     atomic_bool stop;
 };
 
@@ -128,19 +133,54 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
     return status; /* without memory for the echo, near starts a little colder */
 }
 
+static struct timespec in_ms(int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += ms * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return until;
+}
+
+/* Until stand_end() far is not opened. False: it is open already. */
+static bool stand_begin(struct pair *pair)
+{
+    struct timespec until = in_ms(STAND_MS);
+    pthread_mutex_lock(&pair->lock);
+    while (pair->opening &&
+           pthread_cond_clockwait(&pair->opened, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+    bool away = pair->far == NULL || atomic_load(&pair->closed);
+    pair->standing += away;
+    pthread_mutex_unlock(&pair->lock);
+    return away;
+}
+
+static void stand_end(struct pair *pair)
+{
+    pthread_mutex_lock(&pair->lock);
+    if (--pair->standing == 0)
+        pthread_cond_broadcast(&pair->opened);
+    pthread_mutex_unlock(&pair->lock);
+}
+
 static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum counts_status before,
                                         const struct count_request *request, int64_t now_ms,
                                         struct count_answer *answers)
 {
     struct pair *pair = (struct pair *)counts;
     struct counts *near = &pair->near->counts;
+    while (!peek && before == COUNTS_DOWN && !stand_begin(pair)) {
+        before = pair_ask(counts, COUNTS_RESERVE, request, now_ms, answers);
+        if (before == COUNTS_OK)
+            return COUNTS_OK;
+    }
     bool owe = before != COUNTS_UNSURE;
     enum counts_mode mode = peek ? COUNTS_PEEK : owe ? COUNTS_OWE : COUNTS_RESERVE;
     enum counts_status status = near->ops->ask(near, mode, request, now_ms, answers);
-    if (status != COUNTS_OK || peek)
-        return status;
     bool charged = false;
-    for (size_t i = 0; i < request->n; i++) {
+    for (size_t i = 0; i < request->n && status == COUNTS_OK && !peek; i++) {
         answers[i].here = answers[i].slot;
         answers[i].slot = -1;
         answers[i].owed = owe;
@@ -148,6 +188,8 @@ static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum c
     }
     if (owe && charged)
         pair_note(pair, &pair->owing);
+    if (mode == COUNTS_OWE)
+        stand_end(pair);
     return status;
 }
 
@@ -290,8 +332,36 @@ static bool merge_pass(struct pair *pair)
     return false;
 }
 
-/* Tells far all that it does not know; then it may be asked again. Under load near goes on admitting meanwhile: after
- * some passes far is asked, and what is left is told behind that. */
+/* The same, and far has been told all then that near admitted before. */
+static bool merge_walk(struct pair *pair)
+{
+    atomic_store(&pair->owing, false);
+    if (tell_retries(pair) && merge_pass(pair))
+        return true;
+    atomic_store(&pair->owing, true);
+    return false;
+}
+
+/* Nobody stands in any more, nor begins to. */
+static void open_begin(struct pair *pair)
+{
+    pthread_mutex_lock(&pair->lock);
+    pair->opening = true;
+    while (pair->standing > 0)
+        pthread_cond_wait(&pair->opened, &pair->lock);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+static void open_end(struct pair *pair)
+{
+    pthread_mutex_lock(&pair->lock);
+    pair->opening = false;
+    pthread_cond_broadcast(&pair->opened);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+/* Tells far all that it does not know; then it may be asked again. Under load near goes on admitting meanwhile, the less the
+ * shorter a walk is. */
 static void pair_merge(struct pair *pair)
 {
     unsigned generation;
@@ -302,16 +372,17 @@ static void pair_merge(struct pair *pair)
         retries_untell(pair->near->retries);
     }
     atomic_store(&pair->near->generation, generation);
-    for (int pass = 0; pass < PASSES; pass++) {
-        atomic_store(&pair->owing, false);
-        if (!tell_retries(pair) || !merge_pass(pair)) {
-            atomic_store(&pair->owing, true);
+    for (int pass = 0; pass < PASSES; pass++)
+        if (!merge_walk(pair))
             return;
-        }
-        if (!atomic_load(&pair->owing))
+        else if (!atomic_load(&pair->owing))
             break;
-    }
-    atomic_store(&pair->closed, false);
+    if (!atomic_load(&pair->closed))
+        return;
+    open_begin(pair);
+    if (merge_walk(pair))
+        atomic_store(&pair->closed, false);
+    open_end(pair);
 }
 
 static void tell_one(void *arg, const char *key, const char *limit, int64_t n)
@@ -333,11 +404,7 @@ static void pair_tell(struct pair *pair)
 /* With the lock held. */
 static void pair_rest(struct pair *pair, int ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ms * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = in_ms(ms);
     while (!pair->stop &&
            pthread_cond_clockwait(&pair->wake, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         if (is_owing(pair))
@@ -446,6 +513,7 @@ static void pair_free(struct counts *counts)
     counts_free(pair->far);
     counts_free(&pair->near->counts);
     denials_free(pair->denials);
+    pthread_cond_destroy(&pair->opened);
     pthread_cond_destroy(&pair->wake);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
@@ -478,6 +546,7 @@ struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_n
         .counts.ops = &pair_ops, .far = far, .near = (struct memory *)near, .now = now, .arg = arg};
     pthread_mutex_init(&pair->lock, NULL);
     pthread_cond_init(&pair->wake, NULL);
+    pthread_cond_init(&pair->opened, NULL);
     pair->denials = denials_new();
     if (pair->denials == NULL) {
         error_set(err, "out of memory for the counters");
