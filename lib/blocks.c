@@ -19,6 +19,7 @@
 
 enum {
     LOOK_MS = 250,
+    LOOK_DOWN_MS = 50, /* whether Redis is back: costs nothing while it is not */
     SAVE_AGAIN_MS = 5000,
     TOLD = 20,                    /* of one merge, one by one */
     TOMBSTONE_S = 30 * 24 * 3600, /* a host that was away for longer brings back what was unblocked */
@@ -582,16 +583,18 @@ bool blocks_sync(struct blocks *blocks)
 
 /* ---- the thread ---- */
 
-static void round_make(struct blocks *blocks)
+/* False: Redis does not have it all. */
+static bool round_make(struct blocks *blocks)
 {
     struct error err = {0};
     pthread_mutex_lock(&blocks->work);
-    (void)exchange(blocks); /* again soon */
+    bool ok = exchange(blocks);
     if (blocklist_next_end(blocks->list) <= now_ms(blocks) / 1000)
         (void)merge(blocks, NULL, 0, FROM_REDIS); /* a look-up passes over what has ended anyway */
     if (!save_may_wait(blocks))
         (void)save(blocks, &err); /* noted as trouble */
     pthread_mutex_unlock(&blocks->work);
+    return ok;
 }
 
 static void *blocks_main(void *arg)
@@ -601,10 +604,10 @@ static void *blocks_main(void *arg)
     while (!blocks->stop) {
         blocks->woken = false;
         pthread_mutex_unlock(&blocks->lock);
-        round_make(blocks);
+        long pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_MS * 1000000L;
+        until.tv_nsec += pause_ms * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_mutex_lock(&blocks->lock);

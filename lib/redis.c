@@ -20,9 +20,11 @@
 
 enum { LANES = 2 };
 
-/* Between probes. Down: from FIRST, doubled up to LAST; what flaps is not given a fresh start. Times vary by a
- * quarter, so that many gates do not ask together; LAST and a quarter are 2 s. */
-static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(1600), PROBE_UP = MS(1600), STEADY = MS(3000);
+/* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of the return. What flaps
+ * costs its callers a timeout each time: it rests up to FLAPPING, and is not given a fresh start. Times vary by a quarter, so
+ * that many gates do not ask together; FLAPPING and a quarter are 2 s. */
+static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(320), RETRY_FLAPPING = MS(1600);
+static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
 static const int64_t REMEMBER_REFUSAL = MS(60000);
 
 struct redis {
@@ -117,12 +119,14 @@ static int64_t watch_jitter(struct watch *watch, int64_t ns)
 
 static int64_t watch_pause(struct watch *watch)
 {
+    int64_t most = watch->up_since != 0 ? RETRY_FLAPPING : RETRY_LAST;
     if (watch->up_since != 0 && redis_now() - watch->up_since > STEADY)
         watch->retry = RETRY_FIRST;
     watch->up_since = 0;
-    int64_t pause = watch_jitter(watch, watch->retry);
-    watch->retry = watch->retry * 2 < RETRY_LAST ? watch->retry * 2 : RETRY_LAST;
-    return pause;
+    int64_t pause = watch->retry < most ? watch->retry : most;
+    if (watch->retry < most)
+        watch->retry *= 2;
+    return watch_jitter(watch, pause);
 }
 
 /* Events come from this thread alone, so that they arrive in the order in which things happened. */
