@@ -217,15 +217,16 @@ void gate_leave(struct gate *gate, struct session *session)
 
 bool gate_stop(struct gate *gate, int wait_ms)
 {
-    enum { LAST_MS = 50 };
+    enum { LAST_MS = 50, FLUSH_MS = 2000 };
     atomic_store(&gate->stopping, true);
     for (int waited = 0; waited < wait_ms && atomic_load(&gate->callbacks) > 0; waited++)
         usleep(1000);
     pthread_mutex_lock(&gate->lock);
     for (struct session *s = gate->sessions; s != NULL; s = s->next)
         if (!atomic_load(&s->busy))
-            message_abort(s);
+            message_leave(s);
     pthread_mutex_unlock(&gate->lock);
+    (void)later_flush(gate->later, FLUSH_MS); /* what is left ends with its window */
     for (int waited = 0; waited < LAST_MS && atomic_load(&gate->callbacks) > 0; waited++)
         usleep(1000); /* one that is being turned away counts for a moment */
     return atomic_load(&gate->callbacks) == 0;

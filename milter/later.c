@@ -183,6 +183,8 @@ static void wait_idle(struct later *later, int wait_ms)
 
 bool later_flush(struct later *later, int wait_ms)
 {
+    if (later == NULL)
+        return true;
     pthread_mutex_lock(&later->lock);
     wait_idle(later, wait_ms);
     bool flushed = later->first == NULL && !later->busy;

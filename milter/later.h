@@ -25,7 +25,7 @@ void later_free(struct later *later, int wait_ms);
 /* Copies what it is given. */
 void later_change(struct later *later, struct counts *counts, const struct count_change *change);
 
-/* Waits until nothing is left to be handed over, at most wait_ms (whole seconds); false: something is. */
+/* Waits until nothing is left to be handed over, at most wait_ms (whole seconds); false: something is. NULL is harmless. */
 bool later_flush(struct later *later, int wait_ms);
 
 #endif

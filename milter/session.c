@@ -52,6 +52,13 @@ static void give_back(struct session *session, bool may_wait)
     }
 }
 
+void message_leave(struct session *session)
+{
+    give_back(session, false);
+    session->message.receipts = NULL;
+    message_reset(&session->message);
+}
+
 void session_free(struct session *session)
 {
     if (session == NULL)
@@ -65,8 +72,7 @@ void session_free(struct session *session)
     if (session->next != NULL)
         session->next->previous = session->previous;
     pthread_mutex_unlock(&gate->lock);
-    give_back(session, false);
-    message_reset(&session->message);
+    message_leave(session);
     pool_done(&session->message.pool);
     policy_unref(session->policy);
     free(session);

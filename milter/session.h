@@ -80,4 +80,7 @@ void message_end(struct session *session);
 /* It did not: what was charged is given back, at once. Harmless without an open message. */
 void message_abort(struct session *session);
 
+/* The same in the background: never waits. */
+void message_leave(struct session *session);
+
 #endif
