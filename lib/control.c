@@ -17,14 +17,23 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENT_MS = 5000 };
+enum { CLIENT_MS = 5000, CLIENTS = 8 };
 
 struct control {
-    int fd, stop_fd;
+    int fd, stop_fd; /* stop_fd: readable from control_stop() on, for all threads */
     pthread_t thread;
     control_answer_fn *answer;
     void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t left;
+    unsigned clients; /* under lock: threads that serve one */
+    bool stopping;
     char path[108];
+};
+
+struct client {
+    struct control *control;
+    int fd;
 };
 
 static int64_t now_ms(void)
@@ -34,23 +43,23 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Waits for events until the deadline; false when it has passed. */
-static bool wait_for(int fd, short events, int64_t deadline)
+/* Waits for events until the deadline; false when it has passed, or stop_fd (-1: none) is readable. */
+static bool wait_for(int fd, short events, int stop_fd, int64_t deadline)
 {
     for (;;) {
         int64_t left = deadline - now_ms();
         if (left <= 0)
             return false;
-        struct pollfd p = {.fd = fd, .events = events};
-        int rc = poll(&p, 1, (int)left);
+        struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = stop_fd, .events = POLLIN}};
+        int rc = poll(p, 2, (int)left);
         if (rc > 0)
-            return true;
+            return p[1].revents == 0;
         if (rc < 0 && errno != EINTR)
             return false;
     }
 }
 
-static bool send_line(int fd, const char *text, int64_t deadline)
+static bool send_line(int fd, const char *text, int stop_fd, int64_t deadline)
 {
     size_t n = strlen(text);
     for (size_t done = 0; done <= n;) {
@@ -58,18 +67,18 @@ static bool send_line(int fd, const char *text, int64_t deadline)
                                : send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (got > 0)
             done += (size_t)got;
-        else if ((got < 0 && errno != EAGAIN && errno != EINTR) || !wait_for(fd, POLLOUT, deadline))
+        else if ((got < 0 && errno != EAGAIN && errno != EINTR) || !wait_for(fd, POLLOUT, stop_fd, deadline))
             return false;
     }
     return true;
 }
 
 /* malloc'd line without its newline; NULL when the peer or the deadline cut it off. */
-static char *read_line(int fd, int64_t deadline)
+static char *read_line(int fd, int stop_fd, int64_t deadline)
 {
     size_t size = 4096, n = 0;
     char *line = malloc(size);
-    while (line != NULL && wait_for(fd, POLLIN, deadline)) {
+    while (line != NULL && wait_for(fd, POLLIN, stop_fd, deadline)) {
         ssize_t got = recv(fd, line + n, size - n - 1, MSG_DONTWAIT);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
@@ -93,16 +102,59 @@ static char *read_line(int fd, int64_t deadline)
     return NULL;
 }
 
-static void serve(struct control *control, int client)
+static void serve(struct control *control, int fd)
 {
-    int64_t deadline = now_ms() + CLIENT_MS;
-    char *request = read_line(client, deadline);
+    char *request = read_line(fd, control->stop_fd, now_ms() + CLIENT_MS);
     char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
-    if (answer != NULL)
-        (void)send_line(client, answer, now_ms() + CLIENT_MS); /* a client that went away needs no answer */
+    if (answer != NULL) /* a client that went away needs none */
+        (void)send_line(fd, answer, control->stop_fd, now_ms() + CLIENT_MS);
     free(answer);
     free(request);
-    close(client);
+    close(fd);
+}
+
+static void *client_main(void *arg)
+{
+    struct client client = *(struct client *)arg;
+    free(arg);
+    serve(client.control, client.fd);
+    pthread_mutex_lock(&client.control->lock);
+    client.control->clients--;
+    pthread_cond_broadcast(&client.control->left);
+    pthread_mutex_unlock(&client.control->lock);
+    return NULL;
+}
+
+/* Whether there is room for one more, after a wait; false: the end. */
+static bool enter(struct control *control)
+{
+    pthread_mutex_lock(&control->lock);
+    while (control->clients == CLIENTS && !control->stopping)
+        pthread_cond_wait(&control->left, &control->lock);
+    bool go = !control->stopping;
+    control->clients += go;
+    pthread_mutex_unlock(&control->lock);
+    return go;
+}
+
+/* In a thread of its own; where there is none to be had, in this one. */
+static void serve_apart(struct control *control, int fd)
+{
+    pthread_t thread;
+    struct client *client = malloc(sizeof *client);
+    if (client == NULL) {
+        close(fd);
+        return;
+    }
+    *client = (struct client){control, fd};
+    if (!enter(control)) {
+        close(fd);
+        free(client);
+    } else if (pthread_create(&thread, NULL, client_main, client) == 0) {
+        pthread_detach(thread);
+    } else {
+        client_main(client);
+    }
 }
 
 static void *control_main(void *arg)
@@ -117,9 +169,9 @@ static void *control_main(void *arg)
             return NULL;
         if ((p[0].revents & POLLIN) == 0)
             continue;
-        int client = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
-        if (client >= 0)
-            serve(control, client);
+        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            serve_apart(control, fd);
         else if (errno == EMFILE || errno == ENFILE)
             nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* no spin without descriptors */
     }
@@ -170,6 +222,8 @@ static void control_free(struct control *control)
     }
     if (control->stop_fd >= 0)
         close(control->stop_fd);
+    pthread_cond_destroy(&control->left);
+    pthread_mutex_destroy(&control->lock);
     free(control);
 }
 
@@ -182,6 +236,8 @@ struct control *control_start(const char *path, const char *group, control_answe
         return NULL;
     }
     control->fd = control->stop_fd = -1;
+    pthread_mutex_init(&control->lock, NULL);
+    pthread_cond_init(&control->left, NULL);
     control->answer = answer;
     control->arg = arg;
     snprintf(control->path, sizeof control->path, "%s", path);
@@ -196,14 +252,29 @@ struct control *control_start(const char *path, const char *group, control_answe
     return NULL;
 }
 
-void control_stop(struct control *control)
+bool control_stop(struct control *control)
 {
     if (control == NULL)
-        return;
+        return true;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += CLIENT_MS / 1000;
     const uint64_t one = 1;
-    if (write(control->stop_fd, &one, sizeof one) == (ssize_t)sizeof one)
-        pthread_join(control->thread, NULL);
+    bool told = write(control->stop_fd, &one, sizeof one) == (ssize_t)sizeof one;
+    pthread_mutex_lock(&control->lock);
+    control->stopping = true;
+    pthread_cond_broadcast(&control->left);
+    while (told && control->clients > 0 &&
+           pthread_cond_clockwait(&control->left, &control->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+    told = told && control->clients == 0;
+    pthread_mutex_unlock(&control->lock);
+    unlink(control->path);
+    if (!told)
+        return false; /* a thread still uses it */
+    pthread_join(control->thread, NULL);
     control_free(control);
+    return true;
 }
 
 char *control_ask(const char *path, const char *request, int timeout_ms, bool *absent, struct error *err)
@@ -225,7 +296,7 @@ char *control_ask(const char *path, const char *request, int timeout_ms, bool *a
         return NULL;
     }
     int64_t deadline = now_ms() + timeout_ms;
-    char *answer = send_line(fd, request, deadline) ? read_line(fd, deadline) : NULL;
+    char *answer = send_line(fd, request, -1, deadline) ? read_line(fd, -1, deadline) : NULL;
     if (answer == NULL)
         error_set(err, "the gate at %s did not answer within %d s", path, timeout_ms / 1000);
     close(fd);

@@ -219,12 +219,13 @@ static void stop(struct daemon *daemon)
 {
     sd_notify(0, "STOPPING=1");
     web_stop(daemon->web);
-    control_stop(daemon->control);
     listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
-    if (gate_stop(&daemon->gate, CALLBACKS_MS)) {
+    bool ended = gate_stop(&daemon->gate, CALLBACKS_MS);
+    bool alone = control_stop(daemon->control);
+    if (ended && alone) {
         gate_done(&daemon->gate);
         policy_keeper_done(&daemon->keeper);
-    } else {
+    } else if (!ended) {
         log_line(LOG_AT_WARNING, "event=stop text=\"a session did not end in time; what it has reserved ends "
                                  "with its window\"");
     }

@@ -17,6 +17,7 @@ import pytest
 from fault_table import recovers
 from harness import RCPTGATE, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
 from load import LONG, SANITIZED, Load, session, status, times, troubles
+from proxy import Proxy
 
 ALIAS, UNKNOWN = "a@example.com", "nobody@example.com"
 LIMITS = [{"name": "many", "per": "recipient", "max": 1000000, "window": "1h", "over": "defer"}]
@@ -551,6 +552,32 @@ def test_row60_sigterm_under_load():
         assert well(gate)
 
 
+def test_row60_many_open_sessions_give_back_together():
+    """With a slow Redis, too: not one round trip for each."""
+    with world_of("redis") as world:
+        proxy = Proxy(world.scratch / "proxy.sock", world.redis.socket)
+        gate = world.gate
+        gate.stop()
+        gate.write_policy(counters={"url": proxy.url, "timeout": "500ms"})
+        gate.start()
+        sessions = []
+        for _ in range(200):
+            milter = MilterClient(gate.socket)
+            milter.connect()
+            milter.mail()
+            assert milter.rcpt(f"<{ALIAS}>").kind == "continue"
+            sessions.append(milter)
+        assert world.redis.used(f"rcptgate:recipient:{{{ALIAS}}}", "many") == 200
+        proxy.seconds, proxy.mode = 0.05, "delay"
+        begin = time.monotonic()
+        assert gate.stop() == 0
+        took = time.monotonic() - begin
+        proxy.mode = "pass"
+        assert world.redis.used(f"rcptgate:recipient:{{{ALIAS}}}", "many") == 0
+        assert took < 5, f"{took:.1f} s; one by one it would take 10 s"
+        proxy.stop()
+
+
 # ------------------------------------------------------------------------------------------------------ row 61
 
 def test_row61_overlapping_restarts():
@@ -572,6 +599,29 @@ def test_row61_overlapping_restarts():
             open_session.hang_up()
             recovers(lambda: session(gate, ALIAS) == "continue", f"round {i}: the new one serves", 15)
             assert gate.socket.exists() and gate.process.alive()
+
+
+# ------------------------------------------------------------------------------------------- the control socket
+
+def test_who_stands_still_at_the_control_socket_holds_nobody_up(world):
+    gate = world.gate
+    still = []
+    for words in [b"", b"", b'{"do":', b"", b"", b'{"do": "status"}\n' * 100]:
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(str(gate.state / "control.sock"))
+        s.sendall(words)
+        still.append(s)
+    begin = time.monotonic()
+    assert status(gate)["status"] == "healthy"
+    took = time.monotonic() - begin
+    assert took < 3, f"status after {took:.1f} s: those who stand still are sent away after 5"
+    begin = time.monotonic()
+    assert gate.stop() == 0
+    took = time.monotonic() - begin
+    assert took < 3, f"the end took {took:.1f} s"
+    for s in still:
+        s.close()
+    gate.start()
 
 
 # ------------------------------------------------------------------------------------------------------ row 62
