@@ -76,10 +76,11 @@ static struct limit shared[] = {
      .share = {true, SUBJECT_CLIENT, 4, 0, "recipient+client"}},
     {LIMIT("host", SUBJECT_HOST, "host"), .share = {true, SUBJECT_RECIPIENT, 2, 0, "host+recipient"}}};
 
-#define MAILBOXES (const char *[]){"m@example.org", "x@y.example", "n@example.org"}, 3
+#define MAILBOXES .mailbox = (const char *[]){"m@example.org", "x@y.example", "n@example.org"}, .n_mailbox = 3
 #define FOUND(v, does)                                                                                       \
     {                                                                                                        \
-        ALIAS_FOUND, v, true, "row", "Owner 1", "gold", NULL, does, MAILBOXES                                \
+        .state = ALIAS_FOUND, .via = (v), .ours = true, .row = "row", .owner = "Owner 1", .class_name = "gold", \
+        .action = (does), MAILBOXES                                                                          \
     }
 #define ACCEPTED                                                                                             \
     {                                                                                                        \
