@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 
 NOTICED = 3.0   # seconds: a file that was replaced or broken is noticed within 1 s and then validated
 LOOKED = 0.1    # how old our own look at a file can be
+TICK = 20_000_000  # nanoseconds: files that were written to so lately may be again without a trace in their times
 RETURNED = 2.0  # what was charged is given back within a second; a busy machine has two
 SLACK = 1.1     # a count may hold on to what is 1.1 windows old
 
@@ -157,14 +158,14 @@ class Database:
         """The test says that what the file holds now is right, however much it lost."""
         self.most, self.seen = 0, None
 
-    def _signature(self, path):
+    @staticmethod
+    def _signature(path):
+        """What changes with the file. It must not be opened here: closing it would drop the locks that the test itself holds."""
         found = []
-        for suffix, at, size in (("", 24, 4), ("-wal", 16, 8), ("-shm", 0, 48)):  # change counter, salts, index header
+        for suffix in ("", "-wal"):
             try:
-                with open(f"{path}{suffix}", "rb") as file:
-                    stat = os.fstat(file.fileno())
-                    file.seek(at)
-                    found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns, file.read(size)))
+                stat = os.stat(f"{path}{suffix}")
+                found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
             except OSError:
                 found.append(None)
         return found
@@ -174,22 +175,27 @@ class Database:
         if signature == self.seen:
             return
         now, rules = time.monotonic(), None
+        just_written = max(found[2] for found in [*signature, (0, 0, 0)] if found) > time.time_ns() - TICK
         inode = signature[0] and signature[0][0]
         try:
             if inode:
-                rules = Rules(path, self._options(signature, inode))
+                rules = Rules(path, self._options(path, inode))
                 if len(rules) < self.most / 2 and self.most >= 100:
                     rules = None
         except (sqlite3.Error, ValueError, OSError):
             pass
-        self.seen = signature if signature == self._signature(path) else None  # written to meanwhile: look again
+        self.seen = None if just_written or signature != self._signature(path) else signature
         self.readings.append((now, inode, rules))
         if rules is not None:
             self.good, self.most = rules, len(rules)
 
-    def _options(self, signature, inode):
-        """A -wal that was there before the file is of the file that was there before."""
-        salts = signature[1] and signature[1][3]
+    def _options(self, path, inode):
+        """A -wal that was there before the file is of the file that was there before. (SQLite has no locks on a -wal.)"""
+        try:
+            with open(f"{path}-wal", "rb") as wal:
+                salts = wal.read(24)[16:]
+        except OSError:
+            return ""
         return "&immutable=1" if salts and self.wal_of.setdefault(salts, inode) != inode else ""
 
     def between(self, begin, end):
