@@ -2,29 +2,31 @@
  * leader (or, while there is none, to who holds the mutex). A waiter lives on the stack of its thread: it is in exactly one
  * list until it is done, and only touched under the mutex.
  *
- * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep again on the mutex. A waiter is
- * posted to once at most, with its answer or with the lead, and never leaves before that has come.
+ * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep again on the mutex; and
+ * a batch by one ring. A waiter is told once at most, that it is done or that the lead is its own; who is done may be gone by then.
  *
  * queue: not yet written. flight: written, in the order of the answers to come. */
 #include "redis_lane.h"
+#include "bell.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { ANSWERS = 64, BATCH_BYTES = 256 * 1024 };
 
+/* Kinds of rings: one for each batch, in turn, and one for the first of those who wait to be written. */
+enum { BATCH_KINDS = 31 };
+static const uint32_t FIRST = UINT32_C(1) << BATCH_KINDS;
+
 enum waiter_state { WAITER_QUEUED, WAITER_WRITTEN, WAITER_DONE };
 
+enum waiter_told { TOLD_NOTHING, TOLD_DONE, TOLD_LEAD };
+
 struct waiter {
-    struct waiter *next, *next_wake;
-    sem_t wake;       /* done, or the lead is yours */
-    atomic_bool told; /* set before wake is posted: ThreadSanitizer does not know sem_clockwait() */
-    bool posted;      /* or about to be, */
-    bool lead;        /* with the lead */
+    struct waiter *next;
+    uint32_t kinds;  /* of rings that it sleeps for */
+    atomic_int told; /* set under the mutex, looked at without */
     const struct redis_request *request;
     int64_t deadline;
     enum waiter_state state;
@@ -39,7 +41,9 @@ struct waiters {
 struct redis_lane {
     pthread_mutex_t mutex;
     struct waiters queue, flight;
-    struct waiter *wakes; /* to be posted to */
+    struct bell bell;
+    uint32_t ring;  /* these kinds are to be rung */
+    unsigned batch; /* the number of the next one */
     struct waiter *leader;
     bool poisoned; /* somebody left flight: answers no longer match */
     bool stale;    /* an outage went by: the connection ends with what is in flight, and its end is no news */
@@ -86,27 +90,24 @@ static void waiters_remove(struct waiters *list, struct waiter *waiter)
         list->tail = before;
 }
 
-static void lane_wake(struct redis_lane *lane, struct waiter *waiter)
+/* The last that is done to a waiter, when it is done. */
+static void lane_tell(struct redis_lane *lane, struct waiter *waiter, enum waiter_told told)
 {
-    waiter->posted = true;
-    waiter->next_wake = lane->wakes;
-    lane->wakes = waiter;
+    bool alone = told == TOLD_LEAD && (waiter->kinds & FIRST) != 0;
+    lane->ring |= alone ? FIRST : waiter->kinds;
+    atomic_store(&waiter->told, told);
 }
 
 static void lane_unlock(struct redis_lane *lane)
 {
-    struct waiter *waiter = lane->wakes;
-    lane->wakes = NULL;
+    uint32_t ring = lane->ring;
+    lane->ring = 0;
     pthread_mutex_unlock(&lane->mutex);
-    while (waiter != NULL) {
-        struct waiter *next = waiter->next_wake; /* once posted to, it may be gone */
-        atomic_store(&waiter->told, true);
-        sem_post(&waiter->wake);
-        waiter = next;
-    }
+    if (ring != 0)
+        bell_ring(&lane->bell, ring);
 }
 
-/* The leader does not sleep, and needs no waking. */
+/* The leader does not sleep, and is told nothing. */
 static void lane_finish(struct redis_lane *lane, struct waiter *waiter, enum redis_status status,
                         redisReply *reply)
 {
@@ -114,7 +115,7 @@ static void lane_finish(struct redis_lane *lane, struct waiter *waiter, enum red
     waiter->status = status;
     waiter->reply = reply;
     if (waiter != lane->leader)
-        lane_wake(lane, waiter);
+        lane_tell(lane, waiter, TOLD_DONE);
 }
 
 static void lane_finish_all(struct redis_lane *lane, struct waiters *list, enum redis_status status)
@@ -170,6 +171,7 @@ static void lane_take(struct redis_lane *lane)
     int64_t now = redis_now();
     if (lane->out.sent == lane->out.len)
         redis_buffer_clear(&lane->out);
+    lane->batch++;
     while (lane->queue.head != NULL && lane->out.len < BATCH_BYTES) {
         struct waiter *waiter = waiters_take(&lane->queue);
         if (waiter->deadline <= now || redis_buffer_add(&lane->out, waiter->request) != 0) {
@@ -256,26 +258,26 @@ static void lane_lead(struct redis_lane *lane, struct waiter *self)
             lane_give_up(lane, &err);
     }
     lane->leader = lane->flight.head != NULL ? lane->flight.head : lane->queue.head;
-    if (lane->leader != NULL) {
-        lane->leader->lead = true;
-        lane_wake(lane, lane->leader);
-    }
+    if (lane->leader != NULL)
+        lane_tell(lane, lane->leader, TOLD_LEAD);
 }
 
 /* ---- the others ---- */
 
-static int waiter_sleep(struct waiter *self, int64_t deadline)
+/* Until it is told, or its deadline. */
+static enum waiter_told lane_sleep(struct redis_lane *lane, struct waiter *self)
 {
-    const struct timespec until = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
-    int rc;
-    do
-        rc = sem_clockwait(&self->wake, CLOCK_MONOTONIC, &until);
-    while (rc != 0 && errno == EINTR);
-    assert(rc != 0 || atomic_load(&self->told));
-    return rc;
+    bool late = false;
+    for (;;) {
+        unsigned rings = bell_rings(&lane->bell);
+        enum waiter_told told = (enum waiter_told)atomic_load(&self->told);
+        if (told != TOLD_NOTHING || late)
+            return told;
+        late = !bell_sleep(&lane->bell, rings, self->kinds, self->deadline);
+    }
 }
 
-/* Time is up, and nobody has posted: leaves. */
+/* Time is up, and it was told nothing: leaves. */
 static void lane_leave(struct redis_lane *lane, struct waiter *self)
 {
     bool written = self->state == WAITER_WRITTEN;
@@ -288,16 +290,15 @@ static void lane_leave(struct redis_lane *lane, struct waiter *self)
 /* Another leads. Without the mutex on entry and return. True: the lead is now self's. */
 static bool lane_wait(struct redis_lane *lane, struct waiter *self)
 {
-    if (waiter_sleep(self, self->deadline) == 0)
-        return self->lead; /* else it is done, and nobody else knows it any more: no need for the mutex */
-    pthread_mutex_lock(&lane->mutex);
-    bool posted = self->posted;
-    if (!posted)
-        lane_leave(lane, self);
-    lane_unlock(lane);
-    if (posted)
-        waiter_sleep(self, INT64_MAX); /* it is on its way */
-    return posted && self->lead;
+    enum waiter_told told = lane_sleep(lane, self);
+    if (told == TOLD_NOTHING) {
+        pthread_mutex_lock(&lane->mutex);
+        told = (enum waiter_told)atomic_load(&self->told);
+        if (told == TOLD_NOTHING)
+            lane_leave(lane, self);
+        lane_unlock(lane);
+    }
+    return told == TOLD_LEAD; /* else nobody knows it any more: no need for the mutex */
 }
 
 /* Returns when self is done, and no longer known to anybody. */
@@ -308,6 +309,9 @@ static void lane_join(struct redis_lane *lane, struct waiter *self)
         lane_unlock(lane);
         return;
     }
+    self->kinds = UINT32_C(1) << lane->batch % BATCH_KINDS;
+    if (lane->queue.head == NULL)
+        self->kinds |= FIRST;
     waiters_add(&lane->queue, self);
     bool lead = lane->leader == NULL;
     if (lead)
@@ -327,11 +331,9 @@ enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_re
 {
     struct waiter self = {
         .request = request, .deadline = deadline, .state = WAITER_QUEUED, .status = REDIS_DOWN};
-    sem_init(&self.wake, 0, 0);
     atomic_fetch_add(&lane->load, 1);
     lane_join(lane, &self);
     atomic_fetch_sub(&lane->load, 1);
-    sem_destroy(&self.wake);
     if (self.status == REDIS_ANSWERED)
         *reply = self.reply;
     return self.status;
