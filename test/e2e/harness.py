@@ -315,10 +315,10 @@ class Database:
 
 # -------------------------------------------------------------------------------------------------------- sink
 
-Delivery = namedtuple("Delivery", "recipient original sender token data")
+Delivery = namedtuple("Delivery", "recipient original sender token data at")  # at: time.monotonic()
 
 
-class _SinkHandler(socketserver.StreamRequestHandler):
+class SinkHandler(socketserver.StreamRequestHandler):
     """LMTP (RFC 2033) with DSN, enough for Postfix: takes all, and keeps who it was for."""
 
     def handle(self):
@@ -342,9 +342,9 @@ class _SinkHandler(socketserver.StreamRequestHandler):
                 sender, recipients = path_of(text), []
                 self.reply("250 2.1.0 ok")
             elif verb == b"RCPT":
-                found = re.search(r"ORCPT=[^;]*;(\S+)", text)
-                recipients.append((path_of(text), xtext(found.group(1)) if found else None))
-                self.reply("250 2.1.5 ok")
+                self.recipient(text, recipients)
+            elif verb == b"DATA" and not recipients:
+                self.reply("503 5.5.1 no recipients")  # they were refused, and DATA was on its way already
             elif verb == b"DATA":
                 self.reply("354 go on")
                 self.take(sender, recipients)
@@ -354,6 +354,11 @@ class _SinkHandler(socketserver.StreamRequestHandler):
             else:
                 self.reply("250 ok")
 
+    def recipient(self, text, recipients):
+        found = re.search(r"ORCPT=[^;]*;(\S+)", text)
+        recipients.append((path_of(text), xtext(found.group(1)) if found else None))
+        self.reply("250 2.1.5 ok")
+
     def take(self, sender, recipients):
         data = b""
         for line in iter(self.rfile.readline, b".\r\n"):
@@ -362,9 +367,10 @@ class _SinkHandler(socketserver.StreamRequestHandler):
             data += line[1:] if line.startswith(b"..") else line
         found = re.search(rb"^X-Token: (\S+)", data, re.M | re.I)
         token = found.group(1).decode() if found else None
+        at = time.monotonic()
         with self.server.lock:
             for recipient, original in recipients:
-                self.server.deliveries.append(Delivery(recipient, original, sender, token, data))
+                self.server.deliveries.append(Delivery(recipient, original, sender, token, data, at))
         for _ in recipients:
             self.reply("250 2.0.0 delivered")
 
@@ -386,7 +392,9 @@ def xtext(text):
 
 
 class Sink:
-    """Where Postfix delivers: remembers every recipient of every message."""
+    """Where Postfix delivers: remembers every recipient of every message. A subclass may have another handler."""
+
+    handler = SinkHandler
 
     class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
@@ -394,7 +402,7 @@ class Sink:
 
     def __init__(self, scratch, name="sink.sock"):
         self.path = scratch / name
-        self.server = self._Server(str(self.path), _SinkHandler)
+        self.server = self._Server(str(self.path), self.handler)
         self.path.chmod(0o777)
         self.server.lock = threading.Lock()
         self.server.deliveries = []
@@ -725,11 +733,11 @@ class Closed(ConnectionError):
 
 
 class Smtp:
-    """An SMTP client that hides nothing. client: the address to pose as (XCLIENT)."""
+    """An SMTP client that hides nothing. client: the address to pose as (XCLIENT). patience: seconds for an answer."""
 
-    def __init__(self, postfix, client="192.0.2.1", login=None, helo="client.example.net"):
-        self.socket = socket.create_connection((postfix.address, postfix.port), PATIENCE)
-        self.socket.settimeout(90)
+    def __init__(self, postfix, client="192.0.2.1", login=None, helo="client.example.net", patience=90):
+        self.socket = socket.create_connection((postfix.address, postfix.port), min(PATIENCE, patience))
+        self.socket.settimeout(patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = self.socket.makefile("rb")
         self.banner = self.read()
