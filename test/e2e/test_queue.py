@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import MilterClient, Web, World, wait_for
+from harness import RCPTGATE, MilterClient, Web, World, wait_for
 
 BOX = {"name": "box", "per": "mailbox", "count": "backlog", "max": 3}
 
@@ -115,7 +115,7 @@ for i in range(100000):
               f"p99 {times[len(times) * 99 // 100] * 1000:.2f} ms, longest {worst * 1000:.2f} ms of {len(times)}")
         assert median < 0.02, (median, worst)
         peak = int(next(line.split()[1] for line in open(f"/proc/{gate.process.pid}/status") if line.startswith("VmHWM")))
-        sanitized = "san.so" in open(f"/proc/{gate.process.pid}/maps").read()  # which keeps what was freed
+        sanitized = b"__sanitizer" in Path(RCPTGATE).read_bytes()  # which keeps what was freed
         assert sanitized or peak < 300 * 1024, peak
         assert "event=queue-old" in gate.log()
 
