@@ -6,7 +6,6 @@ and every message that a row sends itself is in the account too."""
 
 import re
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
 

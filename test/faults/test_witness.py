@@ -12,7 +12,7 @@ import pytest
 
 import post
 from harness import Failure, MilterClient, Scratch, Sink, Smtp, wait_for
-from proof import is_address
+from alias_rules import is_address
 from witness import Packets, Witness, fronts
 
 LIMITS = [
@@ -205,7 +205,7 @@ def test_a_hold_begins_with_one_attempt_too_many(scene):
 
 
 def test_a_database_that_is_none_proves_nothing(scene, monkeypatch):
-    monkeypatch.setattr("proof.NOTICED", 0.3)
+    monkeypatch.setattr("alias_rules.NOTICED", 0.3)
     for name in ("nobody", "gone"):
         scene.gate.script[b"R"] = b"550"
         message(scene, f"{name}@example.com", finish=False)
@@ -220,7 +220,7 @@ def test_a_database_that_is_none_proves_nothing(scene, monkeypatch):
 
 
 def test_rows_that_vanish_prove_nothing(scene, monkeypatch):
-    monkeypatch.setattr("proof.NOTICED", 0.3)
+    monkeypatch.setattr("alias_rules.NOTICED", 0.3)
     scene.database.aliases([f"m{i}@example.com" for i in range(200)])
     wait_for(lambda: len(scene.witness.proof.database.good) > 200, "read")
     scene.database.run("DELETE FROM aliases WHERE address LIKE 'm%'")

@@ -15,7 +15,8 @@ from collections import Counter, deque
 
 import fault_table
 import harness
-from proof import Proof, bare
+from alias_rules import bare
+from proof import Proof
 
 ANSWERS = b"ctrydafs4"
 COMMANDS = b"CHMRTLNBEU"
