@@ -520,6 +520,7 @@ def test_row59_log_blocks():
 
             wait_for(drained, "the log says how many", 10)
             assert session(gate, ALIAS) == "continue"
+            gate.keep_longest()
         finally:
             threading.Thread(target=lambda: [None for _ in iter(lambda: read_or_wait(reader), b"")], daemon=True).start()
             popen.terminate()

@@ -4,15 +4,19 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import post
-from harness import Failure, MilterClient, Scratch, Sink, Smtp, wait_for
 from alias_rules import is_address
+from harness import Failure, MilterClient, Scratch, Sink, Smtp, World, wait_for
+from load import session
 from witness import Packets, Witness, fronts
 
 LIMITS = [
@@ -249,6 +253,43 @@ def test_in_shadow_nothing_is_refused(scene):
     scene.gate.script[b"R"] = b"550 5.1.1"
     message(scene, "nobody@example.com", finish=False)
     assert len(scene.witness.wrong) == 1
+
+
+def test_a_real_gate_with_other_rules_than_the_test_knows(monkeypatch):
+    monkeypatch.setattr("alias_rules.NOTICED", 0.3)
+    with World("memory", [{"name": "none", "per": "recipient", "max": 0, "window": "1h", "over": "reject"}], mta=False) as world:
+        witness = world.gate.witness
+        world.database.alias("a@example.com")
+        assert session(world.gate, "a@example.com") == "550 5.7.1" and not witness.wrong and witness.proven == 1
+        other = world.scratch / "other.json"
+        other.write_text(json.dumps({"aliases": {"database": str(world.database.path)}}))
+        world.gate.policy_path = other
+        time.sleep(0.6)
+        assert session(world.gate, "a@example.com") == "550 5.7.1" and len(witness.wrong) == 1
+        witness.wrong.clear()
+
+
+ROW = """
+import fault_table
+from harness import World
+
+def test_row7_of_a_gate_that_lies():
+    with World("memory", mta=False) as world:
+        world.gate.witness.wrong.append("550 5.1.1 to somebody")
+        fault_table.row.mail(2, 5, 3, 0)
+"""
+
+
+def test_a_row_fails_by_what_its_witness_saw(tmp_path):
+    """Without a word of its own; and so does the table."""
+    here, row, kept = Path(__file__).parent, tmp_path / "test_row.py", tmp_path / "kept"
+    row.write_text(ROW)
+    environment = dict(os.environ, PYTHONPATH=str(here), RCPTGATE_FAULT_TABLE=str(kept))
+    run = subprocess.run([sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", row],
+                         env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and "wrong: 550 5.1.1 to somebody" in run.stdout, run.stdout
+    table = subprocess.run([here / "table", kept], capture_output=True, text=True)
+    assert table.returncode == 1 and "FAILED" in table.stdout and "2 lost messages" in table.stdout and "1 wrong 5xx" in table.stdout
 
 
 def test_addresses():

@@ -242,12 +242,15 @@ class Gate(harness.Gate):
     def milter(self):
         return f"unix:{self.witness.path}"
 
-    def stop(self, number=signal.SIGTERM):
-        """The longest wait is asked for before it is forgotten."""
+    def keep_longest(self):
+        """The longest wait of a session is asked for before it is forgotten."""
         try:
             fault_table.row.waited(self.status()["traffic"]["decision_max_ms"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # it has ended, or is broken by the fault
+
+    def stop(self, number=signal.SIGTERM):
+        self.keep_longest()
         return super().stop(number)
 
     def command(self, *words, check=0):
