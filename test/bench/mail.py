@@ -131,13 +131,13 @@ def part_postfix(world, results):
         rivals = [name for name, lane in found.items() if getattr(lane.contender, "at_rcpt", False) and got[name]]
         if rivals:
             best = max(rivals, key=lambda name: median([result["per_second"] for result in got[name]]))
-            results.line(f"Postfix, 5 recipients a message, sessions kept: of {best}, the best peer at RCPT", ratios(got, "gate1", best), **at_least(1))
+            results.line(f"Postfix, 5 recipients, sessions kept: of {best}, best peer at RCPT", ratios(got, "gate1", best), **at_least(1))
         else:
-            results.line("Postfix, 5 recipients a message, sessions kept: of no milter (policyd-rate-limit had 0.33)",
+            results.line("Postfix, 5 recipients, sessions kept: of no milter (policyd-rate-limit: 0.33)",
                          ratios(got, "gate1", "no milter"), **at_least(0.34))
         say_rates(results, "postfix-several", got)
         for name, rounds in got.items():
-            text = "Postfix, 5 recipients a message: CPU of gate and Redis for 1,000 messages" if name == "gate1" else f"  {name} and Redis"
+            text = "Postfix, 5 recipients: CPU of gate and Redis for 1,000 messages" if name == "gate1" else f"  {name} and Redis"
             results.line(text, [result["cpu_per_1000"] for result in rounds], unit="s", key=f"postfix-several/{name}/cpu",
                          **(at_most(0.85) if name == "gate1" else {}))
     finally:

@@ -93,7 +93,8 @@ class Rspamd(Peer):
             lua = "/usr/share/rspamd/rules/rspamd.lua";
             modules {{ path = "/usr/share/rspamd/plugins/ratelimit.lua"; }}
             redis {{ servers = "{world.redis.socket}"; }}
-            ratelimit {{ rates {{ alias = {{ selector = "rcpts:addr"; bucket = {{ burst = {NO_LIMIT}; rate = "{NO_LIMIT} / 1m"; skip_recipients = true; }} }} }} }}
+            ratelimit {{ rates {{ alias = {{ selector = "rcpts:addr";
+                                       bucket = {{ burst = {NO_LIMIT}; rate = "{NO_LIMIT} / 1m"; skip_recipients = true; }} }} }} }}
             worker "rspamd_proxy" {{ milter = yes; bind_socket = "{self.path} mode=0666"; count = {os.cpu_count()}; timeout = 30s;
                                      upstream "local" {{ default = yes; self_scan = yes; }} }}
         """)
@@ -101,6 +102,8 @@ class Rspamd(Peer):
 
 
 class PolicydRateLimit(Peer):
+    """Its window is a second and not a minute: it counts the rows of the window anew for each RCPT, and here all are of one sender."""
+
     name = package = program = "policyd-rate-limit"
     about = "decides at RCPT; cannot count by recipient: limits the sender; counts in SQLite"
 
@@ -114,7 +117,7 @@ class PolicydRateLimit(Peer):
         configuration.write_text(json.dumps({  # JSON is YAML
             "debug": False, "user": "nobody", "group": "nogroup", "pidfile": str(self.directory / "pid"), "backend": 0,
             "sqlite_config": {"database": str(self.directory / "db.sqlite3")}, "SOCKET": str(self.path), "socket_permission": 0o666,
-            "limits": [[NO_LIMIT, 60]], "limits_by_id": {}, "limit_by_sasl": False, "limit_by_sender": True, "limit_by_ip": False,
+            "limits": [[NO_LIMIT, 1]], "limits_by_id": {}, "limit_by_sasl": False, "limit_by_sender": True, "limit_by_ip": False,
             "limited_networks": [], "success_action": "dunno", "fail_action": MESSAGE, "db_error_action": "450 4.3.0 no database",
             "report": False, "delay_to_close": 300}))
         self.run([program(self.program), "--file", configuration], self.path)

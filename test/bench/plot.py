@@ -6,7 +6,8 @@ from report import number
 
 GOOD, BAD, PLAIN, OURS, FAINT = "#2a9d6f", "#c8503c", "#9aa7b4", "#2f6db5", "#e9f5ef"
 WIDTH, LEFT, ROW = 1060, 470, 26
-LABELS = {"gate1": "rcptgate, one limit", "gate3": "rcptgate, three limits", "empty": "empty milter", "naive": "naive milter", "no milter": "Postfix, no milter"}
+LABELS = {"gate1": "rcptgate, one limit", "gate3": "rcptgate, three limits", "empty": "empty milter", "naive": "naive milter",
+          "no milter": "Postfix, no milter"}
 
 
 class Drawing:
@@ -38,14 +39,16 @@ class Drawing:
     def svg(self):
         height = self.y + 20
         return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-                f'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"><rect width="100%" height="100%" fill="#fff"/>{"".join(self.parts)}</svg>\n')
+                f'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"><rect width="100%" height="100%" fill="#fff"/>'
+                f'{"".join(self.parts)}</svg>\n')
 
 
 def draw_goals(drawing, lines):
     """A row a goal, all on one scale: the result as a share of its goal. The side on which a result is good is tinted."""
     if not lines:
         return
-    drawing.heading("Goals", "each result as a share of its goal (the vertical line); the tinted side is the good one; whiskers: lowest and highest round")
+    drawing.heading("Goals", "each result as a share of its goal (the vertical line); the tinted side is the good one; "
+                    "whiskers: lowest and highest round")
     full, most = 330, 2.2
     middle = LEFT + full / most
     top = drawing.y
@@ -54,12 +57,12 @@ def draw_goals(drawing, lines):
         return LEFT + full * min(most, max(0, value / float(line["goal"].split()[1]))) / most
 
     for line in lines:
-        y, upward = drawing.y, line["goal"].startswith(">")
+        y, upward, colour = drawing.y, line["goal"].startswith(">"), GOOD if line["met"] else BAD
         drawing.box(middle if upward else LEFT, y, LEFT + full - middle if upward else middle - LEFT, ROW - 4, FAINT)
         drawing.text(LEFT - 10, y + 15, line["what"].strip(), 11, "end")
-        drawing.box(LEFT, y + 5, at(line, line["result"]) - LEFT, ROW - 14, GOOD if line["met"] else BAD)
+        drawing.box(LEFT, y + 5, at(line, line["result"]) - LEFT, ROW - 14, colour)
         drawing.spread(at(line, line["low"]), at(line, line["high"]), y + 11)
-        drawing.text(LEFT + full + 10, y + 15, f"{number(line['result'])} {line['unit']}".strip(), 12, fill=GOOD if line["met"] else BAD, weight="bold")
+        drawing.text(LEFT + full + 10, y + 15, f"{number(line['result'])} {line['unit']}".strip(), 12, fill=colour, weight="bold")
         drawing.text(LEFT + full + 90, y + 15, f"wanted {line['goal'].replace('>=', 'at least').replace('<=', 'at most')} {line['unit']}", 11)
         drawing.y += ROW
     drawing.line([(middle, top - 2), (middle, drawing.y)], "#222", 1.6)
@@ -83,7 +86,8 @@ def draw_bars(drawing, title, explanation, bars):
 def draw_memory(drawing, samples, subjects):
     if not samples:
         return
-    drawing.heading("Resident memory under load", "MB over seconds, 1,000,000 aliases, 500 sessions; the dashed line: every one of the 100,000 subjects has been seen")
+    drawing.heading("Resident memory under load", "MB over seconds, 1,000,000 aliases, 500 sessions; the dashed line: every one of the "
+                    f"{subjects:,} subjects has been seen")
     width, height, base = WIDTH - 120, 120, drawing.y + 125
     longest, most = samples[-1][0], max(sample[1] for sample in samples) * 1.2
 
@@ -113,14 +117,16 @@ def write_svg(path, results, machine):
     drawing = Drawing()
     drawing.y = 30
     drawing.text(16, drawing.y, "rcptgate beside others", 20, weight="bold")
-    drawing.text(16, drawing.y + 20, f"{machine['date']}, {machine['cores']} cores ({machine['cpu']}), load average {machine['load_before']:.1f} before, "
-                 f"{machine['rounds']} rounds of {machine['seconds']:g} s", 11, fill="#666")
+    drawing.text(16, drawing.y + 20, f"{machine['date']}, {machine['cores']} cores ({machine['cpu']}), load average "
+                 f"{machine['load_before']:.1f} before, {machine['rounds']} rounds of {machine['seconds']:g} s", 11, fill="#666")
     drawing.y += 16
     draw_goals(drawing, [line for line in results.lines if line["met"] is not None])
     draw_bars(drawing, "Decisions a second, straight on the milter protocol", "100 connections, whole messages of one recipient",
               bars_of(results, "direct", "rate"))
-    draw_bars(drawing, "Messages a second through Postfix, 20 sessions", "one recipient a message, a connection each (rspamd decides at end of message, Haraka stands in front of Postfix)",
+    draw_bars(drawing, "Messages a second through Postfix, 20 sessions",
+              "one recipient a message, a connection each (rspamd decides at end of message, Haraka stands in front of Postfix)",
               bars_of(results, "postfix", "rate"))
-    draw_bars(drawing, "Messages a second through Postfix, 5 recipients a message", "20 sessions that are kept", bars_of(results, "postfix-several", "rate"))
+    draw_bars(drawing, "Messages a second through Postfix, 5 recipients a message", "20 sessions that are kept",
+              bars_of(results, "postfix-several", "rate"))
     draw_memory(drawing, results.raw.get("memory"), 100000)
     path.write_text(drawing.svg())
