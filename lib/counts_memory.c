@@ -27,20 +27,27 @@ static struct entry *find(struct memory *memory, uint64_t hash, const char *key,
     return entry_find(memory_shard(memory, hash), hash, key, now_ms);
 }
 
+/* Takes the lowest out of a set of shards, which is not empty. */
+static struct shard *shards_next(struct memory *memory, uint64_t *set)
+{
+    struct shard *shard = &memory->shards[ffsll((long long)*set) - 1];
+    *set &= *set - 1;
+    return shard;
+}
+
 static void shards_lock(struct memory *memory, uint64_t set, int64_t now_ms)
 {
-    for (size_t i = 0; i < memory->n_shards; i++)
-        if ((set >> i & 1) != 0) {
-            pthread_mutex_lock(&memory->shards[i].lock);
-            shard_sweep(&memory->shards[i], now_ms);
-        }
+    while (set != 0) {
+        struct shard *shard = shards_next(memory, &set);
+        pthread_mutex_lock(&shard->lock);
+        shard_sweep(shard, now_ms);
+    }
 }
 
 static void shards_unlock(struct memory *memory, uint64_t set)
 {
-    for (size_t i = 0; i < memory->n_shards; i++)
-        if ((set >> i & 1) != 0)
-            pthread_mutex_unlock(&memory->shards[i].lock);
+    while (set != 0)
+        pthread_mutex_unlock(&shards_next(memory, &set)->lock);
 }
 
 static uint64_t shard_bit(const struct memory *memory, uint64_t hash)

@@ -1,4 +1,4 @@
-/* A table without chains: a request has one place, by its name, which is 128 bits of keyed hashes over all that its answer depends on.
+/* A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed hashes of all that its answer depends on.
  *
  * Dropping needs no search: each key has one of VERSIONS counters, by its hash; a denial holds the sum of those of its keys (and of
  * the one for all), and is void when that has changed. The sum is taken before the store is asked, so that what is given back
@@ -25,7 +25,7 @@ struct denial {
 };
 
 struct denials {
-    uint64_t seeds[2][2];
+    uint64_t seed[2];
     atomic_uint_fast64_t versions[VERSIONS], version_of_all;
     atomic_bool pending;
     pthread_mutex_t locks[LOCKS];
@@ -37,8 +37,7 @@ struct denials *denials_new(void)
     struct denials *denials = calloc(1, sizeof *denials); /* untouched pages cost nothing */
     if (denials == NULL)
         return NULL;
-    hash_seed(denials->seeds[0]);
-    hash_seed(denials->seeds[1]);
+    hash_seed(denials->seed);
     for (size_t i = 0; i < LOCKS; i++)
         pthread_mutex_init(&denials->locks[i], NULL);
     return denials;
@@ -69,10 +68,9 @@ static void mix(uint64_t name[2], uint64_t value)
 
 static uint64_t mix_string(const struct denials *denials, uint64_t name[2], const char *string)
 {
-    uint64_t first = hash_string(denials->seeds[0], string);
-    mix(name, first);
-    name[1] ^= hash_string(denials->seeds[1], string);
-    return first;
+    uint64_t hash = hash_string(denials->seed, string);
+    mix(name, hash);
+    return hash;
 }
 
 static bool is_eligible(const struct count_request *request)
@@ -151,7 +149,7 @@ bool denials_find(struct denials *denials, const struct count_request *request, 
 
 void denials_drop(struct denials *denials, const char *key)
 {
-    atomic_fetch_add(&denials->versions[hash_string(denials->seeds[0], key) % VERSIONS], 1);
+    atomic_fetch_add(&denials->versions[hash_string(denials->seed, key) % VERSIONS], 1);
 }
 
 void denials_drop_all(struct denials *denials)

@@ -313,8 +313,9 @@ enum redis_status redis_call(struct redis *redis, const struct redis_command *co
 enum redis_status redis_eval(struct redis *redis, const struct redis_script *script, int n_keys,
                              const struct redis_command *args, redisReply **reply)
 {
-    char keys[16];
-    snprintf(keys, sizeof keys, "%d", n_keys);
+    char keys[16] = {(char)('0' + n_keys)};
+    if (n_keys > 9)
+        snprintf(keys, sizeof keys, "%d", n_keys);
     const struct redis_request by_sha = {.n_head = 3, .head = {"EVALSHA", script->sha, keys}, .rest = args};
     const struct redis_request by_source = {
         .n_head = 3, .head = {"EVAL", script->source, keys}, .rest = args};

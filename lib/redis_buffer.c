@@ -40,18 +40,28 @@ static int buffer_room(struct redis_buffer *buffer, size_t more)
     return 0;
 }
 
-static void put_number(struct redis_buffer *buffer, char mark, size_t number)
+/* Both return where they end. */
+static char *put_number(char *to, char mark, size_t number)
 {
-    char digits[NUMBER_MAX];
-    size_t at = sizeof digits;
-    digits[--at] = '\n';
-    digits[--at] = '\r';
+    char digits[NUMBER_MAX], *at = digits + sizeof digits;
+    *to++ = mark;
     do
-        digits[--at] = (char)('0' + number % 10);
+        *--at = (char)('0' + number % 10);
     while ((number /= 10) > 0);
-    digits[--at] = mark;
-    memcpy(buffer->bytes + buffer->len, digits + at, sizeof digits - at);
-    buffer->len += sizeof digits - at;
+    while (at < digits + sizeof digits)
+        *to++ = *at++;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static char *put_arg(char *to, const char *arg, size_t len)
+{
+    to = put_number(to, '$', len);
+    to = (char *)memcpy(to, arg, len) + len;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
 }
 
 int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *request)
@@ -67,14 +77,12 @@ int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *re
     }
     if (buffer_room(buffer, need) != 0)
         return -1;
-    put_number(buffer, '*', (size_t)argc);
+    char *to = put_number(buffer->bytes + buffer->len, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         size_t len = request_arg(request, i, &arg);
-        put_number(buffer, '$', len);
-        memcpy(buffer->bytes + buffer->len, arg, len);
-        memcpy(buffer->bytes + buffer->len + len, "\r\n", 2);
-        buffer->len += len + 2;
+        to = put_arg(to, arg, len);
     }
+    buffer->len = (size_t)(to - buffer->bytes);
     return 0;
 }
 
