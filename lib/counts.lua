@@ -26,15 +26,21 @@ if now < 0 then
     now = time[1] * 1000 + floor(time[2] / 1000)
 end
 
--- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no attempts, no spills, max below 10^14. Where all fit
--- and nothing is held, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and born are
--- taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no spills, max below 10^14. Where all fit, nothing
+-- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
+-- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
 --
 -- Returns 0 (no junk), the time, then used and born of each ask.
 local function plain()
     local answer, writes, late = {0, now}, {}, {}
-    local ask, at = 5, 5 + 3 * ARGV[4]
-    for k = 1, #KEYS do
+    local ask, at, n_keys = 5, 5 + 3 * ARGV[4], #KEYS
+    if ARGV[3] ~= '' then
+        if pcall('ZSCORE', KEYS[n_keys], match(ARGV[3], '^%S+')) then
+            return nil
+        end
+        n_keys = n_keys - 1
+    end
+    for k = 1, n_keys do
         local n, put = tonumber(ARGV[at + 1]), {}
         local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
         if texts.err then
@@ -90,7 +96,7 @@ local function plain()
         at = at + 2 + n
     end
     at = 5 + 3 * ARGV[4]
-    for k = 1, #KEYS do
+    for k = 1, n_keys do
         call('HSET', KEYS[k], unpack(writes[k]))
         if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
             call('PEXPIRE', KEYS[k], ARGV[at])

@@ -155,12 +155,12 @@ static void add_keys(struct words *words, const struct layout *layout)
 /* Is it what counts.lua calls plain? */
 static bool is_plain(const struct count_request *request, const struct layout *layout)
 {
-    if (!layout->own || request->retry != NULL)
+    if (!layout->own)
         return false;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
         if (ask->amount != 1 || ask->need != 1 || ask->max >= PLAIN_MOST ||
-            (ask->flags & (COUNT_ATTEMPT | COUNT_HOLD_ONLY)) != 0)
+            (ask->flags & COUNT_HOLD_ONLY) != 0)
             return false;
     }
     return true;
@@ -224,13 +224,15 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
 }
 
 /* The same where all were admitted, now: the short answer to a plain request. */
-static bool read_plain(redisReply *const *numbers, int64_t now, int64_t window_ms, struct count_answer *out)
+static bool read_plain(redisReply *const *numbers, int64_t now, const struct count_ask *ask,
+                       struct count_answer *out)
 {
     if (numbers[0]->integer < 0 || now < 0 || now > WINDOW_MOST)
         return false;
+    bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
     *out = (struct count_answer){.result = COUNT_ADMITTED,
                                  .used = numbers[0]->integer,
-                                 .slot = window_slot(window_ms, now),
+                                 .slot = kept ? -1 : window_slot(ask->window_ms, now),
                                  .born = numbers[1]->integer,
                                  .here = -1};
     return true;
@@ -246,8 +248,8 @@ static enum counts_status read_answers(struct redis_counts *store, const redisRe
         return counts_redis_garbled(store, reply);
     for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
         size_t i = layout->order[turn];
-        good = plain ? read_plain(&numbers[2 + turn * PLAIN_WORDS], numbers[1]->integer,
-                                  request->asks[i].window_ms, &answers[i])
+        good = plain ? read_plain(&numbers[2 + turn * PLAIN_WORDS], numbers[1]->integer, &request->asks[i],
+                                  &answers[i])
                      : read_answer(&numbers[1 + turn * ANSWER_WORDS], &answers[i]);
     }
     return good ? COUNTS_OK : counts_redis_garbled(store, reply);
