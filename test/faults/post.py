@@ -103,7 +103,7 @@ class Postfix(harness.Postfix):
                         for number in range(number, number + 10):
                             if not self._send(smtp, number):
                                 break
-                except (OSError, harness.Closed):
+                except OSError:  # the session was lost
                     pass
                 number += 1
                 self.over.wait(PAUSE)
@@ -133,7 +133,7 @@ class Postfix(harness.Postfix):
             if self.flow.is_alive():
                 self.flow.join(harness.PATIENCE)
             if self.trouble:
-                raise self.trouble
+                raise harness.Failure(f"the mail that always flows: {self.trouble!r}")
             self.idle()
             lost, twice, counts = self.ledger.account()
             fault_table.row.mail(sum(lost.values()), *counts)

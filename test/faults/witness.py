@@ -30,13 +30,15 @@ class Packets:
         self.buffer = b""
 
     def feed(self, data):
-        self.buffer += data
-        while len(self.buffer) >= 4:
-            size = struct.unpack("!I", self.buffer[:4])[0]
-            if len(self.buffer) < 4 + size:
-                return
-            packet, self.buffer = self.buffer[4:4 + size], self.buffer[4 + size:]
-            yield packet[:1], packet[1:]
+        data, at, packets = self.buffer + data, 0, []
+        while len(data) >= at + 4:
+            end = at + 4 + struct.unpack_from("!I", data, at)[0]
+            if len(data) < end:
+                break
+            packets.append((data[at + 4:at + 5], data[at + 5:end]))
+            at = end
+        self.buffer = data[at:]
+        return packets
 
 
 def text_of(data):
