@@ -3,12 +3,12 @@
 
 #include "load.h"
 #include "policy_keeper.h"
+#include "ruledb.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const kind_names[] = {
     [PROBLEM_WARNING] = "warning",
@@ -47,8 +47,13 @@ static int print_json(const char *file, const struct problems *problems, int sta
 /* What the rules need that the file cannot show: the database itself. */
 static void check_database(const struct policy *policy, struct problems *problems)
 {
-    const char *file = policy->aliases.database;
-    if (file == NULL || access(file, F_OK) == 0)
+    struct error trouble = {0};
+    struct ruledb *db = NULL;
+    if (policy->aliases.database != NULL)
+        db = ruledb_new(&(struct ruledb_config){.path = policy->aliases.database});
+    ruledb_trouble(db, &trouble);
+    ruledb_free(db);
+    if (trouble.text[0] == '\0')
         return;
     struct problem *more = realloc(problems->at, (problems->n + 1) * sizeof *more);
     if (more == NULL)
@@ -57,8 +62,7 @@ static void check_database(const struct policy *policy, struct problems *problem
     struct problem *p = &more[problems->n++];
     *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
     snprintf(p->text, sizeof p->text,
-             "%s does not exist: every recipient that is not exempt gets 451; run: rcptgate alias init",
-             file);
+             "without a good copy of it every recipient that is not exempt gets 451: %.400s", trouble.text);
 }
 
 int cmd_check(int argc, char **argv)

@@ -5,7 +5,9 @@
 #include "report.h"
 #include "status.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { STATUS_DOWN = 2 };
 
@@ -20,18 +22,40 @@ static const struct policy *policy_of(const char *file)
     return policy;
 }
 
-static json_t *nobody(const char *text)
+/* Is there a gate that this user may not ask? */
+static bool is_barred(const struct policy *policy)
 {
-    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "status", health_word(TROUBLE_DOWN), "reasons",
-                     "what", "gate", "grade", "down", "text", text, "means",
-                     "Postfix answers 451 until a gate runs: `systemctl start rcptgate`; `journalctl -u rcptgate` says why it ended");
+    char path[512];
+    snprintf(path, sizeof path, "%s/control.sock", policy->state);
+    return access(path, R_OK | W_OK) < 0 && errno == EACCES;
+}
+
+enum silence { ABSENT, BARRED, HANGING };
+
+/* Why nobody answered, as a report of its own. */
+static json_t *nobody(enum silence why, const char *text)
+{
+    static const struct {
+        const char *title, *means;
+    } silences[] = {
+        [ABSENT] = {"DOWN: no gate answers",
+                    "Postfix answers 451 until one runs: `systemctl start rcptgate`; "
+                    "`journalctl -u rcptgate` says why it ended"},
+        [BARRED] = {"UNKNOWN: you may not ask the gate", "Ask as root, or as a member of the gate's group"},
+        [HANGING] = {"DOWN: the gate does not answer", "Where Postfix waits in vain, too, it answers 451: "
+                                                       "`systemctl restart rcptgate`"},
+    };
+    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", health_word(TROUBLE_DOWN), "reasons",
+                     "what", "gate", "title", silences[why].title, "grade", "down", "text", text, "means",
+                     silences[why].means);
 }
 
 static void print_nobody(FILE *out, const json_t *report)
 {
-    const json_t *reason = json_array_get(json_object_get(report, "reasons"), 0);
-    fprintf(out, "DOWN: no gate answers\n\n  %s\n  %s\n", json_string_value(json_object_get(reason, "text")),
-            json_string_value(json_object_get(reason, "means")));
+    json_t *reason = json_array_get(json_object_get(report, "reasons"), 0);
+    const char *title, *text, *means;
+    if (json_unpack(reason, "{s:s, s:s, s:s}", "title", &title, "text", &text, "means", &means) == 0)
+        fprintf(out, "%s\n\n  %s\n  %s\n", title, text, means);
 }
 
 int cmd_status(int argc, char **argv)
@@ -49,14 +73,14 @@ int cmd_status(int argc, char **argv)
     struct error err = {0};
     json_t *report =
         policy != NULL && request != NULL ? report_ask_running(policy, request, &absent, &err) : NULL;
-    policy_unref(policy);
     json_decref(request);
     error_set(&err, "out of memory");
     bool answered = json_is_string(json_object_get(report, "status"));
     if (!answered) {
         json_decref(report);
-        report = nobody(err.text);
+        report = nobody(absent ? ABSENT : policy != NULL && is_barred(policy) ? BARRED : HANGING, err.text);
     }
+    policy_unref(policy);
     if (report == NULL)
         return STATUS_DOWN;
     if (json)

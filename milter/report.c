@@ -105,6 +105,26 @@ static void print_alias(FILE *out, const json_t *alias)
     fputc('\n', out);
 }
 
+static bool is_held_client(const json_t *report)
+{
+    const json_t *limits = json_object_get(report, "limits");
+    for (size_t i = 0; i < json_array_size(limits); i++) {
+        const json_t *l = json_array_get(limits, i);
+        if (strcmp(string(l, "limit"), string(report, "limit")) == 0 &&
+            strcmp(string(l, "result"), "held") == 0 && strncmp(string(l, "key"), "client:{", 8) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Is the reply one that only sessions hear that were open before? */
+static bool ends_at_connect(const json_t *report)
+{
+    const char *by = string(report, "by");
+    return strcmp(string(report, "verdict"), "reject") == 0 &&
+           (strcmp(by, "client") == 0 || strcmp(by, "block") == 0 || is_held_client(report));
+}
+
 void report_print_explain(FILE *out, const json_t *report)
 {
     const char *recipient = string(report, "recipient"), *given = string(report, "given");
@@ -114,7 +134,8 @@ void report_print_explain(FILE *out, const json_t *report)
         fprintf(out, "recipient  %s\n", recipient);
     else
         fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
-    fprintf(out, "sender     <%s>\n", string(report, "sender"));
+    fprintf(out, "sender     <%s>%s\n", string(report, "sender"),
+            *string(report, "sender") == '\0' ? " (a bounce; --from names another)" : "");
     const char *client = string(report, "client");
     fprintf(out, "client     %s%s\n", client,
             json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)"
@@ -135,6 +156,8 @@ void report_print_explain(FILE *out, const json_t *report)
             json_is_true(json_object_get(report, "shadow_mode")) ? " (mode shadow: nothing is refused)" : "");
     fprintf(out, "reply      %s\n",
             *string(report, "reply") != '\0' ? string(report, "reply") : "250 (go on)");
+    if (ends_at_connect(report))
+        fputs("           in open sessions; from the next connection on 554 at connect\n", out);
 }
 
 /* ---- the control socket ---- */

@@ -182,7 +182,8 @@ static void print_counter(FILE *out, const json_t *c)
             integer(c, "used"), integer(c, "max"));
     print_ms(out, integer(c, "window_ms"));
     if (integer(c, "refused") > 0)
-        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " times", integer(c, "refused"));
+        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", integer(c, "refused"),
+                integer(c, "refused") == 1 ? "" : "s");
     if (integer(c, "held_ms") > 0) {
         fputs(", held for ", out);
         print_ms(out, integer(c, "held_ms"));

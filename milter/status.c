@@ -326,10 +326,9 @@ static void print_in_force(FILE *out, const json_t *report)
     char buffer[32];
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
                  *counters = json_object_get(report, "counters");
-    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s%s\n",
+    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s\n",
             word(policy, "file"), number(policy, "limits"), number(policy, "limits") == 1 ? "" : "s",
-            duration(number(policy, "age_s"), buffer),
-            strcmp(word(report, "mode"), "shadow") == 0 ? "; mode shadow: nothing is refused" : "");
+            duration(number(policy, "age_s"), buffer));
     if (json_is_null(aliases))
         fputs("aliases     none are configured\n", out);
     else
@@ -350,7 +349,9 @@ void status_print(FILE *out, const json_t *report)
                                         [TROUBLE_DEGRADED] =
                                             "DEGRADED: mail goes on, with less than it should have",
                                         [TROUBLE_DOWN] = "DOWN: recipients are answered 451"};
-    fprintf(out, "%s\n", heads[health_grade(report)]);
+    bool shadow = strcmp(word(report, "mode"), "shadow") == 0;
+    fprintf(out, "%s%s\n", heads[health_grade(report)],
+            shadow ? "; mode shadow: nothing is refused or dropped, it is only counted and logged" : "");
     print_reasons(out, json_object_get(report, "reasons"));
     print_reasons(out, json_object_get(report, "notes"));
     fprintf(out, "%srcptgate %s on %s, process %" JSON_INTEGER_FORMAT ", up for %s\n",
