@@ -76,8 +76,9 @@ static bool ends_flood(const struct limit *limit, const struct limit *wider)
 static void warn_endless(struct loader *loader, const struct place *place, const struct limit *limit)
 {
     const struct policy *policy = loader->policy;
-    if (limit->over != ACTION_DEFER || limit->shadow || limit->count == LIMIT_BACKLOG)
-        return; /* a backlog ends when the queue is delivered */
+    if (limit->over != ACTION_DEFER || limit->shadow || limit->count == LIMIT_BACKLOG ||
+        limit->when.unknown == YES)
+        return; /* a backlog ends when the queue is delivered, and what is unknown is rejected without it */
     for (size_t i = 0; i < policy->n_limits; i++)
         if (ends_flood(limit, &policy->limits[i]))
             return;

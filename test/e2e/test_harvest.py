@@ -1,5 +1,6 @@
 """Who guesses at addresses: held by a limit, told nothing by `aliases.conceal`, and of no cost to the other recipients."""
 
+import json
 import random
 import re
 import statistics
@@ -9,6 +10,7 @@ import pytest
 
 from harness import SOURCE, Closed, Smtp, World, wait_for
 
+MANUAL, README = SOURCE / "policy/rcptgate-policy.5", SOURCE / "README.md"
 HARVEST = {"name": "harvest", "per": "client", "count": "attempts", "max": 20, "window": "10m", "over": "defer",
            "hold": "1h", "when": {"unknown": True}}
 GUESSER, OTHER = "192.0.2.66", "192.0.2.67"
@@ -40,6 +42,14 @@ def test_guesser_is_held(store):
         world.gate.command("reset", GUESSER)
         with world.smtp(GUESSER) as smtp:
             wait_for(lambda: smtp.send(["ok@example.com"])[0][0].code == 250, "reset ends the hold", 3)
+
+
+@pytest.mark.parametrize("document", [MANUAL, README], ids=lambda path: path.name)
+def test_the_limit_that_is_recommended(document):
+    limit = json.loads(re.search(r'\{ "name": "harvest".*?"1h" }', document.read_text(), re.S)[0])
+    assert {"over": "defer", **limit} == HARVEST
+    with World("memory", [limit], mta=False) as world:
+        assert world.gate.command("check", check=0).splitlines() == [f"{world.gate.policy_path}: clean"]
 
 
 # ------------------------------------------------------------------------------------------------ aliases.conceal
