@@ -29,13 +29,11 @@ static struct connection *connection_of(SMFICTX *ctx)
 static struct connection *connection_new(SMFICTX *ctx)
 {
     struct connection *c = calloc(1, sizeof *c);
-    if (c == NULL || (c->session = session_new(gate)) == NULL || smfi_setpriv(ctx, c) != MI_SUCCESS) {
-        if (c != NULL)
-            session_free(c->session);
-        free(c);
-        return NULL;
-    }
-    return c;
+    if (c != NULL && smfi_setpriv(ctx, c) == MI_SUCCESS && (c->session = session_new(gate)) != NULL)
+        return c;
+    (void)smfi_setpriv(ctx, NULL);
+    free(c);
+    return NULL;
 }
 
 /* libmilter takes no const, and writes to none of them */
@@ -297,10 +295,8 @@ static sfsistat on_close(SMFICTX *ctx)
     if (c == NULL)
         return SMFIS_CONTINUE;
     (void)smfi_setpriv(ctx, NULL);
-    if (gate_enter(gate, c->session)) { /* else gate_stop() looks after the session */
+    if (gate_enter(gate, c->session)) /* else gate_stop() looks after the session */
         session_free(c->session);
-        gate_leave(gate, NULL);
-    }
     free(c);
     return SMFIS_CONTINUE;
 }

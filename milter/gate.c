@@ -195,39 +195,48 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 
 bool gate_enter(struct gate *gate, struct session *session)
 {
-    atomic_fetch_add(&gate->callbacks, 1);
-    if (atomic_load(
-            &gate->stopping)) { /* looked at after it was counted: gate_stop() does it the other way round */
-        atomic_fetch_sub(&gate->callbacks, 1);
+    atomic_store(&session->busy, true);
+    if (atomic_load(&gate->stopping)) { /* looked at after it was said: gate_stop() does it the other way round */
+        atomic_store(&session->busy, false);
         return false;
     }
-    atomic_store(&session->busy, true);
     session->entered_ns = metrics_clock();
     return true;
 }
 
 void gate_leave(struct gate *gate, struct session *session)
 {
-    if (session != NULL) {
-        metrics_callback(&gate->metrics, metrics_clock() - session->entered_ns);
-        atomic_store(&session->busy, false);
-    }
-    atomic_fetch_sub(&gate->callbacks, 1);
+    metrics_callback(&gate->metrics, metrics_clock() - session->entered_ns);
+    atomic_store_explicit(&session->busy, false, memory_order_release);
+}
+
+/* With the lock held. One that is being turned away counts for a moment. */
+static bool any_busy(const struct gate *gate)
+{
+    for (const struct session *s = gate->sessions; s != NULL; s = s->next)
+        if (atomic_load(&s->busy))
+            return true;
+    return false;
 }
 
 bool gate_stop(struct gate *gate, int wait_ms)
 {
-    enum { LAST_MS = 50, FLUSH_MS = 2000 };
+    enum { FLUSH_MS = 2000 };
+    bool all = true;
     atomic_store(&gate->stopping, true);
-    for (int waited = 0; waited < wait_ms && atomic_load(&gate->callbacks) > 0; waited++)
-        usleep(1000);
     pthread_mutex_lock(&gate->lock);
-    for (struct session *s = gate->sessions; s != NULL; s = s->next)
-        if (!atomic_load(&s->busy))
+    for (int waited = 0; waited < wait_ms && any_busy(gate); waited++) {
+        pthread_mutex_unlock(&gate->lock);
+        usleep(1000);
+        pthread_mutex_lock(&gate->lock);
+    }
+    for (struct session *s = gate->sessions; s != NULL; s = s->next) {
+        if (atomic_load(&s->busy))
+            all = false;
+        else
             message_leave(s);
+    }
     pthread_mutex_unlock(&gate->lock);
     (void)later_flush(gate->later, FLUSH_MS); /* what is left ends with its window */
-    for (int waited = 0; waited < LAST_MS && atomic_load(&gate->callbacks) > 0; waited++)
-        usleep(1000); /* one that is being turned away counts for a moment */
-    return atomic_load(&gate->callbacks) == 0;
+    return all;
 }

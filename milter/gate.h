@@ -27,7 +27,6 @@ struct gate {
     pthread_mutex_t lock; /* guards policy (to be changed, or given a reference) and sessions */
     const struct policy *_Atomic policy;
     struct session *sessions; /* doubly linked, through session->next and ->previous */
-    atomic_uint callbacks;    /* under way now: no lock, since every command of every session passes here */
     atomic_bool stopping;
 
     /* Set once at the start; these parts of a policy need a restart. */
@@ -70,8 +69,8 @@ const struct policy *gate_policy(struct gate *gate);
 /* Puts policy in force for every message from now on; takes over the reference. */
 void gate_set_policy(struct gate *gate, const struct policy *policy);
 
-/* Around every callback of a session: false when the gate is stopping and the callback must answer "later" at once.
- * Leaving with NULL: the session was freed. */
+/* Around every callback of a session that needs the gate: false when it is stopping and the callback must answer "later" at once. Who frees
+ * the session does not leave. */
 bool gate_enter(struct gate *gate, struct session *session);
 void gate_leave(struct gate *gate, struct session *session);
 

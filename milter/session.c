@@ -24,20 +24,19 @@ struct session *session_new(struct gate *gate)
     return session;
 }
 
-/* The policy in force, with a reference for the caller. What the session holds cannot be freed, so that the same
- * pointer is the same policy. */
+/* The policy in force, or that of the message under way; the session's own reference. What the session holds cannot be freed, so that
+ * the same pointer is the same policy. */
 static const struct policy *session_policy(struct session *session)
 {
-    if (session->policy == NULL || atomic_load(&session->gate->policy) != session->policy) {
+    if (!session->message.open && session->policy != atomic_load(&session->gate->policy)) {
         policy_unref(session->policy);
         session->policy = gate_policy(session->gate);
     }
-    return policy_ref(session->policy);
+    return session->policy;
 }
 
 static void message_reset(struct message *message)
 {
-    policy_unref(message->policy);
     struct pool pool = message->pool;
     pool_reset(&pool);
     *message = (struct message){.pool = pool, .size = -1};
@@ -64,7 +63,11 @@ void session_free(struct session *session)
     if (session == NULL)
         return;
     struct gate *gate = session->gate;
-    pthread_mutex_lock(&gate->lock);
+    message_leave(session);
+    pool_done(&session->message.pool);
+    policy_unref(session->policy);
+    metrics_session(&gate->metrics, -1);
+    pthread_mutex_lock(&gate->lock); /* last: gate_stop() waits for who is in its list */
     if (session->previous != NULL)
         session->previous->next = session->next;
     else
@@ -72,11 +75,7 @@ void session_free(struct session *session)
     if (session->next != NULL)
         session->next->previous = session->previous;
     pthread_mutex_unlock(&gate->lock);
-    message_leave(session);
-    pool_done(&session->message.pool);
-    policy_unref(session->policy);
     free(session);
-    metrics_session(&gate->metrics, -1);
 }
 
 /* Is this client held by a `per: client` limit that rejects? This process alone may only say so where the limit gives its
@@ -153,7 +152,6 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
         verdict = (struct verdict){0};
     else if (verdict.action == ACTION_REJECT)
         metrics_refused_connection(&gate->metrics, verdict.by);
-    policy_unref(policy);
     return verdict;
 }
 
@@ -161,8 +159,8 @@ void message_begin(struct session *session, const char *sender, const char *user
 {
     message_abort(session);
     struct message *message = &session->message;
-    message->open = true;
     message->policy = session_policy(session);
+    message->open = true;
     message->sender_raw = pool_strdup(&message->pool, sender);
     bool logged_in = user != NULL && user[0] != '\0';
     message->user = logged_in ? pool_strdup(&message->pool, user) : NULL;

@@ -17,7 +17,7 @@ struct accepted { /* a recipient that was answered 250 */
 
 struct message {
     bool open;
-    const struct policy *policy; /* referenced while open */
+    const struct policy *policy; /* the session's, while open */
     struct pool pool;            /* of everything below */
     struct address sender;
     const char *sender_raw;
