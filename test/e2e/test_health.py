@@ -393,8 +393,11 @@ def test_events_wait_for_redis():
 
 @pytest.mark.parametrize("name", ["prometheus/rcptgate.rules.yml", "grafana/rcptgate.json"])
 def test_shipped_rules_ask_for_what_is_there(gate, name):
-    _, web = gate
+    world, web = gate
     text = (SOURCE / "contrib" / name).read_text()
+    world.gate.write_policy(limits=[*LIMITS, {"name": "waiting", "per": "host", "count": "backlog", "max": 1000}],
+                            queue={"every": "1s", "command": ["/bin/true"]})
+    wait_for(lambda: "rcptgate_queue_messages" in web.get("/metrics"), "the queue has no metrics")
     if name.endswith(".json"):
         assert json.loads(text)["title"] == "rcptgate"
     known = {re.sub(r"\{.*", "", key[0]) for key in metrics(web)}
