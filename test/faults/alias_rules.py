@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 NOTICED = 3.0  # seconds: a file that was replaced or broken is noticed within 1 s and then validated
-LOOKED = 0.1  # how old our own look at a file can be
+LOOKED = 0.4  # how old our own look at a file can be; more often would keep the -wal of one that changes from being emptied
 TICK = 20_000_000  # nanoseconds: a file that was written to so lately may be again without a trace in its times
 
 ATOM = r"[^\s\x00-\x1f\x7f()<>\[\]:;@\\,.\"]+"
@@ -65,13 +65,16 @@ class Rules:
     LARGEST = 16 << 20  # bytes; a larger one would take too long to read, and proves nothing
 
     def __init__(self, path, options=""):
-        if os.path.getsize(path) > self.LARGEST:
-            raise ValueError("too large")
         db = sqlite3.connect(f"file:{path}?mode=ro{options}", uri=True, timeout=0, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
+            def pragma(name):
+                return db.execute(f"PRAGMA {name}").fetchone()[0]
+
             db.execute("BEGIN")
-            if db.execute("PRAGMA quick_check").fetchone()[0] != "ok" or db.execute("PRAGMA user_version").fetchone()[0] != 1:
+            if pragma("page_count") * pragma("page_size") > self.LARGEST:
+                raise ValueError("too large")
+            if pragma("quick_check") != "ok" or pragma("user_version") != 1:
                 raise ValueError("corrupt, or of another version")
             tables = {name: [dict(row) for row in db.execute(f"SELECT {', '.join(columns.split())} FROM {name}")]
                       for name, columns in self.COLUMNS.items()}
