@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 enum {
     LOOK_MS = 250,
     LOOK_DOWN_MS = 50, /* whether Redis is back: costs nothing while it is not */
+    GIVE_WAY = 5,      /* nice: mail goes first */
+    REST_MS = 1,       /* between two portions, for Redis to answer others */
     SAVE_AGAIN_MS = 5000,
     TOLD = 20,                    /* of one merge, one by one */
     TOMBSTONE_S = 30 * 24 * 3600, /* a host that was away for longer brings back what was unblocked */
@@ -480,7 +483,14 @@ int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, 
 /* The first of what is due, at most a portion. False: not now. */
 static bool push_some(struct blocks *blocks, const struct block *const *list, size_t n, struct error *err)
 {
-    return n == 0 || blocks_redis_push(blocks->redis, list, n, err) == BLOCKS_REDIS_OK;
+    if (n == 0)
+        return true;
+    if (blocks_redis_push(blocks->redis, list, n, err) != BLOCKS_REDIS_OK)
+        return false;
+    if (n == BLOCKS_REDIS_MOST)
+        (void)nanosleep(&(struct timespec){.tv_nsec = REST_MS * 1000000L},
+                        NULL); /* a shorter one is as good */
+    return true;
 }
 
 static bool push_due(struct blocks *blocks, struct error *err)
@@ -600,6 +610,8 @@ static bool round_make(struct blocks *blocks)
 static void *blocks_main(void *arg)
 {
     struct blocks *blocks = arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(),
+                      GIVE_WAY); /* of this thread alone; without, it works as well */
     pthread_mutex_lock(&blocks->lock);
     while (!blocks->stop) {
         blocks->woken = false;

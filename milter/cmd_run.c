@@ -37,6 +37,7 @@ enum {
     ALIASES_MS = 60000,     /* to check the alias data: without, all mail would be answered "later" */
     ALIASES_COPY_MS = 5000, /* the same where a last good copy can answer meanwhile */
     CALLBACKS_MS = 5000,
+    GIVE_WAY = 5, /* nice: mail goes before a reload */
 };
 
 struct daemon {
@@ -190,6 +191,7 @@ static void look_at_socket(struct daemon *daemon, int64_t now)
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY); /* this thread alone, once all others exist */
     int64_t last_tick = 0, last_holds = gate_now(&daemon->gate);
     for (;;) {
         int signal = sigtimedwait(signals, NULL, &look);

@@ -2,13 +2,14 @@
 
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import RCPTGATE, Failure, MilterClient, World, parse_log, wait_for
+from harness import PATIENCE, RCPTGATE, Failure, MilterClient, World, parse_log, wait_for
 
 ALIAS = "a@example.com"
 CLIENT = "192.0.2.7"
@@ -38,6 +39,15 @@ def at_connect(gate, client=CLIENT):
 
 def blocked(gate, client=CLIENT):
     return at_connect(gate, client) == "refused"
+
+
+def control(gate, **request):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(PATIENCE)
+        s.connect(str(gate.state / "control.sock"))
+        s.sendall(json.dumps(request).encode() + b"\n")
+        with s.makefile() as reader:
+            return json.loads(reader.readline())
 
 
 def listed(gate):
@@ -323,3 +333,31 @@ def test_hundred_thousand(world):
           f"p99 {took[len(took) * 99 // 100] * 1e3:.2f} ms, longest {took[-1] * 1e3:.2f} ms of {len(took)}")
     assert one_more < 3.0, "generous: other tests may run at the same time"
     assert took[len(took) * 99 // 100] < 0.05, "no session stands still"
+
+
+def longest_ms(gate, seconds, reload):
+    """The longest decision of that time, as the gate has it."""
+    control(gate, do="status", forget_longest=True)
+    if reload:
+        gate.reload()
+    time.sleep(seconds)
+    return control(gate, do="status")["traffic"]["decision_max_ms"]
+
+
+def test_a_reload_of_the_list_stalls_no_session(world):
+    """Side by side with the same load and no reload. Of several rounds the best counts: what the gate itself adds is in each."""
+    gate = world.gate
+    path = world.scratch / "big"
+    path.write_text("".join(f"{10 + i // 65536}.{i // 256 % 256}.{i % 256}.0/24\n" for i in range(100000)))
+    gate.command("block", "--file", path, "--for", "1d")
+    wait_for(lambda: world.redis.call("HLEN", "rcptgate:blocks") == 100000, "all in Redis", 60)
+    pulses = [Pulse(gate) for _ in range(2)]
+    for pulse in pulses:
+        pulse.start()
+    rounds = [(longest_ms(gate, 1.5, False), longest_ms(gate, 1.5, True)) for _ in range(6)]
+    for pulse in pulses:
+        pulse.stop()
+    quiet, reloading = min(q for q, _ in rounds), min(r for _, r in rounds)
+    print("\nlongest decision without and with a reload of 100,000 networks: " +
+          ", ".join(f"{q:.1f}/{r:.1f}" for q, r in rounds) + " ms")
+    assert reloading < max(10, 5 * quiet)
