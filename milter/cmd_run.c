@@ -14,6 +14,7 @@
 #include "report.h"
 #include "web.h"
 #include "text.h"
+#include "thread_room.h"
 
 #include <errno.h>
 #include <libmilter/mfapi.h>
@@ -326,6 +327,19 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     return -1; /* so that systemd starts the gate again */
 }
 
+/* libmilter needs a thread for each command under way, and where it cannot have one never answers that session. */
+static void look_at_threads(void)
+{
+    enum { ENOUGH = 512 }; /* several times Postfix's default_process_limit */
+    long room = thread_room();
+    if (room < ENOUGH)
+        log_line(LOG_AT_WARNING,
+                 "event=threads room=%ld text=\"room for few threads: where one cannot be had, that session "
+                 "is not "
+                 "answered until Postfix gives up; raise TasksMax or LimitNPROC\"",
+                 room);
+}
+
 /* Before any thread exists, so that they all inherit it. */
 static void process_prepare(sigset_t *signals)
 {
@@ -373,6 +387,7 @@ int cmd_run(int argc, char **argv)
         log_line(LOG_AT_ERROR, "event=log text=\"%s\"", err.text);
     policy_keeper_log(file, &problems);
     problems_done(&problems);
+    look_at_threads();
     err = (struct error){0};
     int status = run(&daemon, policy, &signals, &err);
     if (status < 0) {
