@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENT_MS = 5000, CLIENTS = 8 };
+enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20 };
 
 struct control {
     int fd, stop_fd; /* stop_fd: readable from control_stop() on, for all threads */
@@ -26,7 +26,8 @@ struct control {
     void *arg;
     pthread_mutex_t lock;
     pthread_cond_t left;
-    unsigned clients; /* under lock: threads that serve one */
+    pthread_attr_t roomy; /* a request may nest deeply */
+    unsigned clients;     /* under lock: threads that serve one */
     bool stopping;
     char path[108];
 };
@@ -150,8 +151,8 @@ static void serve_apart(struct control *control, int fd)
     if (!enter(control)) {
         close(fd);
         free(client);
-    } else if (pthread_create(&thread, NULL, client_main, client) == 0) {
-        pthread_detach(thread);
+    } else if (pthread_create(&thread, &control->roomy, client_main, client) == 0) {
+        (void)pthread_detach(thread);
     } else {
         client_main(client);
     }
@@ -222,6 +223,7 @@ static void control_free(struct control *control)
     }
     if (control->stop_fd >= 0)
         close(control->stop_fd);
+    pthread_attr_destroy(&control->roomy);
     pthread_cond_destroy(&control->left);
     pthread_mutex_destroy(&control->lock);
     free(control);
@@ -238,6 +240,8 @@ struct control *control_start(const char *path, const char *group, control_answe
     control->fd = control->stop_fd = -1;
     pthread_mutex_init(&control->lock, NULL);
     pthread_cond_init(&control->left, NULL);
+    pthread_attr_init(&control->roomy);
+    (void)pthread_attr_setstacksize(&control->roomy, STACK_BYTES);
     control->answer = answer;
     control->arg = arg;
     snprintf(control->path, sizeof control->path, "%s", path);
