@@ -454,13 +454,12 @@ static bool write_local(const char *bytes, size_t n, char *out)
 /* How much of a content is left without its subaddress. */
 static size_t bare_length(const struct content *content, const char *subaddress)
 {
-    size_t n = content->len;
-    for (; *subaddress != '\0'; subaddress++) {
-        const char *at = (unsigned char)*subaddress < 0x80 ? memchr(content->bytes, *subaddress, n) : NULL;
-        if (at != NULL)
-            n = (size_t)(at - content->bytes);
+    for (size_t i = 0; i < content->len; i++) {
+        const char c = content->bytes[i];
+        if ((unsigned char)c < 0x80 && strchr(subaddress, c) != NULL)
+            return i > 0 ? i : content->len;
     }
-    return n > 0 ? n : content->len;
+    return content->len;
 }
 
 /* False where the whole is too long; out then holds its beginning. */

@@ -63,13 +63,9 @@ char *pool_strdup(struct pool *pool, const char *string)
 
 char *pool_join(struct pool *pool, const char *a, const char *b, const char *c)
 {
-    size_t in_a = strlen(a), in_b = strlen(b), in_c = strlen(c);
-    char *out = pool_alloc(pool, in_a + in_b + in_c + 1);
-    if (out == NULL)
-        return NULL;
-    memcpy(out, a, in_a);
-    memcpy(out + in_a, b, in_b);
-    memcpy(out + in_a + in_b, c, in_c);
+    char *out = pool_alloc(pool, strlen(a) + strlen(b) + strlen(c) + 1);
+    if (out != NULL)
+        (void)stpcpy(stpcpy(stpcpy(out, a), b), c);
     return out;
 }
 
