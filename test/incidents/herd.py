@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import Gate, Postfix, Process, Redis, Smtp
-from lab import Paced, Run, Stream, deepest, delays, median, share
+from lab import Run, Stream, deepest, delays, median, share
+from services import Paced
 
 PROMISE = "P4"
 TITLE = "100,000 retries after an outage: a ramp lets the herd in bit by bit, fresh mail does not wait behind it"
@@ -163,11 +164,14 @@ def judge(before, after, times):
 
 def caption(before, after, times):
     late, flat = (delays(story, times.end / 3) for story in (before, after))
-    return (
-        f"What was done: a mail host comes back after an outage; {times.herd:,} letters for {times.aliases} aliases are tried "
-        f"again by {times.hosts:,} hosts as fast as this machine goes, and what is put off comes back {times.retry:.0f} s later; the next hop takes {times.rate} letters a second. Meanwhile 8 fresh "
-        "letters a second go to other aliases. Left, limits as ever: the herd is taken as fast as it comes, and fresh mail waits behind it in the queue. Right, the same "
-        "limits on a ramp: each alias starts at a tenth of its limit, so most of the herd is put off (451) and let in bit by bit, hardly faster than it can be delivered. "
-        f"The proof: fresh mail took {median(late):.1f} s (median from {times.end / 3:.0f} s on; what never arrived counts until the end) without and {median(flat):.2f} s with the ramp; at the end "
-        f"{before['delivered']:,} and {after['delivered']:,} of the herd were delivered; {after['told'][550]} retries were refused for good, though "
-        "whoever comes back within a minute is. All parts are real; the clock of gate and Redis goes ten times as fast, so that 6 s here are a minute of theirs.")
+    return f"""
+        What was done: a mail host comes back after an outage; {times.herd:,} letters for {times.aliases} aliases are tried
+        again by {times.hosts:,} hosts as fast as this machine goes, and what is put off comes back {times.retry:.0f} s later;
+        the next hop takes {times.rate} letters a second. Meanwhile 8 fresh letters a second go to other aliases. Left, limits
+        as ever: the herd is taken as fast as it comes, and fresh mail waits behind it in the queue. Right, the same limits on
+        a ramp: each alias starts at a tenth of its limit, so most of the herd is put off (451) and let in bit by bit, hardly
+        faster than it can be delivered. The proof: fresh mail took {median(late):.1f} s (median from {times.end / 3:.0f} s
+        on; what never arrived counts until the end) without and {median(flat):.2f} s with the ramp; at the end
+        {before['delivered']:,} and {after['delivered']:,} of the herd were delivered; {after['told'][550]} retries were
+        refused for good, though whoever comes back within a minute is. All parts are real; the clock of gate and Redis goes
+        ten times as fast, so that 6 s here are a minute of theirs."""

@@ -7,19 +7,20 @@ do alone.
 import textwrap
 
 import matplotlib
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 WIDTH, DPI = 12.5, 80
-BLUE, RED, GREY, LIGHT = "#1f5fa8", "#c0392b", "#555555", "#9cc3e6"
+BLUE, RED, GREEN, GREY, LIGHT = "#1f5fa8", "#c0392b", "#2e7d4f", "#555555", "#9cc3e6"
 SHADES = ("#f4c542", "#d98880")
 STATES = [  # what was told, how it is drawn, how it is called
     (lambda code: code // 100 == 2, "#4a9d5b", "250 taken, 200 well"),
     (lambda code: code // 100 == 4, "#f0b429", "4xx come back later"),
     (lambda code: code == 503, "#b5651d", "503 something is wrong"),
     (lambda code: code // 100 == 5, "#7b3294", "5xx never"),
-    (lambda code: code == 0, "#222222", "no answer"),
+    (lambda code: code == 0, "#222222", "no answer, session hangs"),
 ]
 
 
@@ -50,7 +51,7 @@ def draw_delays(axes, story, top):
               label="delivered after")
     if waiting:
         axes.plot([letter["begun"] for letter in waiting], [story["seconds"] - letter["begun"] for letter in waiting], "^", ms=5,
-                  mfc="none", mec=GREY, label="not delivered when the run ended")
+                  mfc="none", mec=GREY, label="not delivered when the run ended, had waited so long")
     if refused:
         axes.plot([letter["begun"] for letter in refused], [top * 0.72] * len(refused), "x", ms=6, color=RED,
                   label="lost: refused for good (5xx)")
@@ -61,16 +62,20 @@ def draw_depth(axes, story, top):
     at, queued, outside = zip(*story["depth"])
     axes.stackplot(at, queued, outside, colors=[BLUE, LIGHT], labels=["in Postfix's queue", "still at the senders"])
     axes.set_ylim(-0.03 * top, top)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def draw_strips(axes, story, names):
-    width = story["seconds"] / 48
+    width = story["seconds"] / 40
     for row, name in enumerate(names):
         bins = {}
         if name not in story["strips"]:
             axes.text(width, len(names) - 1 - row, "(there is none)", va="center", fontsize=9, color=GREY)
         for at, code in story["strips"].get(name, ()):
             bins.setdefault(int(at / width), []).append(state_of(code))
+        for sent, answered in story.get("hung", {}).get(name, ()):
+            for i in range(int(sent / width), int(answered / width)):
+                bins.setdefault(i, []).append(state_of(0))
         for i, states in bins.items():  # a tile is divided as its answers are
             bottom = len(names) - 1 - row - 0.31
             for state in sorted(set(states)):
@@ -95,40 +100,62 @@ def draw_legends(figure, grid, stories, y, line):
                       frameon=False)
 
 
-def draw(path, incident, times, before, after):
-    stories = (before, after)
+def scales(stories):
+    """The upper ends of the two upper panels, the same for both runs."""
     longest = max((letter["delay"] or story["seconds"] - letter["begun"] for story in stories for letter in story["letters"]
                    if letter["fate"] != "refused"), default=1)
     deepest = max(queued + outside for story in stories for _, queued, outside in story["depth"])
-    names = list(after["strips"])
-    caption = textwrap.fill(incident.caption(before, after, times), 158)
-    text, title, strips, gap = 0.205 * (caption.count("\n") + 1) + 0.25, 0.8, 0.42 * len(names) + 0.05, 0.25
-    panels = 2.3 + 1.7 + strips + 2 * gap
-    height = title + panels + 1.15 + text
+    return max(5.0, longest * 1.3), max(40, deepest * 1.25)
+
+
+def layout(strips, lines):
+    """A figure for so many strips and lines of caption, its panels, and the height of the caption's top (all in inches)."""
+    text, title, legend = 0.205 * lines + 0.25, 0.8, 1.15
+    ratios = (2.3, 1.7, 0.42 * strips + 0.05)
+    height = title + sum(ratios) + 0.5 + legend + text
     figure, grid = plt.subplots(3, 2, figsize=(WIDTH, height), sharex=True, squeeze=False, gridspec_kw={
-        "height_ratios": [2.3, 1.7, strips], "left": 0.125, "right": 0.985, "top": 1 - title / height,
-        "bottom": (1.15 + text) / height, "hspace": 0.12, "wspace": 0.06})
+        "height_ratios": ratios, "left": 0.125, "right": 0.985, "top": 1 - title / height,
+        "bottom": (legend + text) / height, "hspace": 0.12, "wspace": 0.06})
+    return figure, grid, text
+
+
+def trim(panels, spans, column):
+    for i, axes in enumerate(panels):
+        shade(axes, spans, i == 0)
+        axes.grid(axis="both" if i < 2 else "x", color="#dddddd", lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if column == 1:
+            axes.tick_params(axis="y", labelleft=False)
+
+
+def draw(path, incident, times, stories, caption):
+    caption = textwrap.fill(caption, 158)
+    names = list(stories[1]["strips"])
+    figure, grid, text = layout(len(names), caption.count("\n") + 1)
+    height = figure.get_figheight()
+    tops = scales(stories)
     figure.suptitle(incident.TITLE, fontsize=15, fontweight="bold", x=0.02, y=1 - 0.14 / height, ha="left", va="top")
     for column, story in enumerate(stories):
-        top, middle, bottom = grid[:, column]
-        top.set_title(incident.SIDES[column], fontsize=11.5, color=(RED, "#2e7d4f")[column], fontweight="bold")
-        draw_delays(top, story, max(5.0, longest * 1.3))
-        draw_depth(middle, story, max(40, deepest * 1.25))
-        draw_strips(bottom, story, names)
-        for i, axes in enumerate((top, middle, bottom)):
-            shade(axes, story.get("spans") or times.spans, i == 0)
-            axes.grid(axis="both" if i < 2 else "x", color="#dddddd", lw=0.6)
-            axes.set_axisbelow(True)
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
-            if column == 1:
-                axes.tick_params(axis="y", labelleft=False)
-        mark(grid[:, column], story.get("marks", ()))
-        bottom.set_xlabel(getattr(incident, "CLOCK", "seconds since the run began"))
+        panels = grid[:, column]
+        panels[0].set_title(incident.SIDES[column], fontsize=11.5, color=(RED, GREEN)[column], fontweight="bold")
+        draw_delays(panels[0], story, tops[0])
+        draw_depth(panels[1], story, tops[1])
+        draw_strips(panels[2], story, names)
+        trim(panels, story.get("spans") or times.spans, column)
+        mark(panels, story.get("marks", ()))
+        panels[2].set_xlabel(getattr(incident, "CLOCK", "seconds since the run began"))
     grid[0, 0].set_ylabel("delay of a letter\n(seconds)", fontsize=10.5)
     grid[1, 0].set_ylabel(getattr(incident, "WAITS", "letters that wait"), fontsize=10.5)
     grid[0, 0].set_xlim(0, max(story["seconds"] for story in stories))
     draw_legends(figure, grid, stories, (text + 0.45) / height, 0.24 / height)
     figure.text(0.02, text / height, caption, fontsize=10.5, va="top", ha="left", linespacing=1.35)
-    figure.savefig(path, dpi=DPI, pil_kwargs={"optimize": True})
+    save(figure, path)
+
+
+def save(figure, path):
+    figure.savefig(path, dpi=DPI)
     plt.close(figure)
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)  # few colours: a third of the size
+    small.save(path, optimize=True)
