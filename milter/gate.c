@@ -196,7 +196,8 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 bool gate_enter(struct gate *gate, struct session *session)
 {
     atomic_store(&session->busy, true);
-    if (atomic_load(&gate->stopping)) { /* looked at after it was said: gate_stop() does it the other way round */
+    if (atomic_load(
+            &gate->stopping)) { /* looked at after it was said: gate_stop() does it the other way round */
         atomic_store(&session->busy, false);
         return false;
     }
@@ -210,7 +211,7 @@ void gate_leave(struct gate *gate, struct session *session)
     atomic_store_explicit(&session->busy, false, memory_order_release);
 }
 
-/* With the lock held. One that is being turned away counts for a moment. */
+/* With the lock held. */
 static bool any_busy(const struct gate *gate)
 {
     for (const struct session *s = gate->sessions; s != NULL; s = s->next)
@@ -222,21 +223,19 @@ static bool any_busy(const struct gate *gate)
 bool gate_stop(struct gate *gate, int wait_ms)
 {
     enum { FLUSH_MS = 2000 };
-    bool all = true;
     atomic_store(&gate->stopping, true);
     pthread_mutex_lock(&gate->lock);
-    for (int waited = 0; waited < wait_ms && any_busy(gate); waited++) {
+    bool idle = !any_busy(gate);
+    for (int waited = 0; waited < wait_ms && !idle; waited++) {
         pthread_mutex_unlock(&gate->lock);
         usleep(1000);
         pthread_mutex_lock(&gate->lock);
+        idle = !any_busy(gate);
     }
-    for (struct session *s = gate->sessions; s != NULL; s = s->next) {
-        if (atomic_load(&s->busy))
-            all = false;
-        else
+    for (struct session *s = gate->sessions; s != NULL; s = s->next)
+        if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
             message_leave(s);
-    }
     pthread_mutex_unlock(&gate->lock);
     (void)later_flush(gate->later, FLUSH_MS); /* what is left ends with its window */
-    return all;
+    return idle;
 }
