@@ -344,10 +344,11 @@ static void look_closely(struct keeper *keeper, struct finding *found)
 /* Data that lost too much is bad, unless somebody said that it is right. */
 static void weigh(struct keeper *keeper, struct finding *found)
 {
+    bool marked = access(keeper->accept_path, F_OK) == 0; /* no disk is waited for under the lock */
     pthread_mutex_lock(&keeper->lock);
     struct ruledb_counts before = keeper->told.counts;
     bool counted = keeper->told.counted;
-    found->forced = keeper->told.accept || access(keeper->accept_path, F_OK) == 0;
+    found->forced = keeper->told.accept || marked;
     pthread_mutex_unlock(&keeper->lock);
     if (found->result == CHECK_GOOD && counted && !found->forced)
         found->result = ruledb_check_shrink(&before, &found->counts, atomic_load(&keeper->max_shrink),
