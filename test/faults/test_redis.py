@@ -118,7 +118,7 @@ def test_row05_stalls_after_reconnect():
     with Faults(5, "stalls right after reconnect") as f:
         f.warm()
         f.begin()
-        f.proxy.bytes, f.proxy.mode = 900, "after"
+        f.proxy.bytes, f.proxy.mode = 750, "after"  # of the lane: its name and three requests
         f.proxy.close_all()
         assert f.admitted(10) == 6
         f.row.remark = "local: 6 more of 10, then 450"
