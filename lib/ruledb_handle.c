@@ -46,7 +46,7 @@ enum {
     CACHE_KIB = 1024,    /* pages of one handle: the inner ones of a big table */
     HANDLE_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
-    DOMAINS_KEPT = 16,       /* rows of domains that a handle remembers: most services have few */
+    DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */
 };
 
 /* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */

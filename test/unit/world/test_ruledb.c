@@ -332,11 +332,11 @@ static void expect_owners(struct ruledb *db, struct pool *pool, int from, int n)
 static void domains_are_what_they_are_now(void **state)
 {
     struct place *place = *state;
-    make(place->path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 39)"
+    make(place->path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 149)"
                       " INSERT INTO domains(domain, owner) SELECT 'd' || i || '.example', 'o' || i FROM n");
     struct ruledb *db = open_db(place);
     for (int round = 0; round < 3; round++)
-        expect_owners(db, &place->pool, 0, 40);
+        expect_owners(db, &place->pool, 0, 150);
     for (int round = 0; round < 3; round++)
         expect_owners(db, &place->pool, 7, 5);
     run_on(place->path, "UPDATE domains SET owner = 'new', action = 'defer' WHERE domain = 'd9.example';"
