@@ -11,7 +11,7 @@
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
  * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it
  * has walked through all of near, far answers again. Its last walk is made while nobody stands in (they wait for it, STAND_MS at
- * most): what far has not been told of it could admit a second time.
+ * most): what far has not been told of it could admit a second time. Who finds far open again asks it.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
  * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter

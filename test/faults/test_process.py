@@ -322,7 +322,6 @@ def test_row56_no_threads():
 def test_row56_few_threads_are_said_at_the_start(world):
     gate = world.gate
     gate.stop()
-    assert "event=threads" not in gate.log() or resource.getrlimit(resource.RLIMIT_NPROC)[0] < 512
     before = resource.getrlimit(resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_NPROC, (300, before[1]))  # which does not bind root
     try:
