@@ -21,7 +21,7 @@ LIMIT = {"name": "flood", "per": "client", "count": "attempts", "max": MOST, "wi
 class Times:
     def __init__(self, smoke):
         self.end, self.fault, self.flood = (9.0, (1.5, 7.0), (2.5, 6.0)) if smoke else (30.0, (6.0, 20.0), (8.0, 18.0))
-        self.patience = 2.0 if smoke else 5.0  # of those whose answers are looked at
+        self.patience = 2.0 if smoke else 5.0  # of who floods or is blocked; the gate's run wants all the answers
         self.spans = [(*self.fault, "database host cut off"), (*self.flood, "four clients flood")]
 
 
@@ -60,10 +60,11 @@ def play(build, times, guarded):
             milter, settings, links = central(run, redis)
         # 60 smtpd processes instead of 100: they are what a flood that waits uses up
         postfix = Postfix(run.scratch, milter, run.sink, settings={"default_process_limit": "60", **settings})
-        Stream(run, ALIASES, 8, retry=3.0, workers=40, patience=8)
-        Stream(run, ALIASES, 2, retry=None, client="203.0.113.9", strip=BLOCKED, workers=20, patience=times.patience)
+        short, long = (60, 60) if guarded else (times.patience, 8)
+        Stream(run, ALIASES, 8, retry=3.0, workers=40, patience=long)
+        Stream(run, ALIASES, 2, retry=None, client="203.0.113.9", strip=BLOCKED, workers=20, patience=short)
         for client in FLOODERS:
-            Stream(run, ALIASES, RATE, *times.flood, retry=None, client=client, strip=FLOOD, workers=20, patience=times.patience)
+            Stream(run, ALIASES, RATE, *times.flood, retry=None, client=client, strip=FLOOD, workers=20, patience=short)
         run.begin(postfix)
         run.until(times.fault[0])
         for link in links:

@@ -1,7 +1,5 @@
 """A policy that cannot be parsed is pushed, and later the filter restarts. One that ends takes mail along; the gate goes on."""
 
-import json
-
 from harness import Gate, Postfix, Redis, Web, wait_for
 from lab import Run, Stream, codes, count, delays, median
 from services import Monitor, Naive
