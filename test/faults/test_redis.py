@@ -16,7 +16,7 @@ import harness
 from fault_table import recovers
 from fault_world import ALIAS, LIMITS, TIMEOUT_MS, Faults
 from harness import MilterClient, Process, Redis, wait_for
-from load import LONG
+from load import LONG, SANITIZED
 from proxy import Scripted
 
 PATIENT_MS = 400  # the timeout where each RCPT must be counted in Redis itself, however busy the machine is
@@ -677,6 +677,7 @@ def throughput(f, seconds, warm_up):
     return said["rcpts_per_second"]
 
 
+@pytest.mark.skipif(SANITIZED, reason="the release build is measured")
 def test_throughput_while_frozen():
     """After the first timeout nobody waits for a frozen Redis."""
     seconds = 60 if LONG else 5
