@@ -483,7 +483,7 @@ def test_row58_state_read_only(tmpfs):
     gate.stop()
     subprocess.run(["mount", "-o", "remount,ro", str(gate.state)], check=True)
     gate.start()
-    assert well(gate)
+    assert (session(gate, ALIAS), session(gate, UNKNOWN)) == ("continue", "550 5.1.1")
     gate.write_policy(limits=[{**LIMITS[0], "max": 0, "over": "reject"}])
     wait_for(lambda: session(gate, ALIAS) == "550 5.7.1", "policies are taken all the same", 5)
     wait_for(lambda: "event=state-trouble" in gate.log() and "event=policy-copy-trouble" in gate.log(), "it says so", 5)

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -197,8 +198,8 @@ class Witness:
             try:
                 far.connect(self.target)
                 self._forward(session, near, far)
-            except OSError:
-                pass
+            except OSError as trouble:  # the gate is away, or one side hung up
+                sys.stderr.write(f"{time.monotonic():.3f} witness: {trouble!r}\n")  # shown where the test fails
             except Exception as trouble:  # who does not see cannot speak
                 self.wrong.append(f"the witness failed: {trouble!r}")
         session.closed()
