@@ -13,7 +13,8 @@
 --     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its spill field (0: none), amount,
 --     need, hold, flags, ask that it is a share of (0: none), share_above, slack. '': the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
---   change: [3] how many; for each: number of its key, limit, window, slot, born, amount
+--   change: [3] how many; [4] 0, or the turn of this payment: the last of KEYS holds that of the last one; for each: number of its
+--     key, limit, window, slot, born, amount
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
 
@@ -251,7 +252,14 @@ if what == 'deferred' then
 end
 
 if what == 'change' then
-    for at = 4, 3 + 6 * ARGV[3], 6 do
+    local turn, paid = tonumber(ARGV[4]), KEYS[#KEYS]
+    if turn > 0 then
+        if turn <= (tonumber(try('GET', paid) or 0) or 0) then
+            return {junk}
+        end
+        call('SET', paid, ARGV[4], 'PX', 3600000)
+    end
+    for at = 5, 4 + 6 * ARGV[3], 6 do
         local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
         local found = try('HGET', key, limit)
         local counter = found and parse(found)

@@ -19,6 +19,10 @@ struct counts_ops {
                               struct count_answer *answers);
     enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
+    /* A change that was told before, with the same turn, is not made again, however late it comes: turns count up, from 1. n at most
+     * COUNTS_PAY_MOST. Where there is a `well`. */
+    enum counts_status (*pay)(struct counts *counts, const struct count_change *changes, size_t n,
+                              int64_t now_ms, int64_t turn);
     /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
     enum counts_status (*refused)(struct counts *counts, const char *key, const char *limit, int64_t n,
                                   int64_t now_ms);
@@ -51,6 +55,7 @@ enum {
     COUNTS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
     COUNTS_RETRIES = 200 * 1000,                 /* remembered at most */
     COUNTS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
+    COUNTS_PAY_MOST = 256,
 };
 
 /* The field in which new keys are counted. */

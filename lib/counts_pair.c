@@ -9,8 +9,8 @@
  *
  * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread does that (merge), as soon as
  * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
- * change), slot by slot, the newest first. When the answer to that is lost, the counters tell whether it was done. Once it
- * has walked through all of near, far answers again. Its last walk is made while nobody stands in (they wait for it, STAND_MS at
+ * change), slot by slot, the newest first. When the answer to that is lost, it says the same again, with the same number (turn), and
+ * far knows whether that was done, also when the first comes after the second. Once it has walked through all of near, far answers again. Its last walk is made while nobody stands in (they wait for it, STAND_MS at
  * most): what far has not been told of it could admit a second time. Who finds far open again asks it.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
@@ -31,8 +31,8 @@
 #include <time.h>
 
 enum {
-    DEBTS = 32,   /* paid in one call: some 100 µs of Redis' time */
-    DOUBTS = 100, /* until debts that are never answered for are forgiven */
+    DEBTS = COUNTS_PAY_MOST / WINDOW_SLOTS, /* paid in one call: some 100 µs of Redis' time */
+    DOUBTS = 100,                           /* until debts that are never answered for are forgiven */
     PASSES = 3,
     LOOK_MS = 20,  /* is far up again? */
     STAND_MS = 20, /* who stands in waits so long for the last walk */
@@ -44,6 +44,7 @@ struct batch { /* of debts that are being paid; the thread's alone */
     struct count_answer far[DEBTS]; /* what far had before */
     int64_t due[DEBTS];             /* what is added to it */
     size_t n;
+    int64_t turn;    /* of the payment; 0: it is not known yet what is due */
     bool in_doubt;   /* the answer was lost: it may have been added */
     unsigned doubts; /* in a row */
 };
@@ -60,6 +61,7 @@ struct pair {
     atomic_bool owing;           /* near admitted something in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
     struct batch batch;
+    int64_t turns; /* payments begun; the thread's alone */
     bool has_thread;
     pthread_t thread;
     pthread_mutex_t lock; /* no wake-up is missed */
@@ -232,18 +234,17 @@ static enum counts_status batch_open(struct pair *pair, int64_t now, struct coun
     return pair->far->ops->ask(pair->far, COUNTS_CHARGE, &request, now, far);
 }
 
-/* What is to be added to each, now that it is known what far has. After an answer that was lost, one that has grown by what was
- * added need not be paid again. */
-static void batch_look(struct batch *batch, const struct count_answer *far)
+/* What is to be added to each, now that it is known what far has. */
+static enum counts_status batch_look(struct pair *pair, int64_t now)
 {
-    for (size_t i = 0; i < batch->n; i++) {
-        const struct count_answer *before = &batch->far[i];
-        if (!batch->in_doubt)
-            batch->due[i] = debt_amount(&batch->debts[i], &far[i]);
-        else if (far[i].born == before->born && far[i].used >= before->used + batch->due[i])
-            batch->due[i] = 0;
-        batch->far[i] = far[i];
-    }
+    struct batch *batch = &pair->batch;
+    enum counts_status status = batch_open(pair, now, batch->far);
+    if (status != COUNTS_OK)
+        return status;
+    for (size_t i = 0; i < batch->n; i++)
+        batch->due[i] = debt_amount(&batch->debts[i], &batch->far[i]);
+    batch->turn = ++pair->turns;
+    return COUNTS_OK;
 }
 
 static enum counts_status batch_add(struct pair *pair, int64_t now)
@@ -268,7 +269,7 @@ static enum counts_status batch_add(struct pair *pair, int64_t now)
                                                      .here = -1};
         }
     }
-    return counts_change(pair->far, changes, n, now);
+    return n > 0 ? pair->far->ops->pay(pair->far, changes, n, now, batch->turn) : COUNTS_OK;
 }
 
 /* paid: or forgiven. Else near owes it again. */
@@ -286,17 +287,15 @@ static void batch_end(struct pair *pair, bool paid)
 static bool batch_pay(struct pair *pair, int64_t now)
 {
     struct batch *batch = &pair->batch;
-    struct count_answer far[DEBTS] = {0};
-    enum counts_status opened = batch_open(pair, now, far), added = COUNTS_DOWN;
-    if (opened == COUNTS_OK) {
-        batch_look(batch, far);
-        added = batch_add(pair, now);
+    enum counts_status status = batch->turn == 0 ? batch_look(pair, now) : COUNTS_OK;
+    bool done = false;
+    if (status == COUNTS_OK) {
+        status = batch_add(pair, now);
+        done = status == COUNTS_OK;
+        batch->in_doubt = batch->in_doubt || status == COUNTS_UNSURE;
     }
-    if (added == COUNTS_UNSURE)
-        batch->in_doubt = true;
-    if (opened == COUNTS_UNSURE || added == COUNTS_UNSURE)
-        batch->doubts++;
-    bool done = added == COUNTS_OK || batch->doubts == DOUBTS;
+    batch->doubts += status == COUNTS_UNSURE;
+    done = done || batch->doubts == DOUBTS;
     if (done || (!batch->in_doubt && batch->doubts == 0))
         batch_end(pair, done);
     return done;

@@ -3,7 +3,9 @@
  * Owns the client. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows as trouble until
  * a good one came. */
 #include "counts_redis.h"
+#include "hash.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +75,16 @@ char *counts_redis_key(const struct redis_counts *store, const char *key)
     return full;
 }
 
+/* Of this process alone: "prefix:paid:{random}". */
+static char *paid_key(const struct redis_counts *store)
+{
+    uint64_t id[2];
+    char key[48];
+    hash_seed(id);
+    snprintf(key, sizeof key, "paid:{%016" PRIx64 "%016" PRIx64 "}", id[0], id[1]);
+    return counts_redis_key(store, key);
+}
+
 static void redis_counts_trouble(struct counts *counts, struct error *out)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
@@ -104,12 +116,14 @@ static void redis_counts_free(struct counts *counts)
     pthread_mutex_destroy(&store->lock);
     free(store->prefix);
     free(store->retries);
+    free(store->paid);
     free(store);
 }
 
 static const struct counts_ops redis_ops = {
     .ask = counts_redis_ask,
     .change = counts_redis_change,
+    .pay = counts_redis_pay,
     .refused = counts_redis_refused,
     .deferred = counts_redis_deferred,
     .show = counts_redis_show,
@@ -137,9 +151,10 @@ struct counts *counts_redis_new(const struct counts_redis_config *config, counts
     char *probe = NULL;
     if (store->prefix != NULL) {
         store->retries = counts_redis_key(store, "deferred");
+        store->paid = paid_key(store);
         probe = counts_redis_key(store, "probe");
     }
-    if (store->retries != NULL && probe != NULL) {
+    if (store->retries != NULL && store->paid != NULL && probe != NULL) {
         const struct redis_config client = {.host = config->host,
                                             .path = config->path,
                                             .port = config->port,

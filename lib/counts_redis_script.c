@@ -3,6 +3,7 @@
 #include "counts_redis.h"
 #include "window.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,6 @@ enum {
     ANSWER_WORDS = 6,
     PLAIN_WORDS = 2,  /* of one ask in the answer to a plain request */
     CHANGE_WORDS = 6, /* of one change */
-    CHANGES_AT_ONCE = 256,
 };
 
 /* Lua writes numbers below this as digits alone. */
@@ -297,11 +297,11 @@ static bool is_change(const struct count_change *change)
     return change->slot >= 0 && change->amount != 0 && change->window_ms >= 1;
 }
 
-/* At most CHANGES_AT_ONCE. */
+/* At most COUNTS_PAY_MOST. turn 0: it is no payment. */
 static enum counts_status change_some(struct redis_counts *store, const struct count_change *changes,
-                                      size_t n, int64_t now_ms)
+                                      size_t n, int64_t now_ms, int64_t turn)
 {
-    size_t text = 2 * WORDS_NUMBER, real = 0;
+    size_t text = 3 * WORDS_NUMBER, real = 0;
     for (size_t i = 0; i < n; i++) {
         text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_WORDS * WORDS_NUMBER;
         real += is_change(&changes[i]);
@@ -309,14 +309,16 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
     struct words words;
     if (real == 0)
         return COUNTS_OK;
-    if (words_init(&words, 3 + real * (1 + CHANGE_WORDS), text) < 0)
+    if (words_init(&words, 5 + real * (1 + CHANGE_WORDS), text) < 0)
         return COUNTS_DOWN;
     for (size_t i = 0; i < n; i++)
         if (is_change(&changes[i]))
             words_add_key(&words, store->prefix, changes[i].key);
+    words_add(&words, store->paid);
     words_add(&words, "change");
     words_add_now(&words, store, now_ms);
     words_add_number(&words, (int64_t)real);
+    words_add_number(&words, turn);
     int64_t key = 0;
     for (size_t i = 0; i < n; i++) {
         if (!is_change(&changes[i]))
@@ -329,7 +331,7 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
         words_add_number(&words, changes[i].amount);
     }
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, (int)real, &reply);
+    enum counts_status status = counts_redis_run(store, &words, (int)real + 1, &reply);
     words_done(&words);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -339,13 +341,20 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
 enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
                                        int64_t now_ms)
 {
-    for (size_t i = 0; i < n; i += CHANGES_AT_ONCE) {
-        size_t some = n - i < CHANGES_AT_ONCE ? n - i : CHANGES_AT_ONCE;
-        enum counts_status status = change_some((struct redis_counts *)counts, changes + i, some, now_ms);
+    for (size_t i = 0; i < n; i += COUNTS_PAY_MOST) {
+        size_t some = n - i < COUNTS_PAY_MOST ? n - i : COUNTS_PAY_MOST;
+        enum counts_status status = change_some((struct redis_counts *)counts, changes + i, some, now_ms, 0);
         if (status != COUNTS_OK) /* some of it may have been done */
             return i > 0 ? COUNTS_UNSURE : status;
     }
     return COUNTS_OK;
+}
+
+enum counts_status counts_redis_pay(struct counts *counts, const struct count_change *changes, size_t n,
+                                    int64_t now_ms, int64_t turn)
+{
+    assert(n <= COUNTS_PAY_MOST && turn > 0);
+    return change_some((struct redis_counts *)counts, changes, n, now_ms, turn);
 }
 
 enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,

@@ -23,12 +23,14 @@ struct far {
     struct counts *inner; /* NULL: lost its data */
     atomic_int status;    /* what it answers instead, after doing it where that is COUNTS_UNSURE */
     atomic_uint restarts;
-    atomic_int lose;    /* of the next change, once: */
+    atomic_int lose;    /* of the next payment, once: */
+    bool late;          /* it comes after the next one */
+    int64_t turn;       /* of the last payment */
     atomic_size_t told; /* deferrals */
     atomic_int slow_ms; /* a change takes so long */
 };
 
-enum { LOSE_ANSWER = 1, LOSE_CHANGE };
+enum { LOSE_ANSWER = 1, LOSE_CHANGE, LATE_CHANGE };
 
 static struct far *the_far;
 static struct counts *near, *pair;
@@ -55,10 +57,31 @@ static enum counts_status far_change(struct counts *counts, const struct count_c
     enum counts_status status = (enum counts_status)atomic_load(&far->status);
     if (status == COUNTS_DOWN)
         return status;
+    return counts_change(far->inner, changes, n, now_ms);
+}
+
+static void far_take(struct far *far, const struct count_change *changes, size_t n, int64_t now_ms,
+                     int64_t turn)
+{
+    if (turn > far->turn)
+        (void)counts_change(far->inner, changes, n, now_ms);
+    far->turn = turn > far->turn ? turn : far->turn;
+}
+
+static enum counts_status far_pay(struct counts *counts, const struct count_change *changes, size_t n,
+                                  int64_t now_ms, int64_t turn)
+{
+    struct far *far = (struct far *)counts;
+    enum counts_status status = (enum counts_status)atomic_load(&far->status);
+    if (status == COUNTS_DOWN)
+        return status;
     (void)usleep((useconds_t)atomic_load(&far->slow_ms) * 1000);
     int lose = atomic_exchange(&far->lose, 0);
-    if (lose != LOSE_CHANGE)
-        (void)counts_change(far->inner, changes, n, now_ms);
+    if (lose == 0 || lose == LOSE_ANSWER)
+        far_take(far, changes, n, now_ms, turn);
+    if (far->late) /* what was said again is the same: here comes the first of the two */
+        far_take(far, changes, n, now_ms, turn);
+    far->late = lose == LATE_CHANGE;
     return lose != 0 ? COUNTS_UNSURE : COUNTS_OK;
 }
 
@@ -93,6 +116,7 @@ static void far_free(struct counts *counts)
 
 static const struct counts_ops far_ops = {.ask = far_ask,
                                           .change = far_change,
+                                          .pay = far_pay,
                                           .deferred = far_deferred,
                                           .well = far_well,
                                           .reset = far_reset,
@@ -556,9 +580,10 @@ static void test_old_is_not_merged(void **state)
 static void test_merge_is_lost(void **state)
 {
     (void)state;
-    static const int lost[] = {LOSE_ANSWER, LOSE_CHANGE};
-    for (int i = 0; i < 2; i++) {
-        const char *key = i == 0 ? "one" : "two";
+    static const int lost[] = {LOSE_ANSWER, LOSE_CHANGE, LATE_CHANGE};
+    static const char *const keys[] = {"one", "two", "three"};
+    for (int i = 0; i < 3; i++) {
+        const char *key = keys[i];
         assert_int_equal(admitted(key, 10, 2), 2);
         far_is(COUNTS_DOWN);
         assert_int_equal(admitted(key, 10, 5), 5);

@@ -1,7 +1,7 @@
 /* What is Redis's own in the counter store: the text in its fields, times to live, junk under our keys, answers that make
  * no sense, its own clock, and what is said of a server that is away. */
 #include "counter.h"
-#include "counts.h"
+#include "counts_ops.h"
 
 #include "redis_server.h"
 
@@ -315,6 +315,31 @@ static void test_own_clock(void **state)
     counts_free(own);
 }
 
+/* A payment that comes twice, in whatever order, is made once. */
+static void test_paid_once(void **state)
+{
+    (void)state;
+    static const int64_t turns[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
+    struct count_ask ask = ask_for("k", "l", 100);
+    int64_t slot = reserve_one(&ask, START).slot;
+    const struct count_change change = {.key = "k",
+                                        .limit = "l",
+                                        .window_ms = 60000,
+                                        .slot = slot,
+                                        .born = INT64_MAX,
+                                        .amount = 5,
+                                        .here = -1};
+    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+        assert_int_equal(counts->ops->pay(counts, &change, 1, START, turns[i]), COUNTS_OK);
+        assert_int_equal(reserve_one(&ask, START).used, sums[i] + 1 + (int64_t)i);
+    }
+    ask_redis("DEL test:k");
+    char key[64];
+    snprintf(key, sizeof key, "%s", ask_redis("RANDOMKEY"));
+    assert_memory_equal(key, "test:paid:{", 11);
+    assert_in_range(ttl_of(key), 3590000, 3600000);
+}
+
 /* Scripts flushed, the server replaced by an empty one, then away for good. */
 static void test_server_goes(void **state)
 {
@@ -376,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_paid_once, setup, teardown),
         cmocka_unit_test(test_server_goes),
     };
     return cmocka_run_group_tests(tests, start, stop);
