@@ -1,5 +1,7 @@
 #include "block_requests.h"
 
+#include "member.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,12 +16,6 @@ enum {
     PAGE_MOST = 10000,
     LOCK_MS = 3000,
 };
-
-static const char *text_of(const json_t *request, const char *name)
-{
-    const char *text = json_string_value(json_object_get(request, name));
-    return text != NULL ? text : "";
-}
 
 static json_t *failure(const char *text)
 {
@@ -131,12 +127,12 @@ json_t *block_request_block(struct gate *gate, const json_t *request)
 {
     const json_t *for_s = json_object_get(request, "for_s");
     json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
-    enum action action = action_from_name(text_of(request, "action"));
+    enum action action = action_from_name(member_text(request, "action"));
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,
                                .until_s = seconds > 0 ? gate_now(gate) / 1000 + seconds : 0,
-                               .reason = text_of(request, "reason")};
+                               .reason = member_text(request, "reason")};
     return change(gate, request, &like);
 }
 
@@ -157,7 +153,7 @@ static json_t *entry(const struct block *block)
 json_t *block_request_blocks(struct gate *gate, const json_t *request)
 {
     struct network after;
-    bool first = network_parse(text_of(request, "after"), &after, NULL) < 0;
+    bool first = network_parse(member_text(request, "after"), &after, NULL) < 0;
     json_int_t most = json_integer_value(json_object_get(request, "most"));
     int64_t now_s = gate_now(gate) / 1000;
     struct blocklist *list = blocks_list(gate->blocks);

@@ -5,6 +5,7 @@
 #include "command.h"
 
 #include "load.h"
+#include "member.h"
 #include "report.h"
 #include "when.h"
 
@@ -208,16 +209,10 @@ int cmd_unblock(int argc, char **argv)
 
 /* ---- blocks ---- */
 
-static const char *string(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
-}
-
 static void print_block(const json_t *block)
 {
-    printf("%-20s %-7s %-20s %-16s %s\n", string(block, "network"), string(block, "action"),
-           string(block, "until"), string(block, "by"), string(block, "reason"));
+    printf("%-20s %-7s %-20s %-16s %s\n", member_text(block, "network"), member_text(block, "action"),
+           member_text(block, "until"), member_text(block, "by"), member_text(block, "reason"));
 }
 
 /* One page; *after: where the next one begins, NULL where there is none. */

@@ -1,6 +1,7 @@
 #include "page.h"
 
 #include "health.h"
+#include "member.h"
 #include "text.h"
 
 #include <string.h>
@@ -29,20 +30,9 @@ static void escaped(FILE *out, const char *text)
     }
 }
 
-static const char *word(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
-}
-
-static json_int_t number(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
 static void put_word(FILE *out, const json_t *object, const char *name)
 {
-    escaped(out, word(object, name));
+    escaped(out, member_text(object, name));
 }
 
 static void put_duration(FILE *out, json_int_t seconds)
@@ -103,7 +93,7 @@ static void put_state(FILE *out, const json_t *report)
         [TROUBLE_DOWN] = "Recipients are answered 451 until it is mended: mail is delayed, none is lost."};
     enum trouble_grade grade = health_grade(report);
     fprintf(out, "<section class=\"state\" role=\"status\"><h1>%s</h1><p>%s", heads[grade], says[grade]);
-    if (strcmp(word(report, "mode"), "shadow") == 0)
+    if (strcmp(member_text(report, "mode"), "shadow") == 0)
         fputs(" <strong>Mode shadow:</strong> everything is decided and counted, nothing is refused.", out);
     fputs("</p></section>\n", out);
 }
@@ -121,9 +111,9 @@ static void put_reasons(FILE *out, const json_t *list, const char *head)
         fputs("\"><h3>", out);
         put_word(out, r, "title");
         fputs(" <small>for ", out);
-        put_duration(out, number(r, "for_s"));
+        put_duration(out, member_number(r, "for_s"));
         fputs(", since ", out);
-        put_time(out, word(r, "since"));
+        put_time(out, member_text(r, "since"));
         fputs("</small></h3><p>", out);
         put_word(out, r, "text");
         fputs("</p><p class=\"means\">", out);
@@ -140,7 +130,7 @@ static void put_rate(FILE *out, const char *head, const json_t *traffic, const c
                  *totals = json_object_get(traffic, "rcpt_total");
     fprintf(out, "<div class=\"tile\"><dt>%s</dt><dd>%.1f <small>a second</small></dd><dd><small>", head,
             json_number_value(json_object_get(rates, action)));
-    put_number(out, number(totals, action));
+    put_number(out, member_number(totals, action));
     fputs(" since the start</small></dd></div>\n", out);
 }
 
@@ -153,9 +143,9 @@ static void put_lost(FILE *out, const json_t *lost)
                  {"counters_reset_as_junk", "counters that held junk"}};
     bool some = false;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (number(lost, parts[i].name) == 0)
+        if (member_number(lost, parts[i].name) == 0)
             continue;
-        fprintf(out, "%s%" JSON_INTEGER_FORMAT " %s", some ? ", " : "", number(lost, parts[i].name),
+        fprintf(out, "%s%" JSON_INTEGER_FORMAT " %s", some ? ", " : "", member_number(lost, parts[i].name),
                 parts[i].says);
         some = true;
     }
@@ -172,10 +162,10 @@ static void put_traffic(FILE *out, const json_t *report)
     put_rate(out, "dropped", traffic, "discard");
     fprintf(out,
             "</dl>\n<h2>Now</h2>\n<dl class=\"facts\"><dt>Sessions</dt><dd>%" JSON_INTEGER_FORMAT " open, ",
-            number(traffic, "sessions_open"));
-    put_number(out, number(traffic, "sessions_total"));
+            member_number(traffic, "sessions_open"));
+    put_number(out, member_number(traffic, "sessions_total"));
     fputs(" since the start; ", out);
-    put_number(out, number(traffic, "messages_total"));
+    put_number(out, member_number(traffic, "messages_total"));
     fprintf(
         out,
         " messages</dd>\n<dt>Longest wait</dt><dd>%.1f ms for a decision, %.1f ms at any command, since the "
@@ -193,20 +183,20 @@ static void put_aliases(FILE *out, const json_t *aliases)
                                              {"doubted", "in force, being checked"},
                                              {"copy", "<strong>its last good copy answers</strong>"},
                                              {"nothing", "<strong>nothing answers for it</strong>"}};
-    if (number(aliases, "aliases") >= 0) {
+    if (member_number(aliases, "aliases") >= 0) {
         fputs(", ", out);
-        put_number(out, number(aliases, "aliases"));
+        put_number(out, member_number(aliases, "aliases"));
         fputs(" aliases of ", out);
-        put_number(out, number(aliases, "domains"));
-        fputs(number(aliases, "domains") == 1 ? " domain" : " domains", out);
+        put_number(out, member_number(aliases, "domains"));
+        fputs(member_number(aliases, "domains") == 1 ? " domain" : " domains", out);
     }
-    if (*word(aliases, "changed") != '\0') {
+    if (*member_text(aliases, "changed") != '\0') {
         fputs(", changed ", out);
-        put_duration(out, number(aliases, "age_s"));
+        put_duration(out, member_number(aliases, "age_s"));
         fputs(" ago", out);
     }
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
-        if (strcmp(word(aliases, "in_force"), answers[i][0]) == 0)
+        if (strcmp(member_text(aliases, "in_force"), answers[i][0]) == 0)
             fprintf(out, "; %s", answers[i][1]);
 }
 
@@ -216,15 +206,15 @@ static void put_queue(FILE *out, const json_t *queue)
         fputs("<strong>unknown: it could not be read yet, or not for too long</strong>", out);
         return;
     }
-    put_number(out, number(queue, "messages"));
-    fputs(number(queue, "messages") == 1 ? " message" : " messages", out);
-    if (number(queue, "messages") > 0) {
+    put_number(out, member_number(queue, "messages"));
+    fputs(member_number(queue, "messages") == 1 ? " message" : " messages", out);
+    if (member_number(queue, "messages") > 0) {
         fputs(", the oldest for ", out);
-        put_duration(out, number(queue, "oldest_s"));
+        put_duration(out, member_number(queue, "oldest_s"));
     }
     fputs("; read ", out);
-    put_duration(out, number(queue, "age_s"));
-    fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", number(queue, "read_ms"));
+    put_duration(out, member_number(queue, "age_s"));
+    fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", member_number(queue, "read_ms"));
 }
 
 static void put_in_force(FILE *out, const json_t *report)
@@ -234,7 +224,7 @@ static void put_in_force(FILE *out, const json_t *report)
     fputs("<h2>In force</h2>\n<dl class=\"facts\"><dt>Policy</dt><dd><code>", out);
     put_word(out, policy, "file");
     fputs("</code>, in force for ", out);
-    put_duration(out, number(policy, "age_s"));
+    put_duration(out, member_number(policy, "age_s"));
     fputs("</dd>\n<dt>Aliases</dt><dd>", out);
     if (json_is_null(aliases)) {
         fputs("none are configured: every recipient goes on to the limits", out);
@@ -254,10 +244,10 @@ static void put_in_force(FILE *out, const json_t *report)
         fputs("</dd>\n<dt>Postfix's queue</dt><dd>", out);
         put_queue(out, json_object_get(report, "queue"));
     }
-    if (number(report, "blocks") > 0) {
+    if (member_number(report, "blocks") > 0) {
         fputs("</dd>\n<dt>Blocks</dt><dd>", out);
-        put_number(out, number(report, "blocks"));
-        fputs(number(report, "blocks") == 1 ? " network" : " networks", out);
+        put_number(out, member_number(report, "blocks"));
+        fputs(member_number(report, "blocks") == 1 ? " network" : " networks", out);
     }
     fputs("</dd></dl>\n", out);
 }
@@ -286,14 +276,14 @@ static void put_limits(FILE *out, const json_t *limits)
         fputs("</code></td><td>", out);
         put_word(out, l, "per");
         fputs("</td><td class=\"n\">", out);
-        put_number(out, number(l, "max"));
+        put_number(out, member_number(l, "max"));
         fputs("</td><td>", out);
-        put_window(out, number(l, "window_ms"));
+        put_window(out, member_number(l, "window_ms"));
         fputs("</td><td>", out);
         put_word(out, l, "over");
         fputs(json_is_true(json_object_get(l, "shadow")) ? ", in shadow</td>" : "</td>", out);
-        put_count_cell(out, number(l, "refused"));
-        put_count_cell(out, number(l, "would_refuse"));
+        put_count_cell(out, member_number(l, "refused"));
+        put_count_cell(out, member_number(l, "would_refuse"));
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
@@ -304,7 +294,7 @@ static void put_event(FILE *out, json_t *event)
     const char *name;
     json_t *value;
     fputs("<tr><td class=\"t\">", out);
-    put_time(out, word(event, "at"));
+    put_time(out, member_text(event, "at"));
     fputs("</td><td><strong>", out);
     put_word(out, event, "event");
     fputs("</strong> ", out);
@@ -347,14 +337,14 @@ static void put_past(FILE *out, const json_t *past)
                   "<th class=\"n\">Lasted</th><th class=\"n\">Times</th></tr>\n",
                   out);
         fputs("<tr><td class=\"t\">", out);
-        put_time(out, word(r, "until"));
+        put_time(out, member_text(r, "until"));
         fputs("</td><td><strong>", out);
         put_word(out, r, "title");
         fputs("</strong> ", out);
         put_word(out, r, "text");
         fputs("</td><td class=\"n\">", out);
-        put_duration(out, number(r, "lasted_s"));
-        fprintf(out, "</td><td class=\"n\">%" JSON_INTEGER_FORMAT "</td></tr>\n", number(r, "times"));
+        put_duration(out, member_number(r, "lasted_s"));
+        fprintf(out, "</td><td class=\"n\">%" JSON_INTEGER_FORMAT "</td></tr>\n", member_number(r, "times"));
     }
     if (i > 0)
         fputs("</table></div>\n", out);
@@ -377,9 +367,9 @@ void page_print(FILE *out, const json_t *report)
     fputs(" on <b>", out);
     put_word(out, report, "host");
     fputs("</b>, up for ", out);
-    put_duration(out, number(report, "uptime_s"));
+    put_duration(out, member_number(report, "uptime_s"));
     fputs("</span><span>", out);
-    put_time(out, word(report, "checked_at"));
+    put_time(out, member_text(report, "checked_at"));
     fputs("</span></header>\n<main>\n", out);
     put_state(out, report);
     put_reasons(out, json_object_get(report, "reasons"), "What is wrong");

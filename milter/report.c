@@ -3,9 +3,9 @@
 #include "block_requests.h"
 #include "command.h"
 #include "control.h"
+#include "member.h"
 #include "show.h"
 #include "status.h"
-#include "text.h"
 #include "top.h"
 
 #include <inttypes.h>
@@ -14,26 +14,6 @@
 #include <unistd.h>
 
 enum { ASK_MS = 30000, ACCEPT_MS = 20000, CONNECT_MS = 1000 };
-
-static void print_ms(FILE *out, int64_t ms)
-{
-    char buffer[32];
-    struct text text;
-    text_init(&text, buffer, sizeof buffer);
-    text_add_duration(&text, ms);
-    fputs(buffer, out);
-}
-
-static json_int_t integer(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-static const char *string(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
-}
 
 /* ---- explain ---- */
 
@@ -72,12 +52,13 @@ static void print_limits(FILE *out, const json_t *report)
     for (size_t i = 0; i < json_array_size(limits); i++) {
         const json_t *l = json_array_get(limits, i);
         fprintf(out, "limit      %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " %s",
-                string(l, "limit"), integer(l, "used"), integer(l, "max"), string(l, "result"));
-        if (integer(l, "wait_ms") > 0) {
+                member_text(l, "limit"), member_number(l, "used"), member_number(l, "max"),
+                member_text(l, "result"));
+        if (member_number(l, "wait_ms") > 0) {
             fputs(", wait ", out);
-            print_ms(out, integer(l, "wait_ms"));
+            member_print_ms(out, l, "wait_ms");
         }
-        fprintf(out, "  %s%s\n", string(l, "key"),
+        fprintf(out, "  %s%s\n", member_text(l, "key"),
                 json_is_true(json_object_get(l, "shadow")) ? " (shadow)" : "");
     }
     if (json_array_size(limits) == 0)
@@ -87,17 +68,17 @@ static void print_limits(FILE *out, const json_t *report)
 static void print_alias(FILE *out, const json_t *alias)
 {
     const json_t *mailboxes = json_object_get(alias, "mailbox");
-    fprintf(out, "alias      %s", string(alias, "state"));
-    if (*string(alias, "via") != '\0')
-        fprintf(out, " as %s", string(alias, "via"));
-    if (*string(alias, "row") != '\0')
-        fprintf(out, ": %s", string(alias, "row"));
-    if (*string(alias, "action") != '\0')
-        fprintf(out, ", %s", string(alias, "action"));
-    if (*string(alias, "owner") != '\0')
-        fprintf(out, ", owner %s", string(alias, "owner"));
-    if (*string(alias, "class") != '\0')
-        fprintf(out, ", class %s", string(alias, "class"));
+    fprintf(out, "alias      %s", member_text(alias, "state"));
+    if (*member_text(alias, "via") != '\0')
+        fprintf(out, " as %s", member_text(alias, "via"));
+    if (*member_text(alias, "row") != '\0')
+        fprintf(out, ": %s", member_text(alias, "row"));
+    if (*member_text(alias, "action") != '\0')
+        fprintf(out, ", %s", member_text(alias, "action"));
+    if (*member_text(alias, "owner") != '\0')
+        fprintf(out, ", owner %s", member_text(alias, "owner"));
+    if (*member_text(alias, "class") != '\0')
+        fprintf(out, ", class %s", member_text(alias, "class"));
     for (size_t i = 0; i < json_array_size(mailboxes); i++)
         fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(json_array_get(mailboxes, i)));
     if (json_is_true(json_object_get(alias, "concealed")))
@@ -110,8 +91,9 @@ static bool is_held_client(const json_t *report)
     const json_t *limits = json_object_get(report, "limits");
     for (size_t i = 0; i < json_array_size(limits); i++) {
         const json_t *l = json_array_get(limits, i);
-        if (strcmp(string(l, "limit"), string(report, "limit")) == 0 &&
-            strcmp(string(l, "result"), "held") == 0 && strncmp(string(l, "key"), "client:{", 8) == 0)
+        if (strcmp(member_text(l, "limit"), member_text(report, "limit")) == 0 &&
+            strcmp(member_text(l, "result"), "held") == 0 &&
+            strncmp(member_text(l, "key"), "client:{", 8) == 0)
             return true;
     }
     return false;
@@ -120,42 +102,43 @@ static bool is_held_client(const json_t *report)
 /* Is the reply one that only sessions hear that were open before? */
 static bool ends_at_connect(const json_t *report)
 {
-    const char *by = string(report, "by");
-    return strcmp(string(report, "verdict"), "reject") == 0 &&
+    const char *by = member_text(report, "by");
+    return strcmp(member_text(report, "verdict"), "reject") == 0 &&
            (strcmp(by, "client") == 0 || strcmp(by, "block") == 0 || is_held_client(report));
 }
 
 void report_print_explain(FILE *out, const json_t *report)
 {
-    const char *recipient = string(report, "recipient"), *given = string(report, "given");
-    if (*string(report, "invalid") != '\0')
-        fprintf(out, "recipient  %s\n           no valid address: %s\n", given, string(report, "invalid"));
+    const char *recipient = member_text(report, "recipient"), *given = member_text(report, "given");
+    if (*member_text(report, "invalid") != '\0')
+        fprintf(out, "recipient  %s\n           no valid address: %s\n", given,
+                member_text(report, "invalid"));
     else if (strcmp(recipient, given) == 0)
         fprintf(out, "recipient  %s\n", recipient);
     else
         fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
-    fprintf(out, "sender     <%s>%s\n", string(report, "sender"),
-            *string(report, "sender") == '\0' ? " (a bounce; --from names another)" : "");
-    const char *client = string(report, "client");
+    fprintf(out, "sender     <%s>%s\n", member_text(report, "sender"),
+            *member_text(report, "sender") == '\0' ? " (a bounce; --from names another)" : "");
+    const char *client = member_text(report, "client");
     fprintf(out, "client     %s%s\n", client,
             json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)"
             : strcmp(client, "unknown") == 0 ? ": no limit per client is looked at without --client"
                                              : "");
     print_alias(out, json_object_get(report, "alias"));
-    fprintf(out, "rule       %s%s%s\n", string(report, "ruling"), *string(report, "rule") != '\0' ? ": " : "",
-            string(report, "rule"));
+    fprintf(out, "rule       %s%s%s\n", member_text(report, "ruling"),
+            *member_text(report, "rule") != '\0' ? ": " : "", member_text(report, "rule"));
     print_limits(out, report);
-    if (*string(report, "counts") != '\0')
-        fprintf(out, "counts     %s\n", string(report, "counts"));
-    fprintf(out, "verdict    %s", string(report, "verdict"));
-    if (*string(report, "by") != '\0')
-        fprintf(out, " by %s", string(report, "by"));
-    if (*string(report, "limit") != '\0')
-        fprintf(out, " %s", string(report, "limit"));
+    if (*member_text(report, "counts") != '\0')
+        fprintf(out, "counts     %s\n", member_text(report, "counts"));
+    fprintf(out, "verdict    %s", member_text(report, "verdict"));
+    if (*member_text(report, "by") != '\0')
+        fprintf(out, " by %s", member_text(report, "by"));
+    if (*member_text(report, "limit") != '\0')
+        fprintf(out, " %s", member_text(report, "limit"));
     fprintf(out, "%s\n",
             json_is_true(json_object_get(report, "shadow_mode")) ? " (mode shadow: nothing is refused)" : "");
     fprintf(out, "reply      %s\n",
-            *string(report, "reply") != '\0' ? string(report, "reply") : "250 (go on)");
+            *member_text(report, "reply") != '\0' ? member_text(report, "reply") : "250 (go on)");
     if (ends_at_connect(report))
         fputs("           in open sessions; from the next connection on 554 at connect\n", out);
 }
@@ -312,7 +295,7 @@ static const struct request_row {
 
 static const struct request_row *request_row(const json_t *request)
 {
-    const char *what = string(request, "do");
+    const char *what = member_text(request, "do");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
         if (strcmp(what, requests[i].name) == 0)
             return &requests[i];
@@ -335,7 +318,7 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
     (void)blocks_sync(gate->blocks); /* what others did; without Redis the state directory must do */
     json_t *report = report_answer(gate, request);
     bool shared = blocks_sync(gate->blocks);
-    if (!shared && json_object_get(report, "trouble") != NULL && *string(report, "trouble") == '\0')
+    if (!shared && json_object_get(report, "trouble") != NULL && *member_text(report, "trouble") == '\0')
         json_object_set_new(
             report, "trouble",
             json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
@@ -399,8 +382,8 @@ json_t *report_ask(const struct policy *policy, json_t *request, int *status)
     if (report == NULL) {
         fprintf(stderr, "rcptgate: %s%s%s\n", running.text, err.text[0] != '\0' ? "; " : "", err.text);
         *status = EXIT_UNAVAILABLE;
-    } else if (*string(report, "error") != '\0') {
-        fprintf(stderr, "rcptgate: %s\n", string(report, "error"));
+    } else if (*member_text(report, "error") != '\0') {
+        fprintf(stderr, "rcptgate: %s\n", member_text(report, "error"));
         json_decref(report);
         report = NULL;
         *status = EXIT_REFUSED;

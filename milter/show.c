@@ -1,6 +1,7 @@
 #include "show.h"
 
 #include "address.h"
+#include "member.h"
 #include "network.h"
 #include "text.h"
 
@@ -156,41 +157,21 @@ json_t *show_reset(struct counts *counts, const json_t *keys, const char *limit)
     return ok ? json_pack("{s:I}", "reset", (json_int_t)n) : NULL;
 }
 
-static void print_ms(FILE *out, int64_t ms)
-{
-    char buffer[32];
-    struct text text;
-    text_init(&text, buffer, sizeof buffer);
-    text_add_duration(&text, ms);
-    fputs(buffer, out);
-}
-
-static json_int_t integer(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-static const char *string(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
-}
-
 static void print_counter(FILE *out, const json_t *c)
 {
-    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", string(c, "limit"),
-            integer(c, "used"), integer(c, "max"));
-    print_ms(out, integer(c, "window_ms"));
-    if (integer(c, "refused") > 0)
-        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", integer(c, "refused"),
-                integer(c, "refused") == 1 ? "" : "s");
-    if (integer(c, "held_ms") > 0) {
+    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", member_text(c, "limit"),
+            member_number(c, "used"), member_number(c, "max"));
+    member_print_ms(out, c, "window_ms");
+    if (member_number(c, "refused") > 0)
+        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", member_number(c, "refused"),
+                member_number(c, "refused") == 1 ? "" : "s");
+    if (member_number(c, "held_ms") > 0) {
         fputs(", held for ", out);
-        print_ms(out, integer(c, "held_ms"));
+        member_print_ms(out, c, "held_ms");
     }
-    if (integer(c, "reset_ms") > 0) {
+    if (member_number(c, "reset_ms") > 0) {
         fputs(", whole again in ", out);
-        print_ms(out, integer(c, "reset_ms"));
+        member_print_ms(out, c, "reset_ms");
     }
     fputc('\n', out);
 }
@@ -199,8 +180,8 @@ static void print_backlog(FILE *out, const json_t *b)
 {
     fprintf(out,
             "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
-            string(b, "limit"), integer(b, "waiting"), integer(b, "max"));
-    print_ms(out, integer(b, "age_ms"));
+            member_text(b, "limit"), member_number(b, "waiting"), member_number(b, "max"));
+    member_print_ms(out, b, "age_ms");
     fputs(" ago\n", out);
 }
 
@@ -210,9 +191,9 @@ static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, cons
     const char *previous = "";
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *entry = json_array_get(list, i);
-        if (strcmp(previous, string(entry, "key")) != 0)
-            fprintf(out, "%s\n", string(entry, "key"));
-        previous = string(entry, "key");
+        if (strcmp(previous, member_text(entry, "key")) != 0)
+            fprintf(out, "%s\n", member_text(entry, "key"));
+        previous = member_text(entry, "key");
         print(out, entry);
     }
 }
@@ -221,7 +202,7 @@ void show_print(FILE *out, const json_t *report)
 {
     const json_t *counters = json_object_get(report, "counters"),
                  *backlog = json_object_get(report, "backlog");
-    if (strcmp(string(report, "counts"), "local") == 0)
+    if (strcmp(member_text(report, "counts"), "local") == 0)
         fputs("Redis does not answer: as this gate counted\n", out);
     print_list(out, counters, print_counter);
     print_list(out, backlog, print_backlog);

@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include "log.h"
+#include "member.h"
 #include "text.h"
 
 #include <dirent.h>
@@ -211,17 +212,6 @@ json_t *status_report(struct gate *gate, bool subjects)
 
 /* ---- for a person ---- */
 
-static json_int_t number(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-static const char *word(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
-}
-
 static double real(const json_t *object, const char *name)
 {
     return json_number_value(json_object_get(object, name));
@@ -255,10 +245,11 @@ static void print_reasons(FILE *out, const json_t *list)
     char buffer[32];
     json_array_foreach(list, i, r)
     {
-        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", word(r, "title"), word(r, "grade"),
-                duration(number(r, "for_s"), buffer), word(r, "since"), word(r, "text"));
-        if (*word(r, "means") != '\0')
-            fprintf(out, "      %s\n", word(r, "means"));
+        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", member_text(r, "title"),
+                member_text(r, "grade"), duration(member_number(r, "for_s"), buffer), member_text(r, "since"),
+                member_text(r, "text"));
+        if (*member_text(r, "means") != '\0')
+            fprintf(out, "      %s\n", member_text(r, "means"));
     }
 }
 
@@ -270,7 +261,8 @@ static void print_past(FILE *out, const json_t *list)
     json_array_foreach(list, i, r)
     {
         fprintf(out, "%s\n  %s: for %s, until %s\n      %s\n", i == 0 ? "\nwell again; it was" : "",
-                word(r, "title"), duration(number(r, "lasted_s"), buffer), word(r, "until"), word(r, "text"));
+                member_text(r, "title"), duration(member_number(r, "lasted_s"), buffer),
+                member_text(r, "until"), member_text(r, "text"));
     }
 }
 
@@ -281,28 +273,29 @@ static void print_traffic(FILE *out, const json_t *traffic)
     fprintf(out,
             "recipients  %.1f/s accepted, %.1f/s deferred, %.1f/s rejected, %.1f/s dropped (last minute)\n",
             real(rate, "accept"), real(rate, "defer"), real(rate, "reject"), real(rate, "discard"));
-    fprintf(
-        out,
-        "            %" JSON_INTEGER_FORMAT " accepted, %" JSON_INTEGER_FORMAT
-        " deferred, %" JSON_INTEGER_FORMAT " rejected, %" JSON_INTEGER_FORMAT " dropped since the start\n",
-        number(total, "accept"), number(total, "defer"), number(total, "reject"), number(total, "discard"));
+    fprintf(out,
+            "            %" JSON_INTEGER_FORMAT " accepted, %" JSON_INTEGER_FORMAT
+            " deferred, %" JSON_INTEGER_FORMAT " rejected, %" JSON_INTEGER_FORMAT
+            " dropped since the start\n",
+            member_number(total, "accept"), member_number(total, "defer"), member_number(total, "reject"),
+            member_number(total, "discard"));
     fprintf(out, "sessions    %" JSON_INTEGER_FORMAT " open; longest decision %.1f ms\n",
-            number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
+            member_number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
 }
 
 static void print_aliases(FILE *out, const json_t *aliases)
 {
     char buffer[32];
-    fprintf(out, "aliases     %s: ", word(aliases, "database"));
-    if (number(aliases, "aliases") >= 0)
+    fprintf(out, "aliases     %s: ", member_text(aliases, "database"));
+    if (member_number(aliases, "aliases") >= 0)
         fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domain%s, ",
-                number(aliases, "aliases"), number(aliases, "domains"),
-                number(aliases, "domains") == 1 ? "" : "s");
-    if (*word(aliases, "changed") != '\0')
-        fprintf(out, "changed %s ago, ", duration(number(aliases, "age_s"), buffer));
-    fprintf(out, "%s", who_answers(word(aliases, "in_force")));
-    if (number(aliases, "copy_age_s") >= 0)
-        fprintf(out, "; its copy was good %s ago", duration(number(aliases, "copy_age_s"), buffer));
+                member_number(aliases, "aliases"), member_number(aliases, "domains"),
+                member_number(aliases, "domains") == 1 ? "" : "s");
+    if (*member_text(aliases, "changed") != '\0')
+        fprintf(out, "changed %s ago, ", duration(member_number(aliases, "age_s"), buffer));
+    fprintf(out, "%s", who_answers(member_text(aliases, "in_force")));
+    if (member_number(aliases, "copy_age_s") >= 0)
+        fprintf(out, "; its copy was good %s ago", duration(member_number(aliases, "copy_age_s"), buffer));
     fputc('\n', out);
 }
 
@@ -313,12 +306,12 @@ static void print_queue(FILE *out, const json_t *queue)
         fputs("queue       unknown: Postfix's queue could not be read yet, or not for too long\n", out);
         return;
     }
-    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", number(queue, "messages"),
-            number(queue, "messages") == 1 ? "" : "s");
-    if (number(queue, "messages") > 0)
-        fprintf(out, ", the oldest for %s", duration(number(queue, "oldest_s"), buffer));
-    fprintf(out, "; read %s ago", duration(number(queue, "age_s"), buffer));
-    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", number(queue, "read_ms"));
+    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", member_number(queue, "messages"),
+            member_number(queue, "messages") == 1 ? "" : "s");
+    if (member_number(queue, "messages") > 0)
+        fprintf(out, ", the oldest for %s", duration(member_number(queue, "oldest_s"), buffer));
+    fprintf(out, "; read %s ago", duration(member_number(queue, "age_s"), buffer));
+    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", member_number(queue, "read_ms"));
 }
 
 static void print_in_force(FILE *out, const json_t *report)
@@ -327,19 +320,20 @@ static void print_in_force(FILE *out, const json_t *report)
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
                  *counters = json_object_get(report, "counters");
     fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s\n",
-            word(policy, "file"), number(policy, "limits"), number(policy, "limits") == 1 ? "" : "s",
-            duration(number(policy, "age_s"), buffer));
+            member_text(policy, "file"), member_number(policy, "limits"),
+            member_number(policy, "limits") == 1 ? "" : "s",
+            duration(member_number(policy, "age_s"), buffer));
     if (json_is_null(aliases))
         fputs("aliases     none are configured\n", out);
     else
         print_aliases(out, aliases);
-    fprintf(out, "counters    %s: %s; when it is down: %s\n", word(counters, "kind"), word(counters, "at"),
-            word(counters, "when_down"));
+    fprintf(out, "counters    %s: %s; when it is down: %s\n", member_text(counters, "kind"),
+            member_text(counters, "at"), member_text(counters, "when_down"));
     if (json_is_object(json_object_get(report, "queue")))
         print_queue(out, json_object_get(report, "queue"));
-    if (number(report, "blocks") > 0)
-        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", number(report, "blocks"),
-                number(report, "blocks") == 1 ? "" : "s");
+    if (member_number(report, "blocks") > 0)
+        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", member_number(report, "blocks"),
+                member_number(report, "blocks") == 1 ? "" : "s");
 }
 
 void status_print(FILE *out, const json_t *report)
@@ -349,7 +343,7 @@ void status_print(FILE *out, const json_t *report)
                                         [TROUBLE_DEGRADED] =
                                             "DEGRADED: mail goes on, with less than it should have",
                                         [TROUBLE_DOWN] = "DOWN: recipients are answered 451"};
-    bool shadow = strcmp(word(report, "mode"), "shadow") == 0;
+    bool shadow = strcmp(member_text(report, "mode"), "shadow") == 0;
     fprintf(out, "%s%s\n", heads[health_grade(report)],
             shadow ? "; mode shadow: nothing is refused or dropped, it is only counted and logged" : "");
     print_reasons(out, json_object_get(report, "reasons"));
@@ -360,8 +354,8 @@ void status_print(FILE *out, const json_t *report)
                     0
                 ? "\n"
                 : "",
-            word(report, "version"), word(report, "host"), number(report, "pid"),
-            duration(number(report, "uptime_s"), buffer));
+            member_text(report, "version"), member_text(report, "host"), member_number(report, "pid"),
+            duration(member_number(report, "uptime_s"), buffer));
     print_in_force(out, report);
     print_traffic(out, json_object_get(report, "traffic"));
     print_past(out, json_object_get(report, "past"));

@@ -1,5 +1,6 @@
 #include "top.h"
 
+#include "member.h"
 #include "show.h"
 
 #include <inttypes.h>
@@ -73,11 +74,6 @@ json_t *top_report(struct counts *counts, const char *limit, size_t n, int64_t n
     return NULL;
 }
 
-static json_int_t integer(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
 static void print_list(FILE *out, const char *title, const json_t *list)
 {
     fprintf(out, "%-10s %21s  %-24s %s\n", title, "USED/MAX", "LIMIT", "SUBJECT");
@@ -86,11 +82,11 @@ static void print_list(FILE *out, const char *title, const json_t *list)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *c = json_array_get(list, i);
         char used[48];
-        snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT, integer(c, "used"),
-                 integer(c, "max"));
-        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", integer(c, "refused"), used,
+        snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
+                 member_number(c, "used"), member_number(c, "max"));
+        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", member_number(c, "refused"), used,
                 json_string_value(json_object_get(c, "limit")), json_string_value(json_object_get(c, "key")),
-                integer(c, "held_ms") > 0 ? " (held)" : "");
+                member_number(c, "held_ms") > 0 ? " (held)" : "");
     }
 }
 

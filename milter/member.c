@@ -1,0 +1,23 @@
+#include "member.h"
+
+#include "text.h"
+
+const char *member_text(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "";
+}
+
+json_int_t member_number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+void member_print_ms(FILE *out, const json_t *object, const char *name)
+{
+    char buffer[32];
+    struct text text;
+    text_init(&text, buffer, sizeof buffer);
+    text_add_duration(&text, member_number(object, name));
+    fputs(buffer, out);
+}
