@@ -1,21 +1,12 @@
-"""A test that hangs is ended before ctest would kill everything: its fixtures still clean up."""
-
-import signal
+"""Every test has a time limit."""
 
 import pytest
+from time_limit import time_limit
 
 SECONDS = 240
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    def ring(_number, _frame):
-        raise TimeoutError(f"{item.name} took more than {SECONDS} s")
-
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
-    try:
+    with time_limit(SECONDS, item.name):
         yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)

@@ -1066,8 +1066,9 @@ class World:
             raise troubles[0]
 
 
-def run_threads(n, work):
-    """work(i) in n threads at once, started together; the results in order, the first exception is raised."""
+def run_threads(n, work, patience=300):
+    """work(i) in n threads at once, started together; the results in order, the first exception is raised. patience: seconds until
+    the next of them has to have ended."""
     barrier = threading.Barrier(n)
     results = queue.Queue()
 
@@ -1081,7 +1082,7 @@ def run_threads(n, work):
     threads = [threading.Thread(target=body, args=(i,), daemon=True) for i in range(n)]
     for thread in threads:
         thread.start()
-    done = sorted((results.get(timeout=300) for _ in threads), key=lambda entry: entry[0])
+    done = sorted((results.get(timeout=patience) for _ in threads), key=lambda entry: entry[0])
     for _, _, trouble in done:
         if trouble:
             raise trouble

@@ -1,9 +1,7 @@
 """The harness is that of the end-to-end tests, but every gate has a witness in front of it and every Postfix has mail. A row fails
-when it saw a wrong 5xx, lost a message or let a session wait too long, whatever it asks itself. A test that hangs is ended
-while its fixtures can still clean up."""
+when it saw a wrong 5xx, lost a message or let a session wait too long, whatever it asks itself."""
 
 import re
-import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +18,7 @@ harness.Postfix, harness.Smtp, harness.Database = post.Postfix, post.Smtp, post.
 
 import fault_table
 from load import SANITIZED
+from time_limit import time_limit
 
 SECONDS = 800
 LONGEST_MS = 500  # a session waits in rows 26 to 47; those before have a shorter bound of their own
@@ -56,15 +55,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    def ring(_number, _frame):
-        raise TimeoutError(f"{item.name} took more than {SECONDS} s")
-
     found = re.match(r"test_row(\d+)_(.+)", item.name)
     fault_table.row = fault_table.Row(*([int(found.group(1)), found.group(2).replace("_", " ")] if found else []))
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
-    try:
+    with time_limit(SECONDS, item.name):
         yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)

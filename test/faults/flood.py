@@ -1,13 +1,14 @@
 """Floods: the milter protocol with many messages on the way at once, so that one Python process keeps the gate busy."""
 
 import struct
-import threading
 from collections import Counter
 
 import fault_table
+from harness import run_threads
 from witness import MilterClient
 
 BATCH = 100  # messages whose answers are awaited together
+PATIENCE = 800  # seconds: the time limit of a test ends it before
 
 
 def packet(command, data=b""):
@@ -61,23 +62,12 @@ class Flood:
 def flood(shares, send=False, seen=True):
     """shares: of each session (gate, client, pairs); all run at the same time. What each was answered, in order. seen=False: past the
     witness, whose own pace would be measured; the caller must look at every answer."""
-    answers, troubles = [None] * len(shares), []
-
     def run(i):
         gate, client, pairs = shares[i]
-        try:
-            with Flood(gate, client, seen) as session:
-                answers[i] = ["refused"] * len(pairs) if session.refused else session.rcpts(pairs, send)
-        except BaseException as trouble:  # noqa: raised below
-            troubles.append(trouble)
+        with Flood(gate, client, seen) as session:
+            return ["refused"] * len(pairs) if session.refused else session.rcpts(pairs, send)
 
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(shares))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if troubles:
-        raise troubles[0]
+    answers = run_threads(len(shares), run, PATIENCE)
     if not seen:
         fault_table.row.answers.update({"continue": "250"}.get(answer, answer[:3]) for some in answers for answer in some)
     return answers

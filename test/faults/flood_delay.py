@@ -34,24 +34,15 @@ POSTFIX = {"smtpd_error_sleep_time": "0s", "smtpd_soft_error_limit": "100", "smt
 
 def schedule(rate, connections, seconds, work):
     """Calls work(connection, i) at the time when message i is due, from so many threads, each for the messages of its turn."""
-    start, troubles = time.monotonic() + 0.2, []
+    start = time.monotonic() + 0.2
 
     def run(connection):
-        try:
-            for i in range(connection, int(rate * seconds), connections):
-                due = start + i / rate
-                time.sleep(max(0.0, due - time.monotonic()))
-                work(connection, i, due)
-        except BaseException as trouble:  # noqa: raised below
-            troubles.append(trouble)
+        for i in range(connection, int(rate * seconds), connections):
+            due = start + i / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            work(connection, i, due)
 
-    threads = [threading.Thread(target=run, args=(c,), daemon=True) for c in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if troubles:
-        raise troubles[0]
+    harness.run_threads(connections, run)
 
 
 class Connections:

@@ -1,13 +1,14 @@
 """A proxy between the gate and Redis that does what networks do: drips, delays, swallows, cuts off. And a server that says only what
 it is told, for what a real Redis cannot be made to say."""
 
-import os
 import socket
 import threading
 import time
 
+from unix_server import UnixServer
 
-class Proxy:
+
+class Proxy(UnixServer):
     """Listens on a unix socket and forwards to another. mode, at any time:
 
     pass     forwards
@@ -20,40 +21,32 @@ class Proxy:
     after    stall, but for the first `bytes` of questions of each new connection
     """
 
-    def __init__(self, path, target, gid=None):
-        self.path, self.target = str(path), str(target)
+    def __init__(self, path, target):
+        self.target = str(target)
         self.mode, self.seconds, self.bytes = "pass", 0.0, 0
         self.lock = threading.Lock()
         self.pairs = []
         self.connects = 0
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(self.path)
-        os.chmod(self.path, 0o777)
-        self.server.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listen(path)
 
     @property
     def url(self):
         return f"unix://{self.path}?db=0"
 
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self.server.accept()
-            except OSError:
-                return
+    def serve(self, near):
+        far = socket.socket(socket.AF_UNIX)
+        with self.lock:
             self.connects += 1
-            far = socket.socket(socket.AF_UNIX)
-            try:
-                far.connect(self.target)
-            except OSError:
-                near.close()
-                continue
-            with self.lock:
-                self.pairs.append((near, far))
-            budget = [self.bytes]
-            threading.Thread(target=self._questions, args=(near, far, budget), daemon=True).start()
-            threading.Thread(target=self._answers, args=(near, far, budget), daemon=True).start()
+        try:
+            far.connect(self.target)
+        except OSError:
+            near.close()
+            return
+        with self.lock:
+            self.pairs.append((near, far))
+        budget = [self.bytes]
+        threading.Thread(target=self._answers, args=(near, far, budget), daemon=True).start()
+        self._questions(near, far, budget)
 
     def _close(self, near, far):
         for s in (near, far):
@@ -119,31 +112,19 @@ class Proxy:
         return True
 
     def stop(self):
-        self.server.close()
+        super().stop()
         self.mode = "pass"
         self.close_all()
 
 
-class Scripted:
+class Scripted(UnixServer):
     """A server that answers every command by a function of its words: bytes, or None for silence."""
 
     def __init__(self, path, answer):
-        self.path, self.answer = str(path), answer
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(self.path)
-        os.chmod(self.path, 0o777)
-        self.server.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.answer = answer
+        self.listen(path)
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
+    def serve(self, connection):
         with connection, connection.makefile("rb") as reader:
             try:
                 while words := self._words(reader):
@@ -163,6 +144,3 @@ class Scripted:
             size = int(reader.readline()[1:])
             words.append(reader.read(size + 2)[:-2])
         return words
-
-    def stop(self):
-        self.server.close()

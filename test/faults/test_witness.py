@@ -2,11 +2,9 @@
 
 import json
 import os
-import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +15,7 @@ import post
 from alias_rules import is_address
 from harness import Failure, MilterClient, Scratch, Sink, Smtp, World, wait_for
 from load import session
+from unix_server import UnixServer
 from witness import Packets, Witness, fronts
 
 LIMITS = [
@@ -28,26 +27,14 @@ LIMITS = [
 ]
 
 
-class ScriptedGate:
+class ScriptedGate(UnixServer):
     """Answers a command as `script` says, else "continue"; at the end of a message it first drops the recipients in `drops`."""
 
     def __init__(self, scratch):
         self.script, self.drops = {}, []
-        self.path = scratch / "scripted.sock"
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(str(self.path))
-        self.server.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listen(scratch / "scripted.sock")
 
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self.server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
-
-    def _serve(self, near):
+    def serve(self, near):
         packets = Packets()
         with near:
             while data := near.recv(65536):
@@ -86,7 +73,7 @@ def scene():
     witness = Witness(scratch / "front", gate.path, lambda: policy)
     yield SimpleNamespace(scratch=scratch, database=database, policy=policy, gate=gate, witness=witness)
     witness.stop()
-    gate.server.close()
+    gate.stop()
     scratch.remove()
 
 

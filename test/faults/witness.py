@@ -3,14 +3,12 @@ asks proof.py about every 5xx and every recipient that is dropped, and keeps wha
 
 Gate and MilterClient take the place of the harness's own (conftest.py), so that no row can leave the witness out."""
 
-import os
 import pwd
 import select
 import signal
 import socket
 import struct
 import sys
-import threading
 import time
 from collections import Counter, deque
 
@@ -18,6 +16,7 @@ import fault_table
 import harness
 from alias_rules import bare
 from proof import Proof
+from unix_server import UnixServer
 
 ANSWERS = b"ctrydafs4"
 COMMANDS = b"CHMRTLNBEU"
@@ -169,29 +168,17 @@ class Session:
                                   f"in {question.command!r}")
 
 
-class Witness:
+class Witness(UnixServer):
     def __init__(self, path, target, policy_path, shared=None):
         """path: where it listens; target: the gate's socket; policy_path: a function that tells which policy the gate has; shared:
         what the gates know of each other."""
-        self.path, self.target = str(path), str(target)
+        self.target = str(target)
         self.proof = Proof(policy_path, shared)
         self.answers, self.wrong, self.proven = Counter(), [], 0
         self.drops = {}  # queue id: recipients that were dropped from this message, by right or not
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(self.path)
-        os.chmod(self.path, 0o777)
-        self.server.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listen(path)
 
-    def _accept(self):
-        while True:
-            try:
-                near, _ = self.server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
-
-    def _serve(self, near):
+    def serve(self, near):
         uid = struct.unpack("3i", near.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         session = Session(self, uid == POSTFIX)
         with near, socket.socket(socket.AF_UNIX) as far:
@@ -223,7 +210,7 @@ class Witness:
                 target.sendall(data)
 
     def stop(self):
-        self.server.close()
+        super().stop()
         self.proof.over.set()
 
 
