@@ -170,7 +170,7 @@ class Process:
         if self.alive():
             self.popen.send_signal(number)
             try:
-                self.popen.wait(15)
+                self.popen.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 self.popen.wait()
