@@ -44,9 +44,8 @@ class Proxy(UnixServer):
             return
         with self.lock:
             self.pairs.append((near, far))
-        budget = [self.bytes]
-        threading.Thread(target=self._answers, args=(near, far, budget), daemon=True).start()
-        self._questions(near, far, budget)
+        threading.Thread(target=self._answers, args=(near, far), daemon=True).start()
+        self._questions(near, far)
 
     def _close(self, near, far):
         for s in (near, far):
@@ -67,27 +66,28 @@ class Proxy(UnixServer):
         for pair in pairs:
             self._close(*pair)
 
-    def _questions(self, near, far, budget):
+    def _questions(self, near, far):
+        budget = self.bytes
         try:
             while data := near.recv(65536):
-                while self.mode == "stall" or (self.mode == "after" and budget[0] <= 0):
+                while self.mode == "stall" or (self.mode == "after" and budget <= 0):
                     time.sleep(0.01)
-                budget[0] -= len(data)
+                budget -= len(data)
                 far.sendall(data)
         except OSError:
             pass
         self._close(near, far)
 
-    def _answers(self, near, far, budget):
+    def _answers(self, near, far):
         try:
             while data := far.recv(65536):
-                if not self._answer(near, data, budget):
+                if not self._answer(near, data):
                     break
         except OSError:
             pass
         self._close(near, far)
 
-    def _answer(self, near, data, budget):
+    def _answer(self, near, data):
         mode = self.mode
         if mode == "drip":
             for i in range(len(data)):

@@ -2,8 +2,8 @@
 
 import json
 
-from harness import Gate, Postfix, Redis, wait_for
-from lab import Run, Stream, codes, count, delays, median, share
+from harness import Postfix, Redis, wait_for
+from lab import Run, Stream, all_taken_at_once, codes, delays, median, share
 from load import status
 from proxy import Proxy
 from services import LookupService, Naive
@@ -37,8 +37,7 @@ def central(run, redis):
 
 def gate_of(run, redis):
     link = run.own(Proxy(run.scratch / "link-redis.sock", redis.socket))
-    gate = run.own(Gate(run.scratch, {"counters": {"url": link.url, "timeout": "500ms"}, "limits": [LIMIT],
-                                      "aliases": {"database": str(run.database.path)}}))
+    gate = run.gate(link.url, "500ms", limits=[LIMIT])
     gate.command("block", BLOCK, "--reason", "spam wave")
     return gate, (link,)
 
@@ -91,7 +90,7 @@ def judge(before, after, times):
         (f"without: nobody's mail got through while the host was cut off ({len(arrived)} letters), and {hung:.0%} of the blocked "
          "client's attempts hung instead of being refused", not arrived and hung > 0.9),
         (f"with the gate all {len(after['letters'])} letters of the others were taken at the first try and delivered",
-         count(after, "delivered") == len(after["letters"]) and all(letter["codes"] == [250] for letter in after["letters"])),
+         all_taken_at_once(after)),
         (f"the blocked client was refused {len(blocked)} times of {len(blocked)}, the database host there or not",
          len(blocked) > 0 and set(blocked) == {554}),
         (f"the flooding clients got {told.count(250)} RCPTs in, at most {MOST} each; {told.count(450)} were put off, none waited in vain",

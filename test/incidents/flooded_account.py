@@ -1,7 +1,7 @@
 """One account is flooded. A soft limit behind the queue fills the queue; at RCPT it costs the flooded account alone."""
 
-from harness import Gate, Postfix, Redis
-from lab import Run, Stream, codes, count, deepest, delays, median
+from harness import Postfix, Redis
+from lab import Run, Stream, all_taken_at_once, codes, deepest, delays, median
 from services import Mailboxes
 
 PROMISE = "P1"
@@ -28,9 +28,7 @@ def play(build, times, guarded):
         if guarded:
             hard = {"name": "alias-flood", "per": "recipient", "count": "attempts", "max": times.enough, "window": "1h", "over": "reject"}
             redis = run.own(Redis(run.scratch))
-            gate = run.own(Gate(run.scratch, {"counters": {"url": redis.url, "timeout": "1s"}, "limits": [*LIMITS, hard],
-                                              "aliases": {"database": str(run.database.path)}}))
-            milter = gate.milter
+            milter = run.gate(redis.url, limits=[*LIMITS, hard]).milter
         # a small Postfix: 100 messages active instead of 20,000, and what was put off comes back after 5 s instead of 300
         postfix = Postfix(run.scratch, milter, run.sink, settings={
             "qmgr_message_active_limit": "100", "maximal_backoff_time": "5s"})
@@ -50,7 +48,7 @@ def judge(before, after, times):
         (f"others' mail during the flood, median: {slow:.1f} s without, {flat:.2f} s with the gate", flat < slow / 3),
         (f"longest queue: {deepest(before)} messages without, {deepest(after)} with the gate", deepest(after) < deepest(before) / 3),
         ("with the gate every letter of the others arrived, and was taken at the first try",
-         count(after, "delivered") == len(after["letters"]) and all(letter["codes"] == [250] for letter in after["letters"])),
+         all_taken_at_once(after)),
         (f"the flooded account got {after['flooded']} messages, its limit's worth", after["flooded"] == Mailboxes.most),
         (f"the flood was told {told.count(250)} x 250, {told.count(450)} x 450, {told.count(550)} x 550: a soft refusal that goes on "
          "becomes a hard one", told.count(250) == Mailboxes.most and told.count(450) > 0 and told.count(550) > 0

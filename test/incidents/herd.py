@@ -10,7 +10,7 @@ from bisect import bisect
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import Gate, Postfix, Process, Redis, Smtp
+from harness import Postfix, Process, Redis, Smtp
 from lab import Run, Stream, deepest, delays, median, share
 from services import Paced
 
@@ -74,9 +74,7 @@ def gate_of(run, clock, times, guarded):
         alias["ramp"] = "2h"
     with clock.for_children():
         redis = run.own(Redis(run.scratch))
-        return run.own(Gate(run.scratch, {
-            "counters": {"url": redis.url, "timeout": "5s"}, "limits": [alias, HAMMER], "log": {"to": "stderr", "level": "warning"},
-            "aliases": {"database": str(run.database.path)}}))
+        return run.gate(redis.url, "5s", limits=[alias, HAMMER], log={"to": "stderr", "level": "warning"})
 
 
 def hammer(run):

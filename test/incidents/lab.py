@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import ExitStack
 
-from harness import Closed, Database, Scratch, Sink, Smtp, wait_for
+from harness import Closed, Database, Gate, Scratch, Sink, Smtp, wait_for
 
 LOST = 0  # in the place of an SMTP code: no answer
 HUNG = 2.5  # seconds without an answer that are drawn as such
@@ -39,6 +39,11 @@ class Run:
     def own(self, part):
         self.parts.callback(part.stop)
         return part
+
+    def gate(self, url, timeout="1s", **policy):
+        """A gate with the alias rules of this run, whose counters are at url."""
+        return self.own(Gate(self.scratch, {"counters": {"url": url, "timeout": timeout},
+                                            "aliases": {"database": str(self.database.path)}, **policy}))
 
     def __enter__(self):
         return self
@@ -209,6 +214,11 @@ def median(values):
 
 def count(story, fate):
     return sum(letter["fate"] == fate for letter in story["letters"])
+
+
+def all_taken_at_once(story):
+    """Was every letter taken at its first try, and delivered?"""
+    return count(story, "delivered") == len(story["letters"]) and all(letter["codes"] == [250] for letter in story["letters"])
 
 
 def deepest(story):

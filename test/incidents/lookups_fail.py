@@ -2,8 +2,8 @@
 
 import sqlite3
 
-from harness import Gate, Postfix, Redis, Web, wait_for
-from lab import Run, Stream, codes, count, delays, median, share
+from harness import Postfix, Redis, Web, wait_for
+from lab import Run, Stream, all_taken_at_once, codes, delays, median, share
 from services import AlwaysWell, LookupService, Monitor, break_database
 
 PROMISE = "P2, P6"
@@ -36,8 +36,7 @@ def find_in(path):
 
 def gate_of(run):
     redis, web = run.own(Redis(run.scratch)), Web(run.scratch)
-    gate = run.own(Gate(run.scratch, {"counters": {"url": redis.url, "timeout": "1s"}, "http": {"listen": web.listen},
-                                      "aliases": {"database": str(run.database.path)}}))
+    gate = run.gate(redis.url, http={"listen": web.listen})
     wait_for(web.up, "the gate's pages do not answer")
     return gate, web
 
@@ -75,7 +74,7 @@ def judge(before, after, times):
         (f"without: {failed:.0%} of the answers for known aliases were 4xx, and the status page said 200 in {lied:.0%} of the cases",
          failed > 0.9 and lied == 1),
         (f"with the gate all {len(after['letters'])} letters to known aliases were taken at the first try and delivered",
-         count(after, "delivered") == len(after["letters"]) and all(letter["codes"] == [250] for letter in after["letters"])),
+         all_taken_at_once(after)),
         (f"while nobody can know that an alias does not exist, the {len(unknown)} typos were told 451, never 550",
          len(unknown) > 0 and set(unknown) == {451}),
         ("before and afterwards they were told 550", set(codes(after, UNKNOWN, 0, begin)) == {550}

@@ -1,6 +1,6 @@
 """A policy that cannot be parsed is pushed, and later the filter restarts. One that ends takes mail along; the gate goes on."""
 
-from harness import Gate, Postfix, Redis, Web, wait_for
+from harness import Postfix, Redis, Web, wait_for
 from lab import Run, Stream, codes, count, delays, median
 from services import Monitor, Naive
 
@@ -59,8 +59,7 @@ def limits(most):
 
 def play_with(run, redis, times):
     web = Web(run.scratch)
-    gate = run.own(Gate(run.scratch, {"counters": {"url": redis.url, "timeout": "1s"}, "limits": limits(MOST),
-                                      "aliases": {"database": str(run.database.path)}, "http": {"listen": web.listen}}))
+    gate = run.gate(redis.url, limits=limits(MOST), http={"listen": web.listen})
     wait_for(web.up, "the gate's pages do not answer")
     run.begin(Postfix(run.scratch, gate.milter, run.sink))
     run.own(Monitor(run, web, PAGE))

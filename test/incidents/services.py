@@ -4,7 +4,6 @@ alias database. Each ends with stop().
 
 import os
 import random
-import socketserver
 import sqlite3
 import threading
 import time
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from harness import Process, Sink, SinkHandler, wait_for
 from lab import LOST
+from unix_server import UnixServer
 
 
 class Mailboxes(Sink):
@@ -60,37 +60,31 @@ class Paced(Sink):
         time.sleep(max(0.0, turn - time.monotonic()))
 
 
-class LookupService:
+class LookupService(UnixServer):
     """A table that Postfix asks over the network (socketmap_table(5)). find(key): a value, None, or an OSError when the
     service cannot tell."""
 
-    class _Handler(socketserver.StreamRequestHandler):
-        def handle(self):
+    def __init__(self, path, find):
+        self.find = find
+        self.listen(path)
+
+    def serve(self, connection):
+        with connection, connection.makefile("rb") as reader:
             try:
-                while size := self._size():
-                    _, _, key = self.rfile.read(size).decode().partition(" ")
-                    self.rfile.read(1)
-                    answer = self.server.answer(key)
-                    self.wfile.write(b"%d:%s," % (len(answer), answer))
+                while size := self._size(reader):
+                    _, _, key = reader.read(size).decode().partition(" ")
+                    reader.read(1)
+                    answer = self._answer(key)
+                    connection.sendall(b"%d:%s," % (len(answer), answer))
             except OSError:
                 pass  # Postfix hung up
 
-        def _size(self):
-            digits = b""
-            while (byte := self.rfile.read(1)) not in (b":", b""):
-                digits += byte
-            return int(digits or 0)
-
-    class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-    def __init__(self, path, find):
-        self.path, self.find = path, find
-        self.server = self._Server(str(path), self._Handler)
-        self.server.answer = self._answer
-        path.chmod(0o777)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+    @staticmethod
+    def _size(reader):
+        digits = b""
+        while (byte := reader.read(1)) not in (b":", b""):
+            digits += byte
+        return int(digits or 0)
 
     def _answer(self, key):
         try:
@@ -98,10 +92,6 @@ class LookupService:
         except OSError as trouble:
             return f"TEMP {trouble}".encode()
         return b"NOTFOUND " if value is None else f"OK {value}".encode()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 class AlwaysWell:
