@@ -5,6 +5,7 @@
 #include "blocks.h"
 
 #include "blocks_redis.h"
+#include "monotonic.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -617,11 +618,7 @@ static void *blocks_main(void *arg)
         blocks->woken = false;
         pthread_mutex_unlock(&blocks->lock);
         long pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += pause_ms * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = monotonic_in_ms(pause_ms);
         pthread_mutex_lock(&blocks->lock);
         while (!blocks->stop && !blocks->woken &&
                pthread_cond_timedwait(&blocks->wake, &blocks->lock, &until) != ETIMEDOUT)

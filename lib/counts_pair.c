@@ -24,6 +24,7 @@
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_memory.h"
 #include "denials.h"
+#include "monotonic.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -135,20 +136,10 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
     return status; /* without memory for the echo, near starts a little colder */
 }
 
-static struct timespec in_ms(int ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ms * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
-}
-
 /* Until stand_end() far is not opened. False: it is open already. */
 static bool stand_begin(struct pair *pair)
 {
-    struct timespec until = in_ms(STAND_MS);
+    struct timespec until = monotonic_in_ms(STAND_MS);
     pthread_mutex_lock(&pair->lock);
     while (pair->opening &&
            pthread_cond_clockwait(&pair->opened, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
@@ -403,7 +394,7 @@ static void pair_tell(struct pair *pair)
 /* With the lock held. */
 static void pair_rest(struct pair *pair, int ms)
 {
-    struct timespec until = in_ms(ms);
+    struct timespec until = monotonic_in_ms(ms);
     while (!pair->stop &&
            pthread_cond_clockwait(&pair->wake, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         if (is_owing(pair))

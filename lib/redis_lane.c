@@ -8,6 +8,7 @@
  * queue: not yet written. flight: written, in the order of the answers to come. */
 #include "redis_lane.h"
 #include "bell.h"
+#include "monotonic.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -168,7 +169,7 @@ static int lane_ready(struct redis_lane *lane, int64_t deadline, struct error *e
 /* Moves everybody who waits, and has the time, from queue to flight. */
 static void lane_take(struct redis_lane *lane)
 {
-    int64_t now = redis_now();
+    int64_t now = monotonic_ns();
     if (lane->out.sent == lane->out.len)
         redis_buffer_clear(&lane->out);
     lane->batch++;

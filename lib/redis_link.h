@@ -24,8 +24,6 @@ enum redis_link_status {
     REDIS_LINK_REFUSED, /* it connected and refused to serve */
 };
 
-int64_t redis_now(void); /* CLOCK_MONOTONIC in ns */
-
 struct redis_link *redis_link_new(void); /* not connected; NULL when out of memory */
 void redis_link_free(struct redis_link *link);
 

@@ -1,6 +1,7 @@
 #include "ruledb_handle.h"
 
 #include "glob.h"
+#include "monotonic.h"
 #include "ruledb.h"
 #include "ruledb_tables.h"
 #include "utf8.h"
@@ -70,18 +71,11 @@ struct handle {
     struct error err;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Most look-ups are over before this is asked for the first time, and need no clock. */
 static int out_of_time(void *context)
 {
     struct handle *handle = context;
-    int64_t now = now_ms();
+    int64_t now = monotonic_ms();
     if (handle->deadline_ms == 0)
         handle->deadline_ms = now + HANDLE_QUERY_MS;
     return now > handle->deadline_ms;
@@ -190,7 +184,7 @@ struct handle *handle_open(const char *path, bool immutable, struct error *err, 
         *fault = FAULT_MEMORY;
         return NULL;
     }
-    handle->deadline_ms = now_ms() + OPEN_MS;
+    handle->deadline_ms = monotonic_ms() + OPEN_MS;
     int rc = open_file(path, immutable, &handle->db);
     if (rc == SQLITE_OK)
         rc = configure(handle);

@@ -5,6 +5,7 @@
  * begins, within a tick. */
 #include "ruledb_keeper.h"
 
+#include "monotonic.h"
 #include "ruledb_check.h"
 #include "ruledb_copy.h"
 
@@ -80,13 +81,6 @@ struct keeper {
     char *new_path, *accept_path;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* --- what sessions ask --- */
 
 bool keeper_trusts(const struct keeper *keeper, unsigned epoch)
@@ -107,7 +101,7 @@ bool keeper_has_copy(const struct keeper *keeper)
 bool keeper_copy_is_fresh(const struct keeper *keeper)
 {
     int64_t at = atomic_load(&keeper->validated_ms);
-    return at != NEVER_MS && now_ms() - at <= atomic_load(&keeper->max_stale_ms);
+    return at != NEVER_MS && monotonic_ms() - at <= atomic_load(&keeper->max_stale_ms);
 }
 
 void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrink)
@@ -117,14 +111,9 @@ void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrin
     (void)keeper_doubt(keeper, 0);
 }
 
-static struct timespec at_ms(int64_t ms)
-{
-    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-}
-
 bool keeper_doubt(struct keeper *keeper, int wait_ms)
 {
-    struct timespec until = at_ms(now_ms() + wait_ms);
+    struct timespec until = monotonic_in_ms(wait_ms);
     pthread_mutex_lock(&keeper->lock);
     unsigned before = keeper->told.taken;
     keeper->told.kick = true;
@@ -140,7 +129,7 @@ bool keeper_doubt(struct keeper *keeper, int wait_ms)
 
 int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
 {
-    struct timespec until = at_ms(now_ms() + wait_ms);
+    struct timespec until = monotonic_in_ms(wait_ms);
     bool patient = true;
     pthread_mutex_lock(&keeper->lock);
     struct told *told = &keeper->told;
@@ -163,7 +152,7 @@ int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
 
 void keeper_status(struct keeper *keeper, struct ruledb_status *out)
 {
-    int64_t validated = atomic_load(&keeper->validated_ms), now = now_ms();
+    int64_t validated = atomic_load(&keeper->validated_ms), now = monotonic_ms();
     pthread_mutex_lock(&keeper->lock);
     const struct told *told = &keeper->told;
     out->mode = told->dirty ? RULEDB_DOUBTED : RULEDB_LIVE;
@@ -192,7 +181,7 @@ static int64_t copy_written_ms(const char *path)
         return NEVER_MS;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
-    int64_t at = now_ms() - (age > 0 ? age : 0);
+    int64_t at = monotonic_ms() - (age > 0 ? age : 0);
     return at != NEVER_MS ? at : at - 1;
 }
 
@@ -375,7 +364,7 @@ static void take(struct keeper *keeper, struct finding *found, unsigned epoch, u
 {
     keep_copy(keeper, found);
     bool kept = found->copy_err.text[0] == '\0';
-    atomic_store(&keeper->validated_ms, now_ms());
+    atomic_store(&keeper->validated_ms, monotonic_ms());
     atomic_store(&keeper->proved, atomic_load(&keeper->has_copy) || keeper->changed ? 0 : generation);
     atomic_store(&keeper->trusted, epoch);
     (void)unlink(keeper->accept_path); /* mostly there is none */
@@ -435,7 +424,7 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
 static void run_round(struct keeper *keeper)
 {
     struct finding found = {0};
-    int64_t start = now_ms();
+    int64_t start = monotonic_ms();
     unsigned epoch = keeper->lease->epoch;
     keeper->changed = false;
     (void)stamp_of(keeper->config->path, &keeper->touched); /* a write from now on is seen as one */
@@ -450,7 +439,7 @@ static void run_round(struct keeper *keeper)
     } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
         (void)unlink(keeper->new_path);
     }
-    keeper->round_end_ms = now_ms();
+    keeper->round_end_ms = monotonic_ms();
     keeper->took_ms = keeper->round_end_ms - start;
     atomic_store(&keeper->cheap, keeper->took_ms <= CHEAP_MS && !keeper->failed);
     pthread_mutex_lock(&keeper->lock);
@@ -461,7 +450,7 @@ static void run_round(struct keeper *keeper)
 static bool is_time(const struct keeper *keeper, enum reason reason)
 {
     int64_t scaled = keeper->took_ms * paces[reason].times;
-    return now_ms() - keeper->round_end_ms >=
+    return monotonic_ms() - keeper->round_end_ms >=
            (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
 }
 
@@ -509,7 +498,7 @@ static void *keeper_main(void *arg)
     for (;;) {
         turn(keeper);
         pthread_mutex_lock(&keeper->lock);
-        struct timespec until = at_ms(now_ms() + TICK_MS);
+        struct timespec until = monotonic_in_ms(TICK_MS);
         if (!keeper->told.kick && !keeper->told.stop)
             (void)pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
         bool stop = keeper->told.stop;
@@ -578,14 +567,14 @@ int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct er
         return -1;
     }
     keeper->running = true;
-    int64_t start = now_ms();
+    int64_t start = monotonic_ms();
     pthread_mutex_lock(&keeper->lock);
     while (keeper->told.turns == 0) {
         int64_t until =
             start + (keeper_has_copy(keeper) && keeper_copy_is_fresh(keeper) ? wait_copy_ms : wait_ms);
-        if (now_ms() >= until)
+        if (monotonic_ms() >= until)
             break;
-        struct timespec tick = at_ms(now_ms() + 50);
+        struct timespec tick = monotonic_in_ms(50);
         (void)pthread_cond_timedwait(&keeper->done, &keeper->lock, &tick);
     }
     pthread_mutex_unlock(&keeper->lock);

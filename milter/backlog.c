@@ -3,6 +3,7 @@
 #include "backlog_share.h"
 #include "gate.h"
 #include "log.h"
+#include "monotonic.h"
 #include "program.h"
 #include "queue_count.h"
 
@@ -46,7 +47,7 @@ struct backlog {
 
 static int64_t clock_ms(void)
 {
-    return metrics_clock() / 1000000 + 1;
+    return monotonic_ns() / 1000000 + 1;
 }
 
 /* ---- looking up ---- */
@@ -220,11 +221,7 @@ static void rest(struct backlog *backlog)
 /* False: it is time to stop. */
 static bool pause_for(struct backlog *backlog, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = monotonic_in_ms(ms);
     pthread_mutex_lock(&backlog->lock);
     while (!backlog->stopping &&
            pthread_cond_clockwait(&backlog->wake, &backlog->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)

@@ -2,6 +2,7 @@
 
 #include "board.h"
 #include "metrics.h"
+#include "monotonic.h"
 #include "pool.h"
 #include "text.h"
 
@@ -263,7 +264,7 @@ void backlog_share(struct backlog_share *share, struct counts *redis, const stru
                               .redis = redis,
                               .own_host = own_host,
                               .now_ms = now_ms,
-                              .clock_ms = metrics_clock() / 1000000 + 1,
+                              .clock_ms = monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
                               .told = census_new(TOLD_MAX)};

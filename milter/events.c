@@ -1,6 +1,7 @@
 #include "events.h"
 
 #include "health.h"
+#include "monotonic.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -174,18 +175,9 @@ static enum counts_status event_send(const struct events *events, const struct e
     return counts_stream_add(events->counts, words, n);
 }
 
-static void time_in(int ms, struct timespec *out)
-{
-    clock_gettime(CLOCK_MONOTONIC, out);
-    out->tv_nsec += (long)(ms % 1000) * 1000000;
-    out->tv_sec += ms / 1000 + out->tv_nsec / 1000000000;
-    out->tv_nsec %= 1000000000;
-}
-
 static void pause_for(struct events *events, int ms)
 {
-    struct timespec until;
-    time_in(ms, &until);
+    struct timespec until = monotonic_in_ms(ms);
     while (!events->stopping &&
            pthread_cond_clockwait(&events->wake, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
@@ -274,8 +266,7 @@ void events_stop(struct events *events, int wait_ms)
 {
     if (events == NULL || !events->running)
         return;
-    struct timespec until;
-    time_in(wait_ms, &until);
+    struct timespec until = monotonic_in_ms(wait_ms);
     pthread_mutex_lock(&events->lock);
     while ((events->n_done != events->n_added || events->busy) &&
            pthread_cond_clockwait(&events->idle, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)

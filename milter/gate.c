@@ -1,6 +1,7 @@
 #include "gate.h"
 
 #include "block_log.h"
+#include "monotonic.h"
 #include "session.h"
 
 #include <limits.h>
@@ -201,13 +202,13 @@ bool gate_enter(struct gate *gate, struct session *session)
         atomic_store(&session->busy, false);
         return false;
     }
-    session->entered_ns = metrics_clock();
+    session->entered_ns = monotonic_ns();
     return true;
 }
 
 void gate_leave(struct gate *gate, struct session *session)
 {
-    metrics_callback(&gate->metrics, metrics_clock() - session->entered_ns);
+    metrics_callback(&gate->metrics, monotonic_ns() - session->entered_ns);
     atomic_store_explicit(&session->busy, false, memory_order_release);
 }
 

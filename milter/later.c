@@ -1,5 +1,7 @@
 #include "later.h"
 
+#include "monotonic.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -99,11 +101,7 @@ static void put_back(struct later *later, struct job *first, struct job *last)
 
 static void pause_ms(struct later *later, int ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = monotonic_in_ms(ms);
     while (!later->stopping &&
            pthread_cond_clockwait(&later->wake, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
@@ -173,9 +171,7 @@ struct later *later_new(later_now_fn *now, void *arg, struct error *err)
 /* With the lock held. */
 static void wait_idle(struct later *later, int wait_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += wait_ms / 1000;
+    struct timespec until = monotonic_in_ms(wait_ms);
     while ((later->first != NULL || later->busy) &&
            pthread_cond_clockwait(&later->idle, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;

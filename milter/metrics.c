@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* From what a decision in memory takes to what no session should ever wait. */
 static const struct {
@@ -58,13 +57,6 @@ void metrics_done(struct metrics *metrics)
     }
     atomic_store(&metrics->limits, NULL);
     pthread_mutex_destroy(&metrics->lock);
-}
-
-int64_t metrics_clock(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 static struct metrics_limit *limit_find(const struct metrics *metrics, const char *name)

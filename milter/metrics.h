@@ -60,9 +60,6 @@ struct metrics {
 void metrics_init(struct metrics *metrics);
 void metrics_done(struct metrics *metrics);
 
-/* The monotonic clock, in ns: for durations only. */
-int64_t metrics_clock(void);
-
 /* Makes the limits of a policy appear, with 0, before the first refusal. */
 void metrics_know(struct metrics *metrics, const struct policy *policy);
 

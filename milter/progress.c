@@ -1,29 +1,23 @@
 #include "progress.h"
 
+#include "monotonic.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { EVERY_NS = 200000000 };
 
-static int64_t clock_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 void progress_begin(struct progress *progress)
 {
-    *progress = (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = clock_ns() + EVERY_NS};
+    *progress = (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = monotonic_ns() + EVERY_NS};
 }
 
 bool progress_due(struct progress *progress)
 {
-    if (!progress->on || clock_ns() < progress->next_ns)
+    if (!progress->on || monotonic_ns() < progress->next_ns)
         return false;
-    progress->next_ns = clock_ns() + EVERY_NS;
+    progress->next_ns = monotonic_ns() + EVERY_NS;
     return true;
 }
 

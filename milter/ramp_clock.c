@@ -3,6 +3,7 @@
 #include "board.h"
 #include "gate.h"
 #include "log.h"
+#include "monotonic.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -93,14 +94,12 @@ static void *clock_main(void *arg)
 {
     struct gate *gate = arg;
     struct ramp_clock *clock = &gate->ramp;
-    struct timespec until;
     pthread_mutex_lock(&clock->lock);
     while (!clock->stopping) {
         clock->begun = false;
         pthread_mutex_unlock(&clock->lock);
         look(clock, gate);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += LOOK_MS / 1000;
+        struct timespec until = monotonic_in_ms(LOOK_MS);
         pthread_mutex_lock(&clock->lock);
         while (!clock->stopping && !clock->begun &&
                pthread_cond_clockwait(&clock->wake, &clock->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)

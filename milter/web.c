@@ -1,6 +1,7 @@
 #include "web.h"
 
 #include "http.h"
+#include "monotonic.h"
 #include "page.h"
 #include "status.h"
 
@@ -137,7 +138,7 @@ static void web_open(struct web *web)
 {
     struct error err = {0};
     struct troubles *troubles = &web->gate->troubles;
-    int64_t now = metrics_clock();
+    int64_t now = monotonic_ns();
     if (now < web->retry_ns)
         return;
     web->http = http_start(web->host, web->port, on_get, web, &err);
@@ -175,11 +176,7 @@ static void *web_main(void *arg)
     while (!web->stopping) {
         pthread_mutex_unlock(&web->lock);
         web_look(web);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += (long)LOOK_MS * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = monotonic_in_ms(LOOK_MS);
         pthread_mutex_lock(&web->lock);
         while (!web->stopping &&
                pthread_cond_clockwait(&web->wake, &web->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
