@@ -257,7 +257,7 @@ if what == 'change' then
         if turn <= (tonumber(try('GET', paid) or 0) or 0) then
             return {junk}
         end
-        call('SET', paid, ARGV[4], 'PX', 3600000)
+        call('SET', paid, ARGV[4], 'PX', 3024000000) -- 35 days: longer than any window
     end
     for at = 5, 4 + 6 * ARGV[3], 6 do
         local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]

@@ -245,16 +245,17 @@ static enum counts_status batch_add(struct pair *pair, int64_t now)
     size_t n = 0;
     for (size_t i = 0; i < batch->n; i++) {
         const struct debt *debt = &batch->debts[i];
-        const struct window *window = &debt->counter.window;
+        struct window window = debt->counter.window;
         int64_t left = batch->due[i];
+        window_move(&window, window.window_ms, now); /* what has left it meanwhile is owed no more */
         for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
-            int64_t amount = window->count[s] < left ? window->count[s] : left;
+            int64_t amount = window.count[s] < left ? window.count[s] : left;
             left -= amount;
             if (amount > 0)
                 changes[n++] = (struct count_change){.key = debt->key,
                                                      .limit = debt->limit,
-                                                     .window_ms = window->window_ms,
-                                                     .slot = window->slot + s,
+                                                     .window_ms = window.window_ms,
+                                                     .slot = window.slot + s,
                                                      .born = INT64_MAX,
                                                      .amount = amount,
                                                      .here = -1};

@@ -24,6 +24,7 @@ struct far {
     atomic_int status;    /* what it answers instead, after doing it where that is COUNTS_UNSURE */
     atomic_uint restarts;
     atomic_int lose;    /* of the next payment, once: */
+    atomic_bool gone;   /* and then it is down */
     bool late;          /* it comes after the next one */
     int64_t turn;       /* of the last payment */
     atomic_size_t told; /* deferrals */
@@ -82,6 +83,8 @@ static enum counts_status far_pay(struct counts *counts, const struct count_chan
     if (far->late) /* what was said again is the same: here comes the first of the two */
         far_take(far, changes, n, now_ms, turn);
     far->late = lose == LATE_CHANGE;
+    if (lose != 0 && atomic_exchange(&far->gone, false))
+        atomic_store(&far->status, COUNTS_DOWN);
     return lose != 0 ? COUNTS_UNSURE : COUNTS_OK;
 }
 
@@ -595,6 +598,25 @@ static void test_merge_is_lost(void **state)
     }
 }
 
+/* Lost, and far is gone again for longer than the window: nothing of it is charged to the window that is under way then. */
+static void test_lost_merge_grows_old(void **state)
+{
+    (void)state;
+    far_is(COUNTS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    atomic_store(&the_far->lose, LOSE_CHANGE);
+    atomic_store(&the_far->gone, true);
+    far_is(COUNTS_OK);
+    for (int i = 0; i < 5000 && atomic_load(&the_far->status) == COUNTS_OK; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_far->status), COUNTS_DOWN);
+    now += 66001;
+    far_is(COUNTS_OK);
+    wait_merged();
+    assert_int_equal(used(the_far->inner, "k"), 0);
+    assert_int_equal(admitted("k", 10, 10), 10);
+}
+
 /* Many counters, and one that far makes no sense of: it does not keep the others away for ever. */
 static void test_many(void **state)
 {
@@ -756,6 +778,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_merge_grows_old, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_back_under_load, setup, teardown),
