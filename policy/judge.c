@@ -28,6 +28,14 @@ static bool must_be_soft(const struct court *court, const struct limit *limit)
     return court->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
 }
 
+/* What ask i's max is once no ramp lowers it any more: all of it, or the part for this process alone. */
+static int64_t max_after_ramp(const struct court *court, size_t i)
+{
+    const struct count_ask *ask = &court->plan->request.asks[i];
+    int64_t whole = ask->max + ask->slack;
+    return court->source == COUNTS_LOCAL ? plan_local_max(court->policy, whole) : whole;
+}
+
 /* Did the store that answered see the whole max used up? One that stands in for another may have been
  * asked for less. */
 static bool saw_whole_max(const struct court *court, size_t i)
@@ -35,7 +43,7 @@ static bool saw_whole_max(const struct court *court, size_t i)
     const struct limit *limit = court->plan->limits[i];
     const struct count_ask *ask = &court->plan->request.asks[i];
     int64_t whole = ask->share_of >= 0 ? limit->share.max : limit->max;
-    return court->source != COUNTS_LOCAL || ask->max + ask->slack >= whole ||
+    return court->source != COUNTS_LOCAL || max_after_ramp(court, i) >= whole ||
            court->answers[i].used + ask->need > whole;
 }
 
@@ -44,8 +52,8 @@ static bool is_ramped(const struct court *court, size_t i)
 {
     const struct count_ask *ask = &court->plan->request.asks[i];
     const struct count_answer *answer = &court->answers[i];
-    return answer->result == COUNT_OVER && ask->slack > 0 &&
-           answer->used + ask->need <= ask->max + ask->slack;
+    int64_t max = max_after_ramp(court, i);
+    return answer->result == COUNT_OVER && ask->max < max && answer->used + ask->need <= max;
 }
 
 /* Until the ramp, or the window, lets ask i through. */
@@ -54,7 +62,7 @@ static int64_t ramp_wait_of(const struct court *court, size_t i)
     const struct count_ask *ask = &court->plan->request.asks[i];
     const struct count_answer *answer = &court->answers[i];
     int64_t wait =
-        ramp_wait(ask->max + ask->slack, court->plan->limits[i]->ramp_ms,
+        ramp_wait(max_after_ramp(court, i), court->plan->limits[i]->ramp_ms,
                   court->envelope->now_ms - court->envelope->ramp_since_ms, answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }

@@ -674,21 +674,25 @@ static int64_t share_of(int64_t whole, int64_t percent)
     return part > 0 || whole == 0 ? part : 1;
 }
 
-int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
+int64_t plan_local_max(const struct policy *policy, int64_t max)
 {
     int64_t percent = policy->counters.local_share;
+    return percent < 100 ? share_of(max, percent) : max;
+}
+
+int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
+{
     size_t n = plan->request.n;
-    if (percent >= 100 || n == 0)
+    if (policy->counters.local_share >= 100 || n == 0)
         return 0;
     struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
     if (asks == NULL)
         return -1;
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
-        int64_t whole = share_of(asks[i].max + asks[i].slack, percent);
-        asks[i].max = share_of(asks[i].max, percent);
-        asks[i].slack = whole - asks[i].max;
-        asks[i].share_above = share_of(asks[i].share_above, percent);
+        asks[i].max = plan_local_max(policy, asks[i].max);
+        asks[i].slack += plan->request.asks[i].max - asks[i].max;
+        asks[i].share_above = plan_local_max(policy, asks[i].share_above);
     }
     plan->request.asks = asks;
     return 0;

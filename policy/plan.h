@@ -54,8 +54,12 @@ bool plan_looks_at_connect(const struct policy *policy);
 /* Makes the plan one for this process alone, before its own store is asked in place of one that is down:
  * each max becomes counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than
  * the whole max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's.
- * A ramp stays in it: max + slack is the part of the whole max. 0, or -1 (out of memory, plan untouched). */
+ * A ramp stays in it. max + slack is the whole max as before, so that less than that trips no hold: it would outlast the fault, on
+ * every host. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
+
+/* What counters.local_share leaves of a max. */
+int64_t plan_local_max(const struct policy *policy, int64_t max);
 
 /* "recipient:{a@example.com}" for a single subject and its text,
  * "recipient+client:{a@example.com}|192.0.2.7" for two. The texts are percent-encoded here. Pool memory;

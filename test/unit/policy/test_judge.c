@@ -399,10 +399,12 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
     for (size_t i = 0; i < plan->request.n; i++) {
         const struct count_ask *ask = &plan->request.asks[i];
         int64_t whole = ask->share_of < 0 ? v->limit->max : v->limit->share.max;
-        bool weak = source == COUNTS_LOCAL && ask->max + ask->slack < whole && v->used + ask->need <= whole;
+        int64_t most = ask->max + ask->slack;
+        if (source == COUNTS_LOCAL)
+            most = plan_local_max(&w->f.policy, most);
+        bool weak = source == COUNTS_LOCAL && most < whole && v->used + ask->need <= whole;
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
-        bool ramped = answers[i].result == COUNT_OVER && ask->max < whole &&
-                      v->used + ask->need <= ask->max + ask->slack;
+        bool ramped = answers[i].result == COUNT_OVER && ask->max < whole && v->used + ask->need <= most;
         if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)
             return source != COUNTS_NONE && !soft && !v->limit->shadow && v->limit->over == v->action;
     }

@@ -440,14 +440,16 @@ static void test_localise(void **state)
         assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
-        for (size_t k = 0; k < 2; k++)
+        for (size_t k = 0; k < 2; k++) {
             assert_int_equal(plan.request.asks[k].max, shares[i].want);
+            assert_int_equal(plan.request.asks[k].slack, shares[i].max - shares[i].want);
+        }
         assert_int_equal(plan.request.asks[1].share_above, shares[i].want);
         pool_done(&f.pool);
     }
 }
 
-/* What a ramp lowers comes back as slack, also in a share and in a local share of both. */
+/* What a ramp, or a local share, lowers comes back as slack, also in a share of a limit. */
 static void test_ramp_in_plan(void **state)
 {
     static const struct {
@@ -455,9 +457,9 @@ static void test_ramp_in_plan(void **state)
         int share;
         int64_t max, slack, share_max, share_slack, above;
     } ramps[] = {{0, 100, 10, 90, 5, 45, 2},      {30000, 100, 55, 45, 27, 23, 11},
-                 {60000, 100, 100, 0, 50, 0, 20}, {0, 50, 5, 45, 2, 23, 1},
-                 {70000, 50, 50, 0, 25, 0, 10},   {-9, 100, 10, 90, 5, 45, 2},
-                 {30000, 10, 5, 5, 2, 3, 1}};
+                 {60000, 100, 100, 0, 50, 0, 20}, {0, 50, 5, 95, 2, 48, 1},
+                 {70000, 50, 50, 50, 25, 25, 10}, {-9, 100, 10, 90, 5, 45, 2},
+                 {30000, 10, 5, 95, 2, 48, 1}};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(ramps); i++) {
         struct fixture f;
