@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import Database, Gate, Process, Redis, Scratch, wait_for
@@ -33,6 +34,22 @@ def cpu_of_tree(pid):
 
 def memory_mb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
+
+
+@contextmanager
+def on_one_cpu(pids):
+    """These processes, and what we start meanwhile, share a CPU."""
+    def pin(cpus):
+        for pid in [os.getpid(), *pids]:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), cpus)
+
+    before = os.sched_getaffinity(0)
+    pin({max(before)})
+    try:
+        yield
+    finally:
+        pin(before)
 
 
 class Milter:
