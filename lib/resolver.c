@@ -10,6 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { STACK_BYTES = 8 << 20 };
+
 struct resolver {
     atomic_int refs;
     atomic_bool done; /* what follows is written before it, and not after */
@@ -47,6 +49,21 @@ static void *resolver_main(void *arg)
     return NULL;
 }
 
+/* Detached, with a stack of the usual size whatever the process gives its threads: who knows what modules a name service has. */
+static int thread_start(struct resolver *resolver)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
+    if (rc != 0)
+        return rc;
+    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    rc = pthread_create(&thread, &attr, resolver_main, resolver);
+    (void)pthread_attr_destroy(&attr);
+    return rc;
+}
+
 struct resolver *resolver_new(const char *host, int port, struct error *err)
 {
     size_t size = strlen(host) + 1;
@@ -65,15 +82,13 @@ struct resolver *resolver_new(const char *host, int port, struct error *err)
         free(resolver);
         return NULL;
     }
-    pthread_t thread;
-    int error = pthread_create(&thread, NULL, resolver_main, resolver);
+    int error = thread_start(resolver);
     if (error != 0) {
         error_set(err, "cannot look up %s: %s", host, strerror(error));
         close(resolver->fd);
         free(resolver);
         return NULL;
     }
-    pthread_detach(thread);
     return resolver;
 }
 
