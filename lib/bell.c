@@ -1,5 +1,6 @@
-/* A futex (futex(2), FUTEX_WAIT_BITSET): the kernel compares the number of rings before it lets a thread sleep. The C library
- * has no function for that. Cannot fail: without a futex there would be no mutex either. */
+/* A futex (futex(2), FUTEX_WAIT_BITSET): the kernel compares the number of rings before it lets a thread
+ * sleep. The C library has no function for that. Cannot fail: without a futex there would be no mutex
+ * either. */
 #include "bell.h"
 
 #include <assert.h>

@@ -1,5 +1,6 @@
-/* blocklist: see blocklist.h. A list owns three blocks of memory (entries, their strings, the set of networks), so that giving one
- * back takes no longer for 100,000 entries than for one. Fails only for want of memory. */
+/* blocklist: see blocklist.h. A list owns three blocks of memory (entries, their strings, the set of
+ * networks), so that giving one back takes no longer for 100,000 entries than for one. Fails only for want of
+ * memory. */
 #include "blocklist.h"
 
 #include "netset.h"

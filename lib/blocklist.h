@@ -1,8 +1,9 @@
 /* blocklist: the blocked networks, as an immutable list that is replaced whole.
  *
- * A change makes a new list from the old one; whoever still looks at the old one keeps it by its reference. A network that was
- * unblocked stays in the list as a tombstone for a while, so that a host that was away learns of it. Of two changes
- * to one network the later one counts, on every host (block_is_newer), in whatever order they come. */
+ * A change makes a new list from the old one; whoever still looks at the old one keeps it by its reference. A
+ * network that was unblocked stays in the list as a tombstone for a while, so that a host that was away
+ * learns of it. Of two changes to one network the later one counts, on every host (block_is_newer), in
+ * whatever order they come. */
 #ifndef RCPTGATE_BLOCKLIST_H
 #define RCPTGATE_BLOCKLIST_H
 
@@ -51,8 +52,8 @@ int64_t blocklist_next_end(const struct blocklist *list);
 /* Told of each difference: was NULL: new; is NULL: it has ended. Both are valid during the call only. */
 typedef void blocklist_changed_fn(void *arg, const struct block *was, const struct block *is);
 
-/* A list with the changes that are newer than what it has, in any order, and without what has ended by now_s. changed may be NULL.
- * NULL: out of memory. */
+/* A list with the changes that are newer than what it has, in any order, and without what has ended by now_s.
+ * changed may be NULL. NULL: out of memory. */
 struct blocklist *blocklist_merge(const struct blocklist *old, const struct block *changes, size_t n,
                                   int64_t now_s, blocklist_changed_fn *changed, void *arg);
 
@@ -62,8 +63,8 @@ bool block_is_newer(const struct block *a, const struct block *b);
 /* "action=reject until=2026-11-23T04:00:00Z at=2026-11-23T03:00:00.123Z by=mx1.example.com reason=..." */
 void block_format(const struct block *block, struct text *out);
 
-/* The block of that network from such a text; what is missing is empty, but an action there must be. Strings from the pool.
- * 0, or -1 where it makes no sense or memory ran out. */
+/* The block of that network from such a text; what is missing is empty, but an action there must be. Strings
+ * from the pool. 0, or -1 where it makes no sense or memory ran out. */
 int block_parse(const char *network, const char *text, struct pool *pool, struct block *out);
 
 /* "2026-11-23T04:00:00Z"; "never" for 0. Returns buffer. */

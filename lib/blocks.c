@@ -1,7 +1,8 @@
 /* blocks: see blocks.h.
  *
- * Two locks. `lock` guards what sessions touch and a few words more, and is only ever held for moments. `work` is held by whoever makes a new
- * list, writes the file or speaks to Redis, for as long as that takes; it comes first. */
+ * Two locks. `lock` guards what sessions touch and a few words more, and is only ever held for moments.
+ * `work` is held by whoever makes a new list, writes the file or speaks to Redis, for as long as that takes;
+ * it comes first. */
 #include "blocks.h"
 
 #include "blocks_redis.h"

@@ -1,8 +1,10 @@
-/* blocks: the networks that this gate blocks now: in memory, in a file, and in step with all other gates on the same Redis.
+/* blocks: the networks that this gate blocks now: in memory, in a file, and in step with all other gates on
+ * the same Redis.
  *
- * A look-up touches memory only and never waits for a change. A change holds here at once and is in the file when the call
- * returns; a thread brings it to Redis, brings what others changed (four looks a second), ends what has ended, and
- * catches up after an outage. The file and Redis may both be gone: what is in memory stays in force. */
+ * A look-up touches memory only and never waits for a change. A change holds here at once and is in the file
+ * when the call returns; a thread brings it to Redis, brings what others changed (four looks a second), ends
+ * what has ended, and catches up after an outage. The file and Redis may both be gone: what is in memory
+ * stays in force. */
 #ifndef RCPTGATE_BLOCKS_H
 #define RCPTGATE_BLOCKS_H
 
@@ -12,8 +14,8 @@
 
 struct blocks;
 
-/* One difference that came into force, for the log: of many at once only the first are told one by one, then how many more there
- * were (was and is NULL). Any thread; must not call blocks_*(). */
+/* One difference that came into force, for the log: of many at once only the first are told one by one, then
+ * how many more there were (was and is NULL). Any thread; must not call blocks_*(). */
 struct blocks_event {
     const struct block *was, *is; /* as in blocklist_changed_fn */
     size_t more;
@@ -35,8 +37,9 @@ enum { BLOCKS_MAX = 1000000 };
 struct blocks *blocks_new(const struct blocks_config *config, struct error *err);
 void blocks_free(struct blocks *blocks); /* ends the thread; NULL is harmless */
 
-/* Takes in what the file has, and from now on keeps it there; a file that does not exist yet is an empty one. May be called
- * again, where somebody else may have written it; no event tells of it. 0, or -1 with err set: what could be read is in force all the same. */
+/* Takes in what the file has, and from now on keeps it there; a file that does not exist yet is an empty one.
+ * May be called again, where somebody else may have written it; no event tells of it. 0, or -1 with err set:
+ * what could be read is in force all the same. */
 int blocks_load(struct blocks *blocks, const char *path, struct error *err);
 
 /* Starts the thread. */
@@ -60,8 +63,9 @@ bool blocks_any(const struct blocks *blocks);
 /* The list as it is now; the caller unrefs it. */
 struct blocklist *blocks_list(struct blocks *blocks);
 
-/* Makes the changes (ACTION_ACCEPT: unblocks), stamped with this host and time; changed_ms and host are not looked at. more: others
- * follow at once, so that the file can wait. -1 with err set: what could be done was done; it is not all in the file. */
+/* Makes the changes (ACTION_ACCEPT: unblocks), stamped with this host and time; changed_ms and host are not
+ * looked at. more: others follow at once, so that the file can wait. -1 with err set: what could be done was
+ * done; it is not all in the file. */
 int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, bool more, struct error *err);
 
 /* "" while well, else what is wrong and what to do. */

@@ -1,4 +1,5 @@
-/* board: what the gates of several hosts tell each other through Redis (see board.h). Owns nothing but the answer of the moment. */
+/* board: what the gates of several hosts tell each other through Redis (see board.h). Owns nothing but the
+ * answer of the moment. */
 #include "board.h"
 
 #include "counts_redis.h"

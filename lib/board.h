@@ -1,6 +1,6 @@
-/* board: what the gates of several hosts tell each other through Redis, beside the counters: a number under a key, or a hash of short
- * texts. Nothing here is on the path of a RCPT; each call takes at most the timeout of the store, and says false while it is away.
- * Keys are put behind the store's prefix. */
+/* board: what the gates of several hosts tell each other through Redis, beside the counters: a number under a
+ * key, or a hash of short texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
+ * of the store, and says false while it is away. Keys are put behind the store's prefix. */
 #ifndef RCPTGATE_BOARD_H
 #define RCPTGATE_BOARD_H
 

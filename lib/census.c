@@ -1,4 +1,5 @@
-/* census: an open table with names in a pool. It is at most half full and doubles, so that a look-up touches a slot or two. */
+/* census: an open table with names in a pool. It is at most half full and doubles, so that a look-up touches
+ * a slot or two. */
 #include "census.h"
 
 #include "hash.h"

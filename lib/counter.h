@@ -1,14 +1,15 @@
-/* counter: one counter of a store: the sliding count of one limit on one subject, with what was refused by it and its hold.
- * Pure; owns nothing.
+/* counter: one counter of a store: the sliding count of one limit on one subject, with what was refused by it
+ * and its hold. Pure; owns nothing.
  *
  * As text (the value of a field in Redis):
  *
  *     7/10 window=60000 born=1732320000000 slot=28872000 4,0,3 refused=12 held=1732320600000
  *
- * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms), the number of
- * a slot and the counts of it and those before it (so that going on from there means to write in front); then, only where they
- * are not 0, how often it refused since it was born, and until when it is held. Zero slots at both ends are left out, so that a
- * quiet counter fits into 64 bytes, up to which Redis packs a hash tightly.
+ * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms),
+ * the number of a slot and the counts of it and those before it (so that going on from there means to write
+ * in front); then, only where they are not 0, how often it refused since it was born, and until when it is
+ * held. Zero slots at both ends are left out, so that a quiet counter fits into 64 bytes, up to which Redis
+ * packs a hash tightly.
  */
 #ifndef RCPTGATE_COUNTER_H
 #define RCPTGATE_COUNTER_H

@@ -23,8 +23,9 @@ enum counts_status {
     COUNTS_UNSURE, /* the answer was lost: it may have been charged */
 };
 
-/* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTS_OK all are zeroed
- * (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own clock. */
+/* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTS_OK
+ * all are zeroed (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own
+ * clock. */
 enum counts_status counts_reserve(struct counts *counts, const struct count_request *request, int64_t now_ms,
                                   struct count_answer *answers);
 
@@ -35,8 +36,9 @@ enum counts_status counts_peek(struct counts *counts, const struct count_request
 /* Charges all asks without checking any (what another store admitted), and holds for hold_ms where it is not 0. */
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
 
-/* A store that stands on two (counts_pair_new) may answer from this process alone where counts_reserve() or counts_peek() was
- * not answered; before is what that said. Where far is back by then, it is asked after all. COUNTS_DOWN: this store has nobody who stands in. */
+/* A store that stands on two (counts_pair_new) may answer from this process alone where counts_reserve() or
+ * counts_peek() was not answered; before is what that said. Where far is back by then, it is asked after all.
+ * COUNTS_DOWN: this store has nobody who stands in. */
 enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts_status before,
                                    const struct count_request *request, int64_t now_ms,
                                    struct count_answer *answers);
@@ -51,14 +53,15 @@ void counts_change_here(struct counts *counts, struct count_change *change, int6
 enum counts_status counts_change(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
 
-/* Remembers which RCPTs were deferred, n at most COUNTS_DEFERRALS. A store that stands on two does not wait here for the other
- * one, but tells it later. */
+/* Remembers which RCPTs were deferred, n at most COUNTS_DEFERRALS. A store that stands on two does not wait
+ * here for the other one, but tells it later. */
 enum { COUNTS_DEFERRALS = 64 };
 enum counts_status counts_deferred(struct counts *counts, const struct count_deferral *deferrals, size_t n,
                                    int64_t now_ms);
 
-/* Calls each() for every counter whose key matches one of the keys: a whole key ("recipient:{a@example.com}"), or with a '*' at
- * its beginning and/or end ("*:{a@example.com}*"). Slow with many subjects; not for the path of a RCPT. each() must not call the store. */
+/* Calls each() for every counter whose key matches one of the keys: a whole key
+ * ("recipient:{a@example.com}"), or with a '*' at its beginning and/or end ("*:{a@example.com}*"). Slow with
+ * many subjects; not for the path of a RCPT. each() must not call the store. */
 typedef void counts_each_fn(void *arg, const struct count_view *view);
 enum counts_status counts_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);
@@ -67,8 +70,9 @@ enum counts_status counts_show(struct counts *counts, const char *const *keys, s
 enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
 
-/* Appends an entry to the stream of events beside the counters ("prefix:events", which keeps the last 10,000 or so): words are names and
- * values in turn. A store in memory has no stream: COUNTS_OK. COUNTS_UNSURE also where the store refuses this one. */
+/* Appends an entry to the stream of events beside the counters ("prefix:events", which keeps the last 10,000
+ * or so): words are names and values in turn. A store in memory has no stream: COUNTS_OK. COUNTS_UNSURE also
+ * where the store refuses this one. */
 enum counts_status counts_stream_add(struct counts *counts, const char *const *words, size_t n_words);
 
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
@@ -82,9 +86,9 @@ void counts_free(struct counts *counts); /* ends its threads; NULL is harmless *
 /* The embedded store. max_subjects bounds its memory; beyond it the counter that ends first goes. */
 struct counts *counts_memory_new(size_t max_subjects);
 
-/* A store that stands on two: far answers, near counts along, so that it can stand in, warm, when far is away (counts_pair.c
- * says how). Takes over both; far may be NULL: always away. now: the clock that callers pass as now_ms. NULL with err set: out of memory or threads; both
- * are freed. */
+/* A store that stands on two: far answers, near counts along, so that it can stand in, warm, when far is away
+ * (counts_pair.c says how). Takes over both; far may be NULL: always away. now: the clock that callers pass
+ * as now_ms. NULL with err set: out of memory or threads; both are freed. */
 typedef int64_t counts_now_fn(void *arg);
 struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_now_fn *now, void *arg,
                                struct error *err);
@@ -101,9 +105,9 @@ struct counts_redis_config {
     int64_t timeout_ms; /* for one call, connect and answer together */
 };
 
-/* Redis. Starts connecting in the background and returns at once; while it is not connected, calls are answered
- * COUNTS_DOWN at once. Strings are copied. event (may be NULL) is told of each change between well and down, from any thread.
- * NULL with err set only when out of memory or threads. */
+/* Redis. Starts connecting in the background and returns at once; while it is not connected, calls are
+ * answered COUNTS_DOWN at once. Strings are copied. event (may be NULL) is told of each change between well
+ * and down, from any thread. NULL with err set only when out of memory or threads. */
 typedef void counts_event_fn(void *arg, bool down, const char *text);
 struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event, void *arg,
                                 struct error *err);

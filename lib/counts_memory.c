@@ -1,8 +1,8 @@
 /* counts_memory: the counter store in this process.
  *
- * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the key. A request
- * locks the shards of its keys in ascending order, works on copies, and writes them back once everything
- * that could fail has been done; there is no lock that all requests share.
+ * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the
+ * key. A request locks the shards of its keys in ascending order, works on copies, and writes them back once
+ * everything that could fail has been done; there is no lock that all requests share.
  *
  * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
 #include "counts_memory.h"

@@ -35,8 +35,8 @@ struct debt_cursor {
     size_t shard, bucket;
 };
 
-/* Takes up to n debts from where the cursor stands; their counters then owe nothing. Returns how many; less than n: that were
- * all, or memory is short. */
+/* Takes up to n debts from where the cursor stands; their counters then owe nothing. Returns how many; less
+ * than n: that were all, or memory is short. */
 size_t mirror_collect(struct memory *memory, struct debt_cursor *cursor, int64_t now_ms, struct debt *debts,
                       size_t n);
 

@@ -1,8 +1,8 @@
-/* counts_mirror: what the embedded store must know of itself to count along with another one: which of its counters the other
- * knows too little of (debts), and the part of a change that is made here.
+/* counts_mirror: what the embedded store must know of itself to count along with another one: which of its
+ * counters the other knows too little of (debts), and the part of a change that is made here.
  *
- * A debt is taken out of its counter while it is being paid, so that it is paid once; what could not be is put back. Fails only for
- * want of memory: then a debt stays where it is. */
+ * A debt is taken out of its counter while it is being paid, so that it is paid once; what could not be is
+ * put back. Fails only for want of memory: then a debt stays where it is. */
 #include "counts_memory.h"
 #include "hash.h"
 

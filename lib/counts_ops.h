@@ -19,8 +19,8 @@ struct counts_ops {
                               struct count_answer *answers);
     enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
-    /* A change that was told before, with the same turn, is not made again, however late it comes: turns count up, from 1. n at most
-     * COUNTS_PAY_MOST. Where there is a `well`. */
+    /* A change that was told before, with the same turn, is not made again, however late it comes: turns
+     * count up, from 1. n at most COUNTS_PAY_MOST. Where there is a `well`. */
     enum counts_status (*pay)(struct counts *counts, const struct count_change *changes, size_t n,
                               int64_t now_ms, int64_t turn);
     /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */

@@ -1,25 +1,28 @@
 /* counts_pair: one counter store that stands on two, so that the fault of one starts warm and leaves no trace.
  *
- * far (Redis) answers. What it admitted, refused and held is counted along in near (this process), a microsecond's work; near so
- * knows what this host admitted in the windows under way.
+ * far (Redis) answers. What it admitted, refused and held is counted along in near (this process), a
+ * microsecond's work; near so knows what this host admitted in the windows under way.
  *
- * When far cannot answer, near is asked (stand_in) and starts from that. What near admits then is *owed* to far: each
- * counter of near holds how much of it far does not know yet, and it is the newest part. A charge whose answer was lost is
- * counted in near but not owed: it counts as made.
+ * When far cannot answer, near is asked (stand_in) and starts from that. What near admits then is *owed* to
+ * far: each counter of near holds how much of it far does not know yet, and it is the newest part. A charge
+ * whose answer was lost is counted in near but not owed: it counts as made.
  *
- * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread does that (merge), as soon as
- * far is up: it takes what is owed out of near, makes the counters in far (a charge of nothing) and adds to them (a
- * change), slot by slot, the newest first. When the answer to that is lost, it says the same again, with the same number (turn), and
- * far knows whether that was done, also when the first comes after the second. Once it has walked through all of near, far answers again. Its last walk is made while nobody stands in (they wait for it, STAND_MS at
- * most): what far has not been told of it could admit a second time. Who finds far open again asks it.
+ * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread
+ * does that (merge), as soon as far is up: it takes what is owed out of near, makes the counters in far (a
+ * charge of nothing) and adds to them (a change), slot by slot, the newest first. When the answer to that is
+ * lost, it says the same again, with the same number (turn), and far knows whether that was done, also when
+ * the first comes after the second. Once it has walked through all of near, far answers again. Its last walk
+ * is made while nobody stands in (they wait for it, STAND_MS at most): what far has not been told of it could
+ * admit a second time. Who finds far open again asks it.
  *
- * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole. A counter that has kept
- * its birth was saved, and only gets what it lacks. What was cleared in far (DEL, reset, FLUSHALL) while it was up shows by a counter
- * that was born later and has less in it: near is cut down to that. near is never above what far last said by more than
- * what it owes.
+ * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole.
+ * A counter that has kept its birth was saved, and only gets what it lacks. What was cleared in far (DEL,
+ * reset, FLUSHALL) while it was up shows by a counter that was born later and has less in it: near is cut
+ * down to that. near is never above what far last said by more than what it owes.
  *
- * What far has just refused is refused again from memory (denials.h), and far is told how often, some times a second; and which
- * RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers again.
+ * What far has just refused is refused again from memory (denials.h), and far is told how often, some times a
+ * second; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it
+ * answers again.
  *
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_memory.h"
@@ -293,7 +296,8 @@ static bool batch_pay(struct pair *pair, int64_t now)
     return done;
 }
 
-/* Which RCPTs were deferred here: they may be tried again elsewhere. False: far is away. One whose answer was lost may count. */
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: far is away. One whose answer was
+ * lost may count. */
 static bool tell_retries(struct pair *pair)
 {
     struct count_deferral list[COUNTS_DEFERRALS];
@@ -351,8 +355,8 @@ static void open_end(struct pair *pair)
     pthread_mutex_unlock(&pair->lock);
 }
 
-/* Tells far all that it does not know; then it may be asked again. Under load near goes on admitting meanwhile, the less the
- * shorter a walk is. */
+/* Tells far all that it does not know; then it may be asked again. Under load near goes on admitting
+ * meanwhile, the less the shorter a walk is. */
 static void pair_merge(struct pair *pair)
 {
     unsigned generation;

@@ -1,7 +1,7 @@
 /* counts_redis: the counter store in Redis, over the client of redis.h and the script counts.lua.
  *
- * Owns the client. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows as trouble until
- * a good one came. */
+ * Owns the client. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
+ * as trouble until a good one came. */
 #include "counts_redis.h"
 #include "hash.h"
 

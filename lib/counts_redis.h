@@ -1,5 +1,6 @@
-/* counts_redis: what the parts of the counter store in Redis share: counts_redis.c (the store itself), counts_redis_script.c (what goes
- * through the script: requests, changes, retries) and counts_redis_keys.c (show and reset, key by key; the stream of events). */
+/* counts_redis: what the parts of the counter store in Redis share: counts_redis.c (the store itself),
+ * counts_redis_script.c (what goes through the script: requests, changes, retries) and counts_redis_keys.c
+ * (show and reset, key by key; the stream of events). */
 #ifndef RCPTGATE_COUNTS_REDIS_H
 #define RCPTGATE_COUNTS_REDIS_H
 

@@ -1,5 +1,6 @@
-/* counts_redis_keys: show and reset of the counter store in Redis. Whole keys are taken as they are, patterns are looked for
- * with SCAN; then each key is read once. What is no counter of ours is passed over, whatever it is called. */
+/* counts_redis_keys: show and reset of the counter store in Redis. Whole keys are taken as they are, patterns
+ * are looked for with SCAN; then each key is read once. What is no counter of ours is passed over, whatever
+ * it is called. */
 #include "counter.h"
 #include "counts_redis.h"
 

@@ -1,5 +1,6 @@
-/* counts_redis_script: what the counter store in Redis asks of its script: the shape of the arguments, grouped by key so that the
- * script has little to do, and of the answers, checked element by element. counts.lua describes both. */
+/* counts_redis_script: what the counter store in Redis asks of its script: the shape of the arguments,
+ * grouped by key so that the script has little to do, and of the answers, checked element by element.
+ * counts.lua describes both. */
 #include "counts_redis.h"
 #include "window.h"
 

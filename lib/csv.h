@@ -1,7 +1,8 @@
 /* csv: reads comma-separated values, RFC 4180, one record at a time.
  *
- * Fields in double quotes may hold commas, line breaks and doubled quotes. Lines end with LF or CRLF. A byte order mark at the
- * beginning and empty lines are skipped. Bounded: a record has at most CSV_FIELDS fields and CSV_BYTES bytes. */
+ * Fields in double quotes may hold commas, line breaks and doubled quotes. Lines end with LF or CRLF. A byte
+ * order mark at the beginning and empty lines are skipped. Bounded: a record has at most CSV_FIELDS fields
+ * and CSV_BYTES bytes. */
 #ifndef RCPTGATE_CSV_H
 #define RCPTGATE_CSV_H
 

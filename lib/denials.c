@@ -1,8 +1,9 @@
-/* A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed hashes of all that its answer depends on.
+/* A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed hashes of
+ * all that its answer depends on.
  *
- * Dropping needs no search: each key has one of VERSIONS counters, by its hash; a denial holds the sum of those of its keys (and of
- * the one for all), and is void when that has changed. The sum is taken before the store is asked, so that what is given back
- * meanwhile voids the answer, too. */
+ * Dropping needs no search: each key has one of VERSIONS counters, by its hash; a denial holds the sum of
+ * those of its keys (and of the one for all), and is void when that has changed. The sum is taken before the
+ * store is asked, so that what is given back meanwhile voids the answer, too. */
 #include "denials.h"
 
 #include "hash.h"

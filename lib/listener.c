@@ -129,8 +129,8 @@ static int mend_mode(const struct listener *l, const struct stat *st, const char
     return 1;
 }
 
-/* A new socket under the old numbers. Whoever polls the old one must be woken first: poll() looks numbers up anew when it is
- * woken, but listens only to the files that it found at first. */
+/* A new socket under the old numbers. Whoever polls the old one must be woken first: poll() looks numbers up
+ * anew when it is woken, but listens only to the files that it found at first. */
 static int mend_socket(struct listener *l, const char *group, unsigned mode, int alias, struct error *what)
 {
     enum { WAKE_MS = 20 };

@@ -116,7 +116,8 @@ static size_t ring_take(char *out, enum log_priority *priority)
     return length;
 }
 
-/* Takes what is there, as far as it fits, and writes it, without the lock: syslog gets line by line, stderr all at once. */
+/* Takes what is there, as far as it fits, and writes it, without the lock: syslog gets line by line, stderr
+ * all at once. */
 static void write_batch(char batch[BATCH_BYTES])
 {
     static enum log_priority priorities[BATCH_BYTES / sizeof(struct line)]; /* the writer's own */

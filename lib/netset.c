@@ -1,7 +1,8 @@
 /* netset: see netset.h. Owns its spans; fails only for want of memory.
  *
- * The spans come from one sweep over the sorted networks with a stack of those that are open: networks never overlap but by
- * holding one another. A span begins where a network begins, or behind the last address of one. */
+ * The spans come from one sweep over the sorted networks with a stack of those that are open: networks never
+ * overlap but by holding one another. A span begins where a network begins, or behind the last address of
+ * one. */
 #include "netset.h"
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* netset: a set of networks that answers which of them is the longest that holds an address.
  *
- * Immutable once made, so that any number of threads may ask it without a lock. Inside, the networks are cut into spans of
- * addresses that all have the same answer, and a look-up is one binary search: with 100,000 networks some
- * 18 steps, in about 6 MB. IPv4 and IPv6 are sets of their own: ::/0 holds no IPv4 address. */
+ * Immutable once made, so that any number of threads may ask it without a lock. Inside, the networks are cut
+ * into spans of addresses that all have the same answer, and a look-up is one binary search: with 100,000
+ * networks some 18 steps, in about 6 MB. IPv4 and IPv6 are sets of their own: ::/0 holds no IPv4 address. */
 #ifndef RCPTGATE_NETSET_H
 #define RCPTGATE_NETSET_H
 
@@ -14,7 +14,8 @@ struct netset;
 
 enum { NETSET_NONE = -1 };
 
-/* Fastest where the networks are sorted by network_compare(). Of equal ones the first is found. At most 2^30. NULL: out of memory. */
+/* Fastest where the networks are sorted by network_compare(). Of equal ones the first is found. At most 2^30.
+ * NULL: out of memory. */
 struct netset *netset_new(const struct network *networks, size_t n);
 void netset_free(struct netset *set); /* NULL is harmless */
 

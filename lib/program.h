@@ -1,5 +1,5 @@
-/* program: runs a program, without a shell, and reads what it prints line by line while it runs. It has a deadline, after which it and
- * its children are killed: whatever it does, the caller is back in time. */
+/* program: runs a program, without a shell, and reads what it prints line by line while it runs. It has a
+ * deadline, after which it and its children are killed: whatever it does, the caller is back in time. */
 #ifndef RCPTGATE_PROGRAM_H
 #define RCPTGATE_PROGRAM_H
 

@@ -1,7 +1,8 @@
 /* The client: chooses a lane for each call, holds the breaker, runs the keeper thread.
  *
- * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the keeper closes it, after a probe that went all the way.
- * Lock order: the client's mutex and a lane's are never held together, and events are told under none. */
+ * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the keeper closes it,
+ * after a probe that went all the way. Lock order: the client's mutex and a lane's are never held together,
+ * and events are told under none. */
 #include "redis.h"
 #include "monotonic.h"
 #include "redis_keeper.h"
@@ -21,9 +22,10 @@
 
 enum { LANES = 2 };
 
-/* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of the return. What flaps
- * costs its callers a timeout each time: it rests up to FLAPPING, and is not given a fresh start. Times vary by a quarter, so
- * that many gates do not ask together; FLAPPING and a quarter are 2 s. */
+/* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of
+ * the return. What flaps costs its callers a timeout each time: it rests up to FLAPPING, and is not given a
+ * fresh start. Times vary by a quarter, so that many gates do not ask together; FLAPPING and a quarter are 2
+ * s. */
 static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(320), RETRY_FLAPPING = MS(1600);
 static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
 static const int64_t REMEMBER_REFUSAL = MS(60000);

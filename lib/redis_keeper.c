@@ -1,5 +1,6 @@
-/* Owns copies of the configuration, the addresses that the name had last, one connection and the target it goes to. A look-up
- * that hangs is left to itself, at most one at a time; meanwhile the addresses of the last one are tried. */
+/* Owns copies of the configuration, the addresses that the name had last, one connection and the target it
+ * goes to. A look-up that hangs is left to itself, at most one at a time; meanwhile the addresses of the last
+ * one are tried. */
 #include "redis_keeper.h"
 #include "monotonic.h"
 #include "resolver.h"

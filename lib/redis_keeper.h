@@ -1,5 +1,5 @@
-/* redis_keeper: the connection that the keeper thread owns: resolves, connects, authenticates and probes, so that no session pays
- * for it. Used by one thread. */
+/* redis_keeper: the connection that the keeper thread owns: resolves, connects, authenticates and probes, so
+ * that no session pays for it. Used by one thread. */
 #ifndef RCPTGATE_REDIS_KEEPER_H
 #define RCPTGATE_REDIS_KEEPER_H
 
@@ -11,8 +11,9 @@ struct redis_keeper;
 struct redis_keeper *redis_keeper_new(const struct redis_config *config, int wake_fd);
 void redis_keeper_free(struct redis_keeper *keeper);
 
-/* Probes on the connection there is, if it is still there, else on a fresh one: looks the name up, reads the password, tries each
- * address. 0, or -1 with err set. May wait some seconds for a name, unless wake_fd is readable. */
+/* Probes on the connection there is, if it is still there, else on a fresh one: looks the name up, reads the
+ * password, tries each address. 0, or -1 with err set. May wait some seconds for a name, unless wake_fd is
+ * readable. */
 int redis_keeper_probe(struct redis_keeper *keeper, struct redis_probe *out, struct error *err);
 
 /* Another connection to where the last probe succeeded. NULL with err set. */

@@ -1,9 +1,10 @@
-/* One mutex a lane. It guards the two lists, who leads, and what the keeper exchanges; connection and outgoing buffer belong to the
- * leader (or, while there is none, to who holds the mutex). A waiter lives on the stack of its thread: it is in exactly one
- * list until it is done, and only touched under the mutex.
+/* One mutex a lane. It guards the two lists, who leads, and what the keeper exchanges; connection and
+ * outgoing buffer belong to the leader (or, while there is none, to who holds the mutex). A waiter lives on
+ * the stack of its thread: it is in exactly one list until it is done, and only touched under the mutex.
  *
- * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep again on the mutex; and
- * a batch by one ring. A waiter is told once at most, that it is done or that the lead is its own; who is done may be gone by then.
+ * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep
+ * again on the mutex; and a batch by one ring. A waiter is told once at most, that it is done or that the
+ * lead is its own; who is done may be gone by then.
  *
  * queue: not yet written. flight: written, in the order of the answers to come. */
 #include "redis_lane.h"

@@ -1,9 +1,11 @@
-/* A PING says PONG on a full node, on a replica and on one that may not save. So the probe writes, in a script, as calls do:
- * SETRANGE of nothing at the beginning of a key that does not exist. Redis refuses it wherever it would refuse a real write (OOM,
- * READONLY, MISCONF, NOREPLICAS, MASTERDOWN, LOADING, BUSY, NOAUTH, NOPERM, MOVED), and otherwise does nothing: no key,
- * no replication, no dirty counter. INFO would only let us guess these states.
+/* A PING says PONG on a full node, on a replica and on one that may not save. So the probe writes, in a
+ * script, as calls do: SETRANGE of nothing at the beginning of a key that does not exist. Redis refuses it
+ * wherever it would refuse a real write (OOM, READONLY, MISCONF, NOREPLICAS, MASTERDOWN, LOADING, BUSY,
+ * NOAUTH, NOPERM, MOVED), and otherwise does nothing: no key, no replication, no dirty counter. INFO would
+ * only let us guess these states.
  *
- * EVALSHA is asked too, for its permission; NOSCRIPT is a good answer. INFO, where it is allowed, gives run_id and eviction. */
+ * EVALSHA is asked too, for its permission; NOSCRIPT is a good answer. INFO, where it is allowed, gives
+ * run_id and eviction. */
 #include "redis_probe.h"
 #include "redis_refusal.h"
 

@@ -1,5 +1,5 @@
-/* resolver: one look-up of a host name in a thread of its own, since getaddrinfo() knows no timeout. The asker may go away at any time;
- * a look-up that hangs then ends by itself. */
+/* resolver: one look-up of a host name in a thread of its own, since getaddrinfo() knows no timeout. The
+ * asker may go away at any time; a look-up that hangs then ends by itself. */
 #ifndef RCPTGATE_RESOLVER_H
 #define RCPTGATE_RESOLVER_H
 

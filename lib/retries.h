@@ -1,5 +1,5 @@
-/* retries: which RCPTs were deferred, remembered in this process: identifier and time of each, in sets of a fixed size, the oldest of
- * a set giving way. Bounded, thread-safe; one that was forgotten counts as new.
+/* retries: which RCPTs were deferred, remembered in this process: identifier and time of each, in sets of a
+ * fixed size, the oldest of a set giving way. Bounded, thread-safe; one that was forgotten counts as new.
  *
  * It also knows which of them another store is yet to be told of. */
 #ifndef RCPTGATE_RETRIES_H

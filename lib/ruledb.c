@@ -1,5 +1,5 @@
-/* Owns two pools of handles, on the live file and on its copy, and asks the keeper which of them to believe. Nothing here waits for a
- * check or a copy, but for a short one where otherwise nobody could tell. */
+/* Owns two pools of handles, on the live file and on its copy, and asks the keeper which of them to believe.
+ * Nothing here waits for a check or a copy, but for a short one where otherwise nobody could tell. */
 #include "ruledb.h"
 
 #include "ruledb_handles.h"

@@ -1,7 +1,8 @@
 /* ruledb: the alias rules in SQLite, read-only, and what answers for them when the file cannot.
  *
- * A snapshot is one read transaction: everything that one RCPT looks up is of one moment, and a commit by another process holds
- * for the next snapshot. Data is taken only when it has passed its checks, and its last good copy answers when it does not:
+ * A snapshot is one read transaction: everything that one RCPT looks up is of one moment, and a commit by
+ * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
+ * good copy answers when it does not:
  *
  *   LIVE     The file has passed its checks. Rows come from it. What it does not have is asked of the copy: absent in both is
  *            absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has passed its checks and is the new copy.
@@ -12,7 +13,8 @@
  *            max_stale after the last time the file was well.
  *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
  *
- * Until ruledb_start() nothing is copied or checked but version and columns, and the file is believed: for programs that look once. */
+ * Until ruledb_start() nothing is copied or checked but version and columns, and the file is believed: for
+ * programs that look once. */
 #ifndef RCPTGATE_RULEDB_H
 #define RCPTGATE_RULEDB_H
 
@@ -41,8 +43,9 @@ struct ruledb_config { /* borrowed during ruledb_new() only */
 struct ruledb *ruledb_new(const struct ruledb_config *config);
 void ruledb_free(struct ruledb *db);
 
-/* Starts what keeps the copy, in a thread of its own, and returns when the file has been judged: after wait_ms at most, or wait_copy_ms
- * where there is a copy. Once. Nothing to do without a copy_path. -1 with err set. */
+/* Starts what keeps the copy, in a thread of its own, and returns when the file has been judged: after
+ * wait_ms at most, or wait_copy_ms where there is a copy. Once. Nothing to do without a copy_path. -1 with
+ * err set. */
 int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error *err);
 
 /* Puts other bounds in force, and has the file looked at. NULL db is harmless. */
@@ -89,8 +92,8 @@ const char *ruledb_mode_name(enum ruledb_mode mode); /* "live", "doubted", "copy
 /* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void ruledb_trouble(struct ruledb *db, struct error *out);
 
-/* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when it fails its other checks, or
- * wait_ms were not enough. */
+/* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when
+ * it fails its other checks, or wait_ms were not enough. */
 int ruledb_accept(struct ruledb *db, int wait_ms, struct error *err);
 
 /* The same for the next start, where no process runs: leaves a mark beside the copy. */

@@ -1,7 +1,8 @@
 /* ruledb_check: may this data be taken? Reads it all: what takes longer than a session can wait.
  *
- * Integrity (PRAGMA quick_check), version and columns, in tables that are not STRICT the types of every row, and how many rows there
- * are, so that data that lost most of them can be told. A gigabyte takes some ten seconds. */
+ * Integrity (PRAGMA quick_check), version and columns, in tables that are not STRICT the types of every row,
+ * and how many rows there are, so that data that lost most of them can be told. A gigabyte takes some ten
+ * seconds. */
 #ifndef RCPTGATE_RULEDB_CHECK_H
 #define RCPTGATE_RULEDB_CHECK_H
 
@@ -29,8 +30,8 @@ enum check_result ruledb_check(sqlite3 *db, const char *path, struct ruledb_coun
 /* Only counts. SQLITE_OK or what went wrong. */
 int ruledb_count(sqlite3 *db, struct ruledb_counts *counts);
 
-/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before: of the aliases, or of all rows;
- * or every domain. */
+/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before: of the
+ * aliases, or of all rows; or every domain. */
 enum check_result ruledb_check_shrink(const struct ruledb_counts *before, const struct ruledb_counts *now,
                                       int max_shrink, const char *path, struct error *err);
 

@@ -120,7 +120,8 @@ static enum copy_result copy_all(const struct job *job, int *out, struct error *
     return COPY_NO_TARGET;
 }
 
-/* A database in WAL mode says so in its header (bytes 18 and 19, file format 1.3); its copy has no WAL, and needs none. */
+/* A database in WAL mode says so in its header (bytes 18 and 19, file format 1.3); its copy has no WAL, and
+ * needs none. */
 static int leave_wal_mode(const struct job *job)
 {
     static const char legacy[2] = {1, 1};

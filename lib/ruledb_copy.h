@@ -1,9 +1,9 @@
-/* ruledb_copy: makes a copy of a database, page by page, as it is: what is damaged in it stays damaged, and is found when the copy is
- * checked.
+/* ruledb_copy: makes a copy of a database, page by page, as it is: what is damaged in it stays damaged, and
+ * is found when the copy is checked.
  *
- * Done in small steps with pauses, written out as it goes, so that neither the disk nor other files' fsync() have to wait for it.
- * The copy is complete and on disk when copy_make() returns; it is in rollback mode, has no file beside it, and
- * is meant to be read with immutable=1 and replaced by rename. */
+ * Done in small steps with pauses, written out as it goes, so that neither the disk nor other files' fsync()
+ * have to wait for it. The copy is complete and on disk when copy_make() returns; it is in rollback mode, has
+ * no file beside it, and is meant to be read with immutable=1 and replaced by rename. */
 #ifndef RCPTGATE_RULEDB_COPY_H
 #define RCPTGATE_RULEDB_COPY_H
 
@@ -18,8 +18,8 @@ enum copy_result {
     COPY_NO_TARGET, /* the copy cannot be written: err says why */
 };
 
-/* from: within a read transaction, so that the copy is of one moment. Replaces path. cancelled() ends it early. After a failure
- * nothing is left under path. */
+/* from: within a read transaction, so that the copy is of one moment. Replaces path. cancelled() ends it
+ * early. After a failure nothing is left under path. */
 enum copy_result copy_make(sqlite3 *from, const char *path, int (*cancelled)(void *), void *arg, int *rc,
                            struct error *err);
 

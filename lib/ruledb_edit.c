@@ -49,7 +49,8 @@ static int find_group(const char *name, gid_t *gid, struct error *err)
     return 0;
 }
 
-/* By its descriptor: who shares the directory could put a link in place of the name, for root to give away what it leads to. */
+/* By its descriptor: who shares the directory could put a link in place of the name, for root to give away
+ * what it leads to. */
 static int give(int fd, const char *path, const struct owners *owners, mode_t mode, struct error *err)
 {
     if ((owners->chown && fchown(fd, owners->uid, owners->gid) < 0) || fchmod(fd, mode) < 0) {

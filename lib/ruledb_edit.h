@@ -1,8 +1,9 @@
 /* ruledb_edit: writing the alias rules, for the commands.
  *
- * One transaction for a command: ruledb_edit_open() begins it, ruledb_edit_commit() ends it, and without that ruledb_edit_close()
- * leaves everything as it was. Generic over ruledb_columns. Values arrive canonical; what no row may hold is refused by the
- * schema. Waits EDIT_BUSY_MS for a database that somebody else is writing to. */
+ * One transaction for a command: ruledb_edit_open() begins it, ruledb_edit_commit() ends it, and without that
+ * ruledb_edit_close() leaves everything as it was. Generic over ruledb_columns. Values arrive canonical; what
+ * no row may hold is refused by the schema. Waits EDIT_BUSY_MS for a database that somebody else is writing
+ * to. */
 #ifndef RCPTGATE_RULEDB_EDIT_H
 #define RCPTGATE_RULEDB_EDIT_H
 
@@ -37,9 +38,10 @@ struct edit_record { /* by the places of ruledb_columns */
     struct edit_value at[RULEDB_COLUMNS];
 };
 
-/* Makes the database, and its directory (2770) where that is missing; the files are 0660, whatever the umask. group: who
- * shares them, NULL: the group of the directory (of its parent for a new one). Run by root, owner and group are those of the directory.
- * Never touches what exists: EDIT_EXISTS, also for -wal and -journal files left by an earlier database. */
+/* Makes the database, and its directory (2770) where that is missing; the files are 0660, whatever the umask.
+ * group: who shares them, NULL: the group of the directory (of its parent for a new one). Run by root, owner
+ * and group are those of the directory. Never touches what exists: EDIT_EXISTS, also for -wal and -journal
+ * files left by an earlier database. */
 enum edit_status ruledb_create(const char *path, const char *group, struct error *err);
 
 struct ruledb_edit;

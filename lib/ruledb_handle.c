@@ -168,7 +168,8 @@ static int open_file(const char *path, bool immutable, sqlite3 **out)
     return sqlite3_open_v2(uri, out, flags | SQLITE_OPEN_URI, NULL);
 }
 
-/* SQLite counts its memory under one lock for all connections unless told not to, which works before its first use only. */
+/* SQLite counts its memory under one lock for all connections unless told not to, which works before its
+ * first use only. */
 static void count_no_memory(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
@@ -256,8 +257,8 @@ static enum handle_fault read_filled(struct handle *handle)
     return fault;
 }
 
-/* The first read of the transaction: it is from here on that nothing changes any more. The statement stays on its row until
- * handle_end(), and holds the transaction open: that costs half of what BEGIN and COMMIT do. */
+/* The first read of the transaction: it is from here on that nothing changes any more. The statement stays on
+ * its row until handle_end(), and holds the transaction open: that costs half of what BEGIN and COMMIT do. */
 static enum handle_fault read_version(struct handle *handle)
 {
     sqlite3_stmt *stmt = handle->stmt[STMT_VERSION];

@@ -34,13 +34,14 @@ struct handle;
 struct handle *handle_open(const char *path, bool immutable, struct error *err, enum handle_fault *fault);
 void handle_close(struct handle *handle);
 
-/* Starts the read transaction. *changed: the data may have changed since the last handle_begin() of this handle (always true
- * the first time). */
+/* Starts the read transaction. *changed: the data may have changed since the last handle_begin() of this
+ * handle (always true the first time). */
 enum handle_fault handle_begin(struct handle *handle, bool *changed);
 enum handle_fault handle_end(struct handle *handle);
 
-/* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now and then, and ends
- * what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after handle_reclaim(). */
+/* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
+ * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
+ * handle_reclaim(). */
 struct sqlite3 *handle_lend(struct handle *handle, int (*cancelled)(void *), void *arg);
 void handle_reclaim(struct handle *handle);
 enum handle_fault handle_fault_of(int rc); /* an SQLite result code */

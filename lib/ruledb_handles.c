@@ -1,5 +1,5 @@
-/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but what is atomic;
- * the epoch changes under it. */
+/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but
+ * what is atomic; the epoch changes under it. */
 #include "ruledb_handles.h"
 
 #include <errno.h>
@@ -178,8 +178,8 @@ static bool is_later(struct timespec a, struct timespec b)
     return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
 }
 
-/* A file that is renamed over another one finds the other's WAL beside it, and SQLite would lay that over it. As long as nobody has
- * written to that WAL since, it is not the new file's. */
+/* A file that is renamed over another one finds the other's WAL beside it, and SQLite would lay that over it.
+ * As long as nobody has written to that WAL since, it is not the new file's. */
 static bool is_orphan(const struct handles *handles, const struct watched *seen)
 {
     const struct watched *owner = &handles->owner;
@@ -227,8 +227,8 @@ static void watch(struct handles *handles)
 
 /* --- lending handles --- */
 
-/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or it may be of a file that
- * came just now, which a later caller opens as what it is. */
+/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or it
+ * may be of a file that came just now, which a later caller opens as what it is. */
 static struct lease *open_another(struct handles *handles)
 {
     struct error err = {0};

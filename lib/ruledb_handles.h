@@ -1,8 +1,10 @@
-/* ruledb_handles: a pool of handles on one file of alias rules, shared by all threads: the callbacks of one session hop threads.
+/* ruledb_handles: a pool of handles on one file of alias rules, shared by all threads: the callbacks of one
+ * session hop threads.
  *
- * A lease is a borrowed handle with a read transaction open: all that is read in it is of one moment. A file that is replaced, cut or
- * cannot be read begins a new epoch: handles of an earlier one are closed as they come back. Files are opened, looked
- * at and read outside of the lock, so that a slow disk delays only who needs it. */
+ * A lease is a borrowed handle with a read transaction open: all that is read in it is of one moment. A file
+ * that is replaced, cut or cannot be read begins a new epoch: handles of an earlier one are closed as they
+ * come back. Files are opened, looked at and read outside of the lock, so that a slow disk delays only who
+ * needs it. */
 #ifndef RCPTGATE_RULEDB_HANDLES_H
 #define RCPTGATE_RULEDB_HANDLES_H
 
@@ -24,7 +26,8 @@ struct lease {
     enum handle_fault fault; /* BUSY or BROKEN: nothing more is asked in this transaction */
 };
 
-/* immutable: the file is only ever replaced. Never creates a file; one that cannot be used is not an error here. NULL: out of memory. */
+/* immutable: the file is only ever replaced. Never creates a file; one that cannot be used is not an error
+ * here. NULL: out of memory. */
 struct handles *handles_new(const char *path, bool immutable);
 void handles_free(struct handles *handles); /* all leases are back */
 

@@ -1,8 +1,9 @@
-/* Owns the thread and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest that other threads see
- * (struct told); everything else belongs to the thread. Fails into not trusting: what cannot be checked is not believed.
+/* Owns the thread and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest
+ * that other threads see (struct told); everything else belongs to the thread. Fails into not trusting: what
+ * cannot be checked is not believed.
  *
- * Of the live file the thread holds one lease, so that it sees every change of the data as one; it gives it back when a new epoch
- * begins, within a tick. */
+ * Of the live file the thread holds one lease, so that it sees every change of the data as one; it gives it
+ * back when a new epoch begins, within a tick. */
 #include "ruledb_keeper.h"
 
 #include "monotonic.h"
@@ -27,8 +28,9 @@ enum {
     NEVER_MS = -1,
 };
 
-/* When the next round may begin after one that took `took`: since a session waits for it, since the data has changed, since the file was
- * touched but its data has not changed, since the last one failed, since time has passed. */
+/* When the next round may begin after one that took `took`: since a session waits for it, since the data has
+ * changed, since the file was touched but its data has not changed, since the last one failed, since time has
+ * passed. */
 enum reason { WHY_DOUBT, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
 static const struct {
     int64_t least_ms, times;
@@ -344,7 +346,8 @@ static void weigh(struct keeper *keeper, struct finding *found)
                                             keeper->config->path, &found->err);
 }
 
-/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on the safe side. */
+/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on
+ * the safe side. */
 static void keep_copy(struct keeper *keeper, struct finding *found)
 {
     if (found->copied) {

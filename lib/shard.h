@@ -1,7 +1,8 @@
 /* shard: one part of the embedded counter store: entries (a key each) with fields (a limit each), in chained buckets.
  *
- * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends first. What has ended
- * is never found, and swept a bucket at a time. The caller holds the lock for every call here but init and done. */
+ * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends
+ * first. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every
+ * call here but init and done. */
 #ifndef RCPTGATE_SHARD_H
 #define RCPTGATE_SHARD_H
 

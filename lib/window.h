@@ -1,9 +1,9 @@
 /* window: the sliding count. Pure arithmetic over int64: no clock, no memory of its own, cannot fail.
  *
- * A window is cut into 10 slots by the clock: slot k holds the milliseconds t with floor(t * 10 / window_ms) == k. What is
- * used is the sum of the current slot and the 10 before it. Two moments at most window_ms apart are at most 10
- * slots apart, so no span of one window ever holds more than was checked against; moments 1.1 windows apart are at
- * least 11 slots apart, so after that silence nothing is left.
+ * A window is cut into 10 slots by the clock: slot k holds the milliseconds t with floor(t * 10 / window_ms)
+ * == k. What is used is the sum of the current slot and the 10 before it. Two moments at most window_ms apart
+ * are at most 10 slots apart, so no span of one window ever holds more than was checked against; moments 1.1
+ * windows apart are at least 11 slots apart, so after that silence nothing is left.
  *
  * counts.lua does the same in Lua; test/data/counts.txt holds both to the same answers. */
 #ifndef RCPTGATE_WINDOW_H
@@ -43,8 +43,8 @@ bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, 
 /* Leaves at most `most` in it: what is oldest goes. */
 void window_trim(struct window *window, int64_t most);
 
-/* Milliseconds from now_ms (to which it was moved) until need fits under max; 0: it fits now. For a need above max, that never
- * fits: 1.1 windows. */
+/* Milliseconds from now_ms (to which it was moved) until need fits under max; 0: it fits now. For a need
+ * above max, that never fits: 1.1 windows. */
 int64_t window_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need);
 
 /* Milliseconds from now_ms (to which it was moved) until nothing is left in it. */

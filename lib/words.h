@@ -1,5 +1,6 @@
-/* words: the words of one command for Redis: one block of memory for pointers, lengths and text, sized beforehand, so that
- * a command costs one allocation. A word is borrowed unless it is a number or a key; the caller frees with words_done(). */
+/* words: the words of one command for Redis: one block of memory for pointers, lengths and text, sized
+ * beforehand, so that a command costs one allocation. A word is borrowed unless it is a number or a key; the
+ * caller frees with words_done(). */
 #ifndef RCPTGATE_WORDS_H
 #define RCPTGATE_WORDS_H
 

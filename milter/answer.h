@@ -9,8 +9,8 @@
 
 #include <libmilter/mfapi.h>
 
-/* SMFIS_CONTINUE for an empty line (nothing is set then), else sets the reply and returns SMFIS_TEMPFAIL or SMFIS_REJECT. A line that
- * libmilter refuses becomes a bare 451. */
+/* SMFIS_CONTINUE for an empty line (nothing is set then), else sets the reply and returns SMFIS_TEMPFAIL or
+ * SMFIS_REJECT. A line that libmilter refuses becomes a bare 451. */
 sfsistat answer(SMFICTX *ctx, const struct reply_line *line);
 
 #endif

@@ -196,7 +196,8 @@ static void decode(const char *from, char *out, size_t size)
     out[n] = '\0';
 }
 
-/* Does the host still tell? By its stamp, which moves each round; that its clock is wrong does not matter once it was seen to move. */
+/* Does the host still tell? By its stamp, which moves each round; that its clock is wrong does not matter
+ * once it was seen to move. */
 static bool is_alive(const struct round *round, const struct host *host)
 {
     if (host->moved_ms > 0)

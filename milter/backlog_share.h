@@ -1,5 +1,5 @@
-/* backlog_share: tells the other hosts what waits in this host's queue, and reads what waits in theirs, over Redis (backlog.h says how).
- * For the thread of the backlog alone. */
+/* backlog_share: tells the other hosts what waits in this host's queue, and reads what waits in theirs, over
+ * Redis (backlog.h says how). For the thread of the backlog alone. */
 #ifndef RCPTGATE_BACKLOG_SHARE_H
 #define RCPTGATE_BACKLOG_SHARE_H
 

@@ -18,8 +18,9 @@ json_t *block_request_block(struct gate *gate, const json_t *request);
 json_t *block_request_unblock(struct gate *gate, const json_t *request);
 json_t *block_request_blocks(struct gate *gate, const json_t *request);
 
-/* For a gate that serves nobody: takes in the state directory's blocks and keeps another gate out of it. Returns a descriptor to
- * close when all is done, or -1 with err set where they cannot be read or another gate is there. */
+/* For a gate that serves nobody: takes in the state directory's blocks and keeps another gate out of it.
+ * Returns a descriptor to close when all is done, or -1 with err set where they cannot be read or another
+ * gate is there. */
 int block_state_open(struct gate *gate, const char *state, struct error *err);
 
 #endif

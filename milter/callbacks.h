@@ -4,8 +4,8 @@
 
 #include "gate.h"
 
-/* Registers the callbacks with libmilter, for this gate (there is one in a process: libmilter has no other way to hand it over).
- * -1 with err set. */
+/* Registers the callbacks with libmilter, for this gate (there is one in a process: libmilter has no other
+ * way to hand it over). -1 with err set. */
 int callbacks_register(struct gate *gate, struct error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* block, unblock, blocks: clients that are refused from now on, on every host.
  *
- * The running gate does it; where none runs, the state directory is written for its next start. Long lists go in portions, so
- * that neither the socket nor the gate has to hold all at once. */
+ * The running gate does it; where none runs, the state directory is written for its next start. Long lists go
+ * in portions, so that neither the socket nor the gate has to hold all at once. */
 #include "command.h"
 
 #include "load.h"

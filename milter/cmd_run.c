@@ -65,8 +65,8 @@ static char *on_control(void *arg, const char *request_line)
     return line;
 }
 
-/* The state directory, and the lock that keeps a second gate out of it. A directory that cannot be used costs the control socket, not
- * mail. -1: another gate runs on this state. */
+/* The state directory, and the lock that keeps a second gate out of it. A directory that cannot be used costs
+ * the control socket, not mail. -1: another gate runs on this state. */
 static int state_open(struct daemon *daemon, const struct policy *policy, struct error *err)
 {
     char path[512];
@@ -110,8 +110,8 @@ static void *milter_main(void *arg)
     return NULL;
 }
 
-/* What a command wrote while no gate ran, and what was in force before. A file that cannot be read costs the blocks in it, unless
- * Redis has them. */
+/* What a command wrote while no gate ran, and what was in force before. A file that cannot be read costs the
+ * blocks in it, unless Redis has them. */
 static void blocks_read(struct daemon *daemon, const char *state)
 {
     char path[512];
@@ -216,8 +216,8 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
     }
 }
 
-/* libmilter is not told: when it stops, it frees sessions under callbacks that are still under way. It ends with the process, once
- * no callback is left and no new one is let in. */
+/* libmilter is not told: when it stops, it frees sessions under callbacks that are still under way. It ends
+ * with the process, once no callback is left and no new one is let in. */
 static void stop(struct daemon *daemon)
 {
     sd_notify(0, "STOPPING=1");
@@ -238,9 +238,10 @@ static void stop(struct daemon *daemon)
     log_stop();
 }
 
-/* libmilter begins and ends threads all the time. glibc keeps 40 MB of stacks for the next ones, which are 5 of the usual size; of this
- * one all that a busy gate has, so that none is mapped and given back. A callback touches some 40 KiB. Where there is no room in it for
- * what each thread has by itself (ThreadSanitizer's is 800 KiB), it stays as it was. */
+/* libmilter begins and ends threads all the time. glibc keeps 40 MB of stacks for the next ones, which are 5
+ * of the usual size; of this one all that a busy gate has, so that none is mapped and given back. A callback
+ * touches some 40 KiB. Where there is no room in it for what each thread has by itself (ThreadSanitizer's is
+ * 800 KiB), it stays as it was. */
 static int milter_thread(struct daemon *daemon)
 {
     enum { STACK_BYTES = 256 * 1024 };

@@ -40,11 +40,12 @@ struct decision { /* everything between facts and verdict; memory of the pool */
     struct verdict shadow; /* the hardest that a shadow limit would have said; undecided: none */
 };
 
-/* The first step, apart since a second spelling of an accepted recipient needs no more: zeroes the decision and parses its recipient. */
+/* The first step, apart since a second spelling of an accepted recipient needs no more: zeroes the decision
+ * and parses its recipient. */
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out);
 
-/* The others. Charges when the verdict lets the RCPT through, else charges nothing but attempts. peek: charges nothing at all.
- * Always leaves a verdict in *out: out of memory is a backend that cannot answer. */
+/* The others. Charges when the verdict lets the RCPT through, else charges nothing but attempts. peek:
+ * charges nothing at all. Always leaves a verdict in *out: out of memory is a backend that cannot answer. */
 void decide(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
             struct pool *pool, struct decision *out);
 

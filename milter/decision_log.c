@@ -3,7 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* <address>, so that neither '>' nor a space nor a control can end it early; cut, so that the verdict behind it is never lost. */
+/* <address>, so that neither '>' nor a space nor a control can end it early; cut, so that the verdict behind
+ * it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
     char safe[512];

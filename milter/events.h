@@ -1,8 +1,8 @@
 /* events: what changed, for who watches several gates: the stream PREFIX:events in Redis, and the last few for the page.
  *
- * An event is logged by whoever notices it, then comes here: kept in a bounded ring (the oldest unsent go first, and are counted), sent by
- * a thread of its own, tried again while Redis is away. Nobody waits for it. An event whose answer was lost is sent again: rather twice
- * than never. */
+ * An event is logged by whoever notices it, then comes here: kept in a bounded ring (the oldest unsent go
+ * first, and are counted), sent by a thread of its own, tried again while Redis is away. Nobody waits for it.
+ * An event whose answer was lost is sent again: rather twice than never. */
 #ifndef RCPTGATE_EVENTS_H
 #define RCPTGATE_EVENTS_H
 
@@ -29,12 +29,14 @@ int events_start(struct events *events, struct counts *counts, struct error *err
 void events_stop(struct events *events, int wait_ms);
 void events_free(struct events *events); /* stopped before; NULL is harmless */
 
-/* Copies; what does not fit into an event is cut. A field called "subject" is an address of somebody. events NULL is harmless. */
+/* Copies; what does not fit into an event is cut. A field called "subject" is an address of somebody. events
+ * NULL is harmless. */
 void events_add(struct events *events, int64_t now_ms, const char *name, const struct event_field *fields,
                 size_t n_fields);
 
-/* Is this the first time in window_ms that something is to be told of that subject and limit? Any thread, no lock; may forget (and say
- * yes once too often) where many subjects are over their limits at once. No more than 50 a second: what is beyond is dropped, and counted. */
+/* Is this the first time in window_ms that something is to be told of that subject and limit? Any thread, no
+ * lock; may forget (and say yes once too often) where many subjects are over their limits at once. No more
+ * than 50 a second: what is beyond is dropped, and counted. */
 bool events_due(struct events *events, const char *subject, const char *limit, int64_t now_ms,
                 int64_t window_ms);
 

@@ -53,8 +53,8 @@ struct gate {
     void *now_arg;
 };
 
-/* A gate with everything that the policy names. Takes over the caller's reference to policy. counts_event may be NULL. 0, or -1 with err
- * set; gate_done() is then harmless. */
+/* A gate with everything that the policy names. Takes over the caller's reference to policy. counts_event may
+ * be NULL. 0, or -1 with err set; gate_done() is then harmless. */
 int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err);
 void gate_done(struct gate *gate);
 
@@ -69,14 +69,14 @@ const struct policy *gate_policy(struct gate *gate);
 /* Puts policy in force for every message from now on; takes over the reference. */
 void gate_set_policy(struct gate *gate, const struct policy *policy);
 
-/* Around every callback of a session that needs the gate: false when it is stopping and the callback must answer "later" at once. Who frees
- * the session does not leave. */
+/* Around every callback of a session that needs the gate: false when it is stopping and the callback must
+ * answer "later" at once. Who frees the session does not leave. */
 bool gate_enter(struct gate *gate, struct session *session);
 void gate_leave(struct gate *gate, struct session *session);
 
-/* Lets no new callback in, waits up to wait_ms for those under way, then gives back what open sessions have reserved; a session
- * that is still in use then keeps its reservations until their windows end. False: some are under way still, and gate_done() would
- * free what they use. */
+/* Lets no new callback in, waits up to wait_ms for those under way, then gives back what open sessions have
+ * reserved; a session that is still in use then keeps its reservations until their windows end. False: some
+ * are under way still, and gate_done() would free what they use. */
 bool gate_stop(struct gate *gate, int wait_ms);
 
 #endif

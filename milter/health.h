@@ -1,8 +1,9 @@
 /* health: whether the gate can do its work, found out by doing it.
  *
- * A canary RCPT is decided as any other would be, through the real backends, charging nothing; the counter store is asked for a key of
- * the canary's own besides, so that a policy without limits sees a dead Redis too. That Redis takes writes is the store's own probe to find
- * out (at most 2 s ago). What is found joins the table of troubles: together they are the reasons. */
+ * A canary RCPT is decided as any other would be, through the real backends, charging nothing; the counter
+ * store is asked for a key of the canary's own besides, so that a policy without limits sees a dead Redis
+ * too. That Redis takes writes is the store's own probe to find out (at most 2 s ago). What is found joins
+ * the table of troubles: together they are the reasons. */
 #ifndef RCPTGATE_HEALTH_H
 #define RCPTGATE_HEALTH_H
 
@@ -11,9 +12,9 @@
 
 #include <jansson.h>
 
-/* {"status": "healthy"|"degraded"|"down", "checked_at", "canary": {"verdict", "by", "counters", "aliases", "decision_ms"},
- *  "reasons": [{"what", "title", "grade", "since", "for_s", "text", "means"}], worst first, "notes": [the same: the gate is healthy]}.
- * Takes as long as a RCPT does. NULL: out of memory. */
+/* {"status": "healthy"|"degraded"|"down", "checked_at", "canary": {"verdict", "by", "counters", "aliases",
+ * "decision_ms"},  "reasons": [{"what", "title", "grade", "since", "for_s", "text", "means"}], worst first,
+ * "notes": [the same: the gate is healthy]}. Takes as long as a RCPT does. NULL: out of memory. */
 json_t *health_report(struct gate *gate);
 
 /* "healthy", "degraded", "down". */

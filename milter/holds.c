@@ -29,8 +29,8 @@ static void save_one(void *arg, const struct count_view *view)
     saving->n++;
 }
 
-/* All holds as text, which is the caller's to free; NULL with errno set. In memory first: who walks through the counters holds the
- * locks that sessions wait for, and no disk shall be waited for then. */
+/* All holds as text, which is the caller's to free; NULL with errno set. In memory first: who walks through
+ * the counters holds the locks that sessions wait for, and no disk shall be waited for then. */
 static char *text_make(struct counts *counts, int64_t now_ms, size_t *bytes, size_t *n)
 {
     static const char *const all[] = {"*"};

@@ -31,7 +31,8 @@ static void look_at_counts(struct gate *gate, int64_t now)
         log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
                  (unsigned long long)(merged - gate->counts_merged));
     gate->counts_merged = merged;
-    /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the next time. */
+    /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the
+     * next time. */
     bool up = gate->redis != NULL ? counts_redis_wait(gate->redis, 0) : gate->local == NULL;
     if (!up) {
         if (err.text[0] != '\0')

@@ -71,7 +71,8 @@ static bool is_well_known(const char *state)
     return false;
 }
 
-/* The link number i for the policy file at path: beside it, then in each well-known directory. False: there is no such. */
+/* The link number i for the policy file at path: beside it, then in each well-known directory. False: there
+ * is no such. */
 static bool link_name(const char *path, size_t i, char link[PATH_MAX])
 {
     const char *base = strrchr(path, '/') + 1, *dir;

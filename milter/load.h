@@ -1,7 +1,7 @@
 /* load: the policy file, from disk to struct policy.
  *
- * Shared by `run` and by every command that needs the policy. Reads, parses, and prints what is wrong with the file in the
- * form of a compiler; decides nothing. */
+ * Shared by `run` and by every command that needs the policy. Reads, parses, and prints what is wrong with
+ * the file in the form of a compiler; decides nothing. */
 #ifndef RCPTGATE_LOAD_H
 #define RCPTGATE_LOAD_H
 
@@ -14,8 +14,8 @@
 
 enum { LOAD_FILE_MAX = 16 * 1024 * 1024 }; /* bytes: more is no policy */
 
-/* The bytes of a file, NUL-terminated (not counted in *n); the caller frees them. 0, or -1 with err set (file and reason),
- * outputs untouched. A directory, and a file beyond LOAD_FILE_MAX, are errors. */
+/* The bytes of a file, NUL-terminated (not counted in *n); the caller frees them. 0, or -1 with err set (file
+ * and reason), outputs untouched. A directory, and a file beyond LOAD_FILE_MAX, are errors. */
 int load_bytes(const char *file, char **bytes, size_t *n, struct error *err);
 
 /* A policy with one reference. NULL with err set where the file cannot be read or used; what policy_load() found is in
@@ -26,8 +26,8 @@ const struct policy *load_policy(const char *file, struct problems *problems, st
  * "/etc/rcptgate/policy.json:12: skipped: /limits/0/max: must be a number; used instead: nothing". */
 void load_print(FILE *out, const char *file, const struct problems *problems, enum problem_kind least);
 
-/* For the commands: load_policy(), with a word on stderr where entries are bad, and the reason for NULL. Where the file cannot be
- * used: the last good policy, which a running gate has in force, too. */
+/* For the commands: load_policy(), with a word on stderr where entries are bad, and the reason for NULL.
+ * Where the file cannot be used: the last good policy, which a running gate has in force, too. */
 const struct policy *load_policy_or_complain(const char *file);
 
 #endif

@@ -1,7 +1,8 @@
 /* metrics: what the gate counts about itself, for Prometheus, `status` and the page.
  *
- * Everything on the path of a RCPT is a relaxed atomic addition: no lock, and no allocation but the first time that a limit's name is seen.
- * Nothing here carries an address: labels are verdicts, names of limits, and names of backends. Numbers count from the start of the process. */
+ * Everything on the path of a RCPT is a relaxed atomic addition: no lock, and no allocation but the first
+ * time that a limit's name is seen. Nothing here carries an address: labels are verdicts, names of limits,
+ * and names of backends. Numbers count from the start of the process. */
 #ifndef RCPTGATE_METRICS_H
 #define RCPTGATE_METRICS_H
 

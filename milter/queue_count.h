@@ -1,5 +1,5 @@
-/* queue_count: counts the messages of Postfix's queue, as `postqueue -j` prints them: a JSON object a line (postqueue(1)). Only numbers
- * are kept, by the subjects that limits ask for. No I/O. */
+/* queue_count: counts the messages of Postfix's queue, as `postqueue -j` prints them: a JSON object a line
+ * (postqueue(1)). Only numbers are kept, by the subjects that limits ask for. No I/O. */
 #ifndef RCPTGATE_QUEUE_COUNT_H
 #define RCPTGATE_QUEUE_COUNT_H
 

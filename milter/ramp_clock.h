@@ -1,8 +1,9 @@
-/* ramp_clock: when the ramps of this gate began: at its start, and again whenever the counters or the alias rules have come back.
+/* ramp_clock: when the ramps of this gate began: at its start, and again whenever the counters or the alias
+ * rules have come back.
  *
- * Gates that share a Redis ramp together: a thread keeps the latest beginning of all in the key PREFIX:ramp (Unix time in ms; it expires
- * with the longest ramp) and follows it. While Redis is away, and where there is none, the own one counts. Without limits that have a
- * ramp the thread asks nothing. */
+ * Gates that share a Redis ramp together: a thread keeps the latest beginning of all in the key PREFIX:ramp
+ * (Unix time in ms; it expires with the longest ramp) and follows it. While Redis is away, and where there is
+ * none, the own one counts. Without limits that have a ramp the thread asks nothing. */
 #ifndef RCPTGATE_RAMP_CLOCK_H
 #define RCPTGATE_RAMP_CLOCK_H
 

@@ -1,5 +1,5 @@
-/* replay: one policy and what it would have answered. A gate of its own with embedded counters and the clock of the log: nothing
- * outside is asked but the alias database, read-only. */
+/* replay: one policy and what it would have answered. A gate of its own with embedded counters and the clock
+ * of the log: nothing outside is asked but the alias database, read-only. */
 #ifndef RCPTGATE_REPLAY_H
 #define RCPTGATE_REPLAY_H
 
@@ -36,8 +36,8 @@ struct replay {
     struct pool pool;
 };
 
-/* file: the policy, which load_policy() has taken already. aliases: read its alias rules. 0, or -1 with err set; replay_done() is
- * harmless either way. */
+/* file: the policy, which load_policy() has taken already. aliases: read its alias rules. 0, or -1 with err
+ * set; replay_done() is harmless either way. */
 int replay_init(struct replay *replay, const char *file, int index, bool aliases, struct error *err);
 void replay_done(struct replay *replay);
 

@@ -1,5 +1,6 @@
-/* Messages live in a table by host and queue id (the least recently used one goes when it is full), and as long as an event that is held
- * back names them. Events are held back in a binary heap by time, then by message, then in the order of the log. */
+/* Messages live in a table by host and queue id (the least recently used one goes when it is full), and as
+ * long as an event that is held back names them. Events are held back in a binary heap by time, then by
+ * message, then in the order of the log. */
 #include "replay_log.h"
 
 #include "hash.h"
@@ -372,7 +373,8 @@ static bool same(const char *string, const char *other)
     return strcmp(string != NULL ? string : "", other != NULL ? other : "") == 0;
 }
 
-/* The decision that waits for its queue id: the newest from that client (and sender). Takes it out; the caller owns the reference. */
+/* The decision that waits for its queue id: the newest from that client (and sender). Takes it out; the
+ * caller owns the reference. */
 static struct message *recent_take(struct replay_log *log, const struct message *like, bool sender)
 {
     for (size_t i = 1; i <= RECENT && i <= log->n_recent; i++) {

@@ -1,12 +1,14 @@
 /* replay_log: mail logs as the RCPTs that a gate would have been asked about, in the order of time.
  *
- * Where a host's log has decision lines of rcptgate, these are the source: every RCPT, with its own time. Else Postfix's lines are put
- * together by their queue ids: a RCPT that was accepted is the first delivery line for what the client had said (orig_to before
- * to), at the time of the message's "client=" line; one that a milter refused has a line of its own. RCPTs that Postfix refused by
- * itself reach no milter; mail that did not come by SMTP has no "client=" line.
+ * Where a host's log has decision lines of rcptgate, these are the source: every RCPT, with its own time.
+ * Else Postfix's lines are put together by their queue ids: a RCPT that was accepted is the first delivery
+ * line for what the client had said (orig_to before to), at the time of the message's "client=" line; one
+ * that a milter refused has a line of its own. RCPTs that Postfix refused by itself reach no milter; mail
+ * that did not come by SMTP has no "client=" line.
  *
- * Deliveries are logged later than their RCPT, in a queue that stands still hours later. So RCPTs are held back and sorted, as
- * many as REPLAY_HELD at once; one that comes later still is replayed late, and counted. */
+ * Deliveries are logged later than their RCPT, in a queue that stands still hours later. So RCPTs are held
+ * back and sorted, as many as REPLAY_HELD at once; one that comes later still is replayed late, and
+ * counted. */
 #ifndef RCPTGATE_REPLAY_LOG_H
 #define RCPTGATE_REPLAY_LOG_H
 

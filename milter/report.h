@@ -20,17 +20,17 @@ json_t *report_explain(struct gate *gate, const struct explain_query *query, str
 
 void report_print_explain(FILE *out, const json_t *report);
 
-/* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "explain" (the
- * members of struct explain_query), "status", "alias-accept". Always an object; {"error": text} when it could not be done. */
+/* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"),
+ * "explain" (the members of struct explain_query), "status", "alias-accept". Always an object; {"error":
+ * text} when it could not be done. */
 json_t *report_answer(struct gate *gate, const json_t *request);
 
 /* Asks the running gate. NULL with err set; *absent is set where none runs. */
 json_t *report_ask_running(const struct policy *policy, const json_t *request, bool *absent,
                            struct error *err);
 
-/* What a command does: asks the running gate; where none runs and the counters are in Redis, answers by itself. Takes over request. Prints
- * errors to stderr. NULL: *status says
- * how to exit. */
+/* What a command does: asks the running gate; where none runs and the counters are in Redis, answers by
+ * itself. Takes over request. Prints errors to stderr. NULL: *status says how to exit. */
 json_t *report_ask(const struct policy *policy, json_t *request, int *status);
 
 #endif

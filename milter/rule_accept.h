@@ -5,8 +5,8 @@
 #include "error.h"
 #include "policy.h"
 
-/* Asks the running gate to take the present data; where none runs, the next one does when it starts. Prints what came of it. The exit
- * status, with err set unless it is 0. */
+/* Asks the running gate to take the present data; where none runs, the next one does when it starts. Prints
+ * what came of it. The exit status, with err set unless it is 0. */
 int rule_accept(const struct policy *policy, struct error *err);
 
 #endif

@@ -50,17 +50,19 @@ int rule_key(const struct rule_args *args, const char *key, struct rule *out, st
 /* The other columns, as given. -1 with err set where a value cannot stand in the row. */
 int rule_columns(const struct rule_args *args, struct rule *rule, struct error *err);
 
-/* Does the reply that the row will have fit the action that it will have? existing: the row as it is, NULL for a new one. */
+/* Does the reply that the row will have fit the action that it will have? existing: the row as it is, NULL
+ * for a new one. */
 int rule_check_reply(const struct rule *rule, const struct edit_record *existing, struct error *err);
 
 /* Must a new row of this noun name its action? */
 bool rule_needs_action(enum rule_noun noun);
 
-/* The columns by which a file of this noun's rows names its cells: those of this table. An alias file holds globs, too. */
+/* The columns by which a file of this noun's rows names its cells: those of this table. An alias file holds
+ * globs, too. */
 enum ruledb_table rule_noun_table(enum rule_noun noun);
 
-/* One row of a file. cells: the text of each column of rule_noun_table(), "" for NULL; NULL: the file has no such column. pool,
- * now_s and subaddress are those of args. 0, or -1 with err set. */
+/* One row of a file. cells: the text of each column of rule_noun_table(), "" for NULL; NULL: the file has no
+ * such column. pool, now_s and subaddress are those of args. 0, or -1 with err set. */
 int rule_row(const struct rule_args *args, const char *const cells[RULEDB_COLUMNS], struct rule *out,
              struct error *err);
 

@@ -4,8 +4,9 @@
 
 #include "rule_import.h"
 
-/* All rows of the tables, under the columns of the first; globs as addresses, as `alias add` takes them. file: "-" for standard
- * output; a file is replaced as a whole, or left as it is. RULE_FORMAT_UNKNOWN writes CSV. EDIT_CREATE: the file cannot be written. */
+/* All rows of the tables, under the columns of the first; globs as addresses, as `alias add` takes them.
+ * file: "-" for standard output; a file is replaced as a whole, or left as it is. RULE_FORMAT_UNKNOWN writes
+ * CSV. EDIT_CREATE: the file cannot be written. */
 enum edit_status rule_export(struct ruledb_edit *edit, const enum ruledb_table *tables, size_t n_tables,
                              const char *file, enum rule_format format, struct error *err);
 

@@ -1,8 +1,9 @@
 /* rule_import: rows of a file, CSV or JSON Lines, into the rule database, with the validation that `add` has.
  *
- * A row is what `add` takes: CSV has a header with the names of the columns, JSON Lines has one object a line with them as
- * keys. Read in one pass and in constant memory. What is wrong is printed to stderr with the number of the line, all of it up to
- * a bound; the caller owns the transaction and decides whether it is kept. */
+ * A row is what `add` takes: CSV has a header with the names of the columns, JSON Lines has one object a line
+ * with them as keys. Read in one pass and in constant memory. What is wrong is printed to stderr with the
+ * number of the line, all of it up to a bound; the caller owns the transaction and decides whether it is
+ * kept. */
 #ifndef RCPTGATE_RULE_IMPORT_H
 #define RCPTGATE_RULE_IMPORT_H
 

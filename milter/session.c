@@ -25,8 +25,8 @@ struct session *session_new(struct gate *gate)
     return session;
 }
 
-/* The policy in force, or that of the message under way; the session's own reference. What the session holds cannot be freed, so that
- * the same pointer is the same policy. */
+/* The policy in force, or that of the message under way; the session's own reference. What the session holds
+ * cannot be freed, so that the same pointer is the same policy. */
 static const struct policy *session_policy(struct session *session)
 {
     if (!session->message.open && session->policy != atomic_load(&session->gate->policy)) {
@@ -178,7 +178,8 @@ static struct accepted *accepted_find(const struct message *message, const char 
     return NULL;
 }
 
-/* Keeps what was charged, so that it can be given back. False: out of memory; what could not be kept was given back at once. */
+/* Keeps what was charged, so that it can be given back. False: out of memory; what could not be kept was
+ * given back at once. */
 static bool keep_receipts(struct session *session, const struct decision *d)
 {
     struct message *message = &session->message;

@@ -1,7 +1,8 @@
 /* session: one SMTP session as the gate sees it, and the message under way in it. Knows nothing of libmilter.
  *
- * A session belongs to one milter connection, whose callbacks come one after the other, on changing threads. The message's state is
- * reset in one place, message_begin(), and ends at message_end() or message_abort(). */
+ * A session belongs to one milter connection, whose callbacks come one after the other, on changing threads.
+ * The message's state is reset in one place, message_begin(), and ends at message_end() or
+ * message_abort(). */
 #ifndef RCPTGATE_SESSION_H
 #define RCPTGATE_SESSION_H
 
@@ -49,7 +50,8 @@ struct session *session_new(struct gate *gate);
 /* Gives back what is reserved, in the background, and ends the session; never blocks. NULL is harmless. */
 void session_free(struct session *session);
 
-/* Can any client be refused when it connects: by a block, a client rule or a hold? Else nobody needs to wait for the answer. */
+/* Can any client be refused when it connects: by a block, a client rule or a hold? Else nobody needs to wait
+ * for the answer. */
 bool session_may_refuse(struct gate *gate, const struct policy *policy);
 
 /* The client is known. */

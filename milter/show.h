@@ -1,7 +1,7 @@
 /* show: what is counted for a subject: its counters, and what waits for it in Postfix's queue.
  *
- * A subject is what a person types: "a@example.com", "example.com", "192.0.2.7", "owner:bob" (any `per`), "all", or a whole key as
- * redis-cli prints it. */
+ * A subject is what a person types: "a@example.com", "example.com", "192.0.2.7", "owner:bob" (any `per`),
+ * "all", or a whole key as redis-cli prints it. */
 #ifndef RCPTGATE_SHOW_H
 #define RCPTGATE_SHOW_H
 
@@ -15,11 +15,12 @@
 /* The keys under which a subject may be counted. An array of strings for counts_show(); NULL: out of memory. */
 json_t *show_keys(const struct policy *policy, const char *subject);
 
-/* {"counters": [{"key", "limit", "used", "max", "window_ms", "refused", "held_ms", "reset_ms"}]}; NULL: the store could not answer. */
+/* {"counters": [{"key", "limit", "used", "max", "window_ms", "refused", "held_ms", "reset_ms"}]}; NULL: the
+ * store could not answer. */
 json_t *show_report(struct counts *counts, const json_t *keys, int64_t now_ms);
 
-/* Adds to list, for each limit that counts the backlog of such a subject, {"key", "limit", "waiting", "max", "age_ms"}; nothing where the
- * number is unknown. */
+/* Adds to list, for each limit that counts the backlog of such a subject, {"key", "limit", "waiting", "max",
+ * "age_ms"}; nothing where the number is unknown. */
 void show_backlog(struct backlog *backlog, const struct policy *policy, const char *subject, json_t *list);
 
 /* {"reset": N}; NULL: the store could not answer. limit may be NULL. */

@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* health_report(), and: version, host, pid, uptime, mode, policy and alias data in force with their age, the counter store, rates and totals,
- * what was lost, what was wrong before, recent events. subjects: addresses of people may be in it. NULL: out of memory. */
+/* health_report(), and: version, host, pid, uptime, mode, policy and alias data in force with their age, the
+ * counter store, rates and totals, what was lost, what was wrong before, recent events. subjects: addresses
+ * of people may be in it. NULL: out of memory. */
 json_t *status_report(struct gate *gate, bool subjects);
 
 /* The report, for a person at a terminal. */

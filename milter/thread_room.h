@@ -2,8 +2,8 @@
 #ifndef RCPTGATE_THREAD_ROOM_H
 #define RCPTGATE_THREAD_ROOM_H
 
-/* The lesser of RLIMIT_NPROC and the control group's pids.max; LONG_MAX where neither bounds it. What others use of it is not
- * counted. */
+/* The lesser of RLIMIT_NPROC and the control group's pids.max; LONG_MAX where neither bounds it. What others
+ * use of it is not counted. */
 long thread_room(void);
 
 #endif

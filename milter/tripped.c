@@ -12,8 +12,8 @@ enum {
     KEY_MAX = 2048,
 };
 
-/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys: buffer gets what
- * one would be called. */
+/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys:
+ * buffer gets what one would be called. */
 static const char *key_of(const struct decision *d, const struct limit *limit, char buffer[KEY_MAX])
 {
     for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++)

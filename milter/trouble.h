@@ -1,7 +1,8 @@
 /* trouble: what is wrong now, since when, and what to do about it. One row for each thing that can go wrong.
  *
- * Whoever notices sets it, again and again if it likes: only a change is logged. `status`, /healthz, /metrics and the log tell the same
- * because they all read this table. Any thread, any time; nothing here blocks on more than a short lock. */
+ * Whoever notices sets it, again and again if it likes: only a change is logged. `status`, /healthz, /metrics
+ * and the log tell the same because they all read this table. Any thread, any time; nothing here blocks on
+ * more than a short lock. */
 #ifndef RCPTGATE_TROUBLE_H
 #define RCPTGATE_TROUBLE_H
 

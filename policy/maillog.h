@@ -49,7 +49,8 @@ struct maillog_line {
 /* line without its newline; any bytes. Everything in *out that the kind does not name is zero. */
 enum maillog_kind maillog_parse(const char *line, size_t n, struct maillog_line *out);
 
-/* Copies a text of a decision line without its percent codes; false where it does not fit (nothing is written but a NUL). */
+/* Copies a text of a decision line without its percent codes; false where it does not fit (nothing is written
+ * but a NUL). */
 bool maillog_decode(struct maillog_text text, char *out, size_t room);
 
 #endif

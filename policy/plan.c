@@ -182,7 +182,8 @@ static subject_reader *const subject_readers[SUBJECTS] = {
     [SUBJECT_ALL] = read_all,
 };
 
-/* What the limits ask for, and what a retry is known by (retry_of()), as a set of bits: nothing else is worth a reading. */
+/* What the limits ask for, and what a retry is known by (retry_of()), as a set of bits: nothing else is worth
+ * a reading. */
 static unsigned subjects_asked(const struct policy *policy)
 {
     unsigned asked = 0;

@@ -18,8 +18,8 @@ struct receipt {
     struct receipt *next;
 };
 
-/* What a limit that counts the backlog asks of Postfix's queue. No store is asked and nothing is charged: the caller fills in what was
- * read, before judge(). */
+/* What a limit that counts the backlog asks of Postfix's queue. No store is asked and nothing is charged: the
+ * caller fills in what was read, before judge(). */
 struct backlog_ask {
     const struct limit *limit;
     const char *subject; /* its text, as the queue shows it: canonical */

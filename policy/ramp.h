@@ -1,4 +1,5 @@
-/* ramp: how a limit grows back to its max after a start or an outage, so that the herd of retries is let in bit by bit. Pure.
+/* ramp: how a limit grows back to its max after a start or an outage, so that the herd of retries is let in
+ * bit by bit. Pure.
  *
  * A tenth of max (at least 1, at most max) at the beginning, max at the end, a straight line between. */
 #ifndef RCPTGATE_RAMP_H

@@ -88,8 +88,8 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope,
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);
 
-/* What the client alone brings about, before any recipient is known: a client rule or a block that rejects. False: nothing, and
- * *out is untouched. */
+/* What the client alone brings about, before any recipient is known: a client rule or a block that rejects.
+ * False: nothing, and *out is untouched. */
 bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
                            const struct client_row *row, struct ruling *out);
 

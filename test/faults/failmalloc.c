@@ -1,7 +1,7 @@
 /* failmalloc: LD_PRELOAD, and the nth allocation of the process fails, or each from the nth on.
  *
- * FAILMALLOC_FILE names a file that says which: "N" (that one alone) or "N+" (that one and all later ones); it is looked at again
- * when SIGUSR2 arrives, from where allocations count anew. Without it nothing fails. */
+ * FAILMALLOC_FILE names a file that says which: "N" (that one alone) or "N+" (that one and all later ones);
+ * it is looked at again when SIGUSR2 arrives, from where allocations count anew. Without it nothing fails. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -206,7 +206,8 @@ static void test_alias(void **state)
     }
 }
 
-/* The same rows with aliases.conceal: what a sender could tell apart is the same, and a copy proves as little of either. */
+/* The same rows with aliases.conceal: what a sender could tell apart is the same, and a copy proves as little
+ * of either. */
 static void test_alias_conceal(void **state)
 {
     static const struct {

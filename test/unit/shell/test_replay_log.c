@@ -1,4 +1,5 @@
-/* replay_log: logs as the RCPTs that come out, in their order: which lines count, which source, dates without a year, late lines. */
+/* replay_log: logs as the RCPTs that come out, in their order: which lines count, which source, dates without
+ * a year, late lines. */
 #include "command.h"
 #include "replay_log.h"
 

@@ -1,5 +1,5 @@
-/* A scripted peer on a unix socket: speaks enough of Redis to be connected to and probed, and answers ECHO in all the ways in which
- * a real server does not. */
+/* A scripted peer on a unix socket: speaks enough of Redis to be connected to and probed, and answers ECHO in
+ * all the ways in which a real server does not. */
 #ifndef RCPTGATE_TEST_PEER_H
 #define RCPTGATE_TEST_PEER_H
 

@@ -1,4 +1,5 @@
-/* A real redis-server for tests: private, in a temporary directory, on a unix socket and a free loopback port. Ends with the test program, whatever happens. */
+/* A real redis-server for tests: private, in a temporary directory, on a unix socket and a free loopback
+ * port. Ends with the test program, whatever happens. */
 #ifndef RCPTGATE_TEST_REDIS_SERVER_H
 #define RCPTGATE_TEST_REDIS_SERVER_H
 

@@ -1,5 +1,6 @@
-/* The counter store in Redis fed with answers that no Redis should give: it says that it is unsure, zeroes its answers, and
- * never crashes. The client is replaced by this file: bytes go in as RESP, no socket is needed. */
+/* The counter store in Redis fed with answers that no Redis should give: it says that it is unsure, zeroes
+ * its answers, and never crashes. The client is replaced by this file: bytes go in as RESP, no socket is
+ * needed. */
 #include "counts.h"
 #include "redis.h"
 

@@ -363,7 +363,8 @@ static void test_restarts_empty(void **state)
     assert_int_equal(used(the_far->inner, "k"), 10);
 }
 
-/* A session that was sent away by far, which is up and told all before near is asked: far must not admit behind its back. */
+/* A session that was sent away by far, which is up and told all before near is asked: far must not admit
+ * behind its back. */
 static void test_back_between(void **state)
 {
     (void)state;
@@ -517,8 +518,8 @@ static void wait_told(size_t n)
     assert_int_equal(atomic_load(&the_far->told), n);
 }
 
-/* What was deferred while far was away is no attempt when it comes again: neither meanwhile nor afterwards, here or on another host,
- * and counts from when it was deferred. */
+/* What was deferred while far was away is no attempt when it comes again: neither meanwhile nor afterwards,
+ * here or on another host, and counts from when it was deferred. */
 static void test_retries_of_an_outage(void **state)
 {
     (void)state;
@@ -598,7 +599,8 @@ static void test_merge_is_lost(void **state)
     }
 }
 
-/* Lost, and far is gone again for longer than the window: nothing of it is charged to the window that is under way then. */
+/* Lost, and far is gone again for longer than the window: nothing of it is charged to the window that is
+ * under way then. */
 static void test_lost_merge_grows_old(void **state)
 {
     (void)state;

@@ -475,8 +475,8 @@ static void test_acl(void **state)
     server_do(&server, "ACL DELUSER gate");
 }
 
-/* The states in which Redis answers and refuses: the call is DOWN, so are the next ones without asking, the text says what to do, and
- * it comes back by itself. */
+/* The states in which Redis answers and refuses: the call is DOWN, so are the next ones without asking, the
+ * text says what to do, and it comes back by itself. */
 static void test_node_states(void **state)
 {
     (void)state;
@@ -595,8 +595,8 @@ static void peer_free(struct peer *peer)
     free(peer);
 }
 
-/* Whatever the peer does, a call ends in time, the breaker is open then, and when the peer is well again so is the client; no
- * answer is ever read as another's. */
+/* Whatever the peer does, a call ends in time, the breaker is open then, and when the peer is well again so
+ * is the client; no answer is ever read as another's. */
 static void test_peer(void **state)
 {
     (void)state;
@@ -731,7 +731,8 @@ static void test_peer_idle(void **state)
     peer_free(peer);
 }
 
-/* It accepts connections and says nothing: one wait on the path of a session, of which it is known that nothing was done. */
+/* It accepts connections and says nothing: one wait on the path of a session, of which it is known that
+ * nothing was done. */
 static void test_peer_mute(void **state)
 {
     (void)state;

@@ -328,7 +328,8 @@ static void expect_owners(struct ruledb *db, struct pool *pool, int from, int n)
     }
 }
 
-/* More than a handle remembers, each of them more than once, and what was remembered is not believed when it has changed. */
+/* More than a handle remembers, each of them more than once, and what was remembered is not believed when it
+ * has changed. */
 static void domains_are_what_they_are_now(void **state)
 {
     struct place *place = *state;

@@ -1,5 +1,6 @@
-/* The rule database with its keeper: what is taken, what answers when the file cannot, and what happens when every nth call of the
- * system, or of malloc, fails. The rule of all tests: who exists is never called absent by live rows. */
+/* The rule database with its keeper: what is taken, what answers when the file cannot, and what happens when
+ * every nth call of the system, or of malloc, fails. The rule of all tests: who exists is never called absent
+ * by live rows. */
 #include "ruledb.h"
 
 #include "ruledb_check.h"

@@ -153,8 +153,8 @@ static void test_stays_within_bounds(void **state)
     assert_int_equal(window_used(&window), 0);
 }
 
-/* Charges at random, each only where it fits: no span of one window holds more than max, by brute force; and what is asked
- * again after the wait that was told fits. */
+/* Charges at random, each only where it fits: no span of one window holds more than max, by brute force; and
+ * what is asked again after the wait that was told fits. */
 static void test_never_more_in_any_span(void **state)
 {
     (void)state;
