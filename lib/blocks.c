@@ -489,9 +489,9 @@ static bool push_some(struct blocks *blocks, const struct block *const *list, si
         return true;
     if (blocks_redis_push(blocks->redis, list, n, err) != BLOCKS_REDIS_OK)
         return false;
+    const struct timespec rest = {.tv_nsec = REST_MS * 1000000L};
     if (n == BLOCKS_REDIS_MOST)
-        (void)nanosleep(&(struct timespec){.tv_nsec = REST_MS * 1000000L},
-                        NULL); /* a shorter one is as good */
+        (void)nanosleep(&rest, NULL); /* a shorter one is as good */
     return true;
 }
 
@@ -612,8 +612,8 @@ static bool round_make(struct blocks *blocks)
 static void *blocks_main(void *arg)
 {
     struct blocks *blocks = arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(),
-                      GIVE_WAY); /* of this thread alone; without, it works as well */
+    /* Of this thread alone; without, it works as well. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY);
     pthread_mutex_lock(&blocks->lock);
     while (!blocks->stop) {
         blocks->woken = false;

@@ -37,7 +37,7 @@ enum counts_status counts_peek(struct counts *counts, const struct count_request
 enum counts_status counts_charge(struct counts *counts, const struct count_request *request, int64_t now_ms);
 
 /* A store that stands on two (counts_pair_new) may answer from this process alone where counts_reserve() or
- * counts_peek() was not answered; before is what that said. Where far is back by then, it is asked after all.
+ * counts_peek() was not answered; before is what that said. Where the other store is back by then, it is asked after all.
  * COUNTS_DOWN: this store has nobody who stands in. */
 enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts_status before,
                                    const struct count_request *request, int64_t now_ms,

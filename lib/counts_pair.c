@@ -9,11 +9,11 @@
  *
  * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread
  * does that (merge), as soon as far is up: it takes what is owed out of near, makes the counters in far (a
- * charge of nothing) and adds to them (a change), slot by slot, the newest first. When the answer to that is
- * lost, it says the same again, with the same number (turn), and far knows whether that was done, also when
- * the first comes after the second. Once it has walked through all of near, far answers again. Its last walk
- * is made while nobody stands in (they wait for it, STAND_MS at most): what far has not been told of it could
- * admit a second time. Who finds far open again asks it.
+ * charge of nothing) and adds to them (a change), slot by slot, the newest first. Such a payment has a number
+ * (turn): when its answer is lost the same is sent again, and far adds each number once, whichever of the two
+ * comes first. Once the thread has walked through all of near, far answers again. During the last walk nobody
+ * stands in, as far could admit a second time what it has not been told of: who would, waits (STAND_MS at most),
+ * and asks far where it is open by then.
  *
  * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole.
  * A counter that has kept its birth was saved, and only gets what it lacks. What was cleared in far (DEL,

@@ -33,8 +33,7 @@ enum { RULEDB_VERSION = 1 }; /* PRAGMA user_version */
 
 struct ruledb_config { /* borrowed during ruledb_new() only */
     const char *path;
-    const char
-        *copy_path; /* the last good copy; beside it "<copy_path>.new" and ".accept". NULL: none is kept */
+    const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
     int64_t max_stale_ms; /* how long the copy answers after the file was last well */
     int max_shrink;       /* percent of its rows that data may lose at once, from 100 aliases up */
 };

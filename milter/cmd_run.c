@@ -336,8 +336,7 @@ static void look_at_threads(void)
     if (room < ENOUGH)
         log_line(LOG_AT_WARNING,
                  "event=threads room=%ld text=\"room for few threads: where one cannot be had, that session "
-                 "is not "
-                 "answered until Postfix gives up; raise TasksMax or LimitNPROC\"",
+                 "is not answered until Postfix gives up; raise TasksMax or LimitNPROC\"",
                  room);
 }
 

@@ -22,8 +22,10 @@ struct facts { /* one RCPT, borrowed */
     bool resolved;
     int64_t size;               /* -1: not declared */
     const struct receipt *held; /* what the message holds already */
-    uint64_t *
-        no_client_rule; /* the caller's to keep as long as the client is the same, 0 at first; NULL: not kept */
+
+    /* The generation of the alias data in which the client is known to have no rule, 0: not known. The caller keeps it
+     * as long as the client is the same; NULL: nobody does. */
+    uint64_t *no_client_rule;
 };
 
 struct decision { /* everything between facts and verdict; memory of the pool */

@@ -196,9 +196,8 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 
 bool gate_enter(struct gate *gate, struct session *session)
 {
-    atomic_store(&session->busy, true);
-    if (atomic_load(
-            &gate->stopping)) { /* looked at after it was said: gate_stop() does it the other way round */
+    atomic_store(&session->busy, true); /* said before it is looked: gate_stop() does it the other way round */
+    if (atomic_load(&gate->stopping)) {
         atomic_store(&session->busy, false);
         return false;
     }

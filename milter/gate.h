@@ -19,9 +19,9 @@
 
 struct session;
 
-#define GATE_ALIASES_COPY "aliases.copy.db" /* in the state directory: the last good copy of the alias rules */
-
-#define GATE_BLOCKS "blocks"                  /* there, too: the blocks */
+/* In the state directory: the last good copy of the alias rules; the blocks. */
+#define GATE_ALIASES_COPY "aliases.copy.db"
+#define GATE_BLOCKS "blocks"
 
 struct gate {
     pthread_mutex_t lock; /* guards policy (to be changed, or given a reference) and sessions */
@@ -31,10 +31,9 @@ struct gate {
 
     /* Set once at the start; these parts of a policy need a restart. */
     struct ruledb *rules;  /* NULL: no alias rules */
-    struct counts *counts; /* what is asked; never NULL. One that stands on: */
-    struct counts
-        *redis; /* the store that the policy names; NULL: none can be had, or counts is the embedded one */
-    struct counts *local; /* counts along, and stands in for it; NULL where counts is the embedded one */
+    struct counts *counts; /* what is asked; never NULL. Where it is not the embedded one it stands on: */
+    struct counts *redis;  /* the store that the policy names; NULL: none can be had */
+    struct counts *local;  /* counts along, and stands in for it */
     struct later *later;
     struct ramp_clock ramp;
     struct backlog *backlog; /* knows nothing until backlog_start() */

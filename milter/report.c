@@ -17,7 +17,13 @@ enum { ASK_MS = 30000, ACCEPT_MS = 20000, CONNECT_MS = 1000 };
 
 /* ---- explain ---- */
 
-json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err)
+struct explain_query {
+    const char *to, *from, *client, *user;
+    int64_t size; /* -1: none */
+};
+
+/* The decision that this RCPT would get, step by step. NULL with err set. */
+static json_t *explain(struct gate *gate, const struct explain_query *query, struct error *err)
 {
     struct network client = {0};
     struct address sender;
@@ -242,7 +248,7 @@ static json_t *answer_explain(struct gate *gate, const json_t *request)
         .size = json_is_integer(size) ? json_integer_value(size) : -1,
     };
     struct error err = {0};
-    json_t *report = query.to != NULL ? report_explain(gate, &query, &err) : NULL;
+    json_t *report = query.to != NULL ? explain(gate, &query, &err) : NULL;
     return report != NULL ? report : failure(query.to != NULL ? err.text : "no recipient is named");
 }
 

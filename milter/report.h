@@ -10,20 +10,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
-struct explain_query {
-    const char *to, *from, *client, *user;
-    int64_t size; /* -1: none */
-};
-
-/* The decision that this RCPT would get, step by step. NULL with err set. */
-json_t *report_explain(struct gate *gate, const struct explain_query *query, struct error *err);
-
-void report_print_explain(FILE *out, const json_t *report);
-
 /* Answers a request of the control socket: {"do": "show", "subjects": [...]}, "reset" (also "limit"),
- * "explain" (the members of struct explain_query), "status", "alias-accept". Always an object; {"error":
+ * "explain" ("to", "from", "client", "user", "size"), "status", "alias-accept". Always an object; {"error":
  * text} when it could not be done. */
 json_t *report_answer(struct gate *gate, const json_t *request);
+
+/* For a person: what "explain" was answered. */
+void report_print_explain(FILE *out, const json_t *report);
 
 /* Asks the running gate. NULL with err set; *absent is set where none runs. */
 json_t *report_ask_running(const struct policy *policy, const json_t *request, bool *absent,

@@ -55,7 +55,6 @@ static void give_back(struct session *session, bool may_wait)
 void message_leave(struct session *session)
 {
     give_back(session, false);
-    session->message.receipts = NULL;
     message_reset(&session->message);
 }
 
@@ -326,13 +325,11 @@ void message_end(struct session *session)
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
         if (r->limit->count == LIMIT_BYTES && message->bytes > 0)
             settle_bytes(gate, r, message->bytes);
-    message->receipts = NULL;
     message_reset(message);
 }
 
 void message_abort(struct session *session)
 {
     give_back(session, true);
-    session->message.receipts = NULL;
     message_reset(&session->message);
 }

@@ -36,7 +36,9 @@ struct planner {
 
 /* --- keys ---------------------------------------------------------------------------------------------- */
 
-const char *plan_key(struct pool *pool, const char *per_name, const char *const *subjects, size_t n)
+/* "recipient:{a@example.com}" for a single subject and its text, "recipient+client:{a@example.com}|192.0.2.7" for
+ * two. NULL: out of memory. */
+static const char *make_key(struct pool *pool, const char *per_name, const char *const *subjects, size_t n)
 {
     size_t size = strlen(per_name) + sizeof ":{}";
     for (size_t i = 0; i < n; i++)
@@ -448,8 +450,8 @@ static int set_keys(struct planner *planner, const char *per_name, const struct 
         shared.texts[i] = planner->spill_recipient;
         can_spill = true;
     }
-    ask->key = plan_key(planner->pool, per_name, of->texts, of->n);
-    ask->spill = can_spill ? plan_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
+    ask->key = make_key(planner->pool, per_name, of->texts, of->n);
+    ask->spill = can_spill ? make_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
     return ask->key == NULL || (can_spill && ask->spill == NULL) ? -1 : 0;
 }
 
@@ -520,7 +522,7 @@ static int add_hold(struct planner *planner, const struct limit *limit)
     if (planner->values[SUBJECT_CLIENT].n == 0)
         return 0;
     struct count_ask ask = hold_ask(limit);
-    ask.key = plan_key(planner->pool, limit->per_name, planner->values[SUBJECT_CLIENT].at, 1);
+    ask.key = make_key(planner->pool, limit->per_name, planner->values[SUBJECT_CLIENT].at, 1);
     return ask.key == NULL ? -1 : push_ask(planner, limit, &ask);
 }
 
@@ -608,7 +610,7 @@ static int finish(const struct planner *planner, struct plan *out)
     }
     if (has_spill) {
         const char *const domain[] = {planner->envelope->recipient->domain};
-        plan.request.new_key = plan_key(planner->pool, "new", domain, 1);
+        plan.request.new_key = make_key(planner->pool, "new", domain, 1);
         plan.request.new_max = planner->policy->counters.max_new_subjects;
         if (plan.request.new_key == NULL)
             return -1;

@@ -61,10 +61,4 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
 /* What counters.local_share leaves of a max. */
 int64_t plan_local_max(const struct policy *policy, int64_t max);
 
-/* "recipient:{a@example.com}" for a single subject and its text,
- * "recipient+client:{a@example.com}|192.0.2.7" for two. The texts are percent-encoded here. Pool memory;
- * NULL: out of memory. */
-const char *plan_key(struct pool *pool, const char *per_name, const char *const *subjects,
-                     size_t n);
-
 #endif

@@ -12,7 +12,7 @@
 
 enum { NUMBERS_BLANKED_MAX = 32, SIBLINGS_MAX = 32 };
 
-bool policy_is_comment(const char *name)
+static bool is_comment(const char *name)
 {
     return name[0] == '$' || name[0] == '_';
 }
@@ -335,7 +335,7 @@ bool policy_members(struct loader *loader, const struct place *place, const stru
 {
     bool good = true;
     for (const struct jsonmap *map = place->map->first; map != NULL; map = map->next) {
-        if (policy_is_comment(map->key) || (map->repeated && seen_before(place, map)))
+        if (is_comment(map->key) || (map->repeated && seen_before(place, map)))
             continue;
         const struct place member = {
             .up = place, .name = map->key, .value = json_object_get(place->value, map->key), .map = map};

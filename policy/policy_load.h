@@ -80,7 +80,6 @@ bool policy_members(struct loader *loader, const struct place *place, const stru
                     bool *unknown);
 struct place place_member(const struct place *up, const char *name);
 struct place place_element(const struct place *up, size_t index, const struct jsonmap *map);
-bool policy_is_comment(const char *name);
 
 /* policy.c */
 extern const struct key policy_keys[];
