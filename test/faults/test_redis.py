@@ -596,8 +596,8 @@ exec unshare -m sh -c 'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf &&
 # ------------------------------------------------------------------------------------------- what belongs to them
 
 def test_local_share():
-    """Over its share a limit defers; its own answer is for what this process alone admitted in full."""
-    limits = [{"name": "soft", "per": "recipient", "max": 10, "window": "1h", "over": "reject"}]
+    """Over its share a limit defers, and holds nothing; its own answer is for what this process alone admitted in full."""
+    limits = [{"name": "soft", "per": "recipient", "max": 10, "window": "1h", "over": "reject", "hold": "1h"}]
     with Faults(1, "refused, local_share 50%", limits=limits, counters={"local_share": "50%"},
                 timeout_ms=PATIENT_MS) as f:
         f.database.alias("b@example.com")
@@ -613,6 +613,7 @@ def test_local_share():
         f.redis.start()
         f.check_recovery(used=None)
         assert f.used() == 5 and f.used("b@example.com") == 10
+        assert f.rcpt() == "continue" and f.rcpt("b@example.com") == "550 5.7.1"
 
 
 @pytest.mark.parametrize("when_down, answer", [("accept", "continue"), ("defer", "451 4.3.0")])
