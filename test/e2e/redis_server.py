@@ -1,0 +1,78 @@
+"""A private Redis."""
+
+import socket
+
+from processes import PATIENCE, Failure, Process, wait_for
+
+
+class Redis:
+    """redis-server on a unix socket, nothing on disk. call() speaks the protocol itself."""
+
+    def __init__(self, scratch, name="redis"):
+        self.scratch, self.name = scratch, name
+        self.socket = scratch / f"{name}.sock"
+        self.process = None
+        self.start()
+
+    @property
+    def url(self):
+        return f"unix://{self.socket}?db=0"
+
+    def start(self):
+        self.process = Process(
+            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
+             "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2"],
+            self.scratch / f"{self.name}.log")
+        wait_for(self._answers, f"redis does not answer:\n{self.process.log()}")
+
+    def _answers(self):
+        try:
+            return self.call("PING") == "PONG"
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.stop()
+
+    def call(self, *words):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(str(self.socket))
+            out = b"*%d\r\n" % len(words)
+            for word in words:
+                data = word if isinstance(word, bytes) else str(word).encode()
+                out += b"$%d\r\n%s\r\n" % (len(data), data)
+            s.sendall(out)
+            with s.makefile("rb") as reader:
+                return self._read(reader)
+
+    def _read(self, reader):
+        line = reader.readline()
+        if not line:
+            raise OSError("redis closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"+":
+            return rest.decode()
+        if kind == b"-":
+            raise Failure("redis: " + rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            if int(rest) < 0:
+                return None
+            return reader.read(int(rest) + 2)[:-2].decode(errors="surrogateescape")
+        if kind == b"*":
+            return [self._read(reader) for _ in range(max(0, int(rest)))]
+        raise Failure(f"redis: {line!r}")
+
+    def keys(self, pattern="rcptgate:*"):
+        return sorted(self.call("KEYS", pattern))
+
+    def fields(self, key):
+        words = self.call("HGETALL", key)
+        return dict(zip(words[::2], words[1::2]))
+
+    def used(self, key, limit):
+        """The number before the '/' of the field, 0 where there is none."""
+        text = self.fields(key).get(limit, "0/0")
+        return int(text.split("/")[0])
