@@ -218,7 +218,10 @@ static sfsistat seen(SMFICTX *ctx, size_t bytes)
     struct connection *c = connection_of(ctx);
     if (c == NULL)
         return SMFIS_CONTINUE;
-    message_bytes(c->session, bytes);
+    if (gate_enter(gate, c->session)) { /* else gate_stop() may have the message */
+        message_bytes(c->session, bytes);
+        gate_leave(gate, c->session);
+    }
     return c->silent_data ? SMFIS_NOREPLY : SMFIS_CONTINUE;
 }
 
