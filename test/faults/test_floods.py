@@ -164,7 +164,7 @@ def test_row65_four_clients_while_redis_is_down():
         first, second = world.gates
         world.database.domain("example.com", catch_all="accept")
 
-        def say(client, n, gate=first, pause=0.0):
+        def say(client, n, gate=first):
             pairs = [(f"bob{i}@sender.example", f"r{i}@example.com") for i in range(n)]
             return tally(flood([(gate, client, pairs)]))
 
