@@ -1,6 +1,7 @@
 #include "later.h"
 
 #include "monotonic.h"
+#include "window.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -58,17 +59,27 @@ void later_change(struct later *later, struct counts *counts, const struct count
     push(later, job);
 }
 
+/* Was this to be added to a window that has ended, while the store was down? It would be charged to the one under way. */
+static bool is_past(const struct count_change *change, int64_t now)
+{
+    return change->amount > 0 && window_slot(change->window_ms, now) - change->slot >= WINDOW_SLOTS;
+}
+
 /* Does the first job, and with it those right behind it for the same store. Returns how many jobs are done with. */
 static size_t work(struct later *later, struct job *first, bool *again)
 {
     *again = false;
     int64_t now = later->now(later->arg);
     struct count_change changes[BATCH];
-    size_t n = 0;
-    for (struct job *job = first; job != NULL && n < BATCH && job->counts == first->counts; job = job->next)
-        changes[n++] = job->change;
+    size_t jobs = 0, n = 0;
+    for (struct job *job = first; job != NULL && jobs < BATCH && job->counts == first->counts;
+         job = job->next) {
+        jobs++;
+        if (!is_past(&job->change, now))
+            changes[n++] = job->change;
+    }
     *again = counts_change(first->counts, changes, n, now) == COUNTS_DOWN;
-    return n;
+    return jobs;
 }
 
 /* Detaches up to BATCH jobs, so that they can be worked on without the lock. */
