@@ -254,10 +254,11 @@ end
 if what == 'change' then
     local turn, paid = tonumber(ARGV[4]), KEYS[#KEYS]
     if turn > 0 then
-        if turn <= (tonumber(try('GET', paid) or 0) or 0) then
+        if turn <= (tonumber(try('HGET', paid, 'turn') or 0) or 0) then
             return {junk}
         end
-        call('SET', paid, ARGV[4], 'PX', 3024000000) -- 35 days: longer than any window
+        call('HSET', paid, 'turn', ARGV[4]) -- a hash, so that an ACL needs to allow nothing beside what counters need
+        call('PEXPIRE', paid, 3024000000)   -- 35 days: longer than any window
     end
     for at = 5, 4 + 6 * ARGV[3], 6 do
         local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
