@@ -447,7 +447,7 @@ for i = 1, n do
     end
 end
 
--- Charges all or none, and answers: for each ask result, used, wait, slot, born, spilled.
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, and 1 (spilled) + 2 (a retry).
 local answer, written = {junk}, {}
 for i = 1, n do
     local ask = asks[i]

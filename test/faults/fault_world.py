@@ -1,13 +1,11 @@
 """A gate between a real Postfix and a real Redis, with a proxy before it, and mail that flows all the time; and what holds in every
 row of the fault matrix that is about Redis."""
 
-import json
-import socket
 import sys
 
 import fault_table
 from fault_table import recovers
-from harness import PATIENCE, Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
+from harness import Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
 from proxy import Proxy
 
 TIMEOUT_MS = 100
@@ -78,17 +76,8 @@ class Faults:
 
     # ---- asking
 
-    def ask(self, **request):
-        """The gate itself, over its control socket."""
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(PATIENCE)
-            s.connect(str(self.gate.state / "control.sock"))
-            s.sendall(json.dumps(request).encode() + b"\n")
-            with s.makefile() as reader:
-                return json.loads(reader.readline())
-
-    def status(self, **more):
-        return self.ask(do="status", **more)
+    def status(self, **request):
+        return self.gate.status(**request)
 
     def trouble(self, what="counters"):
         """The text of a trouble that is there now, or None."""
@@ -104,7 +93,7 @@ class Faults:
 
     def source(self):
         """ "local" or "store": who answers for the counters of a recipient now; None: nobody."""
-        text = self.ask(do="explain", to=ALIAS)["counts"]
+        text = self.status(do="explain", to=ALIAS)["counts"]
         return "store" if text == "" else "local" if "this process" in text else None
 
     def rcpt(self, address=ALIAS, client="192.0.2.1"):

@@ -1,6 +1,5 @@
 """Rows 63-68: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
 
-import os
 import re
 import statistics
 import struct
@@ -16,9 +15,7 @@ from fault_table import record, recovers
 from flood import flood, tally
 from flood_delay import MAX, Measurement
 from harness import World, wait_for
-from load import SANITIZED, Load, times
-
-LIBRARIES = Path(os.environ.get("FAULTS_BIN") or Path(harness.RCPTGATE).parent / "test/faults")
+from load import BUILT, SANITIZED, Load, times
 
 
 # ------------------------------------------------------------------------------------------------------ row 63
@@ -51,7 +48,7 @@ def clock(tmp_path, monkeypatch):
     offset, late = tmp_path / "clockshift", 0
     offset.write_bytes(struct.pack("=q", 0))
     tmp_path.chmod(0o755)
-    monkeypatch.setenv("LD_PRELOAD", str(LIBRARIES / "clockshift.so"))
+    monkeypatch.setenv("LD_PRELOAD", str(BUILT / "clockshift.so"))
     monkeypatch.setenv("CLOCKSHIFT", str(offset))
 
     def later(seconds):

@@ -15,7 +15,7 @@ import pytest
 
 from fault_table import recovers
 from harness import RCPTGATE, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
-from load import LONG, SANITIZED, Load, session, status, times, troubles
+from load import BUILT, LONG, SANITIZED, Load, session, status, times, troubles
 from proxy import Proxy
 
 ALIAS, UNKNOWN = "a@example.com", "nobody@example.com"
@@ -343,7 +343,7 @@ def starved():
         order.write_text("")
         before = dict(SANITIZERS)
         SANITIZERS["ASAN_OPTIONS"] += ":verify_asan_link_order=0:allocator_may_return_null=1"
-        os.environ["LD_PRELOAD"] = str(Path(os.environ["FAULTS_BIN"]) / "failmalloc.so")
+        os.environ["LD_PRELOAD"] = str(BUILT / "failmalloc.so")
         os.environ["FAILMALLOC_FILE"] = str(order)
         if SANITIZED:
             os.environ["FAILMALLOC_SPARES_LIBC"] = "1"

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +15,10 @@ import harness
 from fault_table import recovers
 from fault_world import ALIAS, LIMITS, TIMEOUT_MS, Faults
 from harness import MilterClient, Process, Redis, wait_for
-from load import LONG, SANITIZED
+from load import BUILT, LONG, SANITIZED
 from proxy import Scripted
 
 PATIENT_MS = 400  # the timeout where each RCPT must be counted in Redis itself, however busy the machine is
-BUILT = Path(os.environ.get("FAULTS_BIN") or Path(harness.RCPTGATE).parent / "test/faults")
 
 
 def quietly(function, *words):
