@@ -22,8 +22,9 @@ struct redis;
 enum redis_status {
     REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
                            Not called REDIS_OK: hiredis has a macro of that name (and of the same value) */
-    REDIS_DOWN, /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING, OOM, READONLY,
-                     MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK, TRYAGAIN, max clients ...) */
+    REDIS_DOWN, /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING,
+                   OOM, READONLY, MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK,
+                   TRYAGAIN, max clients ...) */
     REDIS_LOST, /* sent, but no answer came in time, or none that makes sense: it may have been done */
 };
 

@@ -49,7 +49,8 @@ static void *resolver_main(void *arg)
     return NULL;
 }
 
-/* Detached, with a stack of the usual size whatever the process gives its threads: who knows what modules a name service has. */
+/* Detached, with a stack of the usual size whatever the process gives its threads: who knows what modules a
+ * name service has. */
 static int thread_start(struct resolver *resolver)
 {
     pthread_t thread;

@@ -1,8 +1,8 @@
 /* maillog: what one line of a mail log says about a RCPT: lines of Postfix 3.x, and the decision lines of rcptgate.
  *
- * Pure, keeps nothing, copies nothing: all texts point into the line. Dates are those of syslog ("Nov  3 02:08:24", no year, local
- * time; RFC 3164) and RFC 3339 in the forms that rsyslog, journalctl -o short-iso and Postfix write. Who reads the lines puts
- * messages together by their queue ids. */
+ * Pure, keeps nothing, copies nothing: all texts point into the line. Dates are those of syslog ("Nov  3 02:08:24",
+ * no year, local time; RFC 3164) and RFC 3339 in the forms that rsyslog, journalctl -o short-iso and Postfix write.
+ * Who reads the lines puts messages together by their queue ids. */
 #ifndef RCPTGATE_MAILLOG_H
 #define RCPTGATE_MAILLOG_H
 
