@@ -84,6 +84,7 @@ def world(**options):
         w.database.alias("gone@example.com", action="reject")
         w.database.glob("example.com", "spam*", action="reject")
         settled(w)
+        w.gate.witness.proof.look()  # before the fault: it looks less often than this took
     except BaseException:
         w.__exit__(*sys.exc_info())
         raise
