@@ -28,7 +28,7 @@ struct far {
     bool late;          /* it comes after the next one */
     int64_t turn;       /* of the last payment */
     atomic_size_t told; /* deferrals */
-    atomic_int slow_ms; /* a change takes so long */
+    atomic_int slow_ms; /* a payment takes so long */
 };
 
 enum { LOSE_ANSWER = 1, LOSE_CHANGE, LATE_CHANGE };
