@@ -89,7 +89,7 @@ class World:
     # ---- the contenders ----
 
     def milter(self, name):
-        """empty, naive, or gate with so many limits: gate0, gate1, gate3; and both for a flood."""
+        """empty, naive (naive-n negotiates as the gate does), or gate with so many limits: gate0, gate1, gate3; and both for a flood."""
         if name not in self.milters:
             self.milters[name] = self._gate(name) if name.startswith("gate") else self._other(name)
         return self.milters[name]
@@ -98,7 +98,8 @@ class World:
         if name == "empty":
             return Milter(self.scratch, name, [self.tool("milter_empty"), "unix:{socket}"])
         most = 10 if name == "naive-flood" else NO_LIMIT
-        return Milter(self.scratch, name, [self.tool("milter_naive"), "unix:{socket}", self.redis.socket, self.database.path, most, 60])
+        how = ["-n"] if name == "naive-n" else []
+        return Milter(self.scratch, name, [self.tool("milter_naive"), *how, "unix:{socket}", self.redis.socket, self.database.path, most, 60])
 
     def _gate(self, name):
         windows = {"gate0": [], "gate1": ["1m"], "gate3": ["1m", "1h", "1d"], "gate-flood": ["1m"]}[name]

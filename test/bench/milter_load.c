@@ -12,8 +12,8 @@
  *     -e SEED  of the drawing (1)            -f N     first number of a recipient (0)
  *
  * One thread, epoll. Commands that await no answer are sent together with the next that does, like Postfix's buffered stream. Recipients
- * are a0000000@example.com and so on. Prints one JSON object: answers by kind, latency of the RCPT command (from when it was sent or,
- * in the open loop, should have been), and the CPU time of everybody, this program included. Exit 1: a connection failed. */
+ * are a0000000@example.com and so on. Prints one JSON object: answers by kind, latency of the RCPT command (from when it was sent; in
+ * the open loop from when its message was due, so that a MAIL which awaits an answer is in it), and the CPU time of everybody, this program included. Exit 1: a connection failed. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
@@ -83,7 +83,7 @@ struct connection {
     enum step waiting; /* whose answer is awaited; STEP_IDLE: nobody's */
     bool negotiated;
     long messages, recipients;
-    double sent_at, late; /* when the RCPT went out, and how long after it was due */
+    double since; /* the RCPT is awaited: when it went out, or its message was due */
     unsigned char in[BUFFER];
     size_t n_in;
     unsigned char out[BUFFER];
@@ -312,7 +312,8 @@ static bool step_rcpt(struct connection *c)
     if (c->recipients < options.recipients) {
         put_rcpt(c);
         c->recipients++;
-        c->sent_at = now();
+        if (options.rate == 0 || c->recipients > 1)
+            c->since = now();
         c->step = STEP_RCPT;
         return true;
     }
@@ -400,9 +401,8 @@ static void answered(struct connection *c, const unsigned char *packet, size_t n
         n_rcpts++;
         if (measuring) {
             answers[kind_of(packet, n)]++;
-            latency_note(now() - c->sent_at + c->late);
+            latency_note(now() - c->since);
         }
-        c->late = 0;
     } else if (step == STEP_EOM) {
         message_over(c, false);
     }
@@ -446,7 +446,7 @@ static void take_work(struct connection *c)
 {
     if (n_pending == 0)
         return;
-    c->late = now() - pending[pending_head];
+    c->since = pending[pending_head];
     pending_head = (pending_head + 1) % PENDING;
     n_pending--;
     c->step = STEP_MAIL;
