@@ -20,6 +20,7 @@ enum {
     WATCH_MS = 500,      /* between two looks at what stands under the path */
     RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */
     RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
+    OPENINGS = 2,        /* for one who asks: the file may be replaced meanwhile, but not time and again */
 };
 
 enum { WAL_HEADER = 32 }; /* with two random salts: a WAL that was begun anew has another */
@@ -30,7 +31,8 @@ struct wal { /* what stands under PATH-wal; zeroed: none, or an empty one */
     struct timespec mtime;
 };
 
-struct watched { /* what stat() said of the path */
+struct watched {   /* what stat() said of the path */
+    uint64_t turn; /* of this look among all */
     bool exists;
     dev_t dev;
     ino_t ino;
@@ -55,6 +57,7 @@ struct handles {
     struct error row_trouble;         /* a row that cannot be read, */
     uint64_t row_trouble_generation;  /* seen at this generation */
     atomic_int_least64_t watch_at_ms; /* when to look at the path again */
+    atomic_uint_least64_t turns;      /* looks that have begun */
     atomic_uint_least64_t generation; /* even; see lease_begin() */
     bool immutable;
     char path[];
@@ -88,6 +91,7 @@ struct handles *handles_new(const char *path, bool immutable)
     }
     atomic_init(&handles->generation, 2);
     atomic_init(&handles->watch_at_ms, 0);
+    atomic_init(&handles->turns, 1);
     atomic_init(&handles->epoch, 1);
     handles->immutable = immutable;
     return handles;
@@ -124,16 +128,24 @@ void handles_free(struct handles *handles)
     free(handles);
 }
 
-static void note_trouble(struct handles *handles, const struct error *err, int64_t retry_ms)
-{
-    handles->trouble = *err;
-    handles->retry_at_ms = now_ms() + retry_ms;
-    handles->probing = false;
-}
-
+/* Slow, or out of memory: this once, and no judgement of the file. */
 static bool ends_lease(enum handle_fault fault)
 {
     return fault == FAULT_BUSY || fault == FAULT_BROKEN;
+}
+
+static int64_t retry_ms(enum handle_fault fault)
+{
+    if (!ends_lease(fault))
+        return 0; /* the next caller tries */
+    return fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS;
+}
+
+static void note_trouble(struct handles *handles, const struct error *err, enum handle_fault fault)
+{
+    handles->trouble = *err;
+    handles->retry_at_ms = now_ms() + retry_ms(fault);
+    handles->probing = false;
 }
 
 /* --- what stands under the path --- */
@@ -157,10 +169,10 @@ static struct wal look_at_wal(const char *path)
     return wal.size > 0 ? wal : none;
 }
 
-static struct watched look(const struct handles *handles)
+static struct watched look(struct handles *handles)
 {
     struct stat st;
-    struct watched seen = {.exists = false};
+    struct watched seen = {.turn = atomic_fetch_add(&handles->turns, 1)};
     if (stat(handles->path, &st) < 0)
         return seen; /* what is the matter is for open() to find out */
     seen.exists = true;
@@ -195,9 +207,12 @@ static bool is_other_file(const struct watched *old, const struct watched *now)
            now->size < old->size; /* VACUUM shrinks, and so does who cuts it: validate again */
 }
 
-/* With the lock held. */
+/* With the lock held, which may take long to get: who looked later knows better, and a file that has grown
+ * since is not one that shrank. */
 static void note_seen(struct handles *handles, const struct watched *seen)
 {
+    if (seen->turn < handles->watched.turn)
+        return;
     bool orphan = is_orphan(handles, seen);
     if (seen->exists && !orphan)
         handles->owner = *seen;
@@ -227,8 +242,8 @@ static void watch(struct handles *handles)
 
 /* --- lending handles --- */
 
-/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or it
- * may be of a file that came just now, which a later caller opens as what it is. */
+/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or the
+ * epoch is another one: whatever was opened is no more, or came just now, and has to be opened as what it is. */
 static struct lease *open_another(struct handles *handles)
 {
     struct error err = {0};
@@ -257,8 +272,8 @@ static struct lease *open_another(struct handles *handles)
     handles->n_all--;
     handles->n_out--;
     handles->n_stale -= epoch != handles->epoch;
-    if (err.text[0] != '\0')
-        note_trouble(handles, &err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
+    if (err.text[0] != '\0' && (epoch == handles->epoch || !handles->watched.exists))
+        note_trouble(handles, &err, fault);
     pthread_cond_broadcast(&handles->returned);
     return NULL;
 }
@@ -276,6 +291,7 @@ static struct lease *borrow(struct handles *handles, bool *probe)
     struct lease *lease = NULL;
     int64_t deadline = now_ms() + WAIT_MS;
     bool patient = true;
+    int openings = OPENINGS;
     pthread_mutex_lock(&handles->lock);
     while (lease == NULL) {
         if (!*probe && handles->retry_at_ms != 0) {
@@ -288,8 +304,10 @@ static struct lease *borrow(struct handles *handles, bool *probe)
             handles->idle = lease->next;
             handles->n_out++;
         } else if (handles->n_stale == 0 && handles->n_all < HANDLES_MAX) {
+            unsigned epoch = handles->epoch;
             lease = open_another(handles);
-            break;
+            if (epoch == handles->epoch || --openings == 0)
+                break;
         } else if (!patient) {
             break;
         } else {
@@ -309,9 +327,9 @@ static void give_back(struct lease *lease, const struct error *err)
     pthread_mutex_lock(&handles->lock);
     bool current = lease->epoch == handles->epoch;
     if (current && fault == FAULT_BROKEN)
-        drain(handles);               /* what one handle saw is wrong with the file, not with the handle */
-    if (current && ends_lease(fault)) /* slow, or out of memory: this once, and no judgement of the file */
-        note_trouble(handles, err, fault == FAULT_BUSY ? RETRY_BUSY_MS : RETRY_MS);
+        drain(handles); /* what one handle saw is wrong with the file, not with the handle */
+    if (current && ends_lease(fault))
+        note_trouble(handles, err, fault);
     if (lease->epoch == handles->epoch) {
         lease->next = handles->idle;
         handles->idle = lease;

@@ -54,6 +54,29 @@ static void no_faults(void)
     }
 }
 
+/* --- what happens in between: once, in this thread, when the file has been opened, or looked at --- */
+
+static _Thread_local struct between {
+    const char *path; /* NULL: nothing happens */
+    void (*happens)(const char *path);
+} while_opening, while_looking;
+
+static void happen(struct between *between, const char *path)
+{
+    struct between now = *between;
+    if (now.path == NULL || path == NULL || strcmp(now.path, path) != 0)
+        return;
+    *between = (struct between){0};
+    now.happens(path);
+}
+
+int stat(const char *path, struct stat *out) /* instead of libc's */
+{
+    int rc = fstatat(AT_FDCWD, path, out, 0);
+    happen(&while_looking, path);
+    return rc;
+}
+
 struct shim_file {
     sqlite3_file base;
     sqlite3_file *real; /* behind this struct */
@@ -160,6 +183,7 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     int rc = real_vfs->xOpen(real_vfs, name, shim->real, flags, out);
     if (rc == SQLITE_OK)
         shim->base.pMethods = &shim_methods;
+    happen(&while_opening, name);
     return rc;
 }
 
@@ -374,6 +398,65 @@ static void expect_refused(struct place *place, const char *what)
         nap(5);
     }
     assert_int_equal(status(place).mode, RULEDB_COPY);
+}
+
+/* --- no needless doubt --- */
+
+static void replace_by_its_like(const char *path)
+{
+    char sql[256], other[128];
+    snprintf(other, sizeof other, "%s.other", path);
+    snprintf(sql, sizeof sql, "VACUUM INTO '%s'", other);
+    run_on(path, sql);
+    assert_int_equal(rename(other, path), 0);
+}
+
+static void a_copy_that_is_replaced_while_it_is_opened(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    while_opening = (struct between){place->copy, replace_by_its_like};
+    assert_true(is(place, "nobody", ROWS_LIVE, false));
+    assert_null(while_opening.path); /* it has happened */
+}
+
+static void be_out_of_memory(const char *path)
+{
+    (void)path;
+    atomic_store(&faults.countdown[CALL_MALLOC], 1);
+}
+
+static void memory_is_short_for_a_moment_only(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    while_opening = (struct between){place->copy, be_out_of_memory};
+    assert_false(is(place, "nobody", ROWS_LIVE, false));
+    assert_true(is(place, "nobody", ROWS_LIVE, false)); /* who comes next tries again */
+}
+
+/* The keeper looks at the bigger file meanwhile. */
+static void grow(const char *path)
+{
+    struct stat before, now;
+    assert_int_equal(stat(path, &before), 0);
+    run_on(path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+                 " INSERT OR REPLACE INTO aliases(address) SELECT 'b' || i || '@example.com' FROM n;"
+                 "PRAGMA wal_checkpoint(PASSIVE)");
+    assert_int_equal(stat(path, &now), 0);
+    assert_true(now.st_size > before.st_size);
+    nap(500);
+}
+
+static void a_late_look_does_not_shrink_the_file(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    wait_well(place);
+    nap(600); /* so that who asks next looks at the file */
+    while_looking = (struct between){place->path, grow};
+    assert_true(is(place, "nobody", ROWS_LIVE, false));
+    assert_null(while_looking.path); /* it has happened */
 }
 
 /* --- what is taken --- */
@@ -610,6 +693,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_start_is_ready),
+        TEST(a_copy_that_is_replaced_while_it_is_opened),
+        TEST(memory_is_short_for_a_moment_only),
+        TEST(a_late_look_does_not_shrink_the_file),
         TEST(the_copy_answers),
         TEST(an_old_copy_does_not),
         TEST(changes_hold_at_once),
