@@ -1,5 +1,6 @@
 #include "decide.h"
 
+#include "changes.h"
 #include "monotonic.h"
 #include "text.h"
 
@@ -104,14 +105,17 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 /* A verdict that refuses although the store charged: the charge goes back. */
 static void charge_undo(struct gate *gate, struct decision *d)
 {
+    struct changes changes;
+    changes_begin(&changes, gate, true);
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))
             continue;
         back.amount = -back.amount;
-        gate_change(gate, &back, true);
+        changes_add(&changes, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }
+    changes_end(&changes);
 }
 
 /* What waits in Postfix's queue is a fact like any other; nothing is asked of a store. */

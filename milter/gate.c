@@ -33,17 +33,6 @@ static int64_t clock_of(void *gate)
     return gate_now(gate); /* the clock that charged must be the one that gives back */
 }
 
-void gate_change(struct gate *gate, const struct count_change *change, bool may_wait)
-{
-    struct count_change rest = *change;
-    if (rest.amount == 0)
-        return;
-    int64_t now = gate_now(gate);
-    counts_change_here(gate->counts, &rest, now);
-    if (rest.slot >= 0 && (!may_wait || counts_change(gate->counts, &rest, 1, now) == COUNTS_DOWN))
-        later_change(gate->later, gate->counts, &rest);
-}
-
 static int counts_init(struct gate *gate, const struct counters_config *config, counts_event_fn *event,
                        struct error *err)
 {

@@ -59,9 +59,6 @@ void gate_done(struct gate *gate);
 
 int64_t gate_now(const struct gate *gate);
 
-/* Changes a charge, here at once, in Redis now or, when it is down or the caller must not wait, later. */
-void gate_change(struct gate *gate, const struct count_change *change, bool may_wait);
-
 /* The policy in force, with a reference for the caller. */
 const struct policy *gate_policy(struct gate *gate);
 

@@ -114,6 +114,24 @@ def test_deleted_meanwhile_is_not_given_back_twice(world):
     assert world.redis.used("rcptgate:recipient:{b@example.com}", "minute") == 1
 
 
+def test_a_message_is_given_back_with_one_call(world):
+    """Four recipients under a dozen limits each: to give back takes no longer than for one."""
+    def scripts():
+        return sum(int(n) for n in re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", world.redis.call("INFO", "commandstats")))
+
+    keys = [f"rcptgate:recipient:{{{name}@example.com}}" for name in "abcd"]
+    with world.milter() as milter:
+        milter.connect()
+        milter.mail()
+        for name in "abcd":
+            assert milter.rcpt(f"{name}@example.com").kind == "continue"
+        assert [world.redis.used(key, "day") for key in keys] == [1, 1, 1, 1]
+        before = scripts()
+        milter.abort()
+        wait_for(lambda: [world.redis.used(key, "day") for key in keys] == [0, 0, 0, 0], "given back within a second", 3)
+        assert scripts() - before == 1
+
+
 def test_catch_all_makes_few_new_keys(world):
     """However many limits a stranger's recipient meets, it makes at most max_new_subjects keys a minute."""
     for i in range(12):
