@@ -69,14 +69,13 @@ static enum counts_status memory_deferred(struct counts *counts, const struct co
 struct work { /* the copy of one counter */
     const char *key, *limit;
     uint64_t hash;
-    struct field *field; /* NULL: does not exist yet */
-    struct counter counter;
+    struct entry *entry; /* NULL: does not exist yet */
+    struct field *field; /* the same */
+    struct record record;
     int64_t used;    /* before this request */
     int64_t pending; /* asked for by earlier asks of this request */
     int64_t trip;    /* held until then, once written; 0: no new hold */
     int64_t ttl;
-    int64_t owe;      /* so much more is owed to another store */
-    int64_t far_born; /* of the other's counter; 0: not known */
     bool write;
 };
 
@@ -133,12 +132,13 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
             return work;
     }
     struct work *work = &task->works[task->n_works++];
-    struct entry *entry = find(task->memory, hash, key, task->now);
-    *work = (struct work){.key = key, .limit = limit, .hash = hash, .field = field_find(entry, limit)};
+    *work = (struct work){.key = key, .limit = limit, .hash = hash};
+    work->entry = find(task->memory, hash, key, task->now);
+    work->field = field_find(work->entry, limit);
     if (work->field != NULL)
-        work->counter = work->field->counter;
-    counter_move(&work->counter, window_ms, hold_ms, task->now);
-    work->used = window_used(&work->counter.window);
+        field_read(work->field, &work->record);
+    counter_move(&work->record.counter, window_ms, hold_ms, task->now);
+    work->used = window_used(&work->record.counter.window);
     return work;
 }
 
@@ -175,11 +175,10 @@ static void part_echo(struct task *task, size_t i)
     const struct count_answer *far = &task->echo[i];
     struct work *work = task->parts[i].work;
     task->parts[i].answer.result = far->result;
-    if (work->far_born == 0 && far->born > 0) {
-        int64_t known = work->field != NULL ? work->field->far_born : 0;
-        if (known > 0 && known != far->born)
-            window_trim(&work->counter.window, far->used);
-        work->far_born = far->born;
+    if (far->born > 0 && far->born != work->record.far_born) {
+        if (work->record.far_born > 0)
+            window_trim(&work->record.counter.window, far->used);
+        work->record.far_born = far->born;
     }
     if (far->result == COUNT_HELD)
         work->trip = task->now + far->wait_ms;
@@ -187,7 +186,7 @@ static void part_echo(struct task *task, size_t i)
              !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
         work->trip = task->now + ask->hold_ms;
     else if (far->result == COUNT_ADMITTED)
-        work->counter.held = 0;
+        work->record.counter.held = 0;
 }
 
 static void part_find(struct task *task, size_t i)
@@ -200,7 +199,7 @@ static void part_find(struct task *task, size_t i)
         work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key, ask->limit,
                  ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
     part->answer.used = part->work->used;
-    part->answer.born = part->work->counter.born;
+    part->answer.born = part->work->record.counter.born;
     if (part->work->ttl < counts_ttl(ask))
         part->work->ttl = counts_ttl(ask);
     if (task->mode == COUNTS_ECHO)
@@ -224,15 +223,15 @@ static void part_check(struct task *task, size_t i)
     bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
     answer->used = work->used;
     answer->result = COUNT_ADMITTED;
-    if (work->counter.held > 0) {
+    if (work->record.counter.held > 0) {
         answer->result = COUNT_HELD;
-        answer->wait_ms = work->counter.held - task->now;
+        answer->wait_ms = work->record.counter.held - task->now;
     } else if ((ask->flags & COUNT_HOLD_ONLY) == 0 && share_binds(task, ask)) {
         int64_t need = work->pending + (free_retry ? 0 : ask->need);
         if (work->used + need <= ask->max)
             return;
         answer->result = COUNT_OVER;
-        answer->wait_ms = window_wait(&work->counter.window, task->now, ask->max, need);
+        answer->wait_ms = window_wait(&work->record.counter.window, task->now, ask->max, need);
         if (ask->hold_ms > 0 && !free_retry && work->used + need > ask->max + ask->slack) {
             work->trip = task->now + ask->hold_ms;
             if (answer->wait_ms < ask->hold_ms)
@@ -264,7 +263,7 @@ static void part_take(struct task *task, size_t i)
     struct work *work = task->parts[i].work;
     int64_t hold_ms = task->request->asks[i].hold_ms;
     task->parts[i].answer.result = COUNT_ADMITTED;
-    if (hold_ms > 0 && task->now + hold_ms > work->counter.held)
+    if (hold_ms > 0 && task->now + hold_ms > work->record.counter.held)
         work->trip = task->now + hold_ms;
 }
 
@@ -291,15 +290,15 @@ static void part_apply(struct task *task, size_t i, bool admitted)
     if (!charged && !refused)
         return;
     work->write = true;
-    work->counter.max = ask->max;
+    work->record.counter.max = ask->max;
     if (refused)
-        work->counter.refused++;
+        work->record.counter.refused++;
     if (work->trip > 0)
-        work->counter.held = work->trip;
+        work->record.counter.held = work->trip;
     if (!charged)
         return;
-    window_add(&work->counter.window, ask->amount);
-    work->owe += task->mode == COUNTS_OWE ? ask->amount : 0;
+    window_add(&work->record.counter.window, ask->amount);
+    work->record.owed += task->mode == COUNTS_OWE ? ask->amount : 0;
     if (!attempt)
         answer->slot = window_slot(ask->window_ms, task->now);
 }
@@ -315,36 +314,43 @@ static void task_count_new(struct task *task)
             continue;
         task->new_work->write = true;
         task->new_work->ttl = 2 * COUNTS_NEW_WINDOW_MS;
-        task->new_work->counter.max = task->request->new_max;
-        window_add(&task->new_work->counter.window, 1);
+        task->new_work->record.counter.max = task->request->new_max;
+        window_add(&task->new_work->record.counter.window, 1);
     }
 }
 
-/* Makes the fields that are missing; false when out of memory. */
+/* The entry that a work is to be written to, made where it is missing; NULL: out of memory. */
+static struct entry *work_entry(struct task *task, struct work *work)
+{
+    if (work->entry == NULL) /* unless another work has made it */
+        work->entry = find(task->memory, work->hash, work->key, task->now);
+    if (work->entry == NULL)
+        work->entry = entry_new(memory_shard(task->memory, work->hash), work->hash, work->key);
+    if (work->entry != NULL) {
+        work->entry->busy = true;
+        if (work->entry->expires <= task->now)
+            work->entry->expires = task->now + work->ttl;
+    }
+    return work->entry;
+}
+
+/* Makes the fields that are missing, and room in the others; false when out of memory. */
 static bool task_make_fields(struct task *task)
 {
-    struct memory *memory = task->memory;
+    for (size_t i = 0; i < task->n_works; i++) /* an eviction must not hit what this request stands on */
+        if (task->works[i].entry != NULL)
+            task->works[i].entry->busy = true;
     bool made = true;
-    for (size_t i = 0; i < task->n_works; i++) { /* an eviction must not hit what this request stands on */
-        struct entry *entry = find(memory, task->works[i].hash, task->works[i].key, task->now);
-        if (entry != NULL)
-            entry->busy = true;
-    }
     for (size_t i = 0; i < task->n_works && made; i++) {
         struct work *work = &task->works[i];
-        if (!work->write || work->field != NULL)
+        if (!work->write)
             continue;
-        struct entry *entry = find(memory, work->hash, work->key, task->now);
-        if (entry == NULL)
-            entry = entry_new(memory_shard(memory, work->hash), work->hash, work->key);
-        if (entry != NULL) {
-            entry->busy = true;
-            entry->expires = entry->expires > task->now ? entry->expires : task->now + work->ttl;
-            work->field = field_new(entry, work->limit);
-        }
+        bool is_new = work->field == NULL;
+        struct entry *entry = work_entry(task, work);
+        work->field = entry != NULL ? field_fit(entry, work->limit, &work->record) : NULL;
         made = work->field != NULL;
-        if (made)
-            work->field->generation = atomic_load(&memory->generation);
+        if (made && is_new)
+            work->field->generation = atomic_load(&task->memory->generation);
     }
     return made;
 }
@@ -353,18 +359,14 @@ static void task_write(struct task *task, bool made)
 {
     for (size_t i = 0; i < task->n_works; i++) {
         struct work *work = &task->works[i];
-        struct entry *entry = find(task->memory, work->hash, work->key, task->now);
-        if (entry == NULL)
+        if (work->entry == NULL)
             continue;
-        entry->busy = false;
+        work->entry->busy = false;
         if (!made || !work->write)
             continue;
-        work->field->counter = work->counter;
-        work->field->owed += work->owe;
-        if (work->far_born > 0)
-            work->field->far_born = work->far_born;
-        if (entry->expires < task->now + work->ttl)
-            entry->expires = task->now + work->ttl;
+        field_write(work->field, &work->record);
+        if (work->entry->expires < task->now + work->ttl)
+            work->entry->expires = task->now + work->ttl;
     }
 }
 
@@ -425,6 +427,19 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     return status;
 }
 
+/* Out of memory, it stays as it was: it ends with its window. */
+static void entry_change(struct entry *entry, const struct count_change *change, int64_t now_ms)
+{
+    struct record record;
+    struct counter *counter = &record.counter;
+    field_read(field_find(entry, change->limit), &record);
+    window_move(&counter->window, counter->window.window_ms, now_ms);
+    counter->born = counter->born > now_ms ? now_ms : counter->born;
+    if (counter->born <= change->born &&
+        window_change(&counter->window, change->slot, change->window_ms, change->amount))
+        (void)field_put(entry, change->limit, &record);
+}
+
 static enum counts_status memory_change(struct counts *counts, const struct count_change *changes, size_t n,
                                         int64_t now_ms)
 {
@@ -437,15 +452,9 @@ static enum counts_status memory_change(struct counts *counts, const struct coun
         uint64_t hash = hash_string(memory->seed, change->key);
         uint64_t set = shard_bit(memory, hash);
         shards_lock(memory, set, now_ms);
-        struct field *field = field_find(find(memory, hash, change->key, now_ms), change->limit);
-        if (field != NULL) {
-            struct counter counter = field->counter;
-            window_move(&counter.window, counter.window.window_ms, now_ms);
-            counter.born = counter.born > now_ms ? now_ms : counter.born;
-            if (counter.born <= change->born &&
-                window_change(&counter.window, change->slot, change->window_ms, change->amount))
-                field->counter = counter;
-        }
+        struct entry *entry = find(memory, hash, change->key, now_ms);
+        if (field_find(entry, change->limit) != NULL)
+            entry_change(entry, change, now_ms);
         shards_unlock(memory, set);
     }
     return COUNTS_OK;
@@ -464,8 +473,10 @@ static bool matches_any(const char *const *keys, size_t n, const char *key)
 static void entry_show(const struct entry *entry, int64_t now_ms, counts_each_fn *each, void *arg)
 {
     for (const struct field *field = entry->fields; field != NULL; field = field->next) {
+        struct record record;
         struct count_view view;
-        counter_view(&field->counter, now_ms, &view);
+        field_read(field, &record);
+        counter_view(&record.counter, now_ms, &view);
         view.key = entry->key;
         view.limit = field->limit;
         each(arg, &view);

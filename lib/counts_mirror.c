@@ -2,7 +2,7 @@
  * counters the other knows too little of (debts), and the part of a change that is made here.
  *
  * A debt is taken out of its counter while it is being paid, so that it is paid once; what could not be is
- * put back. Fails only for want of memory: then a debt stays where it is. */
+ * put back. Fails only for want of memory: then a debt stays where it is, and a change is not made. */
 #include "counts_memory.h"
 #include "hash.h"
 
@@ -15,14 +15,14 @@ static int64_t less(int64_t a, int64_t b)
 }
 
 /* Copies out what the field owes. False: out of memory, nothing was changed. */
-static bool debt_take(struct debt *debt, const struct entry *entry, struct field *field, unsigned generation,
-                      int64_t now_ms)
+static bool debt_take(struct debt *debt, const struct entry *entry, struct field *field,
+                      struct record *record, unsigned generation, int64_t now_ms)
 {
     *debt = (struct debt){.key = strdup(entry->key),
                           .limit = strdup(field->limit),
-                          .counter = field->counter,
+                          .counter = record->counter,
                           .ttl_ms = entry->expires - now_ms,
-                          .far_born = field->far_born,
+                          .far_born = record->far_born,
                           .generation = field->generation,
                           .lost = field->generation != generation};
     if (debt->key == NULL || debt->limit == NULL) {
@@ -31,8 +31,9 @@ static bool debt_take(struct debt *debt, const struct entry *entry, struct field
         return false;
     }
     window_move(&debt->counter.window, debt->counter.window.window_ms, now_ms);
-    debt->owed = less(field->owed, window_used(&debt->counter.window));
-    field->owed = 0;
+    debt->owed = less(record->owed, window_used(&debt->counter.window));
+    record->owed = 0;
+    field_write(field, record);
     field->generation = generation;
     return true;
 }
@@ -53,13 +54,15 @@ static bool bucket_collect(struct memory *memory, const struct entry *entry, int
         if (entry->expires <= now_ms)
             continue;
         for (struct field *field = entry->fields; field != NULL; field = field->next) {
-            if (field->owed == 0 && field->generation == generation)
+            if (!field->owes && field->generation == generation)
                 continue;
-            if (field->owed == 0 && is_idle(&field->counter, now_ms)) {
+            struct record record;
+            field_read(field, &record);
+            if (!field->owes && is_idle(&record.counter, now_ms)) {
                 field->generation = generation;
                 continue;
             }
-            if (*n == most || !debt_take(&debts[*n], entry, field, generation, now_ms))
+            if (*n == most || !debt_take(&debts[*n], entry, field, &record, generation, now_ms))
                 return false;
             ++*n;
         }
@@ -85,18 +88,30 @@ size_t mirror_collect(struct memory *memory, struct debt_cursor *cursor, int64_t
     return got;
 }
 
+/* Short of memory, what could not be paid is forgotten: it is only for want of room in a field, which had it when the debt
+ * was taken. */
+static void debt_put(const struct debt *debt, struct entry *entry, struct field *field, int64_t far_born)
+{
+    struct record record;
+    field_read(field, &record);
+    if (far_born < 0) {
+        record.owed += debt->owed;
+        field->generation = debt->generation;
+    } else {
+        record.far_born = far_born;
+    }
+    (void)field_put(entry, debt->limit, &record);
+}
+
 void mirror_settle(struct memory *memory, struct debt *debt, int64_t far_born)
 {
     uint64_t hash = hash_string(memory->seed, debt->key);
     struct shard *shard = memory_shard(memory, hash);
     pthread_mutex_lock(&shard->lock);
-    struct field *field = field_find(entry_find(shard, hash, debt->key, 0), debt->limit);
-    if (field != NULL && far_born < 0) {
-        field->owed += debt->owed;
-        field->generation = debt->generation;
-    } else if (field != NULL) {
-        field->far_born = far_born;
-    }
+    struct entry *entry = entry_find(shard, hash, debt->key, 0);
+    struct field *field = field_find(entry, debt->limit);
+    if (field != NULL)
+        debt_put(debt, entry, field, far_born);
     pthread_mutex_unlock(&shard->lock);
     free(debt->key);
     free(debt->limit);
@@ -104,12 +119,24 @@ void mirror_settle(struct memory *memory, struct debt *debt, int64_t far_born)
 }
 
 /* Is the other store to be told of this change of a charge that was owed to it? Not as long as it is. */
-static bool is_paid(struct field *field, const struct count_change *change, bool owing)
+static bool is_paid(struct record *record, const struct count_change *change, bool owing)
 {
-    if (change->amount < 0 ? field->owed + change->amount < 0 : !owing)
+    if (change->amount < 0 ? record->owed + change->amount < 0 : !owing)
         return true;
-    field->owed += change->amount;
+    record->owed += change->amount;
     return false;
+}
+
+/* True: the other store is to be told. Out of memory, the charge stays as it was: it ends with its window. */
+static bool entry_change(struct entry *entry, const struct count_change *change, bool owing, int64_t now_ms)
+{
+    struct record record;
+    struct window *window = &record.counter.window;
+    field_read(field_find(entry, change->limit), &record);
+    window_move(window, window->window_ms, now_ms);
+    (void)window_change(window, change->here, change->window_ms, change->amount);
+    bool paid = change->owed && is_paid(&record, change, owing);
+    return field_put(entry, change->limit, &record) && paid;
 }
 
 void mirror_change(struct memory *memory, struct count_change *change, bool owing, int64_t now_ms)
@@ -118,15 +145,9 @@ void mirror_change(struct memory *memory, struct count_change *change, bool owin
         return;
     uint64_t hash = hash_string(memory->seed, change->key);
     struct shard *shard = memory_shard(memory, hash);
-    bool paid = false;
     pthread_mutex_lock(&shard->lock);
-    struct field *field = field_find(entry_find(shard, hash, change->key, now_ms), change->limit);
-    if (field != NULL) {
-        struct window *window = &field->counter.window;
-        window_move(window, window->window_ms, now_ms);
-        (void)window_change(window, change->here, change->window_ms, change->amount);
-        paid = change->owed && is_paid(field, change, owing);
-    }
+    struct entry *entry = entry_find(shard, hash, change->key, now_ms);
+    bool paid = field_find(entry, change->limit) != NULL && entry_change(entry, change, owing, now_ms);
     pthread_mutex_unlock(&shard->lock);
     if (paid) {
         change->slot = change->here;

@@ -44,7 +44,8 @@ static const char *const sql[STATEMENTS] = {
 enum {
     OPEN_MS = 250,       /* opening reads the schema and may have to recover a WAL */
     PROGRESS_OPS = 1000, /* virtual machine steps between two looks at the clock: some 20 microseconds */
-    CACHE_KIB = 1024,    /* pages of one handle: the inner ones of a big table */
+    CACHE_KIB =
+        512, /* pages of one handle: the inner ones of a big table; its leaves no cache of a decent size holds */
     HANDLE_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
     DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */

@@ -6,7 +6,7 @@
 #ifndef RCPTGATE_SHARD_H
 #define RCPTGATE_SHARD_H
 
-#include "counter.h"
+#include "record.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -15,11 +15,9 @@
 
 struct field {
     struct field *next;
-    struct counter counter;
-    /* Where it counts along with another store: */
-    int64_t far_born;    /* the other's counter.born; 0: not known */
-    int64_t owed;        /* so much of the count the other does not know; it is the newest */
-    unsigned generation; /* of the other, that knows all but what is owed */
+    unsigned generation; /* of the other store, that knows all but what is owed */
+    bool owes;           /* the record's owed is not 0 */
+    uint8_t room;        /* bytes for the packed record, which follows the limit */
     char limit[];
 };
 
@@ -51,7 +49,16 @@ struct entry *entry_new(struct shard *shard, uint64_t hash, const char *key);
 void entry_remove(struct shard *shard, struct entry **at);
 
 struct field *field_find(const struct entry *entry, const char *limit); /* entry may be NULL */
-struct field *field_new(struct entry *entry, const char *limit);        /* zeroed; NULL: out of memory */
+
+/* The field of a limit, made where there is none (with a zeroed record), with room for this record: field_write() of it cannot
+ * fail. May move the field. NULL: out of memory, nothing was changed. */
+struct field *field_fit(struct entry *entry, const char *limit, const struct record *record);
+
+void field_read(const struct field *field, struct record *out);
+void field_write(struct field *field, const struct record *record);
+
+/* Both: makes room, and writes. False: out of memory, nothing was changed. */
+bool field_put(struct entry *entry, const char *limit, const struct record *record);
 
 /* Frees what has ended in the next bucket. */
 void shard_sweep(struct shard *shard, int64_t now_ms);

@@ -12,7 +12,7 @@
 
 enum {
     MEMORY_SUBJECTS = 500000,
-    MIRROR_SUBJECTS = 200000, /* beside Redis: some 300 bytes each with one limit */
+    MIRROR_SUBJECTS = 200000, /* beside Redis: some 160 bytes each with one limit */
 };
 
 static int64_t system_now(void *arg)
