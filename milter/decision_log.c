@@ -3,24 +3,32 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* <address>, so that neither '>' nor a space nor a control can end it early; cut, so that the verdict behind
- * it is never lost. */
+/* What stands for itself between < and >: not what ends it, nor what a log line cannot hold. */
+static bool is_plain(char c)
+{
+    return c > ' ' && c < 0x7f && strchr("<>%", c) == NULL;
+}
+
+/* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict
+ * behind it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
     char safe[512];
     struct text out;
     text_init(&out, safe, sizeof safe);
     while (*address != '\0') {
-        size_t n = strcspn(address, "<> %");
+        size_t n = 0;
+        while (is_plain(address[n]))
+            n++;
         text_add_bytes(&out, address, n);
         address += n;
         if (*address != '\0')
-            text_addf(&out, "%%%02x", (unsigned char)*address++);
+            text_addf(&out, "%%%02X", (unsigned char)*address++);
     }
     text_add(text, " ");
     text_add(text, key);
     text_add(text, "=<");
-    text_add_printable(text, safe);
+    text_add(text, safe);
     text_add(text, out.cut ? "...>" : ">");
 }
 

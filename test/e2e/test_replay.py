@@ -37,17 +37,21 @@ def mail():
     with World("memory", LIMITS, alias_maps="sqlite") as world:
         world.database.alias("one@example.com", "joe@mailbox.example")
         world.database.alias("two@example.com", "ann@mailbox.example,joe@mailbox.example")
+        world.database.alias("döner@example.com", "joe@mailbox.example")
         world.database.alias("drop@example.com", "joe@mailbox.example", action="discard")
         with world.smtp("192.0.2.1") as smtp:
             smtp.send(["one@example.com", "two+tag@example.com", "nobody@example.com", "drop@example.com"])
             for _ in range(4):
                 smtp.send(["One@Example.com"])
+            smtp.mail("grün@sender.example", " SMTPUTF8")
+            smtp.rcpt("döner@example.com")
+            smtp.data()
         with world.smtp("2001:db8::7", login="ann") as smtp:
             smtp.send(["two@example.com", '"odd name"@example.com', "elsewhere@mailbox.example"], sender='"x y"@z.example')
             for i in range(14):
                 smtp.send([f"free{i}@mailbox.example"])
         world.idle()
-        wait_for(lambda: len(world.gate.decisions()) == 25, "the gate does not log all its decisions")
+        wait_for(lambda: len(world.gate.decisions()) == 26, "the gate does not log all its decisions")
         # The gate of the test logs to stderr; behind syslog its lines look so.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         decisions = [f"{stamp} mx rcptgate[77]: {line}\n" for line in world.gate.log().splitlines()]
@@ -80,6 +84,15 @@ def test_own_decisions_are_decided_again(mail):
     gave = mail.gate.decisions(verdict="reject")
     assert by == {"alias": sum(line["by"] == "alias" for line in gave),
                   "limit client-rcpts": sum(line["by"] == "limit" for line in gave)}
+
+
+def test_what_is_not_ascii_is_logged_and_read(mail):
+    """It stands in the log as it does in the keys of Redis, and is the same address when it is read again."""
+    line, = mail.gate.decisions(to="<d%C3%B6ner@example.com>")
+    assert line["from"] == "<gr%C3%BCn@sender.example>" and line["verdict"] == "accept"
+    once = policy(mail, "utf8", [{"name": "none", "per": ["recipient", "sender"], "max": 0, "window": "1h", "over": "reject"}])
+    subjects = {row["subject"] for row in report("-c", once, "-n", 0, mail.decision_log)["policy"]["subjects"]}
+    assert "recipient+sender:{d%C3%B6ner@example.com}|gr%C3%BCn@sender.example" in subjects
 
 
 def test_postfix_lines_alone(mail):
