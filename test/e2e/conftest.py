@@ -3,7 +3,7 @@
 import pytest
 from time_limit import time_limit
 
-SECONDS = 240
+SECONDS = 600
 
 
 @pytest.hookimpl(hookwrapper=True)

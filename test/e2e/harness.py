@@ -21,16 +21,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from milter_client import Answer, MilterClient
-from processes import PATIENCE, Failure, Process, Scratch, janitor, wait_for
+from processes import PATIENCE, Failure, Process, Scratch, janitor, run_on_a_terminal, wait_for
 from redis_server import Redis
 from sink import Sink, SinkHandler
 from smtp import Closed, Smtp
 
 SOURCE = Path(__file__).resolve().parents[2]
 RCPTGATE = os.environ.get("RCPTGATE") or str(SOURCE / "build/test-release/rcptgate")
+SANITIZED = any(word in Path(RCPTGATE).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # many times slower
 
 
 # ------------------------------------------------------------------------------------------------- alias rules
+
+TABLES = ("domains", "aliases", "alias_globs", "sender_rules", "client_rules")
+
 
 class Database:
     """The alias database as a service's own application writes it: from policy/aliases.sql, with plain SQL."""
@@ -41,8 +45,6 @@ class Database:
         self.directory.chmod(0o777)
         self.path = self.directory / name
         self.script((SOURCE / "policy/aliases.sql").read_text())
-        for path in self.directory.iterdir():
-            path.chmod(0o666)
 
     @contextmanager
     def _open(self):
@@ -51,8 +53,12 @@ class Database:
             yield db
         finally:
             db.close()
-            for path in self.directory.iterdir():
-                path.chmod(0o666)
+            self.share()
+
+    def share(self):
+        """Everybody may write to it, whoever has created the files beside it."""
+        for path in self.directory.iterdir():
+            path.chmod(0o666)
 
     def script(self, sql):
         with self._open() as db:
@@ -61,6 +67,10 @@ class Database:
     def run(self, sql, *values):
         with self._open() as db:
             return db.execute(sql, values).fetchall()
+
+    def rows(self):
+        with self._open() as db:
+            return rows_of(db)
 
     def insert(self, table, **columns):
         names = ", ".join(columns)
@@ -88,6 +98,10 @@ class Database:
 
     def client(self, network, action, **columns):
         self.insert("client_rules", network=network, action=action, **columns)
+
+
+def rows_of(db):
+    return [sorted(db.execute(f"SELECT * FROM {table}"), key=repr) for table in TABLES]
 
 
 # ----------------------------------------------------------------------------------------------------- postfix
@@ -151,7 +165,7 @@ class Postfix:
             "default_transport": "error:there is no outside", "relay_transport": "error:there is no outside",
             "smtpd_reject_unlisted_recipient": "no",
             "smtpd_relay_restrictions": "check_client_access static:permit, reject", "allow_untrusted_routing": "yes",
-            "smtpd_milters": f"{{ {milter}, command_timeout=30s, default_action=tempfail }}" if milter else "",
+            "smtpd_milters": f"{{ {milter}, command_timeout=60s, default_action=tempfail }}" if milter else "",
             "milter_default_action": "tempfail",
             "smtpd_authorized_xclient_hosts": "127.0.0.0/8",
             "smtpd_soft_error_limit": "100000", "smtpd_hard_error_limit": "1000000",
@@ -215,7 +229,7 @@ class Postfix:
     def idle(self):
         """Waits until the queue is empty: all that was accepted has been delivered."""
         try:
-            wait_for(lambda: not self.queued(), "the queue does not get empty", 60)
+            wait_for(lambda: not self.queued(), "the queue does not get empty", 3 * PATIENCE)
         except Failure as failure:
             raise Failure(f"{failure}\n{self.log()[-3000:]}") from None
 
@@ -291,6 +305,17 @@ class Gate:
             with s.makefile() as reader:
                 return json.loads(reader.readline())
 
+    def has_taken(self, database):
+        """What the database holds now has passed its checks: the last good copy has every row of it."""
+        copy = self.state / "aliases.copy.db"
+        if not copy.exists() or self.status()["aliases"]["in_force"] != "live":
+            return False
+        db = sqlite3.connect(f"file:{copy}?immutable=1", uri=True)
+        try:
+            return rows_of(db) == database.rows()
+        finally:
+            db.close()
+
     def reload(self):
         self.process.popen.send_signal(signal.SIGUSR1)
 
@@ -310,7 +335,7 @@ class Gate:
     def command(self, *words, check=0):
         """Runs `rcptgate WORDS -c policy`; returns what it printed. check: the expected exit status, None for any."""
         done = subprocess.run([RCPTGATE, *map(str, words), "-c", str(self.policy_path)], capture_output=True,
-                              text=True, errors="replace", timeout=60, env=dict(os.environ, **SANITIZERS))
+                              text=True, errors="replace", timeout=5 * PATIENCE, env=dict(os.environ, **SANITIZERS))
         if check is not None and done.returncode != check:
             raise Failure(f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout if check == 0 else done.stdout + done.stderr
@@ -327,7 +352,7 @@ class Web:
         return f"{self.address}:{self.port}"
 
     def ask(self, path, method="GET", host=None):
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=PATIENCE)
         try:
             connection.putrequest(method, path, skip_host=True)
             if host is not False:
@@ -374,6 +399,8 @@ def parse_log(line):
 class World:
     """All of it together. store: "redis" or "memory". Used as a context manager; everything ends with it."""
 
+    timeout = "10s"  # of the counters: a slow machine is no outage
+
     def __init__(self, store="redis", limits=(), gates=1, alias_maps="plain", postfix=None, database=True,
                  domains=("example.com",), mta=True, **policy):
         self.scratch = Scratch()
@@ -399,7 +426,7 @@ class World:
             raise
 
     def _policy(self, store, limits, more):
-        counters = {"url": self.redis.url if store == "redis" else "memory:", "timeout": "2s"}
+        counters = {"url": self.redis.url if store == "redis" else "memory:", "timeout": self.timeout}
         counters.update(more.pop("counters", {}) if "counters" in more else {})
         policy = {"counters": counters, "limits": limits}
         if self.database:
@@ -431,6 +458,11 @@ class World:
     def idle(self):
         for postfix in self.postfixes:
             postfix.idle()
+
+    def settled(self):
+        """Waits until every gate has taken what the database holds now: only then is a 5xx certain for who does not exist."""
+        for gate in self.gates:
+            wait_for(lambda: gate.has_taken(self.database), f"{gate.name} does not take the alias rules")
 
     def __enter__(self):
         return self

@@ -1,16 +1,18 @@
 """What a test starts: processes that are ended by their ids, in a scratch directory that is removed, also when the test is killed."""
 
 import os
+import pty
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-PATIENCE = 30.0  # seconds until something that must happen has to have happened, on a busy machine
+PATIENCE = 60.0  # seconds until something that must happen has to have happened, on a slow and busy machine
 
 
 class Failure(AssertionError):
@@ -27,6 +29,33 @@ def wait_for(question, what, seconds=PATIENCE):
         if time.monotonic() > end:
             raise Failure(f"waited {seconds:.0f} s in vain: {what}")
         time.sleep(0.02)
+
+
+def run_on_a_terminal(argv, feed, **options):
+    """Runs it with its stderr on a terminal, whatever that takes: exit status, what it printed and what the terminal showed.
+    feed(stdin) writes its input."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=slave, **options)
+    os.close(slave)
+    shown = []
+
+    def look():
+        try:
+            while data := os.read(master, 4096):
+                shown.append(data)
+        except OSError:
+            pass  # the other end is closed
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    with process.stdin as stdin:
+        feed(stdin)
+    out = process.stdout.read().decode()
+    status = process.wait()
+    looker.join()
+    os.close(master)
+    process.stdout.close()
+    return status, out, b"".join(shown)
 
 
 class Janitor:

@@ -14,6 +14,7 @@ def world():
     replies = {"sender_defer": "450 4.7.1 later, 100% sure: <%{sender}> to <%{recipient}> from %{client}"}
     with World("memory", domains=["example.com", "other.example"], replies=replies) as w:
         fill(w.database)
+        w.settled()
         yield w
 
 

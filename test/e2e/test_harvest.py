@@ -29,19 +29,20 @@ def guess(smtp, n, start=0):
 def test_guesser_is_held(store):
     with World(store, [HARVEST]) as world:
         world.database.alias("ok@example.com")
+        world.settled()
         with world.smtp(GUESSER) as smtp, world.smtp(OTHER) as other:
             guess(smtp, 10)
             answers, _ = smtp.send(["ok@example.com"] * 15)
             assert {answer.code for answer in answers} == {250}, "only guesses count"
             assert guess(smtp, 12, 10) == ["550 5.1.1"] * 12
-            wait_for(lambda: "event=limit-tripped limit=harvest" in world.gate.log(), "a hold is told, although a rule spoke first", 3)
+            wait_for(lambda: "event=limit-tripped limit=harvest" in world.gate.log(), "a hold is told, although a rule spoke first")
             assert smtp.send(["ok@example.com"])[0][0].status == "450 4.2.1", "held, for all that it sends"
             assert other.send(["ok@example.com"])[0][0].code == 250, "and nobody else"
         assert world.used(GUESSER, "harvest", "client") == 22, "attempts count what is refused, too"
         assert "held for 60m" in world.gate.command("show", GUESSER)
         world.gate.command("reset", GUESSER)
         with world.smtp(GUESSER) as smtp:
-            wait_for(lambda: smtp.send(["ok@example.com"])[0][0].code == 250, "reset ends the hold", 3)
+            wait_for(lambda: smtp.send(["ok@example.com"])[0][0].code == 250, "reset ends the hold")
 
 
 @pytest.mark.parametrize("document", [MANUAL, README], ids=lambda path: path.name)
@@ -71,7 +72,8 @@ def concealing():
         world.gate.reload()
         with world.smtp() as smtp:
             smtp.mail()
-            wait_for(lambda: smtp.rcpt(SHUT[0]).status == "550 5.1.1", "the policy is in force", 5)
+            wait_for(lambda: smtp.rcpt(SHUT[0]).status == "550 5.1.1", "the policy is in force")
+        world.settled()
         yield world
 
 
@@ -122,20 +124,25 @@ def test_same_time(concealing):
 
 
 def test_other_sessions_do_not_wait(concealing):
-    """While one session is refused all the time, the recipients of another go through as fast as ever."""
+    """While one session is refused all the time, the recipients of another go through as fast as without it."""
     with concealing.milter() as guesser, concealing.milter() as other:
-        took = []
+        alone, beside = [], []
         for m in (guesser, other):
             m.connect()
             m.mail()
-        for i in range(50):
-            guesser.macros(b"R", rcpt_addr=f"never{i}@example.com")
-            guesser.send(b"R", f"<never{i}@example.com>".encode() + b"\0")
+
+        def accepted(took):
             began = time.monotonic()
             assert other.rcpt("<ok@example.com>").kind == "continue"
             took.append(time.monotonic() - began)
+
+        for i in range(50):
+            accepted(alone)
+            guesser.macros(b"R", rcpt_addr=f"never{i}@example.com")
+            guesser.send(b"R", f"<never{i}@example.com>".encode() + b"\0")
+            accepted(beside)
             assert guesser.answer().status == "550 5.1.1"
-    assert statistics.median(took) < 0.008
+    assert statistics.median(beside) < max(0.008, 3 * statistics.median(alone))
 
 
 # -------------------------------------------------------------------------------------------------- error budget
@@ -194,6 +201,7 @@ def test_held_guesser_costs_one_session_only():
     """With the limit in force, the gate and not Postfix ends it: the session stays, and others are not touched."""
     with World("memory", [HARVEST], postfix=recommended()) as world:
         world.database.alias("ok@example.com")
+        world.settled()
         with world.smtp(GUESSER) as smtp:
             assert guess(smtp, 60) == ["550 5.1.1"] * 60
             assert smtp.send(["ok@example.com"])[0][0].status == "450 4.2.1"

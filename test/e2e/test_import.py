@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import sqlite3
 import subprocess
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from harness import RCPTGATE, SANITIZERS, Scratch
+from harness import PATIENCE, RCPTGATE, SANITIZERS, Scratch, run_on_a_terminal
 
 TABLES = ("domains", "aliases", "alias_globs", "sender_rules", "client_rules")
 
@@ -22,7 +21,7 @@ class Place:
 
     def run(self, *words, check=0, data=None):
         done = subprocess.run([RCPTGATE, *map(str, words), "--database", str(self.database)], input=data,
-                              capture_output=True, timeout=120, env=dict(os.environ, **SANITIZERS))
+                              capture_output=True, timeout=5 * PATIENCE, env=dict(os.environ, **SANITIZERS))
         assert done.returncode == check, (words, done.returncode, done.stdout, done.stderr)
         return done.stdout.decode(), done.stderr.decode()
 
@@ -204,19 +203,15 @@ def test_an_export_that_fails_leaves_the_old_file(place):
 def test_many_rows_and_progress(place):
     """One transaction, and on a terminal a line that tells how far it is."""
     rows = [f"a{i}@example.com,box{i % 100}@b.example\n".encode() for i in range(60000)]
-    master, slave = pty.openpty()
-    process = subprocess.Popen([RCPTGATE, "alias", "import", "--database", str(place.database)], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=slave, env=dict(os.environ, **SANITIZERS))
-    os.close(slave)
-    process.stdin.write(b"address,mailbox\n" + b"".join(rows[:30000]))
-    process.stdin.flush()
-    time.sleep(0.3)
-    assert place.rows("aliases") == []
-    process.stdin.write(b"".join(rows[30000:]))
-    process.stdin.close()
-    out = process.stdout.read().decode()
-    terminal = os.read(master, 4096)
-    assert process.wait() == 0
-    os.close(master)
-    assert "60000 added" in out and b" rows, 0 bad" in terminal
+
+    def feed(stdin):
+        stdin.write(b"address,mailbox\n" + b"".join(rows[:30000]))
+        stdin.flush()
+        time.sleep(0.3)
+        assert place.rows("aliases") == []
+        stdin.write(b"".join(rows[30000:]))
+
+    status, out, terminal = run_on_a_terminal([RCPTGATE, "alias", "import", "--database", str(place.database)], feed,
+                                              env=dict(os.environ, **SANITIZERS))
+    assert status == 0 and "60000 added" in out and b" rows, 0 bad" in terminal
     assert len(place.rows("aliases")) == 60000

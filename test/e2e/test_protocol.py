@@ -8,7 +8,7 @@ import pytest
 
 from harness import Closed, World, wait_for
 
-LIMITS = [{"name": "ten", "per": "recipient", "max": 10, "window": "1m", "over": "defer"}]
+LIMITS = [{"name": "ten", "per": "recipient", "max": 10, "window": "1h", "over": "defer"}]
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,7 @@ def world():
     with World("redis", LIMITS, mta=False) as w:
         w.database.aliases([f"{c}{n}@example.com" for c in "abcdefgh" for n in range(10)])
         w.database.alias("drop@example.com", action="discard")
+        w.settled()
         yield w
         check(w)
 
@@ -37,7 +38,7 @@ def used(world, address):
 
 
 def returned(world, address):
-    wait_for(lambda: used(world, address) == 0, f"{address} given back", 5)
+    wait_for(lambda: used(world, address) == 0, f"{address} given back")
 
 
 def begin(world, **options):

@@ -1,5 +1,6 @@
 """Limits that count the backlog: Postfix's own queue, a very long one, one that cannot be read, and those of other hosts."""
 
+import itertools
 import json
 import os
 import re
@@ -7,8 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import RCPTGATE, MilterClient, Web, World, wait_for
+from harness import PATIENCE, SANITIZED, MilterClient, Web, World, wait_for
 
+MANY = 20000 if SANITIZED else 100000
 BOX = {"name": "box", "per": "mailbox", "count": "backlog", "max": 3}
 
 
@@ -23,6 +25,28 @@ def ask(gate, address, sender="bob@sender.example"):
 
 def queue_status(gate):
     return json.loads(gate.command("status", "--json", check=None)).get("queue") or {}
+
+
+def seconds_of_verdicts(gate, seconds):
+    """How long each RCPT of that time took, sorted."""
+    times, end = [], time.monotonic() + seconds
+    with MilterClient(gate.socket) as milter:
+        milter.connect("192.0.2.7")
+        milter.helo()
+        while time.monotonic() < end:
+            milter.mail("<bob@sender.example>")
+            before = time.perf_counter()
+            assert milter.rcpt("<x@other.example>").status == "continue"
+            times.append(time.perf_counter() - before)
+            milter.abort()
+            time.sleep(0.005)
+    return sorted(times)
+
+
+def seconds_of_a_stop(gate):
+    began = time.monotonic()
+    gate.stop()
+    return time.monotonic() - began
 
 
 def script(world, name, text):
@@ -77,46 +101,34 @@ def test_postfix():
 def test_a_hundred_thousand_messages_slow_nobody():
     with World("memory", mta=False, database=False) as world:
         gate = world.gate
-        long = script(world, "long.py", """#!/usr/bin/python3
+        long = script(world, "long.py", f"#!/usr/bin/python3\nmany = {MANY}\n" """
 import json, sys
-for i in range(100000):
+for i in range(many):
     sys.stdout.write(json.dumps({"queue_name": "deferred", "queue_id": "%X" % i, "arrival_time": 1700000000 + i,
         "message_size": 1000, "sender": "s%d@many%d.example" % (i % 5000, i % 100),
         "recipients": [{"address": "r%d@box%d.example" % (i, i % 1000), "delay_reason": "x" * 100}]}) + "\\n")
 """)
-        limits = [{"name": "all", "per": "all", "count": "backlog", "max": 100000, "over": "defer"},
-                  {"name": "from", "per": "sender_domain", "count": "backlog", "max": 1000},
-                  {"name": "mbox", "per": "mailbox", "count": "backlog", "max": 1000},
-                  {"name": "from2", "per": "sender", "count": "backlog", "max": 1000}]
-        gate.write_policy(limits=limits, queue={"every": "15s", "command": [long]})  # and as long to read it
-        wait_for(lambda: queue_status(gate).get("known") or None, "not read", 90)
+        limits = [{"name": "all", "per": "all", "count": "backlog", "max": MANY, "over": "defer"},
+                  {"name": "from", "per": "sender_domain", "count": "backlog", "max": MANY // 100},
+                  {"name": "mbox", "per": "mailbox", "count": "backlog", "max": MANY // 100},
+                  {"name": "from2", "per": "sender", "count": "backlog", "max": MANY // 100}]
+        quiet = seconds_of_verdicts(gate, 1)
+        gate.write_policy(limits=limits, queue={"every": "60s", "command": [long]})  # and as long to read it
+        wait_for(lambda: queue_status(gate).get("known"), "not read", 3 * PATIENCE)
         gate.write_policy(queue={"every": "1s", "command": [long]})
         status = queue_status(gate)
-        assert status["messages"] == 100000 and status["oldest_s"] > 86400, status
+        assert status["messages"] == MANY and status["oldest_s"] > 86400, status
         assert ask(gate, "x@other.example").startswith("450")
         gate.write_policy(limits=limits[1:])
         wait_for(lambda: ask(gate, "x@other.example") == "continue", "the limit that is gone refuses")
         assert ask(gate, "x@other.example", "q@many7.example").startswith("450")
-        worst, end = 0, time.time() + 6  # reading goes on all the time
-        with MilterClient(gate.socket) as milter:
-            milter.connect("192.0.2.7")
-            milter.helo()
-            times = []
-            while time.time() < end:
-                milter.mail("<bob@sender.example>")
-                before = time.perf_counter()
-                assert milter.rcpt("<x@other.example>").status == "continue"
-                times.append(time.perf_counter() - before)
-                milter.abort()
-                time.sleep(0.005)
-        times.sort()
+        times = seconds_of_verdicts(gate, 6)  # reading goes on all the time
         worst, median = times[-1], times[len(times) // 2]
         print(f"reading took {queue_status(gate)['read_ms']} ms; a verdict meanwhile: median {median * 1000:.2f} ms, "
               f"p99 {times[len(times) * 99 // 100] * 1000:.2f} ms, longest {worst * 1000:.2f} ms of {len(times)}")
-        assert median < 0.02, (median, worst)
+        assert median < max(0.02, 5 * quiet[len(quiet) // 2]), (median, worst)
         peak = int(next(line.split()[1] for line in open(f"/proc/{gate.process.pid}/status") if line.startswith("VmHWM")))
-        sanitized = b"__sanitizer" in Path(RCPTGATE).read_bytes()  # which keeps what was freed
-        assert sanitized or peak < 300 * 1024, peak
+        assert SANITIZED or peak < 300 * 1024, peak  # a sanitizer keeps what was freed
         assert "event=queue-old" in gate.log()
 
 
@@ -145,9 +157,9 @@ esac
         assert ask(gate, "a@example.com").startswith("450 4.2.1")
         gate.command("status", check=1)
         mode.write_text("hang")
-        wait_for(lambda: "did not end within 5 s" in gate.log(), "a command that hangs is not killed", 20)
+        wait_for(lambda: "did not end within 5 s" in gate.log(), "a command that hangs is not killed")
         # ... and then are unknown: nothing is refused
-        wait_for(lambda: ask(gate, "a@example.com") == "continue", "old numbers refuse", 20)
+        wait_for(lambda: ask(gate, "a@example.com") == "continue", "old numbers refuse")
         told = gate.command("status", check=1)
         assert "queue       unknown" in told and "did not end within" in told, told
         assert gate.command("show", "mailbox:full@box.example") == "no counters\n"
@@ -156,17 +168,17 @@ esac
             state = f"/proc/{pid}/stat"
             wait_for(lambda: not os.path.exists(state) or " Z " in open(state).read(), "what was killed lives on")
         mode.write_text("junk")
-        wait_for(lambda: "no JSON object" in gate.log(), "junk is not told", 20)
+        wait_for(lambda: "no JSON object" in gate.log(), "junk is not told")
         mode.write_text("good")
-        wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "it does not come back", 20)
+        wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "it does not come back")
         wait_for(lambda: "event=queue-well" in gate.log(), "it is not well again")
         # a stop waits for no command
+        unhindered = seconds_of_a_stop(gate)
+        gate.start()
         mode.write_text("hang")
         pids.write_text("")
         wait_for(lambda: pids.read_text().count("\n") >= 2, "the command does not run")
-        began = time.time()
-        gate.stop()
-        assert time.time() - began < 4
+        assert seconds_of_a_stop(gate) < 2 * unhindered + 4
 
 
 def test_other_hosts():
@@ -189,15 +201,19 @@ echo '{"sender": "s@x.example", "recipients": [{"address": "sum@box.example"}]}'
         fields = redis.fields("rcptgate:backlog:all")
         assert len(fields) == 1 and list(fields)[0].startswith("*|"), fields
         # the other host's stamp moves, however wrong its clock is
-        for step in range(4):
-            redis.call("HSET", key, "gone@box.example|mx7", f"5 {now - 600000 + step}")
-            time.sleep(1.2)
-        assert ask(gate, "b@example.com").startswith("450 4.2.1")
+        stamps = itertools.count(now - 600000)
+
+        def moves():
+            redis.call("HSET", key, "gone@box.example|mx7", f"5 {next(stamps)}")
+            time.sleep(0.3)
+            return ask(gate, "b@example.com").startswith("450 4.2.1")
+
+        wait_for(moves, "a host whose stamp moves does not count")
         # it stands still: forgotten after three rounds and ten seconds
-        wait_for(lambda: ask(gate, "b@example.com") == "continue", "a host that is silent counts on", 30)
+        wait_for(lambda: ask(gate, "b@example.com") == "continue", "a host that is silent counts on")
         # Redis away: this host's numbers alone
         redis.stop()
-        wait_for(lambda: ask(gate, "a@example.com") == "continue", "numbers of other hosts stay", 20)
+        wait_for(lambda: ask(gate, "a@example.com") == "continue", "numbers of other hosts stay")
 
 
 def test_without_such_a_limit_nobody_looks_at_the_queue_any_more():

@@ -14,8 +14,8 @@ import harness
 from fault_table import record, recovers
 from flood import flood, tally
 from flood_delay import MAX, Measurement
-from harness import World, wait_for
-from load import BUILT, SANITIZED, Load, times
+from harness import SANITIZED, World, wait_for
+from load import BUILT, Load, times
 
 
 # ------------------------------------------------------------------------------------------------------ row 63

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from fault_table import recovers
-from harness import Failure, World, wait_for
-from load import LONG, SANITIZED, Load, session, times, troubles
+from harness import SANITIZED, Failure, World, wait_for
+from load import LONG, Load, session, times, troubles
 
 ALIAS, FULL, UNKNOWN = "a@example.com", "full@example.com", "nobody@example.com"
 LIMITS = [

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fault_table import recovers
-from harness import RCPTGATE, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
-from load import BUILT, LONG, SANITIZED, Load, session, status, times, troubles
+from harness import RCPTGATE, SANITIZED, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
+from load import BUILT, LONG, Load, session, status, times, troubles
 from proxy import Proxy
 
 ALIAS, UNKNOWN = "a@example.com", "nobody@example.com"

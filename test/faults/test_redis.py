@@ -14,8 +14,8 @@ import pytest
 import harness
 from fault_table import recovers
 from fault_world import ALIAS, LIMITS, TIMEOUT_MS, Faults
-from harness import MilterClient, Process, Redis, wait_for
-from load import BUILT, LONG, SANITIZED
+from harness import SANITIZED, MilterClient, Process, Redis, wait_for
+from load import BUILT, LONG
 from proxy import Scripted
 
 PATIENT_MS = 400  # the timeout where each RCPT must be counted in Redis itself, however busy the machine is

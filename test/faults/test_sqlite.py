@@ -21,8 +21,7 @@ from pathlib import Path
 import pytest
 
 from fault_table import recovers
-from harness import MilterClient, Process, Scratch, World, wait_for
-from load import SANITIZED
+from harness import SANITIZED, MilterClient, Process, Scratch, World, wait_for
 
 KNOWN = [f"a{i}@example.com" for i in range(300)]
 
