@@ -266,8 +266,13 @@ done
         length.write_text("1500 20000")
         wait_for(lambda: "event=queue-old messages=1500" in gate.log(), "an old message is not told")
         assert gate.log().count("event=queue-growing") == 1, "once in ten minutes"
-        events = [dict(zip(fields[::2], fields[1::2])) for _, fields in world.redis.call("XRANGE", "rcptgate:events", "-", "+")]
-        told = {event["event"]: event for event in events if event["event"].startswith("queue-")}
+
+        def told_in_redis():
+            events = [dict(zip(fields[::2], fields[1::2])) for _, fields in world.redis.call("XRANGE", "rcptgate:events", "-", "+")]
+            told = {event["event"]: event for event in events}
+            return told if "queue-growing" in told and "queue-old" in told else None
+
+        told = wait_for(told_in_redis, "the events do not arrive in Redis")
         assert told["queue-growing"]["messages"] == "200" and int(told["queue-old"]["oldest_s"]) >= 20000
         wait_for(web.up, "the HTTP server does not answer")
         metrics = web.get("/metrics")

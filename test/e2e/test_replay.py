@@ -30,6 +30,13 @@ def answers(told):
     return {name: told[name] for name in ("accept", "defer", "reject", "discard", "undecided")}
 
 
+def all_is_logged(world):
+    """Postfix's log is written by a process of its own, and later than the mail is there."""
+    log, refused = world.postfix.log(), [*world.gate.decisions(verdict="defer"), *world.gate.decisions(verdict="reject")]
+    return (log.count(" milter-reject: RCPT ") == len(refused) and log.count(" status=sent ") == len(world.sink.deliveries) and
+            log.count(": removed") == log.count(" (queue active)"))
+
+
 @pytest.fixture(scope="module")
 def mail():
     """Some mail through a real Postfix and a gate, and the logs of both."""
@@ -38,6 +45,7 @@ def mail():
         world.database.alias("two@example.com", "ann@mailbox.example,joe@mailbox.example")
         world.database.alias("döner@example.com", "joe@mailbox.example")
         world.database.alias("drop@example.com", "joe@mailbox.example", action="discard")
+        world.settled()
         with world.smtp("192.0.2.1") as smtp:
             smtp.send(["one@example.com", "two+tag@example.com", "nobody@example.com", "drop@example.com"])
             for _ in range(4):
@@ -51,6 +59,7 @@ def mail():
                 smtp.send([f"free{i}@mailbox.example"])
         world.idle()
         wait_for(lambda: len(world.gate.decisions()) == 26, "the gate does not log all its decisions")
+        wait_for(lambda: all_is_logged(world), "Postfix does not log all that it did")
         # The gate of the test logs to stderr; behind syslog its lines look so.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         decisions = [f"{stamp} mx rcptgate[77]: {line}\n" for line in world.gate.log().splitlines()]
