@@ -19,7 +19,7 @@ enum ruledb_table { /* the order is that of the table in ruledb_tables.c */
                     RULEDB_TABLES
 };
 
-enum { RULEDB_COLUMNS = 7 }; /* the most that a table has */
+enum { RULEDB_COLUMNS = 7, RULEDB_KEYS = 2 }; /* the most that a table has */
 
 struct ruledb_columns {
     const char *table;                 /* "aliases" */

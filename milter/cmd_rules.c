@@ -12,6 +12,7 @@
 #include "rule_list.h"
 #include "rule_write.h"
 #include "ruledb_edit.h"
+#include "text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -288,6 +289,8 @@ static int run_list(struct invocation *in)
     size_t n_tables = tables_of(in->args.noun, tables);
     struct ruledb_edit *edit = NULL;
     enum edit_status status = ruledb_edit_open(in->database, false, &edit, &in->err);
+    if (in->n_keys > 0)
+        text_lower(in->keys[0]); /* as keys are */
     if (status == EDIT_DONE)
         status = rule_list(edit, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
                            in->args.now_s, &in->err);

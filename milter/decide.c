@@ -192,7 +192,8 @@ void decide_line(const struct decision *d, struct reply_line *out)
     }
     const struct reply_values values = {
         .recipient = d->recipient.kind == ADDRESS_INVALID ? d->envelope.recipient_raw : d->recipient.full,
-        .sender = d->envelope.sender->full,
+        .sender =
+            d->envelope.sender->kind == ADDRESS_INVALID ? d->envelope.sender_raw : d->envelope.sender->full,
         .client = network_format(d->envelope.client, client),
         .limit = v->limit != NULL ? v->limit->name : NULL,
         .used = v->limit != NULL ? v->used : -1,

@@ -84,19 +84,20 @@ json_t *decide_explain(const struct policy *policy, const struct decision *d)
     decide_line(d, &line);
     if (line.code[0] != '\0')
         snprintf(reply, sizeof reply, "%s %s %s", line.code, line.dsn, line.text);
-    bool invalid = d->recipient.kind == ADDRESS_INVALID;
+    bool invalid = d->recipient.kind == ADDRESS_INVALID, bad_sender = e->sender->kind == ADDRESS_INVALID;
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:s, s:s*, s:o, s:s, s:s, s:s, s:s*, s:b, s:s}", //
-        "given", e->recipient_raw, "recipient", invalid ? "" : d->recipient.full,                  //
-        "invalid", d->invalid.text, "sender", e->sender->full,                                     //
-        "client", network_format(e->client, client),                                               //
-        "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,  //
-        "alias", explain_alias(&d->ruling.alias),                                                  //
-        "ruling", ruling_names[d->ruling.by], "rule", d->ruling.proof,                             //
-        "limits", explain_limits(d),                                                               //
-        "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                            //
-        "verdict", action_name(v->action),                                                         //
-        "by", v->by != VERDICT_BY_NOBODY ? verdict_by_name(v->by) : "",                            //
-        "limit", v->limit != NULL ? v->limit->name : NULL,                                         //
+        "{s:s, s:s, s:s, s:s, s:b, s:s, s:b, s:b, s:o, s:s, s:s*, s:o, s:s, s:s, s:s, s:s*, s:b, s:s}", //
+        "given", e->recipient_raw, "recipient", invalid ? "" : d->recipient.full,                       //
+        "invalid", d->invalid.text, "sender", bad_sender ? e->sender_raw : e->sender->full,             //
+        "sender_invalid", bad_sender,                                                                   //
+        "client", network_format(e->client, client),                                                    //
+        "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,       //
+        "alias", explain_alias(&d->ruling.alias),                                                       //
+        "ruling", ruling_names[d->ruling.by], "rule", d->ruling.proof,                                  //
+        "limits", explain_limits(d),                                                                    //
+        "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                                 //
+        "verdict", action_name(v->action),                                                              //
+        "by", v->by != VERDICT_BY_NOBODY ? verdict_by_name(v->by) : "",                                 //
+        "limit", v->limit != NULL ? v->limit->name : NULL,                                              //
         "shadow_mode", policy->shadow, "reply", reply);
 }

@@ -30,14 +30,12 @@ static json_t *explain(struct gate *gate, const struct explain_query *query, str
     if (query->client != NULL && network_parse(query->client, &client, err) < 0)
         return NULL;
     const struct policy *policy = gate_policy(gate);
-    if (address_parse(query->from != NULL ? query->from : "<>", policy->aliases.subaddress, &sender, err) ==
-        ADDRESS_INVALID) {
-        policy_unref(policy);
-        return NULL;
-    }
+    const char *from = query->from != NULL ? query->from : "<>";
+    address_parse(from, policy->aliases.subaddress, &sender, NULL);
     const struct facts facts = {.client = &client,
                                 .user = query->user,
                                 .sender = &sender,
+                                .sender_raw = from,
                                 .recipient = query->to,
                                 .resolved = true,
                                 .size = query->size};
@@ -124,7 +122,9 @@ void report_print_explain(FILE *out, const json_t *report)
     else
         fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
     fprintf(out, "sender     <%s>%s\n", member_text(report, "sender"),
-            *member_text(report, "sender") == '\0' ? " (a bounce; --from names another)" : "");
+            json_is_true(json_object_get(report, "sender_invalid")) ? " (no valid address)"
+            : *member_text(report, "sender") == '\0'                ? " (a bounce; --from names another)"
+                                                                    : "");
     const char *client = member_text(report, "client");
     fprintf(out, "client     %s%s\n", client,
             json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)"

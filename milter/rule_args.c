@@ -133,8 +133,16 @@ static int an_address(const struct rule_args *args, const char *text, const char
         error_set(err, "\"%s\" is neither an address nor %s", text, instead);
         return -1;
     }
-    return parse_mailbox(text, args->subaddress, &address, err) < 0 ? -1
-                                                                    : put(args, out, at, address.full, err);
+    if (parse_mailbox(text, args->subaddress, &address, err) < 0)
+        return -1;
+    if (is_glob(text, &address)) { /* it would be taken, and match nobody */
+        error_set(err,
+                  "\"%s\" looks like a glob, which only aliases know: write @%s for all of a domain, or the "
+                  "local part in quotes where it is meant as it stands",
+                  text, address.domain);
+        return -1;
+    }
+    return put(args, out, at, address.full, err);
 }
 
 static int sender_scope(const struct rule_args *args, const char *scope, struct rule *out, struct error *err)
@@ -250,9 +258,12 @@ static int word(const char *text, const char *const *words, const char *option, 
             return 0;
         }
     }
-    const char *nearest = text_nearest(text, words);
-    error_set(err, "%s cannot be \"%s\"%s%s%s", option, text, nearest != NULL ? "; did you mean " : "",
-              nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+    char all[64];
+    struct text list;
+    text_init(&list, all, sizeof all);
+    for (size_t i = 0; words[i] != NULL; i++)
+        text_addf(&list, "%s%s", i > 0 ? ", " : "", words[i]);
+    error_set(err, "%s cannot be \"%s\", only one of %s", option, text, all);
     return -1;
 }
 

@@ -22,8 +22,8 @@ struct export
     struct progress progress;
 };
 
-/* An alias whose local part holds a plain '*' or '?' is quoted, or it would come back as a glob. */
-static const char *alias_name(const char *address, char buffer[RULE_NAME])
+/* An address whose local part holds a plain '*' or '?' is quoted, or it would come back as a glob. */
+static const char *address_name(const char *address, char buffer[RULE_NAME])
 {
     const char *at = strrchr(address, '@');
     if (at == NULL || address[0] == '"' || strcspn(address, "*?") >= (size_t)(at - address))
@@ -34,7 +34,7 @@ static const char *alias_name(const char *address, char buffer[RULE_NAME])
 
 /* The row under the columns of the file. */
 static void cells_of(const struct export *export, enum ruledb_table table, const struct edit_record *record,
-                     char name[RULE_NAME], struct edit_value cells[RULEDB_COLUMNS])
+                     char names[RULEDB_KEYS][RULE_NAME], struct edit_value cells[RULEDB_COLUMNS])
 {
     const struct rule rule = {.table = table, .record = *record};
     for (size_t i = 0; i < export->columns->n; i++) {
@@ -42,9 +42,10 @@ static void cells_of(const struct export *export, enum ruledb_table table, const
         cells[i] = at >= 0 ? record->at[at] : (struct edit_value){.kind = EDIT_NULL};
     }
     if (table == RULEDB_GLOBS)
-        cells[0] = (struct edit_value){.kind = EDIT_TEXT, .text = rule_name(&rule, name)};
-    else if (table == RULEDB_ALIASES && record->at[0].kind == EDIT_TEXT)
-        cells[0].text = alias_name(record->at[0].text, name);
+        cells[0] = (struct edit_value){.kind = EDIT_TEXT, .text = rule_name(&rule, names[0])};
+    for (size_t i = 0; table != RULEDB_GLOBS && i < ruledb_columns[table].n_keys; i++)
+        if (cells[i].kind == EDIT_TEXT)
+            cells[i].text = address_name(cells[i].text, names[i]);
 }
 
 static void write_csv(const struct export *export, const struct edit_value *cells)
@@ -82,8 +83,8 @@ static bool write_row(enum ruledb_table table, const struct edit_record *record,
 {
     struct export *export = context;
     struct edit_value cells[RULEDB_COLUMNS];
-    char name[RULE_NAME];
-    cells_of(export, table, record, name, cells);
+    char names[RULEDB_KEYS][RULE_NAME];
+    cells_of(export, table, record, names, cells);
     if (!export->jsonl)
         write_csv(export, cells);
     else if (!write_jsonl(export, cells))

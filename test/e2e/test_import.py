@@ -59,6 +59,7 @@ def fill(place):
     place.run("alias", "add", "shop-*@example.com", "shop@b.example", "--owner", "me")
     place.run("alias", "add", "?@bücher.example", "q@b.example")
     place.run("sender", "add", "*", "<>", "accept")
+    place.run("sender", "add", '"st*r"@example.com', '"who?"@b.example', "reject")
     place.run("sender", "add", "owner:Me", "@.spam.example", "reject", "--reply", "550 5.7.1 no")
     place.run("client", "add", "192.0.2.0/24", "defer", "--for", "30d")
     place.run("client", "add", "2001:db8::/32", "accept")
@@ -82,6 +83,12 @@ def test_round_trip(place, form):
         place.run(noun, "import", "--replace", data=path.read_bytes())
         assert place.run(noun, "export", "--format", form)[0].encode() == path.read_bytes()
     assert place.all_rows() == before
+
+
+def test_list_finds_a_key_however_it_is_typed(place):
+    fill(place)
+    for noun, pattern in (("alias", "ONE@Example.com"), ("alias", "SHOP-*"), ("sender", "Owner:Me"), ("client", "2001:DB8*")):
+        assert len(place.run(noun, "list", pattern)[0].splitlines()) == 2, pattern  # the head, and the row
 
 
 def test_formats(place):

@@ -1,5 +1,6 @@
 """What an operator sees in Redis, with redis-cli's eyes alone."""
 
+import json
 import re
 
 import pytest
@@ -168,3 +169,12 @@ def test_explain_charges_nothing(world):
 def test_explain_of_no_address(world):
     said = world.gate.command("explain", "--to", "a..b@example.com")
     assert "no valid address" in said and "553 5.1.3" in said
+
+
+def test_explain_of_a_sender_that_is_no_address(world):
+    """Postfix lets some by, and the gate counts them."""
+    said = world.gate.command("explain", "--to", "d@example.com", "--from", "a..b@sender.example", "--json")
+    report = json.loads(said)
+    assert (report["sender"], report["sender_invalid"], report["verdict"]) == ("a..b@sender.example", True, "accept")
+    assert "<a..b@sender.example> (no valid address)" in world.gate.command(
+        "explain", "--to", "d@example.com", "--from", "a..b@sender.example")

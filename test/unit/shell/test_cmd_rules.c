@@ -163,6 +163,10 @@ static void commands_and_rows(void **state)
         {"sender remove owner:bob <>", EXIT_DONE, "SELECT count(*) FROM sender_rules", "3"},
         {"sender remove @spam.example", EXIT_DONE, "SELECT count(*) FROM sender_rules", "2"},
         {"sender remove a b c", EXIT_USAGE, NULL, NULL},
+        {"sender add *@x.example reject", EXIT_REFUSED, NULL, NULL}, /* would match nobody */
+        {"sender add sh?p@example.com * reject", EXIT_REFUSED, "SELECT count(*) FROM sender_rules", "2"},
+        {"sender add \"*\"@x.example reject", EXIT_DONE,
+         "SELECT action FROM sender_rules WHERE pattern = '*@x.example'", "reject"},
         {"client add 2001:DB8::/32 reject", EXIT_DONE, "SELECT network, action, expires_at FROM client_rules",
          "2001:db8::/32|reject|-"},
         {"client add ::ffff:192.0.2.7 accept --for 1h", EXIT_DONE,
