@@ -104,6 +104,14 @@ def measure_turns(world, results, part, names, measure):
     return got, {name: [median(list(map(p50, all_turns[i:i + turns]))) for i in range(0, len(all_turns), turns)] for name, all_turns in got.items()}
 
 
+def bare(world, words, seconds):
+    """One connection to Redis alone, that asks again as soon as it was answered."""
+    world.forget()
+    out = subprocess.run([world.tool("redis_bare"), str(world.redis.socket), str(seconds), str(world.options.aliases), *words],
+                         check=True, capture_output=True, text=True).stdout
+    return {"latency_us": json.loads(out)}
+
+
 def part_idle(world, results):
     """One connection, one question at a time. A kernel that finds the other CPU asleep wakes it for each step, which costs several times
     the work; when that CPU is busy with something else, all stay on one. The first is what a quiet machine does, and has the goal; the
@@ -111,12 +119,7 @@ def part_idle(world, results):
     names, words = ["bare", "gate0", "gate1", "empty"], script_words(world, "gate1")
 
     def measure(name, seconds):
-        if name != "bare":
-            return world.run_load(name, "-c", 1, "-m", 1000000, seconds=seconds)
-        world.forget()
-        out = subprocess.run([world.tool("redis_bare"), str(world.redis.socket), str(seconds), str(world.options.aliases), *words],
-                             check=True, capture_output=True, text=True).stdout
-        return {"latency_us": json.loads(out)}
+        return bare(world, words, seconds) if name == "bare" else world.run_load(name, "-c", 1, "-m", 1000000, seconds=seconds)
 
     def say(part, text, goal):
         _, middle = measure_turns(world, results, part, names, measure)
@@ -132,19 +135,27 @@ def part_idle(world, results):
 
 def part_open(world, results):
     """Messages of one recipient come at random times, 1,000 a second, answered or not; a latency runs from when one was due. The naive
-    milter has an answer awaited to MAIL before the RCPT can be sent; naive-n has not, like the gate."""
-    got, middle = measure_turns(world, results, "open", ["empty", "naive", "naive-n", "gate1"],
-                                lambda name, seconds: world.run_load(name, "-o", 1000, "-c", 50, seconds=seconds))
-    added = {name: [own - empty for own, empty in zip(middle[name], middle["empty"])] for name in got if name != "empty"}
+    milter has an answer awaited to MAIL before the RCPT can be sent; naive-n has not, like the gate. Beside them the round trip that
+    Redis alone takes, of one connection without a pause: nobody who asks Redis adds less."""
+    words = script_words(world, "gate1")
+
+    def measure(name, seconds):
+        return bare(world, words, seconds) if name == "bare" else world.run_load(name, "-o", 1000, "-c", 50, seconds=seconds)
+
+    got, middle = measure_turns(world, results, "open", ["empty", "naive", "naive-n", "gate0", "gate1", "bare"], measure)
+    round_trips, milters = middle.pop("bare"), [name for name in got if name != "bare"]
+    added = {name: [own - empty for own, empty in zip(middle[name], middle["empty"])] for name in milters[1:]}
 
     def compare(name, text, goal):
         results.line(text, [own / other for own, other in zip(added["gate1"], added[name]) if other > 0], **goal)
 
     compare("naive", "open loop, 1,000 RCPT/s: added median, of the naive one's", at_most(0.65))
     compare("naive-n", "  of the naive one's that negotiates as the gate does", {})
+    results.line("  a bare EVALSHA round trip, of the naive one's added median", [trip / other for trip, other in zip(round_trips, added["naive"]) if other > 0])
     for name in added:
         results.line(f"  {name}: added median", added[name], unit="us", key=f"open/{name}/added")
-    for name in got:
+    results.line("  bare EVALSHA: median round trip", round_trips, unit="us", key="open/bare/p50")
+    for name in milters:
         left = sum(result["never_begun"] for result in got[name])
         if left > 0:
             results.note(f"{name}: {left} RCPTs were due and found no connection: the machine does not keep up, and its figures say that alone")

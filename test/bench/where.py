@@ -11,7 +11,8 @@ import subprocess
 from collections import Counter
 
 HERTZ = "1999"
-NAMES = {"empty": "empty libmilter program", "gate1": "rcptgate, one limit", "gate3": "rcptgate, three limits"}
+NAMES = {"empty": "empty libmilter program", "gate-flood": "rcptgate, flood to one alias", "gate1": "rcptgate, one limit",
+         "gate3": "rcptgate, three limits"}
 
 # Of the milter: what it is called, and whose code or which functions of the C library.
 MILTER = (
@@ -50,7 +51,7 @@ def read_samples(text):
 
 def profile(world, name):
     """Microseconds a decision, by kind."""
-    words = world.load_words(name, seconds=world.options.seconds)
+    words = world.load_words(name, *(("-p", 1) if name == "gate-flood" else ()), seconds=world.options.seconds)
     milter, redis, data = world.milter(name).process.pid, world.redis.process.pid, world.scratch / "perf.data"
     world.forget()
     load = subprocess.run(["perf", "record", "-q", "-a", "-g", "-e", "cpu-clock", "-F", HERTZ, "-o", data, "--", *words],
