@@ -76,6 +76,18 @@ static int check_rules(struct replay *replay, struct error *err)
     return -1;
 }
 
+/* A log does not tell what waited when. */
+static void assume_queue(struct replay *replay, const struct policy *policy)
+{
+    bool asked = false;
+    for (size_t i = 0; i < policy->n_limits; i++)
+        asked = asked || policy->limits[i].count == LIMIT_BACKLOG;
+    size_t used = strlen(replay->assumption);
+    if (asked)
+        snprintf(replay->assumption + used, sizeof replay->assumption - used,
+                 "; with an empty queue: no limit on the backlog refuses");
+}
+
 int replay_init(struct replay *replay, const char *file, int index, bool aliases, struct error *err)
 {
     *replay = (struct replay){.file = file, .index = index, .assumed = replay->assumption};
@@ -96,6 +108,7 @@ int replay_init(struct replay *replay, const char *file, int index, bool aliases
     } else {
         snprintf(replay->assumption, sizeof replay->assumption, "the alias rules of now: %s", database);
     }
+    assume_queue(replay, policy);
     replay->shadow = policy->shadow;
     if (gate_init(&replay->gate, policy, NULL, err) < 0)
         return -1;

@@ -21,7 +21,7 @@ struct replay_answer {  /* what one RCPT would have got */
 struct replay {
     struct gate gate;
     const char *file;
-    const char *assumed; /* in words: what stands for the alias rules */
+    const char *assumed; /* in words: what stands for the alias rules, and for the queue */
     char assumption[512];
     bool shadow; /* the policy only watches */
     int index;   /* which of replay_message.open is ours */

@@ -174,6 +174,12 @@ def test_alias_rules(mail):
     assert told["policy"]["undecided"] == told["policy"]["defer"] == 0 and "does not exist" in told["policy"]["assumed"]
 
 
+def test_the_backlog_is_not_in_a_log(mail):
+    full = policy(mail, "full", [{"name": "q", "per": "host", "count": "backlog", "max": 0, "over": "reject"}])
+    assert "no limit on the backlog refuses" in report("-c", full, mail.decision_log)["policy"]["assumed"]
+    assert "backlog" not in report("-c", policy(mail, "plain", []), mail.decision_log)["policy"]["assumed"]
+
+
 # ------------------------------------------------------------------------------------------- logs that are made up
 
 @pytest.fixture
