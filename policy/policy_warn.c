@@ -18,12 +18,13 @@ static bool has_subject(const struct limit *limit, enum subject subject)
     return false;
 }
 
-static bool all_within(const struct limit *limit, const struct limit *other)
+/* Does wider count all that limit counts, for the same subject or for a part of it? */
+static bool per_covers(const struct limit *wider, const struct limit *limit)
 {
-    for (size_t i = 0; i < limit->n_per; i++)
-        if (!has_subject(other, limit->per[i]))
+    for (size_t i = 0; i < wider->n_per; i++)
+        if (!has_subject(limit, wider->per[i]))
             return false;
-    return limit->n_per == other->n_per;
+    return true;
 }
 
 static bool same_strings(const struct strings *a, const struct strings *b)
@@ -42,7 +43,8 @@ static bool same_networks(const struct networks *a, const struct networks *b)
     return same;
 }
 
-/* Does wider hold wherever limit does? Each condition must be the same or absent. */
+/* Does wider hold wherever limit does, with its own answer? Each condition must be the same or absent; to the null sender
+ * only a limit that names it rejects. */
 static bool when_covers(const struct when *wider, const struct when *limit)
 {
     const enum tristate a[] = {wider->null_sender, wider->authenticated, wider->catch_all, wider->unknown};
@@ -50,6 +52,8 @@ static bool when_covers(const struct when *wider, const struct when *limit)
     for (size_t i = 0; i < sizeof a / sizeof a[0]; i++)
         if (a[i] != ANY && a[i] != b[i])
             return false;
+    if (limit->null_sender == YES && wider->null_sender != YES)
+        return false;
     return (wider->class_name.n == 0 || same_strings(&wider->class_name, &limit->class_name)) &&
            (wider->recipient_domain.n == 0 ||
             same_strings(&wider->recipient_domain, &limit->recipient_domain)) &&
@@ -68,7 +72,7 @@ static bool can_be_reached(const struct limit *limit, const struct limit *wider)
 
 static bool ends_flood(const struct limit *limit, const struct limit *wider)
 {
-    return wider->over == ACTION_REJECT && !wider->shadow && all_within(limit, wider) &&
+    return wider->over == ACTION_REJECT && !wider->shadow && per_covers(wider, limit) &&
            (wider->window_ms > limit->window_ms || wider->count == LIMIT_ATTEMPTS) &&
            when_covers(&wider->when, &limit->when) && can_be_reached(limit, wider);
 }

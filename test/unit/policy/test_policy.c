@@ -211,8 +211,8 @@ static const struct {
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"owner\",\"max\":1,\"window\":\"1m\",\"over\":\"discard\","
      "\"reply\":\"250 x\"}]}",
      "/limits/0/reply", 1, PROBLEM_SKIPPED, "only defer and reject"},
-    {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\",\"over\":\"reject\"}]}", "/limits/0", 1,
-     PROBLEM_WARNING, "while mail waits here"},
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\",\"over\":\"reject\"}]}",
+     "/limits/0", 1, PROBLEM_WARNING, "while mail waits here"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\",\"hold\":\"1m\"}]}",
      "/limits/0/hold", 1, PROBLEM_SKIPPED, "has no meaning"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\","
@@ -888,34 +888,47 @@ static void test_again(void **state)
 static void test_flood_ends(void **state)
 {
     (void)state;
+    static const char free_class[] = "\"per\":\"recipient\",\"when\":{\"class\":\"free\"}",
+                      pair[] = "\"per\":[\"recipient\",\"client\"]",
+                      bounces[] = "\"per\":\"recipient\",\"when\":{\"null_sender\":true}";
     static const struct {
-        const char
-            *second; /* members of the limit beside one per recipient, 10 a minute, defer, class free */
+        const char *first; /* defers at 10 a minute */
+        const char *second;
         bool ends;
     } rows[] = {
-        {"\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", true},
-        {"\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"when\":{\"class\":"
+        {free_class, "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", true},
+        {free_class,
+         "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"when\":{\"class\":"
          "\"free\"}",
          true},
-        {"\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"when\":{\"class\":"
+        {free_class,
+         "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"when\":{\"class\":"
          "\"paid\"}",
          false},
-        {"\"per\":\"recipient\",\"max\":500,\"window\":\"1m\",\"over\":\"reject\",\"count\":\"attempts\"",
+        {free_class,
+         "\"per\":\"recipient\",\"max\":500,\"window\":\"1m\",\"over\":\"reject\",\"count\":\"attempts\"",
          true},
-        {"\"per\":\"recipient\",\"max\":5,\"window\":\"1m\",\"over\":\"reject\"", false},
-        {"\"per\":\"recipient\",\"max\":14399,\"window\":\"1d\",\"over\":\"reject\"", true},
-        {"\"per\":\"recipient\",\"max\":14400,\"window\":\"1d\",\"over\":\"reject\"", false},
-        {"\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"shadow\":true", false},
-        {"\"per\":\"client\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", false},
+        {free_class, "\"per\":\"recipient\",\"max\":5,\"window\":\"1m\",\"over\":\"reject\"", false},
+        {free_class, "\"per\":\"recipient\",\"max\":14399,\"window\":\"1d\",\"over\":\"reject\"", true},
+        {free_class, "\"per\":\"recipient\",\"max\":14400,\"window\":\"1d\",\"over\":\"reject\"", false},
+        {free_class,
+         "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"shadow\":true", false},
+        {free_class, "\"per\":\"client\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", false},
+        {pair, "\"per\":\"client\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", true},
+        {free_class, "\"per\":[\"recipient\",\"client\"],\"max\":500,\"window\":\"1d\",\"over\":\"reject\"",
+         false},
+        {bounces, "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\"", false},
+        {bounces,
+         "\"per\":\"recipient\",\"max\":500,\"window\":\"1d\",\"over\":\"reject\",\"when\":{\"null_sender\":"
+         "true}",
+         true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct problems problems = {0};
         char json[600];
         snprintf(json, sizeof json,
-                 "{\"limits\":[{\"name\":\"a\",\"per\":\"recipient\",\"max\":10,\"window\":\"1m\",\"when\":{"
-                 "\"class\":"
-                 "\"free\"}},{\"name\":\"b\",%s}]}",
-                 rows[i].second);
+                 "{\"limits\":[{\"name\":\"a\",\"max\":10,\"window\":\"1m\",%s},{\"name\":\"b\",%s}]}",
+                 rows[i].first, rows[i].second);
         const struct policy *policy = load(json, &problems);
         assert_int_equal(policy->n_limits, 2);
         if (problems.n != !rows[i].ends)
