@@ -39,6 +39,16 @@ struct place {
     size_t key, at; /* the at-th field of that key, from 0 */
 };
 
+/* Memory for the layout of n asks: each has a place of its own and one to spill into, and new keys have one. */
+#define PLACES_OF(n) (2 * (n) + 1)
+enum { FEW = PLACES_OF(8) };
+
+struct layout_few { /* on the stack, for up to 8 asks */
+    struct key keys[FEW];
+    struct place places[FEW];
+    size_t numbers[2 * FEW];
+};
+
 struct layout {
     struct key *keys;
     size_t n_keys;
@@ -49,6 +59,7 @@ struct layout {
     bool own;                    /* each ask has a field of its own, and no other to spill into */
     size_t *order, *turn;        /* the asks as they are sent: by field, where they are own; and back */
     size_t key_bytes;
+    void *block; /* to be freed; NULL where few is enough */
 };
 
 static size_t layout_key(struct layout *layout, const char *name, int64_t ttl)
@@ -85,19 +96,27 @@ static int64_t layout_number(const struct layout *layout, size_t place)
     return (int64_t)(layout->keys[at->key].first + at->at + 1);
 }
 
-static int layout_make(struct layout *layout, const struct count_request *request)
+static int layout_init(struct layout *layout, size_t n, struct layout_few *few)
 {
-    size_t most = 2 * request->n + 1;
-    *layout = (struct layout){.new_place = SIZE_MAX};
-    char *block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
-    if (block == NULL)
-        return -1;
-    layout->keys = (struct key *)(void *)block;
-    layout->places = (struct place *)(void *)(layout->keys + most);
-    layout->place_of = (size_t *)(void *)(layout->places + most);
-    layout->spill_of = layout->place_of + request->n;
-    layout->order = layout->spill_of + request->n;
-    layout->turn = layout->order + request->n;
+    size_t most = PLACES_OF(n);
+    *layout = (struct layout){
+        .keys = few->keys, .places = few->places, .place_of = few->numbers, .new_place = SIZE_MAX};
+    if (most > FEW) {
+        layout->block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
+        if (layout->block == NULL)
+            return -1;
+        layout->keys = layout->block;
+        layout->places = (struct place *)(void *)(layout->keys + most);
+        layout->place_of = (size_t *)(void *)(layout->places + most);
+    }
+    layout->spill_of = layout->place_of + n;
+    layout->order = layout->spill_of + n;
+    layout->turn = layout->order + n;
+    return 0;
+}
+
+static void layout_make(struct layout *layout, const struct count_request *request)
+{
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
         int64_t ttl = counts_ttl(ask);
@@ -115,7 +134,6 @@ static int layout_make(struct layout *layout, const struct count_request *reques
         layout->turn[i] = layout->own ? (size_t)layout_number(layout, layout->place_of[i]) - 1 : i;
         layout->order[layout->turn[i]] = i;
     }
-    return 0;
 }
 
 /* The turn-th ask. */
@@ -280,10 +298,12 @@ enum counts_status counts_redis_ask(struct counts *counts, enum counts_mode mode
 {
     struct redis_counts *store = (struct redis_counts *)counts;
     struct layout layout;
+    struct layout_few few;
     enum counts_status status = COUNTS_DOWN;
-    if (layout_make(&layout, request) == 0) {
+    if (layout_init(&layout, request->n, &few) == 0) {
+        layout_make(&layout, request);
         status = ask_script(store, mode, request, now_ms, &layout, answers);
-        free(layout.keys);
+        free(layout.block);
     }
     if (status != COUNTS_OK && answers != NULL)
         memset(answers, 0, request->n * sizeof *answers);

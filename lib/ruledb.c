@@ -22,16 +22,6 @@ struct ruledb {
     bool kept; /* the keeper runs, and judges what may be believed */
 };
 
-struct ruledb_snapshot {
-    struct ruledb *db;         /* NULL: no rules are configured */
-    struct lease *live, *copy; /* NULL: cannot be read, or not asked yet */
-    bool copy_asked;
-    bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
-};
-
-static struct ruledb_snapshot no_rules;  /* never written to */
-static struct ruledb_snapshot no_memory; /* nor this */
-
 void ruledb_free(struct ruledb *db)
 {
     if (db == NULL)
@@ -94,24 +84,15 @@ static struct lease *take_live(struct ruledb *db)
     return NULL;
 }
 
-struct ruledb_snapshot *ruledb_begin(struct ruledb *db)
+struct ruledb_snapshot ruledb_begin(struct ruledb *db)
 {
-    if (db == NULL)
-        return &no_rules;
-    struct ruledb_snapshot *snapshot = calloc(1, sizeof *snapshot);
-    if (snapshot == NULL)
-        return &no_memory;
-    snapshot->db = db;
-    snapshot->live = take_live(db);
-    return snapshot;
+    return (struct ruledb_snapshot){.db = db, .live = db != NULL ? take_live(db) : NULL};
 }
 
 void ruledb_end(struct ruledb_snapshot *snapshot)
 {
     handles_give(snapshot->live);
     handles_give(snapshot->copy);
-    if (snapshot->db != NULL)
-        free(snapshot);
 }
 
 uint64_t ruledb_generation(struct ruledb_snapshot *snapshot)
@@ -143,8 +124,6 @@ static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const v
                            void *rows, size_t size)
 {
     memset(rows, 0, size);
-    if (snapshot == &no_memory)
-        return ROWS_UNKNOWN;
     if (snapshot->db == NULL)
         return ROWS_LIVE;
     if (lease_can_read(snapshot->live) && !snapshot->live_slow) {
@@ -240,7 +219,7 @@ void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *qu
 /* What the live file says of one of its tables; true where nobody can tell. */
 static bool may_have(const struct ruledb_snapshot *snapshot, bool (*has)(const struct handle *handle))
 {
-    if (snapshot == &no_rules)
+    if (snapshot->db == NULL)
         return false;
     return !lease_can_read(snapshot->live) || has(snapshot->live->handle);
 }

@@ -29,15 +29,22 @@
 #include <stdint.h>
 
 struct ruledb;
-struct ruledb_snapshot;
+struct lease;
+
+struct ruledb_snapshot {       /* for ruledb.c alone to look into; on the caller's stack */
+    struct ruledb *db;         /* NULL: no rules are configured */
+    struct lease *live, *copy; /* NULL: cannot be read, or not asked yet */
+    bool copy_asked;
+    bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
+};
 
 enum { RULEDB_VERSION = 1 }; /* PRAGMA user_version */
 
 struct ruledb_config { /* borrowed during ruledb_new() only */
     const char *path;
     const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
-    int64_t max_stale_ms; /* how long the copy answers after the file was last well */
-    int max_shrink;       /* percent of its rows that data may lose at once, from 100 aliases up */
+    int64_t max_stale_ms;  /* how long the copy answers after the file was last well */
+    int max_shrink;        /* percent of its rows that data may lose at once, from 100 aliases up */
 };
 
 /* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
@@ -52,9 +59,9 @@ int ruledb_start(struct ruledb *db, int wait_ms, int wait_copy_ms, struct error 
 /* Puts other bounds in force, and has the file looked at. NULL db is harmless. */
 void ruledb_configure(struct ruledb *db, int64_t max_stale_ms, int max_shrink);
 
-/* Never NULL-checked by the caller: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
+/* Cannot fail: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
  * NULL db: no rules are configured; every look-up answers ROWS_LIVE with no row. */
-struct ruledb_snapshot *ruledb_begin(struct ruledb *db);
+struct ruledb_snapshot ruledb_begin(struct ruledb *db);
 void ruledb_end(struct ruledb_snapshot *snapshot);
 
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives

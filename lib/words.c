@@ -6,6 +6,12 @@
 int words_init(struct words *words, size_t most, size_t text_size)
 {
     words->argc = 0;
+    words->block = NULL;
+    words->argv = words->few_argv;
+    words->lens = words->few_lens;
+    words->text = words->few_text;
+    if (most <= WORDS_FEW && text_size <= WORDS_FEW_TEXT)
+        return 0;
     words->block = malloc(most * (sizeof *words->argv + sizeof *words->lens) + text_size);
     if (words->block == NULL)
         return -1;

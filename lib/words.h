@@ -1,20 +1,27 @@
-/* words: the words of one command for Redis: one block of memory for pointers, lengths and text, sized
- * beforehand, so that a command costs one allocation. A word is borrowed unless it is a number or a key; the
- * caller frees with words_done(). */
+/* words: the words of one command for Redis, with memory for pointers, lengths and text that is sized beforehand: in
+ * the struct itself, on the caller's stack, where they are few; else one block. A word is borrowed unless it is a number
+ * or a key; the caller frees with words_done(). */
 #ifndef RCPTGATE_WORDS_H
 #define RCPTGATE_WORDS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WORDS_NUMBER = 20 }; /* bytes that a number takes at most */
+enum {
+    WORDS_NUMBER = 20,     /* bytes that a number takes at most */
+    WORDS_FEW = 40,        /* words, and bytes of numbers and keys, for which nothing is */
+    WORDS_FEW_TEXT = 1536, /* allocated: a RCPT with five limits or so */
+};
 
-struct words {
+struct words { /* not to be copied */
     int argc;
     const char **argv;
     size_t *lens;
     char *text;
-    void *block;
+    void *block; /* what is to be freed; NULL: nothing */
+    const char *few_argv[WORDS_FEW];
+    size_t few_lens[WORDS_FEW];
+    char few_text[WORDS_FEW_TEXT];
 };
 
 /* Room for most words and for text_size bytes of numbers and keys; adding more is a bug. -1: out of memory. */

@@ -41,26 +41,26 @@ static int rules_fetch(struct gate *gate, const struct policy *policy, const str
                        struct decision *d, struct pool *pool)
 {
     const struct envelope *e = &d->envelope;
-    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
+    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
     struct alias_rows rows = {.state = ROWS_LIVE};
     struct alias_query alias_query;
     struct sender_query sender_query;
     d->senders.state = ROWS_LIVE;
     int rc = 0;
-    client_fetch(snapshot, facts, e->now_ms, pool, &d->client);
+    client_fetch(&snapshot, facts, e->now_ms, pool, &d->client);
     if (gate->rules != NULL && d->recipient.domain[0] != '\0') {
         rc = rules_alias_query(&d->recipient, pool, &alias_query);
         if (rc == 0)
-            ruledb_alias(snapshot, &alias_query, pool, &rows);
+            ruledb_alias(&snapshot, &alias_query, pool, &rows);
         if (rc == 0)
             rc = rules_alias(policy, e, &rows, pool, &d->ruling.alias);
     }
-    if (rc == 0 && ruledb_has_senders(snapshot) && !rules_client_exempt(policy, e, &d->client)) {
+    if (rc == 0 && ruledb_has_senders(&snapshot) && !rules_client_exempt(policy, e, &d->client)) {
         rc = rules_sender_query(e->sender, e->recipient, d->ruling.alias.owner, pool, &sender_query);
         if (rc == 0)
-            ruledb_sender(snapshot, &sender_query, pool, &d->senders);
+            ruledb_sender(&snapshot, &sender_query, pool, &d->senders);
     }
-    ruledb_end(snapshot);
+    ruledb_end(&snapshot);
     return rc;
 }
 

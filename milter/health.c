@@ -86,8 +86,10 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
         [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",
         [TROUBLE_POLICY] = "Whatever is changed in the file waits until it is mended.",
         [TROUBLE_POLICY_ENTRIES] = "All other entries are in force.",
-        [TROUBLE_POLICY_COPY] = "Mail is not affected; should the file break, a restart finds no good policy to go on with.",
-        [TROUBLE_BLOCKS] = "Blocks in force stay so; new ones may be missing after a restart, or on other hosts.",
+        [TROUBLE_POLICY_COPY] =
+            "Mail is not affected; should the file break, a restart finds no good policy to go on with.",
+        [TROUBLE_BLOCKS] =
+            "Blocks in force stay so; new ones may be missing after a restart, or on other hosts.",
         [TROUBLE_QUEUE] = "Limits that count the backlog go by old numbers for a while, then refuse nothing.",
         [TROUBLE_STATE] = "Mail is not affected; a restart may find less than it should.",
         [TROUBLE_LOG] = "Mail is not affected; decisions are missing from the log.",
@@ -119,9 +121,9 @@ static enum rows_state ask_rules(struct gate *gate, const struct address *recipi
         return ROWS_LIVE;
     if (rules_alias_query(recipient, pool, &query) < 0)
         return ROWS_UNKNOWN;
-    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
-    ruledb_alias(snapshot, &query, pool, &rows);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
+    ruledb_alias(&snapshot, &query, pool, &rows);
+    ruledb_end(&snapshot);
     return rows.state;
 }
 

@@ -68,7 +68,8 @@ static int check_rules(struct replay *replay, struct error *err)
     struct error why = {0};
     if (replay->gate.rules == NULL)
         return 0;
-    ruledb_end(ruledb_begin(replay->gate.rules));
+    struct ruledb_snapshot snapshot = ruledb_begin(replay->gate.rules);
+    ruledb_end(&snapshot);
     ruledb_trouble(replay->gate.rules, &why);
     if (why.text[0] == '\0')
         return 0;

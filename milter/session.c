@@ -113,9 +113,9 @@ bool session_may_refuse(struct gate *gate, const struct policy *policy)
         return false;
     if (blocks_any(gate->blocks) || plan_looks_at_connect(policy))
         return true;
-    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
-    bool has_rules = ruledb_has_clients(snapshot);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
+    bool has_rules = ruledb_has_clients(&snapshot);
+    ruledb_end(&snapshot);
     return has_rules;
 }
 
@@ -133,9 +133,9 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
     const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
     struct client_row row;
-    struct ruledb_snapshot *snapshot = ruledb_begin(gate->rules);
-    ruledb_client(snapshot, client, gate_now(gate) / 1000, proof_pool, &row);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
+    ruledb_client(&snapshot, client, gate_now(gate) / 1000, proof_pool, &row);
+    ruledb_end(&snapshot);
     const struct address nobody = {.kind = ADDRESS_NULL};
     struct block_found found;
     struct block_row block = {0};

@@ -92,13 +92,13 @@ static bool look_up(const struct job *job, unsigned *seed, struct pool *pool)
     struct alias_rows rows;
     struct sender_rows sender = {.state = ROWS_LIVE};
     struct client_row row = {.state = ROWS_LIVE};
-    struct ruledb_snapshot *snapshot = ruledb_begin(job->db);
-    ruledb_alias(snapshot, &query, pool, &rows);
+    struct ruledb_snapshot snapshot = ruledb_begin(job->db);
+    ruledb_alias(&snapshot, &query, pool, &rows);
     if (job->rules) {
-        ruledb_sender(snapshot, &senders, pool, &sender);
-        ruledb_client(snapshot, &client, 1, pool, &row);
+        ruledb_sender(&snapshot, &senders, pool, &sender);
+        ruledb_client(&snapshot, &client, 1, pool, &row);
     }
-    ruledb_end(snapshot);
+    ruledb_end(&snapshot);
     bool expected = strcmp(job->kind, "alias") == 0;
     bool found = rows.full.key != NULL || rows.bare.key != NULL;
     return rows.state == ROWS_LIVE && sender.state == ROWS_LIVE && row.state == ROWS_LIVE &&

@@ -105,9 +105,9 @@ static struct alias_rows ask(struct ruledb *db, struct pool *pool, const char *l
     struct alias_rows rows;
     const char *full = pool_printf(pool, "%s@%s", local, domain);
     struct alias_query query = {.full = {full}, .domain = {domain}, .local_full = local};
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    ruledb_alias(snapshot, &query, pool, &rows);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    ruledb_alias(&snapshot, &query, pool, &rows);
+    ruledb_end(&snapshot);
     return rows;
 }
 
@@ -201,16 +201,16 @@ static void finds_both_spellings(void **state)
                                 .domain = {"xn--bcher-kva.example", "b\u00fccher.example"},
                                 .local_full = "a+t",
                                 .local_bare = "a"};
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    ruledb_alias(snapshot, &query, &place->pool, &rows);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    ruledb_alias(&snapshot, &query, &place->pool, &rows);
     assert_string_equal(rows.domain.domain, "b\u00fccher.example");
     assert_string_equal(rows.full.owner, "full");
     assert_string_equal(rows.bare.owner, "bare");
     query.full[0] = query.full[1] = query.bare[0] = query.bare[1] = NULL;
     query.local_full = "gx+t";
     query.local_bare = "gx";
-    ruledb_alias(snapshot, &query, &place->pool, &rows);
-    ruledb_end(snapshot);
+    ruledb_alias(&snapshot, &query, &place->pool, &rows);
+    ruledb_end(&snapshot);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_globs, 2);
     ruledb_free(db);
@@ -259,8 +259,8 @@ static void finds_senders(void **state)
                                  .patterns = {"s@x", "@x", "*"},
                                  .n_patterns = 3};
     struct sender_rows rows;
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    ruledb_sender(snapshot, &query, &place->pool, &rows);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    ruledb_sender(&snapshot, &query, &place->pool, &rows);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_rows, 3);
     bool rejected = false;
@@ -269,19 +269,19 @@ static void finds_senders(void **state)
             rejected = rows.rows[i].action == ACTION_REJECT && strcmp(rows.rows[i].reply, "no") == 0;
     assert_true(rejected);
     query.n_scopes = 0;
-    ruledb_sender(snapshot, &query, &place->pool, &rows);
+    ruledb_sender(&snapshot, &query, &place->pool, &rows);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_rows, 0);
-    ruledb_end(snapshot);
+    ruledb_end(&snapshot);
     ruledb_free(db);
 }
 
 /* "senders clients", with a "-" for what is not there. */
 static const char *rules_there(struct ruledb *db)
 {
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    bool senders = ruledb_has_senders(snapshot), clients = ruledb_has_clients(snapshot);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    bool senders = ruledb_has_senders(&snapshot), clients = ruledb_has_clients(&snapshot);
+    ruledb_end(&snapshot);
     return senders ? (clients ? "senders clients" : "senders -") : clients ? "- clients" : "- -";
 }
 
@@ -358,9 +358,9 @@ static const char *client_rule(struct ruledb *db, struct pool *pool, const char 
     struct client_row row;
     if (ip != NULL)
         assert_int_equal(network_parse(ip, &client, NULL), 0);
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    ruledb_client(snapshot, &client, 1000, pool, &row);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    ruledb_client(&snapshot, &client, 1000, pool, &row);
+    ruledb_end(&snapshot);
     assert_int_equal(row.state, ROWS_LIVE);
     assert_true((row.network == NULL) == (row.action == ACTION_NONE));
     return row.network != NULL ? row.network : "none";
@@ -410,9 +410,9 @@ static void without_rules_nothing_is_there(void **state)
     struct place *place = *state;
     assert_int_equal(state_of(NULL, &place->pool), ROWS_LIVE);
     assert_null(ask(NULL, &place->pool, "a", "example.com").domain.domain);
-    struct ruledb_snapshot *snapshot = ruledb_begin(NULL);
-    assert_true(ruledb_generation(snapshot) == ruledb_generation(snapshot));
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(NULL);
+    assert_true(ruledb_generation(&snapshot) == ruledb_generation(&snapshot));
+    ruledb_end(&snapshot);
     expect_no_trouble(NULL);
 }
 
@@ -505,12 +505,12 @@ static void commits_hold_for_the_next_snapshot(void **state)
     for (int n = 0; n < 50; n++) {
         struct alias_query query = {.full = {"a@example.com"}, .domain = {"example.com"}, .local_full = "a"};
         struct alias_rows rows;
-        struct ruledb_snapshot *before = ruledb_begin(db);
+        struct ruledb_snapshot before = ruledb_begin(db);
         run(writer,
             n % 2 == 0 ? "INSERT INTO aliases(address) VALUES ('a@example.com')" : "DELETE FROM aliases");
-        ruledb_alias(before, &query, &place->pool, &rows); /* of the moment when it began */
+        ruledb_alias(&before, &query, &place->pool, &rows); /* of the moment when it began */
         assert_true((rows.full.key != NULL) == (n % 2 != 0));
-        ruledb_end(before);
+        ruledb_end(&before);
         assert_true((ask(db, &place->pool, "a", "example.com").full.key != NULL) == (n % 2 == 0));
     }
     run(writer,
@@ -526,9 +526,9 @@ static void commits_hold_for_the_next_snapshot(void **state)
 
 static uint64_t generation(struct ruledb *db)
 {
-    struct ruledb_snapshot *snapshot = ruledb_begin(db);
-    uint64_t now = ruledb_generation(snapshot);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(db);
+    uint64_t now = ruledb_generation(&snapshot);
+    ruledb_end(&snapshot);
     return now;
 }
 
@@ -545,10 +545,10 @@ static void generations_follow_the_data(void **state)
     assert_true(second != first && third != first && third != second);
     assert_true(generation(db) == third);
     /* another handle, opened later, may have seen a later commit: never the same generation at once */
-    struct ruledb_snapshot *a = ruledb_begin(db), *b = ruledb_begin(db);
-    assert_true(ruledb_generation(a) != ruledb_generation(b));
-    ruledb_end(a);
-    ruledb_end(b);
+    struct ruledb_snapshot a = ruledb_begin(db), b = ruledb_begin(db);
+    assert_true(ruledb_generation(&a) != ruledb_generation(&b));
+    ruledb_end(&a);
+    ruledb_end(&b);
     ruledb_free(db);
 }
 
@@ -562,11 +562,11 @@ static void a_renamed_file_is_noticed(void **state)
                 "('a@example.com')");
     struct ruledb *db = open_db(place);
     assert_null(ask(db, &place->pool, "a", "example.com").full.key);
-    struct ruledb_snapshot *held = ruledb_begin(db); /* a snapshot of the old file is out meanwhile */
+    struct ruledb_snapshot held = ruledb_begin(db); /* a snapshot of the old file is out meanwhile */
     assert_int_equal(rename(other, place->path), 0);
     nap(NOTICED_MS);
     (void)state_of(db, &place->pool);
-    ruledb_end(held);
+    ruledb_end(&held);
     struct alias_rows rows = ask(db, &place->pool, "a", "example.com");
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_non_null(rows.full.key);
@@ -712,16 +712,16 @@ static void *reader(void *context)
     unsigned seed = (unsigned)(uintptr_t)&pool;
     while (!atomic_load(&crowd->stop)) {
         struct alias_rows even, odd[2];
-        struct ruledb_snapshot *snapshot = ruledb_begin(crowd->db);
+        struct ruledb_snapshot snapshot = ruledb_begin(crowd->db);
         const char *addresses[] = {pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2),
                                    pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2 + 1),
                                    pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2 + 1)};
         struct alias_rows *rows[] = {&even, &odd[0], &odd[1]};
         for (size_t i = 0; i < 3; i++) {
             struct alias_query query = {.full = {addresses[i]}, .domain = {"example.com"}, .local_full = "a"};
-            ruledb_alias(snapshot, &query, &pool, rows[i]);
+            ruledb_alias(&snapshot, &query, &pool, rows[i]);
         }
-        ruledb_end(snapshot);
+        ruledb_end(&snapshot);
         bool known = even.state == ROWS_LIVE && odd[0].state == ROWS_LIVE && odd[1].state == ROWS_LIVE;
         atomic_fetch_add(&crowd->asked, 1);
         atomic_fetch_add(&crowd->unknown, !known);

@@ -341,9 +341,9 @@ static struct alias_rows ask(struct place *place, const char *local)
     struct alias_rows rows;
     const char *full = pool_printf(&place->pool, "%s@example.com", local);
     struct alias_query query = {.full = {full}, .domain = {"example.com"}, .local_full = local};
-    struct ruledb_snapshot *snapshot = ruledb_begin(place->db);
-    ruledb_alias(snapshot, &query, &place->pool, &rows);
-    ruledb_end(snapshot);
+    struct ruledb_snapshot snapshot = ruledb_begin(place->db);
+    ruledb_alias(&snapshot, &query, &place->pool, &rows);
+    ruledb_end(&snapshot);
     return rows;
 }
 
