@@ -44,6 +44,8 @@ static const char *const sql[STATEMENTS] = {
 enum {
     OPEN_MS = 250,       /* opening reads the schema and may have to recover a WAL */
     PROGRESS_OPS = 1000, /* virtual machine steps between two looks at the clock: some 20 microseconds */
+    LITTLE_LOOKS = 100,  /* who has done so little when the time is up was waiting, for a CPU or the disk, */
+    STALL_MS = 200,      /* and gets so much more: a busy machine is not a slow look-up */
     CACHE_KIB =
         512, /* pages of one handle: the inner ones of a big table; its leaves no cache of a decent size holds */
     HANDLE_PATH = 4096,
@@ -61,6 +63,7 @@ struct handle {
     sqlite3 *db;
     sqlite3_stmt *stmt[STATEMENTS];
     int64_t deadline_ms; /* of what runs now; 0: nobody has looked at the clock yet */
+    unsigned looks;      /* at the clock, since the first */
     unsigned data_version;
     bool begun; /* once at least */
     /* What is remembered of the data, until it changes: */
@@ -77,9 +80,12 @@ static int out_of_time(void *context)
 {
     struct handle *handle = context;
     int64_t now = monotonic_ms();
-    if (handle->deadline_ms == 0)
+    if (handle->deadline_ms == 0) {
         handle->deadline_ms = now + HANDLE_QUERY_MS;
-    return now > handle->deadline_ms;
+        handle->looks = 0;
+    }
+    handle->looks++;
+    return now > handle->deadline_ms + (handle->looks <= LITTLE_LOOKS ? STALL_MS : 0);
 }
 
 enum handle_fault handle_fault_of(int rc)

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum {
-    HANDLE_QUERY_MS = 50, /* a look-up that takes longer is given up */
+    HANDLE_QUERY_MS = 50, /* a look-up that takes longer is given up; in 250 ms at most where it could not run */
     HANDLE_BUSY_MS = 20,  /* how long it waits for a lock, in the whole */
 };
 
