@@ -62,12 +62,25 @@ static enum subject subject_kind(const char *typed, const char **rest)
     return strcmp(typed, "all") == 0 ? SUBJECT_ALL : SUBJECTS;
 }
 
+/* Owners, logins and hosts are counted as they are written, all else in its canonical form. */
+static bool is_verbatim(enum subject subject)
+{
+    return subject == SUBJECT_OWNER || subject == SUBJECT_USER || subject == SUBJECT_HOST;
+}
+
 static bool counts_combinations(const struct policy *policy)
 {
     for (size_t i = 0; i < policy->n_limits; i++)
         if (policy->limits[i].n_per > 1 || policy->limits[i].share.set)
             return true;
     return false;
+}
+
+static void keys_add_combinations(json_t *keys, const char *subject)
+{
+    keys_add(keys, "*:{S}|*", "", subject);
+    keys_add(keys, "*|S", "", subject);
+    keys_add(keys, "*|S|*", "", subject);
 }
 
 json_t *show_keys(const struct policy *policy, const char *subject)
@@ -85,12 +98,15 @@ json_t *show_keys(const struct policy *policy, const char *subject)
     subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
     for (int s = 0; s < SUBJECTS; s++)
         if (kind == SUBJECTS || kind == (enum subject)s)
-            keys_add(keys, "P:{S}", subject_name((enum subject)s), canonical);
-    if (counts_combinations(policy) && kind != SUBJECT_ALL) {
-        keys_add(keys, "*:{S}|*", "", canonical);
-        keys_add(keys, "*|S", "", canonical);
-        keys_add(keys, "*|S|*", "", canonical);
-    }
+            keys_add(keys, "P:{S}", subject_name((enum subject)s),
+                     is_verbatim((enum subject)s) ? rest : canonical);
+    if (!counts_combinations(policy) || kind == SUBJECT_ALL)
+        return keys;
+    bool verbatim = kind == SUBJECTS ? strcmp(rest, canonical) != 0 : is_verbatim(kind);
+    if (verbatim)
+        keys_add_combinations(keys, rest);
+    if (!verbatim || kind == SUBJECTS)
+        keys_add_combinations(keys, canonical);
     return keys;
 }
 
@@ -137,13 +153,14 @@ void show_backlog(struct backlog *backlog, const struct policy *policy, const ch
     subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
+        const char *text = is_verbatim(limit->per[0]) ? rest : canonical;
         int64_t waiting, age_ms;
         if (limit->count != LIMIT_BACKLOG || (kind != SUBJECTS && kind != limit->per[0]) ||
-            !backlog_find(backlog, limit->per[0], canonical, &waiting, &age_ms) ||
+            !backlog_find(backlog, limit->per[0], text, &waiting, &age_ms) ||
             (waiting == 0 && kind == SUBJECTS))
             continue;
         json_array_append_new(list, json_pack("{s:s++, s:s, s:I, s:I, s:I}", "key", limit->per_name, ":",
-                                              canonical, "limit", limit->name, "waiting", (json_int_t)waiting,
+                                              text, "limit", limit->name, "waiting", (json_int_t)waiting,
                                               "max", (json_int_t)limit->max, "age_ms", (json_int_t)age_ms));
     }
 }

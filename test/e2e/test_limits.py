@@ -1,5 +1,7 @@
 """Limits as a sender meets them, with both stores: what is charged, what is given back, who is left alone."""
 
+import json
+
 import pytest
 
 from harness import World, wait_for
@@ -40,6 +42,7 @@ def limits():
          "when": {"recipient_domain": "null.example"}},
         {"name": "users", "per": "user", "max": 1, "window": WINDOW, "over": "defer",
          "when": {"authenticated": True}},
+        {"name": "users-sender", "per": ["user", "sender"], "max": 9, "window": WINDOW, "over": "defer"},
         {"name": "tripped", "per": "client", "max": 2, "window": WINDOW, "over": "defer", "hold": "1h",
          "when": {"client": "198.18.3.0/24", "recipient_domain": "hold.example"}},
         {"name": "strangers", "per": "client", "count": "attempts", "max": 3, "window": WINDOW, "over": "defer",
@@ -248,6 +251,22 @@ def test_user(world):
         assert [smtp.send([f"{n}@free.example"])[0][0].code for n in "ab"] == [250, 450]
     with world.smtp("192.0.2.50", login="ann") as smtp:
         assert smtp.send(["a@free.example"])[0][0].code == 250
+
+
+def test_show_and_reset_take_a_login_as_it_is_written(world):
+    login = "Ann+x@Corp.example"
+    with world.smtp("192.0.2.51", login=login) as smtp:
+        assert smtp.send(["n@free.example"])[0][0].code == 250
+
+    def counted(subject):
+        rows = json.loads(world.gate.command("show", subject, "--json"))["counters"]
+        return [(row["key"], row["limit"]) for row in rows]
+
+    wanted = [(f"user:{{{login}}}", "users"), (f"user+sender:{{{login}}}|bob@sender.example", "users-sender")]
+    assert sorted(counted(login)) == sorted(counted(f"user:{login}")) == sorted(wanted)
+    assert counted(f"user:{login.lower()}") == []
+    world.gate.command("reset", f"user:{login}")
+    assert counted(login) == []
 
 
 def test_hold_covers_all_that_the_client_sends(world):
