@@ -55,9 +55,8 @@ static void complain(struct job *job, const json_t *refused)
 /* Sends what was gathered. -1: nothing more can be done. */
 static int portion_send(struct job *job, bool more)
 {
-    int status = EXIT_INTERNAL;
-    json_t *request = request_of(job, more);
-    json_t *report = request != NULL ? report_ask(job->policy, request, &status) : NULL;
+    int status;
+    json_t *report = report_ask(job->policy, request_of(job, more), &status);
     if (report == NULL) {
         job->status = status;
         return -1;
@@ -76,7 +75,11 @@ static int network_add(struct job *job, const char *text)
 {
     if (json_array_size(job->networks) == PORTION && portion_send(job, true) < 0)
         return -1;
-    json_array_append_new(job->networks, json_string(text));
+    if (json_array_append_new(job->networks, json_string(text)) < 0) {
+        fprintf(stderr, "rcptgate: %s: is no network\n", text);
+        job->refused++;
+        job->status = EXIT_REFUSED;
+    }
     return 0;
 }
 
@@ -218,9 +221,9 @@ static void print_block(const json_t *block)
 /* One page; *after: where the next one begins, NULL where there is none. */
 static int page_print(const struct policy *policy, bool json, size_t *n, json_t **after)
 {
-    int status = EXIT_INTERNAL;
+    int status;
     json_t *request = json_pack("{s:s, s:i, s:O*}", "do", "blocks", "most", PAGE, "after", *after);
-    json_t *report = request != NULL ? report_ask(policy, request, &status) : NULL;
+    json_t *report = report_ask(policy, request, &status);
     json_decref(*after);
     *after = NULL;
     if (report == NULL)

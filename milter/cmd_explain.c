@@ -41,8 +41,8 @@ int cmd_explain(int argc, char **argv)
         return EXIT_CONFIG;
     json_t *request = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:I}", "do", "explain", "to", to, "from", from,
                                 "client", client, "user", user, "size", bytes);
-    int status = EXIT_INTERNAL;
-    json_t *report = request != NULL ? report_ask(policy, request, &status) : NULL;
+    int status;
+    json_t *report = report_ask(policy, request, &status);
     policy_unref(policy);
     if (report == NULL)
         return status;

@@ -9,21 +9,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]. */
+/* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]; NULL: one of them is not UTF-8. */
 static json_t *request_make(const char *what, int n, char **argv, const char *limit)
 {
     json_t *subjects = json_array();
-    for (int i = 1; i <= n; i++)
-        json_array_append_new(subjects, json_string(argv[i]));
-    return json_pack("{s:s, s:o, s:s*}", "do", what, "subjects", subjects, "limit", limit);
+    int rc = 0;
+    for (int i = 1; i <= n && rc == 0; i++)
+        rc = json_array_append_new(subjects, json_string(argv[i]));
+    json_t *request =
+        rc == 0 ? json_pack("{s:s, s:O, s:s*}", "do", what, "subjects", subjects, "limit", limit) : NULL;
+    json_decref(subjects);
+    return request;
 }
 
+/* limit: where --limit is put; NULL: the command does not take it. */
 static json_t *ask(const char *name, int argc, char **argv, const char **limit, bool *json, int *status)
 {
     const char *file = LOAD_DEFAULT_FILE;
-    const struct option_value with_limit[] = {
-        {"-c", &file, NULL}, {"--json", NULL, json}, {"--limit", limit, NULL}, {NULL, NULL, NULL}};
-    int n = command_options(name, argc, argv, with_limit);
+    const struct option_value options[] = {{"-c", &file, NULL},
+                                           {"--json", NULL, json},
+                                           {limit != NULL ? "--limit" : NULL, limit, NULL},
+                                           {NULL, NULL, NULL}};
+    int n = command_options(name, argc, argv, options);
     *status = EXIT_USAGE;
     if (n < 0)
         return NULL;
@@ -35,8 +42,8 @@ static json_t *ask(const char *name, int argc, char **argv, const char **limit, 
     *status = EXIT_CONFIG;
     if (policy == NULL)
         return NULL;
-    json_t *request = request_make(name, n, argv, *limit);
-    json_t *report = request != NULL ? report_ask(policy, request, status) : NULL;
+    json_t *request = request_make(name, n, argv, limit != NULL ? *limit : NULL);
+    json_t *report = report_ask(policy, request, status);
     policy_unref(policy);
     return report;
 }
@@ -55,9 +62,8 @@ static int print(json_t *report, bool json, void (*person)(FILE *, const json_t 
 int cmd_show(int argc, char **argv)
 {
     bool json = false;
-    const char *limit = NULL;
     int status;
-    json_t *report = ask("show", argc, argv, &limit, &json, &status);
+    json_t *report = ask("show", argc, argv, NULL, &json, &status);
     return report != NULL ? print(report, json, show_print) : status;
 }
 
@@ -100,8 +106,8 @@ int cmd_top(int argc, char **argv)
     if (policy == NULL)
         return EXIT_CONFIG;
     json_t *request = json_pack("{s:s, s:I, s:s*}", "do", "top", "n", (json_int_t)most, "limit", limit);
-    int status = EXIT_INTERNAL;
-    json_t *report = request != NULL ? report_ask(policy, request, &status) : NULL;
+    int status;
+    json_t *report = report_ask(policy, request, &status);
     policy_unref(policy);
     return report != NULL ? print(report, json, top_print) : status;
 }

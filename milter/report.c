@@ -376,6 +376,11 @@ json_t *report_ask(const struct policy *policy, json_t *request, int *status)
 {
     struct error err = {0}, running = {0};
     bool absent = false;
+    if (request == NULL) {
+        fputs("rcptgate: an argument is not UTF-8, or memory ran out\n", stderr);
+        *status = EXIT_USAGE;
+        return NULL;
+    }
     const struct request_row *row = request_row(request);
     enum alone alone = row != NULL ? row->alone : ALONE_COUNTS;
     json_t *report = report_ask_running(policy, request, &absent, &running);

@@ -23,7 +23,8 @@ json_t *report_ask_running(const struct policy *policy, const json_t *request, b
                            struct error *err);
 
 /* What a command does: asks the running gate; where none runs and the counters are in Redis, answers by
- * itself. Takes over request. Prints errors to stderr. NULL: *status says how to exit. */
+ * itself. Takes over request; NULL stands for one that could not be made of the arguments. Prints errors to stderr. NULL:
+ * *status says how to exit. */
 json_t *report_ask(const struct policy *policy, json_t *request, int *status);
 
 #endif

@@ -178,3 +178,11 @@ def test_explain_of_a_sender_that_is_no_address(world):
     assert (report["sender"], report["sender_invalid"], report["verdict"]) == ("a..b@sender.example", True, "accept")
     assert "<a..b@sender.example> (no valid address)" in world.gate.command(
         "explain", "--to", "d@example.com", "--from", "a..b@sender.example")
+
+
+def test_arguments_that_are_not_utf8_are_named(world):
+    bad = "\udcff"  # one byte, 0xff
+    for words in (("show", bad), ("reset", bad), ("explain", "--to", f"{bad}@example.com"), ("top", "--limit", bad),
+                  ("block", "198.51.100.9", "--reason", bad)):
+        assert "not UTF-8" in world.gate.command(*words, check=64)
+    assert "0 networks blocked, 1 refused" in world.gate.command("block", bad, check=1)
