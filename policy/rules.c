@@ -157,8 +157,7 @@ static bool recipient_is_exempt(const struct policy *policy, const struct envelo
 static bool sender_is_exempt(const struct policy *policy, const struct envelope *envelope)
 {
     const struct address *sender = envelope->sender;
-    return (sender->kind == ADDRESS_MAILBOX || sender->kind == ADDRESS_BARE) &&
-           address_matches(&policy->exempt.senders, sender);
+    return sender->kind != ADDRESS_INVALID && address_matches(&policy->exempt.senders, sender);
 }
 
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
