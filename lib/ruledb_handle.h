@@ -14,9 +14,8 @@
 #include <stdint.h>
 
 enum {
-    HANDLE_QUERY_MS =
-        50, /* a look-up that takes longer is given up; in 250 ms at most where it could not run */
-    HANDLE_BUSY_MS = 20, /* how long it waits for a lock, in the whole */
+    HANDLE_QUERY_MS = 50, /* a look-up that takes longer is given up; 250 where it could hardly run */
+    HANDLE_BUSY_MS = 20,  /* how long it waits for a lock, in the whole */
 };
 
 enum handle_fault { /* why a look-up has no answer; beyond FAULT_NONE no output may be believed */

