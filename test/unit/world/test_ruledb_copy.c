@@ -24,7 +24,7 @@
 
 extern const char ruledb_schema_sql[];
 
-enum { PATIENCE_MS = 30000, ALIASES = 200 };
+enum { PATIENCE_MS = 30000, STALL_MS = 100, ALIASES = 200 };
 
 static void nap(int ms)
 {
@@ -61,7 +61,7 @@ static void no_faults(void)
 
 /* --- what happens in between: once, in this thread, when the file has been opened, or looked at --- */
 
-static _Thread_local int read_takes_ms;
+static _Thread_local int reads_to_stall; /* the read that brings it to 0 takes STALL_MS */
 
 static _Thread_local struct between {
     const char *path; /* NULL: nothing happens */
@@ -104,7 +104,8 @@ static int shim_close(sqlite3_file *file)
 
 static int shim_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
 {
-    nap(read_takes_ms);
+    if (reads_to_stall > 0 && --reads_to_stall == 0)
+        nap(STALL_MS);
     return fails(CALL_READ) ? SQLITE_IOERR_READ : real_of(file)->pMethods->xRead(real_of(file), to, n, at);
 }
 
@@ -438,22 +439,23 @@ static void memory_is_short_for_a_moment_only(void **state)
     assert_true(is(place, "nobody", ROWS_LIVE, false)); /* who comes next tries again */
 }
 
-/* As on a machine where it seldom gets a CPU: little work takes long. */
+/* As on a machine where it gets no CPU for a while. Where that while is longer than it should be, it is tried anew. */
 static void who_cannot_run_is_not_slow(void **state)
 {
     struct place *place = *state;
+    bool live = false;
     run_on(
         place->path,
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
         " INSERT INTO alias_globs(domain, glob) SELECT 'example.com', 'long-and-never-' || i || '-*' FROM n;"
         "PRAGMA wal_checkpoint(TRUNCATE)");
-    open_db(place, 60000);
-    read_takes_ms = 3; /* of some 30 pages, first in the live file and then in the copy */
-    int64_t start = now_ms();
-    bool live = is(place, "nobody", ROWS_LIVE, false);
-    int64_t took = now_ms() - start;
-    read_takes_ms = 0;
-    assert_true(took > 60);
+    for (int i = 0; i < 10 && !live; i++) {
+        open_db(place, 60000);
+        reads_to_stall = 20; /* in the midst of the globs */
+        live = is(place, "nobody", ROWS_LIVE, false);
+        assert_true(reads_to_stall <= 0);
+        close_db(place);
+    }
     assert_true(live);
 }
 
