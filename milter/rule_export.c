@@ -82,7 +82,7 @@ static bool write_jsonl(const struct export *export, const struct edit_value *ce
 static bool write_row(enum ruledb_table table, const struct edit_record *record, void *context)
 {
     struct export *export = context;
-    struct edit_value cells[RULEDB_COLUMNS];
+    struct edit_value cells[RULEDB_COLUMNS] = {0};
     char names[RULEDB_KEYS][RULE_NAME];
     cells_of(export, table, record, names, cells);
     if (!export->jsonl)
