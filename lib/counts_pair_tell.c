@@ -1,0 +1,31 @@
+/* counts_pair_tell: what far is told in batches, some times a second: which RCPTs were deferred, and how often it would have
+ * refused had it been asked. */
+#include "counts_pair.h"
+
+bool pair_tell_retries(struct pair *pair)
+{
+    struct count_deferral list[COUNTS_DEFERRALS];
+    size_t cursor = 0, n;
+    while (!pair->stop && (n = retries_untold(pair->near->retries, &cursor, list, COUNTS_DEFERRALS)) > 0) {
+        if (counts_deferred(pair->far, list, n, pair->now(pair->arg)) == COUNTS_DOWN)
+            return false;
+        retries_told(pair->near->retries, list, n);
+    }
+    return true;
+}
+
+static void tell_one(void *arg, const char *key, const char *limit, int64_t n)
+{
+    struct pair *pair = arg;
+    if (pair->far->ops->refused != NULL)
+        (void)pair->far->ops->refused(pair->far, key, limit, n,
+                                      pair->now(pair->arg)); /* only `top` misses it */
+}
+
+void pair_tell(struct pair *pair)
+{
+    atomic_store(&pair->telling, false);
+    denials_each_refusal(pair->denials, tell_one, pair);
+    if (!pair_tell_retries(pair))
+        atomic_store(&pair->telling, true); /* once more after a while */
+}
