@@ -55,7 +55,7 @@ enum counts_status counts_change(struct counts *counts, const struct count_chang
 
 /* Remembers which RCPTs were deferred, n at most COUNTS_DEFERRALS. A store that stands on two does not wait
  * here for the other one, but tells it later. */
-enum { COUNTS_DEFERRALS = 64 };
+enum { COUNTS_DEFERRALS = 256 };
 enum counts_status counts_deferred(struct counts *counts, const struct count_deferral *deferrals, size_t n,
                                    int64_t now_ms);
 

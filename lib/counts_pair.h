@@ -27,7 +27,8 @@ struct pair {
     struct denials *denials; /* what far has just refused */
     counts_now_fn *now;
     void *arg;
-    atomic_bool telling;         /* the thread has refusals or retries to tell */
+    pthread_mutex_t untold;      /* held by who tells attempts */
+    atomic_bool telling;         /* the thread has attempts, refusals or retries to tell */
     atomic_bool closed;          /* far failed or restarted: it is not asked before it was told all */
     atomic_bool owing;           /* near admitted something in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
@@ -52,17 +53,27 @@ bool pair_owes(struct pair *pair);
 /* Is far up, as far as is known? How often it restarted. */
 bool pair_far_well(const struct pair *pair, unsigned *generation);
 
+/* Can far be asked? Not before it knows what it lost. */
+bool pair_is_current(struct pair *pair);
+
 /* Tells far all that it does not know; then it may be asked again. Of the thread. */
 void pair_merge(struct pair *pair);
 
 /* The payment under way was made, or forgiven; or not: near owes it again. */
 void pair_pay_end(struct pair *pair, bool paid);
 
-/* Which RCPTs were deferred here: they may be tried again elsewhere. False: far is away. One whose answer was
- * lost may count. */
+/* Tells far the attempts that were answered from memory; where it is away near owes them. When this returns, either is
+ * so of all that were answered before. */
+void pair_tell_attempts(struct pair *pair);
+
+/* The same where far is away, and without waiting for whoever does it now: for who stands in. */
+void pair_owe_attempts(struct pair *pair);
+
+/* Which RCPTs were deferred here: they may be tried again elsewhere. Before it learns of one, far knows of the
+ * attempts so far: that very one may have been a retry. False: far is away. One whose answer was lost may count. */
 bool pair_tell_retries(struct pair *pair);
 
-/* That, and what was refused from memory. */
+/* All that, and what was refused from memory. */
 void pair_tell(struct pair *pair);
 
 #endif
