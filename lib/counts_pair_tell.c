@@ -7,7 +7,10 @@
 #include "counts_pair.h"
 #include "window.h"
 
-enum { CHANGES = COUNTS_PAY_MOST };
+enum {
+    CHANGES = COUNTS_PAY_MOST,
+    DEFERRALS = 4 * COUNTS_DEFERRALS, /* looked for at once */
+};
 
 /* Those that far knows as retries count no more. COUNTS_OK: all were looked up. */
 static enum counts_status drop_retries(struct pair *pair, struct untold *list, size_t n)
@@ -109,15 +112,25 @@ void pair_owe_attempts(struct pair *pair)
     pthread_mutex_unlock(&pair->untold);
 }
 
+static bool tell_deferrals(struct pair *pair, const struct count_deferral *list, size_t n)
+{
+    for (size_t at = 0; at < n; at += COUNTS_DEFERRALS) {
+        size_t some = n - at < COUNTS_DEFERRALS ? n - at : COUNTS_DEFERRALS;
+        if (counts_deferred(pair->far, list + at, some, pair->now(pair->arg)) == COUNTS_DOWN)
+            return false;
+        retries_told(pair->near->retries, list + at, some);
+    }
+    return true;
+}
+
 bool pair_tell_retries(struct pair *pair)
 {
-    struct count_deferral list[COUNTS_DEFERRALS];
+    struct count_deferral list[DEFERRALS];
     size_t cursor = 0, n;
-    while (!pair->stop && (n = retries_untold(pair->near->retries, &cursor, list, COUNTS_DEFERRALS)) > 0) {
+    while (!pair->stop && (n = retries_untold(pair->near->retries, &cursor, list, DEFERRALS)) > 0) {
         pair_tell_attempts(pair);
-        if (counts_deferred(pair->far, list, n, pair->now(pair->arg)) == COUNTS_DOWN)
+        if (!tell_deferrals(pair, list, n))
             return false;
-        retries_told(pair->near->retries, list, n);
     }
     return true;
 }
