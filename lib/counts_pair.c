@@ -36,7 +36,7 @@
 enum {
     LOOK_MS = 20,  /* is far up again? */
     STAND_MS = 20, /* who stands in waits so long for the last walk */
-    TELL_MS = 500, /* between two batches of refusals */
+    TELL_MS = 500, /* between two batches */
 };
 
 void pair_note(struct pair *pair, atomic_bool *what)
