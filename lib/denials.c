@@ -413,7 +413,7 @@ static char *take_refusals(struct denials *denials, size_t i, int64_t times[ASKS
             place->parts[k].refused = 0;
             end = next_texts(end, &key, &limit);
         }
-        copy = malloc((size_t)(end - place->texts));
+        copy = malloc((size_t)(end - place->texts) + 1);
         if (copy != NULL)
             memcpy(copy, place->texts, (size_t)(end - place->texts));
         *n = place->n;

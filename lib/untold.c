@@ -4,6 +4,7 @@
 #include "hash.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +60,7 @@ bool untold_add(struct untold_book *book, uint16_t who, const char *retry)
     struct untold *untold = find(book, who, retry);
     bool fits = untold->n > 0 ? untold->n < UINT32_MAX : book->n < MOST;
     if (fits && untold->n == 0) {
-        strcpy(untold->retry, retry);
+        snprintf(untold->retry, sizeof untold->retry, "%s", retry);
         untold->who = who;
         untold->counts = true;
         book->n++;
