@@ -39,6 +39,7 @@ struct watched {   /* what stat() said of the path */
     off_t size;
     struct timespec placed; /* ctime: rename() sets it */
     struct wal wal;
+    ino_t wal_ino, shm_ino; /* of what stands beside it; 0: nothing */
 };
 
 struct handles {
@@ -49,10 +50,11 @@ struct handles {
     size_t n_stale;      /* of n_out: those of an earlier epoch */
     atomic_uint epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
     struct watched watched;
-    struct watched owner; /* the last file that the WAL under the path was its own */
-    bool orphan;          /* the WAL is of a file that was replaced: the new one is read without it */
-    int64_t retry_at_ms;  /* 0: well. Else: unusable, and not to be tried before then */
-    bool probing;         /* one caller is trying */
+    struct watched owner;     /* the last file that the WAL under the path was its own */
+    bool orphan;              /* the WAL is of a file that was replaced: the new one is read without it */
+    ino_t held_wal, held_shm; /* those that the handles of this epoch have open; 0: not known yet */
+    int64_t retry_at_ms;      /* 0: well. Else: unusable, and not to be tried before then */
+    bool probing;             /* one caller is trying */
     struct error trouble;
     struct error row_trouble;         /* a row that cannot be read, */
     uint64_t row_trouble_generation;  /* seen at this generation */
@@ -109,6 +111,7 @@ static void close_lease(struct lease *lease)
 static void drain(struct handles *handles)
 {
     handles->epoch++;
+    handles->held_wal = handles->held_shm = 0;
     handles->n_stale = handles->n_out;
     while (handles->idle != NULL) {
         struct lease *lease = handles->idle;
@@ -169,19 +172,32 @@ static struct wal look_at_wal(const char *path)
     return wal.size > 0 ? wal : none;
 }
 
+/* 0: there is none. */
+static ino_t inode_beside(const char *path, const char *suffix)
+{
+    char name[PATH_MAX];
+    struct stat st;
+    return (size_t)snprintf(name, sizeof name, "%s%s", path, suffix) < sizeof name && stat(name, &st) == 0
+               ? st.st_ino
+               : 0;
+}
+
 static struct watched look(struct handles *handles)
 {
     struct stat st;
     struct watched seen = {.turn = atomic_fetch_add(&handles->turns, 1)};
-    if (stat(handles->path, &st) < 0)
+    if (stat(handles->path, &st) < 0 || !S_ISREG(st.st_mode))
         return seen; /* what is the matter is for open() to find out */
     seen.exists = true;
     seen.dev = st.st_dev;
     seen.ino = st.st_ino;
     seen.size = st.st_size;
     seen.placed = st.st_ctim;
-    if (!handles->immutable)
+    if (!handles->immutable) {
         seen.wal = look_at_wal(handles->path);
+        seen.wal_ino = inode_beside(handles->path, "-wal");
+        seen.shm_ino = inode_beside(handles->path, "-shm");
+    }
     return seen;
 }
 
@@ -207,6 +223,19 @@ static bool is_other_file(const struct watched *old, const struct watched *now)
            now->size < old->size; /* VACUUM shrinks, and so does who cuts it: validate again */
 }
 
+/* Somebody removed -wal or -shm: what is written from now on goes to new ones, and our handles would never see
+ * it. SQLite itself removes neither as long as anybody has the file open. */
+static bool is_parted(struct handles *handles, const struct watched *seen)
+{
+    if (handles->n_all == 0)
+        return false;
+    if (handles->held_wal == 0)
+        handles->held_wal = seen->wal_ino;
+    if (handles->held_shm == 0)
+        handles->held_shm = seen->shm_ino;
+    return handles->held_wal != seen->wal_ino || handles->held_shm != seen->shm_ino;
+}
+
 /* With the lock held, which may take long to get: who looked later knows better, and a file that has grown
  * since is not one that shrank. */
 static void note_seen(struct handles *handles, const struct watched *seen)
@@ -216,7 +245,7 @@ static void note_seen(struct handles *handles, const struct watched *seen)
     bool orphan = is_orphan(handles, seen);
     if (seen->exists && !orphan)
         handles->owner = *seen;
-    if (is_other_file(&handles->watched, seen) || orphan != handles->orphan) {
+    if (is_other_file(&handles->watched, seen) || orphan != handles->orphan || is_parted(handles, seen)) {
         handles->orphan = orphan;
         drain(handles);
         if (handles->retry_at_ms != 0)

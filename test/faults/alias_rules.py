@@ -65,6 +65,8 @@ class Rules:
     LARGEST = 16 << 20  # bytes; a larger one would take too long to read, and proves nothing
 
     def __init__(self, path, options=""):
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("no regular file")  # to open a pipe would be to wait
         db = sqlite3.connect(f"file:{path}?mode=ro{options}", uri=True, timeout=0, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:

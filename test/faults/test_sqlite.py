@@ -381,6 +381,28 @@ def test_row30_not_a_database():
             restore(w, good)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)],
+                         ids=["pipe", "directory", "device"])
+def test_row30_no_file_at_all(make):
+    """To open a pipe would be to wait for ever; and when the file is back its -wal is still its own."""
+    with world() as w:
+        path, aside = w.database.path, w.database.directory / "aside"
+        writer = sqlite3.connect(str(path), isolation_level=None)  # keeps -wal from being written back
+        writer.execute("INSERT INTO aliases (address) VALUES ('late@example.com')")
+        settled(w)
+        with flowing(w) as flow:
+            os.rename(path, aside)
+            make(path)
+            named(w, "aliases", says="no regular file")
+            copy_answers(flow, w)
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
+            os.rename(aside, path)
+        writer.close()
+
+
 def test_row31_replaced_by_rename():
     with world() as w:
         good = saved(w)
@@ -492,6 +514,20 @@ def test_row34_modes(suffix, mode):
         flow.stop()
         flow.check()
         keep.close()
+
+
+@pytest.mark.parametrize("names", [("-shm",), ("-wal", "-shm")], ids=" ".join)
+def test_row34_removed_while_open(names):
+    """Whoever opens the database from then on has others: what is written to them has to be seen."""
+    with world() as w:
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        with flowing(w):
+            for name in names:
+                os.unlink(f"{w.database.path}{name}")
+            time.sleep(1)  # by then it is noticed
+            for i in range(3):
+                w.database.alias(f"later{i}@example.com")
+                assert ask(w, f"later{i}@example.com") == "continue"
 
 
 def test_row35_written_to_all_the_time():

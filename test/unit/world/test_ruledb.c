@@ -638,7 +638,7 @@ static void files_that_are_no_database(void **state)
     assert_int_equal(mkdir(place->path, 0700), 0);
     db = open_db(place);
     assert_int_equal(state_of(db, &place->pool), ROWS_UNKNOWN);
-    expect_trouble(db, "cannot be");
+    expect_trouble(db, "no regular file");
     ruledb_free(db);
 }
 
