@@ -116,10 +116,12 @@ static bool is_scan(const redisReply *reply)
            reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
-/* Known hashes of ours that hold no counters, and may be large. */
+/* Other hashes of ours, which may be large, and the keys of somebody whose prefix is ours, a ':' and more: the first ':' of a
+ * counter's name is that before its subject, "per:{subject}". */
 static bool is_other(const char *key)
 {
-    return strcmp(key, "blocks") == 0 || strncmp(key, "backlog:", 8) == 0;
+    const char *colon = strchr(key, ':');
+    return strcmp(key, "blocks") == 0 || (colon != NULL && colon[1] != '{');
 }
 
 /* Adds to the list what a SCAN brought that matches; -1 when out of memory. */

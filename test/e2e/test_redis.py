@@ -186,3 +186,15 @@ def test_arguments_that_are_not_utf8_are_named(world):
                   ("block", "198.51.100.9", "--reason", bad)):
         assert "not UTF-8" in world.gate.command(*words, check=64)
     assert "0 networks blocked, 1 refused" in world.gate.command("block", bad, check=1)
+
+
+def test_whose_prefix_begins_as_ours_keeps_its_counters(world):
+    ours = "recipient+client:{a@example.com}|192.0.2.1"
+    with world.smtp() as smtp:
+        smtp.send(["a@example.com"])
+    theirs = f"rcptgate:other:{ours}"
+    for field, text in world.redis.fields(f"rcptgate:{ours}").items():
+        world.redis.call("HSET", theirs, field, text)
+    assert "other:" not in world.gate.command("top") + world.gate.command("show", "a@example.com")
+    world.gate.command("reset", "a@example.com")
+    assert world.redis.fields(theirs) and not world.redis.fields(f"rcptgate:{ours}")
