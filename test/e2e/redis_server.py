@@ -1,6 +1,7 @@
 """A private Redis."""
 
 import socket
+from contextlib import contextmanager
 
 from processes import PATIENCE, Failure, Process, wait_for
 
@@ -45,6 +46,21 @@ class Redis:
             s.sendall(out)
             with s.makefile("rb") as reader:
                 return self._read(reader)
+
+    @contextmanager
+    def overheard(self):
+        """All that Redis is asked meanwhile, in the lines of MONITOR; complete at the end."""
+        lines = []
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(str(self.socket))
+            s.sendall(b"MONITOR\r\n")
+            with s.makefile("r", errors="surrogateescape") as monitor:
+                monitor.readline()
+                yield lines
+                self.call("ECHO", "that was all")
+                while not lines or "that was all" not in lines[-1]:
+                    lines.append(monitor.readline())
 
     def _read(self, reader):
         line = reader.readline()
