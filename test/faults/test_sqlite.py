@@ -461,6 +461,19 @@ def test_row32_truncated_while_open():
             restore(w, good)
 
 
+def test_row32_shm_truncated_while_open():
+    """SQLite maps it: who reads in what is gone gets a SIGBUS."""
+    with world() as w:
+        with flowing(w) as flow:
+            for _ in range(3):
+                os.truncate(files(w)[2], 0)
+                named(w, "aliases", says="-shm was cut")
+                assert flow.now() == "continue"
+                settled(w)
+        w.database.alias("later@example.com")
+        wait_for(lambda: ask(w, "later@example.com") == "continue", "what is written from then on")
+
+
 def test_row33_locked_exclusively():
     with world() as w:
         w.gate.stop()
