@@ -88,8 +88,8 @@ size_t mirror_collect(struct memory *memory, struct debt_cursor *cursor, int64_t
     return got;
 }
 
-/* Short of memory, what could not be paid is forgotten: it is only for want of room in a field, which had it when the debt
- * was taken. */
+/* Short of memory, what could not be paid is forgotten: but only for want of room in a field, which had it when
+ * the debt was taken. */
 static void debt_put(const struct debt *debt, struct entry *entry, struct field *field, int64_t far_born)
 {
     struct record record;

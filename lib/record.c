@@ -1,5 +1,5 @@
-/* A number is written seven bits at a time, the lowest first; the highest bit of a byte says that more follow. Of the
- * slots, the empty ones at the old end are left out. */
+/* A number is written seven bits at a time, the lowest first; the highest bit of a byte says that more follow.
+ * Of the slots, the empty ones at the old end are left out. */
 #include "record.h"
 
 enum { NUMBERS = 9, NUMBER_BYTES = 10, NEWEST = WINDOW_SLOTS - 1 };

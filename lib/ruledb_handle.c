@@ -48,8 +48,7 @@ enum {
     PROGRESS_OPS = 1000, /* virtual machine steps between two looks at the clock: some 20 microseconds */
     LITTLE_LOOKS = 100,  /* who has done so little when the time is up was waiting, for a CPU or the disk, */
     STALL_MS = 200,      /* and gets so much more: a busy machine is not a slow look-up */
-    CACHE_KIB =
-        512, /* pages of one handle: the inner ones of a big table; its leaves no cache of a decent size holds */
+    CACHE_KIB = 512,     /* pages of one handle: the inner ones of a big table */
     HANDLE_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
     DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */

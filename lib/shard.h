@@ -50,8 +50,8 @@ void entry_remove(struct shard *shard, struct entry **at);
 
 struct field *field_find(const struct entry *entry, const char *limit); /* entry may be NULL */
 
-/* The field of a limit, made where there is none (with a zeroed record), with room for this record: field_write() of it cannot
- * fail. May move the field. NULL: out of memory, nothing was changed. */
+/* The field of a limit, made where there is none (with a zeroed record), with room for this record:
+ * field_write() of it cannot fail. May move the field. NULL: out of memory, nothing was changed. */
 struct field *field_fit(struct entry *entry, const char *limit, const struct record *record);
 
 void field_read(const struct field *field, struct record *out);

@@ -1,6 +1,6 @@
-/* words: the words of one command for Redis, with memory for pointers, lengths and text that is sized beforehand: in
- * the struct itself, on the caller's stack, where they are few; else one block. A word is borrowed unless it is a number
- * or a key; the caller frees with words_done(). */
+/* words: the words of one command for Redis, with memory for pointers, lengths and text that is sized
+ * beforehand: in the struct itself, on the caller's stack, where they are few; else one block. A word is
+ * borrowed unless it is a number or a key; the caller frees with words_done(). */
 #ifndef RCPTGATE_WORDS_H
 #define RCPTGATE_WORDS_H
 
