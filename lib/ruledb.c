@@ -264,6 +264,16 @@ const char *ruledb_mode_name(enum ruledb_mode mode)
     return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
 }
 
+/* That it is there does not say that it can be read. */
+static bool copy_answers(struct ruledb *db)
+{
+    if (!db->kept || !keeper_has_copy(db->keeper) || !keeper_copy_is_fresh(db->keeper))
+        return false;
+    struct lease *copy = handles_take(db->copies);
+    handles_give(copy);
+    return copy != NULL;
+}
+
 void ruledb_status(struct ruledb *db, struct ruledb_status *out)
 {
     *out = (struct ruledb_status){
@@ -279,9 +289,7 @@ void ruledb_status(struct ruledb *db, struct ruledb_status *out)
     if (partial)
         out->mode = RULEDB_DOUBTED;
     if (!trusted)
-        out->mode = db->kept && keeper_has_copy(db->keeper) && keeper_copy_is_fresh(db->keeper)
-                        ? RULEDB_COPY
-                        : RULEDB_NOTHING;
+        out->mode = copy_answers(db) ? RULEDB_COPY : RULEDB_NOTHING;
 }
 
 void ruledb_trouble(struct ruledb *db, struct error *out)

@@ -50,7 +50,7 @@ static const char *who_answers(enum ruledb_mode mode)
     case RULEDB_COPY:
         return "; meanwhile the last good copy answers, and what it does not know gets 451";
     case RULEDB_NOTHING:
-        return "; there is no copy young enough, so that recipients of our domains get 451";
+        return "; no copy that is young enough can be read: recipients of our domains get 451";
     case RULEDB_DOUBTED:
     case RULEDB_LIVE:
         break;

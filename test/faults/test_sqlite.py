@@ -221,6 +221,21 @@ def test_row26_missing_with_postfix():
             assert smtp.send(["nobody@example.com"])[0][0].status == "550 5.1.1"
 
 
+def test_row26_missing_and_the_copy_cut():
+    with world() as w:
+        path, aside = w.database.path, w.database.directory / "aside"
+        copy = w.gate.state / "aliases.copy.db"
+        os.rename(path, aside)
+        os.truncate(copy, copy.stat().st_size // 2)
+        wait_for(lambda: ask(w, KNOWN[7]) == "451 4.3.0", "nothing answers")
+        named(w, "aliases", says="no copy that is young enough")
+        report = json.JSONDecoder().raw_decode(w.gate.command("status", "--json", check=2))[0]
+        assert report["status"] == "down"
+        os.rename(aside, path)
+        recovers(lambda: ask(w, "nobody@example.com") == "550 5.1.1", "there is a copy again")
+        settled(w)
+
+
 def test_row26_missing_at_a_start():
     """The copy outlives the process; without one everybody gets 451, and `alias init` mends that."""
     with world() as w:
