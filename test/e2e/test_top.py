@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness import World
+from harness import World, wait_for
 
 LIMITS = [
     {"name": "alias", "per": "recipient", "max": 10, "window": "1h"},
@@ -28,6 +28,10 @@ def top(world, *words):
     return json.loads(world.gate.command("top", "--json", *words))
 
 
+def refused(report):
+    return [(c["key"], c["limit"], c["refused"]) for c in report["refused"]]
+
+
 @pytest.mark.parametrize("store", ["redis", "memory"])
 def test_finds_them(store):
     with World(store, LIMITS, mta=False) as world:
@@ -35,9 +39,9 @@ def test_finds_them(store):
         world.database.aliases(["a@example.com", "b@example.com", "c@example.com"])
         flood(world, "192.0.2.7", "a@example.com", 40)
         flood(world, "192.0.2.8", "b@example.com", 4)
+        wait_for(lambda: refused(top(world)) == [("recipient:{a@example.com}", "alias", 30), ("client:{192.0.2.7}", "client", 20)],
+                 "what was refused from memory is told", 5)
         report = top(world)
-        refused = [(c["key"], c["limit"], c["refused"]) for c in report["refused"]]
-        assert refused == [("recipient:{a@example.com}", "alias", 30), ("client:{192.0.2.7}", "client", 20)]
         assert report["refused"][1]["held_ms"] > 0
         use = [c["used"] / c["max"] for c in report["busiest"]]
         assert use == sorted(use, reverse=True) and use[0] >= 1 and len(use) == 5
