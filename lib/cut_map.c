@@ -69,10 +69,12 @@ static void on_bus(int number, siginfo_t *info, void *context)
     uintptr_t address = (uintptr_t)info->si_addr;
     void *page = (char *)info->si_addr - address % page_size;
     enum place place = info->si_code == BUS_ADRERR ? place_of(address) : ELSEWHERE;
-    if (place == IN_SHM &&
-        mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page)
-        atomic_fetch_add(&cuts, 1);
-    else if (place != MENDED)
+    if (place == IN_SHM)
+        atomic_fetch_add(&cuts, 1); /* before: who reads the empty page shall know of it */
+    bool mended = place == MENDED ||
+                  (place == IN_SHM && mmap(page, page_size, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page);
+    if (!mended)
         (void)signal(number, SIG_DFL); /* it comes again, and ends us */
     errno = before;
 }
