@@ -71,9 +71,9 @@ static void on_bus(int number, siginfo_t *info, void *context)
     enum place place = info->si_code == BUS_ADRERR ? place_of(address) : ELSEWHERE;
     if (place == IN_SHM)
         atomic_fetch_add(&cuts, 1); /* before: who reads the empty page shall know of it */
-    bool mended = place == MENDED ||
-                  (place == IN_SHM && mmap(page, page_size, PROT_READ | PROT_WRITE,
-                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page);
+    bool mended =
+        place == MENDED || (place == IN_SHM && mmap(page, page_size, PROT_READ | PROT_WRITE,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page);
     if (!mended)
         (void)signal(number, SIG_DFL); /* it comes again, and ends us */
     errno = before;
