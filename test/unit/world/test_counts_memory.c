@@ -1,7 +1,6 @@
 /* What is the embedded store's own: its bounds, its expiry, large requests. What it has in common with Redis is in
  * test_counts_vectors.c and test_counts_random.c. */
 #include "counts.h"
-#include "hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -175,24 +174,6 @@ static void test_retries_are_bounded(void **state)
     counts_free(counts);
 }
 
-static void test_hash(void **state)
-{
-    (void)state;
-    static const uint64_t seed[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
-    static const uint64_t other[2] = {UINT64_C(0x0706050403020101), UINT64_C(0x0f0e0d0c0b0a0908)};
-    char text[40] = "";
-    uint64_t seen[sizeof text];
-    assert_true(hash_string(seed, "") == UINT64_C(0xabac0158050fc4dc)); /* SipHash-1-3 of nothing */
-    for (size_t n = 0; n < sizeof text; n++) { /* every length counts, and every byte of it */
-        seen[n] = hash_string(seed, text);
-        assert_true(seen[n] != hash_string(other, text));
-        for (size_t i = 0; i < n; i++)
-            assert_true(seen[i] != seen[n]);
-        if (n + 1 < sizeof text)
-            text[n] = 'a';
-    }
-}
-
 static void test_nothing_asked(void **state)
 {
     (void)state;
@@ -216,7 +197,6 @@ int main(void)
         cmocka_unit_test(test_many_asks),
         cmocka_unit_test(test_request_larger_than_the_store),
         cmocka_unit_test(test_retries_are_bounded),
-        cmocka_unit_test(test_hash),
         cmocka_unit_test(test_nothing_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,18 +1,19 @@
+/* hash: see hash.h. Keeps nothing. */
 #include "hash.h"
 
-#include <stddef.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/types.h>
-#include <time.h>
 
+/* GRND_INSECURE (getrandom(2), Linux 5.6): at boot what the kernel has so far is better than waiting. Where there is no
+ * such call, only our addresses are secret. */
 void hash_seed(uint64_t seed[2])
 {
-    if (getrandom(seed, 2 * sizeof *seed, GRND_NONBLOCK) == (ssize_t)(2 * sizeof *seed))
+    if (getrandom(seed, 2 * sizeof *seed, GRND_INSECURE) == (ssize_t)(2 * sizeof *seed))
         return;
-    seed[0] = (uint64_t)time(NULL); /* before the kernel has entropy: better than none */
-    seed[1] = (uint64_t)(uintptr_t)seed;
+    seed[0] = (uint64_t)(uintptr_t)seed;
+    seed[1] = (uint64_t)(uintptr_t)hash_seed;
 }
 
 static uint64_t rotate(uint64_t x, unsigned n)
@@ -34,15 +35,15 @@ static void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-uint64_t hash_string(const uint64_t seed[2], const char *string)
+uint64_t hash_bytes(const uint64_t seed[2], const void *bytes, size_t n)
 {
-    size_t n = strlen(string);
+    const char *at = bytes;
     uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
                      seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)n << 56;
-    for (size_t left = n;; string += 8, left -= 8) {
+    for (size_t left = n;; at += 8, left -= 8) {
         uint64_t word = 0;
-        memcpy(&word, string, left < 8 ? left : 8);
+        memcpy(&word, at, left < 8 ? left : 8);
         bool end = left < 8;
         if (end)
             word |= last;
@@ -56,4 +57,9 @@ uint64_t hash_string(const uint64_t seed[2], const char *string)
     for (int i = 0; i < 3; i++)
         sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint64_t hash_string(const uint64_t seed[2], const char *string)
+{
+    return hash_bytes(seed, string, strlen(string));
 }
