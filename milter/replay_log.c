@@ -5,13 +5,13 @@
 
 #include "hash.h"
 #include "maillog.h"
+#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum {
-    BUCKETS = 65536,
     ID_MAX = 32,
     RECENT = 256,        /* decisions that wait for their queue id */
     ADDRESS_ROOM = 2048, /* bytes of an address or login; Postfix lets long ones pass */
@@ -21,15 +21,19 @@ enum {
 struct message {
     struct replay_message known; /* first: what the events show */
     unsigned references;
-    bool from_postfix, ended;
+    bool from_postfix, ended, named; /* named: had its queue id, which it may have lost to another */
     int host;
     int64_t time_ms;
-    char id[ID_MAX + 1];
     char *user, *sender; /* own copies behind known */
     uint64_t *seen;      /* hashes of the recipients that had their event */
     size_t n_seen, room;
-    struct message *next;          /* in its bucket */
+    struct slot *slot;             /* NULL: not in the table */
     struct message *newer, *older; /* in the order of use */
+};
+
+struct slot { /* of the table; its key is host and id */
+    struct table_row row;
+    struct message *message;
 };
 
 struct held {
@@ -61,10 +65,9 @@ struct replay_log {
     } hosts[REPLAY_HOSTS];
     int n_hosts;
 
-    uint64_t seed[2];
-    struct message *buckets[BUCKETS];
+    uint64_t seed[2]; /* of message->seen */
+    struct table *messages;
     struct message *newest, *oldest;
-    size_t n_messages;
     uint64_t next_message, next_event;
 
     struct message *recent[RECENT]; /* a ring; NULL: taken */
@@ -145,9 +148,20 @@ static void unref(struct replay_log *log, struct message *message)
     free(message);
 }
 
-static struct message **bucket_of(struct replay_log *log, int host, const char *id)
+struct message_key {
+    char bytes[sizeof(int) + ID_MAX];
+    size_t n;
+};
+
+/* False: no id that Postfix gives. */
+static bool key_make(struct message_key *key, int host, struct maillog_text id)
 {
-    return &log->buckets[(hash_string(log->seed, id) + (uint64_t)host) % BUCKETS];
+    if (id.n == 0 || id.n > ID_MAX)
+        return false;
+    memcpy(key->bytes, &host, sizeof host);
+    memcpy(key->bytes + sizeof host, id.at, id.n);
+    key->n = sizeof host + id.n;
+    return true;
 }
 
 static void order_remove(struct replay_log *log, struct message *message)
@@ -166,48 +180,42 @@ static void order_first(struct replay_log *log, struct message *message)
 
 static void forget(struct replay_log *log, struct message *message)
 {
-    struct message **at = bucket_of(log, message->host, message->id);
-    while (*at != message)
-        at = &(*at)->next;
-    *at = message->next;
+    table_remove(log->messages, message->slot);
+    message->slot = NULL;
     order_remove(log, message);
-    log->n_messages--;
     unref(log, message);
 }
 
 static struct message *lookup(struct replay_log *log, int host, struct maillog_text id)
 {
-    char name[ID_MAX + 1] = "";
-    if (id.n == 0 || id.n > ID_MAX)
+    struct message_key key;
+    const struct slot *slot = key_make(&key, host, id) ? table_find(log->messages, key.bytes, key.n) : NULL;
+    if (slot == NULL)
         return NULL;
-    memcpy(name, id.at, id.n);
-    for (struct message *m = *bucket_of(log, host, name); m != NULL; m = m->next) {
-        if (m->host == host && strcmp(m->id, name) == 0) {
-            order_remove(log, m);
-            order_first(log, m);
-            return m;
-        }
-    }
-    return NULL;
+    order_remove(log, slot->message);
+    order_first(log, slot->message);
+    return slot->message;
 }
 
 /* Puts a message into the table, under an id that may have been another message's. */
 static void remember(struct replay_log *log, struct message *message, struct maillog_text id)
 {
     struct message *other = lookup(log, message->host, id);
-    if (id.n == 0 || id.n > ID_MAX || message->id[0] != '\0')
+    struct message_key key;
+    if (message->named || !key_make(&key, message->host, id))
         return;
     if (other != NULL)
         forget(log, other);
-    else if (log->n_messages >= REPLAY_MESSAGES)
+    else if (table_rows(log->messages) >= REPLAY_MESSAGES)
         forget(log, log->oldest);
-    memcpy(message->id, id.at, id.n);
-    message->id[id.n] = '\0';
-    struct message **bucket = bucket_of(log, message->host, message->id);
-    message->next = *bucket;
-    *bucket = message;
+    message->slot = table_add(log->messages, key.bytes, key.n);
+    if (message->slot == NULL) {
+        log->stopped = true;
+        return;
+    }
+    message->slot->message = message;
+    message->named = true;
     order_first(log, message);
-    log->n_messages++;
     message->references++;
 }
 
@@ -546,8 +554,12 @@ bool replay_log_line(struct replay_log *log, const char *line, size_t n)
 struct replay_log *replay_log_new(replay_each *each, void *arg)
 {
     struct replay_log *log = calloc(1, sizeof *log);
-    if (log == NULL || (log->heap = malloc(REPLAY_HELD * sizeof(struct held *))) == NULL) {
-        free(log);
+    if (log == NULL)
+        return NULL;
+    log->heap = malloc(REPLAY_HELD * sizeof(struct held *));
+    log->messages = table_new(sizeof(struct slot), REPLAY_MESSAGES);
+    if (log->heap == NULL || log->messages == NULL) {
+        replay_log_free(log);
         return NULL;
     }
     hash_seed(log->seed);
@@ -590,6 +602,7 @@ void replay_log_free(struct replay_log *log)
         unref(log, log->recent[i]);
     while (log->oldest != NULL)
         forget(log, log->oldest);
+    table_free(log->messages);
     free(log->heap);
     free(log);
 }

@@ -2,6 +2,7 @@
 
 #include "member.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -49,14 +50,15 @@ static json_t *row_json(const struct tally_row *row, const char *const *names)
 }
 
 /* The busiest rows; *left: how many there are beyond. */
-static json_t *rows_json(struct tally *tally, size_t most, const char *const *names, size_t *left)
+static json_t *rows_json(const struct tally *tally, size_t most, const char *const *names, size_t *left)
 {
     size_t n = 0;
-    struct tally_row *const *rows = tally_sorted(tally, &n);
+    void **rows = tally_sorted(tally, &n);
     size_t end = most > 0 && most < n ? most : n;
     json_t *array = json_array();
     for (size_t i = 0; i < end; i++)
         json_array_append_new(array, row_json(rows[i], names));
+    free(rows);
     *left = n - end;
     return array;
 }

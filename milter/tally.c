@@ -1,26 +1,28 @@
+/* tally: a table by what and subject (see tally.h). Where memory runs out, what is new is not counted. */
 #include "tally.h"
 
-#include "hash.h"
 #include "pool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS = 16384 };
+static const char others[] = "(others)";
 
 struct tally {
-    uint64_t seed[2];
-    struct tally_row *buckets[BUCKETS];
-    struct tally_row **rows;
-    size_t n, room;
-    struct pool pool;
+    struct table *rows;
+    struct pool key; /* of the row that is looked for */
 };
 
 struct tally *tally_new(void)
 {
     struct tally *tally = calloc(1, sizeof *tally);
-    if (tally != NULL)
-        hash_seed(tally->seed);
+    if (tally == NULL)
+        return NULL;
+    tally->rows = table_new(sizeof(struct tally_row), SIZE_MAX);
+    if (tally->rows == NULL) {
+        free(tally);
+        return NULL;
+    }
     return tally;
 }
 
@@ -28,46 +30,37 @@ void tally_free(struct tally *tally)
 {
     if (tally == NULL)
         return;
-    pool_done(&tally->pool);
-    free(tally->rows);
+    table_free(tally->rows);
+    pool_done(&tally->key);
     free(tally);
 }
 
-static struct tally_row *row_new(struct tally *tally, struct tally_row **bucket, const char *what,
-                                 const char *subject)
+/* The key is both texts, with the NUL between them. NULL: out of memory. */
+static struct tally_row *row_of(struct tally *tally, const char *what, const char *subject)
 {
-    if (tally->n == tally->room) {
-        size_t room = tally->room > 0 ? tally->room * 2 : 64;
-        struct tally_row **more = realloc(tally->rows, room * sizeof(struct tally_row *));
-        if (more == NULL)
-            return NULL;
-        tally->rows = more;
-        tally->room = room;
-    }
-    struct tally_row *row = pool_alloc(&tally->pool, sizeof *row);
-    if (row == NULL || (row->what = pool_strdup(&tally->pool, what)) == NULL ||
-        (row->subject = pool_strdup(&tally->pool, subject)) == NULL)
+    size_t n_what = strlen(what) + 1, n = n_what + strlen(subject);
+    pool_reset(&tally->key);
+    char *key = pool_alloc(&tally->key, n + 1);
+    if (key == NULL)
         return NULL;
-    row->next = *bucket;
-    *bucket = row;
-    tally->rows[tally->n++] = row;
+    memcpy(key, what, n_what);
+    memcpy(key + n_what, subject, n - n_what);
+    struct tally_row *row = table_find(tally->rows, key, n);
+    if (row != NULL)
+        return row;
+    if (table_rows(tally->rows) >= TALLY_ROWS && strcmp(subject, others) != 0)
+        return row_of(tally, what, others);
+    row = table_add(tally->rows, key, n);
+    if (row != NULL) {
+        row->what = row->row.key;
+        row->subject = row->row.key + n_what;
+    }
     return row;
 }
 
 void tally_add(struct tally *tally, const char *what, const char *subject, int64_t time_ms)
 {
-    static const char others[] = "(others)";
-    struct tally_row **bucket =
-        &tally->buckets[(hash_string(tally->seed, what) * 31 + hash_string(tally->seed, subject)) % BUCKETS];
-    struct tally_row *row = *bucket;
-    while (row != NULL && (strcmp(row->subject, subject) != 0 || strcmp(row->what, what) != 0))
-        row = row->next;
-    if (row == NULL && tally->n >= TALLY_ROWS && strcmp(subject, others) != 0) {
-        tally_add(tally, what, others, time_ms);
-        return;
-    }
-    if (row == NULL)
-        row = row_new(tally, bucket, what, subject);
+    struct tally_row *row = row_of(tally, what, subject);
     if (row == NULL)
         return;
     if (row->count++ == 0)
@@ -78,18 +71,16 @@ void tally_add(struct tally *tally, const char *what, const char *subject, int64
 
 static int compare(const void *left, const void *right)
 {
-    const struct tally_row *const *pa = left, *const *pb = right;
-    const struct tally_row *a = *pa, *b = *pb;
+    const struct tally_row *a = *(void *const *)left, *b = *(void *const *)right;
     if (a->count != b->count)
         return a->count > b->count ? -1 : 1;
     int order = strcmp(a->what, b->what);
     return order != 0 ? order : strcmp(a->subject, b->subject);
 }
 
-struct tally_row *const *tally_sorted(struct tally *tally, size_t *n)
+void **tally_sorted(const struct tally *tally, size_t *n)
 {
-    if (tally->n > 1)
-        qsort(tally->rows, tally->n, sizeof(struct tally_row *), compare);
-    *n = tally->n;
-    return tally->rows;
+    void **rows = table_sorted(tally->rows, compare);
+    *n = rows != NULL ? table_rows(tally->rows) : 0;
+    return rows;
 }
