@@ -38,7 +38,7 @@ struct backlog {
     pthread_cond_t wake;
     bool stopping, needed;
     struct queue_count own;
-    struct census *others[SUBJECTS];
+    struct table *others[SUBJECTS];
     int64_t read_ms;  /* monotonic, when the command was started that printed own; 0: nothing is known */
     int64_t stale_ms; /* after which it is not */
     int64_t spent_ms; /* by that command */
@@ -66,7 +66,8 @@ bool backlog_find(struct backlog *backlog, enum subject per, const char *subject
     pthread_mutex_lock(&backlog->lock);
     bool known = is_known(backlog, now) && backlog->own.of[per] != NULL;
     if (known) {
-        *waiting = census_of(backlog->own.of[per], subject) + census_of(backlog->others[per], subject);
+        *waiting =
+            queue_count_of(backlog->own.of[per], subject) + queue_count_of(backlog->others[per], subject);
         *age_ms = now - backlog->read_ms;
     }
     pthread_mutex_unlock(&backlog->lock);
@@ -83,16 +84,16 @@ static int64_t timeout_of(const struct policy *policy)
 
 /* Puts the numbers in force, and gives back what they replace. */
 static void take(struct backlog *backlog, const struct policy *policy, struct queue_count *own,
-                 struct census *others[SUBJECTS], int64_t started)
+                 struct table *others[SUBJECTS], int64_t started)
 {
     pthread_mutex_lock(&backlog->lock);
     struct queue_count old = backlog->own;
     backlog->own = *own;
     *own = old;
     for (int per = 0; per < SUBJECTS; per++) {
-        struct census *census = backlog->others[per];
+        struct table *before = backlog->others[per];
         backlog->others[per] = others[per];
-        others[per] = census;
+        others[per] = before;
     }
     backlog->read_ms = started;
     backlog->stale_ms = ROUNDS * policy->queue.every_ms + 2 * timeout_of(policy);
@@ -101,10 +102,10 @@ static void take(struct backlog *backlog, const struct policy *policy, struct qu
     pthread_mutex_unlock(&backlog->lock);
 }
 
-static void others_free(struct census *others[SUBJECTS])
+static void others_free(struct table *others[SUBJECTS])
 {
     for (int per = 0; per < SUBJECTS; per++)
-        census_free(others[per]);
+        table_free(others[per]);
 }
 
 static void on_line(void *arg, char *line, size_t n)
@@ -177,7 +178,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
 {
     struct queue_count count;
     struct error err = {0};
-    struct census *others[SUBJECTS] = {NULL};
+    struct table *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
     if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0) {
         error_set(&err, "out of memory");
@@ -203,7 +204,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
 static void rest(struct backlog *backlog)
 {
     struct queue_count old;
-    struct census *others[SUBJECTS];
+    struct table *others[SUBJECTS];
     pthread_mutex_lock(&backlog->lock);
     old = backlog->own;
     memcpy(others, backlog->others, sizeof others);
@@ -322,7 +323,7 @@ void backlog_free(struct backlog *backlog)
 void backlog_put(struct backlog *backlog, const struct policy *policy, char *lines)
 {
     struct queue_count count;
-    struct census *others[SUBJECTS] = {NULL};
+    struct table *others[SUBJECTS] = {NULL};
     if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0)
         return;
     char *save = NULL;

@@ -45,7 +45,7 @@ struct round { /* one `per` */
     int64_t now_ms, clock_ms, stale_ms, least;
     struct entry *own, *theirs; /* to tell; as read */
     size_t n_own, n_theirs, room;
-    struct census *told; /* the fields of own */
+    struct table *told; /* the fields of own: a row is its key */
     const char **drop;
     size_t n_drop;
 };
@@ -61,13 +61,6 @@ void backlog_share_free(struct backlog_share *share)
 }
 
 /* ---- telling ---- */
-
-static void collect(void *arg, const char *subject, int64_t n)
-{
-    struct round *round = arg;
-    if (n >= round->least)
-        round->own[round->n_own++] = (struct entry){.subject = subject, .n = n};
-}
 
 static int by_number(const void *a, const void *b)
 {
@@ -86,12 +79,14 @@ static const char *field_of(struct round *round, const char *subject)
     return text.cut ? NULL : pool_strdup(&round->pool, field);
 }
 
-static bool tell_own(struct round *round, const struct census *own)
+static bool tell_own(struct round *round, const struct table *own)
 {
-    round->own = pool_alloc(&round->pool, (census_names(own) + 1) * sizeof *round->own);
+    round->own = pool_alloc(&round->pool, (table_rows(own) + 1) * sizeof *round->own);
     if (round->own == NULL)
         return false;
-    census_each(own, collect, round);
+    for (const struct queue_number *number = NULL; (number = table_next(own, number)) != NULL;)
+        if (number->waiting >= round->least)
+            round->own[round->n_own++] = (struct entry){.subject = number->row.key, .n = number->waiting};
     qsort(round->own, round->n_own, sizeof *round->own, by_number);
     if (round->n_own > TOLD_MAX)
         round->n_own = TOLD_MAX;
@@ -100,7 +95,7 @@ static bool tell_own(struct round *round, const struct census *own)
     for (size_t i = 0; words != NULL && i < round->n_own; i++) {
         const char *field = field_of(round, round->own[i].subject);
         const char *value = pool_printf(&round->pool, "%" PRId64 " %" PRId64, round->own[i].n, round->now_ms);
-        if (field == NULL || value == NULL || !census_add(round->told, field, 1, 0))
+        if (field == NULL || value == NULL || table_add(round->told, field, strlen(field)) == NULL)
             continue;
         words[n++] = field;
         words[n++] = value;
@@ -170,7 +165,7 @@ static void on_field(void *arg, const char *field, const char *value)
     if (bar == NULL || !value_read(value, &entry.n, &entry.stamp))
         return; /* not ours */
     bool own = strcmp(bar + 1, round->own_host) == 0;
-    if (own && census_of(round->told, field) > 0)
+    if (own && table_find(round->told, field, strlen(field)) != NULL)
         return;
     entry.host = own ? SIZE_MAX : host_find(round->share, bar + 1);
     if (!own && entry.host == SIZE_MAX)
@@ -206,7 +201,14 @@ static bool is_alive(const struct round *round, const struct host *host)
     return off < round->stale_ms + SKEW_MS && off > -SKEW_MS;
 }
 
-static void sum_up(struct round *round, struct census *sum)
+static void sum_add(struct table *sum, const char *subject, int64_t n)
+{
+    struct queue_number *number = table_add(sum, subject, strlen(subject));
+    if (number != NULL)
+        number->waiting += n;
+}
+
+static void sum_up(struct round *round, struct table *sum)
 {
     char subject[FIELD_MAX];
     for (size_t i = 0; i < round->n_theirs; i++) {
@@ -217,19 +219,19 @@ static void sum_up(struct round *round, struct census *sum)
             round->drop[round->n_drop++] = entry->field;
         } else if (entry->stamp == host->stamp && is_alive(round, host)) {
             decode(entry->subject, subject, sizeof subject);
-            (void)census_add(sum, subject, entry->n, 0);
+            sum_add(sum, subject, entry->n);
         }
     }
 }
 
-static struct census *read_theirs(struct round *round)
+static struct table *read_theirs(struct round *round)
 {
     if (!board_hash(round->redis, round->key, on_field, round))
         return NULL;
-    struct census *sum = census_new((size_t)HOSTS_MAX * TOLD_MAX);
+    struct table *sum = table_new(sizeof(struct queue_number), (size_t)HOSTS_MAX * TOLD_MAX);
     round->drop = pool_alloc(&round->pool, (round->n_theirs + 1) * sizeof *round->drop);
     if (sum == NULL || round->drop == NULL) {
-        census_free(sum);
+        table_free(sum);
         return NULL;
     }
     sum_up(round, sum);
@@ -252,7 +254,7 @@ static int64_t least_of(const struct policy *policy, enum subject per)
 }
 
 void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
-                   const struct queue_count *own, int64_t now_ms, struct census *others[SUBJECTS])
+                   const struct queue_count *own, int64_t now_ms, struct table *others[SUBJECTS])
 {
     char own_host[1024];
     struct text text;
@@ -268,11 +270,11 @@ void backlog_share(struct backlog_share *share, struct counts *redis, const stru
                               .clock_ms = monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
-                              .told = census_new(TOLD_MAX)};
+                              .told = table_new(sizeof(struct table_row), TOLD_MAX)};
         snprintf(round.key, sizeof round.key, "backlog:%s", subject_name((enum subject)per));
         if (round.told != NULL && tell_own(&round, own->of[per]))
             others[per] = read_theirs(&round);
-        census_free(round.told);
+        table_free(round.told);
         pool_done(&round.pool);
     }
 }

@@ -12,8 +12,8 @@ struct backlog_share;
 struct backlog_share *backlog_share_new(void); /* NULL: out of memory */
 void backlog_share_free(struct backlog_share *share);
 
-/* One round. others[per] is what waits on all other hosts, the caller's to free; NULL where that is not known. */
+/* One round. others[per] is what waits on all other hosts (struct queue_number), the caller's to free; NULL where that is not known. */
 void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
-                   const struct queue_count *own, int64_t now_ms, struct census *others[SUBJECTS]);
+                   const struct queue_count *own, int64_t now_ms, struct table *others[SUBJECTS]);
 
 #endif

@@ -1,3 +1,5 @@
+/* metrics: see metrics.h. The numbers of a limit stay where they are once its name was seen: only finding them needs the
+ * lock. */
 #include "metrics.h"
 
 #include <inttypes.h>
@@ -12,6 +14,14 @@ static const struct {
     {50000, "0.00005"},  {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"},  {1000000, "0.001"},
     {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"},  {25000000, "0.025"}, {50000000, "0.05"},
     {100000000, "0.1"},  {250000000, "0.25"}, {500000000, "0.5"},  {INT64_MAX, "+Inf"},
+};
+
+enum { LIMIT_NAMES = 10000 }; /* of all policies since the start; more are not counted */
+
+struct limit_numbers {
+    struct table_row row; /* the limit's name */
+    _Atomic int over;     /* its own action: the line that is shown from the start */
+    _Atomic uint64_t refused[METRICS_ACTIONS], shadow[METRICS_ACTIONS];
 };
 
 static void add(_Atomic uint64_t *number, uint64_t n)
@@ -45,58 +55,39 @@ void metrics_init(struct metrics *metrics)
 {
     memset(metrics, 0, sizeof *metrics);
     pthread_mutex_init(&metrics->lock, NULL);
+    metrics->limits = table_new(sizeof(struct limit_numbers), LIMIT_NAMES);
 }
 
 void metrics_done(struct metrics *metrics)
 {
-    struct metrics_limit *limit = atomic_load(&metrics->limits);
-    while (limit != NULL) {
-        struct metrics_limit *next = limit->next;
-        free(limit);
-        limit = next;
-    }
-    atomic_store(&metrics->limits, NULL);
+    table_free(metrics->limits);
+    metrics->limits = NULL;
     pthread_mutex_destroy(&metrics->lock);
 }
 
-static struct metrics_limit *limit_find(const struct metrics *metrics, const char *name)
+/* NULL: not counted. */
+static struct limit_numbers *limit_get(struct metrics *metrics, const char *name)
 {
-    struct metrics_limit *limit = atomic_load_explicit(&metrics->limits, memory_order_acquire);
-    while (limit != NULL && strcmp(limit->name, name) != 0)
-        limit = limit->next;
-    return limit;
-}
-
-/* Always found after the first time; NULL: out of memory. */
-static struct metrics_limit *limit_get(struct metrics *metrics, const char *name)
-{
-    struct metrics_limit *limit = limit_find(metrics, name);
-    if (limit != NULL)
-        return limit;
     pthread_mutex_lock(&metrics->lock);
-    limit = limit_find(metrics, name);
-    if (limit == NULL && (limit = calloc(1, sizeof *limit)) != NULL) {
-        snprintf(limit->name, sizeof limit->name, "%s", name);
-        limit->next = atomic_load(&metrics->limits);
-        atomic_store_explicit(&metrics->limits, limit, memory_order_release);
-    }
+    struct limit_numbers *limit =
+        metrics->limits != NULL ? table_add(metrics->limits, name, strlen(name)) : NULL;
     pthread_mutex_unlock(&metrics->lock);
     return limit;
 }
 
 void metrics_know(struct metrics *metrics, const struct policy *policy)
 {
-    for (size_t i = policy->n_limits; i > 0; i--) {
-        struct metrics_limit *limit = limit_get(metrics, policy->limits[i - 1].name);
+    for (size_t i = 0; i < policy->n_limits; i++) {
+        struct limit_numbers *limit = limit_get(metrics, policy->limits[i].name);
         if (limit != NULL)
-            atomic_store(&limit->over, (int)policy->limits[i - 1].over);
+            atomic_store(&limit->over, (int)policy->limits[i].over);
     }
 }
 
 void metrics_rcpt(struct metrics *metrics, const struct verdict *verdict, const struct verdict *shadow,
                   enum counts_source source, bool needed, int64_t ns)
 {
-    struct metrics_limit *limit;
+    struct limit_numbers *limit;
     add(&metrics->rcpt[verdict->action][verdict->by], 1);
     if (verdict->limit != NULL && (limit = limit_get(metrics, verdict->limit->name)) != NULL)
         add(&limit->refused[verdict->action], 1);
@@ -158,10 +149,11 @@ uint64_t metrics_total(const struct metrics *metrics, enum action action)
     return sum;
 }
 
-void metrics_limit_totals(const struct metrics *metrics, const char *name, uint64_t *refused,
-                          uint64_t *shadow)
+void metrics_limit_totals(struct metrics *metrics, const char *name, uint64_t *refused, uint64_t *shadow)
 {
-    const struct metrics_limit *limit = limit_find(metrics, name);
+    pthread_mutex_lock(&metrics->lock);
+    const struct limit_numbers *limit = table_find(metrics->limits, name, strlen(name));
+    pthread_mutex_unlock(&metrics->lock);
     *refused = *shadow = 0;
     for (int action = 0; limit != NULL && action < METRICS_ACTIONS; action++) {
         *refused += get(&limit->refused[action]);
@@ -256,21 +248,38 @@ static void print_rcpt(FILE *out, const struct metrics *metrics)
               get(&metrics->duplicates));
 }
 
-static void print_limits(FILE *out, const struct metrics *metrics, bool shadow)
+static int by_name(const void *left, const void *right)
+{
+    const struct table_row *a = *(void *const *)left, *b = *(void *const *)right;
+    return strcmp(a->key, b->key);
+}
+
+static void print_limits(FILE *out, void *const *limits, size_t n_limits, bool shadow)
 {
     const char *name = shadow ? "rcptgate_limit_shadow_total" : "rcptgate_limit_refused_total";
     metrics_head(out, name, "counter",
                  shadow ? "Recipients that a limit in shadow would have refused."
                         : "Recipients that a limit refused.");
-    for (const struct metrics_limit *l = atomic_load_explicit(&metrics->limits, memory_order_acquire);
-         l != NULL; l = l->next) {
+    for (size_t i = 0; i < n_limits; i++) {
+        const struct limit_numbers *limit = limits[i];
         for (int action = ACTION_DEFER; action < METRICS_ACTIONS; action++) {
-            uint64_t n = get(shadow ? &l->shadow[action] : &l->refused[action]);
-            if (n > 0 || action == atomic_load(&l->over))
-                fprintf(out, "%s{limit=\"%s\",action=\"%s\"} %" PRIu64 "\n", name, l->name,
+            uint64_t n = get(shadow ? &limit->shadow[action] : &limit->refused[action]);
+            if (n > 0 || action == atomic_load(&limit->over))
+                fprintf(out, "%s{limit=\"%s\",action=\"%s\"} %" PRIu64 "\n", name, limit->row.key,
                         action_name((enum action)action), n);
         }
     }
+}
+
+static void print_all_limits(FILE *out, struct metrics *metrics)
+{
+    pthread_mutex_lock(&metrics->lock);
+    void **limits = table_sorted(metrics->limits, by_name);
+    size_t n = limits != NULL ? table_rows(metrics->limits) : 0;
+    pthread_mutex_unlock(&metrics->lock);
+    print_limits(out, limits, n, false);
+    print_limits(out, limits, n, true);
+    free(limits);
 }
 
 static void print_counts(FILE *out, const struct metrics *metrics)
@@ -292,12 +301,11 @@ static void print_counts(FILE *out, const struct metrics *metrics)
             get(&metrics->decided_blind));
 }
 
-void metrics_print(FILE *out, const struct metrics *metrics)
+void metrics_print(FILE *out, struct metrics *metrics)
 {
     int64_t open = atomic_load_explicit(&metrics->sessions_open, memory_order_relaxed);
     print_rcpt(out, metrics);
-    print_limits(out, metrics, false);
-    print_limits(out, metrics, true);
+    print_all_limits(out, metrics);
     print_histogram(out, "rcptgate_decision_seconds", "How long a decision at RCPT TO took.",
                     &metrics->decision);
     print_seconds(out, "rcptgate_decision_max_seconds", "The longest decision since the start.",

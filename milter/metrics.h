@@ -1,7 +1,7 @@
 /* metrics: what the gate counts about itself, for Prometheus, `status` and the page.
  *
- * Everything on the path of a RCPT is a relaxed atomic addition: no lock, and no allocation but the first
- * time that a limit's name is seen. Nothing here carries an address: labels are verdicts, names of limits,
+ * Everything on the path of a RCPT is a relaxed atomic addition; only to find the numbers of a limit that refuses
+ * takes a short lock. Nothing here carries an address: labels are verdicts, names of limits,
  * and names of backends. Numbers count from the start of the process. */
 #ifndef RCPTGATE_METRICS_H
 #define RCPTGATE_METRICS_H
@@ -9,6 +9,7 @@
 #include "counts.h"
 #include "judge.h"
 #include "policy.h"
+#include "table.h"
 #include "verdict.h"
 
 #include <pthread.h>
@@ -29,13 +30,6 @@ struct metrics_histogram {                     /* of durations */
     _Atomic uint64_t sum_ns;
 };
 
-struct metrics_limit {
-    char name[65];
-    _Atomic int over; /* its own action: the row that is shown from the start */
-    _Atomic uint64_t refused[METRICS_ACTIONS], shadow[METRICS_ACTIONS];
-    struct metrics_limit *next;
-};
-
 struct metrics_sample { /* what the rates are made from */
     int64_t at_ms;
     uint64_t rcpt[METRICS_ACTIONS];
@@ -52,8 +46,8 @@ struct metrics {
     _Atomic int64_t sessions_open;
     _Atomic uint64_t decision_max_ns, callback_max_ns;
     struct metrics_histogram decision, counts;
-    _Atomic(struct metrics_limit *) limits; /* only ever grows */
-    pthread_mutex_t lock;                   /* of growing, and of: */
+    pthread_mutex_t lock; /* of what follows */
+    struct table *limits; /* by name; only ever grows; NULL: out of memory */
     struct metrics_sample samples[METRICS_MINUTE];
     size_t n_samples, next_sample;
 };
@@ -90,8 +84,7 @@ void metrics_rates(struct metrics *metrics, double rates[METRICS_ACTIONS]);
 uint64_t metrics_total(const struct metrics *metrics, enum action action);
 
 /* What that limit has refused, and would have refused were it not in shadow, since the start. */
-void metrics_limit_totals(const struct metrics *metrics, const char *limit, uint64_t *refused,
-                          uint64_t *shadow);
+void metrics_limit_totals(struct metrics *metrics, const char *limit, uint64_t *refused, uint64_t *shadow);
 
 /* ---- writing them: the text format of Prometheus, version 0.0.4 ---- */
 
@@ -99,6 +92,6 @@ void metrics_limit_totals(const struct metrics *metrics, const char *limit, uint
 void metrics_head(FILE *out, const char *name, const char *type, const char *help);
 
 /* All that is in struct metrics. */
-void metrics_print(FILE *out, const struct metrics *metrics);
+void metrics_print(FILE *out, struct metrics *metrics);
 
 #endif

@@ -14,7 +14,7 @@ int queue_count_init(struct queue_count *count, unsigned pers, const char *host,
     for (int per = 0; per < SUBJECTS; per++) {
         if ((pers & 1u << per) == 0)
             continue;
-        count->of[per] = census_new(NAMES_MAX);
+        count->of[per] = table_new(sizeof(struct queue_number), NAMES_MAX);
         if (count->of[per] == NULL) {
             queue_count_done(count);
             return -1;
@@ -26,15 +26,19 @@ int queue_count_init(struct queue_count *count, unsigned pers, const char *host,
 void queue_count_done(struct queue_count *count)
 {
     for (int per = 0; per < SUBJECTS; per++)
-        census_free(count->of[per]);
+        table_free(count->of[per]);
     *count = (struct queue_count){0};
 }
 
+/* A message counts once a name. */
 static void add(struct queue_count *count, enum subject per, const char *name)
 {
-    if (count->of[per] != NULL && name[0] != '\0')
-        (void)census_add(count->of[per], name, 1,
-                         (uint64_t)count->messages); /* a message counts once a name */
+    struct queue_number *number =
+        count->of[per] != NULL && name[0] != '\0' ? table_add(count->of[per], name, strlen(name)) : NULL;
+    if (number == NULL || number->counted == count->messages)
+        return;
+    number->counted = count->messages;
+    number->waiting++;
 }
 
 /* An address and its domain, canonical, as the plan of a RCPT has them. */
@@ -96,4 +100,10 @@ void queue_count_line(struct queue_count *count, char *line, size_t n)
     else
         count->bad++;
     json_decref(message);
+}
+
+int64_t queue_count_of(const struct table *numbers, const char *subject)
+{
+    const struct queue_number *number = table_find(numbers, subject, strlen(subject));
+    return number != NULL ? number->waiting : 0;
 }

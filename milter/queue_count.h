@@ -4,11 +4,17 @@
 #define RCPTGATE_QUEUE_COUNT_H
 
 #include "policy.h"
-#include "census.h"
+#include "table.h"
+
+struct queue_number { /* by subject */
+    struct table_row row;
+    int64_t waiting; /* messages */
+    int64_t counted; /* the number of the message that was counted last */
+};
 
 struct queue_count {
     const char *host, *subaddress; /* borrowed */
-    struct census *of[SUBJECTS];   /* NULL: nobody asks for it */
+    struct table *of[SUBJECTS];    /* of struct queue_number; NULL: nobody asks for it */
     int64_t messages;
     int64_t oldest_s; /* Unix time; 0: the queue is empty */
     int64_t bad;      /* lines that are no message: counted, for `host` and `all` alone */
@@ -20,5 +26,8 @@ void queue_count_done(struct queue_count *count);
 
 /* line may be written to. */
 void queue_count_line(struct queue_count *count, char *line, size_t n);
+
+/* How many wait for that subject; of no table: 0. */
+int64_t queue_count_of(const struct table *numbers, const char *subject);
 
 #endif

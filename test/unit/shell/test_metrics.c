@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *printed(const struct metrics *metrics)
+static char *printed(struct metrics *metrics)
 {
     char *text = NULL;
     size_t n = 0;
@@ -21,7 +21,7 @@ static char *printed(const struct metrics *metrics)
     return text;
 }
 
-static void assert_line(const struct metrics *metrics, const char *line)
+static void assert_line(struct metrics *metrics, const char *line)
 {
     char *text = printed(metrics), want[256];
     snprintf(want, sizeof want, "\n%s\n", line);
