@@ -7,6 +7,7 @@
 
 #include "blocks_redis.h"
 #include "monotonic.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,15 +45,13 @@ struct blocks_due {
 struct blocks {
     struct blocks_config config;
     char *host;
-    pthread_t thread;
+    struct worker *worker;
     pthread_mutex_t lock;
     pthread_mutex_t work;
-    pthread_cond_t wake;
 
     /* Under lock; the list under both, so that either suffices to look at it. */
     struct blocklist *list;
     struct error file_trouble, redis_trouble;
-    bool stop, woken;
 
     /* Under work. */
     bool unsaved;
@@ -63,9 +62,11 @@ struct blocks {
     struct networks_due push; /* changed here, not yet in Redis */
     struct blocks_due drop;   /* ended; without strings */
 
-    bool running; /* set once */
+    bool gives_way; /* the thread's */
     atomic_bool any;
 };
+
+static int64_t round_step(void *arg);
 
 static int64_t now_ms(const struct blocks *blocks)
 {
@@ -79,11 +80,6 @@ struct blocks *blocks_new(const struct blocks_config *config, struct error *err)
         error_set(err, "out of memory for the blocks");
         return NULL;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&blocks->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&blocks->lock, NULL);
     pthread_mutex_init(&blocks->work, NULL);
     blocks->config = *config;
@@ -91,7 +87,9 @@ struct blocks *blocks_new(const struct blocks_config *config, struct error *err)
     blocks->list = blocklist_new();
     if (config->redis != NULL)
         blocks->redis = blocks_redis_new(config->redis, config->prefix);
-    if (blocks->host == NULL || blocks->list == NULL || (config->redis != NULL && blocks->redis == NULL)) {
+    blocks->worker = worker_new("blocks", round_step, blocks, err);
+    if (blocks->worker == NULL || blocks->host == NULL || blocks->list == NULL ||
+        (config->redis != NULL && blocks->redis == NULL)) {
         error_set(err, "out of memory for the blocks");
         blocks_free(blocks);
         return NULL;
@@ -103,16 +101,9 @@ void blocks_free(struct blocks *blocks)
 {
     if (blocks == NULL)
         return;
-    if (blocks->running) {
-        pthread_mutex_lock(&blocks->lock);
-        blocks->stop = true;
-        pthread_cond_signal(&blocks->wake);
-        pthread_mutex_unlock(&blocks->lock);
-        pthread_join(blocks->thread, NULL);
-    }
+    worker_free(blocks->worker);
     blocklist_unref(blocks->list);
     blocks_redis_free(blocks->redis);
-    pthread_cond_destroy(&blocks->wake);
     pthread_mutex_destroy(&blocks->lock);
     pthread_mutex_destroy(&blocks->work);
     free(blocks->push.at);
@@ -473,10 +464,7 @@ int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, 
     }
     pthread_mutex_unlock(&blocks->work);
     free(stamped);
-    pthread_mutex_lock(&blocks->lock);
-    blocks->woken = true;
-    pthread_cond_signal(&blocks->wake);
-    pthread_mutex_unlock(&blocks->lock);
+    worker_wake(blocks->worker);
     return rc;
 }
 
@@ -609,33 +597,17 @@ static bool round_make(struct blocks *blocks)
     return ok;
 }
 
-static void *blocks_main(void *arg)
+static int64_t round_step(void *arg)
 {
     struct blocks *blocks = arg;
-    /* Of this thread alone; without, it works as well. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY);
-    pthread_mutex_lock(&blocks->lock);
-    while (!blocks->stop) {
-        blocks->woken = false;
-        pthread_mutex_unlock(&blocks->lock);
-        long pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
-        struct timespec until = monotonic_in_ms(pause_ms);
-        pthread_mutex_lock(&blocks->lock);
-        while (!blocks->stop && !blocks->woken &&
-               pthread_cond_timedwait(&blocks->wake, &blocks->lock, &until) != ETIMEDOUT)
-            ;
-    }
-    pthread_mutex_unlock(&blocks->lock);
-    return NULL;
+    if (!blocks->gives_way) /* this thread alone; without, it works as well */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY);
+    blocks->gives_way = true;
+    int64_t pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
+    return monotonic_ns() + pause_ms * 1000000;
 }
 
 int blocks_start(struct blocks *blocks, struct error *err)
 {
-    int rc = pthread_create(&blocks->thread, NULL, blocks_main, blocks);
-    if (rc != 0) {
-        error_set(err, "cannot start the thread of the blocks: %s", strerror(rc));
-        return -1;
-    }
-    blocks->running = true;
-    return 0;
+    return worker_start(blocks->worker, err);
 }

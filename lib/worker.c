@@ -27,12 +27,12 @@ struct worker {
     void *arg;
     int fd;
     pthread_t thread;
-    bool running; /* of who starts and stops it */
-    atomic_bool stopping, woken;
+    atomic_bool running, stopping, woken; /* running: from worker_start() until it was joined */
 
     pthread_mutex_t lock;
-    pthread_cond_t drained;
-    bool idle; /* under lock: asleep, with nothing to do but what `woken` says */
+    pthread_cond_t changed;
+    bool idle;  /* under lock: asleep, with nothing to do but what `woken` says */
+    bool ended; /* under lock: no step any more */
 };
 
 struct worker *worker_new(const char *name, worker_step *step, void *arg, struct error *err)
@@ -54,7 +54,7 @@ struct worker *worker_new(const char *name, worker_step *step, void *arg, struct
     worker->arg = arg;
     worker->idle = true;
     pthread_mutex_init(&worker->lock, NULL);
-    pthread_cond_init(&worker->drained, NULL);
+    pthread_cond_init(&worker->changed, NULL);
     return worker;
 }
 
@@ -98,7 +98,7 @@ static void set_idle(struct worker *worker, bool idle)
     pthread_mutex_lock(&worker->lock);
     worker->idle = idle;
     if (idle)
-        pthread_cond_broadcast(&worker->drained);
+        pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
 }
 
@@ -128,6 +128,10 @@ static void *worker_main(void *arg)
         sleep_until(worker, next);
     }
     fd_write(worker); /* for others that wait for worker_fd() */
+    pthread_mutex_lock(&worker->lock);
+    worker->ended = true;
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
     return NULL;
 }
 
@@ -152,27 +156,37 @@ int worker_start(struct worker *worker, struct error *err)
         error_set(err, "cannot start the thread %s: %s", worker->name, strerror(rc));
         return -1;
     }
-    worker->running = true;
+    atomic_store(&worker->running, true);
     return 0;
 }
 
 /* ---- waiting for it ---- */
 
-static struct timespec moment(int64_t ns)
+static bool is_drained(struct worker *worker)
 {
-    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    return worker->idle && !atomic_load(&worker->woken);
+}
+
+static bool has_ended(struct worker *worker)
+{
+    return worker->ended;
+}
+
+static bool wait_for(struct worker *worker, bool (*is)(struct worker *), int64_t until_ns)
+{
+    const struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+    pthread_mutex_lock(&worker->lock);
+    while (!is(worker) &&
+           pthread_cond_clockwait(&worker->changed, &worker->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+    bool yes = is(worker);
+    pthread_mutex_unlock(&worker->lock);
+    return yes;
 }
 
 bool worker_drain(struct worker *worker, int64_t until_ns)
 {
-    struct timespec until = moment(until_ns);
-    bool patient = true, drained;
-    pthread_mutex_lock(&worker->lock);
-    while (!(drained = worker->idle && !atomic_load(&worker->woken)) && patient)
-        patient =
-            pthread_cond_clockwait(&worker->drained, &worker->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT;
-    pthread_mutex_unlock(&worker->lock);
-    return drained;
+    return !atomic_load(&worker->running) || wait_for(worker, is_drained, until_ns);
 }
 
 static void order_stop(struct worker *worker)
@@ -183,22 +197,21 @@ static void order_stop(struct worker *worker)
 
 void worker_stop(struct worker *worker)
 {
-    if (worker == NULL || !worker->running)
+    if (worker == NULL || !atomic_load(&worker->running))
         return;
     order_stop(worker);
     pthread_join(worker->thread, NULL);
-    worker->running = false;
+    atomic_store(&worker->running, false);
 }
 
 bool worker_stop_by(struct worker *worker, int64_t until_ns)
 {
-    struct timespec until = moment(until_ns);
-    if (worker == NULL || !worker->running)
+    if (worker == NULL || !atomic_load(&worker->running))
         return true;
     order_stop(worker);
-    if (pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    if (!wait_for(worker, has_ended, until_ns))
         return false;
-    worker->running = false;
+    worker_stop(worker);
     return true;
 }
 
@@ -208,7 +221,7 @@ void worker_free(struct worker *worker)
         return;
     worker_stop(worker);
     close(worker->fd);
-    pthread_cond_destroy(&worker->drained);
+    pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
     free(worker);
 }

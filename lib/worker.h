@@ -32,7 +32,8 @@ void worker_wake(struct worker *worker);
 int worker_fd(const struct worker *worker);
 bool worker_stopping(const struct worker *worker);
 
-/* Waits until there is nothing to do (WORKER_IDLE, and not woken since), at most until that moment. False: there is. */
+/* Waits until there is nothing to do (WORKER_IDLE, and not woken since), at most until that moment. False: there is.
+ * True at once where no thread runs. */
 bool worker_drain(struct worker *worker, int64_t until_ns);
 
 /* No step begins any more, and none is under way when it returns. Harmless where it does not run, and for NULL. */

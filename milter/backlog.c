@@ -6,14 +6,11 @@
 #include "monotonic.h"
 #include "program.h"
 #include "queue_count.h"
+#include "worker.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     IDLE_MS = 1000,
@@ -27,16 +24,15 @@ enum {
 
 struct backlog {
     struct gate *gate;
-    pthread_t thread;
-    bool running;
-    int stop_fd;
-    struct backlog_share *share; /* the thread's */
+    struct worker *worker;
+    struct backlog_share *share; /* this and what follows is the thread's */
+    unsigned pers;               /* bits of the subjects that were read last */
+    int64_t due_ms;              /* when the command is run again */
     int64_t length_before, length_ms, told_growing_ms;
     bool told_old;
 
     pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t wake;
-    bool stopping, needed;
+    bool needed;
     struct queue_count own;
     struct table *others[SUBJECTS];
     int64_t read_ms;  /* monotonic, when the command was started that printed own; 0: nothing is known */
@@ -119,7 +115,7 @@ static int count_run(struct backlog *backlog, const struct policy *policy, struc
 {
     const struct program program = {.argv = policy->queue.command,
                                     .timeout_ms = timeout_of(policy),
-                                    .stop_fd = backlog->stop_fd,
+                                    .stop_fd = worker_fd(backlog->worker),
                                     .line = on_line,
                                     .arg = count};
     if (program_run(&program, err) < 0)
@@ -186,7 +182,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
         return;
     }
     if (count_run(backlog, policy, &count, &err) < 0) {
-        if (read(backlog->stop_fd, &(uint64_t){0}, sizeof(uint64_t)) < 0) /* else it was our own doing */
+        if (!worker_stopping(backlog->worker)) /* else it was our own doing */
             failed(backlog, &err);
         queue_count_done(&count);
         return;
@@ -219,19 +215,6 @@ static void rest(struct backlog *backlog)
 
 /* ---- the thread ---- */
 
-/* False: it is time to stop. */
-static bool pause_for(struct backlog *backlog, int64_t ms)
-{
-    struct timespec until = monotonic_in_ms(ms);
-    pthread_mutex_lock(&backlog->lock);
-    while (!backlog->stopping &&
-           pthread_cond_clockwait(&backlog->wake, &backlog->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
-    bool go_on = !backlog->stopping;
-    pthread_mutex_unlock(&backlog->lock);
-    return go_on;
-}
-
 static void need(struct backlog *backlog, bool needed)
 {
     pthread_mutex_lock(&backlog->lock);
@@ -243,26 +226,21 @@ static void need(struct backlog *backlog, bool needed)
 }
 
 /* A reload is noticed within a second: a new limit may need another subject. */
-static void *backlog_main(void *arg)
+static int64_t backlog_step(void *arg)
 {
     struct backlog *backlog = arg;
-    int64_t due = 0, wait = 0;
-    unsigned pers = 0;
-    while (pause_for(backlog, wait)) {
-        const struct policy *policy = gate_policy(backlog->gate);
-        int64_t now = clock_ms();
-        need(backlog, policy->backlog_pers != 0);
-        if (policy->backlog_pers != 0 && (now >= due || policy->backlog_pers != pers)) {
-            due = now + policy->queue.every_ms;
-            round_run(backlog, policy);
-            now = clock_ms();
-        }
-        pers = policy->backlog_pers;
-        policy_unref(policy);
-        wait = pers != 0 && due - now < IDLE_MS ? due - now : IDLE_MS;
-        wait = wait > 0 ? wait : 1;
+    const struct policy *policy = gate_policy(backlog->gate);
+    int64_t now = clock_ms();
+    need(backlog, policy->backlog_pers != 0);
+    if (policy->backlog_pers != 0 && (now >= backlog->due_ms || policy->backlog_pers != backlog->pers)) {
+        backlog->due_ms = now + policy->queue.every_ms;
+        round_run(backlog, policy);
+        now = clock_ms();
     }
-    return NULL;
+    backlog->pers = policy->backlog_pers;
+    policy_unref(policy);
+    int64_t wait = backlog->pers != 0 && backlog->due_ms - now < IDLE_MS ? backlog->due_ms - now : IDLE_MS;
+    return monotonic_ns() + (wait > 0 ? wait : 1) * 1000000;
 }
 
 struct backlog *backlog_new(struct gate *gate, struct error *err)
@@ -273,49 +251,35 @@ struct backlog *backlog_new(struct gate *gate, struct error *err)
         return NULL;
     }
     backlog->gate = gate;
-    backlog->stop_fd = -1;
     pthread_mutex_init(&backlog->lock, NULL);
-    pthread_cond_init(&backlog->wake, NULL);
     return backlog;
 }
 
 int backlog_start(struct backlog *backlog, struct error *err)
 {
-    backlog->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     backlog->share = backlog_share_new();
-    int rc = backlog->stop_fd < 0 ? errno : backlog->share == NULL ? ENOMEM : 0;
-    rc = rc != 0 ? rc : pthread_create(&backlog->thread, NULL, backlog_main, backlog);
-    if (rc != 0)
-        error_set(err, "cannot start the reader of the queue: %s", strerror(rc));
-    backlog->running = rc == 0;
-    return rc == 0 ? 0 : -1;
+    if (backlog->share == NULL) {
+        error_set(err, "out of memory for the backlog");
+        return -1;
+    }
+    backlog->worker = worker_new("queue", backlog_step, backlog, err);
+    return backlog->worker != NULL ? worker_start(backlog->worker, err) : -1;
 }
 
 void backlog_stop(struct backlog *backlog)
 {
-    const uint64_t one = 1;
-    if (backlog == NULL || !backlog->running)
-        return;
-    pthread_mutex_lock(&backlog->lock);
-    backlog->stopping = true;
-    pthread_cond_signal(&backlog->wake);
-    pthread_mutex_unlock(&backlog->lock);
-    if (write(backlog->stop_fd, &one, sizeof one) < 0)
-        log_line(LOG_AT_WARNING, "event=queue-stop text=\"%s\"", strerror(errno)); /* its deadline ends it */
-    pthread_join(backlog->thread, NULL);
-    backlog->running = false;
+    if (backlog != NULL)
+        worker_stop(backlog->worker);
 }
 
 void backlog_free(struct backlog *backlog)
 {
     if (backlog == NULL)
         return;
-    if (backlog->stop_fd >= 0)
-        close(backlog->stop_fd);
+    worker_free(backlog->worker);
     backlog_share_free(backlog->share);
     queue_count_done(&backlog->own);
     others_free(backlog->others);
-    pthread_cond_destroy(&backlog->wake);
     pthread_mutex_destroy(&backlog->lock);
     free(backlog);
 }

@@ -1,16 +1,16 @@
+/* events: see events.h. A ring under a lock, a thread that sends one event a step, and atomics for what every RCPT asks. */
 #include "events.h"
 
 #include "health.h"
 #include "monotonic.h"
+#include "worker.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     RING = 1000,
@@ -33,11 +33,13 @@ struct event {
 struct events {
     struct counts *counts;
     char host[256];
-    pthread_t thread;
+    struct worker *worker;
+    int tries;        /* the thread's: of the oldest event; */
+    int64_t pause_ms; /* after the next failure; */
+    int64_t due_ns;   /* and not before */
+
     pthread_mutex_t lock; /* of all that follows, up to the atomics */
-    pthread_cond_t wake, idle;
-    bool running; /* the thread; set and read by who starts and stops it */
-    bool ring_only, stopping, busy;
+    bool ring_only;
     struct event *ring;
     uint64_t n_added, n_done; /* ring[i % RING]; those from n_done on are still to be sent */
     _Atomic uint64_t dropped;
@@ -87,8 +89,8 @@ void events_add(struct events *events, int64_t now_ms, const char *name, const s
         events->n_done = events->n_added - RING;
         atomic_fetch_add(&events->dropped, 1);
     }
-    pthread_cond_signal(&events->wake);
     pthread_mutex_unlock(&events->lock);
+    worker_wake(events->worker);
 }
 
 json_t *events_recent(struct events *events, size_t n, bool subjects)
@@ -175,71 +177,65 @@ static enum counts_status event_send(const struct events *events, const struct e
     return counts_stream_add(events->counts, words, n);
 }
 
-static void pause_for(struct events *events, int ms)
+/* Sends the oldest. False: not now. */
+static bool send_oldest(struct events *events, const struct event *event, uint64_t which)
 {
-    struct timespec until = monotonic_in_ms(ms);
-    while (!events->stopping &&
-           pthread_cond_clockwait(&events->wake, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
-}
-
-/* Sends the oldest, with the lock held before and after. False: not now. */
-static bool send_oldest(struct events *events, int *tries)
-{
-    uint64_t which = events->n_done;
-    struct event event = events->ring[which % RING];
-    events->busy = true;
-    pthread_mutex_unlock(&events->lock);
-    enum counts_status status = event_send(events, &event);
-    pthread_mutex_lock(&events->lock);
-    events->busy = false;
-    if (status == COUNTS_DOWN || (status == COUNTS_UNSURE && ++*tries < TRIES))
+    enum counts_status status = event_send(events, event);
+    if (status == COUNTS_DOWN || (status == COUNTS_UNSURE && ++events->tries < TRIES))
         return false;
-    *tries = 0;
+    events->tries = 0;
     if (status != COUNTS_OK)
         atomic_fetch_add(&events->dropped, 1);
+    pthread_mutex_lock(&events->lock);
     if (events->n_done == which) /* else it was pushed out meanwhile */
         events->n_done++;
+    pthread_mutex_unlock(&events->lock);
     return true;
 }
 
-static void *events_main(void *arg)
+/* Sends one. An event that is added meanwhile does not shorten the pause after a failure. */
+static int64_t events_step(void *arg)
 {
     struct events *events = arg;
-    int tries = 0, pause = PAUSE_FIRST_MS;
+    struct event event;
+    if (monotonic_ns() < events->due_ns)
+        return events->due_ns;
     pthread_mutex_lock(&events->lock);
-    for (;;) {
-        while (events->n_done == events->n_added && !events->stopping) {
-            pthread_cond_broadcast(&events->idle);
-            pthread_cond_wait(&events->wake, &events->lock);
-        }
-        if (events->stopping)
-            break;
-        if (send_oldest(events, &tries)) {
-            pause = PAUSE_FIRST_MS;
-        } else {
-            pause_for(events, pause);
-            pause = pause * 2 < PAUSE_LAST_MS ? pause * 2 : PAUSE_LAST_MS;
-        }
-    }
+    uint64_t which = events->n_done;
+    bool any = which != events->n_added;
+    if (any)
+        event = events->ring[which % RING];
     pthread_mutex_unlock(&events->lock);
-    return NULL;
+    if (!any)
+        return WORKER_IDLE;
+    if (send_oldest(events, &event, which)) {
+        events->pause_ms = PAUSE_FIRST_MS;
+        return 0;
+    }
+    events->due_ns = monotonic_ns() + events->pause_ms * 1000000;
+    events->pause_ms = events->pause_ms * 2 < PAUSE_LAST_MS ? events->pause_ms * 2 : PAUSE_LAST_MS;
+    return events->due_ns;
 }
 
 struct events *events_new(const char *host, struct error *err)
 {
     struct events *events = calloc(1, sizeof *events);
-    if (events != NULL)
-        events->ring = calloc(RING, sizeof *events->ring);
-    if (events == NULL || events->ring == NULL) {
+    if (events == NULL) {
         error_set(err, "out of memory for the events");
-        free(events);
         return NULL;
     }
     snprintf(events->host, sizeof events->host, "%s", host);
     pthread_mutex_init(&events->lock, NULL);
-    pthread_cond_init(&events->wake, NULL);
-    pthread_cond_init(&events->idle, NULL);
+    events->pause_ms = PAUSE_FIRST_MS;
+    events->ring = calloc(RING, sizeof *events->ring);
+    if (events->ring == NULL)
+        error_set(err, "out of memory for the events");
+    else
+        events->worker = worker_new("events", events_step, events, err);
+    if (events->worker == NULL) {
+        events_free(events);
+        return NULL;
+    }
     return events;
 }
 
@@ -253,37 +249,22 @@ int events_start(struct events *events, struct counts *counts, struct error *err
         return 0;
     }
     events->counts = counts;
-    int rc = pthread_create(&events->thread, NULL, events_main, events);
-    if (rc != 0) {
-        error_set(err, "cannot start a thread: %s", strerror(rc));
-        return -1;
-    }
-    events->running = true;
-    return 0;
+    return worker_start(events->worker, err);
 }
 
 void events_stop(struct events *events, int wait_ms)
 {
-    if (events == NULL || !events->running)
+    if (events == NULL)
         return;
-    struct timespec until = monotonic_in_ms(wait_ms);
-    pthread_mutex_lock(&events->lock);
-    while ((events->n_done != events->n_added || events->busy) &&
-           pthread_cond_clockwait(&events->idle, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
-    events->stopping = true;
-    pthread_cond_signal(&events->wake);
-    pthread_mutex_unlock(&events->lock);
-    pthread_join(events->thread, NULL);
-    events->running = false;
+    (void)worker_drain(events->worker, monotonic_ns() + (int64_t)wait_ms * 1000000);
+    worker_stop(events->worker);
 }
 
 void events_free(struct events *events)
 {
     if (events == NULL)
         return;
-    pthread_cond_destroy(&events->idle);
-    pthread_cond_destroy(&events->wake);
+    worker_free(events->worker);
     pthread_mutex_destroy(&events->lock);
     free(events->ring);
     free(events);

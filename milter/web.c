@@ -1,26 +1,21 @@
+/* web: see web.h. The thread starts and follows the server; whoever stops the thread stops the server after it. */
 #include "web.h"
 
 #include "http.h"
 #include "monotonic.h"
 #include "page.h"
 #include "status.h"
+#include "worker.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { LOOK_MS = 500, RETRY_MS = 5000 };
 
 struct web {
     struct gate *gate;
-    pthread_t thread;
-    pthread_mutex_t lock; /* of stopping */
-    pthread_cond_t wake;
-    bool stopping;
-
-    struct http *http; /* the rest is the thread's */
+    struct worker *worker;
+    struct http *http; /* this and what follows is the thread's */
     char host[NETWORK_TEXT];
     int port;
     int64_t retry_ns;
@@ -153,8 +148,9 @@ static void web_open(struct web *web)
         err.text, RETRY_MS / 1000);
 }
 
-static void web_look(struct web *web)
+static int64_t web_look(void *arg)
 {
+    struct web *web = arg;
     const struct policy *policy = gate_policy(web->gate);
     if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
         web_close(web);
@@ -167,24 +163,7 @@ static void web_look(struct web *web)
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
         web_open(web);
-}
-
-static void *web_main(void *arg)
-{
-    struct web *web = arg;
-    pthread_mutex_lock(&web->lock);
-    while (!web->stopping) {
-        pthread_mutex_unlock(&web->lock);
-        web_look(web);
-        struct timespec until = monotonic_in_ms(LOOK_MS);
-        pthread_mutex_lock(&web->lock);
-        while (!web->stopping &&
-               pthread_cond_clockwait(&web->wake, &web->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-            ;
-    }
-    pthread_mutex_unlock(&web->lock);
-    web_close(web);
-    return NULL;
+    return monotonic_ns() + (int64_t)LOOK_MS * 1000000;
 }
 
 struct web *web_start(struct gate *gate, struct error *err)
@@ -195,14 +174,9 @@ struct web *web_start(struct gate *gate, struct error *err)
         return NULL;
     }
     web->gate = gate;
-    pthread_mutex_init(&web->lock, NULL);
-    pthread_cond_init(&web->wake, NULL);
-    int rc = pthread_create(&web->thread, NULL, web_main, web);
-    if (rc != 0) {
-        error_set(err, "cannot start a thread for the HTTP server: %s", strerror(rc));
-        pthread_cond_destroy(&web->wake);
-        pthread_mutex_destroy(&web->lock);
-        free(web);
+    web->worker = worker_new("web", web_look, web, err);
+    if (web->worker == NULL || worker_start(web->worker, err) < 0) {
+        web_stop(web);
         return NULL;
     }
     return web;
@@ -212,12 +186,7 @@ void web_stop(struct web *web)
 {
     if (web == NULL)
         return;
-    pthread_mutex_lock(&web->lock);
-    web->stopping = true;
-    pthread_cond_signal(&web->wake);
-    pthread_mutex_unlock(&web->lock);
-    pthread_join(web->thread, NULL);
-    pthread_cond_destroy(&web->wake);
-    pthread_mutex_destroy(&web->lock);
+    worker_free(web->worker);
+    web_close(web);
     free(web);
 }

@@ -68,6 +68,7 @@ static void test_idle(void **state)
     (void)state;
     begin(plain_step, WORKER_IDLE);
     worker_wake(job.worker); /* before the start: harmless */
+    assert_true(worker_drain(job.worker, LONG));
     start();
     assert_true(worker_drain(job.worker, LONG));
     int steps = atomic_load(&job.steps);
@@ -80,6 +81,7 @@ static void test_idle(void **state)
     worker_stop(job.worker);
     worker_stop(job.worker);
     worker_wake(job.worker); /* after the end: harmless */
+    assert_true(worker_drain(job.worker, LONG));
     assert_int_equal(atomic_load(&job.steps), 2);
     worker_free(job.worker);
 }
