@@ -5,9 +5,9 @@
 #include "command.h"
 
 #include "load.h"
-#include "member.h"
+#include "json_get.h"
 #include "report.h"
-#include "when.h"
+#include "time_arg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -181,7 +181,7 @@ static int change(const char *what, int argc, char **argv, const struct option_v
         return EXIT_USAGE;
     if (n == 0 && options->list == NULL)
         return command_usage(what, "which network?");
-    if (options->duration != NULL && when_duration(options->duration, &seconds, &err) < 0)
+    if (options->duration != NULL && time_arg_duration(options->duration, &seconds, &err) < 0)
         return command_usage(what, "--for: %s", err.text);
     job.for_s = seconds;
     job.policy = load_policy_or_complain(options->file);
@@ -214,8 +214,8 @@ int cmd_unblock(int argc, char **argv)
 
 static void print_block(const json_t *block)
 {
-    printf("%-20s %-7s %-20s %-16s %s\n", member_text(block, "network"), member_text(block, "action"),
-           member_text(block, "until"), member_text(block, "by"), member_text(block, "reason"));
+    printf("%-20s %-7s %-20s %-16s %s\n", json_get_text(block, "network"), json_get_text(block, "action"),
+           json_get_text(block, "until"), json_get_text(block, "by"), json_get_text(block, "reason"));
 }
 
 /* One page; *after: where the next one begins, NULL where there is none. */

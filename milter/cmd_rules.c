@@ -385,8 +385,7 @@ static const struct verb verbs[] = {
     {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
     {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
     {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
-    {"export", false, 0, 1, run_export},
-    {"accept", true, 0, 0, run_accept},
+    {"export", false, 0, 1, run_export}, {"accept", true, 0, 0, run_accept},
 };
 
 /* --- the command line --- */

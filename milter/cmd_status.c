@@ -45,7 +45,7 @@ static json_t *nobody(enum silence why, const char *text)
         [HANGING] = {"DOWN: the gate does not answer", "Where Postfix waits in vain, too, it answers 451: "
                                                        "`systemctl restart rcptgate`"},
     };
-    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", health_word(TROUBLE_DOWN), "reasons",
+    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", health_word(CONDITION_DOWN), "reasons",
                      "what", "gate", "title", silences[why].title, "grade", "down", "text", text, "means",
                      silences[why].means);
 }
@@ -88,7 +88,7 @@ int cmd_status(int argc, char **argv)
     else
         (answered ? status_print : print_nobody)(stdout, report);
     static const int statuses[] = {
-        [TROUBLE_NOTE] = EXIT_DONE, [TROUBLE_DEGRADED] = EXIT_REFUSED, [TROUBLE_DOWN] = STATUS_DOWN};
+        [CONDITION_NOTE] = EXIT_DONE, [CONDITION_DEGRADED] = EXIT_REFUSED, [CONDITION_DOWN] = STATUS_DOWN};
     int status = statuses[health_grade(report)];
     json_decref(report);
     return status;

@@ -88,13 +88,13 @@ static void name_entries(struct policy_keeper *keeper, const struct problems *pr
 
 static void tell_file(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY, TROUBLE_DEGRADED, gate_now(gate), &keeper->bad);
+    conditions_follow(&gate->conditions, CONDITION_POLICY, CONDITION_DEGRADED, gate_now(gate), &keeper->bad);
 }
 
 static void tell_entries(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_ENTRIES, TROUBLE_DEGRADED, gate_now(gate),
-                   &keeper->entries);
+    conditions_follow(&gate->conditions, CONDITION_POLICY_ENTRIES, CONDITION_DEGRADED, gate_now(gate),
+                      &keeper->entries);
 }
 
 /* "FILE:3: is not JSON: line 3 ..." */
@@ -224,8 +224,8 @@ static void save(struct policy_keeper *keeper, struct gate *gate)
     keeper->save_ms = now + SAVE_AGAIN_MS;
     if (rc > 0)
         log_line(LOG_AT_WARNING, "event=policy-unfindable text=\"%s\"", err.text);
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now,
-                   rc < 0 ? &err : &(struct error){0});
+    conditions_follow(&gate->conditions, CONDITION_POLICY_COPY, CONDITION_DEGRADED, now,
+                      rc < 0 ? &err : &(struct error){0});
 }
 
 void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)

@@ -3,7 +3,7 @@
 #include "block_requests.h"
 #include "command.h"
 #include "control.h"
-#include "member.h"
+#include "json_get.h"
 #include "show.h"
 #include "status.h"
 #include "top.h"
@@ -56,13 +56,13 @@ static void print_limits(FILE *out, const json_t *report)
     for (size_t i = 0; i < json_array_size(limits); i++) {
         const json_t *l = json_array_get(limits, i);
         fprintf(out, "limit      %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " %s",
-                member_text(l, "limit"), member_number(l, "used"), member_number(l, "max"),
-                member_text(l, "result"));
-        if (member_number(l, "wait_ms") > 0) {
+                json_get_text(l, "limit"), json_get_number(l, "used"), json_get_number(l, "max"),
+                json_get_text(l, "result"));
+        if (json_get_number(l, "wait_ms") > 0) {
             fputs(", wait ", out);
-            member_print_ms(out, l, "wait_ms");
+            json_get_print_ms(out, l, "wait_ms");
         }
-        fprintf(out, "  %s%s\n", member_text(l, "key"),
+        fprintf(out, "  %s%s\n", json_get_text(l, "key"),
                 json_is_true(json_object_get(l, "shadow")) ? " (shadow)" : "");
     }
     if (json_array_size(limits) == 0)
@@ -72,17 +72,17 @@ static void print_limits(FILE *out, const json_t *report)
 static void print_alias(FILE *out, const json_t *alias)
 {
     const json_t *mailboxes = json_object_get(alias, "mailbox");
-    fprintf(out, "alias      %s", member_text(alias, "state"));
-    if (*member_text(alias, "via") != '\0')
-        fprintf(out, " as %s", member_text(alias, "via"));
-    if (*member_text(alias, "row") != '\0')
-        fprintf(out, ": %s", member_text(alias, "row"));
-    if (*member_text(alias, "action") != '\0')
-        fprintf(out, ", %s", member_text(alias, "action"));
-    if (*member_text(alias, "owner") != '\0')
-        fprintf(out, ", owner %s", member_text(alias, "owner"));
-    if (*member_text(alias, "class") != '\0')
-        fprintf(out, ", class %s", member_text(alias, "class"));
+    fprintf(out, "alias      %s", json_get_text(alias, "state"));
+    if (*json_get_text(alias, "via") != '\0')
+        fprintf(out, " as %s", json_get_text(alias, "via"));
+    if (*json_get_text(alias, "row") != '\0')
+        fprintf(out, ": %s", json_get_text(alias, "row"));
+    if (*json_get_text(alias, "action") != '\0')
+        fprintf(out, ", %s", json_get_text(alias, "action"));
+    if (*json_get_text(alias, "owner") != '\0')
+        fprintf(out, ", owner %s", json_get_text(alias, "owner"));
+    if (*json_get_text(alias, "class") != '\0')
+        fprintf(out, ", class %s", json_get_text(alias, "class"));
     for (size_t i = 0; i < json_array_size(mailboxes); i++)
         fprintf(out, "%s%s", i == 0 ? ", to " : ", ", json_string_value(json_array_get(mailboxes, i)));
     if (json_is_true(json_object_get(alias, "concealed")))
@@ -95,9 +95,9 @@ static bool is_held_client(const json_t *report)
     const json_t *limits = json_object_get(report, "limits");
     for (size_t i = 0; i < json_array_size(limits); i++) {
         const json_t *l = json_array_get(limits, i);
-        if (strcmp(member_text(l, "limit"), member_text(report, "limit")) == 0 &&
-            strcmp(member_text(l, "result"), "held") == 0 &&
-            strncmp(member_text(l, "key"), "client:{", 8) == 0)
+        if (strcmp(json_get_text(l, "limit"), json_get_text(report, "limit")) == 0 &&
+            strcmp(json_get_text(l, "result"), "held") == 0 &&
+            strncmp(json_get_text(l, "key"), "client:{", 8) == 0)
             return true;
     }
     return false;
@@ -106,45 +106,45 @@ static bool is_held_client(const json_t *report)
 /* Is the reply one that only sessions hear that were open before? */
 static bool ends_at_connect(const json_t *report)
 {
-    const char *by = member_text(report, "by");
-    return strcmp(member_text(report, "verdict"), "reject") == 0 &&
+    const char *by = json_get_text(report, "by");
+    return strcmp(json_get_text(report, "verdict"), "reject") == 0 &&
            (strcmp(by, "client") == 0 || strcmp(by, "block") == 0 || is_held_client(report));
 }
 
 void report_print_explain(FILE *out, const json_t *report)
 {
-    const char *recipient = member_text(report, "recipient"), *given = member_text(report, "given");
-    if (*member_text(report, "invalid") != '\0')
+    const char *recipient = json_get_text(report, "recipient"), *given = json_get_text(report, "given");
+    if (*json_get_text(report, "invalid") != '\0')
         fprintf(out, "recipient  %s\n           no valid address: %s\n", given,
-                member_text(report, "invalid"));
+                json_get_text(report, "invalid"));
     else if (strcmp(recipient, given) == 0)
         fprintf(out, "recipient  %s\n", recipient);
     else
         fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
-    fprintf(out, "sender     <%s>%s\n", member_text(report, "sender"),
+    fprintf(out, "sender     <%s>%s\n", json_get_text(report, "sender"),
             json_is_true(json_object_get(report, "sender_invalid")) ? " (no valid address)"
-            : *member_text(report, "sender") == '\0'                ? " (a bounce; --from names another)"
+            : *json_get_text(report, "sender") == '\0'              ? " (a bounce; --from names another)"
                                                                     : "");
-    const char *client = member_text(report, "client");
+    const char *client = json_get_text(report, "client");
     fprintf(out, "client     %s%s\n", client,
             json_is_true(json_object_get(report, "client_exempt")) ? " (exempt)"
             : strcmp(client, "unknown") == 0 ? ": no limit per client is looked at without --client"
                                              : "");
     print_alias(out, json_object_get(report, "alias"));
-    fprintf(out, "rule       %s%s%s\n", member_text(report, "ruling"),
-            *member_text(report, "rule") != '\0' ? ": " : "", member_text(report, "rule"));
+    fprintf(out, "rule       %s%s%s\n", json_get_text(report, "ruling"),
+            *json_get_text(report, "rule") != '\0' ? ": " : "", json_get_text(report, "rule"));
     print_limits(out, report);
-    if (*member_text(report, "counts") != '\0')
-        fprintf(out, "counts     %s\n", member_text(report, "counts"));
-    fprintf(out, "verdict    %s", member_text(report, "verdict"));
-    if (*member_text(report, "by") != '\0')
-        fprintf(out, " by %s", member_text(report, "by"));
-    if (*member_text(report, "limit") != '\0')
-        fprintf(out, " %s", member_text(report, "limit"));
+    if (*json_get_text(report, "counts") != '\0')
+        fprintf(out, "counts     %s\n", json_get_text(report, "counts"));
+    fprintf(out, "verdict    %s", json_get_text(report, "verdict"));
+    if (*json_get_text(report, "by") != '\0')
+        fprintf(out, " by %s", json_get_text(report, "by"));
+    if (*json_get_text(report, "limit") != '\0')
+        fprintf(out, " %s", json_get_text(report, "limit"));
     fprintf(out, "%s\n",
             json_is_true(json_object_get(report, "shadow_mode")) ? " (mode shadow: nothing is refused)" : "");
     fprintf(out, "reply      %s\n",
-            *member_text(report, "reply") != '\0' ? member_text(report, "reply") : "250 (go on)");
+            *json_get_text(report, "reply") != '\0' ? json_get_text(report, "reply") : "250 (go on)");
     if (ends_at_connect(report))
         fputs("           in open sessions; from the next connection on 554 at connect\n", out);
 }
@@ -301,7 +301,7 @@ static const struct request_row {
 
 static const struct request_row *request_row(const json_t *request)
 {
-    const char *what = member_text(request, "do");
+    const char *what = json_get_text(request, "do");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
         if (strcmp(what, requests[i].name) == 0)
             return &requests[i];
@@ -324,7 +324,7 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
     (void)blocks_sync(gate->blocks); /* what others did; without Redis the state directory must do */
     json_t *report = report_answer(gate, request);
     bool shared = blocks_sync(gate->blocks);
-    if (!shared && json_object_get(report, "trouble") != NULL && *member_text(report, "trouble") == '\0')
+    if (!shared && json_object_get(report, "trouble") != NULL && *json_get_text(report, "trouble") == '\0')
         json_object_set_new(
             report, "trouble",
             json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
@@ -393,8 +393,8 @@ json_t *report_ask(const struct policy *policy, json_t *request, int *status)
     if (report == NULL) {
         fprintf(stderr, "rcptgate: %s%s%s\n", running.text, err.text[0] != '\0' ? "; " : "", err.text);
         *status = EXIT_UNAVAILABLE;
-    } else if (*member_text(report, "error") != '\0') {
-        fprintf(stderr, "rcptgate: %s\n", member_text(report, "error"));
+    } else if (*json_get_text(report, "error") != '\0') {
+        fprintf(stderr, "rcptgate: %s\n", json_get_text(report, "error"));
         json_decref(report);
         report = NULL;
         *status = EXIT_REFUSED;

@@ -7,7 +7,7 @@
 #include "reply.h"
 #include "text.h"
 #include "utf8.h"
-#include "when.h"
+#include "time_arg.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -271,8 +271,8 @@ static int moment(const struct rule_args *args, enum rule_field field, struct ed
                   struct error *err)
 {
     int64_t at = 0;
-    int rc = field == FIELD_FOR ? when_duration(args->given[field], &at, err)
-                                : when_parse(args->given[field], args->now_s, &at, err);
+    int rc = field == FIELD_FOR ? time_arg_duration(args->given[field], &at, err)
+                                : time_arg_parse(args->given[field], args->now_s, &at, err);
     if (rc < 0)
         return -1;
     if (field == FIELD_FOR)

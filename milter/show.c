@@ -1,7 +1,7 @@
 #include "show.h"
 
 #include "address.h"
-#include "member.h"
+#include "json_get.h"
 #include "network.h"
 #include "text.h"
 
@@ -176,19 +176,19 @@ json_t *show_reset(struct counts *counts, const json_t *keys, const char *limit)
 
 static void print_counter(FILE *out, const json_t *c)
 {
-    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", member_text(c, "limit"),
-            member_number(c, "used"), member_number(c, "max"));
-    member_print_ms(out, c, "window_ms");
-    if (member_number(c, "refused") > 0)
-        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", member_number(c, "refused"),
-                member_number(c, "refused") == 1 ? "" : "s");
-    if (member_number(c, "held_ms") > 0) {
+    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", json_get_text(c, "limit"),
+            json_get_number(c, "used"), json_get_number(c, "max"));
+    json_get_print_ms(out, c, "window_ms");
+    if (json_get_number(c, "refused") > 0)
+        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", json_get_number(c, "refused"),
+                json_get_number(c, "refused") == 1 ? "" : "s");
+    if (json_get_number(c, "held_ms") > 0) {
         fputs(", held for ", out);
-        member_print_ms(out, c, "held_ms");
+        json_get_print_ms(out, c, "held_ms");
     }
-    if (member_number(c, "reset_ms") > 0) {
+    if (json_get_number(c, "reset_ms") > 0) {
         fputs(", whole again in ", out);
-        member_print_ms(out, c, "reset_ms");
+        json_get_print_ms(out, c, "reset_ms");
     }
     fputc('\n', out);
 }
@@ -197,8 +197,8 @@ static void print_backlog(FILE *out, const json_t *b)
 {
     fprintf(out,
             "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
-            member_text(b, "limit"), member_number(b, "waiting"), member_number(b, "max"));
-    member_print_ms(out, b, "age_ms");
+            json_get_text(b, "limit"), json_get_number(b, "waiting"), json_get_number(b, "max"));
+    json_get_print_ms(out, b, "age_ms");
     fputs(" ago\n", out);
 }
 
@@ -208,9 +208,9 @@ static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, cons
     const char *previous = "";
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *entry = json_array_get(list, i);
-        if (strcmp(previous, member_text(entry, "key")) != 0)
-            fprintf(out, "%s\n", member_text(entry, "key"));
-        previous = member_text(entry, "key");
+        if (strcmp(previous, json_get_text(entry, "key")) != 0)
+            fprintf(out, "%s\n", json_get_text(entry, "key"));
+        previous = json_get_text(entry, "key");
         print(out, entry);
     }
 }
@@ -219,7 +219,7 @@ void show_print(FILE *out, const json_t *report)
 {
     const json_t *counters = json_object_get(report, "counters"),
                  *backlog = json_object_get(report, "backlog");
-    if (strcmp(member_text(report, "counts"), "local") == 0)
+    if (strcmp(json_get_text(report, "counts"), "local") == 0)
         fputs("Redis does not answer: as this gate counted\n", out);
     print_list(out, counters, print_counter);
     print_list(out, backlog, print_backlog);

@@ -1,7 +1,7 @@
 #include "status.h"
 
 #include "log.h"
-#include "member.h"
+#include "json_get.h"
 #include "text.h"
 
 #include <dirent.h>
@@ -143,12 +143,12 @@ static uint64_t junk_resets(struct gate *gate)
 static json_t *report_past(struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
     json_t *past = json_array();
-    for (int t = 0; t < TROUBLES; t++) {
-        const struct trouble_row row = trouble_get(&gate->troubles, (enum trouble)t);
+    for (int t = 0; t < CONDITIONS; t++) {
+        const struct condition_row row = conditions_get(&gate->conditions, (enum condition)t);
         char time[HEALTH_TIME];
         if (row.set || row.times == 0)
             continue;
-        json_t *reason = health_reason(policy, (enum trouble)t, row.grade, row.since_ms, now_ms, row.text);
+        json_t *reason = health_reason(policy, (enum condition)t, row.grade, row.since_ms, now_ms, row.text);
         json_object_set_new(reason, "until", json_string(health_time(row.cleared_ms, time)));
         json_object_set_new(reason, "lasted_s", json_integer((row.cleared_ms - row.since_ms) / 1000));
         json_object_set_new(reason, "times", json_integer((json_int_t)row.times));
@@ -245,11 +245,11 @@ static void print_reasons(FILE *out, const json_t *list)
     char buffer[32];
     json_array_foreach(list, i, r)
     {
-        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", member_text(r, "title"),
-                member_text(r, "grade"), duration(member_number(r, "for_s"), buffer), member_text(r, "since"),
-                member_text(r, "text"));
-        if (*member_text(r, "means") != '\0')
-            fprintf(out, "      %s\n", member_text(r, "means"));
+        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", json_get_text(r, "title"),
+                json_get_text(r, "grade"), duration(json_get_number(r, "for_s"), buffer),
+                json_get_text(r, "since"), json_get_text(r, "text"));
+        if (*json_get_text(r, "means") != '\0')
+            fprintf(out, "      %s\n", json_get_text(r, "means"));
     }
 }
 
@@ -261,8 +261,8 @@ static void print_past(FILE *out, const json_t *list)
     json_array_foreach(list, i, r)
     {
         fprintf(out, "%s\n  %s: for %s, until %s\n      %s\n", i == 0 ? "\nwell again; it was" : "",
-                member_text(r, "title"), duration(member_number(r, "lasted_s"), buffer),
-                member_text(r, "until"), member_text(r, "text"));
+                json_get_text(r, "title"), duration(json_get_number(r, "lasted_s"), buffer),
+                json_get_text(r, "until"), json_get_text(r, "text"));
     }
 }
 
@@ -277,25 +277,25 @@ static void print_traffic(FILE *out, const json_t *traffic)
             "            %" JSON_INTEGER_FORMAT " accepted, %" JSON_INTEGER_FORMAT
             " deferred, %" JSON_INTEGER_FORMAT " rejected, %" JSON_INTEGER_FORMAT
             " dropped since the start\n",
-            member_number(total, "accept"), member_number(total, "defer"), member_number(total, "reject"),
-            member_number(total, "discard"));
+            json_get_number(total, "accept"), json_get_number(total, "defer"),
+            json_get_number(total, "reject"), json_get_number(total, "discard"));
     fprintf(out, "sessions    %" JSON_INTEGER_FORMAT " open; longest decision %.1f ms\n",
-            member_number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
+            json_get_number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
 }
 
 static void print_aliases(FILE *out, const json_t *aliases)
 {
     char buffer[32];
-    fprintf(out, "aliases     %s: ", member_text(aliases, "database"));
-    if (member_number(aliases, "aliases") >= 0)
+    fprintf(out, "aliases     %s: ", json_get_text(aliases, "database"));
+    if (json_get_number(aliases, "aliases") >= 0)
         fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domain%s, ",
-                member_number(aliases, "aliases"), member_number(aliases, "domains"),
-                member_number(aliases, "domains") == 1 ? "" : "s");
-    if (*member_text(aliases, "changed") != '\0')
-        fprintf(out, "changed %s ago, ", duration(member_number(aliases, "age_s"), buffer));
-    fprintf(out, "%s", who_answers(member_text(aliases, "in_force")));
-    if (member_number(aliases, "copy_age_s") >= 0)
-        fprintf(out, "; its copy was good %s ago", duration(member_number(aliases, "copy_age_s"), buffer));
+                json_get_number(aliases, "aliases"), json_get_number(aliases, "domains"),
+                json_get_number(aliases, "domains") == 1 ? "" : "s");
+    if (*json_get_text(aliases, "changed") != '\0')
+        fprintf(out, "changed %s ago, ", duration(json_get_number(aliases, "age_s"), buffer));
+    fprintf(out, "%s", who_answers(json_get_text(aliases, "in_force")));
+    if (json_get_number(aliases, "copy_age_s") >= 0)
+        fprintf(out, "; its copy was good %s ago", duration(json_get_number(aliases, "copy_age_s"), buffer));
     fputc('\n', out);
 }
 
@@ -306,12 +306,12 @@ static void print_queue(FILE *out, const json_t *queue)
         fputs("queue       unknown: Postfix's queue could not be read yet, or not for too long\n", out);
         return;
     }
-    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", member_number(queue, "messages"),
-            member_number(queue, "messages") == 1 ? "" : "s");
-    if (member_number(queue, "messages") > 0)
-        fprintf(out, ", the oldest for %s", duration(member_number(queue, "oldest_s"), buffer));
-    fprintf(out, "; read %s ago", duration(member_number(queue, "age_s"), buffer));
-    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", member_number(queue, "read_ms"));
+    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", json_get_number(queue, "messages"),
+            json_get_number(queue, "messages") == 1 ? "" : "s");
+    if (json_get_number(queue, "messages") > 0)
+        fprintf(out, ", the oldest for %s", duration(json_get_number(queue, "oldest_s"), buffer));
+    fprintf(out, "; read %s ago", duration(json_get_number(queue, "age_s"), buffer));
+    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", json_get_number(queue, "read_ms"));
 }
 
 static void print_in_force(FILE *out, const json_t *report)
@@ -320,30 +320,30 @@ static void print_in_force(FILE *out, const json_t *report)
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
                  *counters = json_object_get(report, "counters");
     fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s\n",
-            member_text(policy, "file"), member_number(policy, "limits"),
-            member_number(policy, "limits") == 1 ? "" : "s",
-            duration(member_number(policy, "age_s"), buffer));
+            json_get_text(policy, "file"), json_get_number(policy, "limits"),
+            json_get_number(policy, "limits") == 1 ? "" : "s",
+            duration(json_get_number(policy, "age_s"), buffer));
     if (json_is_null(aliases))
         fputs("aliases     none are configured\n", out);
     else
         print_aliases(out, aliases);
-    fprintf(out, "counters    %s: %s; when it is down: %s\n", member_text(counters, "kind"),
-            member_text(counters, "at"), member_text(counters, "when_down"));
+    fprintf(out, "counters    %s: %s; when it is down: %s\n", json_get_text(counters, "kind"),
+            json_get_text(counters, "at"), json_get_text(counters, "when_down"));
     if (json_is_object(json_object_get(report, "queue")))
         print_queue(out, json_object_get(report, "queue"));
-    if (member_number(report, "blocks") > 0)
-        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", member_number(report, "blocks"),
-                member_number(report, "blocks") == 1 ? "" : "s");
+    if (json_get_number(report, "blocks") > 0)
+        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", json_get_number(report, "blocks"),
+                json_get_number(report, "blocks") == 1 ? "" : "s");
 }
 
 void status_print(FILE *out, const json_t *report)
 {
     char buffer[32];
-    static const char *const heads[] = {[TROUBLE_NOTE] = "healthy",
-                                        [TROUBLE_DEGRADED] =
+    static const char *const heads[] = {[CONDITION_NOTE] = "healthy",
+                                        [CONDITION_DEGRADED] =
                                             "DEGRADED: mail goes on, with less than it should have",
-                                        [TROUBLE_DOWN] = "DOWN: recipients are answered 451"};
-    bool shadow = strcmp(member_text(report, "mode"), "shadow") == 0;
+                                        [CONDITION_DOWN] = "DOWN: recipients are answered 451"};
+    bool shadow = strcmp(json_get_text(report, "mode"), "shadow") == 0;
     fprintf(out, "%s%s\n", heads[health_grade(report)],
             shadow ? "; mode shadow: nothing is refused or dropped, it is only counted and logged" : "");
     print_reasons(out, json_object_get(report, "reasons"));
@@ -354,8 +354,8 @@ void status_print(FILE *out, const json_t *report)
                     0
                 ? "\n"
                 : "",
-            member_text(report, "version"), member_text(report, "host"), member_number(report, "pid"),
-            duration(member_number(report, "uptime_s"), buffer));
+            json_get_text(report, "version"), json_get_text(report, "host"), json_get_number(report, "pid"),
+            duration(json_get_number(report, "uptime_s"), buffer));
     print_in_force(out, report);
     print_traffic(out, json_object_get(report, "traffic"));
     print_past(out, json_object_get(report, "past"));
@@ -375,24 +375,24 @@ static void counter(FILE *out, const char *name, const char *help, uint64_t valu
     fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
-static void print_troubles(FILE *out, struct gate *gate)
+static void print_conditions(FILE *out, struct gate *gate)
 {
-    struct trouble_row rows[TROUBLES];
-    for (int t = 0; t < TROUBLES; t++)
-        rows[t] = trouble_get(&gate->troubles, (enum trouble)t);
+    struct condition_row rows[CONDITIONS];
+    for (int t = 0; t < CONDITIONS; t++)
+        rows[t] = conditions_get(&gate->conditions, (enum condition)t);
     metrics_head(out, "rcptgate_trouble", "gauge",
                  "What is wrong now: 0 nothing, 1 worth knowing, 2 degraded, 3 down.");
-    for (int t = 0; t < TROUBLES; t++)
-        fprintf(out, "rcptgate_trouble{what=\"%s\"} %d\n", trouble_name((enum trouble)t),
+    for (int t = 0; t < CONDITIONS; t++)
+        fprintf(out, "rcptgate_trouble{what=\"%s\"} %d\n", conditions_name((enum condition)t),
                 rows[t].set ? (int)rows[t].grade + 1 : 0);
     metrics_head(out, "rcptgate_troubles_total", "counter", "How often it went wrong.");
-    for (int t = 0; t < TROUBLES; t++)
-        fprintf(out, "rcptgate_troubles_total{what=\"%s\"} %" PRIu64 "\n", trouble_name((enum trouble)t),
+    for (int t = 0; t < CONDITIONS; t++)
+        fprintf(out, "rcptgate_troubles_total{what=\"%s\"} %" PRIu64 "\n", conditions_name((enum condition)t),
                 rows[t].times);
     metrics_head(out, "rcptgate_backend_up", "gauge", "Does the backend answer?");
     fprintf(out,
             "rcptgate_backend_up{backend=\"counters\"} %d\nrcptgate_backend_up{backend=\"aliases\"} %d\n",
-            gate->counts != NULL && !rows[TROUBLE_COUNTERS].set, !rows[TROUBLE_ALIASES].set);
+            gate->counts != NULL && !rows[CONDITION_COUNTERS].set, !rows[CONDITION_ALIASES].set);
 }
 
 static void print_process(FILE *out, const struct gate *gate)
@@ -458,7 +458,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
     gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
     metrics_print(out, &gate->metrics);
     backlog_print(out, gate->backlog);
-    print_troubles(out, gate);
+    print_conditions(out, gate);
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
           (double)policy_since(gate) / 1000);
     gauge(out, "rcptgate_policy_limits", "Limits of the policy in force.", (double)policy->n_limits);

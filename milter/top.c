@@ -1,6 +1,6 @@
 #include "top.h"
 
-#include "member.h"
+#include "json_get.h"
 #include "show.h"
 
 #include <inttypes.h>
@@ -83,10 +83,10 @@ static void print_list(FILE *out, const char *title, const json_t *list)
         const json_t *c = json_array_get(list, i);
         char used[48];
         snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
-                 member_number(c, "used"), member_number(c, "max"));
-        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", member_number(c, "refused"), used,
+                 json_get_number(c, "used"), json_get_number(c, "max"));
+        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", json_get_number(c, "refused"), used,
                 json_string_value(json_object_get(c, "limit")), json_string_value(json_object_get(c, "key")),
-                member_number(c, "held_ms") > 0 ? " (held)" : "");
+                json_get_number(c, "held_ms") > 0 ? " (held)" : "");
     }
 }
 
