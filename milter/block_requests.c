@@ -1,3 +1,4 @@
+/* block_requests: see block_requests.h. Owns nothing. What is refused is named one by one; the rest is done. */
 #include "block_requests.h"
 
 #include "json_get.h"
@@ -123,7 +124,7 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
                      err.text);
 }
 
-json_t *block_request_block(struct gate *gate, const json_t *request)
+json_t *block_requests_block(struct gate *gate, const json_t *request)
 {
     const json_t *for_s = json_object_get(request, "for_s");
     json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
@@ -136,7 +137,7 @@ json_t *block_request_block(struct gate *gate, const json_t *request)
     return change(gate, request, &like);
 }
 
-json_t *block_request_unblock(struct gate *gate, const json_t *request)
+json_t *block_requests_unblock(struct gate *gate, const json_t *request)
 {
     const struct block like = {.action = ACTION_ACCEPT, .reason = ""};
     return change(gate, request, &like);
@@ -150,7 +151,7 @@ static json_t *entry(const struct block *block)
                      block_time(block->changed_ms / 1000, at), "by", block->host, "reason", block->reason);
 }
 
-json_t *block_request_blocks(struct gate *gate, const json_t *request)
+json_t *block_requests_list(struct gate *gate, const json_t *request)
 {
     struct network after;
     bool first = network_parse(json_get_text(request, "after"), &after, NULL) < 0;
@@ -193,7 +194,7 @@ static int lock_open(const char *state, struct error *err)
     return fd;
 }
 
-int block_state_open(struct gate *gate, const char *state, struct error *err)
+int block_requests_open(struct gate *gate, const char *state, struct error *err)
 {
     char path[512];
     int fd = lock_open(state, err), rc = -1;

@@ -4,9 +4,9 @@
  * in portions, so that neither the socket nor the gate has to hold all at once. */
 #include "command.h"
 
-#include "load.h"
+#include "ask.h"
 #include "json_get.h"
-#include "report.h"
+#include "load.h"
 #include "time_arg.h"
 
 #include <errno.h>
@@ -56,7 +56,7 @@ static void complain(struct job *job, const json_t *refused)
 static int portion_send(struct job *job, bool more)
 {
     int status;
-    json_t *report = report_ask(job->policy, request_of(job, more), &status);
+    json_t *report = ask_gate(job->policy, request_of(job, more), &status);
     if (report == NULL) {
         job->status = status;
         return -1;
@@ -223,7 +223,7 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
 {
     int status;
     json_t *request = json_pack("{s:s, s:i, s:O*}", "do", "blocks", "most", PAGE, "after", *after);
-    json_t *report = report_ask(policy, request, &status);
+    json_t *report = ask_gate(policy, request, &status);
     json_decref(*after);
     *after = NULL;
     if (report == NULL)

@@ -11,9 +11,9 @@
 #include "load.h"
 #include "log.h"
 #include "policy_keeper.h"
-#include "report.h"
-#include "web.h"
+#include "requests.h"
 #include "text.h"
+#include "web.h"
 #include "thread_room.h"
 
 #include <errno.h>
@@ -58,7 +58,7 @@ static char *on_control(void *arg, const char *request_line)
 {
     struct daemon *daemon = arg;
     json_t *request = json_loads(request_line, 0, NULL);
-    json_t *report = request != NULL ? report_answer(&daemon->gate, request) : NULL;
+    json_t *report = request != NULL ? requests_answer(&daemon->gate, request) : NULL;
     char *line = report != NULL ? json_dumps(report, JSON_COMPACT) : NULL;
     json_decref(report);
     json_decref(request);

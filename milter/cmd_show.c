@@ -1,13 +1,14 @@
-/* show, reset, top: the counters of subjects. */
+/* show, reset, top: the counters of subjects. The gate answers; here it is asked, and printed for a person. */
 #include "command.h"
 
+#include "ask.h"
+#include "json_get.h"
 #include "load.h"
-#include "report.h"
-#include "show.h"
 #include "top.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]; NULL: one of them is not UTF-8. */
 static json_t *request_make(const char *what, int n, char **argv, const char *limit)
@@ -23,7 +24,8 @@ static json_t *request_make(const char *what, int n, char **argv, const char *li
 }
 
 /* limit: where --limit is put; NULL: the command does not take it. */
-static json_t *ask(const char *name, int argc, char **argv, const char **limit, bool *json, int *status)
+static json_t *ask_subjects(const char *name, int argc, char **argv, const char **limit, bool *json,
+                            int *status)
 {
     const char *file = LOAD_DEFAULT_FILE;
     const struct option_value options[] = {{"-c", &file, NULL},
@@ -43,28 +45,70 @@ static json_t *ask(const char *name, int argc, char **argv, const char **limit, 
     if (policy == NULL)
         return NULL;
     json_t *request = request_make(name, n, argv, limit != NULL ? *limit : NULL);
-    json_t *report = report_ask(policy, request, status);
+    json_t *report = ask_gate(policy, request, status);
     policy_unref(policy);
     return report;
 }
 
-static int print(json_t *report, bool json, void (*person)(FILE *, const json_t *))
+static void print_counter(FILE *out, const json_t *c)
 {
-    int status = EXIT_DONE;
-    if (!json)
-        person(stdout, report);
-    else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
-        status = EXIT_INTERNAL;
-    json_decref(report);
-    return status;
+    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", json_get_text(c, "limit"),
+            json_get_number(c, "used"), json_get_number(c, "max"));
+    json_get_print_ms(out, c, "window_ms");
+    if (json_get_number(c, "refused") > 0)
+        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", json_get_number(c, "refused"),
+                json_get_number(c, "refused") == 1 ? "" : "s");
+    if (json_get_number(c, "held_ms") > 0) {
+        fputs(", held for ", out);
+        json_get_print_ms(out, c, "held_ms");
+    }
+    if (json_get_number(c, "reset_ms") > 0) {
+        fputs(", whole again in ", out);
+        json_get_print_ms(out, c, "reset_ms");
+    }
+    fputc('\n', out);
+}
+
+static void print_backlog(FILE *out, const json_t *b)
+{
+    fprintf(out,
+            "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
+            json_get_text(b, "limit"), json_get_number(b, "waiting"), json_get_number(b, "max"));
+    json_get_print_ms(out, b, "age_ms");
+    fputs(" ago\n", out);
+}
+
+/* Entries of one key stand below it. */
+static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, const json_t *))
+{
+    const char *previous = "";
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (strcmp(previous, json_get_text(entry, "key")) != 0)
+            fprintf(out, "%s\n", json_get_text(entry, "key"));
+        previous = json_get_text(entry, "key");
+        print(out, entry);
+    }
+}
+
+static void print_show(FILE *out, const json_t *report)
+{
+    const json_t *counters = json_object_get(report, "counters"),
+                 *backlog = json_object_get(report, "backlog");
+    if (strcmp(json_get_text(report, "counts"), "local") == 0)
+        fputs("Redis does not answer: as this gate counted\n", out);
+    print_list(out, counters, print_counter);
+    print_list(out, backlog, print_backlog);
+    if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)
+        fputs("no counters\n", out);
 }
 
 int cmd_show(int argc, char **argv)
 {
     bool json = false;
     int status;
-    json_t *report = ask("show", argc, argv, NULL, &json, &status);
-    return report != NULL ? print(report, json, show_print) : status;
+    json_t *report = ask_subjects("show", argc, argv, NULL, &json, &status);
+    return report != NULL ? ask_print(report, json, print_show) : status;
 }
 
 static void print_reset(FILE *out, const json_t *report)
@@ -80,8 +124,39 @@ int cmd_reset(int argc, char **argv)
     bool json = false;
     const char *limit = NULL;
     int status;
-    json_t *report = ask("reset", argc, argv, &limit, &json, &status);
-    return report != NULL ? print(report, json, print_reset) : status;
+    json_t *report = ask_subjects("reset", argc, argv, &limit, &json, &status);
+    return report != NULL ? ask_print(report, json, print_reset) : status;
+}
+
+static void print_table(FILE *out, const char *title, const json_t *list)
+{
+    fprintf(out, "%-10s %21s  %-24s %s\n", title, "USED/MAX", "LIMIT", "SUBJECT");
+    if (json_array_size(list) == 0)
+        fputs("      none\n", out);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+        char used[48];
+        snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
+                 json_get_number(c, "used"), json_get_number(c, "max"));
+        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", json_get_number(c, "refused"), used,
+                json_string_value(json_object_get(c, "limit")), json_string_value(json_object_get(c, "key")),
+                json_get_number(c, "held_ms") > 0 ? " (held)" : "");
+    }
+}
+
+static void print_top(FILE *out, const json_t *report)
+{
+    const json_t *refused = json_object_get(report, "refused"), *busiest = json_object_get(report, "busiest");
+    if (json_object_get(report, "counts") != NULL)
+        fputs("Redis does not answer: as this gate counted\n", out);
+    if (json_array_size(busiest) == 0 && json_array_size(refused) == 0) {
+        fputs("no counters\n", out);
+        return;
+    }
+    fputs("Refused most:\n", out);
+    print_table(out, "REFUSED", refused);
+    fputs("\nNearest to their limits:\n", out);
+    print_table(out, "REFUSED", busiest);
 }
 
 int cmd_top(int argc, char **argv)
@@ -107,7 +182,7 @@ int cmd_top(int argc, char **argv)
         return EXIT_CONFIG;
     json_t *request = json_pack("{s:s, s:I, s:s*}", "do", "top", "n", (json_int_t)most, "limit", limit);
     int status;
-    json_t *report = report_ask(policy, request, &status);
+    json_t *report = ask_gate(policy, request, &status);
     policy_unref(policy);
-    return report != NULL ? print(report, json, top_print) : status;
+    return report != NULL ? ask_print(report, json, print_top) : status;
 }

@@ -1,3 +1,4 @@
+/* page: the report as HTML (see page.h). Owns nothing and cannot fail: whoever gave the stream looks at it. */
 #include "page.h"
 
 #include "health.h"

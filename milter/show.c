@@ -1,7 +1,8 @@
+/* show: what is counted for a subject (see show.h). Owns nothing. A store that cannot answer is NULL, never an
+ * empty list. */
 #include "show.h"
 
 #include "address.h"
-#include "json_get.h"
 #include "network.h"
 #include "text.h"
 
@@ -172,57 +173,4 @@ json_t *show_reset(struct counts *counts, const json_t *keys, const char *limit)
     bool ok = list != NULL && counts_reset(counts, list, json_array_size(keys), limit, &n) == COUNTS_OK;
     free(list);
     return ok ? json_pack("{s:I}", "reset", (json_int_t)n) : NULL;
-}
-
-static void print_counter(FILE *out, const json_t *c)
-{
-    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", json_get_text(c, "limit"),
-            json_get_number(c, "used"), json_get_number(c, "max"));
-    json_get_print_ms(out, c, "window_ms");
-    if (json_get_number(c, "refused") > 0)
-        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", json_get_number(c, "refused"),
-                json_get_number(c, "refused") == 1 ? "" : "s");
-    if (json_get_number(c, "held_ms") > 0) {
-        fputs(", held for ", out);
-        json_get_print_ms(out, c, "held_ms");
-    }
-    if (json_get_number(c, "reset_ms") > 0) {
-        fputs(", whole again in ", out);
-        json_get_print_ms(out, c, "reset_ms");
-    }
-    fputc('\n', out);
-}
-
-static void print_backlog(FILE *out, const json_t *b)
-{
-    fprintf(out,
-            "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
-            json_get_text(b, "limit"), json_get_number(b, "waiting"), json_get_number(b, "max"));
-    json_get_print_ms(out, b, "age_ms");
-    fputs(" ago\n", out);
-}
-
-/* Entries of one key stand below it. */
-static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, const json_t *))
-{
-    const char *previous = "";
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *entry = json_array_get(list, i);
-        if (strcmp(previous, json_get_text(entry, "key")) != 0)
-            fprintf(out, "%s\n", json_get_text(entry, "key"));
-        previous = json_get_text(entry, "key");
-        print(out, entry);
-    }
-}
-
-void show_print(FILE *out, const json_t *report)
-{
-    const json_t *counters = json_object_get(report, "counters"),
-                 *backlog = json_object_get(report, "backlog");
-    if (strcmp(json_get_text(report, "counts"), "local") == 0)
-        fputs("Redis does not answer: as this gate counted\n", out);
-    print_list(out, counters, print_counter);
-    print_list(out, backlog, print_backlog);
-    if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)
-        fputs("no counters\n", out);
 }
