@@ -20,7 +20,7 @@ static const struct policy *policy_of(const char *file)
     struct problems problems = {0};
     const struct policy *policy = load_policy_or_complain(file);
     if (policy == NULL)
-        policy = policy_load("{}", 2, &problems);
+        policy = config_load("{}", 2, &problems);
     problems_done(&problems);
     return policy;
 }

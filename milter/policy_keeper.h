@@ -9,6 +9,7 @@
 
 #include "gate.h"
 #include "log.h"
+#include "policy_config.h"
 
 #include <limits.h>
 #include <sys/stat.h>

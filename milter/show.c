@@ -53,8 +53,8 @@ static void subject_canonical(const struct policy *policy, const char *typed, ch
 static enum subject subject_kind(const char *typed, const char **rest)
 {
     for (int s = 0; s < SUBJECTS; s++) {
-        size_t n = strlen(subject_name((enum subject)s));
-        if (strncmp(typed, subject_name((enum subject)s), n) == 0 && typed[n] == ':') {
+        size_t n = strlen(policy_subject_name((enum subject)s));
+        if (strncmp(typed, policy_subject_name((enum subject)s), n) == 0 && typed[n] == ':') {
             *rest = typed + n + 1;
             return (enum subject)s;
         }
@@ -99,7 +99,7 @@ json_t *show_keys(const struct policy *policy, const char *subject)
     subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
     for (int s = 0; s < SUBJECTS; s++)
         if (kind == SUBJECTS || kind == (enum subject)s)
-            keys_add(keys, "P:{S}", subject_name((enum subject)s),
+            keys_add(keys, "P:{S}", policy_subject_name((enum subject)s),
                      is_verbatim((enum subject)s) ? rest : canonical);
     if (!counts_combinations(policy) || kind == SUBJECT_ALL)
         return keys;

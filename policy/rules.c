@@ -142,8 +142,8 @@ int rules_sender_query(const struct address *sender, const struct address *recip
 
 static bool address_matches(const struct patterns *patterns, const struct address *address)
 {
-    return pattern_match(patterns, address->local_full, address->domain) ||
-           pattern_match(patterns, address->local_bare, address->domain);
+    return policy_patterns_match(patterns, address->local_full, address->domain) ||
+           policy_patterns_match(patterns, address->local_bare, address->domain);
 }
 
 static bool recipient_is_exempt(const struct policy *policy, const struct envelope *envelope)
@@ -165,7 +165,7 @@ bool rules_client_exempt(const struct policy *policy, const struct envelope *env
 {
     if (policy->exempt.authenticated && envelope->user != NULL)
         return true;
-    if (networks_contain(&policy->exempt.clients, envelope->client))
+    if (policy_networks_contain(&policy->exempt.clients, envelope->client))
         return true;
     return row->state != ROWS_UNKNOWN && row->network != NULL && row->action == ACTION_ACCEPT;
 }
