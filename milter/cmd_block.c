@@ -202,7 +202,7 @@ int cmd_block(int argc, char **argv)
     return change("block", argc, argv, values, &o);
 }
 
-int cmd_unblock(int argc, char **argv)
+int cmd_block_undo(int argc, char **argv)
 {
     struct options o = {.file = LOAD_DEFAULT_FILE};
     const struct option_value values[] = {
@@ -247,7 +247,7 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
     return status;
 }
 
-int cmd_blocks(int argc, char **argv)
+int cmd_block_list(int argc, char **argv)
 {
     const char *file = LOAD_DEFAULT_FILE;
     bool json = false;
