@@ -164,10 +164,11 @@ static void failed(struct backlog *backlog, const struct error *err)
     backlog->failures++;
     bool known = is_known(backlog, now);
     pthread_mutex_unlock(&backlog->lock);
-    trouble_set(&backlog->gate->troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(backlog->gate),
-                "Postfix's queue cannot be read: %s. %s", err->text,
-                known ? "The last numbers stay in force for a while"
-                      : "Limits that count the backlog refuse nothing; run queue.command as the gate's user");
+    conditions_set(
+        &backlog->gate->conditions, CONDITION_QUEUE, CONDITION_DEGRADED, gate_now(backlog->gate),
+        "Postfix's queue cannot be read: %s. %s", err->text,
+        known ? "The last numbers stay in force for a while"
+              : "Limits that count the backlog refuse nothing; run queue.command as the gate's user");
 }
 
 static void round_run(struct backlog *backlog, const struct policy *policy)
@@ -191,7 +192,7 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
     if (backlog->gate->redis != NULL)
         backlog_share(backlog->share, backlog->gate->redis, policy, &count, gate_now(backlog->gate), others);
     take(backlog, policy, &count, others, started);
-    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+    conditions_clear(&backlog->gate->conditions, CONDITION_QUEUE, gate_now(backlog->gate));
     queue_count_done(&count);
     others_free(others);
 }
@@ -210,7 +211,7 @@ static void rest(struct backlog *backlog)
     pthread_mutex_unlock(&backlog->lock);
     queue_count_done(&old);
     others_free(others);
-    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+    conditions_clear(&backlog->gate->conditions, CONDITION_QUEUE, gate_now(backlog->gate));
 }
 
 /* ---- the thread ---- */

@@ -271,7 +271,7 @@ void backlog_share(struct backlog_share *share, struct counts *redis, const stru
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
                               .told = table_new(sizeof(struct table_row), TOLD_MAX)};
-        snprintf(round.key, sizeof round.key, "backlog:%s", subject_name((enum subject)per));
+        snprintf(round.key, sizeof round.key, "backlog:%s", policy_subject_name((enum subject)per));
         if (round.told != NULL && tell_own(&round, own->of[per]))
             others[per] = read_theirs(&round);
         table_free(round.told);

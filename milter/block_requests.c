@@ -1,6 +1,7 @@
+/* block_requests: see block_requests.h. Owns nothing. What is refused is named one by one; the rest is done. */
 #include "block_requests.h"
 
-#include "member.h"
+#include "json_get.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,27 +117,27 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     bool more = json_is_true(json_object_get(request, "more"));
     if (asked.n > 0 || !more)
         (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
-    if (gate->local != NULL && trouble_get(&gate->troubles, TROUBLE_COUNTERS).set)
+    if (gate->local != NULL && conditions_get(&gate->conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);
     return json_pack("{s:I, s:o, s:s}", "done", (json_int_t)asked.n, "refused", asked.refused, "trouble",
                      err.text);
 }
 
-json_t *block_request_block(struct gate *gate, const json_t *request)
+json_t *block_requests_block(struct gate *gate, const json_t *request)
 {
     const json_t *for_s = json_object_get(request, "for_s");
     json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
-    enum action action = action_from_name(member_text(request, "action"));
+    enum action action = action_from_name(json_get_text(request, "action"));
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,
                                .until_s = seconds > 0 ? gate_now(gate) / 1000 + seconds : 0,
-                               .reason = member_text(request, "reason")};
+                               .reason = json_get_text(request, "reason")};
     return change(gate, request, &like);
 }
 
-json_t *block_request_unblock(struct gate *gate, const json_t *request)
+json_t *block_requests_unblock(struct gate *gate, const json_t *request)
 {
     const struct block like = {.action = ACTION_ACCEPT, .reason = ""};
     return change(gate, request, &like);
@@ -150,10 +151,10 @@ static json_t *entry(const struct block *block)
                      block_time(block->changed_ms / 1000, at), "by", block->host, "reason", block->reason);
 }
 
-json_t *block_request_blocks(struct gate *gate, const json_t *request)
+json_t *block_requests_list(struct gate *gate, const json_t *request)
 {
     struct network after;
-    bool first = network_parse(member_text(request, "after"), &after, NULL) < 0;
+    bool first = network_parse(json_get_text(request, "after"), &after, NULL) < 0;
     json_int_t most = json_integer_value(json_object_get(request, "most"));
     int64_t now_s = gate_now(gate) / 1000;
     struct blocklist *list = blocks_list(gate->blocks);
@@ -193,7 +194,7 @@ static int lock_open(const char *state, struct error *err)
     return fd;
 }
 
-int block_state_open(struct gate *gate, const char *state, struct error *err)
+int block_requests_open(struct gate *gate, const char *state, struct error *err)
 {
     char path[512];
     int fd = lock_open(state, err), rc = -1;

@@ -1,4 +1,4 @@
-/* block_requests: what the commands block, unblock and blocks ask of a gate, answered as JSON (see report.h).
+/* block_requests: what the commands block, unblock and blocks ask of a gate, answered as JSON (see requests.h).
  *
  *   {"do": "block", "networks": [text], "action": "reject" | "defer", "for_s": N, "reason": text, "force": bool, "more": bool}
  *   {"do": "unblock", "networks": [text], "more": bool}
@@ -14,13 +14,13 @@
 
 #include <jansson.h>
 
-json_t *block_request_block(struct gate *gate, const json_t *request);
-json_t *block_request_unblock(struct gate *gate, const json_t *request);
-json_t *block_request_blocks(struct gate *gate, const json_t *request);
+json_t *block_requests_block(struct gate *gate, const json_t *request);
+json_t *block_requests_unblock(struct gate *gate, const json_t *request);
+json_t *block_requests_list(struct gate *gate, const json_t *request);
 
 /* For a gate that serves nobody: takes in the state directory's blocks and keeps another gate out of it.
  * Returns a descriptor to close when all is done, or -1 with err set where they cannot be read or another
  * gate is there. */
-int block_state_open(struct gate *gate, const char *state, struct error *err);
+int block_requests_open(struct gate *gate, const char *state, struct error *err);
 
 #endif

@@ -4,10 +4,10 @@
  * in portions, so that neither the socket nor the gate has to hold all at once. */
 #include "command.h"
 
+#include "ask.h"
+#include "json_get.h"
 #include "load.h"
-#include "member.h"
-#include "report.h"
-#include "when.h"
+#include "time_arg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ static void complain(struct job *job, const json_t *refused)
 static int portion_send(struct job *job, bool more)
 {
     int status;
-    json_t *report = report_ask(job->policy, request_of(job, more), &status);
+    json_t *report = ask_gate(job->policy, request_of(job, more), &status);
     if (report == NULL) {
         job->status = status;
         return -1;
@@ -181,7 +181,7 @@ static int change(const char *what, int argc, char **argv, const struct option_v
         return EXIT_USAGE;
     if (n == 0 && options->list == NULL)
         return command_usage(what, "which network?");
-    if (options->duration != NULL && when_duration(options->duration, &seconds, &err) < 0)
+    if (options->duration != NULL && time_arg_duration(options->duration, &seconds, &err) < 0)
         return command_usage(what, "--for: %s", err.text);
     job.for_s = seconds;
     job.policy = load_policy_or_complain(options->file);
@@ -202,7 +202,7 @@ int cmd_block(int argc, char **argv)
     return change("block", argc, argv, values, &o);
 }
 
-int cmd_unblock(int argc, char **argv)
+int cmd_block_undo(int argc, char **argv)
 {
     struct options o = {.file = LOAD_DEFAULT_FILE};
     const struct option_value values[] = {
@@ -214,8 +214,8 @@ int cmd_unblock(int argc, char **argv)
 
 static void print_block(const json_t *block)
 {
-    printf("%-20s %-7s %-20s %-16s %s\n", member_text(block, "network"), member_text(block, "action"),
-           member_text(block, "until"), member_text(block, "by"), member_text(block, "reason"));
+    printf("%-20s %-7s %-20s %-16s %s\n", json_get_text(block, "network"), json_get_text(block, "action"),
+           json_get_text(block, "until"), json_get_text(block, "by"), json_get_text(block, "reason"));
 }
 
 /* One page; *after: where the next one begins, NULL where there is none. */
@@ -223,7 +223,7 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
 {
     int status;
     json_t *request = json_pack("{s:s, s:i, s:O*}", "do", "blocks", "most", PAGE, "after", *after);
-    json_t *report = report_ask(policy, request, &status);
+    json_t *report = ask_gate(policy, request, &status);
     json_decref(*after);
     *after = NULL;
     if (report == NULL)
@@ -247,7 +247,7 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
     return status;
 }
 
-int cmd_blocks(int argc, char **argv)
+int cmd_block_list(int argc, char **argv)
 {
     const char *file = LOAD_DEFAULT_FILE;
     bool json = false;

@@ -7,7 +7,6 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const kind_names[] = {
@@ -55,11 +54,9 @@ static void check_database(const struct policy *policy, struct problems *problem
     ruledb_free(db);
     if (trouble.text[0] == '\0')
         return;
-    struct problem *more = realloc(problems->at, (problems->n + 1) * sizeof *more);
-    if (more == NULL)
+    struct problem *p = problems_append(problems);
+    if (p == NULL)
         return;
-    problems->at = more;
-    struct problem *p = &more[problems->n++];
     *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
     snprintf(p->text, sizeof p->text,
              "without a good copy of it every recipient that is not exempt gets 451: %.400s", trouble.text);

@@ -79,7 +79,7 @@ static int complain(const struct invocation *in, int status)
 static void say(const char *what, const struct rule *rule)
 {
     char name[RULE_NAME];
-    printf("%s %s\n", what, rule_name(rule, name));
+    printf("%s %s\n", what, rule_args_name(rule, name));
 }
 
 /* --- the database --- */
@@ -155,7 +155,7 @@ static void hint(struct ruledb_edit *edit, const struct rule *rule)
                 domain, domain);
     }
     const char *action =
-        rule->table == RULEDB_SENDERS ? rule_text(rule->table, &rule->record, "action") : NULL;
+        rule->table == RULEDB_SENDERS ? rule_args_text(rule->table, &rule->record, "action") : NULL;
     if (action != NULL && strcmp(action, "accept") != 0 && strcmp(at[1].text, "*") == 0)
         printf("* matches the null sender <> (bounces) too; to accept it by name: rcptgate sender add '%s' "
                "'<>' accept\n",
@@ -191,7 +191,7 @@ static int take_positionals(struct invocation *in)
         return command_usage(noun_names[args->noun], "too many arguments: \"%s\"", in->keys[2]);
     enum rule_field field = args->noun == NOUN_ALIAS ? FIELD_MAILBOX : FIELD_ACTION;
     if (extra == 1 && args->given[field] != NULL)
-        return command_usage(noun_names[args->noun], "%s was given twice", rule_field_option(field) + 2);
+        return command_usage(noun_names[args->noun], "%s was given twice", rule_args_field_option(field) + 2);
     if (extra == 1)
         args->given[field] = in->keys[1];
     in->n_keys = 1;
@@ -204,11 +204,11 @@ static int run_add(struct invocation *in)
     int usage = take_positionals(in);
     if (usage != 0)
         return usage;
-    if (rule_needs_action(in->args.noun) && in->args.given[FIELD_ACTION] == NULL)
+    if (rule_args_needs_action(in->args.noun) && in->args.given[FIELD_ACTION] == NULL)
         return command_usage(noun_names[in->args.noun],
                              "add needs an action: accept, defer, reject or discard");
-    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
-        rule_columns(&in->args, &rule, &in->err) < 0 || rule_check_reply(&rule, NULL, &in->err) < 0)
+    if (rule_args_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
+        rule_args_columns(&in->args, &rule, &in->err) < 0 || rule_args_check_reply(&rule, NULL, &in->err) < 0)
         return EXIT_REFUSED;
     struct ruledb_edit *edit = NULL;
     int status = open_to_write(in, true, &edit);
@@ -230,12 +230,13 @@ static int run_set(struct invocation *in)
     int usage = take_positionals(in);
     if (usage != 0)
         return usage;
-    if (rule_key(&in->args, in->keys[0], &rule, &in->err) < 0 || rule_columns(&in->args, &rule, &in->err) < 0)
+    if (rule_args_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
+        rule_args_columns(&in->args, &rule, &in->err) < 0)
         return EXIT_REFUSED;
     struct ruledb_edit *edit = NULL;
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
-        status = exit_status(rule_update(edit, &rule, &in->err));
+        status = exit_status(rule_write_update(edit, &rule, &in->err));
     if (status == EXIT_DONE)
         status = exit_status(ruledb_edit_commit(edit, &in->err));
     if (status == EXIT_DONE) {
@@ -262,7 +263,7 @@ static int run_remove(struct invocation *in)
         return EXIT_INTERNAL;
     }
     for (int i = 0; i < in->n_keys; i++)
-        if (rule_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
+        if (rule_args_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
             return EXIT_REFUSED;
     int status = open_to_write(in, false, &edit);
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
@@ -278,7 +279,7 @@ static int run_remove(struct invocation *in)
 /* The tables of a noun; returns how many. */
 static size_t tables_of(enum rule_noun noun, enum ruledb_table tables[2])
 {
-    tables[0] = rule_noun_table(noun);
+    tables[0] = rule_args_table(noun);
     tables[1] = RULEDB_GLOBS;
     return noun == NOUN_ALIAS ? 2 : 1;
 }
@@ -301,7 +302,7 @@ static int run_list(struct invocation *in)
 /* How the file is written: as --format says, else as its name ends, else (import) as it begins. */
 static int find_format(struct invocation *in, const char *file, enum rule_format *format)
 {
-    *format = rule_format_of(in->format != NULL ? in->format : file);
+    *format = rule_import_format(in->format != NULL ? in->format : file);
     if (in->format != NULL && (*format == RULE_FORMAT_UNKNOWN || strchr(in->format, '.') != NULL))
         return command_usage(noun_names[in->args.noun], "--format is csv or jsonl, not \"%s\"", in->format);
     return 0;
@@ -385,8 +386,7 @@ static const struct verb verbs[] = {
     {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
     {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
     {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
-    {"export", false, 0, 1, run_export},
-    {"accept", true, 0, 0, run_accept},
+    {"export", false, 0, 1, run_export}, {"accept", true, 0, 0, run_accept},
 };
 
 /* --- the command line --- */
@@ -422,7 +422,7 @@ static int check_options(const struct invocation *in, const struct verb *verb)
     for (enum rule_field field = 0; field < FIELDS && files; field++)
         if (in->args.given[field] != NULL)
             return command_usage(noun, "%s does not go with %s: the file has the columns",
-                                 rule_field_option(field), verb->name);
+                                 rule_args_field_option(field), verb->name);
     if (in->args.given[FIELD_EXPIRES] != NULL && in->args.given[FIELD_FOR] != NULL)
         return command_usage(noun, "--expires and --for say the same");
     return 0;
@@ -444,8 +444,8 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
     if (in->args.noun == NOUN_ALIAS)
         options[n++] = (struct option_value){"--group", &in->group, NULL};
     for (enum rule_field field = 0; field < FIELDS; field++)
-        if (rule_field_fits(field, in->args.noun))
-            options[n++] = (struct option_value){rule_field_option(field), &in->args.given[field], NULL};
+        if (rule_args_field_fits(field, in->args.noun))
+            options[n++] = (struct option_value){rule_args_field_option(field), &in->args.given[field], NULL};
     int positional = command_options(noun, argc, argv, options);
     if (positional < 0)
         return EXIT_USAGE;

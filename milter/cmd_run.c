@@ -11,9 +11,9 @@
 #include "load.h"
 #include "log.h"
 #include "policy_keeper.h"
-#include "report.h"
-#include "web.h"
+#include "requests.h"
 #include "text.h"
+#include "web.h"
 #include "thread_room.h"
 
 #include <errno.h>
@@ -58,7 +58,7 @@ static char *on_control(void *arg, const char *request_line)
 {
     struct daemon *daemon = arg;
     json_t *request = json_loads(request_line, 0, NULL);
-    json_t *report = request != NULL ? report_answer(&daemon->gate, request) : NULL;
+    json_t *report = request != NULL ? requests_answer(&daemon->gate, request) : NULL;
     char *line = report != NULL ? json_dumps(report, JSON_COMPACT) : NULL;
     json_decref(report);
     json_decref(request);
@@ -94,8 +94,8 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
         daemon->control = control_start(path, NULL, on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
-        trouble_set(&daemon->gate.troubles, TROUBLE_STATE, TROUBLE_DEGRADED, gate_now(&daemon->gate),
-                    "%s; show, reset and explain cannot ask this gate", trouble.text);
+        conditions_set(&daemon->gate.conditions, CONDITION_STATE, CONDITION_DEGRADED, gate_now(&daemon->gate),
+                       "%s; show, reset and explain cannot ask this gate", trouble.text);
     return 0;
 }
 
@@ -169,22 +169,23 @@ static void reload(struct daemon *daemon)
 static void look_at_socket(struct daemon *daemon, int64_t now)
 {
     enum { REMEMBER_MS = 60000 };
-    struct troubles *troubles = &daemon->gate.troubles;
+    struct conditions *conditions = &daemon->gate.conditions;
     struct error what = {0};
     const struct policy *policy = gate_policy(&daemon->gate);
     int rc =
         listener_mend(&daemon->listener, policy->milter.group, policy->milter.mode, daemon->milter_fd, &what);
     policy_unref(policy);
     if (rc != 0) {
-        trouble_set(troubles, TROUBLE_SOCKET, rc > 0 ? TROUBLE_NOTE : TROUBLE_DOWN, now, "%s", what.text);
+        conditions_set(conditions, CONDITION_SOCKET, rc > 0 ? CONDITION_NOTE : CONDITION_DOWN, now, "%s",
+                       what.text);
         daemon->socket_ms = now;
     } else if (accept_paused()) {
-        trouble_set(troubles, TROUBLE_SOCKET, TROUBLE_DEGRADED, now,
-                    "out of file descriptors: new connections wait; raise LimitNOFILE, or lower Postfix's "
-                    "default_process_limit");
+        conditions_set(conditions, CONDITION_SOCKET, CONDITION_DEGRADED, now,
+                       "out of file descriptors: new connections wait; raise LimitNOFILE, or lower Postfix's "
+                       "default_process_limit");
         daemon->socket_ms = now - REMEMBER_MS;
     } else if (now - daemon->socket_ms > REMEMBER_MS) {
-        trouble_clear(troubles, TROUBLE_SOCKET, now);
+        conditions_clear(conditions, CONDITION_SOCKET, now);
     }
 }
 
@@ -308,8 +309,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         log_line(LOG_AT_ERROR, "event=ramp-alone text=\"cannot start a thread\"");
     trouble = (struct error){0};
     if (backlog_start(daemon->gate.backlog, &trouble) < 0)
-        trouble_set(&daemon->gate.troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(&daemon->gate), "%s",
-                    trouble.text);
+        conditions_set(&daemon->gate.conditions, CONDITION_QUEUE, CONDITION_DEGRADED, gate_now(&daemon->gate),
+                       "%s", trouble.text);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
@@ -317,8 +318,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     trouble = (struct error){0};
     daemon->web = web_start(&daemon->gate, &trouble);
     if (daemon->web == NULL)
-        trouble_set(&daemon->gate.troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(&daemon->gate), "%s",
-                    trouble.text);
+        conditions_set(&daemon->gate.conditions, CONDITION_HTTP, CONDITION_NOTE, gate_now(&daemon->gate),
+                       "%s", trouble.text);
     sd_notify(0, "READY=1");
     serve(daemon, signals);
     holds_keep(daemon);

@@ -1,13 +1,13 @@
-/* show, reset, top: the counters of subjects. */
+/* show, reset: the counters of subjects. The gate answers; here it is asked, and printed for a person. */
 #include "command.h"
 
+#include "ask.h"
+#include "json_get.h"
 #include "load.h"
-#include "report.h"
-#include "show.h"
-#include "top.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* {"do": what, "subjects": [...], "limit": limit} from argv[1..n]; NULL: one of them is not UTF-8. */
 static json_t *request_make(const char *what, int n, char **argv, const char *limit)
@@ -23,7 +23,8 @@ static json_t *request_make(const char *what, int n, char **argv, const char *li
 }
 
 /* limit: where --limit is put; NULL: the command does not take it. */
-static json_t *ask(const char *name, int argc, char **argv, const char **limit, bool *json, int *status)
+static json_t *ask_subjects(const char *name, int argc, char **argv, const char **limit, bool *json,
+                            int *status)
 {
     const char *file = LOAD_DEFAULT_FILE;
     const struct option_value options[] = {{"-c", &file, NULL},
@@ -43,28 +44,70 @@ static json_t *ask(const char *name, int argc, char **argv, const char **limit, 
     if (policy == NULL)
         return NULL;
     json_t *request = request_make(name, n, argv, limit != NULL ? *limit : NULL);
-    json_t *report = report_ask(policy, request, status);
+    json_t *report = ask_gate(policy, request, status);
     policy_unref(policy);
     return report;
 }
 
-static int print(json_t *report, bool json, void (*person)(FILE *, const json_t *))
+static void print_counter(FILE *out, const json_t *c)
 {
-    int status = EXIT_DONE;
-    if (!json)
-        person(stdout, report);
-    else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
-        status = EXIT_INTERNAL;
-    json_decref(report);
-    return status;
+    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", json_get_text(c, "limit"),
+            json_get_number(c, "used"), json_get_number(c, "max"));
+    json_get_print_ms(out, c, "window_ms");
+    if (json_get_number(c, "refused") > 0)
+        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", json_get_number(c, "refused"),
+                json_get_number(c, "refused") == 1 ? "" : "s");
+    if (json_get_number(c, "held_ms") > 0) {
+        fputs(", held for ", out);
+        json_get_print_ms(out, c, "held_ms");
+    }
+    if (json_get_number(c, "reset_ms") > 0) {
+        fputs(", whole again in ", out);
+        json_get_print_ms(out, c, "reset_ms");
+    }
+    fputc('\n', out);
+}
+
+static void print_backlog(FILE *out, const json_t *b)
+{
+    fprintf(out,
+            "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
+            json_get_text(b, "limit"), json_get_number(b, "waiting"), json_get_number(b, "max"));
+    json_get_print_ms(out, b, "age_ms");
+    fputs(" ago\n", out);
+}
+
+/* Entries of one key stand below it. */
+static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, const json_t *))
+{
+    const char *previous = "";
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (strcmp(previous, json_get_text(entry, "key")) != 0)
+            fprintf(out, "%s\n", json_get_text(entry, "key"));
+        previous = json_get_text(entry, "key");
+        print(out, entry);
+    }
+}
+
+static void print_show(FILE *out, const json_t *report)
+{
+    const json_t *counters = json_object_get(report, "counters"),
+                 *backlog = json_object_get(report, "backlog");
+    if (strcmp(json_get_text(report, "counts"), "local") == 0)
+        fputs("Redis does not answer: as this gate counted\n", out);
+    print_list(out, counters, print_counter);
+    print_list(out, backlog, print_backlog);
+    if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)
+        fputs("no counters\n", out);
 }
 
 int cmd_show(int argc, char **argv)
 {
     bool json = false;
     int status;
-    json_t *report = ask("show", argc, argv, NULL, &json, &status);
-    return report != NULL ? print(report, json, show_print) : status;
+    json_t *report = ask_subjects("show", argc, argv, NULL, &json, &status);
+    return report != NULL ? ask_print(report, json, print_show) : status;
 }
 
 static void print_reset(FILE *out, const json_t *report)
@@ -75,39 +118,11 @@ static void print_reset(FILE *out, const json_t *report)
         fputs("Redis does not answer: its own counters stay; reset them again when it is back\n", out);
 }
 
-int cmd_reset(int argc, char **argv)
+int cmd_show_reset(int argc, char **argv)
 {
     bool json = false;
     const char *limit = NULL;
     int status;
-    json_t *report = ask("reset", argc, argv, &limit, &json, &status);
-    return report != NULL ? print(report, json, print_reset) : status;
-}
-
-int cmd_top(int argc, char **argv)
-{
-    const char *file = LOAD_DEFAULT_FILE, *limit = NULL, *number = "10";
-    bool json = false;
-    const struct option_value options[] = {{"-c", &file, NULL},
-                                           {"--limit", &limit, NULL},
-                                           {"-n", &number, NULL},
-                                           {"--json", NULL, &json},
-                                           {NULL, NULL, NULL}};
-    int n = command_options("top", argc, argv, options);
-    if (n < 0)
-        return EXIT_USAGE;
-    char *end;
-    long most = strtol(number, &end, 10);
-    if (n > 0)
-        return command_usage("top", "unexpected argument %s", argv[1]);
-    if (end == number || *end != '\0' || most < 1 || most > TOP_MOST)
-        return command_usage("top", "-n takes a number from 1 to %d", TOP_MOST);
-    const struct policy *policy = load_policy_or_complain(file);
-    if (policy == NULL)
-        return EXIT_CONFIG;
-    json_t *request = json_pack("{s:s, s:I, s:s*}", "do", "top", "n", (json_int_t)most, "limit", limit);
-    int status;
-    json_t *report = report_ask(policy, request, &status);
-    policy_unref(policy);
-    return report != NULL ? print(report, json, top_print) : status;
+    json_t *report = ask_subjects("reset", argc, argv, &limit, &json, &status);
+    return report != NULL ? ask_print(report, json, print_reset) : status;
 }

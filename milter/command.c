@@ -1,3 +1,4 @@
+/* command: options and usage (see command.h). Owns nothing; what is wrong is told on standard error. */
 #include "command.h"
 
 #include <stdarg.h>

@@ -4,15 +4,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 enum { /* exit statuses, as in sysexits.h */
-    EXIT_DONE = 0,
-    EXIT_REFUSED = 1,
-    EXIT_USAGE = 64,
-    EXIT_NO_INPUT = 66,
-    EXIT_UNAVAILABLE = 69,
-    EXIT_INTERNAL = 70,
-    EXIT_CONFIG = 78,
+       EXIT_DONE = 0,
+       EXIT_REFUSED = 1,
+       EXIT_USAGE = 64,
+       EXIT_NO_INPUT = 66,
+       EXIT_UNAVAILABLE = 69,
+       EXIT_INTERNAL = 70,
+       EXIT_CONFIG = 78,
 };
 
 /* Each takes its own name as argv[0] and returns the exit status. */
@@ -22,13 +23,12 @@ int cmd_explain(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_top(int argc, char **argv);
-int cmd_reset(int argc, char **argv);
+int cmd_show_reset(int argc, char **argv);
 int cmd_rules(int argc, char **argv); /* alias, domain, sender, client */
 int cmd_status(int argc, char **argv);
 int cmd_block(int argc, char **argv);
-int cmd_unblock(int argc, char **argv);
-int cmd_blocks(int argc, char **argv);
-int cmd_help(int argc, char **argv);
+int cmd_block_undo(int argc, char **argv);
+int cmd_block_list(int argc, char **argv);
 
 struct command {
     const char *name;
@@ -38,7 +38,10 @@ struct command {
     const char *help;      /* a line for each option */
 };
 
-extern const struct command commands[]; /* name NULL ends it */
+/* commands.c */
+extern const struct command commands[];   /* name NULL ends it */
+void commands_print(FILE *out);           /* one line each */
+int commands_help(int argc, char **argv); /* "help" */
 
 /* Prints the usage of that command to stderr; returns EXIT_USAGE. */
 int command_usage(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -17,13 +17,13 @@ static const char *const via_names[] = {
 };
 
 static const char *const ruling_names[] = {
-    [BY_NOBODY] = "no rule refuses",
-    [BY_CLIENT_RULE] = "client rule",
-    [BY_BLOCK] = "block",
-    [BY_ALIAS] = "alias rule",
-    [BY_SENDER_RULE] = "sender rule",
-    [BY_ADDRESS] = "no valid address",
-    [BY_BACKEND] = "a backend cannot answer, see `rcptgate status`",
+    [VERDICT_BY_NOBODY] = "no rule refuses",
+    [VERDICT_BY_CLIENT_RULE] = "client rule",
+    [VERDICT_BY_BLOCK] = "block",
+    [VERDICT_BY_ALIAS] = "alias rule",
+    [VERDICT_BY_SENDER_RULE] = "sender rule",
+    [VERDICT_BY_ADDRESS] = "no valid address",
+    [VERDICT_BY_BACKEND] = "a backend cannot answer, see `rcptgate status`",
 };
 
 static const char *const result_names[] = {

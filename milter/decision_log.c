@@ -1,3 +1,5 @@
+/* decision_log: the words of a decision line (see decision_log.h). Owns nothing; a text too long is cut, the
+ * verdict never. */
 #include "decision_log.h"
 
 #include <inttypes.h>

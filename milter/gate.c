@@ -70,16 +70,16 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
     return 0;
 }
 
-/* What changes in the table of troubles is an event; notes are not worth one. */
-static void on_trouble(void *arg, enum trouble trouble, bool set, const char *text)
+/* What changes in the conditions is an event; notes are not worth one. */
+static void on_condition(void *arg, enum condition condition, bool set, const char *text)
 {
     struct gate *gate = arg;
     char name[64];
-    if (!set && (trouble == TROUBLE_COUNTERS || trouble == TROUBLE_ALIASES))
-        ramp_clock_begin(&gate->ramp, gate, trouble_name(trouble));
-    if (trouble_get(&gate->troubles, trouble).grade == TROUBLE_NOTE)
+    if (!set && (condition == CONDITION_COUNTERS || condition == CONDITION_ALIASES))
+        ramp_clock_begin(&gate->ramp, gate, conditions_name(condition));
+    if (conditions_get(&gate->conditions, condition).grade == CONDITION_NOTE)
         return;
-    snprintf(name, sizeof name, "%s-%s", trouble_name(trouble), set ? "trouble" : "well");
+    snprintf(name, sizeof name, "%s-%s", conditions_name(condition), set ? "trouble" : "well");
     const struct event_field fields[] = {{"text", text}};
     events_add(gate->events, gate_now(gate), name, fields, 1);
 }
@@ -87,8 +87,8 @@ static void on_trouble(void *arg, enum trouble trouble, bool set, const char *te
 static int events_init(struct gate *gate, struct error *err)
 {
     gate->events = events_new(gate->host, err);
-    gate->troubles.changed = on_trouble;
-    gate->troubles.arg = gate;
+    gate->conditions.changed = on_condition;
+    gate->conditions.arg = gate;
     return gate->events != NULL ? 0 : -1;
 }
 
@@ -108,7 +108,7 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 {
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
-    troubles_init(&gate->troubles);
+    conditions_init(&gate->conditions);
     ramp_clock_init(&gate->ramp, 0);
     metrics_init(&gate->metrics);
     metrics_know(&gate->metrics, policy);
@@ -150,7 +150,7 @@ void gate_done(struct gate *gate)
     ruledb_free(gate->rules);
     backlog_free(gate->backlog);
     policy_unref(gate->policy);
-    troubles_done(&gate->troubles);
+    conditions_done(&gate->conditions);
     events_free(gate->events);
     metrics_done(&gate->metrics);
     ramp_clock_done(&gate->ramp);
@@ -185,7 +185,8 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 
 bool gate_enter(struct gate *gate, struct session *session)
 {
-    atomic_store(&session->busy, true); /* said before it is looked: gate_stop() does it the other way round */
+    atomic_store(&session->busy,
+                 true); /* said before it is looked: gate_stop() does it the other way round */
     if (atomic_load(&gate->stopping)) {
         atomic_store(&session->busy, false);
         return false;

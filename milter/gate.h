@@ -12,7 +12,7 @@
 #include "policy.h"
 #include "ramp_clock.h"
 #include "ruledb.h"
-#include "trouble.h"
+#include "conditions.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,9 +36,9 @@ struct gate {
     struct counts *local;  /* counts along, and stands in for it */
     struct later *later;
     struct ramp_clock ramp;
-    struct backlog *backlog; /* knows nothing until backlog_start() */
-    struct blocks *blocks; /* memory alone until blocks_load() and blocks_start() */
-    struct troubles troubles; /* what is wrong now */
+    struct backlog *backlog;      /* knows nothing until backlog_start() */
+    struct blocks *blocks;        /* memory alone until blocks_load() and blocks_start() */
+    struct conditions conditions; /* what is wrong now */
     struct metrics metrics;
     struct events *events;
     const char *policy_file; /* borrowed; NULL: not known. For status */

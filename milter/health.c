@@ -1,3 +1,5 @@
+/* health: the canary, and what it and the conditions say together (see health.h). Owns nothing; fails only for
+ * want of memory. */
 #include "health.h"
 
 #include "decide.h"
@@ -18,26 +20,20 @@ struct canary {
     int64_t ns;
 };
 
-const char *health_word(enum trouble_grade grade)
+const char *health_word(enum condition_grade grade)
 {
     static const char *const words[] = {
-        [TROUBLE_NOTE] = "healthy", [TROUBLE_DEGRADED] = "degraded", [TROUBLE_DOWN] = "down"};
+        [CONDITION_NOTE] = "healthy", [CONDITION_DEGRADED] = "degraded", [CONDITION_DOWN] = "down"};
     return words[grade];
 }
 
-enum trouble_grade health_grade(const json_t *report)
+enum condition_grade health_grade(const json_t *report)
 {
     const char *word = json_string_value(json_object_get(report, "status"));
-    for (int grade = TROUBLE_NOTE; word != NULL && grade <= TROUBLE_DEGRADED; grade++)
-        if (strcmp(word, health_word((enum trouble_grade)grade)) == 0)
-            return (enum trouble_grade)grade;
-    return TROUBLE_DOWN;
-}
-
-enum trouble_grade health_counters_grade(const struct policy *policy)
-{
-    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
-    return defers ? TROUBLE_DOWN : TROUBLE_DEGRADED;
+    for (int grade = CONDITION_NOTE; word != NULL && grade <= CONDITION_DEGRADED; grade++)
+        if (strcmp(word, health_word((enum condition_grade)grade)) == 0)
+            return (enum condition_grade)grade;
+    return CONDITION_DOWN;
 }
 
 const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
@@ -49,66 +45,16 @@ const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
     return buffer;
 }
 
-/* What a person calls it. */
-static const char *title(enum trouble trouble)
-{
-    static const char *const titles[TROUBLES] = {
-        [TROUBLE_COUNTERS] = "Counter store",
-        [TROUBLE_COUNTERS_EVICT] = "Counter store, a warning",
-        [TROUBLE_ALIASES] = "Alias database",
-        [TROUBLE_ALIASES_REFUSED] = "New alias data was not taken",
-        [TROUBLE_ALIASES_COPY] = "Last good copy of the aliases",
-        [TROUBLE_POLICY] = "Policy file",
-        [TROUBLE_POLICY_ENTRIES] = "Entries of the policy",
-        [TROUBLE_POLICY_COPY] = "Last good copy of the policy",
-        [TROUBLE_BLOCKS] = "Blocks",
-        [TROUBLE_QUEUE] = "Postfix's queue",
-        [TROUBLE_STATE] = "State directory",
-        [TROUBLE_LOG] = "Log",
-        [TROUBLE_HTTP] = "HTTP port",
-        [TROUBLE_SOCKET] = "Milter socket",
-    };
-    return titles[trouble] != NULL ? titles[trouble] : trouble_name(trouble);
-}
-
-/* What it means for mail. The trouble's own text says what to do. */
-static const char *meaning(const struct policy *policy, enum trouble trouble)
-{
-    static const char *const down[] = {
-        [WHEN_DOWN_LOCAL] = "Limits go on in this process alone; mail flows.",
-        [WHEN_DOWN_DEFER] = "Every recipient that meets a limit gets 451 until it is mended (when_down).",
-        [WHEN_DOWN_ACCEPT] = "No limit holds until it is mended (when_down); mail flows.",
-    };
-    static const char *const means[TROUBLES] = {
-        [TROUBLE_COUNTERS_EVICT] = "It answers; until it is mended, what it counts or keeps may be lost.",
-        [TROUBLE_ALIASES] = "No recipient is answered 550 for being unknown until it is mended: 451 instead.",
-        [TROUBLE_ALIASES_REFUSED] = "The data from before goes on answering.",
-        [TROUBLE_ALIASES_COPY] = "Mail is not affected, as long as the database can be read.",
-        [TROUBLE_POLICY] = "Whatever is changed in the file waits until it is mended.",
-        [TROUBLE_POLICY_ENTRIES] = "All other entries are in force.",
-        [TROUBLE_POLICY_COPY] =
-            "Mail is not affected; should the file break, a restart finds no good policy to go on with.",
-        [TROUBLE_BLOCKS] =
-            "Blocks in force stay so; new ones may be missing after a restart, or on other hosts.",
-        [TROUBLE_QUEUE] = "Limits that count the backlog go by old numbers for a while, then refuse nothing.",
-        [TROUBLE_STATE] = "Mail is not affected; a restart may find less than it should.",
-        [TROUBLE_LOG] = "Mail is not affected; decisions are missing from the log.",
-        [TROUBLE_HTTP] = "Mail is not affected; metrics and health cannot be read over HTTP.",
-        [TROUBLE_SOCKET] = "As long as Postfix cannot reach the gate it answers 451.",
-    };
-    const char *text = trouble == TROUBLE_COUNTERS ? down[policy->counters.when_down] : means[trouble];
-    return text != NULL ? text : "";
-}
-
-json_t *health_reason(const struct policy *policy, enum trouble trouble, enum trouble_grade grade,
+json_t *health_reason(const struct policy *policy, enum condition condition, enum condition_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text)
 {
     char since[HEALTH_TIME];
     int64_t passed = now_ms > since_ms ? now_ms - since_ms : 0;
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "what", trouble_name(trouble), "title",
-                     title(trouble), "grade", grade == TROUBLE_NOTE ? "note" : health_word(grade), "since",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "what", conditions_name(condition), "title",
+                     conditions_title(condition), "grade",
+                     grade == CONDITION_NOTE ? "note" : health_word(grade), "since",
                      health_time(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text,
-                     "means", meaning(policy, trouble));
+                     "means", conditions_meaning(condition, policy));
 }
 
 /* ---- the canary ---- */
@@ -182,15 +128,15 @@ struct findings {
     const struct policy *policy;
     int64_t now_ms;
     json_t *reasons, *notes;
-    enum trouble_grade worst;
-    bool seen[TROUBLES], failed;
+    enum condition_grade worst;
+    bool seen[CONDITIONS], failed;
 };
 
-static void find(struct findings *f, enum trouble trouble, enum trouble_grade grade, int64_t since_ms,
+static void find(struct findings *f, enum condition condition, enum condition_grade grade, int64_t since_ms,
                  const char *text)
 {
-    json_t *reason = health_reason(f->policy, trouble, grade, since_ms, f->now_ms, text);
-    json_t *list = grade == TROUBLE_NOTE ? f->notes : f->reasons;
+    json_t *reason = health_reason(f->policy, condition, grade, since_ms, f->now_ms, text);
+    json_t *list = grade == CONDITION_NOTE ? f->notes : f->reasons;
     int rc;
     if (grade > f->worst) { /* the worst comes first */
         f->worst = grade;
@@ -199,15 +145,15 @@ static void find(struct findings *f, enum trouble trouble, enum trouble_grade gr
         rc = json_array_append_new(list, reason);
     }
     f->failed |= rc < 0;
-    f->seen[trouble] = true;
+    f->seen[condition] = true;
 }
 
-static void find_troubles(struct findings *f, struct troubles *troubles)
+static void find_conditions(struct findings *f, struct conditions *conditions)
 {
-    for (int t = 0; t < TROUBLES; t++) {
-        const struct trouble_row row = trouble_get(troubles, (enum trouble)t);
+    for (int t = 0; t < CONDITIONS; t++) {
+        const struct condition_row row = conditions_get(conditions, (enum condition)t);
         if (row.set)
-            find(f, (enum trouble)t, row.grade, row.since_ms, row.text);
+            find(f, (enum condition)t, row.grade, row.since_ms, row.text);
     }
 }
 
@@ -215,22 +161,22 @@ static void find_troubles(struct findings *f, struct troubles *troubles)
 static void find_by_canary(struct findings *f, struct gate *gate, const struct canary *canary)
 {
     struct error err = {0};
-    if (canary->counts != COUNTS_OK && !f->seen[TROUBLE_COUNTERS]) {
+    if (canary->counts != COUNTS_OK && !f->seen[CONDITION_COUNTERS]) {
         counts_trouble(gate->counts, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, TROUBLE_COUNTERS, health_counters_grade(f->policy), f->now_ms, err.text);
+        find(f, CONDITION_COUNTERS, conditions_counters_grade(f->policy), f->now_ms, err.text);
     }
-    if (canary->rows != ROWS_LIVE && !f->seen[TROUBLE_ALIASES] && !f->seen[TROUBLE_ALIASES_REFUSED]) {
+    if (canary->rows != ROWS_LIVE && !f->seen[CONDITION_ALIASES] && !f->seen[CONDITION_ALIASES_REFUSED]) {
         err = (struct error){0};
         ruledb_trouble(gate->rules, &err);
         error_set(&err, canary->rows == ROWS_COPY ? "the last good copy answers instead of the alias database"
                                                   : "a look-up in the alias database fails");
-        find(f, TROUBLE_ALIASES, canary->rows == ROWS_COPY ? TROUBLE_DEGRADED : TROUBLE_DOWN, f->now_ms,
+        find(f, CONDITION_ALIASES, canary->rows == ROWS_COPY ? CONDITION_DEGRADED : CONDITION_DOWN, f->now_ms,
              err.text);
     }
-    if (canary->verdict.by == VERDICT_BY_BACKEND && f->worst < TROUBLE_DOWN && canary->counts == COUNTS_OK &&
-        canary->rows == ROWS_LIVE)
-        find(f, TROUBLE_STATE, TROUBLE_DOWN, f->now_ms,
+    if (canary->verdict.by == VERDICT_BY_BACKEND && f->worst < CONDITION_DOWN &&
+        canary->counts == COUNTS_OK && canary->rows == ROWS_LIVE)
+        find(f, CONDITION_STATE, CONDITION_DOWN, f->now_ms,
              "a decision failed though all parts are well: is the machine out of memory?");
 }
 
@@ -241,7 +187,7 @@ json_t *health_report(struct gate *gate)
     const struct canary canary = canary_fly(gate, policy);
     struct findings f = {
         .policy = policy, .now_ms = gate_now(gate), .reasons = json_array(), .notes = json_array()};
-    find_troubles(&f, &gate->troubles);
+    find_conditions(&f, &gate->conditions);
     find_by_canary(&f, gate, &canary);
     policy_unref(policy);
     json_t *report = json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", health_word(f.worst), "checked_at",

@@ -3,12 +3,12 @@
  * A canary RCPT is decided as any other would be, through the real backends, charging nothing; the counter
  * store is asked for a key of the canary's own besides, so that a policy without limits sees a dead Redis
  * too. That Redis takes writes is the store's own probe to find out (at most 2 s ago). What is found joins
- * the table of troubles: together they are the reasons. */
+ * the conditions: together they are the reasons. */
 #ifndef RCPTGATE_HEALTH_H
 #define RCPTGATE_HEALTH_H
 
 #include "gate.h"
-#include "trouble.h"
+#include "conditions.h"
 
 #include <jansson.h>
 
@@ -18,20 +18,17 @@
 json_t *health_report(struct gate *gate);
 
 /* "healthy", "degraded", "down". */
-const char *health_word(enum trouble_grade grade);
+const char *health_word(enum condition_grade grade);
 
-/* TROUBLE_NOTE for a healthy report. */
-enum trouble_grade health_grade(const json_t *report);
-
-/* How bad it is that the counter store does not answer. */
-enum trouble_grade health_counters_grade(const struct policy *policy);
+/* CONDITION_NOTE for a healthy report. */
+enum condition_grade health_grade(const json_t *report);
 
 /* "2026-11-23T02:01:11Z" */
 enum { HEALTH_TIME = 32 };
 const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME]);
 
-/* A row of the table of troubles as a reason. NULL: out of memory. */
-json_t *health_reason(const struct policy *policy, enum trouble trouble, enum trouble_grade grade,
+/* A condition as a reason. NULL: out of memory. */
+json_t *health_reason(const struct policy *policy, enum condition trouble, enum condition_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text);
 
 #endif

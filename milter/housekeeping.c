@@ -6,9 +6,9 @@
 static void counts_down(struct gate *gate, const char *text)
 {
     const struct policy *policy = gate_policy(gate); /* the grade, too, can change while it is down */
-    enum trouble_grade grade = health_counters_grade(policy);
+    enum condition_grade grade = conditions_counters_grade(policy);
     policy_unref(policy);
-    trouble_set(&gate->troubles, TROUBLE_COUNTERS, grade, gate_now(gate), "%s", text);
+    conditions_set(&gate->conditions, CONDITION_COUNTERS, grade, gate_now(gate), "%s", text);
 }
 
 void housekeeping_counts_event(void *arg, bool down, const char *text)
@@ -17,7 +17,7 @@ void housekeeping_counts_event(void *arg, bool down, const char *text)
     if (down)
         counts_down(gate, text);
     else
-        trouble_clear(&gate->troubles, TROUBLE_COUNTERS, gate_now(gate));
+        conditions_clear(&gate->conditions, CONDITION_COUNTERS, gate_now(gate));
 }
 
 /* Down, what is wrong can change (refused, then loading); while it answers, it may still have something to say: that it
@@ -39,8 +39,8 @@ static void look_at_counts(struct gate *gate, int64_t now)
             counts_down(gate, err.text);
         return;
     }
-    trouble_clear(&gate->troubles, TROUBLE_COUNTERS, now);
-    trouble_follow(&gate->troubles, TROUBLE_COUNTERS_EVICT, TROUBLE_DEGRADED, now, &err);
+    conditions_clear(&gate->conditions, CONDITION_COUNTERS, now);
+    conditions_follow(&gate->conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
 }
 
 /* Who answers for the alias rules now, for the end of a sentence. */
@@ -58,14 +58,14 @@ static const char *who_answers(enum ruledb_mode mode)
     return "";
 }
 
-static void follow_rules(struct gate *gate, enum trouble trouble, enum ruledb_mode mode, int64_t now,
+static void follow_rules(struct gate *gate, enum condition condition, enum ruledb_mode mode, int64_t now,
                          const struct error *err)
 {
-    enum trouble_grade grade = mode == RULEDB_NOTHING ? TROUBLE_DOWN : TROUBLE_DEGRADED;
+    enum condition_grade grade = mode == RULEDB_NOTHING ? CONDITION_DOWN : CONDITION_DEGRADED;
     if (err->text[0] != '\0')
-        trouble_set(&gate->troubles, trouble, grade, now, "%s%s", err->text, who_answers(mode));
+        conditions_set(&gate->conditions, condition, grade, now, "%s%s", err->text, who_answers(mode));
     else
-        trouble_clear(&gate->troubles, trouble, now);
+        conditions_clear(&gate->conditions, condition, now);
 }
 
 static void look_at_rules(struct gate *gate, int64_t now)
@@ -77,16 +77,16 @@ static void look_at_rules(struct gate *gate, int64_t now)
     if (status.mode < RULEDB_DOUBTED)
         error_set(&status.trouble,
                   status.refused.text[0] != '\0' ? "" : "the alias database has not passed its checks yet");
-    follow_rules(gate, TROUBLE_ALIASES, status.mode, now, &status.trouble);
-    follow_rules(gate, TROUBLE_ALIASES_REFUSED, status.mode, now, &status.refused);
-    follow_rules(gate, TROUBLE_ALIASES_COPY, RULEDB_LIVE, now, &status.copy_trouble);
+    follow_rules(gate, CONDITION_ALIASES, status.mode, now, &status.trouble);
+    follow_rules(gate, CONDITION_ALIASES_REFUSED, status.mode, now, &status.refused);
+    follow_rules(gate, CONDITION_ALIASES_COPY, RULEDB_LIVE, now, &status.copy_trouble);
 }
 
 static void look_at_blocks(struct gate *gate, int64_t now)
 {
     struct error err = {0};
     blocks_trouble(gate->blocks, &err);
-    trouble_follow(&gate->troubles, TROUBLE_BLOCKS, TROUBLE_DEGRADED, now, &err);
+    conditions_follow(&gate->conditions, CONDITION_BLOCKS, CONDITION_DEGRADED, now, &err);
 }
 
 /* Lines that were lost a while ago are no trouble any more. */
@@ -97,10 +97,11 @@ static void look_at_log(struct gate *gate, int64_t now)
     if (dropped > gate->log_dropped) {
         gate->log_dropped = dropped;
         gate->log_dropped_ms = now;
-        trouble_set(&gate->troubles, TROUBLE_LOG, TROUBLE_DEGRADED, now,
-                    "log lines are lost: whoever reads the log (syslog, journald, the terminal) is too slow");
+        conditions_set(
+            &gate->conditions, CONDITION_LOG, CONDITION_DEGRADED, now,
+            "log lines are lost: whoever reads the log (syslog, journald, the terminal) is too slow");
     } else if (now - gate->log_dropped_ms > QUIET_MS) {
-        trouble_clear(&gate->troubles, TROUBLE_LOG, now);
+        conditions_clear(&gate->conditions, CONDITION_LOG, now);
     }
 }
 

@@ -6,10 +6,10 @@
 
 enum { HOUSEKEEPING_MS = 500 };
 
-/* Brings gate->troubles up to date with what the parts tell of themselves. */
+/* Brings gate->conditions up to date with what the parts tell of themselves. */
 void housekeeping_tick(struct gate *gate);
 
-/* For gate_init(): keeps TROUBLE_COUNTERS; arg is the gate. */
+/* For gate_init(): keeps CONDITION_COUNTERS; arg is the gate. */
 void housekeeping_counts_event(void *arg, bool down, const char *text);
 
 #endif

@@ -65,7 +65,7 @@ const struct policy *load_policy(const char *file, struct problems *problems, st
     size_t n = 0;
     if (load_bytes(file, &bytes, &n, err) < 0)
         return NULL;
-    const struct policy *policy = policy_load(bytes, n, problems);
+    const struct policy *policy = config_load(bytes, n, problems);
     free(bytes);
     if (policy == NULL) {
         for (size_t i = 0; i < problems->n; i++)
@@ -107,7 +107,7 @@ static const struct policy *load_last(const char *file, char from[PATH_MAX])
     if (load_bytes(file, &bytes, &n, &err) < 0)
         n = 0;
     char *text = last_policy_find(path, NULL, bytes, n, from);
-    const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
+    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     free(text);
     free(bytes);

@@ -6,7 +6,7 @@
 #define RCPTGATE_LOAD_H
 
 #include "error.h"
-#include "policy.h"
+#include "policy_config.h"
 
 #include <stdio.h>
 
@@ -18,7 +18,7 @@ enum { LOAD_FILE_MAX = 16 * 1024 * 1024 }; /* bytes: more is no policy */
  * and reason), outputs untouched. A directory, and a file beyond LOAD_FILE_MAX, are errors. */
 int load_bytes(const char *file, char **bytes, size_t *n, struct error *err);
 
-/* A policy with one reference. NULL with err set where the file cannot be read or used; what policy_load() found is in
+/* A policy with one reference. NULL with err set where the file cannot be read or used; what config_load() found is in
  * *problems either way (zeroed before, problems_done() after). */
 const struct policy *load_policy(const char *file, struct problems *problems, struct error *err);
 

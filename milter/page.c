@@ -1,7 +1,8 @@
+/* page: the report as HTML (see page.h). Owns nothing and cannot fail: whoever gave the stream looks at it. */
 #include "page.h"
 
 #include "health.h"
-#include "member.h"
+#include "json_get.h"
 #include "text.h"
 
 #include <string.h>
@@ -32,7 +33,7 @@ static void escaped(FILE *out, const char *text)
 
 static void put_word(FILE *out, const json_t *object, const char *name)
 {
-    escaped(out, member_text(object, name));
+    escaped(out, json_get_text(object, name));
 }
 
 static void put_duration(FILE *out, json_int_t seconds)
@@ -86,14 +87,14 @@ static void put_time(FILE *out, const char *time)
 static void put_state(FILE *out, const json_t *report)
 {
     static const char *const heads[] = {
-        [TROUBLE_NOTE] = "Healthy", [TROUBLE_DEGRADED] = "Degraded", [TROUBLE_DOWN] = "Down"};
+        [CONDITION_NOTE] = "Healthy", [CONDITION_DEGRADED] = "Degraded", [CONDITION_DOWN] = "Down"};
     static const char *const says[] = {
-        [TROUBLE_NOTE] = "A test recipient was just decided through the real backends: everything works.",
-        [TROUBLE_DEGRADED] = "Mail goes on, with less than it should have.",
-        [TROUBLE_DOWN] = "Recipients are answered 451 until it is mended: mail is delayed, none is lost."};
-    enum trouble_grade grade = health_grade(report);
+        [CONDITION_NOTE] = "A test recipient was just decided through the real backends: everything works.",
+        [CONDITION_DEGRADED] = "Mail goes on, with less than it should have.",
+        [CONDITION_DOWN] = "Recipients are answered 451 until it is mended: mail is delayed, none is lost."};
+    enum condition_grade grade = health_grade(report);
     fprintf(out, "<section class=\"state\" role=\"status\"><h1>%s</h1><p>%s", heads[grade], says[grade]);
-    if (strcmp(member_text(report, "mode"), "shadow") == 0)
+    if (strcmp(json_get_text(report, "mode"), "shadow") == 0)
         fputs(" <strong>Mode shadow:</strong> everything is decided and counted, nothing is refused.", out);
     fputs("</p></section>\n", out);
 }
@@ -111,9 +112,9 @@ static void put_reasons(FILE *out, const json_t *list, const char *head)
         fputs("\"><h3>", out);
         put_word(out, r, "title");
         fputs(" <small>for ", out);
-        put_duration(out, member_number(r, "for_s"));
+        put_duration(out, json_get_number(r, "for_s"));
         fputs(", since ", out);
-        put_time(out, member_text(r, "since"));
+        put_time(out, json_get_text(r, "since"));
         fputs("</small></h3><p>", out);
         put_word(out, r, "text");
         fputs("</p><p class=\"means\">", out);
@@ -130,7 +131,7 @@ static void put_rate(FILE *out, const char *head, const json_t *traffic, const c
                  *totals = json_object_get(traffic, "rcpt_total");
     fprintf(out, "<div class=\"tile\"><dt>%s</dt><dd>%.1f <small>a second</small></dd><dd><small>", head,
             json_number_value(json_object_get(rates, action)));
-    put_number(out, member_number(totals, action));
+    put_number(out, json_get_number(totals, action));
     fputs(" since the start</small></dd></div>\n", out);
 }
 
@@ -143,9 +144,9 @@ static void put_lost(FILE *out, const json_t *lost)
                  {"counters_reset_as_junk", "counters that held junk"}};
     bool some = false;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (member_number(lost, parts[i].name) == 0)
+        if (json_get_number(lost, parts[i].name) == 0)
             continue;
-        fprintf(out, "%s%" JSON_INTEGER_FORMAT " %s", some ? ", " : "", member_number(lost, parts[i].name),
+        fprintf(out, "%s%" JSON_INTEGER_FORMAT " %s", some ? ", " : "", json_get_number(lost, parts[i].name),
                 parts[i].says);
         some = true;
     }
@@ -162,10 +163,10 @@ static void put_traffic(FILE *out, const json_t *report)
     put_rate(out, "dropped", traffic, "discard");
     fprintf(out,
             "</dl>\n<h2>Now</h2>\n<dl class=\"facts\"><dt>Sessions</dt><dd>%" JSON_INTEGER_FORMAT " open, ",
-            member_number(traffic, "sessions_open"));
-    put_number(out, member_number(traffic, "sessions_total"));
+            json_get_number(traffic, "sessions_open"));
+    put_number(out, json_get_number(traffic, "sessions_total"));
     fputs(" since the start; ", out);
-    put_number(out, member_number(traffic, "messages_total"));
+    put_number(out, json_get_number(traffic, "messages_total"));
     fprintf(
         out,
         " messages</dd>\n<dt>Longest wait</dt><dd>%.1f ms for a decision, %.1f ms at any command, since the "
@@ -183,20 +184,20 @@ static void put_aliases(FILE *out, const json_t *aliases)
                                              {"doubted", "in force, being checked"},
                                              {"copy", "<strong>its last good copy answers</strong>"},
                                              {"nothing", "<strong>nothing answers for it</strong>"}};
-    if (member_number(aliases, "aliases") >= 0) {
+    if (json_get_number(aliases, "aliases") >= 0) {
         fputs(", ", out);
-        put_number(out, member_number(aliases, "aliases"));
+        put_number(out, json_get_number(aliases, "aliases"));
         fputs(" aliases of ", out);
-        put_number(out, member_number(aliases, "domains"));
-        fputs(member_number(aliases, "domains") == 1 ? " domain" : " domains", out);
+        put_number(out, json_get_number(aliases, "domains"));
+        fputs(json_get_number(aliases, "domains") == 1 ? " domain" : " domains", out);
     }
-    if (*member_text(aliases, "changed") != '\0') {
+    if (*json_get_text(aliases, "changed") != '\0') {
         fputs(", changed ", out);
-        put_duration(out, member_number(aliases, "age_s"));
+        put_duration(out, json_get_number(aliases, "age_s"));
         fputs(" ago", out);
     }
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
-        if (strcmp(member_text(aliases, "in_force"), answers[i][0]) == 0)
+        if (strcmp(json_get_text(aliases, "in_force"), answers[i][0]) == 0)
             fprintf(out, "; %s", answers[i][1]);
 }
 
@@ -206,15 +207,15 @@ static void put_queue(FILE *out, const json_t *queue)
         fputs("<strong>unknown: it could not be read yet, or not for too long</strong>", out);
         return;
     }
-    put_number(out, member_number(queue, "messages"));
-    fputs(member_number(queue, "messages") == 1 ? " message" : " messages", out);
-    if (member_number(queue, "messages") > 0) {
+    put_number(out, json_get_number(queue, "messages"));
+    fputs(json_get_number(queue, "messages") == 1 ? " message" : " messages", out);
+    if (json_get_number(queue, "messages") > 0) {
         fputs(", the oldest for ", out);
-        put_duration(out, member_number(queue, "oldest_s"));
+        put_duration(out, json_get_number(queue, "oldest_s"));
     }
     fputs("; read ", out);
-    put_duration(out, member_number(queue, "age_s"));
-    fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", member_number(queue, "read_ms"));
+    put_duration(out, json_get_number(queue, "age_s"));
+    fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", json_get_number(queue, "read_ms"));
 }
 
 static void put_in_force(FILE *out, const json_t *report)
@@ -224,7 +225,7 @@ static void put_in_force(FILE *out, const json_t *report)
     fputs("<h2>In force</h2>\n<dl class=\"facts\"><dt>Policy</dt><dd><code>", out);
     put_word(out, policy, "file");
     fputs("</code>, in force for ", out);
-    put_duration(out, member_number(policy, "age_s"));
+    put_duration(out, json_get_number(policy, "age_s"));
     fputs("</dd>\n<dt>Aliases</dt><dd>", out);
     if (json_is_null(aliases)) {
         fputs("none are configured: every recipient goes on to the limits", out);
@@ -244,10 +245,10 @@ static void put_in_force(FILE *out, const json_t *report)
         fputs("</dd>\n<dt>Postfix's queue</dt><dd>", out);
         put_queue(out, json_object_get(report, "queue"));
     }
-    if (member_number(report, "blocks") > 0) {
+    if (json_get_number(report, "blocks") > 0) {
         fputs("</dd>\n<dt>Blocks</dt><dd>", out);
-        put_number(out, member_number(report, "blocks"));
-        fputs(member_number(report, "blocks") == 1 ? " network" : " networks", out);
+        put_number(out, json_get_number(report, "blocks"));
+        fputs(json_get_number(report, "blocks") == 1 ? " network" : " networks", out);
     }
     fputs("</dd></dl>\n", out);
 }
@@ -276,14 +277,14 @@ static void put_limits(FILE *out, const json_t *limits)
         fputs("</code></td><td>", out);
         put_word(out, l, "per");
         fputs("</td><td class=\"n\">", out);
-        put_number(out, member_number(l, "max"));
+        put_number(out, json_get_number(l, "max"));
         fputs("</td><td>", out);
-        put_window(out, member_number(l, "window_ms"));
+        put_window(out, json_get_number(l, "window_ms"));
         fputs("</td><td>", out);
         put_word(out, l, "over");
         fputs(json_is_true(json_object_get(l, "shadow")) ? ", in shadow</td>" : "</td>", out);
-        put_count_cell(out, member_number(l, "refused"));
-        put_count_cell(out, member_number(l, "would_refuse"));
+        put_count_cell(out, json_get_number(l, "refused"));
+        put_count_cell(out, json_get_number(l, "would_refuse"));
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
@@ -294,7 +295,7 @@ static void put_event(FILE *out, json_t *event)
     const char *name;
     json_t *value;
     fputs("<tr><td class=\"t\">", out);
-    put_time(out, member_text(event, "at"));
+    put_time(out, json_get_text(event, "at"));
     fputs("</td><td><strong>", out);
     put_word(out, event, "event");
     fputs("</strong> ", out);
@@ -337,14 +338,15 @@ static void put_past(FILE *out, const json_t *past)
                   "<th class=\"n\">Lasted</th><th class=\"n\">Times</th></tr>\n",
                   out);
         fputs("<tr><td class=\"t\">", out);
-        put_time(out, member_text(r, "until"));
+        put_time(out, json_get_text(r, "until"));
         fputs("</td><td><strong>", out);
         put_word(out, r, "title");
         fputs("</strong> ", out);
         put_word(out, r, "text");
         fputs("</td><td class=\"n\">", out);
-        put_duration(out, member_number(r, "lasted_s"));
-        fprintf(out, "</td><td class=\"n\">%" JSON_INTEGER_FORMAT "</td></tr>\n", member_number(r, "times"));
+        put_duration(out, json_get_number(r, "lasted_s"));
+        fprintf(out, "</td><td class=\"n\">%" JSON_INTEGER_FORMAT "</td></tr>\n",
+                json_get_number(r, "times"));
     }
     if (i > 0)
         fputs("</table></div>\n", out);
@@ -367,9 +369,9 @@ void page_print(FILE *out, const json_t *report)
     fputs(" on <b>", out);
     put_word(out, report, "host");
     fputs("</b>, up for ", out);
-    put_duration(out, member_number(report, "uptime_s"));
+    put_duration(out, json_get_number(report, "uptime_s"));
     fputs("</span><span>", out);
-    put_time(out, member_text(report, "checked_at"));
+    put_time(out, json_get_text(report, "checked_at"));
     fputs("</span></header>\n<main>\n", out);
     put_state(out, report);
     put_reasons(out, json_object_get(report, "reasons"), "What is wrong");

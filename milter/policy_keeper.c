@@ -2,7 +2,6 @@
 
 #include "last_policy.h"
 #include "load.h"
-#include "policy_patch.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -88,13 +87,13 @@ static void name_entries(struct policy_keeper *keeper, const struct problems *pr
 
 static void tell_file(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY, TROUBLE_DEGRADED, gate_now(gate), &keeper->bad);
+    conditions_follow(&gate->conditions, CONDITION_POLICY, CONDITION_DEGRADED, gate_now(gate), &keeper->bad);
 }
 
 static void tell_entries(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_ENTRIES, TROUBLE_DEGRADED, gate_now(gate),
-                   &keeper->entries);
+    conditions_follow(&gate->conditions, CONDITION_POLICY_ENTRIES, CONDITION_DEGRADED, gate_now(gate),
+                      &keeper->entries);
 }
 
 /* "FILE:3: is not JSON: line 3 ..." */
@@ -131,13 +130,13 @@ static const struct policy *load_first(const char *file, const char *path, const
 {
     struct problems ignored = {0};
     char from[PATH_MAX], *last = NULL;
-    const struct policy *plain = policy_load(bytes, n, &ignored);
+    const struct policy *plain = config_load(bytes, n, &ignored);
     if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
         last = last_policy_find(path, plain->state, NULL, 0, from);
     problems_done(&ignored);
     policy_unref(plain);
     const struct policy *policy =
-        policy_load_over(bytes, n, last, last != NULL ? strlen(last) : 0, problems, effective);
+        config_last_good_patch(bytes, n, last, last != NULL ? strlen(last) : 0, problems, effective);
     free(last);
     if (policy == NULL)
         say_unusable(file, problems, err);
@@ -164,7 +163,7 @@ static const struct policy *start_with_last(struct policy_keeper *keeper, const 
     char from[PATH_MAX];
     struct problems ignored = {0};
     char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, n, from) : NULL;
-    const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
+    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     if (policy == NULL) {
         free(text);
@@ -224,8 +223,8 @@ static void save(struct policy_keeper *keeper, struct gate *gate)
     keeper->save_ms = now + SAVE_AGAIN_MS;
     if (rc > 0)
         log_line(LOG_AT_WARNING, "event=policy-unfindable text=\"%s\"", err.text);
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now,
-                   rc < 0 ? &err : &(struct error){0});
+    conditions_follow(&gate->conditions, CONDITION_POLICY_COPY, CONDITION_DEGRADED, now,
+                      rc < 0 ? &err : &(struct error){0});
 }
 
 void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
@@ -240,7 +239,7 @@ static void put_in_force(struct policy_keeper *keeper, struct gate *gate, const 
 {
     const struct policy *old = gate_policy(gate);
     name_entries(keeper, problems);
-    policy_compare(old, policy, problems);
+    config_compare(old, policy, problems);
     policy_keeper_log(keeper->file, problems);
     say_restart_needed(old, policy);
     policy_unref(old);
@@ -261,7 +260,7 @@ static void take(struct policy_keeper *keeper, struct gate *gate, const char *by
     struct error err = {0};
     char *text = NULL;
     const struct policy *policy =
-        policy_load_over(bytes, n, keeper->text, strlen(keeper->text), &problems, &text);
+        config_last_good_patch(bytes, n, keeper->text, strlen(keeper->text), &problems, &text);
     if (policy != NULL) {
         put_in_force(keeper, gate, policy, text, &problems);
     } else {

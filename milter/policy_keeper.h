@@ -1,14 +1,15 @@
 /* policy_keeper: which policy is in force, and what became of the file.
  *
  * Watches the policy file, loads it anew, puts it in force as a whole, and keeps the last good one: for a
- * file that is missing, unreadable or no JSON, and entry by entry. Tells through the log, TROUBLE_POLICY and
- * TROUBLE_POLICY_ENTRIES. A change is taken when two looks found nothing more to change, so that a file is
+ * file that is missing, unreadable or no JSON, and entry by entry. Tells through the log, CONDITION_POLICY and
+ * CONDITION_POLICY_ENTRIES. A change is taken when two looks found nothing more to change, so that a file is
  * never taken while it is being written. Used by the main thread alone. */
 #ifndef RCPTGATE_POLICY_KEEPER_H
 #define RCPTGATE_POLICY_KEEPER_H
 
 #include "gate.h"
 #include "log.h"
+#include "policy_config.h"
 
 #include <limits.h>
 #include <sys/stat.h>

@@ -55,7 +55,7 @@ static const struct policy *policy_alone(const char *file, bool aliases, struct 
     char *text = rc == 0 ? json_dumps(json, 0) : NULL;
     json_decref(json);
     struct problems problems = {0};
-    const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &problems) : NULL;
+    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &problems) : NULL;
     problems_done(&problems);
     free(text);
     if (policy == NULL)

@@ -1,6 +1,6 @@
 #include "replay_report.h"
 
-#include "member.h"
+#include "json_get.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -135,42 +135,43 @@ static void note(FILE *out, long long n, const char *what)
 
 static void print_log(FILE *out, const json_t *log)
 {
-    fprintf(out, "%lld lines, %lld RCPTs", member_number(log, "lines"), member_number(log, "rcpts"));
-    if (member_number(log, "rcpts") > 0)
-        fprintf(out, " from %s to %s", member_text(log, "first"), member_text(log, "last"));
+    fprintf(out, "%lld lines, %lld RCPTs", json_get_number(log, "lines"), json_get_number(log, "rcpts"));
+    if (json_get_number(log, "rcpts") > 0)
+        fprintf(out, " from %s to %s", json_get_text(log, "first"), json_get_text(log, "last"));
     fputs("\n", out);
-    note(out, member_number(log, "from_decisions"), "of them from rcptgate's own decision lines");
-    note(out, member_number(log, "from_deliveries"), "of them accepted, from Postfix's delivery lines");
-    note(out, member_number(log, "from_milter_refusals"),
+    note(out, json_get_number(log, "from_decisions"), "of them from rcptgate's own decision lines");
+    note(out, json_get_number(log, "from_deliveries"), "of them accepted, from Postfix's delivery lines");
+    note(out, json_get_number(log, "from_milter_refusals"),
          "of them refused by a milter, from Postfix's lines");
-    note(out, member_number(log, "refused_by_postfix"),
+    note(out, json_get_number(log, "refused_by_postfix"),
          "more were refused by Postfix itself: no milter sees them");
-    note(out, member_number(log, "not_by_smtp"),
+    note(out, json_get_number(log, "not_by_smtp"),
          "deliveries of mail that did not come by SMTP, or before the log begins");
-    note(out, member_number(log, "late"), "RCPTs came too late in the log to be put in their place");
-    note(out, member_number(log, "garbage"), "lines are no lines of a log");
+    note(out, json_get_number(log, "late"), "RCPTs came too late in the log to be put in their place");
+    note(out, json_get_number(log, "garbage"), "lines are no lines of a log");
     if (json_is_true(json_object_get(log, "out_of_order")))
         fputs("  a file begins before the one before it ended: give the oldest first\n", out);
 }
 
 static void print_cause(FILE *out, const json_t *row)
 {
-    fprintf(out, "  %8lld  %-7s  %-30s  %s  %s\n", member_number(row, "count"), member_text(row, "action"),
-            member_text(row, "by"), member_text(row, "first"), member_text(row, "last"));
+    fprintf(out, "  %8lld  %-7s  %-30s  %s  %s\n", json_get_number(row, "count"),
+            json_get_text(row, "action"), json_get_text(row, "by"), json_get_text(row, "first"),
+            json_get_text(row, "last"));
 }
 
 static void print_subject(FILE *out, const json_t *row)
 {
-    fprintf(out, "  %8lld  %s  %s  %-7s  %s  %s\n", member_number(row, "count"), member_text(row, "first"),
-            member_text(row, "last"), member_text(row, "action"), member_text(row, "by"),
-            member_text(row, "subject"));
+    fprintf(out, "  %8lld  %s  %s  %-7s  %s  %s\n", json_get_number(row, "count"),
+            json_get_text(row, "first"), json_get_text(row, "last"), json_get_text(row, "action"),
+            json_get_text(row, "by"), json_get_text(row, "subject"));
 }
 
 static void print_change(FILE *out, const json_t *row)
 {
-    fprintf(out, "  %8lld  %s  %s  %s -> %s  %s  %s\n", member_number(row, "count"),
-            member_text(row, "first"), member_text(row, "last"), member_text(row, "from"),
-            member_text(row, "to"), member_text(row, "by"), member_text(row, "subject"));
+    fprintf(out, "  %8lld  %s  %s  %s -> %s  %s  %s\n", json_get_number(row, "count"),
+            json_get_text(row, "first"), json_get_text(row, "last"), json_get_text(row, "from"),
+            json_get_text(row, "to"), json_get_text(row, "by"), json_get_text(row, "subject"));
 }
 
 static void print_rows(FILE *out, const char *title, const json_t *rows, long long more,
@@ -189,14 +190,14 @@ static void print_rows(FILE *out, const char *title, const json_t *rows, long lo
 static void print_policy(FILE *out, const json_t *policy)
 {
     fprintf(out, "\n%s%s: accepted %lld, deferred %lld, rejected %lld, dropped %lld\n",
-            member_text(policy, "file"),
-            strcmp(member_text(policy, "mode"), "shadow") == 0 ? " (mode shadow, as if it were in force)"
-                                                               : "",
-            member_number(policy, "accept"), member_number(policy, "defer"), member_number(policy, "reject"),
-            member_number(policy, "discard"));
-    note(out, member_number(policy, "undecided"), "could not be decided");
-    note(out, member_number(policy, "shadow_limits"), "would have been refused by a limit in shadow, too");
-    fprintf(out, "  with %s\n", member_text(policy, "assumed"));
+            json_get_text(policy, "file"),
+            strcmp(json_get_text(policy, "mode"), "shadow") == 0 ? " (mode shadow, as if it were in force)"
+                                                                 : "",
+            json_get_number(policy, "accept"), json_get_number(policy, "defer"),
+            json_get_number(policy, "reject"), json_get_number(policy, "discard"));
+    note(out, json_get_number(policy, "undecided"), "could not be decided");
+    note(out, json_get_number(policy, "shadow_limits"), "would have been refused by a limit in shadow, too");
+    fprintf(out, "  with %s\n", json_get_text(policy, "assumed"));
 }
 
 static void print_refused(FILE *out, const json_t *policy)
@@ -204,7 +205,7 @@ static void print_refused(FILE *out, const json_t *policy)
     print_rows(out, "     COUNT  ANSWER   BY                              FIRST                 LAST",
                json_object_get(policy, "causes"), 0, print_cause);
     print_rows(out, "     COUNT  FIRST                 LAST                  ANSWER   BY, SUBJECT",
-               json_object_get(policy, "subjects"), member_number(policy, "more_subjects"), print_subject);
+               json_object_get(policy, "subjects"), json_get_number(policy, "more_subjects"), print_subject);
 }
 
 void replay_report_print(FILE *out, const json_t *report)
@@ -225,8 +226,8 @@ void replay_report_print(FILE *out, const json_t *report)
         fputs("\nno RCPT would get another answer\n", out);
     else
         fputs("\nwhat changes\n", out);
-    json_array_foreach(moved, i, row) fprintf(out, "  %8lld  %s -> %s\n", member_number(row, "count"),
-                                              member_text(row, "from"), member_text(row, "to"));
+    json_array_foreach(moved, i, row) fprintf(out, "  %8lld  %s -> %s\n", json_get_number(row, "count"),
+                                              json_get_text(row, "from"), json_get_text(row, "to"));
     print_rows(out, "     COUNT  FIRST                 LAST                  CHANGE, BY, SUBJECT",
-               json_object_get(report, "changes"), member_number(report, "more_changes"), print_change);
+               json_object_get(report, "changes"), json_get_number(report, "more_changes"), print_change);
 }

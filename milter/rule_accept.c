@@ -1,8 +1,9 @@
+/* rule_accept: see rule_accept.h. Owns nothing; fails where the gate refuses, or cannot be heard. */
 #include "rule_accept.h"
 
+#include "ask.h"
 #include "command.h"
 #include "gate.h"
-#include "report.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -27,7 +28,7 @@ int rule_accept(const struct policy *policy, struct error *err)
         return EXIT_CONFIG;
     }
     json_t *request = json_pack("{s:s}", "do", "alias-accept");
-    json_t *report = request != NULL ? report_ask_running(policy, request, &absent, &unheard) : NULL;
+    json_t *report = request != NULL ? ask_running(policy, request, &absent, &unheard) : NULL;
     json_decref(request);
     if (absent)
         return accept_later(policy, err);

@@ -7,7 +7,7 @@
 #include "reply.h"
 #include "text.h"
 #include "utf8.h"
-#include "when.h"
+#include "time_arg.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -31,17 +31,17 @@ static const enum ruledb_table noun_table[NOUNS] = {
     [NOUN_CLIENT] = RULEDB_CLIENTS,
 };
 
-const char *rule_field_option(enum rule_field field)
+const char *rule_args_field_option(enum rule_field field)
 {
     return fields[field].option;
 }
 
-bool rule_field_fits(enum rule_field field, enum rule_noun noun)
+bool rule_args_field_fits(enum rule_field field, enum rule_noun noun)
 {
     return ruledb_column(noun_table[noun], fields[field].column) >= 0;
 }
 
-const char *rule_text(enum ruledb_table table, const struct edit_record *record, const char *column)
+const char *rule_args_text(enum ruledb_table table, const struct edit_record *record, const char *column)
 {
     int at = ruledb_column(table, column);
     return at >= 0 && record->at[at].kind == EDIT_TEXT ? record->at[at].text : NULL;
@@ -183,7 +183,7 @@ static int client_key(const struct rule_args *args, const char *key, struct rule
     return put(args, out, 0, network_format(&network, text), err);
 }
 
-int rule_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
+int rule_args_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
 {
     static int (*const parsers[NOUNS])(const struct rule_args *, const char *, struct rule *,
                                        struct error *) = {
@@ -271,8 +271,8 @@ static int moment(const struct rule_args *args, enum rule_field field, struct ed
                   struct error *err)
 {
     int64_t at = 0;
-    int rc = field == FIELD_FOR ? when_duration(args->given[field], &at, err)
-                                : when_parse(args->given[field], args->now_s, &at, err);
+    int rc = field == FIELD_FOR ? time_arg_duration(args->given[field], &at, err)
+                                : time_arg_parse(args->given[field], args->now_s, &at, err);
     if (rc < 0)
         return -1;
     if (field == FIELD_FOR)
@@ -322,7 +322,7 @@ static int field_value(const struct rule_args *args, enum rule_field field, stru
     }
 }
 
-int rule_columns(const struct rule_args *args, struct rule *rule, struct error *err)
+int rule_args_columns(const struct rule_args *args, struct rule *rule, struct error *err)
 {
     for (enum rule_field field = 0; field < FIELDS; field++) {
         if (args->given[field] == NULL || field == FIELD_SCOPE)
@@ -341,14 +341,15 @@ int rule_columns(const struct rule_args *args, struct rule *rule, struct error *
     return 0;
 }
 
-int rule_check_reply(const struct rule *rule, const struct edit_record *existing, struct error *err)
+int rule_args_check_reply(const struct rule *rule, const struct edit_record *existing, struct error *err)
 {
     int at = ruledb_column(rule->table, "reply");
     bool given = rule->record.at[at].kind != EDIT_UNSET;
-    const char *reply = rule_text(rule->table, given || existing == NULL ? &rule->record : existing, "reply");
-    const char *action = rule_text(rule->table, &rule->record, "action");
+    const char *reply =
+        rule_args_text(rule->table, given || existing == NULL ? &rule->record : existing, "reply");
+    const char *action = rule_args_text(rule->table, &rule->record, "action");
     if (action == NULL && existing != NULL)
-        action = rule_text(rule->table, existing, "action");
+        action = rule_args_text(rule->table, existing, "action");
     enum action will = action != NULL ? action_from_name(action) : ACTION_ACCEPT;
     if (reply == NULL || (!given && will != ACTION_DEFER && will != ACTION_REJECT))
         return 0; /* a reply that nobody is told does no harm */
@@ -363,17 +364,17 @@ int rule_check_reply(const struct rule *rule, const struct edit_record *existing
 
 /* --- rows of a file --- */
 
-bool rule_needs_action(enum rule_noun noun)
+bool rule_args_needs_action(enum rule_noun noun)
 {
     return noun == NOUN_SENDER || noun == NOUN_CLIENT;
 }
 
-enum ruledb_table rule_noun_table(enum rule_noun noun)
+enum ruledb_table rule_args_table(enum rule_noun noun)
 {
     return noun_table[noun];
 }
 
-const char *rule_name(const struct rule *rule, char buffer[RULE_NAME])
+const char *rule_args_name(const struct rule *rule, char buffer[RULE_NAME])
 {
     const struct edit_value *at = rule->record.at;
     if (rule->table == RULEDB_GLOBS)
@@ -385,8 +386,8 @@ const char *rule_name(const struct rule *rule, char buffer[RULE_NAME])
     return buffer;
 }
 
-int rule_row(const struct rule_args *args, const char *const cells[RULEDB_COLUMNS], struct rule *out,
-             struct error *err)
+int rule_args_row(const struct rule_args *args, const char *const cells[RULEDB_COLUMNS], struct rule *out,
+                  struct error *err)
 {
     const struct ruledb_columns *columns = &ruledb_columns[noun_table[args->noun]];
     struct rule_args row = {
@@ -402,11 +403,11 @@ int rule_row(const struct rule_args *args, const char *const cells[RULEDB_COLUMN
     }
     if (row.given[FIELD_SCOPE] != NULL && row.given[FIELD_SCOPE][0] == '\0')
         row.given[FIELD_SCOPE] = NULL;
-    if (rule_needs_action(args->noun) && (action == NULL || action[0] == '\0')) {
+    if (rule_args_needs_action(args->noun) && (action == NULL || action[0] == '\0')) {
         error_set(err, "action is missing: accept, defer, reject or discard");
         return -1;
     }
     if (action != NULL && action[0] == '\0')
         row.given[FIELD_ACTION] = "accept"; /* what a row has that names none */
-    return rule_key(&row, key, out, err) < 0 ? -1 : rule_columns(&row, out, err);
+    return rule_args_key(&row, key, out, err) < 0 ? -1 : rule_args_columns(&row, out, err);
 }

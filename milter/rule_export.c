@@ -42,7 +42,7 @@ static void cells_of(const struct export *export, enum ruledb_table table, const
         cells[i] = at >= 0 ? record->at[at] : (struct edit_value){.kind = EDIT_NULL};
     }
     if (table == RULEDB_GLOBS)
-        cells[0] = (struct edit_value){.kind = EDIT_TEXT, .text = rule_name(&rule, names[0])};
+        cells[0] = (struct edit_value){.kind = EDIT_TEXT, .text = rule_args_name(&rule, names[0])};
     for (size_t i = 0; table != RULEDB_GLOBS && i < ruledb_columns[table].n_keys; i++)
         if (cells[i].kind == EDIT_TEXT)
             cells[i].text = address_name(cells[i].text, names[i]);

@@ -40,7 +40,7 @@ static bool ends_with(const char *name, const char *end)
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-enum rule_format rule_format_of(const char *name)
+enum rule_format rule_import_format(const char *name)
 {
     if (strcmp(name, "csv") == 0 || ends_with(name, ".csv"))
         return RULE_FORMAT_CSV;
@@ -207,13 +207,13 @@ static enum edit_status write_row(const struct import *import, const char *const
 {
     struct rule rule;
     bool updated = false;
-    if (rule_row(import->args, cells, &rule, err) < 0)
+    if (rule_args_row(import->args, cells, &rule, err) < 0)
         return EDIT_INVALID;
     struct error why = {0};
-    enum edit_status status = rule_insert(import->edit, &rule, import->options->update, &updated, &why);
+    enum edit_status status = rule_write_insert(import->edit, &rule, import->options->update, &updated, &why);
     char name[RULE_NAME];
     if (status == EDIT_EXISTS)
-        error_set(err, "%s exists already%s", rule_name(&rule, name),
+        error_set(err, "%s exists already%s", rule_args_name(&rule, name),
                   import->options->replace ? " further up in the file"
                                            : "; --update gives it the file's columns");
     else if (status != EDIT_DONE)
@@ -279,7 +279,7 @@ enum edit_status rule_import(struct ruledb_edit *edit, const struct rule_args *a
     *result = (struct import_result){0};
     import->edit = edit;
     import->args = args;
-    import->columns = &ruledb_columns[rule_noun_table(args->noun)];
+    import->columns = &ruledb_columns[rule_args_table(args->noun)];
     import->options = options;
     import->name = name;
     import->in = in;

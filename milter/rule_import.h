@@ -14,7 +14,7 @@
 enum rule_format { RULE_FORMAT_UNKNOWN, RULE_FORMAT_CSV, RULE_FORMAT_JSONL };
 
 /* "csv", "jsonl", or a file name that ends so (also .ndjson, .json). UNKNOWN: neither. */
-enum rule_format rule_format_of(const char *name);
+enum rule_format rule_import_format(const char *name);
 
 struct import_options {
     enum rule_format format; /* UNKNOWN: '{' begins JSON Lines, all else CSV */

@@ -10,7 +10,7 @@ static bool check_row(enum ruledb_table table, const struct edit_record *existin
 {
     struct check *check = context;
     (void)table;
-    check->ok = rule_check_reply(check->rule, existing, check->err) == 0;
+    check->ok = rule_args_check_reply(check->rule, existing, check->err) == 0;
     return false;
 }
 
@@ -19,12 +19,12 @@ static bool given(const struct rule *rule, const char *column)
     return rule->record.at[ruledb_column(rule->table, column)].kind != EDIT_UNSET;
 }
 
-enum edit_status rule_update(struct ruledb_edit *edit, const struct rule *rule, struct error *err)
+enum edit_status rule_write_update(struct ruledb_edit *edit, const struct rule *rule, struct error *err)
 {
     struct check check = {.rule = rule, .err = err};
     enum edit_status status = EDIT_DONE;
     if (given(rule, "action") && given(rule, "reply"))
-        check.ok = rule_check_reply(rule, NULL, err) == 0; /* whatever the row has now */
+        check.ok = rule_args_check_reply(rule, NULL, err) == 0; /* whatever the row has now */
     else
         status = ruledb_edit_list(edit, rule->table, &rule->record, check_row, &check, err);
     if (status != EDIT_DONE)
@@ -32,13 +32,13 @@ enum edit_status rule_update(struct ruledb_edit *edit, const struct rule *rule, 
     return check.ok ? ruledb_edit_set(edit, rule->table, &rule->record, err) : EDIT_INVALID;
 }
 
-enum edit_status rule_insert(struct ruledb_edit *edit, const struct rule *rule, bool update, bool *updated,
-                             struct error *err)
+enum edit_status rule_write_insert(struct ruledb_edit *edit, const struct rule *rule, bool update,
+                                   bool *updated, struct error *err)
 {
     struct error missing = {0};
     *updated = false;
     if (update) {
-        enum edit_status status = rule_update(edit, rule, &missing);
+        enum edit_status status = rule_write_update(edit, rule, &missing);
         *updated = status == EDIT_DONE;
         if (status != EDIT_NOT_FOUND) {
             if (status != EDIT_DONE)
@@ -46,7 +46,7 @@ enum edit_status rule_insert(struct ruledb_edit *edit, const struct rule *rule, 
             return status;
         }
     }
-    if (rule_check_reply(rule, NULL, err) < 0)
+    if (rule_args_check_reply(rule, NULL, err) < 0)
         return EDIT_INVALID;
     return ruledb_edit_add(edit, rule->table, &rule->record, err);
 }

@@ -5,10 +5,10 @@
 #include "rule_args.h"
 
 /* EDIT_INVALID with err set where a column cannot stand with what the row has already. */
-enum edit_status rule_update(struct ruledb_edit *edit, const struct rule *rule, struct error *err);
+enum edit_status rule_write_update(struct ruledb_edit *edit, const struct rule *rule, struct error *err);
 
 /* A new row; with `update` one that exists takes the columns of rule. *updated: it did. */
-enum edit_status rule_insert(struct ruledb_edit *edit, const struct rule *rule, bool update, bool *updated,
-                             struct error *err);
+enum edit_status rule_write_insert(struct ruledb_edit *edit, const struct rule *rule, bool update,
+                                   bool *updated, struct error *err);
 
 #endif

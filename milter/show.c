@@ -1,7 +1,8 @@
+/* show: what is counted for a subject (see show.h). Owns nothing. A store that cannot answer is NULL, never an
+ * empty list. */
 #include "show.h"
 
 #include "address.h"
-#include "member.h"
 #include "network.h"
 #include "text.h"
 
@@ -52,8 +53,8 @@ static void subject_canonical(const struct policy *policy, const char *typed, ch
 static enum subject subject_kind(const char *typed, const char **rest)
 {
     for (int s = 0; s < SUBJECTS; s++) {
-        size_t n = strlen(subject_name((enum subject)s));
-        if (strncmp(typed, subject_name((enum subject)s), n) == 0 && typed[n] == ':') {
+        size_t n = strlen(policy_subject_name((enum subject)s));
+        if (strncmp(typed, policy_subject_name((enum subject)s), n) == 0 && typed[n] == ':') {
             *rest = typed + n + 1;
             return (enum subject)s;
         }
@@ -98,7 +99,7 @@ json_t *show_keys(const struct policy *policy, const char *subject)
     subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
     for (int s = 0; s < SUBJECTS; s++)
         if (kind == SUBJECTS || kind == (enum subject)s)
-            keys_add(keys, "P:{S}", subject_name((enum subject)s),
+            keys_add(keys, "P:{S}", policy_subject_name((enum subject)s),
                      is_verbatim((enum subject)s) ? rest : canonical);
     if (!counts_combinations(policy) || kind == SUBJECT_ALL)
         return keys;
@@ -172,57 +173,4 @@ json_t *show_reset(struct counts *counts, const json_t *keys, const char *limit)
     bool ok = list != NULL && counts_reset(counts, list, json_array_size(keys), limit, &n) == COUNTS_OK;
     free(list);
     return ok ? json_pack("{s:I}", "reset", (json_int_t)n) : NULL;
-}
-
-static void print_counter(FILE *out, const json_t *c)
-{
-    fprintf(out, "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " in ", member_text(c, "limit"),
-            member_number(c, "used"), member_number(c, "max"));
-    member_print_ms(out, c, "window_ms");
-    if (member_number(c, "refused") > 0)
-        fprintf(out, ", refused %" JSON_INTEGER_FORMAT " time%s", member_number(c, "refused"),
-                member_number(c, "refused") == 1 ? "" : "s");
-    if (member_number(c, "held_ms") > 0) {
-        fputs(", held for ", out);
-        member_print_ms(out, c, "held_ms");
-    }
-    if (member_number(c, "reset_ms") > 0) {
-        fputs(", whole again in ", out);
-        member_print_ms(out, c, "reset_ms");
-    }
-    fputc('\n', out);
-}
-
-static void print_backlog(FILE *out, const json_t *b)
-{
-    fprintf(out,
-            "    %-24s %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT " waiting in Postfix's queue, read ",
-            member_text(b, "limit"), member_number(b, "waiting"), member_number(b, "max"));
-    member_print_ms(out, b, "age_ms");
-    fputs(" ago\n", out);
-}
-
-/* Entries of one key stand below it. */
-static void print_list(FILE *out, const json_t *list, void (*print)(FILE *, const json_t *))
-{
-    const char *previous = "";
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *entry = json_array_get(list, i);
-        if (strcmp(previous, member_text(entry, "key")) != 0)
-            fprintf(out, "%s\n", member_text(entry, "key"));
-        previous = member_text(entry, "key");
-        print(out, entry);
-    }
-}
-
-void show_print(FILE *out, const json_t *report)
-{
-    const json_t *counters = json_object_get(report, "counters"),
-                 *backlog = json_object_get(report, "backlog");
-    if (strcmp(member_text(report, "counts"), "local") == 0)
-        fputs("Redis does not answer: as this gate counted\n", out);
-    print_list(out, counters, print_counter);
-    print_list(out, backlog, print_backlog);
-    if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)
-        fputs("no counters\n", out);
 }

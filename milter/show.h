@@ -29,7 +29,4 @@ json_t *show_reset(struct counts *counts, const json_t *keys, const char *limit)
 /* One counter as it stands in these lists. */
 json_t *show_counter(const struct count_view *view);
 
-/* For a person: the report, with what show_backlog() added as its member "backlog". */
-void show_print(FILE *out, const json_t *report);
-
 #endif

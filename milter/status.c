@@ -1,12 +1,10 @@
+/* status: the report and the metrics (see status.h). Owns nothing; the report fails only for want of memory. */
 #include "status.h"
 
 #include "log.h"
-#include "member.h"
-#include "text.h"
 
 #include <dirent.h>
 #include <inttypes.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -143,12 +141,12 @@ static uint64_t junk_resets(struct gate *gate)
 static json_t *report_past(struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
     json_t *past = json_array();
-    for (int t = 0; t < TROUBLES; t++) {
-        const struct trouble_row row = trouble_get(&gate->troubles, (enum trouble)t);
+    for (int t = 0; t < CONDITIONS; t++) {
+        const struct condition_row row = conditions_get(&gate->conditions, (enum condition)t);
         char time[HEALTH_TIME];
         if (row.set || row.times == 0)
             continue;
-        json_t *reason = health_reason(policy, (enum trouble)t, row.grade, row.since_ms, now_ms, row.text);
+        json_t *reason = health_reason(policy, (enum condition)t, row.grade, row.since_ms, now_ms, row.text);
         json_object_set_new(reason, "until", json_string(health_time(row.cleared_ms, time)));
         json_object_set_new(reason, "lasted_s", json_integer((row.cleared_ms - row.since_ms) / 1000));
         json_object_set_new(reason, "times", json_integer((json_int_t)row.times));
@@ -210,157 +208,6 @@ json_t *status_report(struct gate *gate, bool subjects)
     return report;
 }
 
-/* ---- for a person ---- */
-
-static double real(const json_t *object, const char *name)
-{
-    return json_number_value(json_object_get(object, name));
-}
-
-/* ruledb_mode_name() in words. */
-static const char *who_answers(const char *mode)
-{
-    static const char *const words[][2] = {{"live", "in force"},
-                                           {"doubted", "in force, being checked"},
-                                           {"copy", "the last good copy answers for it"},
-                                           {"nothing", "nothing answers for it"}};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (strcmp(words[i][0], mode) == 0)
-            return words[i][1];
-    return mode;
-}
-
-static const char *duration(json_int_t seconds, char buffer[32])
-{
-    struct text text;
-    text_init(&text, buffer, 32);
-    text_add_duration(&text, (int64_t)seconds * 1000);
-    return buffer;
-}
-
-static void print_reasons(FILE *out, const json_t *list)
-{
-    size_t i;
-    json_t *r;
-    char buffer[32];
-    json_array_foreach(list, i, r)
-    {
-        fprintf(out, "\n  %s: %s for %s, since %s\n      %s\n", member_text(r, "title"),
-                member_text(r, "grade"), duration(member_number(r, "for_s"), buffer), member_text(r, "since"),
-                member_text(r, "text"));
-        if (*member_text(r, "means") != '\0')
-            fprintf(out, "      %s\n", member_text(r, "means"));
-    }
-}
-
-static void print_past(FILE *out, const json_t *list)
-{
-    size_t i;
-    json_t *r;
-    char buffer[32];
-    json_array_foreach(list, i, r)
-    {
-        fprintf(out, "%s\n  %s: for %s, until %s\n      %s\n", i == 0 ? "\nwell again; it was" : "",
-                member_text(r, "title"), duration(member_number(r, "lasted_s"), buffer),
-                member_text(r, "until"), member_text(r, "text"));
-    }
-}
-
-static void print_traffic(FILE *out, const json_t *traffic)
-{
-    const json_t *rate = json_object_get(traffic, "rcpt_per_second"),
-                 *total = json_object_get(traffic, "rcpt_total");
-    fprintf(out,
-            "recipients  %.1f/s accepted, %.1f/s deferred, %.1f/s rejected, %.1f/s dropped (last minute)\n",
-            real(rate, "accept"), real(rate, "defer"), real(rate, "reject"), real(rate, "discard"));
-    fprintf(out,
-            "            %" JSON_INTEGER_FORMAT " accepted, %" JSON_INTEGER_FORMAT
-            " deferred, %" JSON_INTEGER_FORMAT " rejected, %" JSON_INTEGER_FORMAT
-            " dropped since the start\n",
-            member_number(total, "accept"), member_number(total, "defer"), member_number(total, "reject"),
-            member_number(total, "discard"));
-    fprintf(out, "sessions    %" JSON_INTEGER_FORMAT " open; longest decision %.1f ms\n",
-            member_number(traffic, "sessions_open"), real(traffic, "decision_max_ms"));
-}
-
-static void print_aliases(FILE *out, const json_t *aliases)
-{
-    char buffer[32];
-    fprintf(out, "aliases     %s: ", member_text(aliases, "database"));
-    if (member_number(aliases, "aliases") >= 0)
-        fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domain%s, ",
-                member_number(aliases, "aliases"), member_number(aliases, "domains"),
-                member_number(aliases, "domains") == 1 ? "" : "s");
-    if (*member_text(aliases, "changed") != '\0')
-        fprintf(out, "changed %s ago, ", duration(member_number(aliases, "age_s"), buffer));
-    fprintf(out, "%s", who_answers(member_text(aliases, "in_force")));
-    if (member_number(aliases, "copy_age_s") >= 0)
-        fprintf(out, "; its copy was good %s ago", duration(member_number(aliases, "copy_age_s"), buffer));
-    fputc('\n', out);
-}
-
-static void print_queue(FILE *out, const json_t *queue)
-{
-    char buffer[32];
-    if (!json_is_true(json_object_get(queue, "known"))) {
-        fputs("queue       unknown: Postfix's queue could not be read yet, or not for too long\n", out);
-        return;
-    }
-    fprintf(out, "queue       %" JSON_INTEGER_FORMAT " message%s", member_number(queue, "messages"),
-            member_number(queue, "messages") == 1 ? "" : "s");
-    if (member_number(queue, "messages") > 0)
-        fprintf(out, ", the oldest for %s", duration(member_number(queue, "oldest_s"), buffer));
-    fprintf(out, "; read %s ago", duration(member_number(queue, "age_s"), buffer));
-    fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", member_number(queue, "read_ms"));
-}
-
-static void print_in_force(FILE *out, const json_t *report)
-{
-    char buffer[32];
-    const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
-                 *counters = json_object_get(report, "counters");
-    fprintf(out, "policy      %s, %" JSON_INTEGER_FORMAT " limit%s, in force for %s\n",
-            member_text(policy, "file"), member_number(policy, "limits"),
-            member_number(policy, "limits") == 1 ? "" : "s",
-            duration(member_number(policy, "age_s"), buffer));
-    if (json_is_null(aliases))
-        fputs("aliases     none are configured\n", out);
-    else
-        print_aliases(out, aliases);
-    fprintf(out, "counters    %s: %s; when it is down: %s\n", member_text(counters, "kind"),
-            member_text(counters, "at"), member_text(counters, "when_down"));
-    if (json_is_object(json_object_get(report, "queue")))
-        print_queue(out, json_object_get(report, "queue"));
-    if (member_number(report, "blocks") > 0)
-        fprintf(out, "blocks      %" JSON_INTEGER_FORMAT " network%s\n", member_number(report, "blocks"),
-                member_number(report, "blocks") == 1 ? "" : "s");
-}
-
-void status_print(FILE *out, const json_t *report)
-{
-    char buffer[32];
-    static const char *const heads[] = {[TROUBLE_NOTE] = "healthy",
-                                        [TROUBLE_DEGRADED] =
-                                            "DEGRADED: mail goes on, with less than it should have",
-                                        [TROUBLE_DOWN] = "DOWN: recipients are answered 451"};
-    bool shadow = strcmp(member_text(report, "mode"), "shadow") == 0;
-    fprintf(out, "%s%s\n", heads[health_grade(report)],
-            shadow ? "; mode shadow: nothing is refused or dropped, it is only counted and logged" : "");
-    print_reasons(out, json_object_get(report, "reasons"));
-    print_reasons(out, json_object_get(report, "notes"));
-    fprintf(out, "%srcptgate %s on %s, process %" JSON_INTEGER_FORMAT ", up for %s\n",
-            json_array_size(json_object_get(report, "reasons")) +
-                        json_array_size(json_object_get(report, "notes")) >
-                    0
-                ? "\n"
-                : "",
-            member_text(report, "version"), member_text(report, "host"), member_number(report, "pid"),
-            duration(member_number(report, "uptime_s"), buffer));
-    print_in_force(out, report);
-    print_traffic(out, json_object_get(report, "traffic"));
-    print_past(out, json_object_get(report, "past"));
-}
-
 /* ---- for Prometheus ---- */
 
 static void gauge(FILE *out, const char *name, const char *help, double value)
@@ -375,24 +222,24 @@ static void counter(FILE *out, const char *name, const char *help, uint64_t valu
     fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
-static void print_troubles(FILE *out, struct gate *gate)
+static void print_conditions(FILE *out, struct gate *gate)
 {
-    struct trouble_row rows[TROUBLES];
-    for (int t = 0; t < TROUBLES; t++)
-        rows[t] = trouble_get(&gate->troubles, (enum trouble)t);
+    struct condition_row rows[CONDITIONS];
+    for (int t = 0; t < CONDITIONS; t++)
+        rows[t] = conditions_get(&gate->conditions, (enum condition)t);
     metrics_head(out, "rcptgate_trouble", "gauge",
                  "What is wrong now: 0 nothing, 1 worth knowing, 2 degraded, 3 down.");
-    for (int t = 0; t < TROUBLES; t++)
-        fprintf(out, "rcptgate_trouble{what=\"%s\"} %d\n", trouble_name((enum trouble)t),
+    for (int t = 0; t < CONDITIONS; t++)
+        fprintf(out, "rcptgate_trouble{what=\"%s\"} %d\n", conditions_name((enum condition)t),
                 rows[t].set ? (int)rows[t].grade + 1 : 0);
     metrics_head(out, "rcptgate_troubles_total", "counter", "How often it went wrong.");
-    for (int t = 0; t < TROUBLES; t++)
-        fprintf(out, "rcptgate_troubles_total{what=\"%s\"} %" PRIu64 "\n", trouble_name((enum trouble)t),
+    for (int t = 0; t < CONDITIONS; t++)
+        fprintf(out, "rcptgate_troubles_total{what=\"%s\"} %" PRIu64 "\n", conditions_name((enum condition)t),
                 rows[t].times);
     metrics_head(out, "rcptgate_backend_up", "gauge", "Does the backend answer?");
     fprintf(out,
             "rcptgate_backend_up{backend=\"counters\"} %d\nrcptgate_backend_up{backend=\"aliases\"} %d\n",
-            gate->counts != NULL && !rows[TROUBLE_COUNTERS].set, !rows[TROUBLE_ALIASES].set);
+            gate->counts != NULL && !rows[CONDITION_COUNTERS].set, !rows[CONDITION_ALIASES].set);
 }
 
 static void print_process(FILE *out, const struct gate *gate)
@@ -458,7 +305,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
     gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
     metrics_print(out, &gate->metrics);
     backlog_print(out, gate->backlog);
-    print_troubles(out, gate);
+    print_conditions(out, gate);
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
           (double)policy_since(gate) / 1000);
     gauge(out, "rcptgate_policy_limits", "Limits of the policy in force.", (double)policy->n_limits);

@@ -1,4 +1,4 @@
-/* status: all that the gate can say about itself, as JSON, as a person reads it, and as Prometheus scrapes it. */
+/* status: all that the gate can say about itself, as JSON, and as Prometheus scrapes it. */
 #ifndef RCPTGATE_STATUS_H
 #define RCPTGATE_STATUS_H
 
@@ -12,9 +12,6 @@
  * counter store, rates and totals, what was lost, what was wrong before, recent events. subjects: addresses
  * of people may be in it. NULL: out of memory. */
 json_t *status_report(struct gate *gate, bool subjects);
-
-/* The report, for a person at a terminal. */
-void status_print(FILE *out, const json_t *report);
 
 /* Everything that /metrics says. */
 void status_print_metrics(FILE *out, struct gate *gate);

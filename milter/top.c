@@ -1,9 +1,8 @@
+/* top: the two boards of a look at all counters (see top.h). Owns nothing; a store that cannot answer is NULL. */
 #include "top.h"
 
-#include "member.h"
 #include "show.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,35 +71,4 @@ json_t *top_report(struct counts *counts, const char *limit, size_t n, int64_t n
     json_decref(refused);
     json_decref(busiest);
     return NULL;
-}
-
-static void print_list(FILE *out, const char *title, const json_t *list)
-{
-    fprintf(out, "%-10s %21s  %-24s %s\n", title, "USED/MAX", "LIMIT", "SUBJECT");
-    if (json_array_size(list) == 0)
-        fputs("      none\n", out);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-        char used[48];
-        snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
-                 member_number(c, "used"), member_number(c, "max"));
-        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", member_number(c, "refused"), used,
-                json_string_value(json_object_get(c, "limit")), json_string_value(json_object_get(c, "key")),
-                member_number(c, "held_ms") > 0 ? " (held)" : "");
-    }
-}
-
-void top_print(FILE *out, const json_t *report)
-{
-    const json_t *refused = json_object_get(report, "refused"), *busiest = json_object_get(report, "busiest");
-    if (json_object_get(report, "counts") != NULL)
-        fputs("Redis does not answer: as this gate counted\n", out);
-    if (json_array_size(busiest) == 0 && json_array_size(refused) == 0) {
-        fputs("no counters\n", out);
-        return;
-    }
-    fputs("Refused most:\n", out);
-    print_list(out, "REFUSED", refused);
-    fputs("\nNearest to their limits:\n", out);
-    print_list(out, "REFUSED", busiest);
 }

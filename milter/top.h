@@ -13,6 +13,4 @@ enum { TOP_MOST = 1000 };
  * NULL: all. Looks at every counter: not for the path of a RCPT. NULL: the store could not answer. */
 json_t *top_report(struct counts *counts, const char *limit, size_t n, int64_t now_ms);
 
-void top_print(FILE *out, const json_t *report);
-
 #endif

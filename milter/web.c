@@ -44,7 +44,7 @@ static void answer_health(struct gate *gate, FILE *file, struct http_answer *out
 {
     (void)file;
     json_t *report = health_report(gate);
-    answer_json(report, report != NULL && health_grade(report) == TROUBLE_NOTE ? 200 : 503, out);
+    answer_json(report, report != NULL && health_grade(report) == CONDITION_NOTE ? 200 : 503, out);
 }
 
 static void answer_status(struct gate *gate, FILE *file, struct http_answer *out)
@@ -132,18 +132,18 @@ static void web_close(struct web *web)
 static void web_open(struct web *web)
 {
     struct error err = {0};
-    struct troubles *troubles = &web->gate->troubles;
+    struct conditions *conditions = &web->gate->conditions;
     int64_t now = monotonic_ns();
     if (now < web->retry_ns)
         return;
     web->http = http_start(web->host, web->port, on_get, web, &err);
     if (web->http != NULL) {
-        trouble_clear(troubles, TROUBLE_HTTP, gate_now(web->gate));
+        conditions_clear(conditions, CONDITION_HTTP, gate_now(web->gate));
         return;
     }
     web->retry_ns = now + (int64_t)RETRY_MS * 1000000;
-    trouble_set(
-        troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(web->gate),
+    conditions_set(
+        conditions, CONDITION_HTTP, CONDITION_NOTE, gate_now(web->gate),
         "%s; tried again every %d s. Free the port, or give this gate another http.listen (\"\" for none)",
         err.text, RETRY_MS / 1000);
 }
@@ -158,7 +158,7 @@ static int64_t web_look(void *arg)
         web->port = policy->http.port;
         web->retry_ns = 0;
         if (web->host[0] == '\0')
-            trouble_clear(&web->gate->troubles, TROUBLE_HTTP, gate_now(web->gate));
+            conditions_clear(&web->gate->conditions, CONDITION_HTTP, gate_now(web->gate));
     }
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')

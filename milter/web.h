@@ -1,7 +1,7 @@
 /* web: /, /metrics, /healthz and /status.json, where http.listen says.
  *
  * A thread of its own starts the server, follows the policy when the address changes, and tries again every 5
- * s where the port cannot be had: that is a note in the table of troubles (TROUBLE_HTTP), and no more. */
+ * s where the port cannot be had: that is a note in the conditions (CONDITION_HTTP), and no more. */
 #ifndef RCPTGATE_WEB_H
 #define RCPTGATE_WEB_H
 

@@ -255,7 +255,7 @@ static bool client_holds(const struct when *when, const struct envelope *envelop
                          const struct ruling *ruling)
 {
     (void)ruling;
-    return when->client.n == 0 || networks_contain(&when->client, envelope->client);
+    return when->client.n == 0 || policy_networks_contain(&when->client, envelope->client);
 }
 
 static bool null_sender_holds(const struct when *when, const struct envelope *envelope,
@@ -647,7 +647,7 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
     struct planner planner = {.policy = policy, .pool = pool};
     char text[NETWORK_TEXT];
     const char *value = text;
-    if (!client->set || networks_contain(&policy->exempt.clients, client)) {
+    if (!client->set || policy_networks_contain(&policy->exempt.clients, client)) {
         *out = (struct plan){0};
         return 0;
     }

@@ -1,20 +1,21 @@
 /* policy: the one JSON file, as an immutable typed structure.
  *
  * Parsed once at the edge; nothing is looked up by string afterwards. Everything in it belongs to the policy
- * and lives until the last policy_unref(). Shared freely between threads: nobody writes to it after policy_load(). */
+ * and lives until the last policy_unref(). Shared freely between threads: nobody writes to it after config_load(). */
 #ifndef RCPTGATE_POLICY_H
 #define RCPTGATE_POLICY_H
 
 #include "action.h"
 #include "error.h"
 #include "network.h"
+#include "pool.h"
 #include "reply.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum subject { /* what `per` counts; the order is that of the subjects table in policy_limit.c */
+enum subject { /* what `per` counts; each has a name in policy.c */
     SUBJECT_RECIPIENT,
     SUBJECT_MAILBOX,
     SUBJECT_MAILBOX_DOMAIN,
@@ -29,7 +30,7 @@ enum subject { /* what `per` counts; the order is that of the subjects table in 
     SUBJECTS
 };
 
-const char *subject_name(enum subject subject); /* "recipient_domain" */
+const char *policy_subject_name(enum subject subject); /* "recipient_domain" */
 
 enum limit_count {
     LIMIT_RECIPIENTS,
@@ -160,46 +161,17 @@ struct policy {
     struct reply replies[REPLY_KEYS]; /* defaults filled in */
 };
 
-/* A problem of a policy file. */
-enum problem_kind {
-    PROBLEM_WARNING, /* in force as written, but dangerous */
-    PROBLEM_NOT_YET, /* understood and valid, but its function does not exist yet: skipped */
-    PROBLEM_SKIPPED, /* bad entry: skipped or replaced by a default */
-    PROBLEM_FATAL,   /* no JSON object: nothing can be used */
-};
-
-struct problem {
-    enum problem_kind kind;
-    char pointer[256]; /* RFC 6901, "" for the file as a whole; cut at the end when longer */
-    int line;          /* 0: unknown */
-    char text[512];    /* what it means and what to do */
-    char instead[128]; /* what is used instead; "" where nothing is */
-};
-
-struct problems {
-    struct problem *at;
-    size_t n;
-};
-
-void problems_done(struct problems *problems); /* frees the list */
-
-/* The exit status of `check`: 0 no entry skipped, 1 usable with entries skipped, 78 unusable. */
-int problems_status(const struct problems *problems);
-
-/* A policy from the bytes of a file. Problems are appended to *problems in the order of the file (zeroed: empty).
- * NULL where a problem is PROBLEM_FATAL or memory ran out; otherwise a policy with one reference. */
-const struct policy *policy_load(const char *json, size_t n, struct problems *problems);
+/* For the loader alone: an empty policy with one reference, and the pool for its values, which goes with it. NULL: out
+ * of memory. */
+struct policy *policy_new(struct pool **pool);
 
 const struct policy *policy_ref(const struct policy *policy);
 void policy_unref(const struct policy *policy); /* NULL is harmless */
 
-/* The names of all keys that the parser knows, as JSON pointers with '*' for a member of a list
- * ("/limits/ * /share/of" without the spaces), NULL-terminated. For the test that holds schema, manual and parser together. */
-const char *const *policy_known_keys(void);
-
-bool pattern_match(const struct patterns *patterns, const char *local, const char *domain);
+/* Is the address, its halves canonical, one of these? */
+bool policy_patterns_match(const struct patterns *patterns, const char *local, const char *domain);
 
 /* Is the address in one of them? Never for one that is not known. */
-bool networks_contain(const struct networks *networks, const struct network *address);
+bool policy_networks_contain(const struct networks *networks, const struct network *address);
 
 #endif

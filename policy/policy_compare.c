@@ -1,10 +1,9 @@
-/* policy_compare: what two good policies tell of each other. A file can be right in every entry and still let a flood
+/* compare: what two good policies tell of each other. A file can be right in every entry and still let a flood
  * in, or shut the door: that shows only against what was in force. */
-#include "policy_patch.h"
+#include "policy_config.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MUCH = 10 }; /* a max that changes by this factor is worth a line */
@@ -13,12 +12,10 @@ static void warn(struct problems *problems, const char *pointer, const char *for
     __attribute__((format(printf, 3, 4)));
 static void warn(struct problems *problems, const char *pointer, const char *format, ...)
 {
-    struct problem *more = realloc(problems->at, (problems->n + 1) * sizeof *more);
-    if (more == NULL)
+    struct problem *problem = problems_append(problems);
+    if (problem == NULL)
         return;
-    problems->at = more;
-    struct problem *problem = &problems->at[problems->n++];
-    *problem = (struct problem){.kind = PROBLEM_WARNING};
+    problem->kind = PROBLEM_WARNING;
     snprintf(problem->pointer, sizeof problem->pointer, "%s", pointer);
     va_list args;
     va_start(args, format);
@@ -85,7 +82,7 @@ static void compare_limits(const struct policy *old, const struct policy *new, s
         warn(problems, "/limits", "every limit has a max of 0: all mail that a limit applies to is refused");
 }
 
-void policy_compare(const struct policy *old, const struct policy *new, struct problems *problems)
+void config_compare(const struct policy *old, const struct policy *new, struct problems *problems)
 {
     if (old->shadow != new->shadow)
         warn(problems, "/mode",

@@ -1,8 +1,6 @@
-/* policy_patch: the last good version of what is bad, on the level of JSON: the patched text is loaded like any other,
+/* last_good: the last good version of what is bad, on the level of JSON: the patched text is loaded like any other,
  * so that nothing here knows what a key means. Fails only for want of memory. */
-#include "policy_patch.h"
-
-#include "policy_load.h"
+#include "policy_loader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +34,8 @@ static int version_read(struct version *version, const char *json, size_t n)
 {
     struct problems ignored = {0};
     struct loader loader = {.problems = &ignored};
-    version->policy = policy_load(json, n, &version->problems);
-    version->root = version->policy != NULL ? policy_json(json, n, &loader) : NULL;
+    version->policy = config_load(json, n, &version->problems);
+    version->root = version->policy != NULL ? config_json_read(json, n, &loader) : NULL;
     problems_done(&ignored);
     return version->root != NULL ? 0 : -1;
 }
@@ -220,8 +218,8 @@ static const struct policy *patched_load(struct version *new, const struct versi
     return policy;
 }
 
-const struct policy *policy_load_over(const char *json, size_t n, const char *last, size_t last_n,
-                                      struct problems *problems, char **effective)
+const struct policy *config_last_good_patch(const char *json, size_t n, const char *last, size_t last_n,
+                                            struct problems *problems, char **effective)
 {
     struct version new = {0}, old = {0};
     const struct policy *policy = NULL;

@@ -1,6 +1,6 @@
-/* policy_places: the parsers of what names a place: sockets, URLs, commands, networks, address patterns. No
+/* endpoints: the parsers of what names a place: sockets, URLs, commands, networks, address patterns. No
  * text here repeats a URL: it can carry a password. */
-#include "policy_load.h"
+#include "policy_loader.h"
 
 #include "address.h"
 
@@ -50,13 +50,13 @@ static bool is_socket_path(const char *path)
 }
 
 /* libmilter's own form, so that it can be copied from and to other milters. */
-bool parse_socket(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_socket(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     const char *string = json_string_value(place->value);
     int port;
     bool good = false;
     if (string == NULL)
-        return problem_mistyped(loader, place, key, "a socket in quotes, such as \"inet:8893@127.0.0.1\"");
+        return problems_mistyped(loader, place, key, "a socket in quotes, such as \"inet:8893@127.0.0.1\"");
     if (strncmp(string, "unix:", 5) == 0) {
         good = is_socket_path(string + 5);
     } else if (strncmp(string, "inet:", 5) == 0 || strncmp(string, "inet6:", 6) == 0) {
@@ -65,7 +65,7 @@ bool parse_socket(struct loader *loader, const struct place *place, const struct
             sign != NULL && read_port(at, (size_t)(sign - at), &port) && is_host(sign + 1, strlen(sign + 1));
     }
     if (!good)
-        return problem_bad(
+        return problems_bad(
             loader, place, key,
             "must be unix:/path (at most %d bytes), inet:port@host or inet6:port@host, such as "
             "\"inet:8893@127.0.0.1\"",
@@ -75,13 +75,13 @@ bool parse_socket(struct loader *loader, const struct place *place, const struct
 }
 
 /* address:port or [address]:port, or "" for none. No names: a name service that hangs must not hold up a start. */
-bool parse_listen(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_listen(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct http_config *http = field;
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problem_mistyped(loader, place, key,
-                                "an address and port in quotes, such as \"127.0.0.1:9627\"");
+        return problems_mistyped(loader, place, key,
+                                 "an address and port in quotes, such as \"127.0.0.1:9627\"");
     if (string[0] == '\0') {
         http->host = "";
         return true;
@@ -98,9 +98,9 @@ bool parse_listen(struct loader *loader, const struct place *place, const struct
         memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
     if (colon == NULL || !read_port(colon + 1, strlen(colon + 1), &port) || strchr(host, '/') != NULL ||
         network_parse(host, &address, NULL) < 0 || bracketed != (strchr(host, ':') != NULL))
-        return problem_bad(loader, place, key,
-                           "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\", "
-                           "or \"\" for none");
+        return problems_bad(loader, place, key,
+                            "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\", "
+                            "or \"\" for none");
     network_format(&address, host);
     http->host = keep(loader, host, strlen(host));
     http->port = port;
@@ -108,19 +108,19 @@ bool parse_listen(struct loader *loader, const struct place *place, const struct
 }
 
 /* A program and its arguments; it is run without a shell. */
-bool parse_command(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_command(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     size_t n = json_array_size(place->value);
     if (!json_is_array(place->value) || n == 0)
-        return problem_bad(
+        return problems_bad(
             loader, place, key,
             "must be a list of the program and its arguments, such as [\"/usr/sbin/postqueue\", \"-j\"]");
     for (size_t i = 0; i < n; i++)
         if (!json_is_string(json_array_get(place->value, i)))
-            return problem_bad(loader, place, key, "has something else than strings in its list");
+            return problems_bad(loader, place, key, "has something else than strings in its list");
     if (json_string_value(json_array_get(place->value, 0))[0] != '/')
-        return problem_bad(loader, place, key,
-                           "must begin with the absolute path of a program; no shell looks it up");
+        return problems_bad(loader, place, key,
+                            "must begin with the absolute path of a program; no shell looks it up");
     const char **command = pool_alloc(loader->pool, (n + 1) * sizeof *command);
     for (size_t i = 0; command != NULL && i < n; i++)
         if ((command[i] = pool_strdup(loader->pool, json_string_value(json_array_get(place->value, i)))) ==
@@ -238,7 +238,7 @@ static bool is_later_scheme(const char *url)
     return false;
 }
 
-const char policy_url_instead[] = "what counters.when_down says, as if Redis were down";
+const char endpoints_url_instead[] = "what counters.when_down says, as if Redis were down";
 
 static const char *url_parse(struct loader *loader, struct counters_config *out, const char *url)
 {
@@ -254,17 +254,17 @@ static const char *url_parse(struct loader *loader, struct counters_config *out,
 }
 
 /* A URL that cannot be used never becomes the embedded store in silence: somebody meant a Redis. */
-bool parse_url(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_url(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct counters_config *counters = field, parsed = *counters;
     const char *url = json_string_value(place->value);
     counters->kind = COUNTERS_NONE;
     counters->url = "";
     if (url == NULL) {
-        problem_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
+        problems_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
     } else if (is_later_scheme(url)) {
-        problem_add(
-            loader, place, PROBLEM_NOT_YET, policy_url_instead,
+        problems_add(
+            loader, place, PROBLEM_NOT_YET, endpoints_url_instead,
             "has a scheme that does not exist yet in this version; use redis://, unix:// or \"memory:\"");
     } else {
         const char *wrong = url_parse(loader, &parsed, url);
@@ -272,7 +272,7 @@ bool parse_url(struct loader *loader, const struct place *place, const struct ke
             parsed.url = keep(loader, url, strlen(url));
             *counters = parsed;
         } else {
-            problem_bad(loader, place, key, "%s", wrong);
+            problems_bad(loader, place, key, "%s", wrong);
         }
     }
     return counters->kind != COUNTERS_NONE;
@@ -282,23 +282,24 @@ bool parse_url(struct loader *loader, const struct place *place, const struct ke
 
 static const char list_instead[] = "the other entries of the list";
 
-bool parse_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct networks *out = field, list = {0};
     if (!json_is_array(place->value))
-        return problem_mistyped(loader, place, key, "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
+        return problems_mistyped(loader, place, key,
+                                 "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
     list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
     loader->failed = loader->failed || list.at == NULL;
     const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
     for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
-        struct place element = place_element(place, i, map);
+        struct place element = config_json_element(place, i, map);
         struct error err = {{0}};
         const char *string = json_string_value(element.value);
         loader->instead = list_instead;
         if (string == NULL)
-            problem_mistyped(loader, &element, key, "a network in quotes, such as \"192.0.2.0/24\"");
+            problems_mistyped(loader, &element, key, "a network in quotes, such as \"192.0.2.0/24\"");
         else if (network_parse(string, &list.at[list.n], &err) != 0)
-            problem_bad(loader, &element, key, "%s", err.text);
+            problems_bad(loader, &element, key, "%s", err.text);
         else
             list.n++;
         map = map != NULL ? map->next : NULL;
@@ -354,23 +355,24 @@ static bool read_pattern(struct loader *loader, const char *string, struct patte
     return !loader->failed;
 }
 
-bool parse_patterns(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool endpoints_patterns(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct patterns *out = field, list = {0};
     if (!json_is_array(place->value))
-        return problem_mistyped(loader, place, key, "a list of address patterns, such as [\"postmaster@*\"]");
+        return problems_mistyped(loader, place, key,
+                                 "a list of address patterns, such as [\"postmaster@*\"]");
     list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
     loader->failed = loader->failed || list.at == NULL;
     const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
     for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
-        struct place element = place_element(place, i, map);
+        struct place element = config_json_element(place, i, map);
         struct error err = {{0}};
         const char *string = json_string_value(element.value);
         loader->instead = list_instead;
         if (string == NULL)
-            problem_mistyped(loader, &element, key, pattern_wanted);
+            problems_mistyped(loader, &element, key, pattern_wanted);
         else if (!read_pattern(loader, string, &list.at[list.n], &err))
-            problem_bad(loader, &element, key, "%s", err.text);
+            problems_bad(loader, &element, key, "%s", err.text);
         else
             list.n++;
         map = map != NULL ? map->next : NULL;

@@ -1,6 +1,6 @@
-/* policy_values: the parsers of plain values: numbers, durations, shares, choices, names. Each writes one
+/* values: the parsers of plain values: numbers, durations, shares, choices, names. Each writes one
  * field, or says what is wrong and leaves it alone. */
-#include "policy_load.h"
+#include "policy_loader.h"
 
 #include "text.h"
 
@@ -52,7 +52,7 @@ static const char *format_duration(char *buffer, size_t size, int64_t ms)
     return buffer;
 }
 
-bool parse_duration(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_duration(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
                                         {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
@@ -60,32 +60,32 @@ bool parse_duration(struct loader *loader, const struct place *place, const stru
     char least[32], most[32];
     int64_t ms = 0;
     if (string == NULL)
-        return problem_mistyped(loader, place, key,
-                                "a duration in quotes, such as \"90s\" (ms, s, m, h or d)");
+        return problems_mistyped(loader, place, key,
+                                 "a duration in quotes, such as \"90s\" (ms, s, m, h or d)");
     if (read_with_unit(string, units, &ms) != 0)
-        return problem_bad(loader, place, key,
-                           "is no duration: write a whole number and ms, s, m, h or d, such as \"90s\"");
+        return problems_bad(loader, place, key,
+                            "is no duration: write a whole number and ms, s, m, h or d, such as \"90s\"");
     if (ms < key->min || ms > key->max)
-        return problem_bad(loader, place, key, "is out of bounds: from %s to %s",
-                           format_duration(least, sizeof least, key->min),
-                           format_duration(most, sizeof most, key->max));
+        return problems_bad(loader, place, key, "is out of bounds: from %s to %s",
+                            format_duration(least, sizeof least, key->min),
+                            format_duration(most, sizeof most, key->max));
     *(int64_t *)field = ms;
     return true;
 }
 
-bool parse_percent(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_percent(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     static const struct unit units[] = {{"%", 1}, {NULL, 0}};
     const char *string = json_string_value(place->value);
     int64_t percent = 0;
     if (string == NULL)
-        return problem_mistyped(loader, place, key, "a share in quotes, such as \"33%\"");
+        return problems_mistyped(loader, place, key, "a share in quotes, such as \"33%\"");
     if (read_with_unit(string, units, &percent) != 0)
-        return problem_bad(loader, place, key,
-                           "is no share: write a whole number and a percent sign, such as \"33%%\"");
+        return problems_bad(loader, place, key,
+                            "is no share: write a whole number and a percent sign, such as \"33%%\"");
     if (percent < key->min || percent > key->max)
-        return problem_bad(loader, place, key, "is out of bounds: from %d%% to %d%%", (int)key->min,
-                           (int)key->max);
+        return problems_bad(loader, place, key, "is out of bounds: from %d%% to %d%%", (int)key->min,
+                            (int)key->max);
     *(int *)field = (int)percent;
     return true;
 }
@@ -94,21 +94,21 @@ static bool read_integer(struct loader *loader, const struct place *place, const
                          int64_t *out)
 {
     if (!json_is_integer(place->value))
-        return problem_mistyped(loader, place, key, "a whole number without quotes, such as 10");
+        return problems_mistyped(loader, place, key, "a whole number without quotes, such as 10");
     int64_t value = json_integer_value(place->value);
     if (value < key->min || value > key->max)
-        return problem_bad(loader, place, key, "is out of bounds: from %lld to %lld", (long long)key->min,
-                           (long long)key->max);
+        return problems_bad(loader, place, key, "is out of bounds: from %lld to %lld", (long long)key->min,
+                            (long long)key->max);
     *out = value;
     return true;
 }
 
-bool parse_integer(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_integer(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     return read_integer(loader, place, key, field);
 }
 
-bool parse_bits(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_bits(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     int64_t value = 0;
     if (!read_integer(loader, place, key, &value))
@@ -118,7 +118,7 @@ bool parse_bits(struct loader *loader, const struct place *place, const struct k
 }
 
 /* A limit's max: a number, for bytes also a size. The field is the draft. */
-bool parse_max(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_max(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     static const struct unit units[] = {
         {"B", 1},
@@ -141,7 +141,7 @@ bool parse_max(struct loader *loader, const struct place *place, const struct ke
     }
     draft->has_max = true; /* it is there, however bad: not to be called missing, too */
     if (read_with_unit(string, units, &draft->limit.max) != 0)
-        return problem_bad(
+        return problems_bad(
             loader, place, key,
             "is a string, but must be a whole number without quotes, such as 10, or for a limit that "
             "counts bytes a size, such as \"10MB\" or \"1MiB\"");
@@ -149,18 +149,18 @@ bool parse_max(struct loader *loader, const struct place *place, const struct ke
     return true;
 }
 
-bool parse_flag(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_flag(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     if (!json_is_boolean(place->value))
-        return problem_mistyped(loader, place, key, "true or false without quotes");
+        return problems_mistyped(loader, place, key, "true or false without quotes");
     *(bool *)field = json_is_true(place->value);
     return true;
 }
 
-bool parse_tristate(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_tristate(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     bool flag = false;
-    if (!parse_flag(loader, place, key, &flag))
+    if (!values_flag(loader, place, key, &flag))
         return false;
     *(enum tristate *)field = flag ? YES : NO;
     return true;
@@ -188,19 +188,19 @@ static bool read_choice(struct loader *loader, const struct place *place, const 
                  names[i]);
     }
     if (string == NULL)
-        return problem_mistyped(loader, place, key, listed);
+        return problems_mistyped(loader, place, key, listed);
     const char *nearest = text_nearest(string, names);
-    return problem_bad(loader, place, key, "must be %s%s%s%s", listed,
-                       nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
-                       nearest != NULL ? "\"?" : "");
+    return problems_bad(loader, place, key, "must be %s%s%s%s", listed,
+                        nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+                        nearest != NULL ? "\"?" : "");
 }
 
-bool parse_choice(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_choice(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     return read_choice(loader, place, key, field);
 }
 
-bool parse_choice_flag(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_choice_flag(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     unsigned choice = 0;
     if (!read_choice(loader, place, key, &choice))
@@ -209,7 +209,7 @@ bool parse_choice_flag(struct loader *loader, const struct place *place, const s
     return true;
 }
 
-bool parse_action(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_action(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     unsigned choice = 0;
     if (!read_choice(loader, place, key, &choice))
@@ -235,15 +235,15 @@ static bool has_control(const char *string)
     return false;
 }
 
-bool parse_path(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_path(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problem_mistyped(loader, place, key, "a path in quotes");
+        return problems_mistyped(loader, place, key, "a path in quotes");
     if (string[0] != '/' || strlen(string) > (size_t)key->max || has_control(string))
-        return problem_bad(loader, place, key,
-                           "must be an absolute path of at most %d bytes without control characters",
-                           (int)key->max);
+        return problems_bad(loader, place, key,
+                            "must be an absolute path of at most %d bytes without control characters",
+                            (int)key->max);
     return keep(loader, string, field);
 }
 
@@ -253,10 +253,10 @@ static bool parse_name(struct loader *loader, const struct place *place, const s
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problem_mistyped(loader, place, key, wanted);
+        return problems_mistyped(loader, place, key, wanted);
     size_t n = strlen(string);
     if (n < (size_t)key->min || n > (size_t)key->max || strspn(string, allowed) != n)
-        return problem_bad(loader, place, key, "must be %s", wanted);
+        return problems_bad(loader, place, key, "must be %s", wanted);
     return keep(loader, string, field);
 }
 
@@ -264,7 +264,7 @@ static bool parse_name(struct loader *loader, const struct place *place, const s
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
-bool parse_group(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_group(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     const char *group = NULL;
     if (!parse_name(loader, place, key, LOWER UPPER DIGITS "_.-",
@@ -274,19 +274,19 @@ bool parse_group(struct loader *loader, const struct place *place, const struct 
     return true;
 }
 
-bool parse_prefix(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_prefix(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     return parse_name(loader, place, key, LOWER UPPER DIGITS "_.:-",
                       "1 to 64 letters, digits, \"_\", \".\", \":\" or \"-\" in quotes", field);
 }
 
-bool parse_subaddress(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_subaddress(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     return parse_name(loader, place, key, "+-=_#~^/&*?$!%'`{|}",
                       "up to 8 separator characters in quotes, such as \"+\", or \"\" for none", field);
 }
 
-bool parse_limit_name(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_limit_name(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct draft *draft = field;
     draft->has_name = true;
@@ -294,27 +294,27 @@ bool parse_limit_name(struct loader *loader, const struct place *place, const st
                       &draft->limit.name);
 }
 
-bool parse_mode(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_mode(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problem_mistyped(loader, place, key, "a file mode in quotes, such as \"0660\"");
+        return problems_mistyped(loader, place, key, "a file mode in quotes, such as \"0660\"");
     size_t n = strspn(string, "01234567");
     if (n != strlen(string) || n < 3 || n > 4 || (n == 4 && string[0] != '0'))
-        return problem_bad(loader, place, key, "must be a file mode of octal digits, such as \"0660\"");
+        return problems_bad(loader, place, key, "must be a file mode of octal digits, such as \"0660\"");
     *(unsigned *)field = (unsigned)strtoul(string, NULL, 8);
     return true;
 }
 
-bool parse_reply(struct loader *loader, const struct place *place, const struct key *key, void *field)
+bool values_reply(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     struct error err = {{0}};
     enum reply_key reply = (enum reply_key)key->min;
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problem_mistyped(loader, place, key,
-                                "a reply in quotes, such as \"450 4.2.1 try again later\"");
+        return problems_mistyped(loader, place, key,
+                                 "a reply in quotes, such as \"450 4.2.1 try again later\"");
     if (reply_parse(string, reply_key_action(reply), field, &err) != 0)
-        return problem_bad(loader, place, key, "%s", err.text);
+        return problems_bad(loader, place, key, "%s", err.text);
     return true;
 }

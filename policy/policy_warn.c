@@ -1,7 +1,7 @@
-/* policy_warn: what is in force as written, and will hurt: floods that nothing ends, limits that never act
+/* warnings: what is in force as written, and will hurt: floods that nothing ends, limits that never act
  * or refuse everything, sockets that anybody may open. Looks at a finished policy; a warning changes nothing
  * in it. */
-#include "policy_load.h"
+#include "policy_loader.h"
 
 #include <string.h>
 
@@ -86,17 +86,17 @@ static void warn_endless(struct loader *loader, const struct place *place, const
     for (size_t i = 0; i < policy->n_limits; i++)
         if (ends_flood(limit, &policy->limits[i]))
             return;
-    problem_add(loader, place, PROBLEM_WARNING, "",
-                "defers, but nothing ends a flood: senders come back for days. Add a limit that rejects, "
-                "also per %s, "
-                "over a longer window and with a max that can be reached, or one that counts attempts",
-                limit->per_name);
+    problems_add(loader, place, PROBLEM_WARNING, "",
+                 "defers, but nothing ends a flood: senders come back for days. Add a limit that rejects, "
+                 "also per %s, "
+                 "over a longer window and with a max that can be reached, or one that counts attempts",
+                 limit->per_name);
 }
 
 static void warn_reply(struct loader *loader, const struct place *place, const struct reply *reply)
 {
     if (place->value != NULL && reply_tells_limit(reply))
-        problem_add(
+        problems_add(
             loader, place, PROBLEM_WARNING, "",
             "shows %%{limit}, %%{used} or %%{max}: a sender learns how much gets through before anybody "
             "notices. Leave them to the log");
@@ -126,32 +126,32 @@ static const char *never_acts(const struct policy *policy, const struct limit *l
 
 static void warn_limit(struct loader *loader, const struct place *place, const struct limit *limit)
 {
-    const struct place max = place_member(place, "max"), hold = place_member(place, "hold"),
-                       reply = place_member(place, "reply"), per = place_member(place, "per");
+    const struct place max = config_json_member(place, "max"), hold = config_json_member(place, "hold"),
+                       reply = config_json_member(place, "reply"), per = config_json_member(place, "per");
     const char *never = never_acts(loader->policy, limit);
     warn_endless(loader, place, limit);
     warn_reply(loader, &reply, &limit->reply);
     if (never != NULL)
-        problem_add(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
-                    never);
+        problems_add(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
+                     never);
     if (limit->count == LIMIT_BACKLOG && limit->over != ACTION_DEFER && !limit->shadow)
-        problem_add(loader, place, PROBLEM_WARNING, "",
-                    "refuses for good what comes while mail waits here, even if only a mailbox's own server "
-                    "is down. Use "
-                    "\"over\": \"defer\"");
+        problems_add(loader, place, PROBLEM_WARNING, "",
+                     "refuses for good what comes while mail waits here, even if only a mailbox's own server "
+                     "is down. Use "
+                     "\"over\": \"defer\"");
     if (limit->max == 0)
-        problem_add(
+        problems_add(
             loader, &max, PROBLEM_WARNING, "",
             "is 0: the limit refuses everything that it applies to. Use a rule or a block for that, or a "
             "greater max");
     if (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->over == ACTION_REJECT &&
         limit->hold_ms > 0 && !limit->shadow)
-        problem_add(
+        problems_add(
             loader, &hold, PROBLEM_WARNING, "",
             "rejects everything from a client for as long as it is held: large providers share addresses "
             "among many senders. Use \"over\": \"defer\", or a shorter window without hold");
     if (loader->policy->counters.kind == COUNTERS_MEMORY && has_subject(limit, SUBJECT_ALL))
-        problem_add(
+        problems_add(
             loader, &per, PROBLEM_WARNING, "",
             "counts what all gates see, but the counters are those of this process alone (memory:). Set "
             "counters.url to a Redis that the gates share, or count per host");
@@ -159,10 +159,10 @@ static void warn_limit(struct loader *loader, const struct place *place, const s
 
 static void warn_limits(struct loader *loader, const struct place *root)
 {
-    const struct place limits = place_member(root, "limits");
+    const struct place limits = config_json_member(root, "limits");
     for (size_t i = 0; i < loader->policy->n_limits; i++) {
         const struct origin *origin = &loader->origins[i];
-        const struct place place = place_element(&limits, origin->index, origin->map);
+        const struct place place = config_json_element(&limits, origin->index, origin->map);
         warn_limit(loader, &place, &loader->policy->limits[i]);
     }
 }
@@ -180,62 +180,66 @@ static bool is_loopback(const char *socket)
 
 static void warn_milter(struct loader *loader, const struct place *root)
 {
-    const struct place milter = place_member(root, "milter"), mode = place_member(&milter, "mode"),
-                       socket = place_member(&milter, "socket");
+    const struct place milter = config_json_member(root, "milter"),
+                       mode = config_json_member(&milter, "mode"),
+                       socket = config_json_member(&milter, "socket");
     const struct policy *policy = loader->policy;
     if ((policy->milter.mode & 02) != 0 && strncmp(policy->milter.socket, "unix:", 5) == 0)
-        problem_add(
+        problems_add(
             loader, &mode, PROBLEM_WARNING, "",
             "lets every user of this machine open the socket and use up anybody's limits. Use \"0660\" with "
             "\"group\"");
     if (!is_loopback(policy->milter.socket))
-        problem_add(loader, &socket, PROBLEM_WARNING, "",
-                    "can be reached from outside this machine, and a milter asks for no password. Use a unix "
-                    "socket or "
-                    "127.0.0.1, or let a firewall admit nobody but Postfix");
+        problems_add(
+            loader, &socket, PROBLEM_WARNING, "",
+            "can be reached from outside this machine, and a milter asks for no password. Use a unix "
+            "socket or "
+            "127.0.0.1, or let a firewall admit nobody but Postfix");
 }
 
 static void warn_http(struct loader *loader, const struct place *root)
 {
-    const struct place http = place_member(root, "http"), listen = place_member(&http, "listen");
+    const struct place http = config_json_member(root, "http"), listen = config_json_member(&http, "listen");
     const char *host = loader->policy->http.host;
     if (host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
-        problem_add(loader, &listen, PROBLEM_WARNING, "",
-                    "can be reached from outside this machine, and nobody is asked for a password%s. Use "
-                    "127.0.0.1, or let a firewall admit nobody but your monitoring",
-                    loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
-                                                  : "");
+        problems_add(loader, &listen, PROBLEM_WARNING, "",
+                     "can be reached from outside this machine, and nobody is asked for a password%s. Use "
+                     "127.0.0.1, or let a firewall admit nobody but your monitoring",
+                     loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
+                                                   : "");
 }
 
 static void warn_counters(struct loader *loader, const struct place *root)
 {
     const struct counters_config *config = &loader->policy->counters;
-    const struct place counters = place_member(root, "counters"),
-                       file = place_member(&counters, "password_file");
+    const struct place counters = config_json_member(root, "counters"),
+                       file = config_json_member(&counters, "password_file");
     if (config->password_file == NULL || file.value == NULL)
         return;
     if (config->kind == COUNTERS_MEMORY)
-        problem_add(loader, &file, PROBLEM_WARNING, "",
-                    "is never read, since counters.url names no Redis. Set counters.url, or leave this out");
+        problems_add(loader, &file, PROBLEM_WARNING, "",
+                     "is never read, since counters.url names no Redis. Set counters.url, or leave this out");
     else if (loader->url_password)
-        problem_add(loader, &file, PROBLEM_WARNING, "",
-                    "comes on top of a password in counters.url; the one in the file is used. Take it out of "
-                    "the URL");
+        problems_add(
+            loader, &file, PROBLEM_WARNING, "",
+            "comes on top of a password in counters.url; the one in the file is used. Take it out of "
+            "the URL");
 }
 
 static void warn_replies(struct loader *loader, const struct place *root)
 {
-    const struct place replies = place_member(root, "replies");
+    const struct place replies = config_json_member(root, "replies");
     for (int i = 0; i < REPLY_KEYS; i++) {
-        const struct place reply = place_member(&replies, reply_key_name((enum reply_key)i));
+        const struct place reply = config_json_member(&replies, reply_key_name((enum reply_key)i));
         warn_reply(loader, &reply, &loader->policy->replies[i]);
     }
 }
 
 static void warn_exempt(struct loader *loader, const struct place *root)
 {
-    const struct place exempt = place_member(root, "exempt"), clients = place_member(&exempt, "clients"),
-                       recipients = place_member(&exempt, "recipients");
+    const struct place exempt = config_json_member(root, "exempt"),
+                       clients = config_json_member(&exempt, "clients"),
+                       recipients = config_json_member(&exempt, "recipients");
     const struct policy *policy = loader->policy;
     bool wide = false, all = false;
     for (size_t i = 0; i < policy->exempt.clients.n; i++) {
@@ -246,18 +250,18 @@ static void warn_exempt(struct loader *loader, const struct place *root)
         all = all || (policy->exempt.recipients.at[i].local == NULL &&
                       policy->exempt.recipients.at[i].domain == NULL);
     if (wide)
-        problem_add(
+        problems_add(
             loader, &clients, PROBLEM_WARNING, "",
             "has a network wider than /8 (IPv6 /32): no limit, rule or block holds for so much of the "
             "Internet. Name the hosts that you trust");
     if (all)
-        problem_add(
+        problems_add(
             loader, &recipients, PROBLEM_WARNING, "",
             "excepts every address: nobody is ever answered \"unknown\", and no limit rejects. Name the "
             "addresses");
 }
 
-void policy_warn(struct loader *loader, const struct place *root)
+void warnings_add(struct loader *loader, const struct place *root)
 {
     warn_milter(loader, root);
     warn_counters(loader, root);

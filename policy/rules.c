@@ -142,8 +142,8 @@ int rules_sender_query(const struct address *sender, const struct address *recip
 
 static bool address_matches(const struct patterns *patterns, const struct address *address)
 {
-    return pattern_match(patterns, address->local_full, address->domain) ||
-           pattern_match(patterns, address->local_bare, address->domain);
+    return policy_patterns_match(patterns, address->local_full, address->domain) ||
+           policy_patterns_match(patterns, address->local_bare, address->domain);
 }
 
 static bool recipient_is_exempt(const struct policy *policy, const struct envelope *envelope)
@@ -165,7 +165,7 @@ bool rules_client_exempt(const struct policy *policy, const struct envelope *env
 {
     if (policy->exempt.authenticated && envelope->user != NULL)
         return true;
-    if (networks_contain(&policy->exempt.clients, envelope->client))
+    if (policy_networks_contain(&policy->exempt.clients, envelope->client))
         return true;
     return row->state != ROWS_UNKNOWN && row->network != NULL && row->action == ACTION_ACCEPT;
 }
@@ -388,16 +388,17 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope, co
 
 struct opinion {
     enum action action;
-    enum ruling_by by;
+    enum verdict_by by;
     const char *proof, *scope, *reply;
     enum reply_key key;
 };
 
 static const struct opinion agrees = {.action = ACTION_ACCEPT};
-static const struct opinion cannot_tell = {.action = ACTION_DEFER, .by = BY_BACKEND, .key = REPLY_BACKEND};
+static const struct opinion cannot_tell = {
+    .action = ACTION_DEFER, .by = VERDICT_BY_BACKEND, .key = REPLY_BACKEND};
 
 /* What a row says; keys are those of its reject and its defer. */
-static struct opinion row_says(enum action action, enum ruling_by by, const char *proof, const char *reply,
+static struct opinion row_says(enum action action, enum verdict_by by, const char *proof, const char *reply,
                                enum reply_key reject, enum reply_key defer)
 {
     if (action == ACTION_ACCEPT)
@@ -419,7 +420,7 @@ static struct opinion client_says(const struct client_row *row)
         return agrees;
     if (row->state == ROWS_COPY)
         return cannot_tell;
-    return row_says(row->action, BY_CLIENT_RULE, row->network, row->reply, REPLY_CLIENT_REJECT,
+    return row_says(row->action, VERDICT_BY_CLIENT_RULE, row->network, row->reply, REPLY_CLIENT_REJECT,
                     REPLY_CLIENT_DEFER);
 }
 
@@ -430,7 +431,8 @@ static struct opinion block_says(const struct block_row *block, const struct cli
         return agrees;
     if (row->state == ROWS_UNKNOWN)
         return cannot_tell;
-    return row_says(block->action, BY_BLOCK, block->network, NULL, REPLY_CLIENT_REJECT, REPLY_CLIENT_DEFER);
+    return row_says(block->action, VERDICT_BY_BLOCK, block->network, NULL, REPLY_CLIENT_REJECT,
+                    REPLY_CLIENT_DEFER);
 }
 
 /* Without what Postfix resolved, nobody knows whose address that is. */
@@ -443,7 +445,7 @@ static bool is_unresolved(const struct envelope *envelope, bool exempt)
 
 static struct opinion unknown_says(const struct alias *alias)
 {
-    return row_says(ACTION_REJECT, BY_ALIAS, alias->row, NULL, REPLY_UNKNOWN, REPLY_UNKNOWN);
+    return row_says(ACTION_REJECT, VERDICT_BY_ALIAS, alias->row, NULL, REPLY_UNKNOWN, REPLY_UNKNOWN);
 }
 
 /* exempt: the recipient is. Then only a rule that was written for it speaks against it. */
@@ -455,14 +457,15 @@ static struct opinion alias_says(const struct envelope *envelope, const struct a
         return unknown_says(alias);
     switch (alias->state) {
     case ALIAS_FOUND:
-        return row_says(alias->action, BY_ALIAS, alias->row, alias->reply, REPLY_ALIAS_REJECT,
+        return row_says(alias->action, VERDICT_BY_ALIAS, alias->row, alias->reply, REPLY_ALIAS_REJECT,
                         REPLY_ALIAS_DEFER);
     case ALIAS_UNKNOWN:
     case ALIAS_EXPIRED:
         return exempt ? agrees : unknown_says(alias);
     case ALIAS_INVALID:
         return exempt ? agrees
-                      : row_says(ACTION_REJECT, BY_ADDRESS, alias->row, NULL, REPLY_INVALID, REPLY_INVALID);
+                      : row_says(ACTION_REJECT, VERDICT_BY_ADDRESS, alias->row, NULL, REPLY_INVALID,
+                                 REPLY_INVALID);
     case ALIAS_STALE:
         return exempt ? agrees : cannot_tell;
     case ALIAS_UNASKED:
@@ -556,16 +559,16 @@ static struct opinion sender_says(const struct envelope *envelope, const struct 
         return agrees;
     if (senders->state == ROWS_COPY && !sender_row_is_exact(row, envelope))
         return cannot_tell;
-    struct opinion opinion = row_says(row->action, BY_SENDER_RULE, row->pattern, row->reply,
+    struct opinion opinion = row_says(row->action, VERDICT_BY_SENDER_RULE, row->pattern, row->reply,
                                       REPLY_SENDER_REJECT, REPLY_SENDER_DEFER);
-    opinion.scope = opinion.by == BY_SENDER_RULE ? row->scope : NULL;
+    opinion.scope = opinion.by == VERDICT_BY_SENDER_RULE ? row->scope : NULL;
     return opinion;
 }
 
 /* The louder one is heard: reject, then cannot tell (it may hide a reject), then discard, then defer. */
 static int loudness(const struct opinion *opinion)
 {
-    return opinion->by == BY_BACKEND ? 2 * ACTION_REJECT - 1 : 2 * (int)opinion->action;
+    return opinion->by == VERDICT_BY_BACKEND ? 2 * ACTION_REJECT - 1 : 2 * (int)opinion->action;
 }
 
 static void hear(struct opinion *heard, struct opinion next)

@@ -11,6 +11,7 @@
 #include "policy.h"
 #include "pool.h"
 #include "rows.h"
+#include "verdict_by.h"
 
 /* What is known of one RCPT before anything is looked up. Borrowed for the time of one decision. */
 struct envelope {
@@ -54,13 +55,11 @@ struct alias {
     bool concealed;        /* expired or refused by its row, and answered as unknown (aliases.conceal) */
 };
 
-enum ruling_by { BY_NOBODY = 0, BY_CLIENT_RULE, BY_BLOCK, BY_ALIAS, BY_SENDER_RULE, BY_ADDRESS, BY_BACKEND };
-
 struct ruling { /* zeroed: undecided */
     enum action action;    /* ACTION_ACCEPT: on to the limits */
-    enum ruling_by by;
+    enum verdict_by by;
     const char *proof;     /* the row's key, network or pattern; the domain where an alias is absent or its
-                              address is invalid; NULL for ACCEPT and BY_BACKEND */
+                              address is invalid; NULL for ACCEPT and VERDICT_BY_BACKEND */
     const char *scope;     /* of the sender rule; NULL for the rest */
     const char *reply;     /* the row's own reply, NULL: the default of key */
     enum reply_key key;

@@ -3,19 +3,6 @@
 #include "verdict.h"
 
 #include <assert.h>
-#include <stddef.h>
-
-static const char *const names[] = {
-    [VERDICT_BY_NOBODY] = "nobody",      [VERDICT_BY_CLIENT_RULE] = "client", [VERDICT_BY_ALIAS] = "alias",
-    [VERDICT_BY_SENDER_RULE] = "sender", [VERDICT_BY_ADDRESS] = "address",    [VERDICT_BY_LIMIT] = "limit",
-    [VERDICT_BY_BACKEND] = "backend",    [VERDICT_BY_RAMP] = "ramp",
-    [VERDICT_BY_BLOCK] = "block",
-};
-
-const char *verdict_by_name(enum verdict_by by)
-{
-    return (size_t)by < sizeof names / sizeof names[0] ? names[by] : "nobody";
-}
 
 static bool is_for_good(enum action action)
 {
@@ -35,35 +22,13 @@ struct verdict verdict_backend(const struct policy *policy)
                             .reply = policy->replies[REPLY_BACKEND]};
 }
 
-static enum verdict_by by_of_ruling(enum ruling_by by)
-{
-    switch (by) {
-    case BY_CLIENT_RULE:
-        return VERDICT_BY_CLIENT_RULE;
-    case BY_BLOCK:
-        return VERDICT_BY_BLOCK;
-    case BY_ALIAS:
-        return VERDICT_BY_ALIAS;
-    case BY_SENDER_RULE:
-        return VERDICT_BY_SENDER_RULE;
-    case BY_ADDRESS:
-        return VERDICT_BY_ADDRESS;
-    case BY_BACKEND:
-        return VERDICT_BY_BACKEND;
-    case BY_NOBODY:
-        break;
-    }
-    return VERDICT_BY_NOBODY;
-}
-
 struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling)
 {
     assert(ruling->action == ACTION_DEFER || is_for_good(ruling->action));
-    assert(ruling->by != BY_NOBODY);
-    assert(!is_for_good(ruling->action) || (ruling->by != BY_BACKEND && ruling->proof != NULL));
-    struct verdict verdict = {.action = ruling->action,
-                              .by = by_of_ruling(ruling->by),
-                              .proof = ruling->proof != NULL ? ruling->proof : ""};
+    assert(ruling->by != VERDICT_BY_NOBODY);
+    assert(!is_for_good(ruling->action) || (ruling->by != VERDICT_BY_BACKEND && ruling->proof != NULL));
+    struct verdict verdict = {
+        .action = ruling->action, .by = ruling->by, .proof = ruling->proof != NULL ? ruling->proof : ""};
     if (ruling->action == ACTION_DISCARD)
         return verdict;
     /* A row that an application wrote past the commands can carry any text: what does not fit is not used. */

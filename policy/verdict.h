@@ -9,21 +9,7 @@
 #include "count.h"
 #include "policy.h"
 #include "rules.h"
-
-enum verdict_by {
-    VERDICT_BY_NOBODY = 0,
-    VERDICT_BY_CLIENT_RULE,
-    VERDICT_BY_BLOCK,
-    VERDICT_BY_ALIAS,
-    VERDICT_BY_SENDER_RULE,
-    VERDICT_BY_ADDRESS,
-    VERDICT_BY_LIMIT,
-    VERDICT_BY_BACKEND,
-    VERDICT_BY_RAMP,
-    VERDICT_BYS
-};
-
-const char *verdict_by_name(enum verdict_by by); /* "client", "block", "alias", "sender", "address", "limit", "backend", "ramp" */
+#include "verdict_by.h"
 
 struct verdict {
     enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */

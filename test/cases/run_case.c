@@ -25,7 +25,7 @@
  *   3x STEP                      the step three times; {n} in it is 1, 2, 3
  */
 #include "later.h"
-#include "policy.h"
+#include "policy_config.h"
 #include "session.h"
 
 #include <jansson.h>
@@ -133,7 +133,7 @@ static const struct policy *load(const char *file)
     }
     char *whole = json_dumps(json, 0);
     struct problems problems = {0};
-    const struct policy *policy = policy_load(whole, strlen(whole), &problems);
+    const struct policy *policy = config_load(whole, strlen(whole), &problems);
     problems_check(&problems);
     if (policy == NULL)
         die(file, "cannot be used");

@@ -1,6 +1,6 @@
 /* fuzz_policy: any bytes are a policy or one fatal problem; what is loaded keeps the promises of policy.h,
  * and loading it again gives the same. */
-#include "policy.h"
+#include "policy_config.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static void check_problem(const struct problem *problem, bool loaded)
 static void check_limit(const struct limit *limit)
 {
     demand(limit->name[0] != '\0' && limit->n_per >= 1 && limit->n_per <= SUBJECTS);
-    demand(strncmp(limit->per_name, subject_name(limit->per[0]), strlen(subject_name(limit->per[0]))) == 0);
+    demand(strncmp(limit->per_name, policy_subject_name(limit->per[0]),
+                   strlen(policy_subject_name(limit->per[0]))) == 0);
     demand(limit->max >= 0 && limit->max <= INT64_C(1000000000000000));
     bool backlog = limit->count == LIMIT_BACKLOG;
     demand((backlog || limit->window_ms >= 1000) && limit->window_ms <= INT64_C(31) * 86400000);
@@ -55,15 +56,15 @@ static void check_policy(const struct policy *policy)
     for (int i = 0; i < REPLY_KEYS; i++)
         demand(policy->replies[i].code[0] ==
                (reply_key_action((enum reply_key)i) == ACTION_DEFER ? '4' : '5'));
-    (void)pattern_match(&policy->exempt.recipients, "a", "example.com");
-    (void)pattern_match(&policy->exempt.senders, "", "");
+    (void)policy_patterns_match(&policy->exempt.recipients, "a", "example.com");
+    (void)policy_patterns_match(&policy->exempt.senders, "", "");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct problems problems = {0}, again = {0};
-    const struct policy *policy = policy_load((const char *)data, size, &problems);
-    const struct policy *second = policy_load((const char *)data, size, &again);
+    const struct policy *policy = config_load((const char *)data, size, &problems);
+    const struct policy *second = config_load((const char *)data, size, &again);
     demand(policy != NULL || problems.n == 1);
     demand((policy == NULL) == (second == NULL) && problems.n == again.n);
     for (size_t i = 0; i < problems.n; i++) {

@@ -37,7 +37,7 @@ struct judge_case {
     }
 #define BACKEND                                                                                              \
     {                                                                                                        \
-        .action = ACTION_DEFER, .by = BY_BACKEND, .key = REPLY_BACKEND                                       \
+        .action = ACTION_DEFER, .by = VERDICT_BY_BACKEND, .key = REPLY_BACKEND                               \
     }
 #define LIMIT(called, does) .name = (called), .max = 10, .over = (does)
 #define OVER                                                                                                 \
@@ -112,22 +112,22 @@ static const struct judge_case cases[] = {
     {"exempt recipient, a limit for null senders", "<>", EXEMPT, {{LIMIT("l", ACTION_REJECT),
      .when = {.null_sender = YES}}}, COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
     /* rules and limits */
-    {"rule first among equals", NULL, RULE(ACTION_REJECT, BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
+    {"rule first among equals", NULL, RULE(ACTION_REJECT, VERDICT_BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
      ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER}, "reject alias row 550 5.1.1 0/0 0", 0},
-    {"a harder limit", NULL, RULE(ACTION_DEFER, BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{LIMIT("l",
+    {"a harder limit", NULL, RULE(ACTION_DEFER, VERDICT_BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{LIMIT("l",
      ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
-    {"rule defers", NULL, RULE(ACTION_DEFER, BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{0}}, COUNTS_STORE,
+    {"rule defers", NULL, RULE(ACTION_DEFER, VERDICT_BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{0}}, COUNTS_STORE,
      0, {{0}}, "defer client net 450 4.7.1 0/0 0", 0},
-    {"rule drops", NULL, RULE(ACTION_DISCARD, BY_SENDER_RULE, "*", REPLY_SENDER_DEFER), {{LIMIT("l",
+    {"rule drops", NULL, RULE(ACTION_DISCARD, VERDICT_BY_SENDER_RULE, "*", REPLY_SENDER_DEFER), {{LIMIT("l",
      ACTION_DEFER)}}, COUNTS_STORE, 0, {ADMITTED}, "discard sender * - 0/0 0", 0},
-    {"rule drops, limit defers", NULL, RULE(ACTION_DISCARD, BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
+    {"rule drops, limit defers", NULL, RULE(ACTION_DISCARD, VERDICT_BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
      ACTION_DEFER)}}, COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
-    {"not an address", NULL, RULE(ACTION_REJECT, BY_ADDRESS, "example.com", REPLY_INVALID), {{0}},
+    {"not an address", NULL, RULE(ACTION_REJECT, VERDICT_BY_ADDRESS, "example.com", REPLY_INVALID), {{0}},
      COUNTS_STORE, 0, {{0}}, "reject address example.com 553 5.1.3 0/0 0", 0},
-    {"row's own reply", NULL, {.action = ACTION_REJECT, .by = BY_ALIAS, .proof = "row",
+    {"row's own reply", NULL, {.action = ACTION_REJECT, .by = VERDICT_BY_ALIAS, .proof = "row",
      .reply = "554 5.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNTS_STORE, 0, {{0}},
      "reject alias row 554 5.4.4 0/0 0", 0},
-    {"row's own reply of another class", NULL, {.action = ACTION_REJECT, .by = BY_ALIAS, .proof = "row",
+    {"row's own reply of another class", NULL, {.action = ACTION_REJECT, .by = VERDICT_BY_ALIAS, .proof = "row",
      .reply = "450 4.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNTS_STORE, 0, {{0}},
      "reject alias row 550 5.2.1 0/0 0", 0},
     {"cannot tell", NULL, BACKEND, {{0}}, COUNTS_STORE, 0, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
@@ -142,9 +142,9 @@ static const struct judge_case cases[] = {
      "accept nobody - - 0/0 0", 0},
     {"down, only shadow limits", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .shadow = true}}, COUNTS_NONE,
      WHEN_DOWN_DEFER, {OVER}, "accept nobody - - 0/0 0", 0},
-    {"down, rule rejects", NULL, RULE(ACTION_REJECT, BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
+    {"down, rule rejects", NULL, RULE(ACTION_REJECT, VERDICT_BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
      ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_DEFER, {{0}}, "reject alias row 550 5.1.1 0/0 0", 0},
-    {"down, rule drops", NULL, RULE(ACTION_DISCARD, BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
+    {"down, rule drops", NULL, RULE(ACTION_DISCARD, VERDICT_BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
      ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_DEFER, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
     {"one unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DEFER)}}, COUNTS_STORE,
      WHEN_DOWN_LOCAL, {ADMITTED, {0}}, "defer backend - 451 4.3.0 0/0 0", 0},

@@ -79,8 +79,8 @@ static struct limit shared[] = {
 #define MAILBOXES .mailbox = (const char *[]){"m@example.org", "x@y.example", "n@example.org"}, .n_mailbox = 3
 #define FOUND(v, does)                                                                                       \
     {                                                                                                        \
-        .state = ALIAS_FOUND, .via = (v), .ours = true, .row = "row", .owner = "Owner 1", .class_name = "gold", \
-        .action = (does), MAILBOXES                                                                          \
+        .state = ALIAS_FOUND, .via = (v), .ours = true, .row = "row", .owner = "Owner 1",                    \
+        .class_name = "gold", .action = (does), MAILBOXES                                                    \
     }
 #define ACCEPTED                                                                                             \
     {                                                                                                        \
@@ -88,11 +88,11 @@ static struct limit shared[] = {
     }
 #define DROPPED                                                                                              \
     {                                                                                                        \
-        .action = ACTION_DISCARD, .by = BY_ALIAS, .alias = FOUND(VIA_FULL, ACTION_DISCARD)                   \
+        .action = ACTION_DISCARD, .by = VERDICT_BY_ALIAS, .alias = FOUND(VIA_FULL, ACTION_DISCARD)           \
     }
 #define UNKNOWN                                                                                              \
     {                                                                                                        \
-        .action = ACTION_REJECT, .by = BY_ALIAS, .alias_refused = true, .alias = {                           \
+        .action = ACTION_REJECT, .by = VERDICT_BY_ALIAS, .alias_refused = true, .alias = {                   \
             .state = ALIAS_UNKNOWN,                                                                          \
             .ours = true                                                                                     \
         }                                                                                                    \
@@ -137,18 +137,18 @@ static const struct plan_case cases[] = {
      "rdom recipient_domain:{example.com} 10 1/1 attempt\nclnt client:{192.0.2.7} 10 1/1 attempt\n"
      "host host:{mx1.example.com} 10 1/1 attempt\nall all:{*} 10 1/1 attempt\n"},
     {"... in a domain that may not be ours", USUAL,
-     {.action = ACTION_DEFER, .by = BY_BACKEND, .alias_refused = true, .alias = {.state = ALIAS_STALE}},
+     {.action = ACTION_DEFER, .by = VERDICT_BY_BACKEND, .alias_refused = true, .alias = {.state = ALIAS_STALE}},
      ALL_OF(attempts_each),
      "clnt client:{192.0.2.7} 10 1/1 attempt\nhost host:{mx1.example.com} 10 1/1 attempt\n"
      "all all:{*} 10 1/1 attempt\n"},
     {"refused by a sender rule", USUAL,
-     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
+     {.action = ACTION_REJECT, .by = VERDICT_BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
      ALL_OF(one_each), ""},
     {"... which attempts count", USUAL,
-     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
+     {.action = ACTION_REJECT, .by = VERDICT_BY_SENDER_RULE, .alias = {.state = ALIAS_FOUND, .ours = true}},
      attempts_each, 1, "rcpt recipient:{a@example.com} 10 1/1 attempt\n"},
     {"a dropped alias refused by a sender rule", USUAL,
-     {.action = ACTION_REJECT, .by = BY_SENDER_RULE, .alias = FOUND(VIA_FULL, ACTION_DISCARD)},
+     {.action = ACTION_REJECT, .by = VERDICT_BY_SENDER_RULE, .alias = FOUND(VIA_FULL, ACTION_DISCARD)},
      attempts_each, 1, ""},
     {"lists", USUAL, ACCEPTED, ALL_OF(pairs),
      "pair recipient+client:{a@example.com}|192.0.2.7 10 1/1\n"

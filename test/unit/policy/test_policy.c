@@ -1,6 +1,6 @@
 /* policy: what a file becomes, which problems it has, and that the parser, the schema and the manual speak
  * of the same keys. */
-#include "policy.h"
+#include "policy_config.h"
 
 #include "jsonmap.h"
 #include "text.h"
@@ -69,7 +69,7 @@ static const char example[] =
 
 static const struct policy *load(const char *json, struct problems *problems)
 {
-    return policy_load(json, strlen(json), problems);
+    return config_load(json, strlen(json), problems);
 }
 
 static char *read_file(const char *name, size_t *n)
@@ -680,7 +680,7 @@ static void test_patterns(void **state)
         snprintf(json, sizeof json, "{\"exempt\":{\"senders\":[\"%s\"]}}", rows[i].pattern);
         const struct policy *policy = load(json, &problems);
         if (problems.n != 0 ||
-            pattern_match(&policy->exempt.senders, rows[i].local, rows[i].domain) != rows[i].match)
+            policy_patterns_match(&policy->exempt.senders, rows[i].local, rows[i].domain) != rows[i].match)
             fail_msg("%s, %s, %s", rows[i].pattern, rows[i].local, rows[i].domain);
         policy_unref(policy);
         problems_done(&problems);
@@ -796,7 +796,7 @@ static void test_shipped(void **state)
         size_t n;
         char *json = read_file(files[i], &n);
         struct problems problems = {0};
-        const struct policy *policy = policy_load(json, n, &problems);
+        const struct policy *policy = config_load(json, n, &problems);
         print_problems(&problems);
         assert_non_null(policy);
         assert_int_equal(problems.n, 0);
@@ -817,7 +817,7 @@ static void test_prefixes(void **state)
         struct problems problems = {0};
         char *prefix = malloc(i + 1); /* of its own, so that a sanitizer sees a read beyond */
         memcpy(prefix, json, i);
-        assert_null(policy_load(prefix, i, &problems));
+        assert_null(config_load(prefix, i, &problems));
         assert_int_equal(problems.n, 1);
         assert_int_equal(problems.at[0].kind, PROBLEM_FATAL);
         assert_true(problems.at[0].line >= 1);
@@ -836,10 +836,10 @@ static void test_size(void **state)
     memset(json, ' ', most + 1);
     memcpy(json, "{}", 2);
     struct problems problems = {0};
-    const struct policy *policy = policy_load(json, most, &problems);
+    const struct policy *policy = config_load(json, most, &problems);
     assert_non_null(policy);
     policy_unref(policy);
-    assert_null(policy_load(json, most + 1, &problems));
+    assert_null(config_load(json, most + 1, &problems));
     assert_int_equal(problems.at[0].kind, PROBLEM_FATAL);
     problems_done(&problems);
     free(json);
@@ -854,7 +854,7 @@ static void test_many_problems(void **state)
         n += (size_t)sprintf(json + n, "%s\"unknown%d\":1", i == 0 ? "" : ",\n", i);
     n += (size_t)sprintf(json + n, "}");
     struct problems problems = {0};
-    const struct policy *policy = policy_load(json, n, &problems);
+    const struct policy *policy = config_load(json, n, &problems);
     assert_non_null(policy);
     assert_int_equal(problems.n, 1001);
     assert_int_equal(problems.at[999].line, 1000);
@@ -961,7 +961,7 @@ static int by_name(const void *a, const void *b)
 static void keys_compare(const char *name, struct keys *keys)
 {
     struct keys known = {.n = 0};
-    for (const char *const *key = policy_known_keys(); *key != NULL; key++)
+    for (const char *const *key = config_keys_names(); *key != NULL; key++)
         keys_add(&known, *key);
     qsort(known.at, known.n, sizeof known.at[0], by_name);
     qsort(keys->at, keys->n, sizeof keys->at[0], by_name);

@@ -1,6 +1,6 @@
 /* policy_patch: what is bad in a new file keeps its last good version, and nothing else is touched; what changed so
  * much that somebody should look. */
-#include "policy_patch.h"
+#include "policy_config.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,8 +23,8 @@ struct loaded {
 static struct loaded load(const char *last, const char *json)
 {
     struct loaded l = {0};
-    l.policy = policy_load_over(json, strlen(json), last, last != NULL ? strlen(last) : 0, &l.problems,
-                                &l.effective);
+    l.policy = config_last_good_patch(json, strlen(json), last, last != NULL ? strlen(last) : 0, &l.problems,
+                                      &l.effective);
     return l;
 }
 
@@ -165,7 +165,7 @@ static void no_json_is_no_policy(void **state)
     for (size_t n = 0; n + 1 < sizeof json; n++) {
         struct problems problems = {0};
         char *effective = NULL;
-        assert_null(policy_load_over(json, n, json, sizeof json - 1, &problems, &effective));
+        assert_null(config_last_good_patch(json, n, json, sizeof json - 1, &problems, &effective));
         assert_null(effective);
         assert_int_equal(problems_status(&problems), 78);
         problems_done(&problems);
@@ -219,7 +219,7 @@ static void compares(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct loaded old = load(NULL, cases[i].old), new = load(NULL, cases[i].new);
         struct problems problems = {0};
-        policy_compare(old.policy, new.policy, &problems);
+        config_compare(old.policy, new.policy, &problems);
         bool said = false;
         for (size_t j = 0; j < problems.n; j++) {
             assert_int_equal(problems.at[j].kind, PROBLEM_WARNING);

@@ -490,10 +490,10 @@ static struct pattern exempt_senders[] = {{NULL, "example.org"}};
 
 static const char *ruling_text(const struct ruling *ruling, char *buffer, size_t size)
 {
-    static const char *const by[] = {"-", "client", "block", "alias", "sender", "address", "backend"};
+    const char *by = ruling->by != VERDICT_BY_NOBODY ? verdict_by_name(ruling->by) : "-";
     struct text text;
     text_init(&text, buffer, size);
-    text_addf(&text, "%s %s %s", action_name(ruling->action), by[ruling->by], or_dash(ruling->proof));
+    text_addf(&text, "%s %s %s", action_name(ruling->action), by, or_dash(ruling->proof));
     if (ruling->action == ACTION_DEFER || ruling->action == ACTION_REJECT)
         text_addf(&text, " %s", reply_key_name(ruling->key));
     text_add(&text, ruling->alias_refused ? " alias_refused" : "");

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct command commands[] = {{NULL, NULL, NULL, NULL, NULL}}; /* the program's is in main.c */
-
 enum { WORDS = 16, LINE = 512, CANNOT_CREATE = 73 };
 
 struct place {

@@ -1,6 +1,5 @@
 /* replay_log: logs as the RCPTs that come out, in their order: which lines count, which source, dates without
  * a year, late lines. */
-#include "command.h"
 #include "replay_log.h"
 
 #include <setjmp.h>
@@ -13,8 +12,6 @@
 #include <time.h>
 
 #include <cmocka.h>
-
-const struct command commands[] = {{NULL, NULL, NULL, NULL, NULL}}; /* the program's is in main.c */
 
 struct seen {
     char text[8192];

@@ -1,5 +1,4 @@
 /* tally: counts, first and last times, the order, and what happens beyond its bound. */
-#include "command.h"
 #include "tally.h"
 
 #include <setjmp.h>
@@ -11,8 +10,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-const struct command commands[] = {{NULL, NULL, NULL, NULL, NULL}}; /* the program's is in main.c */
 
 static void counts_and_order(void **state)
 {

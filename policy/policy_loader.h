@@ -1,18 +1,19 @@
-/* policy_load: what the files of the policy loader share. Not for anybody else.
+/* loader: what the files of this room share. Not for anybody else.
  *
- * The loader is a table: one row per key (policy.c) with its pointer, its parser, where the value goes,
+ * The loader is a table: one row per key (keys.c) with its pointer, its parser, where the value goes,
  * bounds and the default as JSON text. A parser gets a place in the file, says what is wrong with it, or
  * writes the value. */
-#ifndef RCPTGATE_POLICY_LOAD_H
-#define RCPTGATE_POLICY_LOAD_H
+#ifndef RCPTGATE_POLICY_LOADER_H
+#define RCPTGATE_POLICY_LOADER_H
 
 #include "jsonmap.h"
-#include "policy.h"
+#include "policy_config.h"
 #include "pool.h"
 
 #include <jansson.h>
+#include <stdarg.h>
 
-enum { POLICY_BYTES_MAX = 16 << 20, POLICY_LIMITS_MAX = 1000, POLICY_PROBLEMS_MAX = 1000 };
+enum { POLICY_BYTES_MAX = 16 << 20, POLICY_LIMITS_MAX = 1000, PROBLEMS_MAX = 1000 };
 
 /* A place in the file. Lives on the stack of the walk; pointers are spelled only when there is a problem. */
 struct place {
@@ -62,41 +63,46 @@ struct draft {
     int share_max, share_above; /* percent */
 };
 
-/* policy_json.c: problems and places. Every text is about the key at place. */
-void problem_add(struct loader *loader, const struct place *place, enum problem_kind kind,
+/* problems.c. Every text is about the key at place. */
+void problems_add(struct loader *loader, const struct place *place, enum problem_kind kind,
                  const char *instead, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* A bad entry, replaced by loader->instead or the default of key; false, to be returned. */
-bool problem_bad(struct loader *loader, const struct place *place, const struct key *key, const char *format,
+bool problems_bad(struct loader *loader, const struct place *place, const struct key *key, const char *format,
                  ...) __attribute__((format(printf, 4, 5)));
 /* "is a string, but must be a whole number". */
-bool problem_mistyped(struct loader *loader, const struct place *place, const struct key *key,
+bool problems_mistyped(struct loader *loader, const struct place *place, const struct key *key,
                       const char *wanted);
+/* One to be filled in; NULL: there are too many, or memory ran out. */
+struct problem *problems_new(struct loader *loader);
+void problems_vtext(struct problem *problem, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 void problems_sort(struct loader *loader);
 
-json_t *policy_json(const char *text, size_t n, struct loader *loader);
+/* json.c */
+json_t *config_json_read(const char *text, size_t n, struct loader *loader);
 /* Calls the parser of every member of an object; false where one was bad. *unknown (may be NULL): a key that
  * no row has. */
-bool policy_members(struct loader *loader, const struct place *place, const struct key *section, void *base,
+bool config_json_members(struct loader *loader, const struct place *place, const struct key *section, void *base,
                     bool *unknown);
-struct place place_member(const struct place *up, const char *name);
-struct place place_element(const struct place *up, size_t index, const struct jsonmap *map);
+struct place config_json_member(const struct place *up, const char *name);
+struct place config_json_element(const struct place *up, size_t index, const struct jsonmap *map);
 
-/* policy.c */
-extern const struct key policy_keys[];
-extern const size_t policy_n_keys;
+/* keys.c */
+extern const struct key config_keys[];
+extern const size_t config_keys_n;
 
-extern const char policy_url_instead[]; /* what stands in for a counters.url that cannot be used */
+extern const char endpoints_url_instead[]; /* what stands in for a counters.url that cannot be used */
 
-/* policy_values.c, policy_places.c and policy_limit.c: the parsers. */
-key_parser parse_section, parse_flag, parse_choice, parse_choice_flag, parse_action, parse_integer,
-    parse_bits, parse_max, parse_duration, parse_percent, parse_path, parse_group, parse_mode, parse_prefix,
-    parse_subaddress, parse_socket, parse_url, parse_listen, parse_command, parse_networks, parse_patterns,
-    parse_reply, parse_limits, parse_limit_name, parse_per, parse_limit_reply, parse_share, parse_when,
-    parse_tristate, parse_classes, parse_domains, parse_client_condition;
+/* json.c, values.c, endpoints.c and limit.c: the parsers. */
+key_parser config_json_section, values_flag, values_choice, values_choice_flag, values_action, values_integer,
+    values_bits, values_max, values_duration, values_percent, values_path, values_group, values_mode, values_prefix,
+    values_subaddress, endpoints_socket, endpoints_url, endpoints_listen, endpoints_command, endpoints_networks, endpoints_patterns,
+    values_reply, limit_list, values_limit_name, limit_per, limit_reply, limit_share, limit_when,
+    values_tristate, limit_classes, limit_domains, limit_clients;
 
-/* policy_warn.c */
-void policy_warn(struct loader *loader, const struct place *root);
-/* policy_limit.c: fills in ttl_ms of all limits. */
-void limits_ttl(struct policy *policy);
+/* warnings.c */
+void warnings_add(struct loader *loader, const struct place *root);
+/* limit.c: fills in ttl_ms of all limits. */
+void limit_ttl(struct policy *policy);
 
 #endif

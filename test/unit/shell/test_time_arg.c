@@ -1,4 +1,4 @@
-#include "when.h"
+#include "time_arg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,7 @@ static void moments(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         int64_t got = -7;
         struct error err = {0};
-        int rc = when_parse(rows[i].text, NOW, &got, &err);
+        int rc = time_arg_parse(rows[i].text, NOW, &got, &err);
         if (rows[i].want == BAD ? rc != -1 || got != -7 || err.text[0] == '\0'
                                 : rc != 0 || got != rows[i].want)
             fail_msg("\"%s\": %d, %lld", rows[i].text, rc, (long long)got);
@@ -60,12 +60,12 @@ static void durations(void **state)
 {
     (void)state;
     int64_t got = -7;
-    assert_int_equal(when_duration("90s", &got, NULL), 0);
+    assert_int_equal(time_arg_duration("90s", &got, NULL), 0);
     assert_int_equal(got, 90);
-    assert_int_equal(when_duration("5m", &got, NULL), 0);
+    assert_int_equal(time_arg_duration("5m", &got, NULL), 0);
     assert_int_equal(got, 300);
-    assert_int_equal(when_duration("never", &got, NULL), -1);
-    assert_int_equal(when_duration("2027-01-31", &got, NULL), -1);
+    assert_int_equal(time_arg_duration("never", &got, NULL), -1);
+    assert_int_equal(time_arg_duration("2027-01-31", &got, NULL), -1);
     assert_int_equal(got, 300);
 }
 

@@ -1,4 +1,5 @@
-#include "when.h"
+/* time_arg: see time_arg.h. Owns nothing; what it cannot read it refuses, and says what it would take. */
+#include "time_arg.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static int64_t duration(const char *text)
     return -1;
 }
 
-int when_duration(const char *text, int64_t *out, struct error *err)
+int time_arg_duration(const char *text, int64_t *out, struct error *err)
 {
     int64_t seconds = duration(text);
     if (seconds < 0) {
@@ -95,7 +96,7 @@ static bool date(const char *text, int64_t *out)
     return *out > 0;
 }
 
-int when_parse(const char *text, int64_t now_s, int64_t *out, struct error *err)
+int time_arg_parse(const char *text, int64_t now_s, int64_t *out, struct error *err)
 {
     int64_t at = -1;
     const char *rest = text;
