@@ -16,7 +16,6 @@
 --   change: [3] how many; [4] 0, or the turn of this payment: the last of KEYS holds that of the last one; for each: number of its
 --     key, limit, window, slot, born, amount
 --   refused: limit [3] of KEYS[1] has refused [4] times more
---   known: whether each of the identifiers from [3] on, of RCPTs, is that of a retry now. KEYS[1] the set. Returns 1 or 0 of each
 --   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
 
 local call, pcall = redis.call, redis.pcall
@@ -236,14 +235,6 @@ end
 local function is_retry(score)
     local ago = score and now - tonumber(score)
     return score and ago >= 60000 and ago <= 86400000
-end
-
-if what == 'known' then
-    local answer = {0}
-    for at = 3, #ARGV do
-        answer[at - 1] = is_retry(try('ZSCORE', KEYS[1], ARGV[at])) and 1 or 0
-    end
-    return answer
 end
 
 if what == 'deferred' then

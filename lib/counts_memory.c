@@ -64,14 +64,6 @@ static enum counts_status memory_deferred(struct counts *counts, const struct co
     return COUNTS_OK;
 }
 
-static enum counts_status memory_known(struct counts *counts, const char *const *retries, size_t n,
-                                       int64_t now_ms, bool *out)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = retries_known(((struct memory *)counts)->retries, retries[i], now_ms);
-    return COUNTS_OK;
-}
-
 /* A request. */
 
 struct work { /* the copy of one counter */
@@ -570,7 +562,6 @@ static const struct counts_ops memory_ops = {
     .ask = memory_ask,
     .change = memory_change,
     .deferred = memory_deferred,
-    .known = memory_known,
     .show = memory_show,
     .reset = memory_reset,
     .trouble = memory_trouble,

@@ -28,9 +28,6 @@ struct counts_ops {
                                   int64_t now_ms);
     enum counts_status (*deferred)(struct counts *counts, const struct count_deferral *deferrals, size_t n,
                                    int64_t now_ms);
-    /* Which of these it knows as retries; n at most COUNTS_KNOWN_MOST. Changes nothing: out is untouched on failure. */
-    enum counts_status (*known)(struct counts *counts, const char *const *retries, size_t n, int64_t now_ms,
-                                bool *out);
     enum counts_status (*show)(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
@@ -59,7 +56,6 @@ enum {
     COUNTS_RETRIES = 200 * 1000,                 /* remembered at most */
     COUNTS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
     COUNTS_PAY_MOST = 256,
-    COUNTS_KNOWN_MOST = 512, /* some 400 µs of Redis' time */
 };
 
 /* The field in which new keys are counted. */

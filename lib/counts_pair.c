@@ -21,8 +21,8 @@
  * down to that. near is never above what far last said by more than what it owes.
  *
  * What far has just refused is refused again from memory (denials.h), and far is told some times a second how
- * often, and of the attempts; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is
- * told before it answers again (counts_pair_tell.c).
+ * often; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers
+ * again (counts_pair_tell.c).
  *
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_pair.h"
@@ -79,21 +79,6 @@ static enum counts_status down(const struct count_request *request, struct count
     return COUNTS_DOWN;
 }
 
-/* Is it known from memory that far refuses? If not, far has been told what it lacks for its answer. */
-static bool pair_denies(struct pair *pair, const struct count_request *request, int64_t now_ms,
-                        struct count_answer *answers, struct denial_ticket *ticket)
-{
-    bool retry = retries_known(pair->near->retries, request->retry, now_ms);
-    bool denied = denials_find(pair->denials, request, retry, now_ms, answers, ticket);
-    if (!denied && denials_lacks(pair->denials, request)) {
-        pair_tell_attempts(pair);
-        denied = denials_find(pair->denials, request, retry, now_ms, answers, ticket);
-    }
-    if (denied)
-        pair_note(pair, &pair->telling);
-    return denied;
-}
-
 static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
                                    const struct count_request *request, int64_t now_ms,
                                    struct count_answer *answers)
@@ -104,15 +89,15 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
         (void)near->ops->ask(near, mode, request, now_ms, NULL);
     if (!pair_is_current(pair))
         return down(request, answers);
-    struct denial_ticket ticket;
-    if (mode == COUNTS_RESERVE && pair_denies(pair, request, now_ms, answers, &ticket))
+    struct deny_cache_ticket ticket;
+    if (mode == COUNTS_RESERVE && deny_cache_find(pair->deny_cache, request, now_ms, answers, &ticket)) {
+        pair_note(pair, &pair->telling);
         return COUNTS_OK;
-    if (mode == COUNTS_RESERVE && !pair_is_current(pair)) /* it was told attempts first, and failed */
-        return down(request, answers);
+    }
     enum counts_status status = pair->far->ops->ask(pair->far, mode, request, now_ms, answers);
     if (status == COUNTS_OK && mode == COUNTS_RESERVE) {
         (void)near->ops->ask(near, COUNTS_ECHO, request, now_ms, answers);
-        denials_put(pair->denials, &ticket, request, answers, now_ms);
+        deny_cache_put(pair->deny_cache, &ticket, request, answers, now_ms);
     } else if (mode == COUNTS_RESERVE) {
         pair_note(pair, &pair->closed);
     }
@@ -152,8 +137,6 @@ static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum c
         if (before == COUNTS_OK)
             return COUNTS_OK;
     }
-    if (!peek)
-        pair_owe_attempts(pair);
     bool owe = before != COUNTS_UNSURE;
     enum counts_mode mode = peek ? COUNTS_PEEK : owe ? COUNTS_OWE : COUNTS_RESERVE;
     enum counts_status status = near->ops->ask(near, mode, request, now_ms, answers);
@@ -206,7 +189,6 @@ static void *pair_main(void *arg)
             pair_rest(pair, TELL_MS);
         pthread_mutex_unlock(&pair->lock);
         if (pair_owes(pair)) {
-            pair_tell_attempts(pair);
             pair_merge(pair);
             if (pair_owes(pair))
                 (void)nanosleep(&look, NULL);
@@ -234,7 +216,7 @@ static enum counts_status pair_change(struct counts *counts, const struct count_
         pair->far != NULL ? counts_change(pair->far, changes, n, now_ms) : COUNTS_DOWN;
     for (size_t i = 0; i < n; i++) /* only now does far answer otherwise */
         if (changes[i].amount < 0)
-            denials_drop(pair->denials, changes[i].key);
+            deny_cache_drop(pair->deny_cache, changes[i].key);
     return status;
 }
 
@@ -260,11 +242,10 @@ static enum counts_status pair_reset(struct counts *counts, const char *const *k
 {
     struct pair *pair = (struct pair *)counts;
     size_t n_near;
-    pair_tell_attempts(pair); /* those before it are cleared as well */
     (void)counts_reset(&pair->near->counts, keys, n, limit, &n_near);
     enum counts_status status =
         pair->far != NULL ? counts_reset(pair->far, keys, n, limit, n_reset) : COUNTS_DOWN;
-    denials_drop_all(pair->denials);
+    deny_cache_drop_all(pair->deny_cache);
     return status;
 }
 
@@ -293,14 +274,11 @@ static void pair_free(struct counts *counts)
     if (pair->has_thread)
         pthread_join(pair->thread, NULL);
     pair_pay_end(pair, false);
-    if (pair->denials != NULL)
-        pair_tell_attempts(pair);
     counts_free(pair->far);
     counts_free(&pair->near->counts);
-    denials_free(pair->denials);
+    deny_cache_free(pair->deny_cache);
     pthread_cond_destroy(&pair->opened);
     pthread_cond_destroy(&pair->wake);
-    pthread_mutex_destroy(&pair->untold);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
 }
@@ -331,11 +309,10 @@ struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_n
     *pair = (struct pair){
         .counts.ops = &pair_ops, .far = far, .near = (struct memory *)near, .now = now, .arg = arg};
     pthread_mutex_init(&pair->lock, NULL);
-    pthread_mutex_init(&pair->untold, NULL);
     pthread_cond_init(&pair->wake, NULL);
     pthread_cond_init(&pair->opened, NULL);
-    pair->denials = denials_new();
-    if (pair->denials == NULL) {
+    pair->deny_cache = deny_cache_new();
+    if (pair->deny_cache == NULL) {
         error_set(err, "out of memory for the counters");
         pair_free(&pair->counts);
         return NULL;

@@ -24,11 +24,10 @@ struct pair {
     struct counts counts;
     struct counts *far; /* NULL: always away */
     struct memory *near;
-    struct denials *denials; /* what far has just refused */
+    struct deny_cache *deny_cache; /* what far has just refused */
     counts_now_fn *now;
     void *arg;
-    pthread_mutex_t untold;      /* held by who tells attempts */
-    atomic_bool telling;         /* the thread has attempts, refusals or retries to tell */
+    atomic_bool telling;         /* the thread has refusals or retries to tell */
     atomic_bool closed;          /* far failed or restarted: it is not asked before it was told all */
     atomic_bool owing;           /* near admitted something in its place */
     atomic_uint_fast64_t merged; /* counters that were brought up to date in far */
@@ -62,15 +61,8 @@ void pair_merge(struct pair *pair);
 /* The payment under way was made, or forgiven; or not: near owes it again. */
 void pair_pay_end(struct pair *pair, bool paid);
 
-/* Tells far the attempts that were answered from memory; where it is away near owes them. When this returns, either is
- * so of all that were answered before. */
-void pair_tell_attempts(struct pair *pair);
-
-/* The same where far is away, and without waiting for whoever does it now: for who stands in. */
-void pair_owe_attempts(struct pair *pair);
-
-/* Which RCPTs were deferred here: they may be tried again elsewhere. Before it learns of one, far knows of the
- * attempts so far: that very one may have been a retry. False: far is away. One whose answer was lost may count. */
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: far is away. One whose
+ * answer was lost may count. */
 bool pair_tell_retries(struct pair *pair);
 
 /* All that, and what was refused from memory. */

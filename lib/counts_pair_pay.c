@@ -156,7 +156,8 @@ void pair_merge(struct pair *pair)
     if (generation != atomic_load(&pair->near->generation)) { /* all of near is looked at again */
         pair_pay_end(pair, false);
         retries_untell(pair->near->retries);
-        denials_drop_all(pair->denials); /* the counters that they were read from may be others by now */
+        deny_cache_drop_all(
+            pair->deny_cache); /* the counters that they were read from may be others by now */
     }
     atomic_store(&pair->near->generation, generation);
     for (int pass = 0; pass < PASSES; pass++)

@@ -126,7 +126,6 @@ static const struct counts_ops redis_ops = {
     .pay = counts_redis_pay,
     .refused = counts_redis_refused,
     .deferred = counts_redis_deferred,
-    .known = counts_redis_known,
     .show = counts_redis_show,
     .reset = counts_redis_reset,
     .stream_add = counts_redis_stream_add,

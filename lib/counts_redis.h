@@ -50,8 +50,6 @@ enum counts_status counts_redis_refused(struct counts *counts, const char *key, 
                                         int64_t now_ms);
 enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,
                                          size_t n, int64_t now_ms);
-enum counts_status counts_redis_known(struct counts *counts, const char *const *retries, size_t n,
-                                      int64_t now_ms, bool *out);
 enum counts_status counts_redis_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                      counts_each_fn *each, void *arg);
 enum counts_status counts_redis_reset(struct counts *counts, const char *const *keys, size_t n,

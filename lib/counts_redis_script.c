@@ -402,30 +402,6 @@ enum counts_status counts_redis_deferred(struct counts *counts, const struct cou
     return status;
 }
 
-enum counts_status counts_redis_known(struct counts *counts, const char *const *retries, size_t n,
-                                      int64_t now_ms, bool *out)
-{
-    struct redis_counts *store = (struct redis_counts *)counts;
-    struct words words;
-    if (words_init(&words, 3 + n, WORDS_NUMBER) < 0)
-        return COUNTS_DOWN;
-    words_add(&words, store->retries);
-    words_add(&words, "known");
-    words_add_now(&words, store, now_ms);
-    for (size_t i = 0; i < n; i++)
-        words_add(&words, retries[i]);
-    redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
-    words_done(&words);
-    if (status == COUNTS_OK && reply->elements != 1 + n)
-        status = counts_redis_garbled(store, reply);
-    for (size_t i = 0; status == COUNTS_OK && i < n; i++)
-        out[i] = reply->element[1 + i]->integer != 0;
-    if (reply != NULL)
-        freeReplyObject(reply);
-    return status;
-}
-
 enum counts_status counts_redis_refused(struct counts *counts, const char *key, const char *limit, int64_t n,
                                         int64_t now_ms)
 {

@@ -238,32 +238,6 @@ static void test_another_type_is_deleted(void **state)
     assert_string_equal(trouble.text, "");
 }
 
-static void test_known_retries(void **state)
-{
-    (void)state;
-    enum { HOUR = 3600 * 1000 };
-    const struct count_deferral list[] = {{"00", START},
-                                          {"01", START - 59999},
-                                          {"02", START - 60000},
-                                          {"03", START - 24 * HOUR},
-                                          {"04", START - 24 * HOUR - 1}};
-    const char *const ask[] = {"00", "01", "02", "03", "04", "05"};
-    const bool want[] = {false, false, true, true, false, false};
-    bool known[6];
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    for (size_t i = 0; i < 6; i++)
-        assert_false(known[i]);
-    for (size_t i = 0; i < 5; i++)
-        ask_redis("ZADD test:deferred %lld %s", (long long)list[i].at_ms, list[i].retry);
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    for (size_t i = 0; i < 6; i++)
-        assert_int_equal(known[i], want[i]);
-    ask_redis("SET test:deferred junk");
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    assert_false(known[2]);
-    assert_string_equal(ask_redis("TYPE test:deferred"), "string"); /* it was only looked at */
-}
-
 static void test_deferred_is_bounded(void **state)
 {
     (void)state;
@@ -427,7 +401,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_known_retries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
