@@ -30,9 +30,9 @@ enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts
                                    const struct count_request *request, int64_t now_ms,
                                    struct count_answer *answers)
 {
-    if (counts->ops->stand_in == NULL)
+    if (counts->ops->fallback == NULL)
         return COUNTS_DOWN;
-    return counts->ops->stand_in(counts, peek, before, request, now_ms, answers);
+    return counts->ops->fallback(counts, peek, before, request, now_ms, answers);
 }
 
 void counts_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)

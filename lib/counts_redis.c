@@ -1,6 +1,6 @@
 /* counts_redis: the counter store in Redis, over the client of redis.h and the script counts.lua.
  *
- * Owns the client. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
+ * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
  * as trouble until a good one came. */
 #include "counts_redis.h"
 #include "hash.h"
@@ -76,7 +76,7 @@ char *counts_redis_key(const struct redis_counts *store, const char *key)
 }
 
 /* Of this process alone: "prefix:paid:{random}". */
-static char *paid_key(const struct redis_counts *store)
+static char *syncs_key(const struct redis_counts *store)
 {
     uint64_t id[2];
     char key[48];
@@ -101,7 +101,7 @@ static uint64_t redis_junk(struct counts *counts)
     return atomic_load(&((struct redis_counts *)counts)->junk);
 }
 
-static bool redis_counts_well(struct counts *counts, unsigned *restarts)
+static bool redis_counts_up(struct counts *counts, unsigned *restarts)
 {
     struct redis *redis = ((struct redis_counts *)counts)->redis;
     bool up = redis_is_up(redis); /* first: it is up only after its restart was counted */
@@ -116,20 +116,20 @@ static void redis_counts_free(struct counts *counts)
     pthread_mutex_destroy(&store->lock);
     free(store->prefix);
     free(store->retries);
-    free(store->paid);
+    free(store->syncs);
     free(store);
 }
 
 static const struct counts_ops redis_ops = {
     .ask = counts_redis_ask,
     .change = counts_redis_change,
-    .pay = counts_redis_pay,
+    .sync = counts_redis_sync,
     .refused = counts_redis_refused,
     .deferred = counts_redis_deferred,
     .show = counts_redis_show,
     .reset = counts_redis_reset,
     .stream_add = counts_redis_stream_add,
-    .well = redis_counts_well,
+    .up = redis_counts_up,
     .trouble = redis_counts_trouble,
     .junk = redis_junk,
     .free = redis_counts_free,
@@ -151,10 +151,10 @@ struct counts *counts_redis_new(const struct counts_redis_config *config, counts
     char *probe = NULL;
     if (store->prefix != NULL) {
         store->retries = counts_redis_key(store, "deferred");
-        store->paid = paid_key(store);
+        store->syncs = syncs_key(store);
         probe = counts_redis_key(store, "probe");
     }
-    if (store->retries != NULL && store->paid != NULL && probe != NULL) {
+    if (store->retries != NULL && store->syncs != NULL && probe != NULL) {
         const struct redis_config client = {.host = config->host,
                                             .path = config->path,
                                             .port = config->port,

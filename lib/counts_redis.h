@@ -17,7 +17,7 @@ struct redis_counts {
     struct redis_script script;
     struct redis_script look; /* many keys at once, for show */
     char *prefix, *retries;   /* the key of the retries */
-    char *paid;               /* the key of what this store was paid by this process: its last turn */
+    char *syncs;              /* the key of what this process synced: its last sequence */
     atomic_bool follow;       /* the caller's clock */
     _Atomic uint64_t junk;
     atomic_bool garbled;
@@ -44,8 +44,8 @@ enum counts_status counts_redis_ask(struct counts *counts, enum counts_mode mode
                                     struct count_answer *answers);
 enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
                                        int64_t now_ms);
-enum counts_status counts_redis_pay(struct counts *counts, const struct count_change *changes, size_t n,
-                                    int64_t now_ms, int64_t turn);
+enum counts_status counts_redis_sync(struct counts *counts, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, int64_t sequence);
 enum counts_status counts_redis_refused(struct counts *counts, const char *key, const char *limit, int64_t n,
                                         int64_t now_ms);
 enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,

@@ -316,11 +316,11 @@ static void test_own_clock(void **state)
     counts_free(own);
 }
 
-/* A payment that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
-static void test_paid_once(void **state)
+/* A sync that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
+static void test_synced_once(void **state)
 {
     (void)state;
-    static const int64_t turns[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
+    static const int64_t sequences[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
     struct count_ask ask = ask_for("k", "l", 100);
     int64_t slot = reserve_one(&ask, START).slot;
     const struct count_change change = {.key = "k",
@@ -331,8 +331,8 @@ static void test_paid_once(void **state)
                                         .amount = 5,
                                         .here = -1};
     ask_redis("ACL SETUSER default -get -set");
-    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
-        assert_int_equal(counts->ops->pay(counts, &change, 1, START, turns[i]), COUNTS_OK);
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        assert_int_equal(counts->ops->sync(counts, &change, 1, START, sequences[i]), COUNTS_OK);
         assert_int_equal(reserve_one(&ask, START).used, sums[i] + 1 + (int64_t)i);
     }
     ask_redis("ACL SETUSER default +@all");
@@ -404,7 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_paid_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),
         cmocka_unit_test(test_server_goes),
     };
     return cmocka_run_group_tests(tests, start, stop);
