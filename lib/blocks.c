@@ -90,7 +90,7 @@ struct blocks *blocks_new(const struct blocks_config *config, struct error *err)
     blocks->host = strdup(config->host);
     blocks->list = blocklist_new();
     if (config->redis != NULL)
-        blocks->redis = blocks_redis_new(config->redis, config->prefix);
+        blocks->redis = blocks_redis_new(config->redis);
     if (blocks->host == NULL || blocks->list == NULL || (config->redis != NULL && blocks->redis == NULL)) {
         error_set(err, "out of memory for the blocks");
         blocks_free(blocks);

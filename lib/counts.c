@@ -66,11 +66,6 @@ enum counts_status counts_reset(struct counts *counts, const char *const *keys, 
     return n == 0 ? COUNTS_OK : counts->ops->reset(counts, keys, n, limit, n_reset);
 }
 
-enum counts_status counts_stream_add(struct counts *counts, const char *const *words, size_t n_words)
-{
-    return counts->ops->stream_add == NULL ? COUNTS_OK : counts->ops->stream_add(counts, words, n_words);
-}
-
 void counts_trouble(struct counts *counts, struct error *out)
 {
     counts->ops->trouble(counts, out);

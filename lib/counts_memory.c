@@ -6,6 +6,7 @@
  *
  * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
 #include "counts_memory.h"
+#include "counts_stores.h"
 #include "hash.h"
 
 #include <assert.h>

@@ -32,8 +32,6 @@ struct counts_ops {
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
-    enum counts_status (*stream_add)(struct counts *counts, const char *const *words,
-                                     size_t n_words); /* or NULL */
     /* Is it up, as far as is known, and how often did it restart? NULL: always up. */
     bool (*up)(struct counts *counts, unsigned *restarts);
     enum counts_status (*fallback)(struct counts *counts, bool peek, enum counts_status before,

@@ -26,6 +26,7 @@
  *
  * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_pair_pay.h"
+#include "counts_stores.h"
 #include "monotonic.h"
 
 #include <errno.h>

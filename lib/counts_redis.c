@@ -3,6 +3,7 @@
  * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
  * as trouble until a good one came. */
 #include "counts_redis.h"
+#include "counts_stores.h"
 #include "hash.h"
 
 #include <inttypes.h>
@@ -112,9 +113,7 @@ static bool redis_counts_up(struct counts *counts, unsigned *restarts)
 static void redis_counts_free(struct counts *counts)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
-    redis_free(store->redis);
     pthread_mutex_destroy(&store->lock);
-    free(store->prefix);
     free(store->retries);
     free(store->syncs);
     free(store);
@@ -128,60 +127,35 @@ static const struct counts_ops redis_ops = {
     .deferred = counts_redis_deferred,
     .show = counts_redis_show,
     .reset = counts_redis_reset,
-    .stream_add = counts_redis_stream_add,
     .up = redis_counts_up,
     .trouble = redis_counts_trouble,
     .junk = redis_junk,
     .free = redis_counts_free,
 };
 
-struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event, void *arg,
-                                struct error *err)
+struct counts *counts_redis_new(struct redis *redis, struct error *err)
 {
     struct redis_counts *store = calloc(1, sizeof *store);
     if (store == NULL) {
-        error_set(err, "out of memory for the client of Redis");
+        error_set(err, "out of memory for the counters");
         return NULL;
     }
     pthread_mutex_init(&store->lock, NULL);
     store->counts.ops = &redis_ops;
+    store->redis = redis;
+    store->prefix = redis_prefix(redis);
     redis_script_init(&store->script, counts_lua);
     redis_script_init(&store->look, counts_redis_look);
-    store->prefix = strdup(config->prefix);
-    char *probe = NULL;
-    if (store->prefix != NULL) {
-        store->retries = counts_redis_key(store, "deferred");
-        store->syncs = syncs_key(store);
-        probe = counts_redis_key(store, "probe");
-    }
-    if (store->retries != NULL && store->syncs != NULL && probe != NULL) {
-        const struct redis_config client = {.host = config->host,
-                                            .path = config->path,
-                                            .port = config->port,
-                                            .db = config->db,
-                                            .user = config->user,
-                                            .password = config->password,
-                                            .password_file = config->password_file,
-                                            .probe_key = probe,
-                                            .timeout_ms = config->timeout_ms};
-        store->redis = redis_new(&client, event, arg, err);
-    } else {
-        error_set(err, "out of memory for the client of Redis");
-    }
-    free(probe);
-    if (store->redis == NULL) {
-        redis_counts_free(&store->counts);
-        return NULL;
-    }
-    return &store->counts;
+    store->retries = counts_redis_key(store, "deferred");
+    store->syncs = syncs_key(store);
+    if (store->retries != NULL && store->syncs != NULL)
+        return &store->counts;
+    error_set(err, "out of memory for the counters");
+    redis_counts_free(&store->counts);
+    return NULL;
 }
 
 void counts_redis_follow_caller_clock(struct counts *counts)
 {
     atomic_store(&((struct redis_counts *)counts)->follow, true);
-}
-
-bool counts_redis_wait(struct counts *counts, int64_t timeout_ms)
-{
-    return redis_wait(((struct redis_counts *)counts)->redis, timeout_ms);
 }

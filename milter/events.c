@@ -1,5 +1,6 @@
 #include "events.h"
 
+#include "board.h"
 #include "health.h"
 #include "monotonic.h"
 
@@ -31,7 +32,7 @@ struct event {
 };
 
 struct events {
-    struct counts *counts;
+    struct redis *redis;
     char host[256];
     pthread_t thread;
     pthread_mutex_t lock; /* of all that follows, up to the atomics */
@@ -157,7 +158,7 @@ bool events_due(struct events *events, const char *subject, const char *limit, i
 
 /* ---- the thread ---- */
 
-static enum counts_status event_send(const struct events *events, const struct event *event)
+static enum redis_status event_send(const struct events *events, const struct event *event)
 {
     const char *words[2 * FIELDS + 6];
     char at[24];
@@ -172,7 +173,7 @@ static enum counts_status event_send(const struct events *events, const struct e
     words[n++] = events->host;
     words[n++] = "at_ms";
     words[n++] = at;
-    return counts_stream_add(events->counts, words, n);
+    return board_stream_add(events->redis, words, n);
 }
 
 static void pause_for(struct events *events, int ms)
@@ -190,13 +191,13 @@ static bool send_oldest(struct events *events, int *tries)
     struct event event = events->ring[which % RING];
     events->busy = true;
     pthread_mutex_unlock(&events->lock);
-    enum counts_status status = event_send(events, &event);
+    enum redis_status status = event_send(events, &event);
     pthread_mutex_lock(&events->lock);
     events->busy = false;
-    if (status == COUNTS_DOWN || (status == COUNTS_UNSURE && ++*tries < TRIES))
+    if (status == REDIS_DOWN || (status == REDIS_LOST && ++*tries < TRIES))
         return false;
     *tries = 0;
-    if (status != COUNTS_OK)
+    if (status != REDIS_ANSWERED)
         atomic_fetch_add(&events->dropped, 1);
     if (events->n_done == which) /* else it was pushed out meanwhile */
         events->n_done++;
@@ -243,16 +244,16 @@ struct events *events_new(const char *host, struct error *err)
     return events;
 }
 
-int events_start(struct events *events, struct counts *counts, struct error *err)
+int events_start(struct events *events, struct redis *redis, struct error *err)
 {
-    if (counts == NULL) {
+    if (redis == NULL) {
         pthread_mutex_lock(&events->lock);
         events->ring_only = true;
         events->n_done = events->n_added;
         pthread_mutex_unlock(&events->lock);
         return 0;
     }
-    events->counts = counts;
+    events->redis = redis;
     int rc = pthread_create(&events->thread, NULL, events_main, events);
     if (rc != 0) {
         error_set(err, "cannot start a thread: %s", strerror(rc));

@@ -44,9 +44,9 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/conceal", parse_flag, POLICY(aliases.conceal), 0, 0, NULL, "false") \
     X("/counters", parse_section, 0, 0, 0, "/counters", NULL) \
     X("/counters/url", parse_url, POLICY(counters), 0, 0, NULL, "\"memory:\"") \
-    X("/counters/password_file", parse_path, POLICY(counters.password_file), 0, 1000, NULL, NULL) \
-    X("/counters/prefix", parse_prefix, POLICY(counters.prefix), 1, 64, NULL, "\"rcptgate\"") \
-    X("/counters/timeout", parse_duration, POLICY(counters.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"") \
+    X("/counters/password_file", parse_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL) \
+    X("/counters/prefix", parse_prefix, POLICY(counters.redis.prefix), 1, 64, NULL, "\"rcptgate\"") \
+    X("/counters/timeout", parse_duration, POLICY(counters.redis.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"") \
     X("/counters/when_down", parse_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", \
       "\"local\"") \
     X("/counters/local_share", parse_percent, POLICY(counters.local_share), 1, 100, NULL, "\"100%\"") \
@@ -167,9 +167,9 @@ static void complete(struct loader *loader, const struct place *root)
         policy->counters.kind = COUNTERS_NONE;
         policy->counters.url = "";
     }
-    if (policy->counters.password_file != NULL) {
-        loader->url_password = policy->counters.password != NULL;
-        policy->counters.password = NULL;
+    if (policy->counters.redis.password_file != NULL) {
+        loader->url_password = policy->counters.redis.password != NULL;
+        policy->counters.redis.password = NULL;
     }
     for (size_t i = 0; i < policy->n_limits; i++) {
         policy->needs_bytes = policy->needs_bytes || policy->limits[i].count == LIMIT_BYTES;

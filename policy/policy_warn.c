@@ -212,7 +212,7 @@ static void warn_counters(struct loader *loader, const struct place *root)
     const struct counters_config *config = &loader->policy->counters;
     const struct place counters = place_member(root, "counters"),
                        file = place_member(&counters, "password_file");
-    if (config->password_file == NULL || file.value == NULL)
+    if (config->redis.password_file == NULL || file.value == NULL)
         return;
     if (config->kind == COUNTERS_MEMORY)
         problem_add(loader, &file, PROBLEM_WARNING, "",

@@ -1,6 +1,7 @@
 /* The store that stands on two: local counts along, is the fallback, and what it admitted meanwhile reaches remote once. remote is an
  * embedded store behind a switch that makes it fail, lose answers, restart. */
 #include "counts_memory.h"
+#include "counts_stores.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,8 @@
 /* What is Redis's own in the counter store: the text in its fields, times to live, junk under our keys, answers that make
  * no sense, its own clock, and what is said of a server that is away. */
 #include "counter.h"
-#include "counts_ops.h"
+#include "counts_redis.h"
+#include "counts_stores.h"
 
 #include "redis_server.h"
 
@@ -57,12 +58,20 @@ static struct count_answer reserve_one(const struct count_ask *ask, int64_t now)
 static struct counts *connect_to(const struct redis_server *to)
 {
     struct error err = {0};
-    struct counts *out = counts_redis_new(
-        &(struct counts_redis_config){.path = to->socket, .prefix = "test", .timeout_ms = 10000}, NULL, NULL,
-        &err);
+    struct redis *redis = redis_new(
+        &(struct redis_config){.path = to->socket, .prefix = "test", .timeout_ms = 10000}, NULL, NULL, &err);
+    assert_non_null(redis);
+    struct counts *out = counts_redis_new(redis, &err);
     assert_non_null(out);
-    assert_true(counts_redis_wait(out, 60000));
+    assert_true(redis_wait(redis, 60000));
     return out;
+}
+
+static void disconnect(struct counts *store)
+{
+    struct redis *redis = ((struct redis_counts *)store)->redis;
+    counts_free(store);
+    redis_free(redis);
 }
 
 static int setup(void **state)
@@ -77,7 +86,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    counts_free(counts);
+    disconnect(counts);
     return 0;
 }
 
@@ -313,7 +322,7 @@ static void test_own_clock(void **state)
     assert_int_equal(counts_show(own, keys, 1, 1, see_one, &view), COUNTS_OK);
     assert_int_equal(view.used, 2);
     assert_in_range(view.reset_ms, 30000, 66000);
-    counts_free(own);
+    disconnect(own);
 }
 
 /* A sync that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
@@ -373,7 +382,7 @@ static void test_server_goes(void **state)
     struct error trouble = {0};
     counts_trouble(to, &trouble);
     assert_true(trouble.text[0] != '\0');
-    counts_free(to);
+    disconnect(to);
     server_remove(&other);
 }
 
