@@ -126,15 +126,15 @@ int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *ev
     gate->backlog = backlog_new(gate, err);
     if (gate->backlog == NULL)
         return -1;
-    gate->later = later_new(clock_of, gate, err);
-    return gate->later != NULL ? 0 : -1;
+    gate->refunds = refunds_new(gate->counts, clock_of, gate, err);
+    return gate->refunds != NULL ? 0 : -1;
 }
 
 void gate_done(struct gate *gate)
 {
     backlog_stop(gate->backlog);
     ramp_clock_stop(&gate->ramp);
-    later_free(gate->later, 1000);
+    refunds_free(gate->refunds, 1000);
     blocks_free(gate->blocks);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
@@ -146,7 +146,7 @@ void gate_done(struct gate *gate)
     events_free(gate->events);
     metrics_done(&gate->metrics);
     ramp_clock_done(&gate->ramp);
-    gate->later = NULL;
+    gate->refunds = NULL;
     gate->events = NULL;
     gate->counts = gate->local = NULL;
     gate->redis = NULL;
@@ -219,6 +219,6 @@ bool gate_stop(struct gate *gate, int wait_ms)
         if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
             message_leave(s);
     pthread_mutex_unlock(&gate->lock);
-    (void)later_flush(gate->later, FLUSH_MS); /* what is left ends with its window */
+    (void)refunds_flush(gate->refunds, FLUSH_MS); /* what is left ends with its window */
     return idle;
 }

@@ -7,11 +7,11 @@
 #include "counts.h"
 #include "error.h"
 #include "events.h"
-#include "later.h"
 #include "metrics.h"
 #include "policy.h"
 #include "ramp_clock.h"
 #include "redis.h"
+#include "refunds.h"
 #include "ruledb.h"
 #include "trouble.h"
 
@@ -35,7 +35,7 @@ struct gate {
     struct counts *counts; /* what is asked; never NULL. Where it is not the embedded one it stands on Redis and: */
     struct redis *redis;   /* the client, lent to who needs it; NULL: the policy names none that can be had */
     struct counts *local;  /* counts along, and stands in for it */
-    struct later *later;
+    struct refunds *refunds;
     struct ramp_clock ramp;
     struct backlog *backlog; /* knows nothing until backlog_start() */
     struct blocks *blocks; /* memory alone until blocks_load() and blocks_start() */
