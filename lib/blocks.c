@@ -86,7 +86,7 @@ struct blocks *blocks_new(const struct blocks_config *config, struct error *err)
     blocks->host = strdup(config->host);
     blocks->list = blocklist_new();
     if (config->redis != NULL)
-        blocks->redis = blocks_redis_new(config->redis, config->prefix);
+        blocks->redis = blocks_redis_new(config->redis);
     blocks->worker = worker_new("blocks", round_step, blocks, err);
     if (blocks->worker == NULL || blocks->host == NULL || blocks->list == NULL ||
         (config->redis != NULL && blocks->redis == NULL)) {

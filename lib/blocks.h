@@ -9,8 +9,8 @@
 #define RCPTGATE_BLOCKS_H
 
 #include "blocklist.h"
-#include "counts.h"
 #include "error.h"
+#include "redis.h"
 
 struct blocks;
 
@@ -23,8 +23,7 @@ struct blocks_event {
 typedef void blocks_event_fn(void *arg, const struct blocks_event *event);
 
 struct blocks_config { /* strings are copied */
-    struct counts *redis; /* a store of counts_redis_new(), borrowed; NULL: no Redis */
-    const char *prefix;
+    struct redis *redis; /* borrowed; NULL: no Redis */
     const char *host;
     int64_t (*now_ms)(void *arg); /* Unix time */
     blocks_event_fn *event;       /* may be NULL */

@@ -1,7 +1,7 @@
 /* blocks_redis: see blocks_redis.h. Owns its place in the order of changes (epoch and number). */
 #include "blocks_redis.h"
 
-#include "counts_redis.h"
+#include "words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +18,13 @@ struct blocks_redis {
     unsigned restarts;
 };
 
-struct blocks_redis *blocks_redis_new(struct counts *counts, const char *prefix)
+struct blocks_redis *blocks_redis_new(struct redis *redis)
 {
     struct blocks_redis *blocks = calloc(1, sizeof *blocks);
     if (blocks == NULL)
         return NULL;
-    blocks->redis = ((struct redis_counts *)counts)->redis;
+    const char *prefix = redis_prefix(redis);
+    blocks->redis = redis;
     redis_script_init(&blocks->script, blocks_lua);
     /* The braces put both keys into one slot of a cluster: that of the first one's whole name. */
     if (asprintf(&blocks->keys[0], "%s:blocks", prefix) < 0)

@@ -6,8 +6,8 @@
 #define RCPTGATE_BLOCKS_REDIS_H
 
 #include "blocklist.h"
-#include "counts.h"
 #include "error.h"
+#include "redis.h"
 
 struct blocks_redis;
 
@@ -17,8 +17,8 @@ enum blocks_redis_status {
     BLOCKS_REDIS_OTHER, /* what is there is not what it was (restarted, flushed, or the first time): push all that you know, pull again */
 };
 
-/* Borrows the client of the store, which must be one of counts_redis_new(). NULL: out of memory. */
-struct blocks_redis *blocks_redis_new(struct counts *counts, const char *prefix);
+/* Borrows the client. NULL: out of memory. */
+struct blocks_redis *blocks_redis_new(struct redis *redis);
 void blocks_redis_free(struct blocks_redis *blocks);
 
 /* Calls take for every change since the last pull, each text as in block_parse(). */

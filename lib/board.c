@@ -2,7 +2,7 @@
  * answer of the moment. */
 #include "board.h"
 
-#include "counts_redis.h"
+#include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,53 +10,52 @@
 enum { AT_ONCE = 512 }; /* words of one command, so that no other one waits long behind it */
 
 /* The caller frees *reply where this is true. */
-static bool call(struct redis_counts *store, const struct words *words, redisReply **reply)
+static bool call(struct redis *redis, const struct words *words, redisReply **reply)
 {
     const struct redis_command command = {words->argc, words->argv, words->lens};
-    return redis_call(store->redis, &command, reply) == REDIS_ANSWERED;
+    return redis_call(redis, &command, reply) == REDIS_ANSWERED;
 }
 
 /* "COMMAND prefix:key words..." */
-static bool command(struct counts *counts, const char *name, const char *key, const char *const *more,
+static bool command(struct redis *redis, const char *name, const char *key, const char *const *more,
                     size_t n_more, redisReply **reply)
 {
-    struct redis_counts *store = (struct redis_counts *)counts;
     struct words words;
-    if (words_init(&words, 2 + n_more, strlen(store->prefix) + strlen(key) + 2) < 0)
+    if (words_init(&words, 2 + n_more, strlen(redis_prefix(redis)) + strlen(key) + 2) < 0)
         return false;
     words_add(&words, name);
-    words_add_key(&words, store->prefix, key);
+    words_add_key(&words, redis_prefix(redis), key);
     for (size_t i = 0; i < n_more; i++)
         words_add(&words, more[i]);
-    bool answered = call(store, &words, reply);
+    bool answered = call(redis, &words, reply);
     words_done(&words);
     return answered;
 }
 
 /* The same where the answer says nothing but whether it was done. */
-static bool order(struct counts *counts, const char *name, const char *key, const char *const *more,
+static bool order(struct redis *redis, const char *name, const char *key, const char *const *more,
                   size_t n_more)
 {
     redisReply *reply = NULL;
-    if (!command(counts, name, key, more, n_more, &reply))
+    if (!command(redis, name, key, more, n_more, &reply))
         return false;
     bool done = reply->type != REDIS_REPLY_ERROR;
     freeReplyObject(reply);
     return done;
 }
 
-static bool expire(struct counts *counts, const char *key, int64_t ttl_ms)
+static bool expire(struct redis *redis, const char *key, int64_t ttl_ms)
 {
     char ttl[24];
     snprintf(ttl, sizeof ttl, "%lld", (long long)ttl_ms);
     const char *const words[] = {ttl};
-    return order(counts, "PEXPIRE", key, words, 1);
+    return order(redis, "PEXPIRE", key, words, 1);
 }
 
-bool board_number(struct counts *counts, const char *key, int64_t *out)
+bool board_number(struct redis *redis, const char *key, int64_t *out)
 {
     redisReply *reply = NULL;
-    if (!command(counts, "GET", key, NULL, 0, &reply))
+    if (!command(redis, "GET", key, NULL, 0, &reply))
         return false;
     char *end = NULL;
     int64_t number = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, &end, 10) : 0;
@@ -65,19 +64,19 @@ bool board_number(struct counts *counts, const char *key, int64_t *out)
     return true;
 }
 
-bool board_set_number(struct counts *counts, const char *key, int64_t number, int64_t ttl_ms)
+bool board_set_number(struct redis *redis, const char *key, int64_t number, int64_t ttl_ms)
 {
     char text[24], ttl[24];
     snprintf(text, sizeof text, "%lld", (long long)number);
     snprintf(ttl, sizeof ttl, "%lld", (long long)ttl_ms);
     const char *const words[] = {text, "PX", ttl};
-    return order(counts, "SET", key, words, 3);
+    return order(redis, "SET", key, words, 3);
 }
 
-bool board_hash(struct counts *counts, const char *key, board_each_fn *each, void *arg)
+bool board_hash(struct redis *redis, const char *key, board_each_fn *each, void *arg)
 {
     redisReply *reply = NULL;
-    if (!command(counts, "HGETALL", key, NULL, 0, &reply))
+    if (!command(redis, "HGETALL", key, NULL, 0, &reply))
         return false;
     bool good = reply->type == REDIS_REPLY_ARRAY;
     for (size_t i = 0; good && i + 1 < reply->elements; i += 2)
@@ -88,23 +87,47 @@ bool board_hash(struct counts *counts, const char *key, board_each_fn *each, voi
     return good;
 }
 
-bool board_set_fields(struct counts *counts, const char *key, const char *const *words, size_t n_words,
+bool board_set_fields(struct redis *redis, const char *key, const char *const *words, size_t n_words,
                       int64_t ttl_ms)
 {
     for (size_t i = 0; i < n_words; i += AT_ONCE) {
         size_t some = n_words - i < AT_ONCE ? n_words - i : AT_ONCE;
-        if (!order(counts, "HSET", key, words + i, some))
+        if (!order(redis, "HSET", key, words + i, some))
             return false;
     }
-    return n_words == 0 || expire(counts, key, ttl_ms);
+    return n_words == 0 || expire(redis, key, ttl_ms);
 }
 
-bool board_drop_fields(struct counts *counts, const char *key, const char *const *fields, size_t n)
+bool board_drop_fields(struct redis *redis, const char *key, const char *const *fields, size_t n)
 {
     for (size_t i = 0; i < n; i += AT_ONCE) {
         size_t some = n - i < AT_ONCE ? n - i : AT_ONCE;
-        if (!order(counts, "HDEL", key, fields + i, some))
+        if (!order(redis, "HDEL", key, fields + i, some))
             return false;
     }
     return true;
+}
+
+/* XADD prefix:events MAXLEN ~ 10000 * name value ... */
+enum redis_status board_stream_add(struct redis *redis, const char *const *words_in, size_t n_words)
+{
+    struct words words;
+    redisReply *reply = NULL;
+    if (words_init(&words, 6 + n_words, strlen(redis_prefix(redis)) + sizeof ":events") < 0)
+        return REDIS_DOWN;
+    words_add(&words, "XADD");
+    words_add_key(&words, redis_prefix(redis), "events");
+    words_add(&words, "MAXLEN");
+    words_add(&words, "~");
+    words_add(&words, "10000");
+    words_add(&words, "*");
+    for (size_t i = 0; i < n_words; i++)
+        words_add(&words, words_in[i]);
+    const struct redis_command xadd = {words.argc, words.argv, words.lens};
+    enum redis_status status = redis_call(redis, &xadd, &reply);
+    words_done(&words);
+    if (status == REDIS_ANSWERED && reply->type != REDIS_REPLY_STRING)
+        status = REDIS_LOST; /* a key of another type, or no such command: not worth an alarm */
+    freeReplyObject(reply);
+    return status;
 }

@@ -1,24 +1,26 @@
 /* board: what the gates of several hosts tell each other through Redis, beside the counters: a number under a
  * key, or a hash of short texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
- * of the store, and says false while it is away. Keys are put behind the store's prefix. */
+ * of the client, and says false while Redis is away. Keys are put behind the client's prefix. */
 #ifndef RCPTGATE_BOARD_H
 #define RCPTGATE_BOARD_H
 
-#include "counts.h"
-
-/* counts is a store made by counts_redis_new(). */
+#include "redis.h"
 
 /* The number under key; 0 where there is none, or something else. */
-bool board_number(struct counts *counts, const char *key, int64_t *out);
-bool board_set_number(struct counts *counts, const char *key, int64_t number, int64_t ttl_ms);
+bool board_number(struct redis *redis, const char *key, int64_t *out);
+bool board_set_number(struct redis *redis, const char *key, int64_t number, int64_t ttl_ms);
 
 /* Calls each() for every field of the hash; what is no hash has none. */
 typedef void board_each_fn(void *arg, const char *field, const char *value);
-bool board_hash(struct counts *counts, const char *key, board_each_fn *each, void *arg);
+bool board_hash(struct redis *redis, const char *key, board_each_fn *each, void *arg);
 
 /* words: fields and values in turn. The hash then lives for ttl_ms. */
-bool board_set_fields(struct counts *counts, const char *key, const char *const *words, size_t n_words,
+bool board_set_fields(struct redis *redis, const char *key, const char *const *words, size_t n_words,
                       int64_t ttl_ms);
-bool board_drop_fields(struct counts *counts, const char *key, const char *const *fields, size_t n);
+bool board_drop_fields(struct redis *redis, const char *key, const char *const *fields, size_t n);
+
+/* Appends an entry to the stream of events ("prefix:events", which keeps the last 10,000 or so): words are names and values in
+ * turn. REDIS_LOST also where Redis refuses this one. */
+enum redis_status board_stream_add(struct redis *redis, const char *const *words, size_t n_words);
 
 #endif

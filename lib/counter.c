@@ -4,8 +4,8 @@
 
 void counter_move(struct counter *counter, int64_t window_ms, int64_t hold_ms, int64_t now_ms)
 {
-    if (counter->window.window_ms == 0 || counter->born > now_ms)
-        counter->born = now_ms;
+    if (counter->window.window_ms == 0 || counter->created > now_ms)
+        counter->created = now_ms;
     window_move(&counter->window, window_ms, now_ms);
     if (counter->held > now_ms + hold_ms)
         counter->held = now_ms + hold_ms;
@@ -72,7 +72,7 @@ bool counter_parse(const char *text, size_t n, struct counter *out)
     int64_t used; /* for people; what counts are the slots */
     if (!read_number(&reader, &used) || !read_word(&reader, "/") || !read_number(&reader, &counter.max) ||
         !read_word(&reader, " window=") || !read_number(&reader, &window->window_ms) ||
-        !read_word(&reader, " born=") || !read_number(&reader, &counter.born) ||
+        !read_word(&reader, " born=") || !read_number(&reader, &counter.created) ||
         !read_word(&reader, " slot=") || !read_number(&reader, &window->slot) || !read_word(&reader, " ") ||
         !read_slots(&reader, window))
         return false;

@@ -30,9 +30,9 @@ enum counts_status counts_stand_in(struct counts *counts, bool peek, enum counts
                                    const struct count_request *request, int64_t now_ms,
                                    struct count_answer *answers)
 {
-    if (counts->ops->stand_in == NULL)
+    if (counts->ops->fallback == NULL)
         return COUNTS_DOWN;
-    return counts->ops->stand_in(counts, peek, before, request, now_ms, answers);
+    return counts->ops->fallback(counts, peek, before, request, now_ms, answers);
 }
 
 void counts_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
@@ -64,11 +64,6 @@ enum counts_status counts_reset(struct counts *counts, const char *const *keys, 
 {
     *n_reset = 0;
     return n == 0 ? COUNTS_OK : counts->ops->reset(counts, keys, n, limit, n_reset);
-}
-
-enum counts_status counts_stream_add(struct counts *counts, const char *const *words, size_t n_words)
-{
-    return counts->ops->stream_add == NULL ? COUNTS_OK : counts->ops->stream_add(counts, words, n_words);
 }
 
 void counts_trouble(struct counts *counts, struct error *out)

@@ -1,4 +1,4 @@
-/* counts: a counter store. Two exist: in this process (memory) and Redis, with the same semantics.
+/* counts: a counter store: in this process (memory), in Redis with the same semantics, or one that stands on both.
  *
  * The sliding count: a window is cut into 10 slots by the clock; used is what the current slot and the 10 before it
  * hold. Any span of one window touches at most 11 slots, so never more than max are admitted in any span;
@@ -15,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct counts; /* a store */
+struct counts; /* a store; counts_stores.h makes them */
+
+typedef int64_t counts_now_fn(void *arg); /* a clock: Unix time in ms */
 
 enum counts_status {
     COUNTS_OK = 0,
@@ -70,11 +72,6 @@ enum counts_status counts_show(struct counts *counts, const char *const *keys, s
 enum counts_status counts_reset(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
 
-/* Appends an entry to the stream of events beside the counters ("prefix:events", which keeps the last 10,000
- * or so): words are names and values in turn. A store in memory has no stream: COUNTS_OK. COUNTS_UNSURE also
- * where the store refuses this one. */
-enum counts_status counts_stream_add(struct counts *counts, const char *const *words, size_t n_words);
-
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
 uint64_t counts_junk_resets(struct counts *counts);
 
@@ -82,40 +79,5 @@ uint64_t counts_junk_resets(struct counts *counts);
 void counts_trouble(struct counts *counts, struct error *out);
 
 void counts_free(struct counts *counts); /* ends its threads; NULL is harmless */
-
-/* The embedded store. max_subjects bounds its memory; beyond it the counter that ends first goes. */
-struct counts *counts_memory_new(size_t max_subjects);
-
-/* A store that stands on two: far answers, near counts along, so that it can stand in, warm, when far is away
- * (counts_pair.c says how). Takes over both; far may be NULL: always away. now: the clock that callers pass
- * as now_ms. NULL with err set: out of memory or threads; both are freed. */
-typedef int64_t counts_now_fn(void *arg);
-struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_now_fn *now, void *arg,
-                               struct error *err);
-
-/* How many counters were brought up to date in far after it had been away or restarted. */
-uint64_t counts_pair_merged(struct counts *pair);
-
-struct counts_redis_config {
-    const char *host; /* or */
-    const char *path; /* of a unix socket */
-    int port, db;
-    const char *user, *password, *password_file; /* NULL: none */
-    const char *prefix;
-    int64_t timeout_ms; /* for one call, connect and answer together */
-};
-
-/* Redis. Starts connecting in the background and returns at once; while it is not connected, calls are
- * answered COUNTS_DOWN at once. Strings are copied. event (may be NULL) is told of each change between well
- * and down, from any thread. NULL with err set only when out of memory or threads. */
-typedef void counts_event_fn(void *arg, bool down, const char *text);
-struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event, void *arg,
-                                struct error *err);
-
-/* For tests that must hold both stores to the same vectors: Redis, too, then counts by now_ms of each call. */
-void counts_redis_follow_caller_clock(struct counts *counts);
-
-/* Waits until connected or timeout_ms went by; true when connected. For start-up and commands. */
-bool counts_redis_wait(struct counts *counts, int64_t timeout_ms);
 
 #endif

@@ -10,13 +10,12 @@
 --   plain, reserve, peek, charge:
 --     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
 --     are counted (0: none), how many may be made, in which window
---     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its spill field (0: none), amount,
---     need, hold, flags, ask that it is a share of (0: none), share_above, slack. '': the i-th field, amount and need 1, the others 0
+--     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
+--     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
---   change: [3] how many; [4] 0, or the turn of this payment: the last of KEYS holds that of the last one; for each: number of its
+--   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
 --     key, limit, window, slot, born, amount
 --   refused: limit [3] of KEYS[1] has refused [4] times more
---   known: whether each of the identifiers from [3] on, of RCPTs, is that of a retry now. KEYS[1] the set. Returns 1 or 0 of each
 --   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
 
 local call, pcall = redis.call, redis.pcall
@@ -28,7 +27,7 @@ if now < 0 then
     now = time[1] * 1000 + floor(time[2] / 1000)
 end
 
--- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no spills, max below 10^14. Where all fit, nothing
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no overflow keys, max below 10^14. Where all fit, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
 -- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
 --
@@ -238,14 +237,6 @@ local function is_retry(score)
     return score and ago >= 60000 and ago <= 86400000
 end
 
-if what == 'known' then
-    local answer = {0}
-    for at = 3, #ARGV do
-        answer[at - 1] = is_retry(try('ZSCORE', KEYS[1], ARGV[at])) and 1 or 0
-    end
-    return answer
-end
-
 if what == 'deferred' then
     local set, list = KEYS[1], {}
     for at = 5, #ARGV, 2 do
@@ -267,13 +258,13 @@ if what == 'deferred' then
 end
 
 if what == 'change' then
-    local turn, paid = tonumber(ARGV[4]), KEYS[#KEYS]
-    if turn > 0 then
-        if turn <= (tonumber(try('HGET', paid, 'turn') or 0) or 0) then
+    local sequence, last = tonumber(ARGV[4]), KEYS[#KEYS]
+    if sequence > 0 then
+        if sequence <= (tonumber(try('HGET', last, 'turn') or 0) or 0) then
             return {junk}
         end
-        call('HSET', paid, 'turn', ARGV[4]) -- a hash, so that an ACL needs to allow nothing beside what counters need
-        call('PEXPIRE', paid, 3024000000)   -- 35 days: longer than any window
+        call('HSET', last, 'turn', ARGV[4]) -- a hash, so that an ACL needs to allow nothing beside what counters need
+        call('PEXPIRE', last, 3024000000)   -- 35 days: longer than any window
     end
     for at = 5, 4 + 6 * ARGV[3], 6 do
         local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
@@ -389,34 +380,34 @@ elseif retry then
     retry = is_retry(try('ZSCORE', KEYS[#KEYS], retry))
 end
 
--- Whether an ask means the counter of its spill key: its key is new and enough new keys were made.
-local spills, new_keys, n_new = {}, {}, 0
+-- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
+local overflows, new_keys, n_new = {}, {}, 0
 
-local function spill(key)
-    if spills[key] == nil then
-        spills[key] = false
+local function overflow(key)
+    if overflows[key] == nil then
+        overflows[key] = false
         if is_new(key) then
-            spills[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
-            if not spills[key] then
+            overflows[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
+            if not overflows[key] then
                 n_new = n_new + 1
                 new_keys[n_new] = key
             end
         end
     end
-    return spills[key]
+    return overflows[key]
 end
 
 local function read_ask(i)
     local at = 2 + 3 * i
-    local field, other, amount, need, hold, flags, parent, above, slack =
+    local field, other, amount, need, hold, flags, parent, above, headroom =
         match(ARGV[at + 2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     flags = tonumber(flags or 0)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
-                 parent = tonumber(parent or 0), above = tonumber(above), slack = tonumber(slack or 0),
+                 parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
                  attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
-    if other and other ~= '0' and new_field > 0 and spill(key_of[ask.field]) then
-        ask.field, ask.spilled = tonumber(other), true
+    if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
+        ask.field, ask.overflowed = tonumber(other), true
     end
     ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold)
     return ask
@@ -437,7 +428,7 @@ local function check(ask)
         local need = counter.pending + (free and 0 or ask.need)
         if counter.used + need > ask.max then
             ask.result, ask.wait = 2, wait_for(counter, ask.max, need)
-            if ask.hold > 0 and not free and counter.used + need > ask.max + ask.slack then
+            if ask.hold > 0 and not free and counter.used + need > ask.max + ask.headroom then
                 counter.trip = now + ask.hold
                 ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
             end
@@ -460,7 +451,7 @@ for i = 1, n do
     end
 end
 
--- Charges all or none, and answers: for each ask result, used, wait, slot, born, and 1 (spilled) + 2 (a retry).
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, and 1 (overflow) + 2 (a retry).
 local answer, written = {junk}, {}
 for i = 1, n do
     local ask = asks[i]
@@ -484,7 +475,7 @@ for i = 1, n do
     end
     local to = i * 6 - 4
     answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
-    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.spilled and 1 or 0) + (retry and 2 or 0)
+    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.overflowed and 1 or 0) + (retry and 2 or 0)
 end
 if peek then
     return answer

@@ -1,4 +1,4 @@
-/* counts_memory: the counter store in this process.
+/* counts_memory: the counter store in this process, the memory table.
  *
  * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the
  * key. A request locks the shards of its keys in ascending order, works on copies, and writes them back once
@@ -6,6 +6,7 @@
  *
  * Fails (COUNTS_DOWN, nothing charged) only when out of memory. */
 #include "counts_memory.h"
+#include "counts_stores.h"
 #include "hash.h"
 
 #include <assert.h>
@@ -64,14 +65,6 @@ static enum counts_status memory_deferred(struct counts *counts, const struct co
     return COUNTS_OK;
 }
 
-static enum counts_status memory_known(struct counts *counts, const char *const *retries, size_t n,
-                                       int64_t now_ms, bool *out)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = retries_known(((struct memory *)counts)->retries, retries[i], now_ms);
-    return COUNTS_OK;
-}
-
 /* A request. */
 
 struct work { /* the copy of one counter */
@@ -79,7 +72,7 @@ struct work { /* the copy of one counter */
     uint64_t hash;
     struct entry *entry; /* NULL: does not exist yet */
     struct field *field; /* the same */
-    struct record record;
+    struct value value;
     int64_t used;    /* before this request */
     int64_t pending; /* asked for by earlier asks of this request */
     int64_t trip;    /* held until then, once written; 0: no new hold */
@@ -88,7 +81,7 @@ struct work { /* the copy of one counter */
 };
 
 struct part { /* one ask of the request */
-    uint64_t hash, spill_hash;
+    uint64_t hash, overflow_hash;
     struct work *work;
     struct count_answer answer;
     bool is_new; /* the first ask that brings this new key in */
@@ -97,7 +90,7 @@ struct part { /* one ask of the request */
 struct task {
     struct memory *memory;
     const struct count_request *request;
-    const struct count_answer *echo; /* what another store answered, in COUNTS_ECHO */
+    const struct count_answer *recorded; /* what another store answered, in COUNTS_RECORD */
     enum counts_mode mode;
     int64_t now;
     bool retry;
@@ -113,18 +106,18 @@ static void task_hash(struct task *task)
 {
     struct memory *memory = task->memory;
     const struct count_request *request = task->request;
-    bool spill = false;
+    bool overflow = false;
     for (size_t i = 0; i < request->n; i++) {
         struct part *part = &task->parts[i];
         part->hash = hash_string(memory->seed, request->asks[i].key);
         task->set |= shard_bit(memory, part->hash);
         if (request->asks[i].spill == NULL || request->new_key == NULL)
             continue;
-        part->spill_hash = hash_string(memory->seed, request->asks[i].spill);
-        task->set |= shard_bit(memory, part->spill_hash);
-        spill = true;
+        part->overflow_hash = hash_string(memory->seed, request->asks[i].spill);
+        task->set |= shard_bit(memory, part->overflow_hash);
+        overflow = true;
     }
-    if (spill) {
+    if (overflow) {
         task->new_hash = hash_string(memory->seed, request->new_key);
         task->set |= shard_bit(memory, task->new_hash);
     }
@@ -144,20 +137,20 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
     work->entry = find(task->memory, hash, key, task->now);
     work->field = field_find(work->entry, limit);
     if (work->field != NULL)
-        field_read(work->field, &work->record);
-    counter_move(&work->record.counter, window_ms, hold_ms, task->now);
-    work->used = window_used(&work->record.counter.window);
+        work->value = work->field->value;
+    counter_move(&work->value.counter, window_ms, hold_ms, task->now);
+    work->used = window_used(&work->value.counter.window);
     return work;
 }
 
-/* Does this ask go to its spill key: its key is new, and enough new keys were made? */
-static bool part_spills(struct task *task, size_t i)
+/* Does this ask go to its overflow key: its key is new, and enough new keys were made? */
+static bool part_overflows(struct task *task, size_t i)
 {
     const struct count_request *request = task->request;
     const struct count_ask *ask = &request->asks[i];
     struct part *part = &task->parts[i];
-    if (task->mode == COUNTS_ECHO)
-        return task->echo[i].spilled && ask->spill != NULL;
+    if (task->mode == COUNTS_RECORD)
+        return task->recorded[i].spilled && ask->spill != NULL;
     if (ask->spill == NULL || request->new_key == NULL ||
         find(task->memory, part->hash, ask->key, task->now) != NULL)
         return false;
@@ -177,41 +170,42 @@ static bool part_spills(struct task *task, size_t i)
 
 /* Takes over what another store answered. One that has another counter by now, and less in it, was cleared: so is
  * this. */
-static void part_echo(struct task *task, size_t i)
+static void part_record(struct task *task, size_t i)
 {
     const struct count_ask *ask = &task->request->asks[i];
-    const struct count_answer *far = &task->echo[i];
+    const struct count_answer *remote = &task->recorded[i];
     struct work *work = task->parts[i].work;
-    task->parts[i].answer.result = far->result;
-    if (far->born > 0 && far->born != work->record.far_born) {
-        if (work->record.far_born > 0)
-            window_trim(&work->record.counter.window, far->used);
-        work->record.far_born = far->born;
+    task->parts[i].answer.result = remote->result;
+    if (remote->born > 0 && remote->born != work->value.remote_created) {
+        if (work->value.remote_created > 0)
+            window_trim(&work->value.counter.window, remote->used);
+        work->value.remote_created = remote->born;
     }
-    if (far->result == COUNT_HELD)
-        work->trip = task->now + far->wait_ms;
-    else if (far->result == COUNT_OVER && ask->hold_ms > 0 && far->used + ask->need > ask->max + ask->slack &&
+    if (remote->result == COUNT_HELD)
+        work->trip = task->now + remote->wait_ms;
+    else if (remote->result == COUNT_OVER && ask->hold_ms > 0 &&
+             remote->used + ask->need > ask->max + ask->slack &&
              !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
         work->trip = task->now + ask->hold_ms;
-    else if (far->result == COUNT_ADMITTED)
-        work->record.counter.held = 0;
+    else if (remote->result == COUNT_ADMITTED)
+        work->value.counter.held = 0;
 }
 
 static void part_find(struct task *task, size_t i)
 {
     const struct count_ask *ask = &task->request->asks[i];
     struct part *part = &task->parts[i];
-    bool spills = part_spills(task, i);
-    part->answer = (struct count_answer){.spilled = spills, .retry = task->retry, .slot = -1, .here = -1};
+    bool overflows = part_overflows(task, i);
+    part->answer = (struct count_answer){.spilled = overflows, .retry = task->retry, .slot = -1, .here = -1};
     part->work =
-        work_get(task, spills ? part->spill_hash : part->hash, spills ? ask->spill : ask->key, ask->limit,
-                 ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
+        work_get(task, overflows ? part->overflow_hash : part->hash, overflows ? ask->spill : ask->key,
+                 ask->limit, ask->window_ms, task->mode == COUNTS_CHARGE ? WINDOW_MOST : ask->hold_ms);
     part->answer.used = part->work->used;
-    part->answer.born = part->work->record.counter.born;
+    part->answer.born = part->work->value.counter.created;
     if (part->work->ttl < counts_ttl(ask))
         part->work->ttl = counts_ttl(ask);
-    if (task->mode == COUNTS_ECHO)
-        part_echo(task, i);
+    if (task->mode == COUNTS_RECORD)
+        part_record(task, i);
 }
 
 static bool share_binds(const struct task *task, const struct count_ask *ask)
@@ -231,15 +225,15 @@ static void part_check(struct task *task, size_t i)
     bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
     answer->used = work->used;
     answer->result = COUNT_ADMITTED;
-    if (work->record.counter.held > 0) {
+    if (work->value.counter.held > 0) {
         answer->result = COUNT_HELD;
-        answer->wait_ms = work->record.counter.held - task->now;
+        answer->wait_ms = work->value.counter.held - task->now;
     } else if ((ask->flags & COUNT_HOLD_ONLY) == 0 && share_binds(task, ask)) {
         int64_t need = work->pending + (free_retry ? 0 : ask->need);
         if (work->used + need <= ask->max)
             return;
         answer->result = COUNT_OVER;
-        answer->wait_ms = window_wait(&work->record.counter.window, task->now, ask->max, need);
+        answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, need);
         if (ask->hold_ms > 0 && !free_retry && work->used + need > ask->max + ask->slack) {
             work->trip = task->now + ask->hold_ms;
             if (answer->wait_ms < ask->hold_ms)
@@ -271,7 +265,7 @@ static void part_take(struct task *task, size_t i)
     struct work *work = task->parts[i].work;
     int64_t hold_ms = task->request->asks[i].hold_ms;
     task->parts[i].answer.result = COUNT_ADMITTED;
-    if (hold_ms > 0 && task->now + hold_ms > work->record.counter.held)
+    if (hold_ms > 0 && task->now + hold_ms > work->value.counter.held)
         work->trip = task->now + hold_ms;
 }
 
@@ -298,15 +292,15 @@ static void part_apply(struct task *task, size_t i, bool admitted)
     if (!charged && !refused)
         return;
     work->write = true;
-    work->record.counter.max = ask->max;
+    work->value.counter.max = ask->max;
     if (refused)
-        work->record.counter.refused++;
+        work->value.counter.refused++;
     if (work->trip > 0)
-        work->record.counter.held = work->trip;
+        work->value.counter.held = work->trip;
     if (!charged)
         return;
-    window_add(&work->record.counter.window, ask->amount);
-    work->record.owed += task->mode == COUNTS_OWE ? ask->amount : 0;
+    window_add(&work->value.counter.window, ask->amount);
+    work->value.unsynced += task->mode == COUNTS_FALLBACK ? ask->amount : 0;
     if (!attempt)
         answer->slot = window_slot(ask->window_ms, task->now);
 }
@@ -322,8 +316,8 @@ static void task_count_new(struct task *task)
             continue;
         task->new_work->write = true;
         task->new_work->ttl = 2 * COUNTS_NEW_WINDOW_MS;
-        task->new_work->record.counter.max = task->request->new_max;
-        window_add(&task->new_work->record.counter.window, 1);
+        task->new_work->value.counter.max = task->request->new_max;
+        window_add(&task->new_work->value.counter.window, 1);
     }
 }
 
@@ -342,7 +336,7 @@ static struct entry *work_entry(struct task *task, struct work *work)
     return work->entry;
 }
 
-/* Makes the fields that are missing, and room in the others; false when out of memory. */
+/* Makes the fields that are missing; false when out of memory. */
 static bool task_make_fields(struct task *task)
 {
     for (size_t i = 0; i < task->n_works; i++) /* an eviction must not hit what this request stands on */
@@ -355,7 +349,7 @@ static bool task_make_fields(struct task *task)
             continue;
         bool is_new = work->field == NULL;
         struct entry *entry = work_entry(task, work);
-        work->field = entry != NULL ? field_fit(entry, work->limit, &work->record) : NULL;
+        work->field = entry != NULL ? field_make(entry, work->limit) : NULL;
         made = work->field != NULL;
         if (made && is_new)
             work->field->generation = atomic_load(&task->memory->generation);
@@ -372,7 +366,7 @@ static void task_write(struct task *task, bool made)
         work->entry->busy = false;
         if (!made || !work->write)
             continue;
-        field_write(work->field, &work->record);
+        work->field->value = work->value;
         if (work->entry->expires < task->now + work->ttl)
             work->entry->expires = task->now + work->ttl;
     }
@@ -388,8 +382,8 @@ static enum counts_status task_run(struct task *task)
     if (task->mode == COUNTS_CHARGE)
         for (size_t i = 0; i < request->n; i++)
             part_take(task, i);
-    else if (task->mode == COUNTS_ECHO)
-        admitted = was_admitted(request, task->echo);
+    else if (task->mode == COUNTS_RECORD)
+        admitted = was_admitted(request, task->recorded);
     else
         admitted = task_check(task);
     if (task->mode == COUNTS_PEEK)
@@ -410,21 +404,21 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     struct part few_parts[FEW] = {0};
     struct work few_works[FEW + 1];
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
-    task.echo = answers;
+    task.recorded = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
     task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
     enum counts_status status = COUNTS_DOWN;
     if (task.parts != NULL && task.works != NULL) {
-        task.retry = mode == COUNTS_ECHO ? request->n > 0 && answers[0].retry
-                                         : retries_known(memory->retries, request->retry, task.now);
+        task.retry = mode == COUNTS_RECORD ? request->n > 0 && answers[0].retry
+                                           : retries_known(memory->retries, request->retry, task.now);
         task_hash(&task);
         shards_lock(memory, task.set, task.now);
         status = task_run(&task);
         shards_unlock(memory, task.set);
     }
     for (size_t i = 0; answers != NULL && i < request->n; i++)
-        if (mode == COUNTS_ECHO)
+        if (mode == COUNTS_RECORD)
             answers[i].here = status == COUNTS_OK ? task.parts[i].answer.slot : -1;
         else
             answers[i] = status == COUNTS_OK ? task.parts[i].answer : (struct count_answer){0};
@@ -435,17 +429,15 @@ static enum counts_status memory_ask(struct counts *counts, enum counts_mode mod
     return status;
 }
 
-/* Out of memory, it stays as it was: it ends with its window. */
-static void entry_change(struct entry *entry, const struct count_change *change, int64_t now_ms)
+/* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
+static void counter_change(struct counter *counter, const struct count_change *change, int64_t now_ms)
 {
-    struct record record;
-    struct counter *counter = &record.counter;
-    field_read(field_find(entry, change->limit), &record);
-    window_move(&counter->window, counter->window.window_ms, now_ms);
-    counter->born = counter->born > now_ms ? now_ms : counter->born;
-    if (counter->born <= change->born &&
-        window_change(&counter->window, change->slot, change->window_ms, change->amount))
-        (void)field_put(entry, change->limit, &record);
+    struct counter changed = *counter;
+    window_move(&changed.window, changed.window.window_ms, now_ms);
+    changed.created = changed.created > now_ms ? now_ms : changed.created;
+    if (changed.created <= change->born &&
+        window_change(&changed.window, change->slot, change->window_ms, change->amount))
+        *counter = changed;
 }
 
 static enum counts_status memory_change(struct counts *counts, const struct count_change *changes, size_t n,
@@ -461,8 +453,9 @@ static enum counts_status memory_change(struct counts *counts, const struct coun
         uint64_t set = shard_bit(memory, hash);
         shards_lock(memory, set, now_ms);
         struct entry *entry = find(memory, hash, change->key, now_ms);
-        if (field_find(entry, change->limit) != NULL)
-            entry_change(entry, change, now_ms);
+        struct field *field = field_find(entry, change->limit);
+        if (field != NULL)
+            counter_change(&field->value.counter, change, now_ms);
         shards_unlock(memory, set);
     }
     return COUNTS_OK;
@@ -481,10 +474,8 @@ static bool matches_any(const char *const *keys, size_t n, const char *key)
 static void entry_show(const struct entry *entry, int64_t now_ms, counts_each_fn *each, void *arg)
 {
     for (const struct field *field = entry->fields; field != NULL; field = field->next) {
-        struct record record;
         struct count_view view;
-        field_read(field, &record);
-        counter_view(&record.counter, now_ms, &view);
+        counter_view(&field->value.counter, now_ms, &view);
         view.key = entry->key;
         view.limit = field->limit;
         each(arg, &view);
@@ -570,7 +561,6 @@ static const struct counts_ops memory_ops = {
     .ask = memory_ask,
     .change = memory_change,
     .deferred = memory_deferred,
-    .known = memory_known,
     .show = memory_show,
     .reset = memory_reset,
     .trouble = memory_trouble,

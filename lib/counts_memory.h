@@ -23,28 +23,28 @@ struct memory {
 struct shard *memory_shard(struct memory *memory, uint64_t hash);
 
 /* A counter of which the other store knows too little. Owns key and limit. */
-struct debt {
+struct delta {
     char *key, *limit;
     struct counter counter; /* as it is here, brought up to now */
-    int64_t ttl_ms, owed, far_born;
+    int64_t ttl_ms, unsynced, remote_created;
     unsigned generation;
     bool lost; /* the other store restarted since: it may know nothing of this counter */
 };
 
-struct debt_cursor {
+struct mirror_cursor {
     size_t shard, bucket;
 };
 
-/* Takes up to n debts from where the cursor stands; their counters then owe nothing. Returns how many; less
+/* Takes up to n deltas from where the cursor stands; their counters then count as synced. Returns how many; less
  * than n: that were all, or memory is short. */
-size_t mirror_collect(struct memory *memory, struct debt_cursor *cursor, int64_t now_ms, struct debt *debts,
-                      size_t n);
+size_t mirror_collect(struct memory *memory, struct mirror_cursor *cursor, int64_t now_ms,
+                      struct delta *deltas, size_t n);
 
-/* The debt was paid into a counter that the other store made at far_born; or (far_born -1) could not be, and is
- * owed again. Frees it. */
-void mirror_settle(struct memory *memory, struct debt *debt, int64_t far_born);
+/* The delta was added to a counter that the other store made at remote_created; or (-1) could not be, and is unsynced
+ * again. Frees it. */
+void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_created);
 
-/* The part of a change that is made here (see counts_change_here()). owing: what comes now is owed. */
-void mirror_change(struct memory *memory, struct count_change *change, bool owing, int64_t now_ms);
+/* The part of a change that is made here (see counts_change_here()). unsynced: so is what comes now. */
+void mirror_change(struct memory *memory, struct count_change *change, bool unsynced, int64_t now_ms);
 
 #endif

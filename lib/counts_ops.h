@@ -6,11 +6,11 @@
 
 /* How a request is answered. */
 enum counts_mode {
-    COUNTS_RESERVE, /* check all, then charge all or none */
-    COUNTS_PEEK,    /* check, change nothing */
-    COUNTS_CHARGE,  /* charge all, check nothing */
-    COUNTS_OWE,     /* COUNTS_RESERVE, and the charges are owed to another store; memory only */
-    COUNTS_ECHO,    /* do what another store did; answers are that store's, only `here` is set; memory only */
+    COUNTS_RESERVE,  /* check all, then charge all or none */
+    COUNTS_PEEK,     /* check, change nothing */
+    COUNTS_CHARGE,   /* charge all, check nothing */
+    COUNTS_FALLBACK, /* COUNTS_RESERVE, and another store is yet to be told of the charges; memory only */
+    COUNTS_RECORD, /* do what another store did; answers are that store's, only `here` is set; memory only */
 };
 
 struct counts_ops {
@@ -19,29 +19,24 @@ struct counts_ops {
                               struct count_answer *answers);
     enum counts_status (*change)(struct counts *counts, const struct count_change *changes, size_t n,
                                  int64_t now_ms);
-    /* A change that was told before, with the same turn, is not made again, however late it comes: turns
-     * count up, from 1. n at most COUNTS_PAY_MOST. Where there is a `well`. */
-    enum counts_status (*pay)(struct counts *counts, const struct count_change *changes, size_t n,
-                              int64_t now_ms, int64_t turn);
+    /* A change that was told before, with the same sequence, is not made again, however late it comes:
+     * sequences count up, from 1. n at most COUNTS_SYNC_MOST. Where there is an `up`. */
+    enum counts_status (*sync)(struct counts *counts, const struct count_change *changes, size_t n,
+                               int64_t now_ms, int64_t sequence);
     /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
     enum counts_status (*refused)(struct counts *counts, const char *key, const char *limit, int64_t n,
                                   int64_t now_ms);
     enum counts_status (*deferred)(struct counts *counts, const struct count_deferral *deferrals, size_t n,
                                    int64_t now_ms);
-    /* Which of these it knows as retries; n at most COUNTS_KNOWN_MOST. Changes nothing: out is untouched on failure. */
-    enum counts_status (*known)(struct counts *counts, const char *const *retries, size_t n, int64_t now_ms,
-                                bool *out);
     enum counts_status (*show)(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                counts_each_fn *each, void *arg);
     enum counts_status (*reset)(struct counts *counts, const char *const *keys, size_t n, const char *limit,
                                 size_t *n_reset);
-    enum counts_status (*stream_add)(struct counts *counts, const char *const *words,
-                                     size_t n_words); /* or NULL */
     /* Is it up, as far as is known, and how often did it restart? NULL: always up. */
-    bool (*well)(struct counts *counts, unsigned *restarts);
-    enum counts_status (*stand_in)(struct counts *counts, bool peek, enum counts_status before,
+    bool (*up)(struct counts *counts, unsigned *restarts);
+    enum counts_status (*fallback)(struct counts *counts, bool peek, enum counts_status before,
                                    const struct count_request *request, int64_t now_ms,
-                                   struct count_answer *answers); /* NULL: nobody does */
+                                   struct count_answer *answers); /* NULL: there is none */
     void (*change_here)(struct counts *counts, struct count_change *change,
                         int64_t now_ms); /* NULL: nothing */
     void (*trouble)(struct counts *counts, struct error *out);
@@ -58,8 +53,7 @@ enum {
     COUNTS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
     COUNTS_RETRIES = 200 * 1000,                 /* remembered at most */
     COUNTS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
-    COUNTS_PAY_MOST = 256,
-    COUNTS_KNOWN_MOST = 512, /* some 400 µs of Redis' time */
+    COUNTS_SYNC_MOST = 256,
 };
 
 /* The field in which new keys are counted. */

@@ -1,31 +1,32 @@
-/* counts_pair: one counter store that stands on two, so that the fault of one starts warm and leaves no trace.
+/* failover: one counter store that stands on two, so that the fault of one starts warm and leaves no trace.
  *
- * far (Redis) answers. What it admitted, refused and held is counted along in near (this process), a
- * microsecond's work; near so knows what this host admitted in the windows under way.
+ * The remote one (Redis) answers. What it admitted, refused and held is recorded in the local one (this process), a
+ * microsecond's work; local so knows what this host admitted in the windows under way.
  *
- * When far cannot answer, near is asked (stand_in) and starts from that. What near admits then is *owed* to
- * far: each counter of near holds how much of it far does not know yet, and it is the newest part. A charge
- * whose answer was lost is counted in near but not owed: it counts as made.
+ * When remote cannot answer, local is asked (the fallback) and starts from that. What local admits then is *unsynced*:
+ * each counter of local holds how much of it remote does not know yet, and it is the newest part. A charge
+ * whose answer was lost is counted in local but is not unsynced: it counts as made.
  *
- * Once far has failed it is not asked, even if it is up again: first it has to be told what is owed. A thread
- * does that (merge), as soon as far is up: it takes what is owed out of near, makes the counters in far (a
- * charge of nothing) and adds to them (a change), slot by slot, the newest first. Such a payment has a number
- * (turn): when its answer is lost the same is sent again, and far adds each number once, whichever of the two
- * comes first. Once the thread has walked through all of near, far answers again. During the last walk nobody
- * stands in, as far could admit a second time what it has not been told of: who would, waits (STAND_MS at most),
- * and asks far where it is open by then.
+ * Once remote has failed it is not asked, even if it is up again: first it has to be told what is unsynced. A thread
+ * does that (reconcile), as soon as remote is up: it takes deltas out of local, makes the counters in remote (a
+ * charge of nothing) and adds to them (a change), slot by slot, the newest first. Such a sync has a number
+ * (sequence): when its answer is lost the same is sent again, and remote adds each number once, whichever of the two
+ * comes first. Once the thread has walked through all of local, remote answers again. During the last walk the fallback
+ * answers nobody, as remote could admit a second time what it has not been told of: who needs it waits (FALLBACK_MS at
+ * most), and asks remote where it is open by then.
  *
- * When far has restarted (`generation`), it may have lost counters: it is brought up to what near has, whole.
- * A counter that has kept its birth was saved, and only gets what it lacks. What was cleared in far (DEL,
- * reset, FLUSHALL) while it was up shows by a counter that was born later and has less in it: near is cut
- * down to that. near is never above what far last said by more than what it owes.
+ * When remote has restarted (`generation`), it may have lost counters: it is brought up to what local has, whole.
+ * A counter that was made when it was before was saved, and only gets what it lacks. What was cleared in remote (DEL,
+ * reset, FLUSHALL) while it was up shows by a counter that was made later and has less in it: local is cut
+ * down to that. local is never above what remote last said by more than what is unsynced.
  *
- * What far has just refused is refused again from memory (denials.h), and far is told some times a second how
- * often, and of the attempts; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is
- * told before it answers again (counts_pair_tell.c).
+ * What remote has just refused is refused again from memory (the deny cache), and remote is told some times a second how
+ * often; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers
+ * again.
  *
- * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
-#include "counts_pair.h"
+ * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
+#include "counts_pair_pay.h"
+#include "counts_stores.h"
 #include "monotonic.h"
 
 #include <errno.h>
@@ -34,43 +35,29 @@
 #include <time.h>
 
 enum {
-    LOOK_MS = 20,  /* is far up again? */
-    STAND_MS = 20, /* who stands in waits so long for the last walk */
-    TELL_MS = 500, /* between two batches */
+    LOOK_MS = 20,     /* is remote up again? */
+    FALLBACK_MS = 20, /* the fallback waits so long for the last walk */
+    TELL_MS = 500,    /* between two batches */
 };
 
-void pair_note(struct pair *pair, atomic_bool *what)
-{
-    if (atomic_exchange(what, true))
-        return;
-    pthread_mutex_lock(&pair->lock);
-    pthread_cond_signal(&pair->wake);
-    pthread_mutex_unlock(&pair->lock);
-}
+struct failover {
+    struct counts counts;
+    struct failover_state state;
+    struct reconcile *reconcile; /* the thread's */
+    bool has_thread;
+    pthread_t thread;
+    bool
+        opening; /* under the state's lock: the last walk is being made, or waits for the fallbacks under way, */
+    unsigned fallbacks; /* this many */
+    pthread_cond_t opened;
+};
 
-bool pair_owes(struct pair *pair)
+static struct failover_state *state_of(struct counts *counts)
 {
-    return atomic_load(&pair->closed) || atomic_load(&pair->owing);
-}
-
-bool pair_far_well(const struct pair *pair, unsigned *generation)
-{
-    *generation = 0;
-    return pair->far->ops->well == NULL || pair->far->ops->well(pair->far, generation);
+    return &((struct failover *)counts)->state;
 }
 
 /* ---- asking ---- */
-
-bool pair_is_current(struct pair *pair)
-{
-    unsigned generation;
-    if (pair->far == NULL || atomic_load(&pair->closed))
-        return false;
-    if (!pair_far_well(pair, &generation) || generation == atomic_load(&pair->near->generation))
-        return true; /* where it is down it says so at once */
-    pair_note(pair, &pair->closed);
-    return false;
-}
 
 static enum counts_status down(const struct count_request *request, struct count_answer *answers)
 {
@@ -79,277 +66,326 @@ static enum counts_status down(const struct count_request *request, struct count
     return COUNTS_DOWN;
 }
 
-/* Is it known from memory that far refuses? If not, far has been told what it lacks for its answer. */
-static bool pair_denies(struct pair *pair, const struct count_request *request, int64_t now_ms,
-                        struct count_answer *answers, struct denial_ticket *ticket)
+static enum counts_status ask_local(struct failover_state *state, enum counts_mode mode,
+                                    const struct count_request *request, int64_t now_ms,
+                                    struct count_answer *answers)
 {
-    bool retry = retries_known(pair->near->retries, request->retry, now_ms);
-    bool denied = denials_find(pair->denials, request, retry, now_ms, answers, ticket);
-    if (!denied && denials_lacks(pair->denials, request)) {
-        pair_tell_attempts(pair);
-        denied = denials_find(pair->denials, request, retry, now_ms, answers, ticket);
-    }
-    if (denied)
-        pair_note(pair, &pair->telling);
-    return denied;
+    struct counts *local = &state->local->counts;
+    return local->ops->ask(local, mode, request, now_ms, answers);
 }
 
-static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
-                                   const struct count_request *request, int64_t now_ms,
-                                   struct count_answer *answers)
+static enum counts_status failover_reserve(struct failover_state *state, const struct count_request *request,
+                                           int64_t now_ms, struct count_answer *answers)
 {
-    struct pair *pair = (struct pair *)counts;
-    struct counts *near = &pair->near->counts;
-    if (mode == COUNTS_CHARGE)
-        (void)near->ops->ask(near, mode, request, now_ms, NULL);
-    if (!pair_is_current(pair))
-        return down(request, answers);
-    struct denial_ticket ticket;
-    if (mode == COUNTS_RESERVE && pair_denies(pair, request, now_ms, answers, &ticket))
+    struct deny_cache_ticket ticket;
+    if (deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
         return COUNTS_OK;
-    if (mode == COUNTS_RESERVE && !pair_is_current(pair)) /* it was told attempts first, and failed */
-        return down(request, answers);
-    enum counts_status status = pair->far->ops->ask(pair->far, mode, request, now_ms, answers);
-    if (status == COUNTS_OK && mode == COUNTS_RESERVE) {
-        (void)near->ops->ask(near, COUNTS_ECHO, request, now_ms, answers);
-        denials_put(pair->denials, &ticket, request, answers, now_ms);
-    } else if (mode == COUNTS_RESERVE) {
-        pair_note(pair, &pair->closed);
     }
-    return status; /* without memory for the echo, near starts a little colder */
+    enum counts_status status =
+        state->remote->ops->ask(state->remote, COUNTS_RESERVE, request, now_ms, answers);
+    if (status != COUNTS_OK) {
+        failover_state_note(state, &state->closed);
+        return status;
+    }
+    (void)ask_local(state, COUNTS_RECORD, request, now_ms,
+                    answers); /* short of memory, it starts a little colder */
+    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return COUNTS_OK;
 }
 
-/* Until stand_end() far is not opened. False: it is open already. */
-static bool stand_begin(struct pair *pair)
+static enum counts_status failover_ask(struct counts *counts, enum counts_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
 {
-    struct timespec until = monotonic_in_ms(STAND_MS);
-    pthread_mutex_lock(&pair->lock);
-    while (pair->opening &&
-           pthread_cond_clockwait(&pair->opened, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+    struct failover_state *state = state_of(counts);
+    if (mode == COUNTS_CHARGE)
+        (void)ask_local(state, mode, request, now_ms, NULL);
+    if (!failover_state_current(state))
+        return down(request, answers);
+    if (mode == COUNTS_RESERVE)
+        return failover_reserve(state, request, now_ms, answers);
+    return state->remote->ops->ask(state->remote, mode, request, now_ms, answers);
+}
+
+/* Until fallback_end() remote is not opened. False: it is open already. */
+static bool fallback_begin(struct failover *failover)
+{
+    struct failover_state *state = &failover->state;
+    struct timespec until = monotonic_in_ms(FALLBACK_MS);
+    pthread_mutex_lock(&state->lock);
+    while (failover->opening &&
+           pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
-    bool away = pair->far == NULL || atomic_load(&pair->closed);
-    pair->standing += away;
-    pthread_mutex_unlock(&pair->lock);
+    bool away = state->remote == NULL || atomic_load(&state->closed);
+    failover->fallbacks += away;
+    pthread_mutex_unlock(&state->lock);
     return away;
 }
 
-static void stand_end(struct pair *pair)
+static void fallback_end(struct failover *failover)
 {
-    pthread_mutex_lock(&pair->lock);
-    if (--pair->standing == 0)
-        pthread_cond_broadcast(&pair->opened);
-    pthread_mutex_unlock(&pair->lock);
+    pthread_mutex_lock(&failover->state.lock);
+    if (--failover->fallbacks == 0)
+        pthread_cond_broadcast(&failover->opened);
+    pthread_mutex_unlock(&failover->state.lock);
 }
 
-static enum counts_status pair_stand_in(struct counts *counts, bool peek, enum counts_status before,
-                                        const struct count_request *request, int64_t now_ms,
-                                        struct count_answer *answers)
+/* Makes receipts of what local charged; true: it charged anything. */
+static bool fallback_receipts(const struct count_request *request, bool unsynced,
+                              struct count_answer *answers)
 {
-    struct pair *pair = (struct pair *)counts;
-    struct counts *near = &pair->near->counts;
-    while (!peek && before == COUNTS_DOWN && !stand_begin(pair)) {
-        before = pair_ask(counts, COUNTS_RESERVE, request, now_ms, answers);
+    bool charged = false;
+    for (size_t i = 0; i < request->n; i++) {
+        answers[i].here = answers[i].slot;
+        answers[i].slot = -1;
+        answers[i].owed = unsynced;
+        charged = charged || answers[i].here >= 0 || (request->asks[i].flags & COUNT_ATTEMPT) != 0;
+    }
+    return charged;
+}
+
+static enum counts_status failover_fallback(struct counts *counts, bool peek, enum counts_status before,
+                                            const struct count_request *request, int64_t now_ms,
+                                            struct count_answer *answers)
+{
+    struct failover *failover = (struct failover *)counts;
+    struct failover_state *state = &failover->state;
+    if (peek)
+        return ask_local(state, COUNTS_PEEK, request, now_ms, answers);
+    while (before == COUNTS_DOWN && !fallback_begin(failover)) {
+        before = failover_ask(counts, COUNTS_RESERVE, request, now_ms, answers);
         if (before == COUNTS_OK)
             return COUNTS_OK;
     }
-    if (!peek)
-        pair_owe_attempts(pair);
-    bool owe = before != COUNTS_UNSURE;
-    enum counts_mode mode = peek ? COUNTS_PEEK : owe ? COUNTS_OWE : COUNTS_RESERVE;
-    enum counts_status status = near->ops->ask(near, mode, request, now_ms, answers);
-    bool charged = false;
-    for (size_t i = 0; i < request->n && status == COUNTS_OK && !peek; i++) {
-        answers[i].here = answers[i].slot;
-        answers[i].slot = -1;
-        answers[i].owed = owe;
-        charged = charged || answers[i].here >= 0 || (request->asks[i].flags & COUNT_ATTEMPT) != 0;
-    }
-    if (owe && charged)
-        pair_note(pair, &pair->owing);
-    if (mode == COUNTS_OWE)
-        stand_end(pair);
+    bool unsynced = before != COUNTS_UNSURE; /* else remote may have it: it counts as made */
+    enum counts_status status =
+        ask_local(state, unsynced ? COUNTS_FALLBACK : COUNTS_RESERVE, request, now_ms, answers);
+    if (status == COUNTS_OK && fallback_receipts(request, unsynced, answers) && unsynced)
+        failover_state_note(state, &state->unsynced);
+    if (unsynced)
+        fallback_end(failover);
     return status;
 }
 
-static void pair_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
+static void failover_change_here(struct counts *counts, struct count_change *change, int64_t now_ms)
 {
-    struct pair *pair = (struct pair *)counts;
-    bool owed = change->owed && pair_owes(pair);
-    mirror_change(pair->near, change, owed, now_ms < 0 ? 0 : now_ms);
-    if (owed)
-        pair_note(pair, &pair->owing);
+    struct failover_state *state = state_of(counts);
+    bool unsynced = change->owed && failover_state_behind(state);
+    mirror_change(state->local, change, unsynced, now_ms < 0 ? 0 : now_ms);
+    if (unsynced)
+        failover_state_note(state, &state->unsynced);
 }
 
 /* ---- the thread ---- */
 
+/* No fallback is under way any more, nor begins. */
+static void open_begin(struct failover *failover)
+{
+    pthread_mutex_lock(&failover->state.lock);
+    failover->opening = true;
+    while (failover->fallbacks > 0)
+        pthread_cond_wait(&failover->opened, &failover->state.lock);
+    pthread_mutex_unlock(&failover->state.lock);
+}
+
+static void open_end(struct failover *failover)
+{
+    pthread_mutex_lock(&failover->state.lock);
+    failover->opening = false;
+    pthread_cond_broadcast(&failover->opened);
+    pthread_mutex_unlock(&failover->state.lock);
+}
+
+/* Tells remote all that it does not know; then it may be asked again. */
+static void failover_open(struct failover *failover)
+{
+    struct failover_state *state = &failover->state;
+    if (!reconcile_run(failover->reconcile) || !atomic_load(&state->closed))
+        return;
+    open_begin(failover);
+    if (reconcile_walk(failover->reconcile))
+        atomic_store(&state->closed, false);
+    open_end(failover);
+}
+
 /* With the lock held. */
-static void pair_rest(struct pair *pair, int ms)
+static void failover_rest(struct failover_state *state, int ms)
 {
     struct timespec until = monotonic_in_ms(ms);
-    while (!pair->stop &&
-           pthread_cond_clockwait(&pair->wake, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        if (pair_owes(pair))
+    while (!state->stop &&
+           pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        if (failover_state_behind(state))
             break;
 }
 
-static void *pair_main(void *arg)
+static void failover_work(struct failover *failover)
 {
-    struct pair *pair = arg;
     const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
-    pthread_mutex_lock(&pair->lock);
-    while (!pair->stop) {
-        if (!pair_owes(pair) && !atomic_load(&pair->telling)) {
-            pthread_cond_wait(&pair->wake, &pair->lock);
+    if (failover_state_behind(&failover->state)) {
+        failover_open(failover);
+        if (failover_state_behind(&failover->state))
+            (void)nanosleep(&look, NULL);
+    } else {
+        reconcile_tell(failover->reconcile);
+    }
+}
+
+static void *failover_main(void *arg)
+{
+    struct failover *failover = arg;
+    struct failover_state *state = &failover->state;
+    pthread_mutex_lock(&state->lock);
+    while (!state->stop) {
+        if (!failover_state_behind(state) && !atomic_load(&state->pending)) {
+            pthread_cond_wait(&state->wake, &state->lock);
             continue;
         }
-        if (!pair_owes(pair)) /* for more to come together */
-            pair_rest(pair, TELL_MS);
-        pthread_mutex_unlock(&pair->lock);
-        if (pair_owes(pair)) {
-            pair_tell_attempts(pair);
-            pair_merge(pair);
-            if (pair_owes(pair))
-                (void)nanosleep(&look, NULL);
-        } else {
-            pair_tell(pair);
-        }
-        pthread_mutex_lock(&pair->lock);
+        if (!failover_state_behind(state)) /* for more to come together */
+            failover_rest(state, TELL_MS);
+        pthread_mutex_unlock(&state->lock);
+        failover_work(failover);
+        pthread_mutex_lock(&state->lock);
     }
-    pthread_mutex_unlock(&pair->lock);
+    pthread_mutex_unlock(&state->lock);
     return NULL;
 }
 
-/* ---- the rest is far's ---- */
+/* ---- the rest is remote's ---- */
 
-static enum counts_status pair_change(struct counts *counts, const struct count_change *changes, size_t n,
-                                      int64_t now_ms)
+static enum counts_status failover_change(struct counts *counts, const struct count_change *changes, size_t n,
+                                          int64_t now_ms)
 {
-    struct pair *pair = (struct pair *)counts;
+    struct failover_state *state = state_of(counts);
     bool any = false;
     for (size_t i = 0; i < n; i++)
         any = any || changes[i].slot >= 0;
     if (!any)
         return COUNTS_OK;
     enum counts_status status =
-        pair->far != NULL ? counts_change(pair->far, changes, n, now_ms) : COUNTS_DOWN;
-    for (size_t i = 0; i < n; i++) /* only now does far answer otherwise */
+        state->remote != NULL ? counts_change(state->remote, changes, n, now_ms) : COUNTS_DOWN;
+    for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise */
         if (changes[i].amount < 0)
-            denials_drop(pair->denials, changes[i].key);
+            deny_cache_drop(state->deny_cache, changes[i].key);
     return status;
 }
 
-static enum counts_status pair_deferred(struct counts *counts, const struct count_deferral *deferrals,
-                                        size_t n, int64_t now_ms)
+static enum counts_status failover_deferred(struct counts *counts, const struct count_deferral *deferrals,
+                                            size_t n, int64_t now_ms)
 {
-    struct pair *pair = (struct pair *)counts;
-    enum counts_status status = counts_deferred(&pair->near->counts, deferrals, n, now_ms);
-    if (pair->far != NULL)
-        pair_note(pair, &pair->telling);
+    struct failover_state *state = state_of(counts);
+    enum counts_status status = counts_deferred(&state->local->counts, deferrals, n, now_ms);
+    if (state->remote != NULL)
+        failover_state_note(state, &state->pending);
     return status;
 }
 
-static enum counts_status pair_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
-                                    counts_each_fn *each, void *arg)
+static enum counts_status failover_show(struct counts *counts, const char *const *keys, size_t n,
+                                        int64_t now_ms, counts_each_fn *each, void *arg)
 {
-    struct pair *pair = (struct pair *)counts;
-    return pair->far != NULL ? counts_show(pair->far, keys, n, now_ms, each, arg) : COUNTS_DOWN;
+    struct counts *remote = state_of(counts)->remote;
+    return remote != NULL ? counts_show(remote, keys, n, now_ms, each, arg) : COUNTS_DOWN;
 }
 
-static enum counts_status pair_reset(struct counts *counts, const char *const *keys, size_t n,
-                                     const char *limit, size_t *n_reset)
+static enum counts_status failover_reset(struct counts *counts, const char *const *keys, size_t n,
+                                         const char *limit, size_t *n_reset)
 {
-    struct pair *pair = (struct pair *)counts;
-    size_t n_near;
-    pair_tell_attempts(pair); /* those before it are cleared as well */
-    (void)counts_reset(&pair->near->counts, keys, n, limit, &n_near);
+    struct failover_state *state = state_of(counts);
+    size_t n_local;
+    (void)counts_reset(&state->local->counts, keys, n, limit, &n_local);
     enum counts_status status =
-        pair->far != NULL ? counts_reset(pair->far, keys, n, limit, n_reset) : COUNTS_DOWN;
-    denials_drop_all(pair->denials);
+        state->remote != NULL ? counts_reset(state->remote, keys, n, limit, n_reset) : COUNTS_DOWN;
+    deny_cache_drop_all(state->deny_cache);
     return status;
 }
 
-static void pair_trouble(struct counts *counts, struct error *out)
+static void failover_trouble(struct counts *counts, struct error *out)
 {
-    struct pair *pair = (struct pair *)counts;
-    if (pair->far != NULL)
-        counts_trouble(pair->far, out);
+    struct counts *remote = state_of(counts)->remote;
+    if (remote != NULL)
+        counts_trouble(remote, out);
     else
         error_set(out, "counters.url names no store that can be used: mend it and restart");
 }
 
-static uint64_t pair_junk(struct counts *counts)
+static uint64_t failover_junk(struct counts *counts)
 {
-    struct pair *pair = (struct pair *)counts;
-    return pair->far != NULL ? counts_junk_resets(pair->far) : 0;
+    struct counts *remote = state_of(counts)->remote;
+    return remote != NULL ? counts_junk_resets(remote) : 0;
 }
 
-static void pair_free(struct counts *counts)
+static void failover_free(struct counts *counts)
 {
-    struct pair *pair = (struct pair *)counts;
-    pthread_mutex_lock(&pair->lock);
-    pair->stop = true;
-    pthread_cond_signal(&pair->wake);
-    pthread_mutex_unlock(&pair->lock);
-    if (pair->has_thread)
-        pthread_join(pair->thread, NULL);
-    pair_pay_end(pair, false);
-    if (pair->denials != NULL)
-        pair_tell_attempts(pair);
-    counts_free(pair->far);
-    counts_free(&pair->near->counts);
-    denials_free(pair->denials);
-    pthread_cond_destroy(&pair->opened);
-    pthread_cond_destroy(&pair->wake);
-    pthread_mutex_destroy(&pair->untold);
-    pthread_mutex_destroy(&pair->lock);
-    free(pair);
+    struct failover *failover = (struct failover *)counts;
+    struct failover_state *state = &failover->state;
+    pthread_mutex_lock(&state->lock);
+    state->stop = true;
+    pthread_cond_signal(&state->wake);
+    pthread_mutex_unlock(&state->lock);
+    if (failover->has_thread)
+        pthread_join(failover->thread, NULL);
+    reconcile_free(failover->reconcile);
+    counts_free(state->remote);
+    counts_free(&state->local->counts);
+    deny_cache_free(state->deny_cache);
+    pthread_cond_destroy(&failover->opened);
+    failover_state_done(state);
+    free(failover);
 }
 
-static const struct counts_ops pair_ops = {
-    .ask = pair_ask,
-    .change = pair_change,
-    .deferred = pair_deferred,
-    .show = pair_show,
-    .reset = pair_reset,
-    .stand_in = pair_stand_in,
-    .change_here = pair_change_here,
-    .trouble = pair_trouble,
-    .junk = pair_junk,
-    .free = pair_free,
+static const struct counts_ops failover_ops = {
+    .ask = failover_ask,
+    .change = failover_change,
+    .deferred = failover_deferred,
+    .show = failover_show,
+    .reset = failover_reset,
+    .fallback = failover_fallback,
+    .change_here = failover_change_here,
+    .trouble = failover_trouble,
+    .junk = failover_junk,
+    .free = failover_free,
 };
 
-struct counts *counts_pair_new(struct counts *far, struct counts *near, counts_now_fn *now, void *arg,
+/* Memory and the thread; -1 with err set. */
+static int failover_start(struct failover *failover, struct error *err)
+{
+    failover->state.deny_cache = deny_cache_new();
+    failover->reconcile = reconcile_new(&failover->state);
+    if (failover->state.deny_cache == NULL || failover->reconcile == NULL) {
+        error_set(err, "out of memory for the counters");
+        return -1;
+    }
+    if (failover->state.remote == NULL)
+        return 0;
+    int rc = pthread_create(&failover->thread, NULL, failover_main, failover);
+    failover->has_thread = rc == 0;
+    if (rc != 0)
+        error_set(err, "cannot start a thread: %s", strerror(rc));
+    return rc == 0 ? 0 : -1;
+}
+
+struct counts *counts_pair_new(struct counts *remote, struct counts *local, counts_now_fn *now, void *arg,
                                struct error *err)
 {
-    struct pair *pair = calloc(1, sizeof *pair);
-    if (pair == NULL) {
+    struct failover *failover = calloc(1, sizeof *failover);
+    if (failover == NULL) {
         error_set(err, "out of memory for the counters");
-        counts_free(far);
-        counts_free(near);
+        counts_free(remote);
+        counts_free(local);
         return NULL;
     }
-    *pair = (struct pair){
-        .counts.ops = &pair_ops, .far = far, .near = (struct memory *)near, .now = now, .arg = arg};
-    pthread_mutex_init(&pair->lock, NULL);
-    pthread_mutex_init(&pair->untold, NULL);
-    pthread_cond_init(&pair->wake, NULL);
-    pthread_cond_init(&pair->opened, NULL);
-    pair->denials = denials_new();
-    if (pair->denials == NULL) {
-        error_set(err, "out of memory for the counters");
-        pair_free(&pair->counts);
-        return NULL;
-    }
-    int rc = far != NULL ? pthread_create(&pair->thread, NULL, pair_main, pair) : 0;
-    pair->has_thread = far != NULL && rc == 0;
-    if (rc == 0)
-        return &pair->counts;
-    error_set(err, "cannot start a thread: %s", strerror(rc));
-    pair_free(&pair->counts);
+    failover->counts.ops = &failover_ops;
+    failover->state =
+        (struct failover_state){.remote = remote, .local = (struct memory *)local, .now = now, .arg = arg};
+    failover_state_init(&failover->state);
+    pthread_cond_init(&failover->opened, NULL);
+    if (failover_start(failover, err) == 0)
+        return &failover->counts;
+    failover_free(&failover->counts);
     return NULL;
 }
 
 uint64_t counts_pair_merged(struct counts *pair)
 {
-    return atomic_load(&((struct pair *)pair)->merged);
+    return atomic_load(&state_of(pair)->synced);
 }

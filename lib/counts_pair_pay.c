@@ -1,69 +1,94 @@
-/* counts_pair_pay: how what near admitted in far's place is paid to far, once (counts_pair.c tells the whole story). All of
- * it is the thread's. A payment that far makes no sense of, again and again, is forgiven. */
-#include "counts_pair.h"
+/* reconcile: see counts_pair_pay.h; counts_pair.c tells the whole story. Owns the sync under way.
+ *
+ * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
+#include "counts_pair_pay.h"
+
+#include <stdlib.h>
 
 enum {
-    DOUBTS = 100, /* until debts that are never answered for are forgiven */
+    DELTAS = COUNTS_SYNC_MOST / WINDOW_SLOTS, /* synced in one call: some 100 µs of Redis' time */
+    DOUBTS = 100,                             /* until a sync that is never answered for is dropped */
     PASSES = 3,
+    DEFERRALS = 4 * COUNTS_DEFERRALS, /* looked for at once */
 };
 
-/* How much far lacks. */
-static int64_t debt_amount(const struct debt *debt, const struct count_answer *far)
+struct sync { /* of some deltas */
+    struct delta deltas[DELTAS];
+    struct count_answer remote[DELTAS]; /* what remote had before */
+    int64_t missing[DELTAS];            /* what is added to it */
+    size_t n;
+    int64_t sequence; /* its number; 0: it is not known yet what is missing */
+    bool in_doubt;    /* the answer was lost: it may have been added */
+    unsigned doubts;  /* in a row */
+};
+
+struct reconcile {
+    struct failover_state *state;
+    struct sync sync;
+    int64_t syncs; /* begun */
+};
+
+/* ---- counters ---- */
+
+/* How much remote lacks. */
+static int64_t delta_amount(const struct delta *delta, const struct count_answer *remote)
 {
-    int64_t known = far->born == debt->far_born ? far->used : 0;
-    int64_t lost = debt->lost ? window_used(&debt->counter.window) - known : 0;
-    return lost > debt->owed ? lost : debt->owed;
+    int64_t known = remote->born == delta->remote_created ? remote->used : 0;
+    int64_t lost = delta->lost ? window_used(&delta->counter.window) - known : 0;
+    return lost > delta->unsynced ? lost : delta->unsynced;
 }
 
-/* Makes the counters in far, where they are not; what they are now. */
-static enum counts_status batch_open(struct pair *pair, int64_t now, struct count_answer *far)
+/* Makes the counters in remote, where they are not; what they are now. */
+static enum counts_status sync_open(struct reconcile *reconcile, int64_t now)
 {
-    struct batch *batch = &pair->batch;
-    struct count_ask asks[PAIR_DEBTS];
-    for (size_t i = 0; i < batch->n; i++) {
-        const struct debt *debt = &batch->debts[i];
-        const struct counter *counter = &debt->counter;
-        asks[i] = (struct count_ask){.key = debt->key,
-                                     .limit = debt->limit,
+    struct counts *remote = reconcile->state->remote;
+    struct sync *sync = &reconcile->sync;
+    struct count_ask asks[DELTAS];
+    for (size_t i = 0; i < sync->n; i++) {
+        const struct delta *delta = &sync->deltas[i];
+        const struct counter *counter = &delta->counter;
+        asks[i] = (struct count_ask){.key = delta->key,
+                                     .limit = delta->limit,
                                      .max = counter->max,
                                      .window_ms = counter->window.window_ms,
                                      .hold_ms = counter->held > now ? counter->held - now : 0,
-                                     .ttl_ms = debt->ttl_ms,
+                                     .ttl_ms = delta->ttl_ms,
                                      .share_of = -1};
     }
-    const struct count_request request = {.asks = asks, .n = batch->n};
-    return pair->far->ops->ask(pair->far, COUNTS_CHARGE, &request, now, far);
+    const struct count_request request = {.asks = asks, .n = sync->n};
+    return remote->ops->ask(remote, COUNTS_CHARGE, &request, now, sync->remote);
 }
 
-/* What is to be added to each, now that it is known what far has. */
-static enum counts_status batch_look(struct pair *pair, int64_t now)
+/* What is to be added to each, now that it is known what remote has. */
+static enum counts_status sync_look(struct reconcile *reconcile, int64_t now)
 {
-    struct batch *batch = &pair->batch;
-    enum counts_status status = batch_open(pair, now, batch->far);
+    struct sync *sync = &reconcile->sync;
+    enum counts_status status = sync_open(reconcile, now);
     if (status != COUNTS_OK)
         return status;
-    for (size_t i = 0; i < batch->n; i++)
-        batch->due[i] = debt_amount(&batch->debts[i], &batch->far[i]);
-    batch->turn = ++pair->turns;
+    for (size_t i = 0; i < sync->n; i++)
+        sync->missing[i] = delta_amount(&sync->deltas[i], &sync->remote[i]);
+    sync->sequence = ++reconcile->syncs;
     return COUNTS_OK;
 }
 
-static enum counts_status batch_add(struct pair *pair, int64_t now)
+static enum counts_status sync_add(struct reconcile *reconcile, int64_t now)
 {
-    struct batch *batch = &pair->batch;
-    struct count_change changes[PAIR_DEBTS * WINDOW_SLOTS];
+    struct counts *remote = reconcile->state->remote;
+    struct sync *sync = &reconcile->sync;
+    struct count_change changes[DELTAS * WINDOW_SLOTS];
     size_t n = 0;
-    for (size_t i = 0; i < batch->n; i++) {
-        const struct debt *debt = &batch->debts[i];
-        struct window window = debt->counter.window;
-        int64_t left = batch->due[i];
-        window_move(&window, window.window_ms, now); /* what has left it meanwhile is owed no more */
+    for (size_t i = 0; i < sync->n; i++) {
+        const struct delta *delta = &sync->deltas[i];
+        struct window window = delta->counter.window;
+        int64_t left = sync->missing[i];
+        window_move(&window, window.window_ms, now); /* what has left it meanwhile is missing no more */
         for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
             int64_t amount = window.count[s] < left ? window.count[s] : left;
             left -= amount;
             if (amount > 0)
-                changes[n++] = (struct count_change){.key = debt->key,
-                                                     .limit = debt->limit,
+                changes[n++] = (struct count_change){.key = delta->key,
+                                                     .limit = delta->limit,
                                                      .window_ms = window.window_ms,
                                                      .slot = window.slot + s,
                                                      .born = INT64_MAX,
@@ -71,103 +96,146 @@ static enum counts_status batch_add(struct pair *pair, int64_t now)
                                                      .here = -1};
         }
     }
-    return n > 0 ? pair->far->ops->pay(pair->far, changes, n, now, batch->turn) : COUNTS_OK;
+    return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTS_OK;
 }
 
-void pair_pay_end(struct pair *pair, bool paid)
+/* The sync was made, or dropped; or not: it is unsynced again. */
+static void sync_end(struct reconcile *reconcile, bool made)
 {
-    struct batch *batch = &pair->batch;
-    for (size_t i = 0; i < batch->n; i++)
-        mirror_settle(pair->near, &batch->debts[i], paid ? batch->far[i].born : -1);
-    if (paid)
-        atomic_fetch_add(&pair->merged, batch->n);
-    *batch = (struct batch){0};
+    struct failover_state *state = reconcile->state;
+    struct sync *sync = &reconcile->sync;
+    for (size_t i = 0; i < sync->n; i++)
+        mirror_settle(state->local, &sync->deltas[i], made ? sync->remote[i].born : -1);
+    if (made)
+        atomic_fetch_add(&state->synced, sync->n);
+    *sync = (struct sync){0};
 }
 
-/* True: paid. What far makes no sense of, again and again, is forgiven: it must not keep far from being asked. */
-static bool batch_pay(struct pair *pair, int64_t now)
+/* True: made, or dropped. */
+static bool sync_make(struct reconcile *reconcile, int64_t now)
 {
-    struct batch *batch = &pair->batch;
-    enum counts_status status = batch->turn == 0 ? batch_look(pair, now) : COUNTS_OK;
-    bool done = false;
+    struct sync *sync = &reconcile->sync;
+    enum counts_status status = sync->sequence == 0 ? sync_look(reconcile, now) : COUNTS_OK;
+    bool made = false;
     if (status == COUNTS_OK) {
-        status = batch_add(pair, now);
-        done = status == COUNTS_OK;
-        batch->in_doubt = batch->in_doubt || status == COUNTS_UNSURE;
+        status = sync_add(reconcile, now);
+        made = status == COUNTS_OK;
+        sync->in_doubt = sync->in_doubt || status == COUNTS_UNSURE;
     }
-    batch->doubts += status == COUNTS_UNSURE;
-    done = done || batch->doubts == DOUBTS;
-    if (done || (!batch->in_doubt && batch->doubts == 0))
-        pair_pay_end(pair, done);
-    return done;
+    sync->doubts += status == COUNTS_UNSURE;
+    made = made || sync->doubts == DOUBTS;
+    if (made || (!sync->in_doubt && sync->doubts == 0))
+        sync_end(reconcile, made);
+    return made;
 }
 
-/* Once through all of near. False: far is away again. */
-static bool merge_pass(struct pair *pair)
+/* All of local. False: remote is away again. */
+static bool walk_counters(struct reconcile *reconcile)
 {
-    struct batch *batch = &pair->batch;
-    struct debt_cursor cursor = {0};
-    while (!pair->stop) {
-        int64_t now = pair->now(pair->arg);
-        if (batch->n == 0)
-            batch->n = mirror_collect(pair->near, &cursor, now, batch->debts, PAIR_DEBTS);
-        if (batch->n == 0)
+    struct failover_state *state = reconcile->state;
+    struct sync *sync = &reconcile->sync;
+    struct mirror_cursor cursor = {0};
+    while (!atomic_load(&state->stop)) {
+        int64_t now = failover_state_now(state);
+        if (sync->n == 0)
+            sync->n = mirror_collect(state->local, &cursor, now, sync->deltas, DELTAS);
+        if (sync->n == 0)
             return true;
-        if (!batch_pay(pair, now))
+        if (!sync_make(reconcile, now))
             return false;
     }
     return false;
 }
 
-/* The same, and far has been told all then that near admitted before. */
-static bool merge_walk(struct pair *pair)
+/* ---- retries and refusals ---- */
+
+static bool tell_deferrals(struct failover_state *state, const struct count_deferral *list, size_t n)
 {
-    atomic_store(&pair->owing, false);
-    if (pair_tell_retries(pair) && merge_pass(pair))
+    for (size_t at = 0; at < n; at += COUNTS_DEFERRALS) {
+        size_t some = n - at < COUNTS_DEFERRALS ? n - at : COUNTS_DEFERRALS;
+        if (counts_deferred(state->remote, list + at, some, failover_state_now(state)) == COUNTS_DOWN)
+            return false;
+        retries_told(state->local->retries, list + at, some);
+    }
+    return true;
+}
+
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote is away. One whose answer was lost may
+ * count. */
+static bool tell_retries(struct failover_state *state)
+{
+    struct count_deferral list[DEFERRALS];
+    size_t cursor = 0, n;
+    while (!atomic_load(&state->stop) &&
+           (n = retries_untold(state->local->retries, &cursor, list, DEFERRALS)) > 0)
+        if (!tell_deferrals(state, list, n))
+            return false;
+    return true;
+}
+
+static void tell_refusal(void *arg, const char *key, const char *limit, int64_t n)
+{
+    struct failover_state *state = arg;
+    struct counts *remote = state->remote;
+    if (remote->ops->refused != NULL)
+        (void)remote->ops->refused(remote, key, limit, n,
+                                   failover_state_now(state)); /* only `top` misses it */
+}
+
+void reconcile_tell(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    atomic_store(&state->pending, false);
+    deny_cache_each_refusal(state->deny_cache, tell_refusal, state);
+    if (!tell_retries(state))
+        atomic_store(&state->pending, true); /* once more after a while */
+}
+
+/* ---- all ---- */
+
+bool reconcile_walk(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    atomic_store(&state->unsynced, false);
+    if (tell_retries(state) && walk_counters(reconcile))
         return true;
-    atomic_store(&pair->owing, true);
+    atomic_store(&state->unsynced, true);
     return false;
 }
 
-/* Nobody stands in any more, nor begins to. */
-static void open_begin(struct pair *pair)
+bool reconcile_run(struct reconcile *reconcile)
 {
-    pthread_mutex_lock(&pair->lock);
-    pair->opening = true;
-    while (pair->standing > 0)
-        pthread_cond_wait(&pair->opened, &pair->lock);
-    pthread_mutex_unlock(&pair->lock);
-}
-
-static void open_end(struct pair *pair)
-{
-    pthread_mutex_lock(&pair->lock);
-    pair->opening = false;
-    pthread_cond_broadcast(&pair->opened);
-    pthread_mutex_unlock(&pair->lock);
-}
-
-/* Under load near goes on admitting meanwhile, the less the shorter a walk is. */
-void pair_merge(struct pair *pair)
-{
+    struct failover_state *state = reconcile->state;
     unsigned generation;
-    if (!pair_far_well(pair, &generation))
-        return;
-    if (generation != atomic_load(&pair->near->generation)) { /* all of near is looked at again */
-        pair_pay_end(pair, false);
-        retries_untell(pair->near->retries);
-        denials_drop_all(pair->denials); /* the counters that they were read from may be others by now */
+    if (!failover_state_remote_up(state, &generation))
+        return false;
+    if (generation != atomic_load(&state->local->generation)) { /* all of local is looked at again */
+        sync_end(reconcile, false);
+        retries_untell(state->local->retries);
+        deny_cache_drop_all(
+            state->deny_cache); /* the counters that they were read from may be others by now */
     }
-    atomic_store(&pair->near->generation, generation);
+    atomic_store(&state->local->generation, generation);
     for (int pass = 0; pass < PASSES; pass++)
-        if (!merge_walk(pair))
-            return;
-        else if (!atomic_load(&pair->owing))
+        if (!reconcile_walk(reconcile))
+            return false;
+        else if (!atomic_load(&state->unsynced))
             break;
-    if (!atomic_load(&pair->closed))
+    return true;
+}
+
+struct reconcile *reconcile_new(struct failover_state *state)
+{
+    struct reconcile *reconcile = calloc(1, sizeof *reconcile);
+    if (reconcile != NULL)
+        reconcile->state = state;
+    return reconcile;
+}
+
+void reconcile_free(struct reconcile *reconcile)
+{
+    if (reconcile == NULL)
         return;
-    open_begin(pair);
-    if (merge_walk(pair))
-        atomic_store(&pair->closed, false);
-    open_end(pair);
+    sync_end(reconcile, false);
+    free(reconcile);
 }

@@ -1,8 +1,9 @@
 /* counts_redis: the counter store in Redis, over the client of redis.h and the script counts.lua.
  *
- * Owns the client. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
+ * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTS_UNSURE, and shows
  * as trouble until a good one came. */
 #include "counts_redis.h"
+#include "counts_stores.h"
 #include "hash.h"
 
 #include <inttypes.h>
@@ -76,7 +77,7 @@ char *counts_redis_key(const struct redis_counts *store, const char *key)
 }
 
 /* Of this process alone: "prefix:paid:{random}". */
-static char *paid_key(const struct redis_counts *store)
+static char *syncs_key(const struct redis_counts *store)
 {
     uint64_t id[2];
     char key[48];
@@ -101,7 +102,7 @@ static uint64_t redis_junk(struct counts *counts)
     return atomic_load(&((struct redis_counts *)counts)->junk);
 }
 
-static bool redis_counts_well(struct counts *counts, unsigned *restarts)
+static bool redis_counts_up(struct counts *counts, unsigned *restarts)
 {
     struct redis *redis = ((struct redis_counts *)counts)->redis;
     bool up = redis_is_up(redis); /* first: it is up only after its restart was counted */
@@ -112,77 +113,49 @@ static bool redis_counts_well(struct counts *counts, unsigned *restarts)
 static void redis_counts_free(struct counts *counts)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
-    redis_free(store->redis);
     pthread_mutex_destroy(&store->lock);
-    free(store->prefix);
     free(store->retries);
-    free(store->paid);
+    free(store->syncs);
     free(store);
 }
 
 static const struct counts_ops redis_ops = {
     .ask = counts_redis_ask,
     .change = counts_redis_change,
-    .pay = counts_redis_pay,
+    .sync = counts_redis_sync,
     .refused = counts_redis_refused,
     .deferred = counts_redis_deferred,
-    .known = counts_redis_known,
     .show = counts_redis_show,
     .reset = counts_redis_reset,
-    .stream_add = counts_redis_stream_add,
-    .well = redis_counts_well,
+    .up = redis_counts_up,
     .trouble = redis_counts_trouble,
     .junk = redis_junk,
     .free = redis_counts_free,
 };
 
-struct counts *counts_redis_new(const struct counts_redis_config *config, counts_event_fn *event, void *arg,
-                                struct error *err)
+struct counts *counts_redis_new(struct redis *redis, struct error *err)
 {
     struct redis_counts *store = calloc(1, sizeof *store);
     if (store == NULL) {
-        error_set(err, "out of memory for the client of Redis");
+        error_set(err, "out of memory for the counters");
         return NULL;
     }
     pthread_mutex_init(&store->lock, NULL);
     store->counts.ops = &redis_ops;
+    store->redis = redis;
+    store->prefix = redis_prefix(redis);
     redis_script_init(&store->script, counts_lua);
     redis_script_init(&store->look, counts_redis_look);
-    store->prefix = strdup(config->prefix);
-    char *probe = NULL;
-    if (store->prefix != NULL) {
-        store->retries = counts_redis_key(store, "deferred");
-        store->paid = paid_key(store);
-        probe = counts_redis_key(store, "probe");
-    }
-    if (store->retries != NULL && store->paid != NULL && probe != NULL) {
-        const struct redis_config client = {.host = config->host,
-                                            .path = config->path,
-                                            .port = config->port,
-                                            .db = config->db,
-                                            .user = config->user,
-                                            .password = config->password,
-                                            .password_file = config->password_file,
-                                            .probe_key = probe,
-                                            .timeout_ms = config->timeout_ms};
-        store->redis = redis_new(&client, event, arg, err);
-    } else {
-        error_set(err, "out of memory for the client of Redis");
-    }
-    free(probe);
-    if (store->redis == NULL) {
-        redis_counts_free(&store->counts);
-        return NULL;
-    }
-    return &store->counts;
+    store->retries = counts_redis_key(store, "deferred");
+    store->syncs = syncs_key(store);
+    if (store->retries != NULL && store->syncs != NULL)
+        return &store->counts;
+    error_set(err, "out of memory for the counters");
+    redis_counts_free(&store->counts);
+    return NULL;
 }
 
 void counts_redis_follow_caller_clock(struct counts *counts)
 {
     atomic_store(&((struct redis_counts *)counts)->follow, true);
-}
-
-bool counts_redis_wait(struct counts *counts, int64_t timeout_ms)
-{
-    return redis_wait(((struct redis_counts *)counts)->redis, timeout_ms);
 }

@@ -1,6 +1,6 @@
 /* counts_redis: what the parts of the counter store in Redis share: counts_redis.c (the store itself),
  * counts_redis_script.c (what goes through the script: requests, changes, retries) and counts_redis_keys.c
- * (show and reset, key by key; the stream of events). */
+ * (show and reset, key by key). */
 #ifndef RCPTGATE_COUNTS_REDIS_H
 #define RCPTGATE_COUNTS_REDIS_H
 
@@ -13,11 +13,12 @@
 
 struct redis_counts {
     struct counts counts;
-    struct redis *redis;
+    struct redis *redis; /* borrowed */
     struct redis_script script;
     struct redis_script look; /* many keys at once, for show */
-    char *prefix, *retries;   /* the key of the retries */
-    char *paid;               /* the key of what this store was paid by this process: its last turn */
+    const char *prefix;       /* the client's */
+    char *retries;            /* the key of the retries */
+    char *syncs;              /* the key of what this process synced: its last sequence */
     atomic_bool follow;       /* the caller's clock */
     _Atomic uint64_t junk;
     atomic_bool garbled;
@@ -44,18 +45,17 @@ enum counts_status counts_redis_ask(struct counts *counts, enum counts_mode mode
                                     struct count_answer *answers);
 enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
                                        int64_t now_ms);
-enum counts_status counts_redis_pay(struct counts *counts, const struct count_change *changes, size_t n,
-                                    int64_t now_ms, int64_t turn);
+enum counts_status counts_redis_sync(struct counts *counts, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, int64_t sequence);
 enum counts_status counts_redis_refused(struct counts *counts, const char *key, const char *limit, int64_t n,
                                         int64_t now_ms);
 enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,
                                          size_t n, int64_t now_ms);
-enum counts_status counts_redis_known(struct counts *counts, const char *const *retries, size_t n,
-                                      int64_t now_ms, bool *out);
 enum counts_status counts_redis_show(struct counts *counts, const char *const *keys, size_t n, int64_t now_ms,
                                      counts_each_fn *each, void *arg);
 enum counts_status counts_redis_reset(struct counts *counts, const char *const *keys, size_t n,
                                       const char *limit, size_t *n_reset);
-enum counts_status counts_redis_stream_add(struct counts *counts, const char *const *words, size_t n_words);
+/* For tests that must hold both stores to the same vectors: Redis, too, then counts by now_ms of each call. */
+void counts_redis_follow_caller_clock(struct counts *counts);
 
 #endif

@@ -348,28 +348,3 @@ enum counts_status counts_redis_reset(struct counts *counts, const char *const *
     *n_reset = visit.n_reset;
     return status;
 }
-
-/* XADD prefix:events MAXLEN ~ 10000 * name value ... */
-enum counts_status counts_redis_stream_add(struct counts *counts, const char *const *words_in, size_t n_words)
-{
-    struct redis_counts *store = (struct redis_counts *)counts;
-    struct words words;
-    redisReply *reply = NULL;
-    if (words_init(&words, 6 + n_words, strlen(store->prefix) + sizeof ":events") < 0)
-        return COUNTS_DOWN;
-    words_add(&words, "XADD");
-    words_add_key(&words, store->prefix, "events");
-    words_add(&words, "MAXLEN");
-    words_add(&words, "~");
-    words_add(&words, "10000");
-    words_add(&words, "*");
-    for (size_t i = 0; i < n_words; i++)
-        words_add(&words, words_in[i]);
-    const struct redis_command command = {words.argc, words.argv, words.lens};
-    enum counts_status status = counts_redis_status(redis_call(store->redis, &command, &reply));
-    words_done(&words);
-    if (status == COUNTS_OK && reply->type != REDIS_REPLY_STRING)
-        status = COUNTS_UNSURE; /* a key of another type, or no such command: not worth an alarm */
-    freeReplyObject(reply);
-    return status;
-}

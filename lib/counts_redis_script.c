@@ -39,7 +39,7 @@ struct place {
     size_t key, at; /* the at-th field of that key, from 0 */
 };
 
-/* Memory for the layout of n asks: each has a place of its own and one to spill into, and new keys have one. */
+/* Memory for the layout of n asks: each has a place of its own and one to overflow into, and new keys have one. */
 #define PLACES_OF(n) (2 * (n) + 1)
 enum { FEW = PLACES_OF(8) };
 
@@ -54,10 +54,10 @@ struct layout {
     size_t n_keys;
     struct place *places;
     size_t n_places;
-    size_t *place_of, *spill_of; /* of each ask; SIZE_MAX: no spill */
-    size_t new_place;            /* SIZE_MAX: no new keys are counted */
-    bool own;                    /* each ask has a field of its own, and no other to spill into */
-    size_t *order, *turn;        /* the asks as they are sent: by field, where they are own; and back */
+    size_t *place_of, *overflow_of; /* of each ask; SIZE_MAX: none */
+    size_t new_place;               /* SIZE_MAX: no new keys are counted */
+    bool own;                       /* each ask has a field of its own, and no other to overflow into */
+    size_t *order, *turn;           /* the asks as they are sent: by field, where they are own; and back */
     size_t key_bytes;
     void *block; /* to be freed; NULL where few is enough */
 };
@@ -109,8 +109,8 @@ static int layout_init(struct layout *layout, size_t n, struct layout_few *few)
         layout->places = (struct place *)(void *)(layout->keys + most);
         layout->place_of = (size_t *)(void *)(layout->places + most);
     }
-    layout->spill_of = layout->place_of + n;
-    layout->order = layout->spill_of + n;
+    layout->overflow_of = layout->place_of + n;
+    layout->order = layout->overflow_of + n;
     layout->turn = layout->order + n;
     return 0;
 }
@@ -120,10 +120,10 @@ static void layout_make(struct layout *layout, const struct count_request *reque
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
         int64_t ttl = counts_ttl(ask);
-        bool spill = ask->spill != NULL && request->new_key != NULL;
+        bool overflow = ask->spill != NULL && request->new_key != NULL;
         layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
-        layout->spill_of[i] = spill ? layout_place(layout, ask->spill, ask->limit, ttl) : SIZE_MAX;
-        if (spill && layout->new_place == SIZE_MAX)
+        layout->overflow_of[i] = overflow ? layout_place(layout, ask->spill, ask->limit, ttl) : SIZE_MAX;
+        if (overflow && layout->new_place == SIZE_MAX)
             layout->new_place =
                 layout_place(layout, request->new_key, COUNTS_NEW_LIMIT, 2 * COUNTS_NEW_WINDOW_MS);
     }
@@ -144,7 +144,7 @@ static void add_ask(struct words *words, const struct layout *layout, const stru
     const struct count_ask *ask = &request->asks[i];
     const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 1, 1};
     const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
-                                          layout_number(layout, layout->spill_of[i]),
+                                          layout_number(layout, layout->overflow_of[i]),
                                           ask->amount,
                                           ask->need,
                                           ask->hold_ms,
@@ -318,9 +318,9 @@ static bool is_change(const struct count_change *change)
     return change->slot >= 0 && change->amount != 0 && change->window_ms >= 1;
 }
 
-/* At most COUNTS_PAY_MOST. turn 0: it is no payment. */
+/* At most COUNTS_SYNC_MOST. sequence 0: it is no sync. */
 static enum counts_status change_some(struct redis_counts *store, const struct count_change *changes,
-                                      size_t n, int64_t now_ms, int64_t turn)
+                                      size_t n, int64_t now_ms, int64_t sequence)
 {
     size_t text = 3 * WORDS_NUMBER, real = 0;
     for (size_t i = 0; i < n; i++) {
@@ -335,11 +335,11 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
     for (size_t i = 0; i < n; i++)
         if (is_change(&changes[i]))
             words_add_key(&words, store->prefix, changes[i].key);
-    words_add(&words, store->paid);
+    words_add(&words, store->syncs);
     words_add(&words, "change");
     words_add_now(&words, store, now_ms);
     words_add_number(&words, (int64_t)real);
-    words_add_number(&words, turn);
+    words_add_number(&words, sequence);
     int64_t key = 0;
     for (size_t i = 0; i < n; i++) {
         if (!is_change(&changes[i]))
@@ -362,8 +362,8 @@ static enum counts_status change_some(struct redis_counts *store, const struct c
 enum counts_status counts_redis_change(struct counts *counts, const struct count_change *changes, size_t n,
                                        int64_t now_ms)
 {
-    for (size_t i = 0; i < n; i += COUNTS_PAY_MOST) {
-        size_t some = n - i < COUNTS_PAY_MOST ? n - i : COUNTS_PAY_MOST;
+    for (size_t i = 0; i < n; i += COUNTS_SYNC_MOST) {
+        size_t some = n - i < COUNTS_SYNC_MOST ? n - i : COUNTS_SYNC_MOST;
         enum counts_status status = change_some((struct redis_counts *)counts, changes + i, some, now_ms, 0);
         if (status != COUNTS_OK) /* some of it may have been done */
             return i > 0 ? COUNTS_UNSURE : status;
@@ -371,11 +371,11 @@ enum counts_status counts_redis_change(struct counts *counts, const struct count
     return COUNTS_OK;
 }
 
-enum counts_status counts_redis_pay(struct counts *counts, const struct count_change *changes, size_t n,
-                                    int64_t now_ms, int64_t turn)
+enum counts_status counts_redis_sync(struct counts *counts, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, int64_t sequence)
 {
-    assert(n <= COUNTS_PAY_MOST && turn > 0);
-    return change_some((struct redis_counts *)counts, changes, n, now_ms, turn);
+    assert(n <= COUNTS_SYNC_MOST && sequence > 0);
+    return change_some((struct redis_counts *)counts, changes, n, now_ms, sequence);
 }
 
 enum counts_status counts_redis_deferred(struct counts *counts, const struct count_deferral *deferrals,
@@ -397,30 +397,6 @@ enum counts_status counts_redis_deferred(struct counts *counts, const struct cou
     redisReply *reply = NULL;
     enum counts_status status = counts_redis_run(store, &words, 1, &reply);
     words_done(&words);
-    if (reply != NULL)
-        freeReplyObject(reply);
-    return status;
-}
-
-enum counts_status counts_redis_known(struct counts *counts, const char *const *retries, size_t n,
-                                      int64_t now_ms, bool *out)
-{
-    struct redis_counts *store = (struct redis_counts *)counts;
-    struct words words;
-    if (words_init(&words, 3 + n, WORDS_NUMBER) < 0)
-        return COUNTS_DOWN;
-    words_add(&words, store->retries);
-    words_add(&words, "known");
-    words_add_now(&words, store, now_ms);
-    for (size_t i = 0; i < n; i++)
-        words_add(&words, retries[i]);
-    redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
-    words_done(&words);
-    if (status == COUNTS_OK && reply->elements != 1 + n)
-        status = counts_redis_garbled(store, reply);
-    for (size_t i = 0; status == COUNTS_OK && i < n; i++)
-        out[i] = reply->element[1 + i]->integer != 0;
     if (reply != NULL)
         freeReplyObject(reply);
     return status;

@@ -34,6 +34,7 @@ struct redis {
     redis_event_fn *event;
     void *arg;
     char *name; /* of the server, for people */
+    char *prefix;
     int64_t timeout_ns;
     struct redis_lane *lanes[LANES];
     struct redis_keeper *keeper; /* the keeper thread's */
@@ -336,6 +337,11 @@ enum redis_status redis_eval(struct redis *redis, const struct redis_script *scr
 
 /* ---- state ---- */
 
+const char *redis_prefix(const struct redis *redis)
+{
+    return redis->prefix;
+}
+
 bool redis_wait(struct redis *redis, int64_t timeout_ms)
 {
     int64_t until = monotonic_ns() + MS(timeout_ms);
@@ -381,6 +387,7 @@ static void client_free(struct redis *redis)
     pthread_cond_destroy(&redis->changed);
     pthread_mutex_destroy(&redis->mutex);
     free(redis->name);
+    free(redis->prefix);
     free(redis);
 }
 
@@ -418,9 +425,11 @@ struct redis *redis_new(const struct redis_config *config, redis_event_fn *event
     redis->arg = arg;
     redis->timeout_ns = MS(config->timeout_ms);
     redis->name = server_name(config);
+    redis->prefix = strdup(config->prefix != NULL ? config->prefix : "rcptgate");
     redis->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = redis->wake_fd < 0 ? errno : 0;
-    redis->keeper = redis_keeper_new(config, redis->wake_fd);
+    if (redis->prefix != NULL)
+        redis->keeper = redis_keeper_new(config, redis->prefix, redis->wake_fd);
     if (redis->keeper == NULL || redis->name == NULL)
         error = ENOMEM;
     for (int i = 0; i < LANES; i++) {

@@ -11,6 +11,7 @@
 #define RCPTGATE_REDIS_H
 
 #include "error.h"
+#include "redis_config.h"
 
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
@@ -28,16 +29,6 @@ enum redis_status {
     REDIS_LOST, /* sent, but no answer came in time, or none that makes sense: it may have been done */
 };
 
-struct redis_config { /* strings are copied */
-    const char *host; /* or */
-    const char *path; /* of a unix socket */
-    int port, db;
-    const char *user, *password; /* NULL: none */
-    const char *password_file;   /* read at every connect, so that a change needs no restart; NULL: none */
-    const char *probe_key; /* nobody else's, never created, allowed by the ACL; NULL: "rcptgate:probe" */
-    int64_t timeout_ms;    /* for one call, connect, AUTH and answer together */
-};
-
 struct redis_command {
     int argc;
     const char *const *argv;
@@ -49,10 +40,13 @@ struct redis_command {
  * where it is connected to. */
 typedef void redis_event_fn(void *arg, bool down, const char *text);
 
-/* Returns at once and connects in the background. NULL with err set only when out of memory or threads. */
+/* Copies the strings, returns at once and connects in the background. NULL with err set only when out of memory or threads. */
 struct redis *redis_new(const struct redis_config *config, redis_event_fn *event, void *arg,
                         struct error *err);
 void redis_free(struct redis *redis); /* no call may be under way; NULL is harmless */
+
+/* What all keys of ours begin with, before a ':'. Lives as long as the client. */
+const char *redis_prefix(const struct redis *redis);
 
 /* One command, one answer, within timeout_ms of the config. *reply is untouched unless REDIS_ANSWERED. */
 enum redis_status redis_call(struct redis *redis, const struct redis_command *command, redisReply **reply);

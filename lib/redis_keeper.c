@@ -218,7 +218,8 @@ struct redis_link *redis_keeper_connect(struct redis_keeper *keeper, struct erro
         error_set(err, "out of memory");
         return NULL;
     }
-    if (redis_link_open(link, keeper->target, monotonic_ns() + keeper->timeout_ns, err, NULL) == REDIS_LINK_OK)
+    if (redis_link_open(link, keeper->target, monotonic_ns() + keeper->timeout_ns, err, NULL) ==
+        REDIS_LINK_OK)
         return link;
     redis_link_free(link);
     return NULL;
@@ -250,7 +251,7 @@ static int copy(char **out, const char *string)
     return string != NULL && *out == NULL ? -1 : 0;
 }
 
-struct redis_keeper *redis_keeper_new(const struct redis_config *config, int wake_fd)
+struct redis_keeper *redis_keeper_new(const struct redis_config *config, const char *prefix, int wake_fd)
 {
     struct redis_keeper *keeper = calloc(1, sizeof *keeper);
     if (keeper == NULL)
@@ -260,11 +261,12 @@ struct redis_keeper *redis_keeper_new(const struct redis_config *config, int wak
     keeper->db = config->db;
     keeper->timeout_ns = config->timeout_ms * 1000000;
     keeper->link = redis_link_new();
+    if (asprintf(&keeper->probe_key, "%s:probe", prefix) < 0)
+        keeper->probe_key = NULL;
     if (keeper->link == NULL || copy(&keeper->host, config->host) != 0 ||
         copy(&keeper->path, config->path) != 0 || copy(&keeper->user, config->user) != 0 ||
         copy(&keeper->password, config->password) != 0 ||
-        copy(&keeper->password_file, config->password_file) != 0 ||
-        copy(&keeper->probe_key, config->probe_key != NULL ? config->probe_key : "rcptgate:probe") != 0) {
+        copy(&keeper->password_file, config->password_file) != 0 || keeper->probe_key == NULL) {
         redis_keeper_free(keeper);
         return NULL;
     }

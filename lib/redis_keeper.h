@@ -8,7 +8,7 @@
 struct redis_keeper;
 
 /* config is copied; wake_fd: becomes readable when waiting is to end. NULL when out of memory. */
-struct redis_keeper *redis_keeper_new(const struct redis_config *config, int wake_fd);
+struct redis_keeper *redis_keeper_new(const struct redis_config *config, const char *prefix, int wake_fd);
 void redis_keeper_free(struct redis_keeper *keeper);
 
 /* Probes on the connection there is, if it is still there, else on a fresh one: looks the name up, reads the

@@ -1,3 +1,4 @@
+/* shard: see shard.h. Short of memory, a new entry or field is not made; longer chains do no harm. */
 #include "shard.h"
 
 #include <assert.h>
@@ -108,15 +109,6 @@ struct entry *entry_new(struct shard *shard, uint64_t hash, const char *key)
 
 /* ---- fields ---- */
 
-/* Where the field of a limit hangs, or would. */
-static struct field **field_at(struct entry *entry, const char *limit)
-{
-    struct field **at = &entry->fields;
-    while (*at != NULL && strcmp((*at)->limit, limit) != 0)
-        at = &(*at)->next;
-    return at;
-}
-
 struct field *field_find(const struct entry *entry, const char *limit)
 {
     struct field *field = entry == NULL ? NULL : entry->fields;
@@ -125,55 +117,19 @@ struct field *field_find(const struct entry *entry, const char *limit)
     return field;
 }
 
-struct field *field_fit(struct entry *entry, const char *limit, const struct record *record)
+struct field *field_make(struct entry *entry, const char *limit)
 {
-    static const struct record zero;
-    uint8_t bytes[RECORD_MOST];
-    size_t need = record_pack(record, bytes), before = offsetof(struct field, limit) + strlen(limit) + 1;
-    struct field **at = field_at(entry, limit);
-    bool is_new = *at == NULL;
-    if (!is_new && need <= (*at)->room)
-        return *at;
-    size_t size = (before + need + 7) / 8 * 8;
-    struct field *field = realloc(*at, size);
+    struct field *field = field_find(entry, limit);
+    if (field != NULL)
+        return field;
+    size_t size = strlen(limit) + 1;
+    field = malloc(sizeof *field + size);
     if (field == NULL)
         return NULL;
-    *at = field;
-    field->room = (uint8_t)(size - before);
-    if (is_new) {
-        field->next = NULL;
-        field->generation = 0;
-        memcpy(field->limit, limit, strlen(limit) + 1);
-        field_write(field, &zero);
-    }
+    *field = (struct field){.next = entry->fields};
+    memcpy(field->limit, limit, size);
+    entry->fields = field;
     return field;
-}
-
-static uint8_t *field_bytes(const struct field *field)
-{
-    return (uint8_t *)(uintptr_t)field->limit + strlen(field->limit) + 1;
-}
-
-void field_read(const struct field *field, struct record *out)
-{
-    record_unpack(field_bytes(field), out);
-}
-
-void field_write(struct field *field, const struct record *record)
-{
-    uint8_t bytes[RECORD_MOST];
-    size_t n = record_pack(record, bytes);
-    assert(n <= field->room);
-    memcpy(field_bytes(field), bytes, n);
-    field->owes = record->owed != 0;
-}
-
-bool field_put(struct entry *entry, const char *limit, const struct record *record)
-{
-    struct field *field = field_fit(entry, limit, record);
-    if (field != NULL)
-        field_write(field, record);
-    return field != NULL;
 }
 
 /* ---- shards ---- */

@@ -1,4 +1,4 @@
-/* shard: one part of the embedded counter store: entries (a key each) with fields (a limit each), in chained buckets.
+/* shard: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
  *
  * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends
  * first. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every
@@ -6,18 +6,27 @@
 #ifndef RCPTGATE_SHARD_H
 #define RCPTGATE_SHARD_H
 
-#include "record.h"
+#include "counter.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* A counter, and what is known of it beside another store that answers. Zeroed: nothing was ever counted. Plain numbers:
+ * with its limit's name a field is some 190 bytes, an entry with one limit some 280 (100,000 of them: 28 MB). Counts are
+ * 64 bits wide since bytes are counted, too. */
+struct value {
+    struct counter counter;
+    int64_t
+        remote_created; /* when the other store made its counter of this name (Unix time in ms); 0: not known */
+    int64_t unsynced;   /* so much of the count the other store is yet to be told of */
+};
+
 struct field {
     struct field *next;
-    unsigned generation; /* of the other store, that knows all but what is owed */
-    bool owes;           /* the record's owed is not 0 */
-    uint8_t room;        /* bytes for the packed record, which follows the limit */
+    struct value value;
+    unsigned generation; /* of the other store, that knows all but what is unsynced */
     char limit[];
 };
 
@@ -50,15 +59,8 @@ void entry_remove(struct shard *shard, struct entry **at);
 
 struct field *field_find(const struct entry *entry, const char *limit); /* entry may be NULL */
 
-/* The field of a limit, made where there is none (with a zeroed record), with room for this record:
- * field_write() of it cannot fail. May move the field. NULL: out of memory, nothing was changed. */
-struct field *field_fit(struct entry *entry, const char *limit, const struct record *record);
-
-void field_read(const struct field *field, struct record *out);
-void field_write(struct field *field, const struct record *record);
-
-/* Both: makes room, and writes. False: out of memory, nothing was changed. */
-bool field_put(struct entry *entry, const char *limit, const struct record *record);
+/* The field of a limit, made where there is none. NULL: out of memory. */
+struct field *field_make(struct entry *entry, const char *limit);
 
 /* Frees what has ended in the next bucket. */
 void shard_sweep(struct shard *shard, int64_t now_ms);

@@ -40,7 +40,7 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
     json_t *report = NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
         bool connected = policy->counters.kind == COUNTERS_MEMORY ||
-                         (gate.redis != NULL && counts_redis_wait(gate.redis, CONNECT_MS));
+                         (gate.redis != NULL && redis_wait(gate.redis, CONNECT_MS));
         if (requests_alone(request) == REQUESTS_ALONE_BLOCKS) {
             report = answer_blocks(&gate, policy, request, err);
         } else if (!connected) {

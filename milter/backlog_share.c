@@ -38,7 +38,7 @@ struct entry {
 
 struct round { /* one `per` */
     struct backlog_share *share;
-    struct counts *redis;
+    struct redis *redis;
     struct pool pool;
     const char *own_host; /* as in fields */
     char key[64];
@@ -253,7 +253,7 @@ static int64_t least_of(const struct policy *policy, enum subject per)
     return least > 1 ? least : 1;
 }
 
-void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
+void backlog_share(struct backlog_share *share, struct redis *redis, const struct policy *policy,
                    const struct queue_count *own, int64_t now_ms, struct table *others[SUBJECTS])
 {
     char own_host[1024];

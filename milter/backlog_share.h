@@ -3,9 +3,9 @@
 #ifndef RCPTGATE_BACKLOG_SHARE_H
 #define RCPTGATE_BACKLOG_SHARE_H
 
-#include "counts.h"
 #include "policy.h"
 #include "queue_count.h"
+#include "redis.h"
 
 struct backlog_share;
 
@@ -13,7 +13,7 @@ struct backlog_share *backlog_share_new(void); /* NULL: out of memory */
 void backlog_share_free(struct backlog_share *share);
 
 /* One round. others[per] is what waits on all other hosts (struct queue_number), the caller's to free; NULL where that is not known. */
-void backlog_share(struct backlog_share *share, struct counts *redis, const struct policy *policy,
+void backlog_share(struct backlog_share *share, struct redis *redis, const struct policy *policy,
                    const struct queue_count *own, int64_t now_ms, struct table *others[SUBJECTS]);
 
 #endif

@@ -290,7 +290,7 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         state_open(daemon, policy, err) < 0)
         return -1;
     if (policy->counters.kind != COUNTERS_MEMORY &&
-        (daemon->gate.redis == NULL || !counts_redis_wait(daemon->gate.redis, COUNTERS_MS))) {
+        (daemon->gate.redis == NULL || !redis_wait(daemon->gate.redis, COUNTERS_MS))) {
         counts_trouble(daemon->gate.counts, &trouble);
         housekeeping_counts_event(&daemon->gate, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");

@@ -1,6 +1,7 @@
 /* events: see events.h. A ring under a lock, a thread that sends one event a step, and atomics for what every RCPT asks. */
 #include "events.h"
 
+#include "board.h"
 #include "health.h"
 #include "monotonic.h"
 #include "worker.h"
@@ -31,7 +32,7 @@ struct event {
 };
 
 struct events {
-    struct counts *counts;
+    struct redis *redis;
     char host[256];
     struct worker *worker;
     int tries;        /* the thread's: of the oldest event; */
@@ -159,7 +160,7 @@ bool events_due(struct events *events, const char *subject, const char *limit, i
 
 /* ---- the thread ---- */
 
-static enum counts_status event_send(const struct events *events, const struct event *event)
+static enum redis_status event_send(const struct events *events, const struct event *event)
 {
     const char *words[2 * FIELDS + 6];
     char at[24];
@@ -174,17 +175,17 @@ static enum counts_status event_send(const struct events *events, const struct e
     words[n++] = events->host;
     words[n++] = "at_ms";
     words[n++] = at;
-    return counts_stream_add(events->counts, words, n);
+    return board_stream_add(events->redis, words, n);
 }
 
 /* Sends the oldest. False: not now. */
 static bool send_oldest(struct events *events, const struct event *event, uint64_t which)
 {
-    enum counts_status status = event_send(events, event);
-    if (status == COUNTS_DOWN || (status == COUNTS_UNSURE && ++events->tries < TRIES))
+    enum redis_status status = event_send(events, event);
+    if (status == REDIS_DOWN || (status == REDIS_LOST && ++events->tries < TRIES))
         return false;
     events->tries = 0;
-    if (status != COUNTS_OK)
+    if (status != REDIS_ANSWERED)
         atomic_fetch_add(&events->dropped, 1);
     pthread_mutex_lock(&events->lock);
     if (events->n_done == which) /* else it was pushed out meanwhile */
@@ -239,16 +240,16 @@ struct events *events_new(const char *host, struct error *err)
     return events;
 }
 
-int events_start(struct events *events, struct counts *counts, struct error *err)
+int events_start(struct events *events, struct redis *redis, struct error *err)
 {
-    if (counts == NULL) {
+    if (redis == NULL) {
         pthread_mutex_lock(&events->lock);
         events->ring_only = true;
         events->n_done = events->n_added;
         pthread_mutex_unlock(&events->lock);
         return 0;
     }
-    events->counts = counts;
+    events->redis = redis;
     return worker_start(events->worker, err);
 }
 

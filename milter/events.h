@@ -6,8 +6,8 @@
 #ifndef RCPTGATE_EVENTS_H
 #define RCPTGATE_EVENTS_H
 
-#include "counts.h"
 #include "error.h"
+#include "redis.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -22,8 +22,8 @@ struct event_field {
 /* host names this gate in the stream. NULL with err set. */
 struct events *events_new(const char *host, struct error *err);
 
-/* From now on to the stream of counts; NULL: to none, the ring alone. 0, or -1 with err set. */
-int events_start(struct events *events, struct counts *counts, struct error *err);
+/* From now on to the stream in Redis; NULL: to none, the ring alone. 0, or -1 with err set. */
+int events_start(struct events *events, struct redis *redis, struct error *err);
 
 /* Gives the thread up to wait_ms to send what is left, and ends it; events may still be added. NULL is harmless. */
 void events_stop(struct events *events, int wait_ms);

@@ -1,6 +1,7 @@
 #include "gate.h"
 
 #include "block_log.h"
+#include "counts_stores.h"
 #include "monotonic.h"
 #include "session.h"
 
@@ -12,7 +13,7 @@
 
 enum {
     MEMORY_SUBJECTS = 500000,
-    MIRROR_SUBJECTS = 200000, /* beside Redis: some 160 bytes each with one limit */
+    MIRROR_SUBJECTS = 200000, /* beside Redis: some 300 bytes each with one limit */
 };
 
 static int64_t system_now(void *arg)
@@ -33,11 +34,11 @@ static int64_t clock_of(void *gate)
     return gate_now(gate); /* the clock that charged must be the one that gives back */
 }
 
-static int counts_init(struct gate *gate, const struct counters_config *config, counts_event_fn *event,
+static int counts_init(struct gate *gate, const struct counters_config *config, redis_event_fn *event,
                        struct error *err)
 {
     bool alone = config->kind == COUNTERS_MEMORY;
-    struct counts *memory = counts_memory_new(alone ? MEMORY_SUBJECTS : MIRROR_SUBJECTS);
+    struct counts *memory = counts_memory_new(alone ? MEMORY_SUBJECTS : MIRROR_SUBJECTS), *remote = NULL;
     if (memory == NULL) {
         error_set(err, "out of memory for the counters");
         return -1;
@@ -46,26 +47,17 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
         gate->counts = memory;
         return 0;
     }
-    struct counts_redis_config redis = {
-        .host = config->host,
-        .path = config->path,
-        .port = config->port,
-        .db = config->db,
-        .user = config->user,
-        .password = config->password,
-        .password_file = config->password_file,
-        .prefix = config->prefix,
-        .timeout_ms = config->timeout_ms,
-    };
-    struct counts *far = NULL;
-    if (config->kind != COUNTERS_NONE && (far = counts_redis_new(&redis, event, gate, err)) == NULL) {
-        counts_free(memory);
-        return -1;
+    if (config->kind != COUNTERS_NONE) {
+        gate->redis = redis_new(&config->redis, event, gate, err);
+        remote = gate->redis != NULL ? counts_redis_new(gate->redis, err) : NULL;
+        if (remote == NULL) {
+            counts_free(memory);
+            return -1;
+        }
     }
-    gate->counts = counts_pair_new(far, memory, clock_of, gate, err);
+    gate->counts = counts_pair_new(remote, memory, clock_of, gate, err);
     if (gate->counts == NULL)
         return -1;
-    gate->redis = far;
     gate->local = memory;
     return 0;
 }
@@ -104,7 +96,7 @@ static int rules_init(struct gate *gate, const struct policy *policy)
     return gate->rules != NULL ? 0 : -1;
 }
 
-int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err)
+int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *event, struct error *err)
 {
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
@@ -120,7 +112,6 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
         return -1;
     const struct blocks_config blocks = {
         .redis = gate->redis,
-        .prefix = policy->counters.prefix,
         .host = gate->host,
         .now_ms = clock_of,
         .event = block_log_event,
@@ -135,18 +126,19 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     gate->backlog = backlog_new(gate, err);
     if (gate->backlog == NULL)
         return -1;
-    gate->later = later_new(clock_of, gate, err);
-    return gate->later != NULL ? 0 : -1;
+    gate->refunds = refunds_new(gate->counts, clock_of, gate, err);
+    return gate->refunds != NULL ? 0 : -1;
 }
 
 void gate_done(struct gate *gate)
 {
     backlog_stop(gate->backlog);
     ramp_clock_stop(&gate->ramp);
-    later_free(gate->later, 1000);
+    refunds_free(gate->refunds, 1000);
     blocks_free(gate->blocks);
     events_stop(gate->events, 500);
     counts_free(gate->counts);
+    redis_free(gate->redis); /* after all who borrow it */
     ruledb_free(gate->rules);
     backlog_free(gate->backlog);
     policy_unref(gate->policy);
@@ -154,9 +146,10 @@ void gate_done(struct gate *gate)
     events_free(gate->events);
     metrics_done(&gate->metrics);
     ramp_clock_done(&gate->ramp);
-    gate->later = NULL;
+    gate->refunds = NULL;
     gate->events = NULL;
     gate->counts = gate->local = NULL;
+    gate->redis = NULL;
     gate->rules = NULL;
     gate->backlog = NULL;
     gate->policy = NULL;
@@ -226,6 +219,6 @@ bool gate_stop(struct gate *gate, int wait_ms)
         if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
             message_leave(s);
     pthread_mutex_unlock(&gate->lock);
-    (void)later_flush(gate->later, FLUSH_MS); /* what is left ends with its window */
+    (void)refunds_flush(gate->refunds, FLUSH_MS); /* what is left ends with its window */
     return idle;
 }

@@ -7,10 +7,11 @@
 #include "counts.h"
 #include "error.h"
 #include "events.h"
-#include "later.h"
 #include "metrics.h"
 #include "policy.h"
 #include "ramp_clock.h"
+#include "redis.h"
+#include "refunds.h"
 #include "ruledb.h"
 #include "conditions.h"
 
@@ -31,10 +32,10 @@ struct gate {
 
     /* Set once at the start; these parts of a policy need a restart. */
     struct ruledb *rules;  /* NULL: no alias rules */
-    struct counts *counts; /* what is asked; never NULL. Where it is not the embedded one it stands on: */
-    struct counts *redis;  /* the store that the policy names; NULL: none can be had */
+    struct counts *counts; /* what is asked; never NULL. Where it is not the embedded one it stands on Redis and: */
+    struct redis *redis;   /* the client, lent to who needs it; NULL: the policy names none that can be had */
     struct counts *local;  /* counts along, and stands in for it */
-    struct later *later;
+    struct refunds *refunds;
     struct ramp_clock ramp;
     struct backlog *backlog;      /* knows nothing until backlog_start() */
     struct blocks *blocks;        /* memory alone until blocks_load() and blocks_start() */
@@ -52,9 +53,9 @@ struct gate {
     void *now_arg;
 };
 
-/* A gate with everything that the policy names. Takes over the caller's reference to policy. counts_event may
+/* A gate with everything that the policy names. Takes over the caller's reference to policy. event may
  * be NULL. 0, or -1 with err set; gate_done() is then harmless. */
-int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *event, struct error *err);
+int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *event, struct error *err);
 void gate_done(struct gate *gate);
 
 int64_t gate_now(const struct gate *gate);

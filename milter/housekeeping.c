@@ -1,5 +1,6 @@
 #include "housekeeping.h"
 
+#include "counts_stores.h"
 #include "health.h"
 #include "log.h"
 
@@ -33,7 +34,7 @@ static void look_at_counts(struct gate *gate, int64_t now)
     gate->counts_merged = merged;
     /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the
      * next time. */
-    bool up = gate->redis != NULL ? counts_redis_wait(gate->redis, 0) : gate->local == NULL;
+    bool up = gate->redis != NULL ? redis_is_up(gate->redis) : gate->local == NULL;
     if (!up) {
         if (err.text[0] != '\0')
             counts_down(gate, err.text);

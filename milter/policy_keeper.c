@@ -54,8 +54,8 @@ static void say_restart_needed(const struct policy *old, const struct policy *ne
          (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
              (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
         {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
-        {"counters.prefix", strcmp(old->counters.prefix, new->counters.prefix) != 0},
-        {"counters.timeout", old->counters.timeout_ms != new->counters.timeout_ms},
+        {"counters.prefix", strcmp(old->counters.redis.prefix, new->counters.redis.prefix) != 0},
+        {"counters.timeout", old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},
         {"log.to", old->log.to_stderr != new->log.to_stderr},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

@@ -262,7 +262,7 @@ static void play_rcpt(struct replay *replay, struct replay_open *open, const cha
         answer->duplicate = outcome.duplicate;
         replay->shadowed += d->shadow.limit != NULL;
         if (d->verdict.action == ACTION_DEFER)
-            (void)later_flush(replay->gate.later, 5000); /* what was left for later belongs to this moment */
+            (void)refunds_flush(replay->gate.refunds, 5000); /* what was left for later belongs to this moment */
     }
     replay->actions[answer->action]++;
     if (answer->what[0] != '\0') {

@@ -1,6 +1,5 @@
 #include "session.h"
 
-#include "changes.h"
 #include "monotonic.h"
 #include "tripped.h"
 #include "window.h"
@@ -46,14 +45,14 @@ static void message_reset(struct message *message)
 
 static void give_back(struct session *session, bool may_wait)
 {
-    struct changes changes;
-    changes_begin(&changes, session->gate, may_wait);
+    struct refunds_batch refunds;
+    refunds_begin(&refunds, session->gate->refunds, may_wait);
     for (const struct receipt *r = session->message.receipts; r != NULL; r = r->next) {
         struct count_change change = r->charge;
         change.amount = -change.amount;
-        changes_add(&changes, &change);
+        refunds_add(&refunds, &change);
     }
-    changes_end(&changes);
+    refunds_end(&refunds);
 }
 
 void message_leave(struct session *session)
@@ -186,8 +185,8 @@ static struct accepted *accepted_find(const struct message *message, const char 
 static bool keep_receipts(struct session *session, const struct decision *d)
 {
     struct message *message = &session->message;
-    struct changes back;
-    changes_begin(&back, session->gate, false);
+    struct refunds_batch back;
+    refunds_begin(&back, session->gate->refunds, false);
     bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
         struct count_change charge;
@@ -196,14 +195,14 @@ static bool keep_receipts(struct session *session, const struct decision *d)
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
         if (kept == NULL) {
             charge.amount = -charge.amount;
-            changes_add(&back, &charge);
+            refunds_add(&back, &charge);
             kept_all = false;
             continue;
         }
         *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
         message->receipts = kept;
     }
-    changes_end(&back);
+    refunds_end(&back);
     return kept_all;
 }
 
@@ -311,9 +310,9 @@ static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_
 }
 
 /* What was reserved becomes what was seen. */
-static void settle_bytes(struct changes *changes, const struct receipt *receipt, int64_t bytes)
+static void settle_bytes(struct gate *gate, struct refunds_batch *refunds, const struct receipt *receipt,
+                         int64_t bytes)
 {
-    struct gate *gate = changes->gate;
     const struct count_change *charge = &receipt->charge;
     int64_t slot = charge->slot >= 0 ? charge->slot : charge->here;
     if (window_slot(charge->window_ms, gate_now(gate)) - slot >= WINDOW_SLOTS) {
@@ -322,20 +321,20 @@ static void settle_bytes(struct changes *changes, const struct receipt *receipt,
     }
     struct count_change settle = *charge;
     settle.amount = bytes - charge->amount;
-    changes_add(changes, &settle);
+    refunds_add(refunds, &settle);
 }
 
 void message_end(struct session *session)
 {
     struct gate *gate = session->gate;
     struct message *message = &session->message;
-    struct changes changes;
-    changes_begin(&changes, gate, true);
+    struct refunds_batch refunds;
+    refunds_begin(&refunds, gate->refunds, true);
     metrics_message(&gate->metrics);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
         if (r->limit->count == LIMIT_BYTES && message->bytes > 0)
-            settle_bytes(&changes, r, message->bytes);
-    changes_end(&changes);
+            settle_bytes(gate, &refunds, r, message->bytes);
+    refunds_end(&refunds);
     message_reset(message);
 }
 

@@ -88,8 +88,8 @@ json_t *show_keys(const struct policy *policy, const char *subject)
 {
     json_t *keys = json_array();
     if (strstr(subject, ":{") != NULL) { /* a whole key, with or without the prefix */
-        size_t n = strlen(policy->counters.prefix);
-        bool prefixed = strncmp(subject, policy->counters.prefix, n) == 0 && subject[n] == ':';
+        size_t n = strlen(policy->counters.redis.prefix);
+        bool prefixed = strncmp(subject, policy->counters.redis.prefix, n) == 0 && subject[n] == ':';
         json_array_append_new(keys, json_string(prefixed ? subject + n + 1 : subject));
         return keys;
     }

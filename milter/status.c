@@ -1,6 +1,7 @@
 /* status: the report and the metrics (see status.h). Owns nothing; the report fails only for want of memory. */
 #include "status.h"
 
+#include "counts_stores.h"
 #include "log.h"
 
 #include <dirent.h>
@@ -22,9 +23,9 @@ static double to_ms(uint64_t ns)
 static void counters_at(const struct counters_config *c, char *out, size_t size)
 {
     if (c->kind == COUNTERS_REDIS_TCP)
-        snprintf(out, size, "%s:%d/%d", c->host, c->port, c->db);
+        snprintf(out, size, "%s:%d/%d", c->redis.host, c->redis.port, c->redis.db);
     else if (c->kind == COUNTERS_REDIS_UNIX)
-        snprintf(out, size, "%s db %d", c->path, c->db);
+        snprintf(out, size, "%s db %d", c->redis.path, c->redis.db);
     else
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }
@@ -36,7 +37,7 @@ static json_t *report_counters(const struct gate *gate, const struct policy *pol
     counters_at(&policy->counters, at, sizeof at);
     return json_pack("{s:s, s:s, s:s, s:I}", "kind", gate->local != NULL ? "redis" : "memory", "at", at,
                      "when_down", downs[policy->counters.when_down], "timeout_ms",
-                     (json_int_t)policy->counters.timeout_ms);
+                     (json_int_t)policy->counters.redis.timeout_ms);
 }
 
 /* When the database was last written to: its write-ahead log may be younger than the file. 0: cannot be told. */

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "network.h"
 #include "pool.h"
+#include "redis_config.h"
 #include "reply.h"
 
 #include <stdbool.h>
@@ -106,11 +107,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 struct counters_config {
     const char *url; /* as written, "" for COUNTERS_NONE; never logged: it can carry a password */
     enum counters_kind kind;
-    const char *host, *path, *user, *password; /* NULL where the URL has none */
-    int port, db;
-    const char *password_file; /* NULL: none; read by the store, which trims the newline */
-    const char *prefix;
-    int64_t timeout_ms;
+    struct redis_config redis; /* host or path by the kind; NULL where the URL has none */
     enum when_down when_down;
     int local_share; /* percent */
     unsigned ipv4_bits, ipv6_bits;

@@ -34,9 +34,9 @@ static void complete(struct loader *loader, const struct place *root)
         policy->counters.kind = COUNTERS_NONE;
         policy->counters.url = "";
     }
-    if (policy->counters.password_file != NULL) {
-        loader->url_password = policy->counters.password != NULL;
-        policy->counters.password = NULL;
+    if (policy->counters.redis.password_file != NULL) {
+        loader->url_password = policy->counters.redis.password != NULL;
+        policy->counters.redis.password = NULL;
     }
     for (size_t i = 0; i < policy->n_limits; i++) {
         policy->needs_bytes = policy->needs_bytes || policy->limits[i].count == LIMIT_BYTES;

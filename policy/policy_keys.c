@@ -33,9 +33,9 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/conceal", values_flag, POLICY(aliases.conceal), 0, 0, NULL, "false") \
     X("/counters", config_json_section, 0, 0, 0, "/counters", NULL) \
     X("/counters/url", endpoints_url, POLICY(counters), 0, 0, NULL, "\"memory:\"") \
-    X("/counters/password_file", values_path, POLICY(counters.password_file), 0, 1000, NULL, NULL) \
-    X("/counters/prefix", values_prefix, POLICY(counters.prefix), 1, 64, NULL, "\"rcptgate\"") \
-    X("/counters/timeout", values_duration, POLICY(counters.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"") \
+    X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL) \
+    X("/counters/prefix", values_prefix, POLICY(counters.redis.prefix), 1, 64, NULL, "\"rcptgate\"") \
+    X("/counters/timeout", values_duration, POLICY(counters.redis.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"") \
     X("/counters/when_down", values_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", \
       "\"local\"") \
     X("/counters/local_share", values_percent, POLICY(counters.local_share), 1, 100, NULL, "\"100%\"") \

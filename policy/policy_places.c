@@ -172,9 +172,9 @@ static const char *url_login(struct loader *loader, struct counters_config *out,
     if (colon == NULL)
         return "has a user but no password; write user:password@ or :password@ before the host";
     size_t user = (size_t)(colon - at);
-    out->user = user > 0 ? decode(loader, at, user) : NULL;
-    out->password = decode(loader, colon + 1, n - user - 1);
-    if ((user > 0 && out->user == NULL) || out->password == NULL)
+    out->redis.user = user > 0 ? decode(loader, at, user) : NULL;
+    out->redis.password = decode(loader, colon + 1, n - user - 1);
+    if ((user > 0 && out->redis.user == NULL) || out->redis.password == NULL)
         return "has a percent sign in its user or password that is no escape; write %25 for a percent sign";
     return NULL;
 }
@@ -191,10 +191,10 @@ static const char *url_host(struct loader *loader, struct counters_config *out, 
     if (!is_host(host, length) || (close != NULL && end != close + 1) ||
         (close == NULL && memchr(host, ':', length) != NULL))
         return "has no good host; write redis://127.0.0.1:6379/0, an IPv6 address in brackets";
-    out->port = 6379;
-    if (colon != NULL && !read_port(colon + 1, (size_t)(at + n - colon - 1), &out->port))
+    out->redis.port = 6379;
+    if (colon != NULL && !read_port(colon + 1, (size_t)(at + n - colon - 1), &out->redis.port))
         return "has a bad port: from 1 to 65535, an IPv6 address in brackets";
-    out->host = keep(loader, host, length);
+    out->redis.host = keep(loader, host, length);
     return NULL;
 }
 
@@ -209,7 +209,7 @@ static const char *url_redis(struct loader *loader, struct counters_config *out,
         wrong = url_host(loader, out, host, n - (size_t)(host - at));
     if (wrong != NULL)
         return wrong;
-    if (at[n] != '\0' && strcmp(at + n, "/") != 0 && (at[n] != '/' || !read_db(at + n + 1, &out->db)))
+    if (at[n] != '\0' && strcmp(at + n, "/") != 0 && (at[n] != '/' || !read_db(at + n + 1, &out->redis.db)))
         return "must end with the host, the port or the number of a database, as in "
                "redis://127.0.0.1:6379/0; write a "
                "\"/\", \"?\" or \"#\" of the password as %2F, %3F or %23";
@@ -220,10 +220,10 @@ static const char *url_redis(struct loader *loader, struct counters_config *out,
 static const char *url_unix(struct loader *loader, struct counters_config *out, const char *at)
 {
     size_t n = strcspn(at, "?");
-    out->path = decode(loader, at, n);
-    if (out->path == NULL || !is_socket_path(out->path))
+    out->redis.path = decode(loader, at, n);
+    if (out->redis.path == NULL || !is_socket_path(out->redis.path))
         return "must be unix:///path or unix:///path?db=N with an absolute path of at most 107 bytes";
-    if (at[n] == '?' && (strncmp(at + n, "?db=", 4) != 0 || !read_db(at + n + 4, &out->db)))
+    if (at[n] == '?' && (strncmp(at + n, "?db=", 4) != 0 || !read_db(at + n + 4, &out->redis.db)))
         return "can only have ?db=N behind the path";
     out->kind = COUNTERS_REDIS_UNIX;
     return NULL;

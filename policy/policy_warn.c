@@ -214,7 +214,7 @@ static void warn_counters(struct loader *loader, const struct place *root)
     const struct counters_config *config = &loader->policy->counters;
     const struct place counters = config_json_member(root, "counters"),
                        file = config_json_member(&counters, "password_file");
-    if (config->password_file == NULL || file.value == NULL)
+    if (config->redis.password_file == NULL || file.value == NULL)
         return;
     if (config->kind == COUNTERS_MEMORY)
         problems_add(loader, &file, PROBLEM_WARNING, "",

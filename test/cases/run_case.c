@@ -24,7 +24,6 @@
  *   reset PATTERN [LIMIT]        clears counters and holds
  *   3x STEP                      the step three times; {n} in it is 1, 2, 3
  */
-#include "later.h"
 #include "policy_config.h"
 #include "session.h"
 
@@ -287,7 +286,7 @@ static void step_reset(char *arg)
 /* What was left for later must not happen at another time. */
 static void settle(void)
 {
-    if (!later_flush(world.gate.later, 5000))
+    if (!refunds_flush(world.gate.refunds, 5000))
         die("later", "is not done with its work after 5 s");
 }
 

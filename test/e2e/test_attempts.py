@@ -1,7 +1,6 @@
-"""Limits on attempts under a flood: it is refused from memory, each attempt is counted in Redis all the same, retries are not."""
+"""Limits on attempts under a flood: each attempt is counted in Redis, retries are not."""
 
 import contextlib
-import re
 import time
 
 import pytest
@@ -14,7 +13,6 @@ LIMITS = [{"name": "one", "per": "recipient", "max": 1, "window": "1h", "over": 
           {"name": "alias", "per": "recipient", "count": "attempts", "max": 10**9, "window": "1h", "over": "reject"},
           {"name": "tries", "per": "client", "count": "attempts", "max": MOST, "window": "1h", "over": "reject", "hold": "1h"}]
 SOFT, HARD = "450 4.2.1", "550 5.7.1"
-A_SECOND = 25  # calls of the script that a flooded gate may make; it has two limits on attempts, and three to tell of refusals
 
 
 @contextlib.contextmanager
@@ -26,10 +24,6 @@ def flooded(gates=1, limits=LIMITS):
             m.mail()
             assert m.rcpt(ALIAS).status == "continue"
             yield world
-
-
-def calls(world):
-    return int(re.search(r"cmdstat_evalsha:calls=(\d+)", world.redis.call("INFO", "commandstats"))[1])
 
 
 def used(world):
@@ -61,24 +55,18 @@ def counted(world, n):
 
 
 @pytest.mark.parametrize("senders", [same, others])
-def test_a_flood_is_cheap_and_counted(senders):
+def test_a_flood_is_counted(senders):
     with flooded() as world:
-        before, began = calls(world), time.monotonic()
         said = flood(world.gate, senders(FLOOD))
-        seconds = time.monotonic() - began
         assert said == [SOFT] * MOST + [HARD] * (FLOOD - MOST), "it trips at its max"
-        assert calls(world) - before < FLOOD / 100 + A_SECOND * (1 + seconds)
         counted(world, FLOOD)
         wait_for(lambda: " refused=1000 " in world.redis.fields(f"rcptgate:client:{{{CLIENT}}}")["tries"],
-                 "its refusals are not told")
+                 "its refusals are not counted")
 
 
 def test_a_flood_of_two_gates():
     with flooded(gates=2) as world:
-        before, began = calls(world), time.monotonic()
         one, other = run_threads(2, lambda i: flood(world.gates[i], same(FLOOD // 2)))
-        seconds = time.monotonic() - began
-        assert calls(world) - before < FLOOD / 100 + 2 * A_SECOND * (1 + seconds)
         counted(world, FLOOD)
         for said in (one, other):
             assert said == sorted(said) and said[0] == SOFT, "once hard, always hard"
@@ -92,10 +80,8 @@ def test_another_gates_retries_are_no_attempts():
         wait_for(lambda: world.redis.call("ZCARD", "rcptgate:deferred") == 300, "Redis was not told who was deferred")
         counted(world, 300)
         age(world, 120_000)
-        before = calls(world)
         for i in range(0, 300, 10):  # among those who come back, elsewhere, are some who come for the first time
             assert flood(other, others(1, 1000 + i) + others(10, i)) == [SOFT] * 11
-        assert calls(world) - before < 250, "the test would prove nothing"
         counted(world, 330)
 
 
@@ -112,7 +98,7 @@ def test_redis_restarts_in_a_flood():
         world.redis.start()
         said += flood(world.gate, same(1000))
         assert said == [SOFT] * 3000
-        wait_for(lambda: world.redis.call("EXISTS", f"rcptgate:client:{{{CLIENT}}}"), "what is owed is not paid")
+        wait_for(lambda: world.redis.call("EXISTS", f"rcptgate:client:{{{CLIENT}}}"), "what was counted meanwhile does not reach it")
         said += flood(world.gate, same(2000))
         counted(world, 5000)
         assert said == [SOFT] * MOST + [HARD] * 1000

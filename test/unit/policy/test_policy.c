@@ -369,13 +369,13 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         "/aliases/conceal %d\n",
         or_none(policy->aliases.database), policy->aliases.subaddress,
         (long long)policy->aliases.max_stale_ms, policy->aliases.max_shrink, policy->aliases.conceal);
-    text_addf(&out, "/counters/url %d %s %d %d %s %s %s %s\n", counters->kind, or_none(counters->host),
-              counters->port, counters->db, or_none(counters->path), or_none(counters->user),
-              or_none(counters->password), or_none(counters->url));
+    text_addf(&out, "/counters/url %d %s %d %d %s %s %s %s\n", counters->kind, or_none(counters->redis.host),
+              counters->redis.port, counters->redis.db, or_none(counters->redis.path),
+              or_none(counters->redis.user), or_none(counters->redis.password), or_none(counters->url));
     text_addf(
         &out,
         "/counters/password_file %s\n/counters/prefix %s\n/counters/timeout %lld\n/counters/when_down %d\n",
-        or_none(counters->password_file), counters->prefix, (long long)counters->timeout_ms,
+        or_none(counters->redis.password_file), counters->redis.prefix, (long long)counters->redis.timeout_ms,
         counters->when_down);
     text_addf(
         &out,

@@ -102,7 +102,7 @@ static void keys_by_place(void **state)
     assert_non_null(l.policy);
     assert_true(l.policy->shadow);
     assert_int_equal(l.policy->aliases.max_shrink, 20);
-    assert_int_equal(l.policy->counters.timeout_ms, 70);
+    assert_int_equal(l.policy->counters.redis.timeout_ms, 70);
     assert_int_equal(l.policy->exempt.clients.n, 2);
     assert_string_equal(l.policy->replies[REPLY_UNKNOWN].code, "550");
     assert_string_equal(l.policy->replies[REPLY_BACKEND].code, "451");

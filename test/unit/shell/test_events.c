@@ -1,7 +1,7 @@
-/* The ring, what is told how often, and a stream that is away for a while. */
+/* The ring, what is told how often, and a stream that is away for a while, in a real Redis. */
 #include "events.h"
 
-#include "counts_ops.h"
+#include "../world/redis_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,8 +9,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,77 +99,87 @@ static void test_due(void **state)
     events_free(events);
 }
 
-/* ---- a stream of our own ---- */
+/* ---- the stream ---- */
 
-struct stream {
-    struct counts counts;
-    _Atomic int status; /* what it answers */
-    _Atomic int asked, taken;
-    char last[64]; /* the event of the last one taken */
-};
+static struct redis_server server;
+static struct redis *redis;
 
-static enum counts_status stream_add(struct counts *counts, const char *const *words, size_t n)
+static int with_redis(void **state)
 {
-    struct stream *stream = (struct stream *)counts;
-    assert_int_equal(n % 2, 0);
-    assert_string_equal(words[0], "event");
-    atomic_fetch_add(&stream->asked, 1);
-    enum counts_status status = (enum counts_status)atomic_load(&stream->status);
-    if (status == COUNTS_OK) {
-        snprintf(stream->last, sizeof stream->last, "%s", words[1]);
-        atomic_fetch_add(&stream->taken, 1);
-    }
-    return status;
+    (void)state;
+    struct error err = {0};
+    server_start(&server);
+    redis = redis_new(&(struct redis_config){.path = server.socket, .prefix = "test", .timeout_ms = 10000},
+                      NULL, NULL, &err);
+    return redis != NULL && redis_wait(redis, 60000) ? 0 : -1;
 }
 
-static const struct counts_ops ops = {.stream_add = stream_add};
-
-static void wait_until(_Atomic int *number, int n)
+static int without_redis(void **state)
 {
-    for (int i = 0; i < 2000 && atomic_load(number) < n; i++)
-        usleep(5000);
-    assert_true(atomic_load(number) >= n);
+    (void)state;
+    redis_free(redis);
+    server_remove(&server);
+    return 0;
+}
+
+/* A number that Redis answers with; 0: it does not, or with something else. */
+static long long number(const char *command)
+{
+    redisContext *context = server_connect(&server);
+    redisReply *reply = context != NULL ? redisCommand(context, command) : NULL;
+    long long n = reply != NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    freeReplyObject(reply);
+    if (context != NULL)
+        redisFree(context);
+    return n;
 }
 
 static void test_stream_comes_back(void **state)
 {
     (void)state;
-    struct stream stream = {.counts = {.ops = &ops}, .status = COUNTS_DOWN};
+    server_kill(&server);
+    while (redis_is_up(redis))
+        usleep(5000);
     struct events *events = events_new("mx", NULL);
-    assert_int_equal(events_start(events, &stream.counts, NULL), 0);
+    assert_int_equal(events_start(events, redis, NULL), 0);
     for (int i = 0; i < 1200; i++)
         events_add(events, 0, i == 1199 ? "last" : "thing", NULL, 0);
-    wait_until(&stream.asked, 1);
     assert_int_equal(events_dropped(events), 200);
-    atomic_store(&stream.status, COUNTS_OK);
-    wait_until(&stream.taken, 1000);
+    server_launch(&server);
+    for (int i = 0; i < 4000 && number("XLEN test:events") < 1000; i++)
+        usleep(5000);
     events_stop(events, 1000);
-    assert_int_equal(atomic_load(&stream.taken), 1000);
-    assert_string_equal(stream.last, "last");
+    assert_int_equal(number("XLEN test:events"), 1000);
     assert_int_equal(events_dropped(events), 200);
     events_add(events, 0, "afterwards", NULL, 0); /* harmless */
     events_free(events);
 }
 
-/* An answer that is lost again and again does not hold up the rest for ever. */
+/* One that is refused again and again does not hold up the rest for ever. */
 static void test_stream_that_refuses(void **state)
 {
     (void)state;
-    struct stream stream = {.counts = {.ops = &ops}, .status = COUNTS_UNSURE};
+    server_do(&server, "SET test:events junk");
     struct events *events = events_new("mx", NULL);
-    assert_int_equal(events_start(events, &stream.counts, NULL), 0);
+    assert_int_equal(events_start(events, redis, NULL), 0);
     events_add(events, 0, "thing", NULL, 0);
-    wait_until(&stream.asked, 3);
-    events_stop(events, 1000);
+    for (int i = 0; i < 4000 && events_dropped(events) == 0; i++)
+        usleep(5000);
     assert_int_equal(events_dropped(events), 1);
-    assert_int_equal(atomic_load(&stream.asked), 3);
+    server_do(&server, "DEL test:events");
+    events_add(events, 0, "thing", NULL, 0);
+    for (int i = 0; i < 4000 && number("XLEN test:events") < 1; i++)
+        usleep(5000);
+    events_stop(events, 1000);
+    assert_int_equal(number("XLEN test:events"), 1);
     events_free(events);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ring), cmocka_unit_test(test_long_fields),
-                                       cmocka_unit_test(test_due), cmocka_unit_test(test_stream_comes_back),
-                                       cmocka_unit_test(test_stream_that_refuses)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ring), cmocka_unit_test(test_long_fields), cmocka_unit_test(test_due),
+        cmocka_unit_test_setup_teardown(test_stream_comes_back, with_redis, without_redis),
+        cmocka_unit_test_setup_teardown(test_stream_that_refuses, with_redis, without_redis)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

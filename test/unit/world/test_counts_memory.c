@@ -1,6 +1,7 @@
 /* What is the embedded store's own: its bounds, its expiry, large requests. What it has in common with Redis is in
  * test_counts_vectors.c and test_counts_random.c. */
-#include "counts.h"
+#include "counts_stores.h"
+#include "hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /* Both counter stores under requests at random, and under 20 threads at once: never more than max in any span of one
  * window, everything back after 1.1 windows, and the same answers from both, step by step. */
-#include "counts.h"
+#include "counts_redis.h"
+#include "counts_stores.h"
 
 #include "redis_server.h"
 
@@ -19,6 +20,7 @@ enum { MEMORY, REDIS, STORES, ROUNDS = 40, STEPS = 150, LIMITS = 3, THREADS = 20
 
 static struct redis_server server;
 static struct counts *stores[STORES];
+static struct redis *client;
 static unsigned short seed[3] = {4, 5, 6};
 
 static int64_t up_to(double most) /* small ones often */
@@ -261,13 +263,13 @@ static int start(void **state)
     struct error err = {0};
     server_start(&server);
     stores[MEMORY] = counts_memory_new(100000);
-    stores[REDIS] = counts_redis_new(
-        &(struct counts_redis_config){.path = server.socket, .prefix = "test", .timeout_ms = 10000}, NULL,
-        NULL, &err);
+    client = redis_new(&(struct redis_config){.path = server.socket, .prefix = "test", .timeout_ms = 10000},
+                       NULL, NULL, &err);
+    stores[REDIS] = client != NULL ? counts_redis_new(client, &err) : NULL;
     if (stores[MEMORY] == NULL || stores[REDIS] == NULL)
         return -1;
     counts_redis_follow_caller_clock(stores[REDIS]);
-    return counts_redis_wait(stores[REDIS], 10000) ? 0 : -1;
+    return redis_wait(client, 10000) ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -275,6 +277,7 @@ static int stop(void **state)
     (void)state;
     for (int s = 0; s < STORES; s++)
         counts_free(stores[s]);
+    redis_free(client);
     server_remove(&server);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* What is Redis's own in the counter store: the text in its fields, times to live, junk under our keys, answers that make
  * no sense, its own clock, and what is said of a server that is away. */
 #include "counter.h"
-#include "counts_ops.h"
+#include "counts_redis.h"
+#include "counts_stores.h"
 
 #include "redis_server.h"
 
@@ -57,12 +58,20 @@ static struct count_answer reserve_one(const struct count_ask *ask, int64_t now)
 static struct counts *connect_to(const struct redis_server *to)
 {
     struct error err = {0};
-    struct counts *out = counts_redis_new(
-        &(struct counts_redis_config){.path = to->socket, .prefix = "test", .timeout_ms = 10000}, NULL, NULL,
-        &err);
+    struct redis *redis = redis_new(
+        &(struct redis_config){.path = to->socket, .prefix = "test", .timeout_ms = 10000}, NULL, NULL, &err);
+    assert_non_null(redis);
+    struct counts *out = counts_redis_new(redis, &err);
     assert_non_null(out);
-    assert_true(counts_redis_wait(out, 60000));
+    assert_true(redis_wait(redis, 60000));
     return out;
+}
+
+static void disconnect(struct counts *store)
+{
+    struct redis *redis = ((struct redis_counts *)store)->redis;
+    counts_free(store);
+    redis_free(redis);
 }
 
 static int setup(void **state)
@@ -77,7 +86,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    counts_free(counts);
+    disconnect(counts);
     return 0;
 }
 
@@ -238,32 +247,6 @@ static void test_another_type_is_deleted(void **state)
     assert_string_equal(trouble.text, "");
 }
 
-static void test_known_retries(void **state)
-{
-    (void)state;
-    enum { HOUR = 3600 * 1000 };
-    const struct count_deferral list[] = {{"00", START},
-                                          {"01", START - 59999},
-                                          {"02", START - 60000},
-                                          {"03", START - 24 * HOUR},
-                                          {"04", START - 24 * HOUR - 1}};
-    const char *const ask[] = {"00", "01", "02", "03", "04", "05"};
-    const bool want[] = {false, false, true, true, false, false};
-    bool known[6];
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    for (size_t i = 0; i < 6; i++)
-        assert_false(known[i]);
-    for (size_t i = 0; i < 5; i++)
-        ask_redis("ZADD test:deferred %lld %s", (long long)list[i].at_ms, list[i].retry);
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    for (size_t i = 0; i < 6; i++)
-        assert_int_equal(known[i], want[i]);
-    ask_redis("SET test:deferred junk");
-    assert_int_equal(counts->ops->known(counts, ask, 6, START, known), COUNTS_OK);
-    assert_false(known[2]);
-    assert_string_equal(ask_redis("TYPE test:deferred"), "string"); /* it was only looked at */
-}
-
 static void test_deferred_is_bounded(void **state)
 {
     (void)state;
@@ -339,14 +322,14 @@ static void test_own_clock(void **state)
     assert_int_equal(counts_show(own, keys, 1, 1, see_one, &view), COUNTS_OK);
     assert_int_equal(view.used, 2);
     assert_in_range(view.reset_ms, 30000, 66000);
-    counts_free(own);
+    disconnect(own);
 }
 
-/* A payment that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
-static void test_paid_once(void **state)
+/* A sync that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
+static void test_synced_once(void **state)
 {
     (void)state;
-    static const int64_t turns[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
+    static const int64_t sequences[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
     struct count_ask ask = ask_for("k", "l", 100);
     int64_t slot = reserve_one(&ask, START).slot;
     const struct count_change change = {.key = "k",
@@ -357,8 +340,8 @@ static void test_paid_once(void **state)
                                         .amount = 5,
                                         .here = -1};
     ask_redis("ACL SETUSER default -get -set");
-    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
-        assert_int_equal(counts->ops->pay(counts, &change, 1, START, turns[i]), COUNTS_OK);
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        assert_int_equal(counts->ops->sync(counts, &change, 1, START, sequences[i]), COUNTS_OK);
         assert_int_equal(reserve_one(&ask, START).used, sums[i] + 1 + (int64_t)i);
     }
     ask_redis("ACL SETUSER default +@all");
@@ -399,7 +382,7 @@ static void test_server_goes(void **state)
     struct error trouble = {0};
     counts_trouble(to, &trouble);
     assert_true(trouble.text[0] != '\0');
-    counts_free(to);
+    disconnect(to);
     server_remove(&other);
 }
 
@@ -427,11 +410,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_known_retries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_paid_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),
         cmocka_unit_test(test_server_goes),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -1,5 +1,6 @@
 /* Both counter stores against test/data/counts.txt: the same steps, the same answers. */
-#include "counts.h"
+#include "counts_redis.h"
+#include "counts_stores.h"
 #include "pool.h"
 
 #include "redis_server.h"
@@ -375,6 +376,8 @@ static size_t run_vector(const struct step *steps, size_t n, struct counts *coun
 
 typedef struct counts *store_new_fn(void);
 
+static struct redis *client;
+
 static struct counts *new_memory(void)
 {
     return counts_memory_new(100000);
@@ -384,12 +387,13 @@ static struct counts *new_redis(void)
 {
     struct error err = {0};
     server_do(&server, "FLUSHALL");
-    struct counts *counts = counts_redis_new(
-        &(struct counts_redis_config){.path = server.socket, .prefix = "t[e]st", .timeout_ms = 5000}, NULL,
-        NULL, &err);
+    client = redis_new(&(struct redis_config){.path = server.socket, .prefix = "t[e]st", .timeout_ms = 5000},
+                       NULL, NULL, &err);
+    assert_non_null(client);
+    struct counts *counts = counts_redis_new(client, &err);
     assert_non_null(counts);
     counts_redis_follow_caller_clock(counts);
-    assert_true(counts_redis_wait(counts, 5000));
+    assert_true(redis_wait(client, 5000));
     return counts;
 }
 
@@ -413,6 +417,8 @@ static void run_file(store_new_fn *store_new, size_t *tests, size_t *n_steps)
             counts_trouble(counts, &trouble);
             assert_string_equal(trouble.text, "");
             counts_free(counts);
+            redis_free(client);
+            client = NULL;
             (*tests)++;
             while (n > 0)
                 free(steps[--n].text);

@@ -469,7 +469,7 @@ static void test_acl(void **state)
     server_do(&server, "ACL SETUSER gate +evalsha");
     assert_true(redis_wait(redis, PATIENCE));
     redis_free(redis);
-    config.probe_key = "elsewhere:probe";
+    config.prefix = "elsewhere";
     redis = client(&config);
     assert_trouble(redis, "NOPERM");
     redis_free(redis);
