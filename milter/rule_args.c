@@ -1,3 +1,5 @@
+/* rule_args: see rule_args.h. Owns nothing: strings are the caller's, or its pool's. Fails with what cannot stand in
+ * a row, in words for who typed it. */
 #include "rule_args.h"
 
 #include "action.h"

@@ -1,3 +1,4 @@
+/* rule_export: see rule_export.h. Owns the draft of the file until it is renamed; where writing fails the old file stays. */
 #include "rule_export.h"
 
 #include "csv.h"

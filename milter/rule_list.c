@@ -1,4 +1,6 @@
-/* A table needs the width of its columns first, so that it reads the rows twice, in one transaction; nothing is kept. */
+/* rule_list: see rule_list.h. Owns nothing.
+ *
+ * A table needs the width of its columns first, so that it reads the rows twice, in one transaction; nothing is kept. */
 #include "rule_list.h"
 
 #include "glob.h"

@@ -1,3 +1,4 @@
+/* rule_write: see rule_write.h. Owns nothing; the transaction is the caller's. */
 #include "rule_write.h"
 
 struct check {

@@ -46,7 +46,7 @@ const struct policy *config_load(const char *json, size_t n, struct problems *pr
  * stands for what is in force now, to be given as `last` the next time; the caller frees it. Outputs other
  * than the problems are untouched where NULL is returned. */
 const struct policy *config_last_good_patch(const char *json, size_t n, const char *last, size_t last_n,
-                                      struct problems *problems, char **effective);
+                                            struct problems *problems, char **effective);
 
 /* What is right in the new policy, but so different from the old one that somebody should look: limits that are gone,
  * the mode, the alias rules. Appends warnings. Memory that runs out costs a warning, nothing else. */
