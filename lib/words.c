@@ -1,3 +1,4 @@
+/* args: see words.h. */
 #include "words.h"
 
 #include <stdlib.h>
