@@ -72,13 +72,13 @@ static bool is_answer(const redisReply *reply)
     return true;
 }
 
-/* words begins with both keys. *out is the caller's to free where it is BLOCKS_REDIS_OK. */
-static enum blocks_redis_status run(struct blocks_redis *blocks, struct words *words, redisReply **out,
+/* args begins with both keys. *out is the caller's to free where it is BLOCKS_REDIS_OK. */
+static enum blocks_redis_status run(struct blocks_redis *blocks, struct args *args, redisReply **out,
                                     struct error *err)
 {
-    const struct redis_command args = {words->argc, words->argv, words->lens};
+    const struct redis_command command = {args->argc, args->argv, args->lens};
     redisReply *reply = NULL;
-    if (redis_eval(blocks->redis, &blocks->script, 2, &args, &reply) != REDIS_ANSWERED)
+    if (redis_eval(blocks->redis, &blocks->script, 2, &command, &reply) != REDIS_ANSWERED)
         return BLOCKS_REDIS_DOWN;
     if (is_answer(reply)) {
         *out = reply;
@@ -90,14 +90,14 @@ static enum blocks_redis_status run(struct blocks_redis *blocks, struct words *w
     return BLOCKS_REDIS_DOWN;
 }
 
-static int words_begin(struct blocks_redis *blocks, struct words *words, const char *what, size_t most,
-                       size_t text_size)
+static int args_begin(struct blocks_redis *blocks, struct args *args, const char *what, size_t most,
+                      size_t text_size)
 {
-    if (words_init(words, 3 + most, text_size) < 0)
+    if (args_init(args, 3 + most, text_size) < 0)
         return -1;
-    words_add(words, blocks->keys[0]);
-    words_add(words, blocks->keys[1]);
-    words_add(words, what);
+    args_add(args, blocks->keys[0]);
+    args_add(args, blocks->keys[1]);
+    args_add(args, what);
     return 0;
 }
 
@@ -112,15 +112,15 @@ static void remember(struct blocks_redis *blocks, const redisReply *reply)
 static enum blocks_redis_status pull_some(struct blocks_redis *blocks, blocks_redis_take_fn *take, void *arg,
                                           bool *more, struct error *err)
 {
-    struct words words;
+    struct args args;
     redisReply *reply = NULL;
-    if (words_begin(blocks, &words, "pull", 3, 2L * WORDS_NUMBER) < 0)
+    if (args_begin(blocks, &args, "pull", 3, 2L * ARGS_NUMBER) < 0)
         return BLOCKS_REDIS_DOWN;
-    words_add(&words, blocks->epoch);
-    words_add_number(&words, blocks->number);
-    words_add_number(&words, BLOCKS_REDIS_MOST);
-    enum blocks_redis_status status = run(blocks, &words, &reply, err);
-    words_done(&words);
+    args_add(&args, blocks->epoch);
+    args_add_number(&args, blocks->number);
+    args_add_number(&args, BLOCKS_REDIS_MOST);
+    enum blocks_redis_status status = run(blocks, &args, &reply, err);
+    args_done(&args);
     if (status != BLOCKS_REDIS_OK)
         return status;
     int64_t last = reply->element[1]->integer, reached = reply->element[2]->integer;
@@ -160,10 +160,10 @@ enum blocks_redis_status blocks_redis_pull(struct blocks_redis *blocks, blocks_r
 enum blocks_redis_status blocks_redis_push(struct blocks_redis *blocks, const struct block *const *list,
                                            size_t n, struct error *err)
 {
-    struct words words;
+    struct args args;
     redisReply *reply = NULL;
     char(*texts)[NETWORK_TEXT + BLOCK_TIME + BLOCK_TEXT] = calloc(n + 1, sizeof *texts);
-    if (texts == NULL || words_begin(blocks, &words, "push", 3 * n, 0) < 0) {
+    if (texts == NULL || args_begin(blocks, &args, "push", 3 * n, 0) < 0) {
         free(texts);
         return BLOCKS_REDIS_DOWN;
     }
@@ -172,12 +172,12 @@ enum blocks_redis_status blocks_redis_push(struct blocks_redis *blocks, const st
         struct text text;
         text_init(&text, value, BLOCK_TEXT);
         block_format(list[i], &text);
-        words_add(&words, network_format(&list[i]->network, network));
-        words_add(&words, block_time_ms(list[i]->changed_ms, at));
-        words_add(&words, value);
+        args_add(&args, network_format(&list[i]->network, network));
+        args_add(&args, block_time_ms(list[i]->changed_ms, at));
+        args_add(&args, value);
     }
-    enum blocks_redis_status status = run(blocks, &words, &reply, err);
-    words_done(&words);
+    enum blocks_redis_status status = run(blocks, &args, &reply, err);
+    args_done(&args);
     free(texts);
     if (status != BLOCKS_REDIS_OK)
         return status;
@@ -195,19 +195,19 @@ enum blocks_redis_status blocks_redis_push(struct blocks_redis *blocks, const st
 enum blocks_redis_status blocks_redis_drop(struct blocks_redis *blocks, const struct block *list, size_t n,
                                            struct error *err)
 {
-    struct words words;
+    struct args args;
     redisReply *reply = NULL;
     char(*texts)[NETWORK_TEXT + BLOCK_TIME] = calloc(n + 1, sizeof *texts);
-    if (texts == NULL || words_begin(blocks, &words, "drop", 2 * n, 0) < 0) {
+    if (texts == NULL || args_begin(blocks, &args, "drop", 2 * n, 0) < 0) {
         free(texts);
         return BLOCKS_REDIS_DOWN;
     }
     for (size_t i = 0; i < n; i++) {
-        words_add(&words, network_format(&list[i].network, texts[i]));
-        words_add(&words, block_time_ms(list[i].changed_ms, texts[i] + NETWORK_TEXT));
+        args_add(&args, network_format(&list[i].network, texts[i]));
+        args_add(&args, block_time_ms(list[i].changed_ms, texts[i] + NETWORK_TEXT));
     }
-    enum blocks_redis_status status = run(blocks, &words, &reply, err);
-    words_done(&words);
+    enum blocks_redis_status status = run(blocks, &args, &reply, err);
+    args_done(&args);
     free(texts);
     if (status == BLOCKS_REDIS_OK)
         freeReplyObject(reply);

@@ -10,9 +10,9 @@
 enum { AT_ONCE = 512 }; /* words of one command, so that no other one waits long behind it */
 
 /* The caller frees *reply where this is true. */
-static bool call(struct redis *redis, const struct words *words, redisReply **reply)
+static bool call(struct redis *redis, const struct args *args, redisReply **reply)
 {
-    const struct redis_command command = {words->argc, words->argv, words->lens};
+    const struct redis_command command = {args->argc, args->argv, args->lens};
     return redis_call(redis, &command, reply) == REDIS_ANSWERED;
 }
 
@@ -20,15 +20,15 @@ static bool call(struct redis *redis, const struct words *words, redisReply **re
 static bool command(struct redis *redis, const char *name, const char *key, const char *const *more,
                     size_t n_more, redisReply **reply)
 {
-    struct words words;
-    if (words_init(&words, 2 + n_more, strlen(redis_prefix(redis)) + strlen(key) + 2) < 0)
+    struct args args;
+    if (args_init(&args, 2 + n_more, strlen(redis_prefix(redis)) + strlen(key) + 2) < 0)
         return false;
-    words_add(&words, name);
-    words_add_key(&words, redis_prefix(redis), key);
+    args_add(&args, name);
+    args_add_key(&args, redis_prefix(redis), key);
     for (size_t i = 0; i < n_more; i++)
-        words_add(&words, more[i]);
-    bool answered = call(redis, &words, reply);
-    words_done(&words);
+        args_add(&args, more[i]);
+    bool answered = call(redis, &args, reply);
+    args_done(&args);
     return answered;
 }
 
@@ -111,21 +111,21 @@ bool board_drop_fields(struct redis *redis, const char *key, const char *const *
 /* XADD prefix:events MAXLEN ~ 10000 * name value ... */
 enum redis_status board_stream_add(struct redis *redis, const char *const *words_in, size_t n_words)
 {
-    struct words words;
+    struct args args;
     redisReply *reply = NULL;
-    if (words_init(&words, 6 + n_words, strlen(redis_prefix(redis)) + sizeof ":events") < 0)
+    if (args_init(&args, 6 + n_words, strlen(redis_prefix(redis)) + sizeof ":events") < 0)
         return REDIS_DOWN;
-    words_add(&words, "XADD");
-    words_add_key(&words, redis_prefix(redis), "events");
-    words_add(&words, "MAXLEN");
-    words_add(&words, "~");
-    words_add(&words, "10000");
-    words_add(&words, "*");
+    args_add(&args, "XADD");
+    args_add_key(&args, redis_prefix(redis), "events");
+    args_add(&args, "MAXLEN");
+    args_add(&args, "~");
+    args_add(&args, "10000");
+    args_add(&args, "*");
     for (size_t i = 0; i < n_words; i++)
-        words_add(&words, words_in[i]);
-    const struct redis_command xadd = {words.argc, words.argv, words.lens};
+        args_add(&args, words_in[i]);
+    const struct redis_command xadd = {args.argc, args.argv, args.lens};
     enum redis_status status = redis_call(redis, &xadd, &reply);
-    words_done(&words);
+    args_done(&args);
     if (status == REDIS_ANSWERED && reply->type != REDIS_REPLY_STRING)
         status = REDIS_LOST; /* a key of another type, or no such command: not worth an alarm */
     freeReplyObject(reply);

@@ -1,3 +1,4 @@
+/* counter: see counter.h. */
 #include "counter.h"
 
 #include <string.h>

@@ -155,7 +155,7 @@ static bool tell_deferrals(struct failover_state *state, const struct count_defe
         size_t some = n - at < COUNTS_DEFERRALS ? n - at : COUNTS_DEFERRALS;
         if (counts_deferred(state->remote, list + at, some, failover_state_now(state)) == COUNTS_DOWN)
             return false;
-        retries_told(state->local->retries, list + at, some);
+        retries_synced(state->local->retries, list + at, some);
     }
     return true;
 }
@@ -167,7 +167,7 @@ static bool tell_retries(struct failover_state *state)
     struct count_deferral list[DEFERRALS];
     size_t cursor = 0, n;
     while (!atomic_load(&state->stop) &&
-           (n = retries_untold(state->local->retries, &cursor, list, DEFERRALS)) > 0)
+           (n = retries_unsynced(state->local->retries, &cursor, list, DEFERRALS)) > 0)
         if (!tell_deferrals(state, list, n))
             return false;
     return true;
@@ -211,7 +211,7 @@ bool reconcile_run(struct reconcile *reconcile)
         return false;
     if (generation != atomic_load(&state->local->generation)) { /* all of local is looked at again */
         sync_end(reconcile, false);
-        retries_untell(state->local->retries);
+        retries_unsync(state->local->retries);
         deny_cache_drop_all(
             state->deny_cache); /* the counters that they were read from may be others by now */
     }

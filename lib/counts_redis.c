@@ -45,13 +45,13 @@ enum counts_status counts_redis_status(enum redis_status status)
     return status == REDIS_ANSWERED ? COUNTS_OK : status == REDIS_DOWN ? COUNTS_DOWN : COUNTS_UNSURE;
 }
 
-enum counts_status counts_redis_run(struct redis_counts *store, const struct words *words, int n_keys,
+enum counts_status counts_redis_run(struct redis_counts *store, const struct args *args, int n_keys,
                                     redisReply **out)
 {
-    const struct redis_command args = {words->argc, words->argv, words->lens};
+    const struct redis_command command = {args->argc, args->argv, args->lens};
     redisReply *reply = NULL;
     enum counts_status status =
-        counts_redis_status(redis_eval(store->redis, &store->script, n_keys, &args, &reply));
+        counts_redis_status(redis_eval(store->redis, &store->script, n_keys, &command, &reply));
     if (status != COUNTS_OK)
         return status;
     if (!is_numbers(reply)) {

@@ -34,7 +34,7 @@ enum counts_status counts_redis_garbled(struct redis_counts *store, const redisR
 enum counts_status counts_redis_status(enum redis_status status);
 
 /* Runs the script; *out is an array of numbers, at least one, and the caller's to free, when COUNTS_OK. */
-enum counts_status counts_redis_run(struct redis_counts *store, const struct words *words, int n_keys,
+enum counts_status counts_redis_run(struct redis_counts *store, const struct args *args, int n_keys,
                                     redisReply **out);
 
 /* "prefix:key", the caller's to free; NULL: out of memory. */

@@ -18,9 +18,9 @@ const char counts_redis_look[] = "local all = {} "
 static enum counts_status command(struct redis_counts *store, const char *const *argv, int argc,
                                   const size_t *lens, redisReply **out)
 {
-    const struct redis_command words = {argc, argv, lens};
+    const struct redis_command line = {argc, argv, lens};
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_status(redis_call(store->redis, &words, &reply));
+    enum counts_status status = counts_redis_status(redis_call(store->redis, &line, &reply));
     if (status != COUNTS_OK)
         return status;
     *out = reply;
@@ -217,21 +217,21 @@ static enum counts_status visit_show(struct visit *visit, const char *key, const
 /* HDEL of what is a counter, so that nothing else under the prefix goes with it. */
 static enum counts_status visit_reset(struct visit *visit, const char *full, const redisReply *pairs)
 {
-    struct words words;
-    if (words_init(&words, 2 + pairs->elements / 2, 0) < 0)
+    struct args args;
+    if (args_init(&args, 2 + pairs->elements / 2, 0) < 0)
         return COUNTS_DOWN;
-    words_add(&words, "HDEL");
-    words_add(&words, full);
+    args_add(&args, "HDEL");
+    args_add(&args, full);
     for (size_t i = 0; i < pairs->elements / 2; i++) {
         struct counter counter;
         if (pair_counter(pairs, i, &counter) &&
             (visit->limit == NULL || strcmp(visit->limit, pairs->element[2 * i]->str) == 0))
-            words_add(&words, pairs->element[2 * i]->str);
+            args_add(&args, pairs->element[2 * i]->str);
     }
     redisReply *reply = NULL;
     enum counts_status status = COUNTS_OK;
-    if (words.argc > 2)
-        status = command(visit->store, words.argv, words.argc, words.lens, &reply);
+    if (args.argc > 2)
+        status = command(visit->store, args.argv, args.argc, args.lens, &reply);
     if (reply != NULL) {
         if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0)
             visit->n_reset += (size_t)reply->integer;
@@ -239,7 +239,7 @@ static enum counts_status visit_reset(struct visit *visit, const char *full, con
             status = counts_redis_garbled(visit->store, reply);
         freeReplyObject(reply);
     }
-    words_done(&words);
+    args_done(&args);
     return status;
 }
 
@@ -277,19 +277,19 @@ static enum counts_status look_take(struct visit *visit, char *const *keys, size
 /* Shows n keys with one question. */
 static enum counts_status visit_look(struct visit *visit, char *const *keys, size_t n)
 {
-    struct words words;
+    struct args args;
     size_t size = 0;
     for (size_t i = 0; i < n; i++)
         size += strlen(visit->store->prefix) + strlen(keys[i]) + 2;
-    if (words_init(&words, n, size) < 0)
+    if (args_init(&args, n, size) < 0)
         return COUNTS_DOWN;
     for (size_t i = 0; i < n; i++)
-        words_add_key(&words, visit->store->prefix, keys[i]);
-    const struct redis_command args = {words.argc, words.argv, words.lens};
+        args_add_key(&args, visit->store->prefix, keys[i]);
+    const struct redis_command command = {args.argc, args.argv, args.lens};
     redisReply *reply = NULL;
     enum counts_status status =
-        counts_redis_status(redis_eval(visit->store->redis, &visit->store->look, (int)n, &args, &reply));
-    words_done(&words);
+        counts_redis_status(redis_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));
+    args_done(&args);
     if (status == COUNTS_OK) {
         status = look_take(visit, keys, n, reply);
         freeReplyObject(reply);

@@ -9,21 +9,21 @@
 #include <string.h>
 
 enum {
-    HEAD_WORDS = 4,  /* before the asks of a request */
-    ASK_WORDS = 3,   /* of one ask; */
+    HEAD_ARGS = 4,   /* before the asks of a request */
+    ASK_ARGS = 3,    /* of one ask; */
     ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
     NEW_NUMBERS = 3, /* about new keys */
-    ANSWER_WORDS = 6,
-    PLAIN_WORDS = 2,  /* of one ask in the answer to a plain request */
-    CHANGE_WORDS = 6, /* of one change */
+    ANSWER_ARGS = 6,
+    PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
+    CHANGE_ARGS = 6, /* of one change */
 };
 
 /* Lua writes numbers below this as digits alone. */
 static const int64_t PLAIN_MOST = INT64_C(100000000000000);
 
-static void words_add_now(struct words *words, const struct redis_counts *store, int64_t now_ms)
+static void args_add_now(struct args *args, const struct redis_counts *store, int64_t now_ms)
 {
-    words_add_number(words, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
+    args_add_number(args, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
 }
 
 /* A request: which keys, which fields in them. */
@@ -137,7 +137,7 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 }
 
 /* The turn-th ask. */
-static void add_ask(struct words *words, const struct layout *layout, const struct count_request *request,
+static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
                     size_t turn)
 {
     size_t i = layout->order[turn];
@@ -152,22 +152,22 @@ static void add_ask(struct words *words, const struct layout *layout, const stru
                                           ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
                                           ask->share_above,
                                           ask->slack};
-    words_add_number(words, ask->window_ms);
-    words_add_number(words, ask->max);
+    args_add_number(args, ask->window_ms);
+    args_add_number(args, ask->max);
     if (memcmp(numbers, usual, sizeof usual) == 0)
-        words_add(words, "");
+        args_add(args, "");
     else
-        words_add_numbers(words, "", numbers, ASK_NUMBERS);
+        args_add_numbers(args, "", numbers, ASK_NUMBERS);
 }
 
-static void add_keys(struct words *words, const struct layout *layout)
+static void add_keys(struct args *args, const struct layout *layout)
 {
     for (size_t k = 0; k < layout->n_keys; k++) {
-        words_add_number(words, layout->keys[k].ttl);
-        words_add_number(words, (int64_t)layout->keys[k].n_fields);
+        args_add_number(args, layout->keys[k].ttl);
+        args_add_number(args, (int64_t)layout->keys[k].n_fields);
         for (size_t p = 0; p < layout->n_places; p++) /* in the order of their numbers within the key */
             if (layout->places[p].key == k)
-                words_add(words, layout->places[p].limit);
+                args_add(args, layout->places[p].limit);
     }
 }
 
@@ -191,37 +191,37 @@ static const char *mode_name(enum counts_mode mode, bool plain)
 }
 
 /* The retry identifier, and how new keys are counted. */
-static void add_extras(struct words *words, const struct layout *layout, const struct count_request *request)
+static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request)
 {
     const int64_t numbers[NEW_NUMBERS] = {layout_number(layout, layout->new_place), request->new_max,
                                           COUNTS_NEW_WINDOW_MS};
     if (request->retry == NULL && layout->new_place == SIZE_MAX)
-        words_add(words, "");
+        args_add(args, "");
     else
-        words_add_numbers(words, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
+        args_add_numbers(args, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
 }
 
-static int make_words(const struct redis_counts *store, enum counts_mode mode,
-                      const struct count_request *request, int64_t now_ms, const struct layout *layout,
-                      struct words *words)
+static int make_args(const struct redis_counts *store, enum counts_mode mode,
+                     const struct count_request *request, int64_t now_ms, const struct layout *layout,
+                     struct args *args)
 {
-    size_t most = HEAD_WORDS + ASK_WORDS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
-    size_t numbers = HEAD_WORDS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
-    size_t text = numbers * (WORDS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
+    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
+    size_t numbers = HEAD_ARGS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
+    size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
                   (request->retry != NULL ? strlen(request->retry) : 1);
-    if (words_init(words, most, text) < 0)
+    if (args_init(args, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)
-        words_add_key(words, store->prefix, layout->keys[k].name);
+        args_add_key(args, store->prefix, layout->keys[k].name);
     if (request->retry != NULL)
-        words_add(words, store->retries);
-    words_add(words, mode_name(mode, is_plain(request, layout)));
-    words_add_now(words, store, now_ms);
-    add_extras(words, layout, request);
-    words_add_number(words, (int64_t)request->n);
+        args_add(args, store->retries);
+    args_add(args, mode_name(mode, is_plain(request, layout)));
+    args_add_now(args, store, now_ms);
+    add_extras(args, layout, request);
+    args_add_number(args, (int64_t)request->n);
     for (size_t turn = 0; turn < request->n; turn++)
-        add_ask(words, layout, request, turn);
-    add_keys(words, layout);
+        add_ask(args, layout, request, turn);
+    add_keys(args, layout);
     return 0;
 }
 
@@ -262,14 +262,14 @@ static enum counts_status read_answers(struct redis_counts *store, const redisRe
                                        struct count_answer *answers)
 {
     redisReply *const *numbers = reply->element;
-    bool plain = reply->elements == 2 + request->n * PLAIN_WORDS, good = true;
-    if (!plain && reply->elements != 1 + request->n * ANSWER_WORDS)
+    bool plain = reply->elements == 2 + request->n * PLAIN_ARGS, good = true;
+    if (!plain && reply->elements != 1 + request->n * ANSWER_ARGS)
         return counts_redis_garbled(store, reply);
     for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
         size_t i = layout->order[turn];
-        good = plain ? read_plain(&numbers[2 + turn * PLAIN_WORDS], numbers[1]->integer, &request->asks[i],
+        good = plain ? read_plain(&numbers[2 + turn * PLAIN_ARGS], numbers[1]->integer, &request->asks[i],
                                   &answers[i])
-                     : read_answer(&numbers[1 + turn * ANSWER_WORDS], &answers[i]);
+                     : read_answer(&numbers[1 + turn * ANSWER_ARGS], &answers[i]);
     }
     return good ? COUNTS_OK : counts_redis_garbled(store, reply);
 }
@@ -278,13 +278,13 @@ static enum counts_status ask_script(struct redis_counts *store, enum counts_mod
                                      const struct count_request *request, int64_t now_ms,
                                      const struct layout *layout, struct count_answer *answers)
 {
-    struct words words;
-    if (make_words(store, mode, request, now_ms, layout, &words) < 0)
+    struct args args;
+    if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTS_DOWN;
     int n_keys = (int)layout->n_keys + (request->retry != NULL);
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, n_keys, &reply);
-    words_done(&words);
+    enum counts_status status = counts_redis_run(store, &args, n_keys, &reply);
+    args_done(&args);
     if (status == COUNTS_OK)
         status = read_answers(store, reply, request, layout, answers);
     if (reply != NULL)
@@ -322,38 +322,38 @@ static bool is_change(const struct count_change *change)
 static enum counts_status change_some(struct redis_counts *store, const struct count_change *changes,
                                       size_t n, int64_t now_ms, int64_t sequence)
 {
-    size_t text = 3 * WORDS_NUMBER, real = 0;
+    size_t text = 3 * ARGS_NUMBER, real = 0;
     for (size_t i = 0; i < n; i++) {
-        text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_WORDS * WORDS_NUMBER;
+        text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_ARGS * ARGS_NUMBER;
         real += is_change(&changes[i]);
     }
-    struct words words;
+    struct args args;
     if (real == 0)
         return COUNTS_OK;
-    if (words_init(&words, 5 + real * (1 + CHANGE_WORDS), text) < 0)
+    if (args_init(&args, 5 + real * (1 + CHANGE_ARGS), text) < 0)
         return COUNTS_DOWN;
     for (size_t i = 0; i < n; i++)
         if (is_change(&changes[i]))
-            words_add_key(&words, store->prefix, changes[i].key);
-    words_add(&words, store->syncs);
-    words_add(&words, "change");
-    words_add_now(&words, store, now_ms);
-    words_add_number(&words, (int64_t)real);
-    words_add_number(&words, sequence);
+            args_add_key(&args, store->prefix, changes[i].key);
+    args_add(&args, store->syncs);
+    args_add(&args, "change");
+    args_add_now(&args, store, now_ms);
+    args_add_number(&args, (int64_t)real);
+    args_add_number(&args, sequence);
     int64_t key = 0;
     for (size_t i = 0; i < n; i++) {
         if (!is_change(&changes[i]))
             continue;
-        words_add_number(&words, ++key);
-        words_add(&words, changes[i].limit);
-        words_add_number(&words, changes[i].window_ms);
-        words_add_number(&words, changes[i].slot);
-        words_add_number(&words, changes[i].born);
-        words_add_number(&words, changes[i].amount);
+        args_add_number(&args, ++key);
+        args_add(&args, changes[i].limit);
+        args_add_number(&args, changes[i].window_ms);
+        args_add_number(&args, changes[i].slot);
+        args_add_number(&args, changes[i].born);
+        args_add_number(&args, changes[i].amount);
     }
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, (int)real + 1, &reply);
-    words_done(&words);
+    enum counts_status status = counts_redis_run(store, &args, (int)real + 1, &reply);
+    args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -382,21 +382,21 @@ enum counts_status counts_redis_deferred(struct counts *counts, const struct cou
                                          size_t n, int64_t now_ms)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
-    struct words words;
-    if (words_init(&words, 5 + 2 * n, (4 + n) * WORDS_NUMBER) < 0)
+    struct args args;
+    if (args_init(&args, 5 + 2 * n, (4 + n) * ARGS_NUMBER) < 0)
         return COUNTS_DOWN;
-    words_add(&words, store->retries);
-    words_add(&words, "deferred");
-    words_add_now(&words, store, now_ms);
-    words_add_number(&words, COUNTS_RETRIES);
-    words_add_number(&words, COUNTS_RETRY_UNTIL_MS);
+    args_add(&args, store->retries);
+    args_add(&args, "deferred");
+    args_add_now(&args, store, now_ms);
+    args_add_number(&args, COUNTS_RETRIES);
+    args_add_number(&args, COUNTS_RETRY_UNTIL_MS);
     for (size_t i = 0; i < n; i++) { /* how long ago: the store has a clock of its own */
-        words_add(&words, deferrals[i].retry);
-        words_add_number(&words, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
+        args_add(&args, deferrals[i].retry);
+        args_add_number(&args, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
     }
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
-    words_done(&words);
+    enum counts_status status = counts_redis_run(store, &args, 1, &reply);
+    args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -406,17 +406,17 @@ enum counts_status counts_redis_refused(struct counts *counts, const char *key, 
                                         int64_t now_ms)
 {
     struct redis_counts *store = (struct redis_counts *)counts;
-    struct words words;
-    if (words_init(&words, 5, strlen(store->prefix) + strlen(key) + 2 + 3 * WORDS_NUMBER) < 0)
+    struct args args;
+    if (args_init(&args, 5, strlen(store->prefix) + strlen(key) + 2 + 3 * ARGS_NUMBER) < 0)
         return COUNTS_DOWN;
-    words_add_key(&words, store->prefix, key);
-    words_add(&words, "refused");
-    words_add_now(&words, store, now_ms);
-    words_add(&words, limit);
-    words_add_number(&words, n);
+    args_add_key(&args, store->prefix, key);
+    args_add(&args, "refused");
+    args_add_now(&args, store, now_ms);
+    args_add(&args, limit);
+    args_add_number(&args, n);
     redisReply *reply = NULL;
-    enum counts_status status = counts_redis_run(store, &words, 1, &reply);
-    words_done(&words);
+    enum counts_status status = counts_redis_run(store, &args, 1, &reply);
+    args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;

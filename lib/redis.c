@@ -1,7 +1,7 @@
-/* The client: chooses a lane for each call, holds the breaker, runs the keeper thread.
+/* The client: chooses a pipeline for each call, holds the breaker, runs the connector thread.
  *
- * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the keeper closes it,
- * after a probe that went all the way. Lock order: the client's mutex and a lane's are never held together,
+ * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
+ * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,
  * and events are told under none. */
 #include "redis.h"
 #include "monotonic.h"
@@ -20,7 +20,7 @@
 
 #define MS(n) ((int64_t)(n)*1000000)
 
-enum { LANES = 2 };
+enum { PIPELINES = 2 };
 
 /* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of
  * the return. What flaps costs its callers a timeout each time: it rests up to FLAPPING, and is not given a
@@ -36,8 +36,8 @@ struct redis {
     char *name; /* of the server, for people */
     char *prefix;
     int64_t timeout_ns;
-    struct redis_lane *lanes[LANES];
-    struct redis_keeper *keeper; /* the keeper thread's */
+    struct redis_pipeline *pipelines[PIPELINES];
+    struct redis_connector *connector; /* the connector thread's */
     pthread_t thread;
     int wake_fd;
     atomic_bool down;
@@ -86,12 +86,12 @@ static void client_open(void *arg, const char *text)
     pthread_mutex_unlock(&redis->mutex);
     if (!opened)
         return;
-    for (int i = 0; i < LANES; i++)
-        redis_lane_drop(redis->lanes[i]);
+    for (int i = 0; i < PIPELINES; i++)
+        redis_pipeline_drop(redis->pipelines[i]);
     client_wake(redis);
 }
 
-/* A command was refused by the ACL. Whether all are, is for the keeper to find out. */
+/* A command was refused by the ACL. Whether all are, is for the connector to find out. */
 static void client_doubt(struct redis *redis, const struct error *why)
 {
     pthread_mutex_lock(&redis->mutex);
@@ -102,9 +102,9 @@ static void client_doubt(struct redis *redis, const struct error *why)
         client_wake(redis);
 }
 
-/* ---- the keeper ---- */
+/* ---- the connector ---- */
 
-struct watch { /* what the keeper remembers between probes */
+struct watch { /* what the connector remembers between probes */
     uint64_t random;
     int64_t due, probed_at;
     int64_t retry;    /* the next pause while down */
@@ -134,7 +134,7 @@ static int64_t watch_pause(struct watch *watch)
 }
 
 /* Events come from this thread alone, so that they arrive in the order in which things happened. */
-static void keeper_tell(struct redis *redis, struct watch *watch)
+static void connector_tell(struct redis *redis, struct watch *watch)
 {
     struct error text = {0};
     pthread_mutex_lock(&redis->mutex);
@@ -150,7 +150,7 @@ static void keeper_tell(struct redis *redis, struct watch *watch)
     watch->told_down = down;
 }
 
-static void keeper_note(struct redis *redis, const struct redis_probe *probe)
+static void connector_note(struct redis *redis, const struct redis_probe *probe)
 {
     pthread_mutex_lock(&redis->mutex);
     redis->warning = probe->warning;
@@ -162,24 +162,24 @@ static void keeper_note(struct redis *redis, const struct redis_probe *probe)
     pthread_mutex_unlock(&redis->mutex);
 }
 
-/* Gives every lane that needs it (or, after an outage, every lane) a connection. */
-static int keeper_mend_lanes(struct redis *redis, bool all, struct error *err)
+/* Gives every pipeline that needs it (or, after an outage, every pipeline) a connection. */
+static int connector_mend_pipelines(struct redis *redis, bool all, struct error *err)
 {
-    for (int i = 0; i < LANES; i++) {
-        if (!all && !redis_lane_needs_link(redis->lanes[i]))
+    for (int i = 0; i < PIPELINES; i++) {
+        if (!all && !redis_pipeline_needs_connection(redis->pipelines[i]))
             continue;
-        struct redis_link *link = redis_keeper_connect(redis->keeper, err);
-        if (link == NULL)
+        struct redis_connection *connection = redis_connector_connect(redis->connector, err);
+        if (connection == NULL)
             return -1;
-        redis_lane_renew(redis->lanes[i], link, redis_keeper_target(redis->keeper));
+        redis_pipeline_renew(redis->pipelines[i], connection, redis_connector_endpoint(redis->connector));
     }
     return 0;
 }
 
-static void keeper_failed(struct redis *redis, struct watch *watch, const struct error *err)
+static void connector_failed(struct redis *redis, struct watch *watch, const struct error *err)
 {
     client_open(redis, err->text);
-    redis_keeper_close(redis->keeper);
+    redis_connector_close(redis->connector);
     pthread_mutex_lock(&redis->mutex);
     redis->trouble = *err; /* the latest reason, when it was down before */
     watch->openings = redis->openings;
@@ -187,7 +187,7 @@ static void keeper_failed(struct redis *redis, struct watch *watch, const struct
     watch->due = monotonic_ns() + watch_pause(watch);
 }
 
-static void keeper_well(struct redis *redis, struct watch *watch, bool was_down)
+static void connector_well(struct redis *redis, struct watch *watch, bool was_down)
 {
     if (was_down) {
         watch->up_since = monotonic_ns();
@@ -199,39 +199,39 @@ static void keeper_well(struct redis *redis, struct watch *watch, bool was_down)
     watch->due = monotonic_ns() + watch_jitter(watch, PROBE_UP);
 }
 
-static void keeper_probe(struct redis *redis, struct watch *watch)
+static void connector_probe(struct redis *redis, struct watch *watch)
 {
     struct redis_probe probe = {0};
     struct error err = {0};
     bool was_down = atomic_load(&redis->down);
     if (was_down) {
         if (watch->told)
-            keeper_tell(redis, watch);
-        redis_keeper_close(redis->keeper); /* the whole way again: name, address, password */
+            connector_tell(redis, watch);
+        redis_connector_close(redis->connector); /* the whole way again: name, address, password */
     }
-    int rc = redis_keeper_probe(redis->keeper, &probe, &err);
+    int rc = redis_connector_probe(redis->connector, &probe, &err);
     if (rc == 0) {
-        keeper_note(redis, &probe);
-        rc = keeper_mend_lanes(redis, was_down, &err);
+        connector_note(redis, &probe);
+        rc = connector_mend_pipelines(redis, was_down, &err);
     }
     watch->probed_at = monotonic_ns();
     if (rc == 0)
-        keeper_well(redis, watch, was_down);
+        connector_well(redis, watch, was_down);
     else
-        keeper_failed(redis, watch, &err);
-    keeper_tell(redis, watch);
+        connector_failed(redis, watch, &err);
+    connector_tell(redis, watch);
 }
 
-static void keeper_sleep(struct redis *redis, int64_t ns)
+static void connector_sleep(struct redis *redis, int64_t ns)
 {
-    int fd = atomic_load(&redis->down) ? -1 : redis_keeper_fd(redis->keeper); /* poll ignores -1 */
+    int fd = atomic_load(&redis->down) ? -1 : redis_connector_fd(redis->connector); /* poll ignores -1 */
     struct pollfd fds[] = {{.fd = redis->wake_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
     const struct timespec wait = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     (void)ppoll(fds, 2, &wait, NULL); /* woken for nothing does no harm */
 }
 
 /* Until the next probe is due; false: the end. */
-static bool keeper_rest(struct redis *redis, struct watch *watch)
+static bool connector_rest(struct redis *redis, struct watch *watch)
 {
     for (;;) {
         client_unwake(redis); /* before the reasons are looked at */
@@ -243,41 +243,41 @@ static bool keeper_rest(struct redis *redis, struct watch *watch)
             return false;
         if (opened) {
             watch->due = monotonic_ns() + watch_pause(watch);
-            keeper_tell(redis, watch);
+            connector_tell(redis, watch);
         }
         if (atomic_exchange(&redis->doubt, false) && watch->due > watch->probed_at + RETRY_FIRST)
             watch->due = watch->probed_at + RETRY_FIRST;
         int64_t left = watch->due - monotonic_ns();
         if (left <= 0)
             return true;
-        keeper_sleep(redis, left);
-        if (!atomic_load(&redis->down) && !redis_keeper_quiet(redis->keeper))
+        connector_sleep(redis, left);
+        if (!atomic_load(&redis->down) && !redis_connector_quiet(redis->connector))
             return true; /* the server went away, and it is known before anybody asks it */
     }
 }
 
-static void *keeper_main(void *arg)
+static void *connector_main(void *arg)
 {
     struct redis *redis = arg;
     struct watch watch = {.retry = RETRY_FIRST};
     watch.random = (uint64_t)monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
     do
-        keeper_probe(redis, &watch);
-    while (keeper_rest(redis, &watch));
+        connector_probe(redis, &watch);
+    while (connector_rest(redis, &watch));
     return NULL;
 }
 
 /* ---- calls ---- */
 
-static struct redis_lane *client_lane(struct redis *redis)
+static struct redis_pipeline *client_pipeline(struct redis *redis)
 {
-    struct redis_lane *best = redis->lanes[0];
-    int least = redis_lane_load(best);
-    for (int i = 1; i < LANES && least > 0; i++) {
-        int load = redis_lane_load(redis->lanes[i]);
+    struct redis_pipeline *best = redis->pipelines[0];
+    int least = redis_pipeline_load(best);
+    for (int i = 1; i < PIPELINES && least > 0; i++) {
+        int load = redis_pipeline_load(redis->pipelines[i]);
         if (load < least) {
             least = load;
-            best = redis->lanes[i];
+            best = redis->pipelines[i];
         }
     }
     return best;
@@ -289,17 +289,17 @@ static enum redis_status client_call(struct redis *redis, const struct redis_req
     redisReply *got = NULL;
     if (atomic_load(&redis->down))
         return REDIS_DOWN;
-    enum redis_status status = redis_lane_call(client_lane(redis), request, deadline, &got);
+    enum redis_status status = redis_pipeline_call(client_pipeline(redis), request, deadline, &got);
     if (status != REDIS_ANSWERED)
         return status;
     if (got->type == REDIS_REPLY_ERROR) {
         struct error err = {0};
-        enum redis_refusal refusal = redis_refusal_find(got->str, redis->name, &err);
-        if (refusal == REDIS_REFUSAL_NODE)
+        enum redis_error refusal = redis_errors_find(got->str, redis->name, &err);
+        if (refusal == REDIS_ERROR_NODE)
             client_open(redis, err.text);
-        else if (refusal == REDIS_REFUSAL_COMMAND)
+        else if (refusal == REDIS_ERROR_COMMAND)
             client_doubt(redis, &err);
-        if (refusal != REDIS_REFUSAL_NONE) {
+        if (refusal != REDIS_ERROR_NONE) {
             freeReplyObject(got);
             return REDIS_DOWN;
         }
@@ -379,9 +379,9 @@ bool redis_is_up(struct redis *redis)
 
 static void client_free(struct redis *redis)
 {
-    for (int i = 0; i < LANES; i++)
-        redis_lane_free(redis->lanes[i]);
-    redis_keeper_free(redis->keeper);
+    for (int i = 0; i < PIPELINES; i++)
+        redis_pipeline_free(redis->pipelines[i]);
+    redis_connector_free(redis->connector);
     if (redis->wake_fd >= 0)
         close(redis->wake_fd);
     pthread_cond_destroy(&redis->changed);
@@ -429,16 +429,16 @@ struct redis *redis_new(const struct redis_config *config, redis_event_fn *event
     redis->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = redis->wake_fd < 0 ? errno : 0;
     if (redis->prefix != NULL)
-        redis->keeper = redis_keeper_new(config, redis->prefix, redis->wake_fd);
-    if (redis->keeper == NULL || redis->name == NULL)
+        redis->connector = redis_connector_new(config, redis->prefix, redis->wake_fd);
+    if (redis->connector == NULL || redis->name == NULL)
         error = ENOMEM;
-    for (int i = 0; i < LANES; i++) {
-        redis->lanes[i] = redis_lane_new(&redis->down, client_open, redis);
-        if (redis->lanes[i] == NULL)
+    for (int i = 0; i < PIPELINES; i++) {
+        redis->pipelines[i] = redis_pipeline_new(&redis->down, client_open, redis);
+        if (redis->pipelines[i] == NULL)
             error = ENOMEM;
     }
     if (error == 0)
-        error = pthread_create(&redis->thread, NULL, keeper_main, redis);
+        error = pthread_create(&redis->thread, NULL, connector_main, redis);
     if (error != 0) {
         error_set(err, "cannot start the Redis client: %s", strerror(error));
         client_free(redis);

@@ -1,11 +1,11 @@
 /* redis: one process-wide client for all threads, with an absolute deadline for every call.
  *
- * A few lanes (2), each one connection. In a lane a waiting thread becomes the leader, writes the commands of
+ * A few pipelines (2), each one connection. In a pipeline a waiting thread becomes the leader, writes the commands of
  * everybody who waits at once and hands out the answers: no hop to another thread when idle, batches when
- * busy. A deadline that is missed closes that lane's connection and all its waiters get REDIS_LOST, so that
+ * busy. A deadline that is missed closes that pipeline's connection and all its waiters get REDIS_LOST, so that
  * nobody ever reads another's answer.
  *
- * A keeper thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so
+ * A connector thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so
  * that no session pays for it. While the node is known to be down, calls return REDIS_DOWN at once. */
 #ifndef RCPTGATE_REDIS_H
 #define RCPTGATE_REDIS_H
@@ -35,7 +35,7 @@ struct redis_command {
     const size_t *lens;
 };
 
-/* Told of each change between up and down in their order, from the keeper thread, outside all locks of this
+/* Told of each change between up and down in their order, from the connector thread, outside all locks of this
  * module; must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up:
  * where it is connected to. */
 typedef void redis_event_fn(void *arg, bool down, const char *text);

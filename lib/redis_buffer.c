@@ -22,21 +22,21 @@ static size_t request_arg(const struct redis_request *request, int i, const char
     return rest->lens != NULL ? rest->lens[i - request->n_head] : strlen(*arg);
 }
 
-static int buffer_room(struct redis_buffer *buffer, size_t more)
+static int encoder_room(struct redis_encoder *encoder, size_t more)
 {
-    if (buffer->size - buffer->len >= more)
+    if (encoder->size - encoder->len >= more)
         return 0;
-    size_t size = buffer->size > 0 ? buffer->size : 4096;
-    while (size - buffer->len < more) {
+    size_t size = encoder->size > 0 ? encoder->size : 4096;
+    while (size - encoder->len < more) {
         if (size > SIZE_MAX / 2)
             return -1;
         size *= 2;
     }
-    char *bytes = realloc(buffer->bytes, size);
+    char *bytes = realloc(encoder->bytes, size);
     if (bytes == NULL)
         return -1;
-    buffer->bytes = bytes;
-    buffer->size = size;
+    encoder->bytes = bytes;
+    encoder->size = size;
     return 0;
 }
 
@@ -64,7 +64,7 @@ static char *put_arg(char *to, const char *arg, size_t len)
     return to;
 }
 
-int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *request)
+int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request)
 {
     int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
     const char *arg;
@@ -75,39 +75,39 @@ int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *re
             return -1;
         need += len + NUMBER_MAX + 2;
     }
-    if (buffer_room(buffer, need) != 0)
+    if (encoder_room(encoder, need) != 0)
         return -1;
-    char *to = put_number(buffer->bytes + buffer->len, '*', (size_t)argc);
+    char *to = put_number(encoder->bytes + encoder->len, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         size_t len = request_arg(request, i, &arg);
         to = put_arg(to, arg, len);
     }
-    buffer->len = (size_t)(to - buffer->bytes);
+    encoder->len = (size_t)(to - encoder->bytes);
     return 0;
 }
 
-int redis_buffer_add_strings(struct redis_buffer *buffer, const char *const *argv)
+int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *argv)
 {
     int argc = 0;
     while (argv[argc] != NULL)
         argc++;
     const struct redis_command command = {.argc = argc, .argv = argv};
-    return redis_buffer_add(buffer, &(struct redis_request){.rest = &command});
+    return redis_encoder_add(encoder, &(struct redis_request){.rest = &command});
 }
 
-void redis_buffer_clear(struct redis_buffer *buffer)
+void redis_encoder_clear(struct redis_encoder *encoder)
 {
-    buffer->len = buffer->sent = 0;
-    if (buffer->size > KEEP_BYTES) {
-        free(buffer->bytes);
-        *buffer = (struct redis_buffer){0};
+    encoder->len = encoder->sent = 0;
+    if (encoder->size > KEEP_BYTES) {
+        free(encoder->bytes);
+        *encoder = (struct redis_encoder){0};
     }
 }
 
-void redis_buffer_done(struct redis_buffer *buffer)
+void redis_encoder_done(struct redis_encoder *encoder)
 {
-    if (buffer->bytes != NULL)
-        explicit_bzero(buffer->bytes, buffer->size);
-    free(buffer->bytes);
-    *buffer = (struct redis_buffer){0};
+    if (encoder->bytes != NULL)
+        explicit_bzero(encoder->bytes, encoder->size);
+    free(encoder->bytes);
+    *encoder = (struct redis_encoder){0};
 }

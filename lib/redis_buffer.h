@@ -1,4 +1,4 @@
-/* redis_buffer: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
+/* redis_encoder: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
 #ifndef RCPTGATE_REDIS_BUFFER_H
 #define RCPTGATE_REDIS_BUFFER_H
 
@@ -15,19 +15,19 @@ struct redis_request {
     const struct redis_command *rest; /* may be NULL */
 };
 
-struct redis_buffer { /* zeroed: empty */
+struct redis_encoder { /* zeroed: empty */
     char *bytes;
     size_t len, size;
     size_t sent; /* of len */
 };
 
-/* 0, or -1 when out of memory; then the buffer is as before. */
-int redis_buffer_add(struct redis_buffer *buffer, const struct redis_request *request);
+/* 0, or -1 when out of memory; then the encoder is as before. */
+int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request);
 
 /* The same for a command of a few strings; the list ends with NULL. */
-int redis_buffer_add_strings(struct redis_buffer *buffer, const char *const *argv);
+int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *argv);
 
-void redis_buffer_clear(struct redis_buffer *buffer); /* keeps a small amount of memory */
-void redis_buffer_done(struct redis_buffer *buffer);  /* wipes it (passwords) and gives the memory back */
+void redis_encoder_clear(struct redis_encoder *encoder); /* keeps a small amount of memory */
+void redis_encoder_done(struct redis_encoder *encoder);  /* wipes it (passwords) and gives the memory back */
 
 #endif

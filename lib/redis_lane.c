@@ -1,8 +1,8 @@
-/* One mutex a lane. It guards the two lists, who leads, and what the keeper exchanges; connection and
+/* One mutex a pipeline. It guards the two lists, who leads, and what the connector exchanges; connection and
  * outgoing buffer belong to the leader (or, while there is none, to who holds the mutex). A waiter lives on
  * the stack of its thread: it is in exactly one list until it is done, and only touched under the mutex.
  *
- * Threads are woken after the mutex was released (lane_unlock): else each of a batch would wake only to sleep
+ * Threads are woken after the mutex was released (pipeline_unlock): else each of a batch would wake only to sleep
  * again on the mutex; and a batch by one ring. A waiter is told once at most, that it is done or that the
  * lead is its own; who is done may be gone by then.
  *
@@ -40,7 +40,7 @@ struct waiters {
     struct waiter *head, *tail;
 };
 
-struct redis_lane {
+struct redis_pipeline {
     pthread_mutex_t mutex;
     struct waiters queue, flight;
     struct bell bell;
@@ -50,12 +50,12 @@ struct redis_lane {
     bool poisoned; /* somebody left flight: answers no longer match */
     bool stale;    /* an outage went by: the connection ends with what is in flight, and its end is no news */
     bool unsent;   /* no byte of what is in flight was sent */
-    struct redis_link *link;
-    struct redis_target *target;
-    struct redis_buffer out;
+    struct redis_connection *connection;
+    struct redis_endpoint *endpoint;
+    struct redis_encoder out;
     atomic_int load;
     const atomic_bool *down;
-    redis_lane_failed_fn *failed;
+    redis_pipeline_failed_fn *failed;
     void *arg;
 };
 
@@ -93,102 +93,105 @@ static void waiters_remove(struct waiters *list, struct waiter *waiter)
 }
 
 /* The last that is done to a waiter, when it is done. */
-static void lane_tell(struct redis_lane *lane, struct waiter *waiter, enum waiter_told told)
+static void pipeline_tell(struct redis_pipeline *pipeline, struct waiter *waiter, enum waiter_told told)
 {
     bool alone = told == TOLD_LEAD && (waiter->kinds & FIRST) != 0;
-    lane->ring |= alone ? FIRST : waiter->kinds;
+    pipeline->ring |= alone ? FIRST : waiter->kinds;
     atomic_store(&waiter->told, told);
 }
 
-static void lane_unlock(struct redis_lane *lane)
+static void pipeline_unlock(struct redis_pipeline *pipeline)
 {
-    uint32_t ring = lane->ring;
-    lane->ring = 0;
-    pthread_mutex_unlock(&lane->mutex);
+    uint32_t ring = pipeline->ring;
+    pipeline->ring = 0;
+    pthread_mutex_unlock(&pipeline->mutex);
     if (ring != 0)
-        bell_ring(&lane->bell, ring);
+        bell_ring(&pipeline->bell, ring);
 }
 
 /* The leader does not sleep, and is told nothing. */
-static void lane_finish(struct redis_lane *lane, struct waiter *waiter, enum redis_status status,
-                        redisReply *reply)
+static void pipeline_finish(struct redis_pipeline *pipeline, struct waiter *waiter, enum redis_status status,
+                            redisReply *reply)
 {
     waiter->state = WAITER_DONE;
     waiter->status = status;
     waiter->reply = reply;
-    if (waiter != lane->leader)
-        lane_tell(lane, waiter, TOLD_DONE);
+    if (waiter != pipeline->leader)
+        pipeline_tell(pipeline, waiter, TOLD_DONE);
 }
 
-static void lane_finish_all(struct redis_lane *lane, struct waiters *list, enum redis_status status)
+static void pipeline_finish_all(struct redis_pipeline *pipeline, struct waiters *list,
+                                enum redis_status status)
 {
     struct waiter *waiter;
     while ((waiter = waiters_take(list)) != NULL)
-        lane_finish(lane, waiter, status, NULL);
+        pipeline_finish(pipeline, waiter, status, NULL);
 }
 
 /* ---- the leader's work; the mutex is held but where it says so ---- */
 
 /* The connection is given up: its callers are told, after the breaker has been. */
-static void lane_give_up(struct redis_lane *lane, const struct error *err)
+static void pipeline_give_up(struct redis_pipeline *pipeline, const struct error *err)
 {
-    enum redis_status status = lane->unsent ? REDIS_DOWN : REDIS_LOST;
-    if (!lane->stale) {
-        lane_unlock(lane);
-        lane->failed(lane->arg, err->text);
-        pthread_mutex_lock(&lane->mutex);
+    enum redis_status status = pipeline->unsent ? REDIS_DOWN : REDIS_LOST;
+    if (!pipeline->stale) {
+        pipeline_unlock(pipeline);
+        pipeline->failed(pipeline->arg, err->text);
+        pthread_mutex_lock(&pipeline->mutex);
     }
-    lane_finish_all(lane, &lane->flight, status);
-    lane_finish_all(lane, &lane->queue, REDIS_DOWN);
-    redis_link_close(lane->link);
-    redis_buffer_clear(&lane->out);
-    lane->poisoned = lane->stale = lane->unsent = false;
+    pipeline_finish_all(pipeline, &pipeline->flight, status);
+    pipeline_finish_all(pipeline, &pipeline->queue, REDIS_DOWN);
+    redis_connection_close(pipeline->connection);
+    redis_encoder_clear(&pipeline->out);
+    pipeline->poisoned = pipeline->stale = pipeline->unsent = false;
 }
 
-static int lane_open(struct redis_lane *lane, int64_t deadline, struct error *err)
+static int pipeline_open(struct redis_pipeline *pipeline, int64_t deadline, struct error *err)
 {
-    struct redis_target *target = redis_target_ref(lane->target);
-    lane_unlock(lane);
-    enum redis_link_status status = redis_link_open(lane->link, target, deadline, err, NULL);
-    pthread_mutex_lock(&lane->mutex);
-    redis_target_unref(target);
-    return status == REDIS_LINK_OK ? 0 : -1;
+    struct redis_endpoint *endpoint = redis_endpoint_ref(pipeline->endpoint);
+    pipeline_unlock(pipeline);
+    enum redis_connection_status status =
+        redis_connection_open(pipeline->connection, endpoint, deadline, err, NULL);
+    pthread_mutex_lock(&pipeline->mutex);
+    redis_endpoint_unref(endpoint);
+    return status == REDIS_CONNECTION_OK ? 0 : -1;
 }
 
 /* Nobody writes to a connection that the peer has left: between calls it may have ended it for good reasons. */
-static int lane_ready(struct redis_lane *lane, int64_t deadline, struct error *err)
+static int pipeline_ready(struct redis_pipeline *pipeline, int64_t deadline, struct error *err)
 {
-    if (lane->flight.head != NULL)
+    if (pipeline->flight.head != NULL)
         return 0;
-    if (redis_link_is_open(lane->link) && (lane->stale || !redis_link_is_quiet(lane->link, false)))
-        redis_link_close(lane->link);
-    lane->stale = false;
-    lane->unsent = true;
-    return redis_link_is_open(lane->link) ? 0 : lane_open(lane, deadline, err);
+    if (redis_connection_is_open(pipeline->connection) &&
+        (pipeline->stale || !redis_connection_is_quiet(pipeline->connection, false)))
+        redis_connection_close(pipeline->connection);
+    pipeline->stale = false;
+    pipeline->unsent = true;
+    return redis_connection_is_open(pipeline->connection) ? 0 : pipeline_open(pipeline, deadline, err);
 }
 
 /* Moves everybody who waits, and has the time, from queue to flight. */
-static void lane_take(struct redis_lane *lane)
+static void pipeline_take(struct redis_pipeline *pipeline)
 {
     int64_t now = monotonic_ns();
-    if (lane->out.sent == lane->out.len)
-        redis_buffer_clear(&lane->out);
-    lane->batch++;
-    while (lane->queue.head != NULL && lane->out.len < BATCH_BYTES) {
-        struct waiter *waiter = waiters_take(&lane->queue);
-        if (waiter->deadline <= now || redis_buffer_add(&lane->out, waiter->request) != 0) {
-            lane_finish(lane, waiter, REDIS_DOWN, NULL);
+    if (pipeline->out.sent == pipeline->out.len)
+        redis_encoder_clear(&pipeline->out);
+    pipeline->batch++;
+    while (pipeline->queue.head != NULL && pipeline->out.len < BATCH_BYTES) {
+        struct waiter *waiter = waiters_take(&pipeline->queue);
+        if (waiter->deadline <= now || redis_encoder_add(&pipeline->out, waiter->request) != 0) {
+            pipeline_finish(pipeline, waiter, REDIS_DOWN, NULL);
         } else {
             waiter->state = WAITER_WRITTEN;
-            waiters_add(&lane->flight, waiter);
+            waiters_add(&pipeline->flight, waiter);
         }
     }
 }
 
-static int64_t lane_earliest(const struct redis_lane *lane)
+static int64_t pipeline_earliest(const struct redis_pipeline *pipeline)
 {
     int64_t earliest = INT64_MAX;
-    for (const struct waiter *at = lane->flight.head; at != NULL; at = at->next)
+    for (const struct waiter *at = pipeline->flight.head; at != NULL; at = at->next)
         if (at->deadline < earliest)
             earliest = at->deadline;
     return earliest;
@@ -196,216 +199,221 @@ static int64_t lane_earliest(const struct redis_lane *lane)
 
 /* Sends and reads once, without the mutex. A connection that turns out to be closed before a byte was sent is
  * replaced, once. */
-static enum redis_link_status lane_step(struct redis_lane *lane, int64_t deadline, redisReply **got, int *n,
-                                        struct error *err)
+static enum redis_connection_status pipeline_step(struct redis_pipeline *pipeline, int64_t deadline,
+                                                  redisReply **got, int *n, struct error *err)
 {
-    struct redis_target *target = redis_target_ref(lane->target);
-    bool unsent = lane->unsent;
-    lane_unlock(lane);
-    enum redis_link_status status = redis_link_step(lane->link, &lane->out, deadline, got, ANSWERS, n, err);
-    unsent = unsent && lane->out.sent == 0;
-    if (status == REDIS_LINK_CLOSED && unsent) {
+    struct redis_endpoint *endpoint = redis_endpoint_ref(pipeline->endpoint);
+    bool unsent = pipeline->unsent;
+    pipeline_unlock(pipeline);
+    enum redis_connection_status status =
+        redis_connection_step(pipeline->connection, &pipeline->out, deadline, got, ANSWERS, n, err);
+    unsent = unsent && pipeline->out.sent == 0;
+    if (status == REDIS_CONNECTION_CLOSED && unsent) {
         *err = (struct error){0};
-        redis_link_close(lane->link);
-        status = redis_link_open(lane->link, target, deadline, err, NULL);
-        if (status == REDIS_LINK_OK)
-            status = redis_link_step(lane->link, &lane->out, deadline, got, ANSWERS, n, err);
-        unsent = lane->out.sent == 0;
+        redis_connection_close(pipeline->connection);
+        status = redis_connection_open(pipeline->connection, endpoint, deadline, err, NULL);
+        if (status == REDIS_CONNECTION_OK)
+            status =
+                redis_connection_step(pipeline->connection, &pipeline->out, deadline, got, ANSWERS, n, err);
+        unsent = pipeline->out.sent == 0;
     }
-    pthread_mutex_lock(&lane->mutex);
-    redis_target_unref(target);
-    lane->unsent = unsent;
+    pthread_mutex_lock(&pipeline->mutex);
+    redis_endpoint_unref(endpoint);
+    pipeline->unsent = unsent;
     return status;
 }
 
 /* 0, or -1 when the connection must be given up. */
-static int lane_exchange(struct redis_lane *lane, struct error *err)
+static int pipeline_exchange(struct redis_pipeline *pipeline, struct error *err)
 {
     redisReply *got[ANSWERS];
     int n = 0;
-    enum redis_link_status status = lane_step(lane, lane_earliest(lane), got, &n, err);
-    if (lane->poisoned) {
+    enum redis_connection_status status = pipeline_step(pipeline, pipeline_earliest(pipeline), got, &n, err);
+    if (pipeline->poisoned) {
         error_set(err, "Redis did not answer in time");
-        status = REDIS_LINK_TIMEOUT;
+        status = REDIS_CONNECTION_TIMEOUT;
     }
     for (int i = 0; i < n; i++) {
-        struct waiter *waiter = status == REDIS_LINK_OK ? waiters_take(&lane->flight) : NULL;
+        struct waiter *waiter = status == REDIS_CONNECTION_OK ? waiters_take(&pipeline->flight) : NULL;
         if (waiter != NULL) {
-            lane_finish(lane, waiter, REDIS_ANSWERED, got[i]);
+            pipeline_finish(pipeline, waiter, REDIS_ANSWERED, got[i]);
             continue;
         }
         freeReplyObject(got[i]);
         error_set(err, "Redis answered what nobody had asked");
-        status = REDIS_LINK_BROKEN;
+        status = REDIS_CONNECTION_BROKEN;
     }
-    if (status == REDIS_LINK_OK && lane->flight.head == NULL &&
-        (!redis_link_is_drained(lane->link) || lane->out.sent < lane->out.len)) {
+    if (status == REDIS_CONNECTION_OK && pipeline->flight.head == NULL &&
+        (!redis_connection_is_drained(pipeline->connection) || pipeline->out.sent < pipeline->out.len)) {
         error_set(err, "Redis answered what nobody had asked");
-        status = REDIS_LINK_BROKEN;
+        status = REDIS_CONNECTION_BROKEN;
     }
-    return status == REDIS_LINK_OK ? 0 : -1;
+    return status == REDIS_CONNECTION_OK ? 0 : -1;
 }
 
-static void lane_lead(struct redis_lane *lane, struct waiter *self)
+static void pipeline_lead(struct redis_pipeline *pipeline, struct waiter *self)
 {
     while (self->state != WAITER_DONE) {
         struct error err = {0};
-        if (lane->poisoned)
+        if (pipeline->poisoned)
             error_set(&err, "Redis did not answer in time");
-        else if (lane_ready(lane, self->deadline, &err) == 0 && !lane->stale)
-            lane_take(lane);
-        if (err.text[0] == '\0' && lane->flight.head != NULL)
-            (void)lane_exchange(lane, &err); /* its failure is in err */
+        else if (pipeline_ready(pipeline, self->deadline, &err) == 0 && !pipeline->stale)
+            pipeline_take(pipeline);
+        if (err.text[0] == '\0' && pipeline->flight.head != NULL)
+            (void)pipeline_exchange(pipeline, &err); /* its failure is in err */
         if (err.text[0] != '\0')
-            lane_give_up(lane, &err);
+            pipeline_give_up(pipeline, &err);
     }
-    lane->leader = lane->flight.head != NULL ? lane->flight.head : lane->queue.head;
-    if (lane->leader != NULL)
-        lane_tell(lane, lane->leader, TOLD_LEAD);
+    pipeline->leader = pipeline->flight.head != NULL ? pipeline->flight.head : pipeline->queue.head;
+    if (pipeline->leader != NULL)
+        pipeline_tell(pipeline, pipeline->leader, TOLD_LEAD);
 }
 
 /* ---- the others ---- */
 
 /* Until it is told, or its deadline. */
-static enum waiter_told lane_sleep(struct redis_lane *lane, struct waiter *self)
+static enum waiter_told pipeline_sleep(struct redis_pipeline *pipeline, struct waiter *self)
 {
     bool late = false;
     for (;;) {
-        unsigned rings = bell_rings(&lane->bell);
+        unsigned rings = bell_rings(&pipeline->bell);
         enum waiter_told told = (enum waiter_told)atomic_load(&self->told);
         if (told != TOLD_NOTHING || late)
             return told;
-        late = !bell_sleep(&lane->bell, rings, self->kinds, self->deadline);
+        late = !bell_sleep(&pipeline->bell, rings, self->kinds, self->deadline);
     }
 }
 
 /* Time is up, and it was told nothing: leaves. */
-static void lane_leave(struct redis_lane *lane, struct waiter *self)
+static void pipeline_leave(struct redis_pipeline *pipeline, struct waiter *self)
 {
     bool written = self->state == WAITER_WRITTEN;
-    waiters_remove(written ? &lane->flight : &lane->queue, self);
+    waiters_remove(written ? &pipeline->flight : &pipeline->queue, self);
     self->state = WAITER_DONE;
     self->status = written ? REDIS_LOST : REDIS_DOWN;
-    lane->poisoned = lane->poisoned || written;
+    pipeline->poisoned = pipeline->poisoned || written;
 }
 
 /* Another leads. Without the mutex on entry and return. True: the lead is now self's. */
-static bool lane_wait(struct redis_lane *lane, struct waiter *self)
+static bool pipeline_wait(struct redis_pipeline *pipeline, struct waiter *self)
 {
-    enum waiter_told told = lane_sleep(lane, self);
+    enum waiter_told told = pipeline_sleep(pipeline, self);
     if (told == TOLD_NOTHING) {
-        pthread_mutex_lock(&lane->mutex);
+        pthread_mutex_lock(&pipeline->mutex);
         told = (enum waiter_told)atomic_load(&self->told);
         if (told == TOLD_NOTHING)
-            lane_leave(lane, self);
-        lane_unlock(lane);
+            pipeline_leave(pipeline, self);
+        pipeline_unlock(pipeline);
     }
     return told == TOLD_LEAD; /* else nobody knows it any more: no need for the mutex */
 }
 
 /* Returns when self is done, and no longer known to anybody. */
-static void lane_join(struct redis_lane *lane, struct waiter *self)
+static void pipeline_join(struct redis_pipeline *pipeline, struct waiter *self)
 {
-    pthread_mutex_lock(&lane->mutex);
-    if (atomic_load(lane->down)) { /* looked at under the mutex: who comes after redis_lane_drop() sees it */
-        lane_unlock(lane);
+    pthread_mutex_lock(&pipeline->mutex);
+    if (atomic_load(
+            pipeline->down)) { /* looked at under the mutex: who comes after redis_pipeline_drop() sees it */
+        pipeline_unlock(pipeline);
         return;
     }
-    self->kinds = UINT32_C(1) << lane->batch % BATCH_KINDS;
-    if (lane->queue.head == NULL)
+    self->kinds = UINT32_C(1) << pipeline->batch % BATCH_KINDS;
+    if (pipeline->queue.head == NULL)
         self->kinds |= FIRST;
-    waiters_add(&lane->queue, self);
-    bool lead = lane->leader == NULL;
+    waiters_add(&pipeline->queue, self);
+    bool lead = pipeline->leader == NULL;
     if (lead)
-        lane->leader = self;
+        pipeline->leader = self;
     if (!lead) {
-        lane_unlock(lane);
-        if (!lane_wait(lane, self))
+        pipeline_unlock(pipeline);
+        if (!pipeline_wait(pipeline, self))
             return;
-        pthread_mutex_lock(&lane->mutex);
+        pthread_mutex_lock(&pipeline->mutex);
     }
-    lane_lead(lane, self);
-    lane_unlock(lane);
+    pipeline_lead(pipeline, self);
+    pipeline_unlock(pipeline);
 }
 
-enum redis_status redis_lane_call(struct redis_lane *lane, const struct redis_request *request,
-                                  int64_t deadline, redisReply **reply)
+enum redis_status redis_pipeline_call(struct redis_pipeline *pipeline, const struct redis_request *request,
+                                      int64_t deadline, redisReply **reply)
 {
     struct waiter self = {
         .request = request, .deadline = deadline, .state = WAITER_QUEUED, .status = REDIS_DOWN};
-    atomic_fetch_add(&lane->load, 1);
-    lane_join(lane, &self);
-    atomic_fetch_sub(&lane->load, 1);
+    atomic_fetch_add(&pipeline->load, 1);
+    pipeline_join(pipeline, &self);
+    atomic_fetch_sub(&pipeline->load, 1);
     if (self.status == REDIS_ANSWERED)
         *reply = self.reply;
     return self.status;
 }
 
-int redis_lane_load(struct redis_lane *lane)
+int redis_pipeline_load(struct redis_pipeline *pipeline)
 {
-    return atomic_load(&lane->load);
+    return atomic_load(&pipeline->load);
 }
 
-void redis_lane_drop(struct redis_lane *lane)
+void redis_pipeline_drop(struct redis_pipeline *pipeline)
 {
-    pthread_mutex_lock(&lane->mutex);
-    lane_finish_all(lane, &lane->queue, REDIS_DOWN);
-    lane_unlock(lane);
+    pthread_mutex_lock(&pipeline->mutex);
+    pipeline_finish_all(pipeline, &pipeline->queue, REDIS_DOWN);
+    pipeline_unlock(pipeline);
 }
 
-bool redis_lane_needs_link(struct redis_lane *lane)
+bool redis_pipeline_needs_connection(struct redis_pipeline *pipeline)
 {
-    pthread_mutex_lock(&lane->mutex);
-    bool needs = lane->leader == NULL && !redis_link_is_quiet(lane->link, true);
-    lane_unlock(lane);
+    pthread_mutex_lock(&pipeline->mutex);
+    bool needs = pipeline->leader == NULL && !redis_connection_is_quiet(pipeline->connection, true);
+    pipeline_unlock(pipeline);
     return needs;
 }
 
-void redis_lane_renew(struct redis_lane *lane, struct redis_link *link, struct redis_target *target)
+void redis_pipeline_renew(struct redis_pipeline *pipeline, struct redis_connection *connection,
+                          struct redis_endpoint *endpoint)
 {
-    struct redis_target *old = NULL;
-    pthread_mutex_lock(&lane->mutex);
-    old = lane->target;
-    lane->target = redis_target_ref(target);
-    if (lane->leader != NULL) {
-        lane->stale = true;
+    struct redis_endpoint *old = NULL;
+    pthread_mutex_lock(&pipeline->mutex);
+    old = pipeline->endpoint;
+    pipeline->endpoint = redis_endpoint_ref(endpoint);
+    if (pipeline->leader != NULL) {
+        pipeline->stale = true;
     } else {
-        struct redis_link *unused = lane->link;
-        lane->link = link;
-        link = unused;
-        lane->stale = false;
+        struct redis_connection *unused = pipeline->connection;
+        pipeline->connection = connection;
+        connection = unused;
+        pipeline->stale = false;
     }
-    lane_unlock(lane);
-    redis_link_free(link);
-    redis_target_unref(old);
+    pipeline_unlock(pipeline);
+    redis_connection_free(connection);
+    redis_endpoint_unref(old);
 }
 
-struct redis_lane *redis_lane_new(const atomic_bool *down, redis_lane_failed_fn *failed, void *arg)
+struct redis_pipeline *redis_pipeline_new(const atomic_bool *down, redis_pipeline_failed_fn *failed,
+                                          void *arg)
 {
-    struct redis_lane *lane = calloc(1, sizeof *lane);
-    if (lane == NULL)
+    struct redis_pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (pipeline == NULL)
         return NULL;
-    lane->link = redis_link_new();
-    if (lane->link == NULL) {
-        free(lane);
+    pipeline->connection = redis_connection_new();
+    if (pipeline->connection == NULL) {
+        free(pipeline);
         return NULL;
     }
-    pthread_mutex_init(&lane->mutex, NULL);
-    atomic_init(&lane->load, 0);
-    lane->down = down;
-    lane->failed = failed;
-    lane->arg = arg;
-    return lane;
+    pthread_mutex_init(&pipeline->mutex, NULL);
+    atomic_init(&pipeline->load, 0);
+    pipeline->down = down;
+    pipeline->failed = failed;
+    pipeline->arg = arg;
+    return pipeline;
 }
 
-void redis_lane_free(struct redis_lane *lane)
+void redis_pipeline_free(struct redis_pipeline *pipeline)
 {
-    if (lane == NULL)
+    if (pipeline == NULL)
         return;
-    assert(lane->leader == NULL);
-    redis_link_free(lane->link);
-    redis_target_unref(lane->target);
-    redis_buffer_done(&lane->out);
-    pthread_mutex_destroy(&lane->mutex);
-    free(lane);
+    assert(pipeline->leader == NULL);
+    redis_connection_free(pipeline->connection);
+    redis_endpoint_unref(pipeline->endpoint);
+    redis_encoder_done(&pipeline->out);
+    pthread_mutex_destroy(&pipeline->mutex);
+    free(pipeline);
 }

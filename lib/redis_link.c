@@ -31,7 +31,7 @@ enum {
     DEPTH = 7 /* of nested arrays: hiredis 1 has no bound of its own */
 };
 
-struct redis_link {
+struct redis_connection {
     int fd;
     redisReader *reader;
     redisReplyObjectFunctions functions; /* hiredis' own, with a bound on arrays */
@@ -41,153 +41,156 @@ struct redis_link {
     char name[160];   /* of the peer */
 };
 
-struct redis_link *redis_link_new(void)
+struct redis_connection *redis_connection_new(void)
 {
-    struct redis_link *link = calloc(1, sizeof *link);
-    if (link != NULL)
-        link->fd = -1;
-    return link;
+    struct redis_connection *connection = calloc(1, sizeof *connection);
+    if (connection != NULL)
+        connection->fd = -1;
+    return connection;
 }
 
-void redis_link_free(struct redis_link *link)
+void redis_connection_free(struct redis_connection *connection)
 {
-    if (link == NULL)
+    if (connection == NULL)
         return;
-    redis_link_close(link);
-    free(link);
+    redis_connection_close(connection);
+    free(connection);
 }
 
-void redis_link_close(struct redis_link *link)
+void redis_connection_close(struct redis_connection *connection)
 {
-    if (link->fd >= 0)
-        close(link->fd);
-    link->fd = -1;
-    if (link->reader != NULL)
-        redisReaderFree(link->reader);
-    link->reader = NULL;
+    if (connection->fd >= 0)
+        close(connection->fd);
+    connection->fd = -1;
+    if (connection->reader != NULL)
+        redisReaderFree(connection->reader);
+    connection->reader = NULL;
 }
 
-bool redis_link_is_open(const struct redis_link *link)
+bool redis_connection_is_open(const struct redis_connection *connection)
 {
-    return link->fd >= 0;
+    return connection->fd >= 0;
 }
 
-int redis_link_fd(const struct redis_link *link)
+int redis_connection_fd(const struct redis_connection *connection)
 {
-    return link->fd;
+    return connection->fd;
 }
 
-bool redis_link_is_drained(const struct redis_link *link)
+bool redis_connection_is_drained(const struct redis_connection *connection)
 {
-    return link->fed == 0;
+    return connection->fed == 0;
 }
 
-bool redis_link_is_quiet(struct redis_link *link, bool now)
+bool redis_connection_is_quiet(struct redis_connection *connection, bool now)
 {
     char byte;
-    if (link->fd < 0 || !redis_link_is_drained(link))
+    if (connection->fd < 0 || !redis_connection_is_drained(connection))
         return false;
-    if (!now && monotonic_ns() - link->heard_at < IDLE_NS)
+    if (!now && monotonic_ns() - connection->heard_at < IDLE_NS)
         return true;
-    return recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 /* ---- reading ---- */
 
 static void *create_bounded_array(const redisReadTask *task, reader_count elements)
 {
-    struct redis_link *link = task->privdata;
+    struct redis_connection *connection = task->privdata;
     int depth = 0;
     for (const redisReadTask *at = task; at != NULL; at = at->parent)
         depth++;
     if ((size_t)elements > REPLY_ELEMENTS || depth > DEPTH)
         return NULL; /* the reader calls it out of memory and stops */
-    return link->create_array(task, elements);
+    return connection->create_array(task, elements);
 }
 
-static int link_make_reader(struct redis_link *link)
+static int connection_make_reader(struct redis_connection *connection)
 {
-    link->reader = redisReaderCreate();
-    if (link->reader == NULL)
+    connection->reader = redisReaderCreate();
+    if (connection->reader == NULL)
         return -1;
-    link->functions = *link->reader->fn;
-    link->create_array = link->functions.createArray;
-    link->functions.createArray = create_bounded_array;
-    link->reader->fn = &link->functions;
-    link->reader->privdata = link;
-    link->fed = 0;
-    link->heard_at = monotonic_ns();
+    connection->functions = *connection->reader->fn;
+    connection->create_array = connection->functions.createArray;
+    connection->functions.createArray = create_bounded_array;
+    connection->reader->fn = &connection->functions;
+    connection->reader->privdata = connection;
+    connection->fed = 0;
+    connection->heard_at = monotonic_ns();
     return 0;
 }
 
 /* Takes up to max answers out of the reader; -1: what came is no answer. */
-static int link_parse(struct redis_link *link, redisReply **got, int max, struct error *err)
+static int connection_parse(struct redis_connection *connection, redisReply **got, int max, struct error *err)
 {
     int n = 0;
     while (n < max) {
         void *reply = NULL;
-        if (redisReaderGetReply(link->reader, &reply) != REDIS_OK) {
+        if (redisReaderGetReply(connection->reader, &reply) != REDIS_OK) {
             if (n > 0)
                 return n; /* these are good; the reader says so again next time */
             error_set(err,
                       "Redis at %s gave an answer that cannot be read (%s): is it Redis that listens there?",
-                      link->name, link->reader->errstr);
+                      connection->name, connection->reader->errstr);
             return -1;
         }
         if (reply == NULL)
             break;
         got[n++] = reply;
-        link->fed = link->reader->len - link->reader->pos;
+        connection->fed = connection->reader->len - connection->reader->pos;
     }
     return n;
 }
 
-static enum redis_link_status link_lost(const struct redis_link *link, int error, struct error *err)
+static enum redis_connection_status connection_lost(const struct redis_connection *connection, int error,
+                                                    struct error *err)
 {
-    error_set(err, "Redis at %s closed the connection%s%s: see its log", link->name, error != 0 ? ": " : "",
-              error != 0 ? strerror(error) : "");
-    return REDIS_LINK_CLOSED;
+    error_set(err, "Redis at %s closed the connection%s%s: see its log", connection->name,
+              error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
+    return REDIS_CONNECTION_CLOSED;
 }
 
-static enum redis_link_status link_receive(struct redis_link *link, struct error *err)
+static enum redis_connection_status connection_receive(struct redis_connection *connection, struct error *err)
 {
     char bytes[READ_BYTES];
-    ssize_t n = recv(link->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    ssize_t n = recv(connection->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return REDIS_LINK_OK;
+        return REDIS_CONNECTION_OK;
     if (n <= 0)
-        return link_lost(link, n < 0 ? errno : 0, err);
-    link->heard_at = monotonic_ns();
-    link->fed += (size_t)n;
-    if (link->fed > REPLY_BYTES) {
-        error_set(err, "Redis at %s gave an answer of more than %zu bytes", link->name, REPLY_BYTES);
-        return REDIS_LINK_BROKEN;
+        return connection_lost(connection, n < 0 ? errno : 0, err);
+    connection->heard_at = monotonic_ns();
+    connection->fed += (size_t)n;
+    if (connection->fed > REPLY_BYTES) {
+        error_set(err, "Redis at %s gave an answer of more than %zu bytes", connection->name, REPLY_BYTES);
+        return REDIS_CONNECTION_BROKEN;
     }
-    if (redisReaderFeed(link->reader, bytes, (size_t)n) != REDIS_OK) {
+    if (redisReaderFeed(connection->reader, bytes, (size_t)n) != REDIS_OK) {
         error_set(err, "out of memory for an answer of Redis");
-        return REDIS_LINK_BROKEN;
+        return REDIS_CONNECTION_BROKEN;
     }
-    return REDIS_LINK_OK;
+    return REDIS_CONNECTION_OK;
 }
 
 /* ---- sending and waiting ---- */
 
-static enum redis_link_status link_send(struct redis_link *link, struct redis_buffer *out, struct error *err)
+static enum redis_connection_status connection_send(struct redis_connection *connection,
+                                                    struct redis_encoder *out, struct error *err)
 {
     while (out->sent < out->len) {
-        ssize_t n = send(link->fd, out->bytes + out->sent, out->len - out->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n =
+            send(connection->fd, out->bytes + out->sent, out->len - out->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0)
             out->sent += (size_t)n;
         else if (errno == EAGAIN)
             break;
         else if (errno != EINTR)
-            return link_lost(link, errno, err);
+            return connection_lost(connection, errno, err);
     }
-    return REDIS_LINK_OK;
+    return REDIS_CONNECTION_OK;
 }
 
 /* > 0: ready, 0: not before the deadline. */
-static int link_wait(int fd, short events, int64_t deadline)
+static int connection_wait(int fd, short events, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = fd, .events = events};
     int n;
@@ -201,178 +204,186 @@ static int link_wait(int fd, short events, int64_t deadline)
     return n < 0 ? 0 : n;
 }
 
-static enum redis_link_status link_late(const struct redis_link *link, struct error *err)
+static enum redis_connection_status connection_late(const struct redis_connection *connection,
+                                                    struct error *err)
 {
     error_set(
         err,
         "Redis at %s did not answer in time: look at its load (SLOWLOG GET, redis-cli --latency) and the "
         "network, or raise counters.timeout",
-        link->name);
-    return REDIS_LINK_TIMEOUT;
+        connection->name);
+    return REDIS_CONNECTION_TIMEOUT;
 }
 
-enum redis_link_status redis_link_step(struct redis_link *link, struct redis_buffer *out, int64_t deadline,
-                                       redisReply **got, int max, int *n, struct error *err)
+enum redis_connection_status redis_connection_step(struct redis_connection *connection,
+                                                   struct redis_encoder *out, int64_t deadline,
+                                                   redisReply **got, int max, int *n, struct error *err)
 {
     for (bool first = true;; first = false) {
-        *n = link_parse(link, got, max, err);
+        *n = connection_parse(connection, got, max, err);
         if (*n < 0) {
             *n = 0;
-            return REDIS_LINK_BROKEN;
+            return REDIS_CONNECTION_BROKEN;
         }
         if (*n > 0)
-            return REDIS_LINK_OK;
+            return REDIS_CONNECTION_OK;
         if (!first && monotonic_ns() >= deadline)
-            return link_late(link, err);
-        enum redis_link_status status = link_send(link, out, err);
-        if (status != REDIS_LINK_OK)
+            return connection_late(connection, err);
+        enum redis_connection_status status = connection_send(connection, out, err);
+        if (status != REDIS_CONNECTION_OK)
             return status;
         short events = out->sent < out->len ? POLLIN | POLLOUT : POLLIN;
-        if (link_wait(link->fd, events, deadline) == 0)
-            return link_late(link, err);
-        status = link_receive(link, err);
-        if (status != REDIS_LINK_OK)
+        if (connection_wait(connection->fd, events, deadline) == 0)
+            return connection_late(connection, err);
+        status = connection_receive(connection, err);
+        if (status != REDIS_CONNECTION_OK)
             return status;
     }
 }
 
 /* ---- connecting ---- */
 
-static enum redis_link_status link_connect(struct redis_link *link, const struct redis_target *target,
-                                           int64_t deadline, struct error *err)
+static enum redis_connection_status connection_connect(struct redis_connection *connection,
+                                                       const struct redis_endpoint *endpoint,
+                                                       int64_t deadline, struct error *err)
 {
     const int on = 1, idle = 15, interval = 5, count = 3;
-    link->fd = socket(target->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (link->fd < 0) {
+    connection->fd = socket(endpoint->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0) {
         error_set(err, "cannot make a socket for Redis: %s", strerror(errno));
-        return REDIS_LINK_CLOSED;
+        return REDIS_CONNECTION_CLOSED;
     }
-    if (target->addr.ss_family !=
+    if (endpoint->addr.ss_family !=
         AF_UNIX) { /* all four only make it better; keepalive holds it open through NAT */
-        setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        setsockopt(link->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        setsockopt(link->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-        setsockopt(link->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-        setsockopt(link->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        setsockopt(connection->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
     }
     int error = 0;
-    if (connect(link->fd, (const void *)&target->addr, target->addr_len) != 0)
+    if (connect(connection->fd, (const void *)&endpoint->addr, endpoint->addr_len) != 0)
         error = errno;
     if (error == EINPROGRESS) {
         socklen_t len = sizeof error;
-        if (link_wait(link->fd, POLLOUT, deadline) == 0)
+        if (connection_wait(connection->fd, POLLOUT, deadline) == 0)
             error = ETIMEDOUT;
-        else if (getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        else if (getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
             error = errno;
     }
     if (error == 0)
-        return REDIS_LINK_OK;
-    error_set(err, "cannot connect to Redis at %s: %s; is it running, and is counters.url right?", link->name,
-              strerror(error));
-    return error == ETIMEDOUT ? REDIS_LINK_TIMEOUT : REDIS_LINK_CLOSED;
+        return REDIS_CONNECTION_OK;
+    error_set(err, "cannot connect to Redis at %s: %s; is it running, and is counters.url right?",
+              connection->name, strerror(error));
+    return error == ETIMEDOUT ? REDIS_CONNECTION_TIMEOUT : REDIS_CONNECTION_CLOSED;
 }
 
 /* Which answer of the handshake it is. */
 enum step { STEP_AUTH, STEP_SELECT, STEP_NAME };
 
-static int handshake_write(struct redis_buffer *out, const struct redis_target *target, enum step *steps,
+static int handshake_write(struct redis_encoder *out, const struct redis_endpoint *endpoint, enum step *steps,
                            int *n)
 {
     *n = 0;
-    if (target->password != NULL) {
-        const char *with_user[] = {"AUTH", target->user, target->password, NULL};
-        const char *without[] = {"AUTH", target->password, NULL};
-        if (redis_buffer_add_strings(out, target->user != NULL ? with_user : without) != 0)
+    if (endpoint->password != NULL) {
+        const char *with_user[] = {"AUTH", endpoint->user, endpoint->password, NULL};
+        const char *without[] = {"AUTH", endpoint->password, NULL};
+        if (redis_encoder_add_strings(out, endpoint->user != NULL ? with_user : without) != 0)
             return -1;
         steps[(*n)++] = STEP_AUTH;
     }
-    if (target->db != 0) {
+    if (endpoint->db != 0) {
         char db[16];
-        snprintf(db, sizeof db, "%d", target->db);
-        if (redis_buffer_add_strings(out, (const char *[]){"SELECT", db, NULL}) != 0)
+        snprintf(db, sizeof db, "%d", endpoint->db);
+        if (redis_encoder_add_strings(out, (const char *[]){"SELECT", db, NULL}) != 0)
             return -1;
         steps[(*n)++] = STEP_SELECT;
     }
     steps[(*n)++] = STEP_NAME; /* always, so that the peer has shown that it speaks */
-    return redis_buffer_add_strings(out, (const char *[]){"CLIENT", "SETNAME", "rcptgate", NULL});
+    return redis_encoder_add_strings(out, (const char *[]){"CLIENT", "SETNAME", "rcptgate", NULL});
 }
 
-static enum redis_link_status handshake_judge(const struct redis_link *link, enum step step,
-                                              const redisReply *reply, struct error *err,
-                                              struct error *warning)
+static enum redis_connection_status handshake_judge(const struct redis_connection *connection, enum step step,
+                                                    const redisReply *reply, struct error *err,
+                                                    struct error *warning)
 {
     if (reply->type != REDIS_REPLY_ERROR)
-        return REDIS_LINK_OK;
-    enum redis_refusal refusal = redis_refusal_find(reply->str, link->name, NULL);
-    if (refusal == REDIS_REFUSAL_NODE) {
-        redis_refusal_find(reply->str, link->name, err);
-        return REDIS_LINK_REFUSED;
+        return REDIS_CONNECTION_OK;
+    enum redis_error refusal = redis_errors_find(reply->str, connection->name, NULL);
+    if (refusal == REDIS_ERROR_NODE) {
+        redis_errors_find(reply->str, connection->name, err);
+        return REDIS_CONNECTION_REFUSED;
     }
     if (step == STEP_NAME) /* a name is nice to have */
-        return REDIS_LINK_OK;
+        return REDIS_CONNECTION_OK;
     if (step == STEP_AUTH && strstr(reply->str, "without any password configured") != NULL) {
         error_set(warning, "Redis at %s has no password, but counters sets one: anybody can use it",
-                  link->name);
-        return REDIS_LINK_OK;
+                  connection->name);
+        return REDIS_CONNECTION_OK;
     }
-    error_set(err, "Redis at %s says \"%.160s\" to %s: check counters.url", link->name, reply->str,
+    error_set(err, "Redis at %s says \"%.160s\" to %s: check counters.url", connection->name, reply->str,
               step == STEP_AUTH ? "AUTH" : "SELECT");
-    return REDIS_LINK_REFUSED;
+    return REDIS_CONNECTION_REFUSED;
 }
 
 /* A server that does not want us says why before it closes. It may do so before it has read what we send, and then it is
  * the sending that fails. */
-static enum redis_link_status handshake_last_words(struct redis_link *link, struct error *err)
+static enum redis_connection_status handshake_last_words(struct redis_connection *connection,
+                                                         struct error *err)
 {
     redisReply *got = NULL;
     struct error none = {0}, why = {0};
-    enum redis_link_status status = REDIS_LINK_CLOSED;
-    if (link_receive(link, &none) != REDIS_LINK_OK || link_parse(link, &got, 1, &none) != 1)
+    enum redis_connection_status status = REDIS_CONNECTION_CLOSED;
+    if (connection_receive(connection, &none) != REDIS_CONNECTION_OK ||
+        connection_parse(connection, &got, 1, &none) != 1)
         return status;
     if (got->type == REDIS_REPLY_ERROR &&
-        redis_refusal_find(got->str, link->name, &why) != REDIS_REFUSAL_NONE) {
+        redis_errors_find(got->str, connection->name, &why) != REDIS_ERROR_NONE) {
         *err = why;
-        status = REDIS_LINK_REFUSED;
+        status = REDIS_CONNECTION_REFUSED;
     }
     freeReplyObject(got);
     return status;
 }
 
-static enum redis_link_status link_handshake(struct redis_link *link, const struct redis_target *target,
-                                             int64_t deadline, struct error *err, struct error *warning)
+static enum redis_connection_status connection_handshake(struct redis_connection *connection,
+                                                         const struct redis_endpoint *endpoint,
+                                                         int64_t deadline, struct error *err,
+                                                         struct error *warning)
 {
-    enum redis_link_status status = REDIS_LINK_OK;
-    struct redis_buffer out = {0};
+    enum redis_connection_status status = REDIS_CONNECTION_OK;
+    struct redis_encoder out = {0};
     enum step steps[HANDSHAKE];
     int n_steps = 0, at = 0;
-    if (link_make_reader(link) != 0 || handshake_write(&out, target, steps, &n_steps) != 0) {
+    if (connection_make_reader(connection) != 0 || handshake_write(&out, endpoint, steps, &n_steps) != 0) {
         error_set(err, "out of memory for a connection to Redis");
-        status = REDIS_LINK_BROKEN;
+        status = REDIS_CONNECTION_BROKEN;
     }
-    while (status == REDIS_LINK_OK && at < n_steps) {
+    while (status == REDIS_CONNECTION_OK && at < n_steps) {
         redisReply *got = NULL;
         int n = 0;
-        status = redis_link_step(link, &out, deadline, &got, 1, &n, err);
+        status = redis_connection_step(connection, &out, deadline, &got, 1, &n, err);
         if (n == 1) {
-            status = handshake_judge(link, steps[at++], got, err, warning);
+            status = handshake_judge(connection, steps[at++], got, err, warning);
             freeReplyObject(got);
-        } else if (status == REDIS_LINK_CLOSED && at == 0) {
-            status = handshake_last_words(link, err);
+        } else if (status == REDIS_CONNECTION_CLOSED && at == 0) {
+            status = handshake_last_words(connection, err);
         }
     }
-    redis_buffer_done(&out);
+    redis_encoder_done(&out);
     return status;
 }
 
-enum redis_link_status redis_link_open(struct redis_link *link, const struct redis_target *target,
-                                       int64_t deadline, struct error *err, struct error *warning)
+enum redis_connection_status redis_connection_open(struct redis_connection *connection,
+                                                   const struct redis_endpoint *endpoint, int64_t deadline,
+                                                   struct error *err, struct error *warning)
 {
-    assert(link->fd < 0 && err != NULL);
-    snprintf(link->name, sizeof link->name, "%s", target->name);
-    enum redis_link_status status = link_connect(link, target, deadline, err);
-    if (status == REDIS_LINK_OK)
-        status = link_handshake(link, target, deadline, err, warning);
-    if (status != REDIS_LINK_OK)
-        redis_link_close(link);
+    assert(connection->fd < 0 && err != NULL);
+    snprintf(connection->name, sizeof connection->name, "%s", endpoint->name);
+    enum redis_connection_status status = connection_connect(connection, endpoint, deadline, err);
+    if (status == REDIS_CONNECTION_OK)
+        status = connection_handshake(connection, endpoint, deadline, err, warning);
+    if (status != REDIS_CONNECTION_OK)
+        redis_connection_close(connection);
     return status;
 }

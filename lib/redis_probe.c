@@ -33,23 +33,23 @@ static void info_field(const redisReply *reply, const char *name, char *out, siz
     }
 }
 
-static enum redis_link_status judge_write(const redisReply *reply, const char *who, struct redis_probe *out,
-                                          struct error *err)
+static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
+                                                struct redis_probe *out, struct error *err)
 {
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
         strstr(reply->str, "WRONGTYPE") != NULL)
-        return REDIS_LINK_OK;
-    if (redis_refusal_find(reply->str, who, err) != REDIS_REFUSAL_NONE)
-        return REDIS_LINK_REFUSED;
+        return REDIS_CONNECTION_OK;
+    if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
+        return REDIS_CONNECTION_REFUSED;
     if (strstr(reply->str, "can't run this command") != NULL) {
         error_set(
             &out->warning,
             "the ACL of Redis at %s lacks +setrange: whether it can be written to is only seen when it fails",
             who);
-        return REDIS_LINK_OK;
+        return REDIS_CONNECTION_OK;
     }
     error_set(err, "Redis at %s cannot run scripts: it says \"%.160s\"", who, reply->str);
-    return REDIS_LINK_REFUSED;
+    return REDIS_CONNECTION_REFUSED;
 }
 
 static void judge_memory(const redisReply *memory, const redisReply *stats, const char *who,
@@ -67,13 +67,13 @@ static void judge_memory(const redisReply *memory, const redisReply *stats, cons
         who, policy, evicted[0] != '\0' ? evicted : "0");
 }
 
-static enum redis_link_status judge(redisReply *const *replies, const char *who, struct redis_probe *out,
-                                    struct error *err)
+static enum redis_connection_status judge(redisReply *const *replies, const char *who,
+                                          struct redis_probe *out, struct error *err)
 {
     struct redis_probe seen = {0};
     for (int i = ASK_EVALSHA; i <= ASK_EVAL; i++) {
-        enum redis_link_status status = judge_write(replies[i], who, &seen, err);
-        if (status != REDIS_LINK_OK)
+        enum redis_connection_status status = judge_write(replies[i], who, &seen, err);
+        if (status != REDIS_CONNECTION_OK)
             return status;
     }
     info_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
@@ -82,10 +82,10 @@ static enum redis_link_status judge(redisReply *const *replies, const char *who,
         error_set(&seen.warning, "the ACL of Redis at %s lacks +info: its restarts and evictions go unseen",
                   who);
     *out = seen;
-    return REDIS_LINK_OK;
+    return REDIS_CONNECTION_OK;
 }
 
-static int write_questions(struct redis_buffer *buffer, const char *key)
+static int write_questions(struct redis_encoder *encoder, const char *key)
 {
     struct redis_script script;
     redis_script_init(&script, source);
@@ -97,31 +97,32 @@ static int write_questions(struct redis_buffer *buffer, const char *key)
         [ASK_STATS] = {"INFO", "stats", NULL},
     };
     for (int i = 0; i < QUESTIONS; i++)
-        if (redis_buffer_add_strings(buffer, questions[i]) != 0)
+        if (redis_encoder_add_strings(encoder, questions[i]) != 0)
             return -1;
     return 0;
 }
 
-enum redis_link_status redis_probe_run(struct redis_link *link, const char *key, const char *who,
-                                       int64_t deadline, struct redis_probe *out, struct error *err)
+enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
+                                             const char *who, int64_t deadline, struct redis_probe *out,
+                                             struct error *err)
 {
-    struct redis_buffer buffer = {0};
+    struct redis_encoder encoder = {0};
     redisReply *replies[QUESTIONS];
     int n = 0;
-    enum redis_link_status status = REDIS_LINK_OK;
-    if (write_questions(&buffer, key) != 0) {
+    enum redis_connection_status status = REDIS_CONNECTION_OK;
+    if (write_questions(&encoder, key) != 0) {
         error_set(err, "out of memory");
-        status = REDIS_LINK_BROKEN;
+        status = REDIS_CONNECTION_BROKEN;
     }
-    while (status == REDIS_LINK_OK && n < QUESTIONS) {
+    while (status == REDIS_CONNECTION_OK && n < QUESTIONS) {
         int got = 0;
-        status = redis_link_step(link, &buffer, deadline, replies + n, QUESTIONS - n, &got, err);
+        status = redis_connection_step(connection, &encoder, deadline, replies + n, QUESTIONS - n, &got, err);
         n += got;
     }
-    if (status == REDIS_LINK_OK)
+    if (status == REDIS_CONNECTION_OK)
         status = judge(replies, who, out, err);
     while (n > 0)
         freeReplyObject(replies[--n]);
-    redis_buffer_done(&buffer);
+    redis_encoder_done(&encoder);
     return status;
 }

@@ -9,8 +9,9 @@ struct redis_probe {
     struct error warning; /* works, but: an evicting policy, a right that is missing */
 };
 
-/* key: no other use is made of it, and it is never created. After anything but REDIS_LINK_OK close the connection. */
-enum redis_link_status redis_probe_run(struct redis_link *link, const char *key, const char *who,
-                                       int64_t deadline, struct redis_probe *out, struct error *err);
+/* key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
+enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
+                                             const char *who, int64_t deadline, struct redis_probe *out,
+                                             struct error *err);
 
 #endif

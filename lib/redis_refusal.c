@@ -10,34 +10,33 @@
 
 static const struct row {
     const char *code; /* the first words of the reply */
-    enum redis_refusal refusal;
+    enum redis_error refusal;
     const char *advice;
 } rows[] = {
-    {"NOAUTH", REDIS_REFUSAL_NODE,
-     "it asks for a password: set one in counters.url or counters.password_file"},
-    {"WRONGPASS", REDIS_REFUSAL_NODE, PASSWORD},
-    {"ERR invalid password", REDIS_REFUSAL_NODE, PASSWORD},
-    {"NOPERM", REDIS_REFUSAL_COMMAND,
+    {"NOAUTH", REDIS_ERROR_NODE, "it asks for a password: set one in counters.url or counters.password_file"},
+    {"WRONGPASS", REDIS_ERROR_NODE, PASSWORD},
+    {"ERR invalid password", REDIS_ERROR_NODE, PASSWORD},
+    {"NOPERM", REDIS_ERROR_COMMAND,
      "the ACL of this user is too narrow: see ACL SETUSER; it needs +@scripting and the commands and keys of "
      "the counters"},
-    {"OOM", REDIS_REFUSAL_NODE, "it is full: raise its maxmemory"},
-    {"READONLY", REDIS_REFUSAL_NODE,
+    {"OOM", REDIS_ERROR_NODE, "it is full: raise its maxmemory"},
+    {"READONLY", REDIS_ERROR_NODE,
      "it is a replica: let counters.url point at the master, or use redis+sentinel://"},
-    {"LOADING", REDIS_REFUSAL_NODE, "it is used as soon as it has loaded its data"},
-    {"MASTERDOWN", REDIS_REFUSAL_NODE,
+    {"LOADING", REDIS_ERROR_NODE, "it is used as soon as it has loaded its data"},
+    {"MASTERDOWN", REDIS_ERROR_NODE,
      "it is a replica without its master: let counters.url point at the master, or use redis+sentinel://"},
-    {"MISCONF", REDIS_REFUSAL_NODE, "it cannot save to disk: look at its log, disk space and permissions"},
-    {"BUSY", REDIS_REFUSAL_NODE, "a script is running in it: SCRIPT KILL ends it"},
-    {"NOREPLICAS", REDIS_REFUSAL_NODE, "mend its replicas or lower its min-replicas-to-write"},
-    {"CLUSTERDOWN", REDIS_REFUSAL_NODE, CLUSTER},
-    {"MOVED", REDIS_REFUSAL_NODE, CLUSTER},
-    {"ASK", REDIS_REFUSAL_NODE, CLUSTER},
-    {"TRYAGAIN", REDIS_REFUSAL_NODE, CLUSTER},
-    {"CROSSSLOT", REDIS_REFUSAL_NODE, CLUSTER},
-    {"DENIED", REDIS_REFUSAL_NODE, "it is in protected mode: set a password or its bind address"},
-    {"ERR max number of clients", REDIS_REFUSAL_NODE,
+    {"MISCONF", REDIS_ERROR_NODE, "it cannot save to disk: look at its log, disk space and permissions"},
+    {"BUSY", REDIS_ERROR_NODE, "a script is running in it: SCRIPT KILL ends it"},
+    {"NOREPLICAS", REDIS_ERROR_NODE, "mend its replicas or lower its min-replicas-to-write"},
+    {"CLUSTERDOWN", REDIS_ERROR_NODE, CLUSTER},
+    {"MOVED", REDIS_ERROR_NODE, CLUSTER},
+    {"ASK", REDIS_ERROR_NODE, CLUSTER},
+    {"TRYAGAIN", REDIS_ERROR_NODE, CLUSTER},
+    {"CROSSSLOT", REDIS_ERROR_NODE, CLUSTER},
+    {"DENIED", REDIS_ERROR_NODE, "it is in protected mode: set a password or its bind address"},
+    {"ERR max number of clients", REDIS_ERROR_NODE,
      "raise its maxclients, or find who holds its connections"},
-    {"ERR max clients", REDIS_REFUSAL_NODE, "raise its maxclients, or find who holds its connections"},
+    {"ERR max clients", REDIS_ERROR_NODE, "raise its maxclients, or find who holds its connections"},
 };
 
 static const struct row *row_find(const char *text)
@@ -50,7 +49,7 @@ static const struct row *row_find(const char *text)
     return NULL;
 }
 
-enum redis_refusal redis_refusal_find(const char *text, const char *who, struct error *out)
+enum redis_error redis_errors_find(const char *text, const char *who, struct error *out)
 {
     const struct row *row = row_find(text);
     if (row == NULL && strncmp(text, "ERR Error running script", 24) == 0) {
@@ -58,7 +57,7 @@ enum redis_refusal redis_refusal_find(const char *text, const char *who, struct 
         row = inner != NULL ? row_find(inner + 3) : NULL;
     }
     if (row == NULL)
-        return REDIS_REFUSAL_NONE;
+        return REDIS_ERROR_NONE;
     error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
     return row->refusal;
 }

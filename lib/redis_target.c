@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-static char *target_name(const struct sockaddr *addr)
+static char *endpoint_name(const struct sockaddr *addr)
 {
     char host[INET6_ADDRSTRLEN] = "", name[INET6_ADDRSTRLEN + 16];
     if (addr->sa_family == AF_UNIX)
@@ -25,45 +25,45 @@ static char *target_name(const struct sockaddr *addr)
     return strdup(name);
 }
 
-static void target_free(struct redis_target *target)
+static void endpoint_free(struct redis_endpoint *endpoint)
 {
-    if (target->password != NULL)
-        explicit_bzero(target->password, strlen(target->password));
-    free(target->password);
-    free(target->user);
-    free(target->name);
-    free(target);
+    if (endpoint->password != NULL)
+        explicit_bzero(endpoint->password, strlen(endpoint->password));
+    free(endpoint->password);
+    free(endpoint->user);
+    free(endpoint->name);
+    free(endpoint);
 }
 
-struct redis_target *redis_target_new(const struct sockaddr *addr, socklen_t addr_len, int db,
-                                      const char *user, const char *password)
+struct redis_endpoint *redis_endpoint_new(const struct sockaddr *addr, socklen_t addr_len, int db,
+                                          const char *user, const char *password)
 {
-    struct redis_target *target = calloc(1, sizeof *target);
-    if (target == NULL)
+    struct redis_endpoint *endpoint = calloc(1, sizeof *endpoint);
+    if (endpoint == NULL)
         return NULL;
-    atomic_init(&target->refs, 1);
-    memcpy(&target->addr, addr, addr_len);
-    target->addr_len = addr_len;
-    target->db = db;
-    target->user = user != NULL ? strdup(user) : NULL;
-    target->password = password != NULL ? strdup(password) : NULL;
-    target->name = target_name(addr);
-    if (target->name == NULL || (user != NULL && target->user == NULL) ||
-        (password != NULL && target->password == NULL)) {
-        target_free(target);
+    atomic_init(&endpoint->refs, 1);
+    memcpy(&endpoint->addr, addr, addr_len);
+    endpoint->addr_len = addr_len;
+    endpoint->db = db;
+    endpoint->user = user != NULL ? strdup(user) : NULL;
+    endpoint->password = password != NULL ? strdup(password) : NULL;
+    endpoint->name = endpoint_name(addr);
+    if (endpoint->name == NULL || (user != NULL && endpoint->user == NULL) ||
+        (password != NULL && endpoint->password == NULL)) {
+        endpoint_free(endpoint);
         return NULL;
     }
-    return target;
+    return endpoint;
 }
 
-struct redis_target *redis_target_ref(struct redis_target *target)
+struct redis_endpoint *redis_endpoint_ref(struct redis_endpoint *endpoint)
 {
-    atomic_fetch_add(&target->refs, 1);
-    return target;
+    atomic_fetch_add(&endpoint->refs, 1);
+    return endpoint;
 }
 
-void redis_target_unref(struct redis_target *target)
+void redis_endpoint_unref(struct redis_endpoint *endpoint)
 {
-    if (target != NULL && atomic_fetch_sub(&target->refs, 1) == 1)
-        target_free(target);
+    if (endpoint != NULL && atomic_fetch_sub(&endpoint->refs, 1) == 1)
+        endpoint_free(endpoint);
 }

@@ -1,12 +1,12 @@
-/* redis_target: where to connect and as whom. Never changes once made; shared by counting references, so that the
- * lanes go on with the old one while the keeper makes the next. */
+/* redis_endpoint: where to connect and as whom. Never changes once made; shared by counting references, so that the
+ * pipelines go on with the old one while the connector makes the next. */
 #ifndef RCPTGATE_REDIS_TARGET_H
 #define RCPTGATE_REDIS_TARGET_H
 
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-struct redis_target {
+struct redis_endpoint {
     atomic_int refs;
     struct sockaddr_storage addr;
     socklen_t addr_len;
@@ -16,9 +16,9 @@ struct redis_target {
 };
 
 /* With one reference; NULL when out of memory. */
-struct redis_target *redis_target_new(const struct sockaddr *addr, socklen_t addr_len, int db,
-                                      const char *user, const char *password);
-struct redis_target *redis_target_ref(struct redis_target *target);
-void redis_target_unref(struct redis_target *target); /* NULL is harmless */
+struct redis_endpoint *redis_endpoint_new(const struct sockaddr *addr, socklen_t addr_len, int db,
+                                          const char *user, const char *password);
+struct redis_endpoint *redis_endpoint_ref(struct redis_endpoint *endpoint);
+void redis_endpoint_unref(struct redis_endpoint *endpoint); /* NULL is harmless */
 
 #endif

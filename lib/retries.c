@@ -1,3 +1,4 @@
+/* retries: see retries.h. Owns one table of a fixed size; cannot fail once it is made. */
 #include "retries.h"
 #include "counts_ops.h"
 #include "hash.h"
@@ -13,7 +14,7 @@ enum { SETS = 16384, WAYS = COUNTS_RETRIES / SETS, LOCKS = 64 };
 struct retry {
     uint64_t id[2]; /* its hex digits */
     int64_t at;     /* 0: empty */
-    bool told;
+    bool synced;    /* the other store knows it */
 };
 
 struct retries {
@@ -86,11 +87,11 @@ void retries_add(struct retries *retries, const struct count_deferral *deferral)
     pthread_mutex_unlock(lock);
 }
 
-/* Copies out what is untold in a set, as far as there is room; false: something is left. */
-static bool set_untold(const struct retry *set, struct count_deferral *out, size_t *n, size_t most)
+/* Copies out what is unsynced in a set, as far as there is room; false: something is left. */
+static bool set_unsynced(const struct retry *set, struct count_deferral *out, size_t *n, size_t most)
 {
     for (int i = 0; i < WAYS; i++) {
-        if (set[i].at == 0 || set[i].told)
+        if (set[i].at == 0 || set[i].synced)
             continue;
         if (*n == most)
             return false;
@@ -101,38 +102,38 @@ static bool set_untold(const struct retry *set, struct count_deferral *out, size
     return true;
 }
 
-size_t retries_untold(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n)
+size_t retries_unsynced(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n)
 {
     size_t got = 0;
     for (bool all = true; all && *cursor < SETS; *cursor += all) {
         pthread_mutex_t *lock = set_lock(retries, *cursor);
-        all = set_untold(retries->sets[*cursor], out, &got, n);
+        all = set_unsynced(retries->sets[*cursor], out, &got, n);
         pthread_mutex_unlock(lock);
     }
     return got;
 }
 
-void retries_told(struct retries *retries, const struct count_deferral *told, size_t n)
+void retries_synced(struct retries *retries, const struct count_deferral *synced, size_t n)
 {
     for (size_t t = 0; t < n; t++) {
-        struct retry id = {.at = told[t].at_ms};
+        struct retry id = {.at = synced[t].at_ms};
         size_t at;
-        struct retry *set = retry_set(retries, told[t].retry, &id, &at);
+        struct retry *set = retry_set(retries, synced[t].retry, &id, &at);
         pthread_mutex_t *lock = set_lock(retries, at);
         for (int i = 0; i < WAYS; i++)
             if (retry_same(&set[i], &id) && set[i].at == id.at)
-                set[i].told = true;
+                set[i].synced = true;
         pthread_mutex_unlock(lock);
     }
 }
 
-void retries_untell(struct retries *retries)
+void retries_unsync(struct retries *retries)
 {
     for (size_t s = 0; s < SETS; s++) {
         pthread_mutex_t *lock = set_lock(retries, s);
         for (int i = 0; i < WAYS; i++)
-            if (retries->sets[s][i].told) /* what was never written stays out of memory */
-                retries->sets[s][i].told = false;
+            if (retries->sets[s][i].synced) /* what was never written stays out of memory */
+                retries->sets[s][i].synced = false;
         pthread_mutex_unlock(lock);
     }
 }

@@ -1,7 +1,7 @@
 /* retries: which RCPTs were deferred, remembered in this process: identifier and time of each, in sets of a
  * fixed size, the oldest of a set giving way. Bounded, thread-safe; one that was forgotten counts as new.
  *
- * It also knows which of them another store is yet to be told of. */
+ * It also knows which of them another store is yet to be told of (unsynced). */
 #ifndef RCPTGATE_RETRIES_H
 #define RCPTGATE_RETRIES_H
 
@@ -22,12 +22,12 @@ void retries_add(struct retries *retries, const struct count_deferral *deferral)
 bool retries_known(struct retries *retries, const char *retry, int64_t now_ms);
 
 /* Up to n that the other store is yet to be told of, from *cursor on (0 at first); returns how many. */
-size_t retries_untold(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n);
+size_t retries_unsynced(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n);
 
 /* It was told these. What was deferred again meanwhile is to be told again. */
-void retries_told(struct retries *retries, const struct count_deferral *told, size_t n);
+void retries_synced(struct retries *retries, const struct count_deferral *synced, size_t n);
 
 /* It may have lost them: all are to be told once more. */
-void retries_untell(struct retries *retries);
+void retries_unsync(struct retries *retries);
 
 #endif

@@ -1,3 +1,4 @@
+/* window: see window.h. */
 #include "window.h"
 
 #include <string.h>

@@ -1,42 +1,43 @@
+/* args: see words.h. */
 #include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int words_init(struct words *words, size_t most, size_t text_size)
+int args_init(struct args *args, size_t most, size_t text_size)
 {
-    words->argc = 0;
-    words->block = NULL;
-    words->argv = words->few_argv;
-    words->lens = words->few_lens;
-    words->text = words->few_text;
-    if (most <= WORDS_FEW && text_size <= WORDS_FEW_TEXT)
+    args->argc = 0;
+    args->block = NULL;
+    args->argv = args->few_argv;
+    args->lens = args->few_lens;
+    args->text = args->few_text;
+    if (most <= ARGS_FEW && text_size <= ARGS_FEW_TEXT)
         return 0;
-    words->block = malloc(most * (sizeof *words->argv + sizeof *words->lens) + text_size);
-    if (words->block == NULL)
+    args->block = malloc(most * (sizeof *args->argv + sizeof *args->lens) + text_size);
+    if (args->block == NULL)
         return -1;
-    words->argv = words->block;
-    words->lens = (size_t *)(words->argv + most);
-    words->text = (char *)(words->lens + most);
+    args->argv = args->block;
+    args->lens = (size_t *)(args->argv + most);
+    args->text = (char *)(args->lens + most);
     return 0;
 }
 
-void words_done(struct words *words)
+void args_done(struct args *args)
 {
-    free(words->block);
-    words->block = NULL;
+    free(args->block);
+    args->block = NULL;
 }
 
-void words_add(struct words *words, const char *word)
+void args_add(struct args *args, const char *word)
 {
-    words->argv[words->argc] = word;
-    words->lens[words->argc++] = strlen(word);
+    args->argv[args->argc] = word;
+    args->lens[args->argc++] = strlen(word);
 }
 
 /* Returns where it ends. */
 static char *put_number(char *to, int64_t number)
 {
-    char digits[WORDS_NUMBER], *at = digits + sizeof digits;
+    char digits[ARGS_NUMBER], *at = digits + sizeof digits;
     uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
     do
         *--at = (char)('0' + left % 10);
@@ -47,33 +48,33 @@ static char *put_number(char *to, int64_t number)
     return (char *)memcpy(to, at, n) + n;
 }
 
-/* Takes what was written from words->text on. */
-static void add_text(struct words *words, char *end)
+/* Takes what was written from args->text on. */
+static void add_text(struct args *args, char *end)
 {
-    words->argv[words->argc] = words->text;
-    words->lens[words->argc++] = (size_t)(end - words->text);
-    words->text = end;
+    args->argv[args->argc] = args->text;
+    args->lens[args->argc++] = (size_t)(end - args->text);
+    args->text = end;
 }
 
-void words_add_number(struct words *words, int64_t number)
+void args_add_number(struct args *args, int64_t number)
 {
-    add_text(words, put_number(words->text, number));
+    add_text(args, put_number(args->text, number));
 }
 
-void words_add_numbers(struct words *words, const char *first, const int64_t *numbers, size_t n)
+void args_add_numbers(struct args *args, const char *first, const int64_t *numbers, size_t n)
 {
-    char *end = stpcpy(words->text, first);
+    char *end = stpcpy(args->text, first);
     for (size_t i = 0; i < n; i++) {
-        if (end > words->text)
+        if (end > args->text)
             *end++ = ' ';
         end = put_number(end, numbers[i]);
     }
-    add_text(words, end);
+    add_text(args, end);
 }
 
-void words_add_key(struct words *words, const char *prefix, const char *key)
+void args_add_key(struct args *args, const char *prefix, const char *key)
 {
-    char *end = stpcpy(stpcpy(stpcpy(words->text, prefix), ":"), key);
-    add_text(words, end);
-    words->text++; /* the NUL */
+    char *end = stpcpy(stpcpy(stpcpy(args->text, prefix), ":"), key);
+    add_text(args, end);
+    args->text++; /* the NUL */
 }

@@ -372,7 +372,7 @@ static void test_killed_while_idle(void **state)
             server_sleep_ms(40); /* idle, so that the look before the write happens */
             server_do(&server, "CLIENT KILL TYPE normal SKIPME yes");
             assert_true(
-                redis_wait(redis, PATIENCE)); /* the keeper may have been in the middle of connecting */
+                redis_wait(redis, PATIENCE)); /* the connector may have been in the middle of connecting */
             assert_echo(redis, "after");
         }
         redis_free(redis);
@@ -726,7 +726,7 @@ static void test_peer_idle(void **state)
         if (status == REDIS_ANSWERED) {
             answered++;
             freeReplyObject(reply);
-        } else { /* the keeper was just connecting, and takes it for a fault */
+        } else { /* the connector was just connecting, and takes it for a fault */
             assert_true(redis_wait(redis, PATIENCE));
         }
     }
@@ -796,7 +796,7 @@ static void test_stall(void **state)
         lost += stallers[i].status == REDIS_LOST;
     }
     assert_in_range(atomic_load(&peer->commands), 1, lost); /* who was told DOWN was not sent */
-    assert_in_range(lost, 1, N / 4);                        /* the first of each lane, had all come in time */
+    assert_in_range(lost, 1, N / 4);                        /* the first of each pipeline, had all come in time */
     redis_free(redis);
     peer_free(peer);
 }
@@ -862,26 +862,26 @@ static void test_refusals(void **state)
     (void)state;
     static const struct {
         const char *text;
-        enum redis_refusal refusal;
+        enum redis_error refusal;
     } rows[] = {
-        {"BUSY Redis is busy running a script", REDIS_REFUSAL_NODE},
-        {"BUSYGROUP Consumer Group name already exists", REDIS_REFUSAL_NONE},
-        {"BUSYKEY Target key name already exists.", REDIS_REFUSAL_NONE},
-        {"OOM", REDIS_REFUSAL_NODE},
-        {"OOMPH", REDIS_REFUSAL_NONE},
-        {"NOPERM this user has no permissions", REDIS_REFUSAL_COMMAND},
-        {"NOSCRIPT No matching script.", REDIS_REFUSAL_NONE},
-        {"WRONGTYPE Operation against a key", REDIS_REFUSAL_NONE},
-        {"ERR max number of clients reached", REDIS_REFUSAL_NODE},
-        {"ERR Error running script (call to f_1): @user_script:1: x", REDIS_REFUSAL_NONE},
+        {"BUSY Redis is busy running a script", REDIS_ERROR_NODE},
+        {"BUSYGROUP Consumer Group name already exists", REDIS_ERROR_NONE},
+        {"BUSYKEY Target key name already exists.", REDIS_ERROR_NONE},
+        {"OOM", REDIS_ERROR_NODE},
+        {"OOMPH", REDIS_ERROR_NONE},
+        {"NOPERM this user has no permissions", REDIS_ERROR_COMMAND},
+        {"NOSCRIPT No matching script.", REDIS_ERROR_NONE},
+        {"WRONGTYPE Operation against a key", REDIS_ERROR_NONE},
+        {"ERR max number of clients reached", REDIS_ERROR_NODE},
+        {"ERR Error running script (call to f_1): @user_script:1: x", REDIS_ERROR_NONE},
         {"ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't",
-         REDIS_REFUSAL_NODE},
-        {"", REDIS_REFUSAL_NONE},
+         REDIS_ERROR_NODE},
+        {"", REDIS_ERROR_NONE},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error err = {0};
-        assert_int_equal(redis_refusal_find(rows[i].text, "here", &err), rows[i].refusal);
-        assert_int_equal(err.text[0] != '\0', rows[i].refusal != REDIS_REFUSAL_NONE);
+        assert_int_equal(redis_errors_find(rows[i].text, "here", &err), rows[i].refusal);
+        assert_int_equal(err.text[0] != '\0', rows[i].refusal != REDIS_ERROR_NONE);
     }
 }
 
