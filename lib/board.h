@@ -1,5 +1,5 @@
-/* board: what the gates of several hosts tell each other through Redis, beside the counters: a number under a
- * key, or a hash of short texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
+/* board: what the gates of several hosts tell each other through Redis, beside the counters: hashes of short
+ * texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
  * of the store, and says false while it is away. Keys are put behind the store's prefix. */
 #ifndef RCPTGATE_BOARD_H
 #define RCPTGATE_BOARD_H
@@ -7,10 +7,6 @@
 #include "counts.h"
 
 /* counts is a store made by counts_redis_new(). */
-
-/* The number under key; 0 where there is none, or something else. */
-bool board_number(struct counts *counts, const char *key, int64_t *out);
-bool board_set_number(struct counts *counts, const char *key, int64_t number, int64_t ttl_ms);
 
 /* Calls each() for every field of the hash; what is no hash has none. */
 typedef void board_each_fn(void *arg, const char *field, const char *value);

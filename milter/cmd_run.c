@@ -304,8 +304,6 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         return -1;
     housekeeping_tick(&daemon->gate);
     ramp_clock_begin(&daemon->gate.ramp, &daemon->gate, "start");
-    if (!ramp_clock_start(&daemon->gate.ramp, &daemon->gate))
-        log_line(LOG_AT_ERROR, "event=ramp-alone text=\"cannot start a thread\"");
     trouble = (struct error){0};
     if (backlog_start(daemon->gate.backlog, &trouble) < 0)
         trouble_set(&daemon->gate.troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(&daemon->gate), "%s",

@@ -109,7 +109,6 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
     *gate = (struct gate){.policy = policy, .now_ms = system_now};
     pthread_mutex_init(&gate->lock, NULL);
     troubles_init(&gate->troubles);
-    ramp_clock_init(&gate->ramp, 0);
     metrics_init(&gate->metrics);
     metrics_know(&gate->metrics, policy);
     gate->started_ms = gate->policy_since_ms = gate_now(gate);
@@ -142,7 +141,6 @@ int gate_init(struct gate *gate, const struct policy *policy, counts_event_fn *e
 void gate_done(struct gate *gate)
 {
     backlog_stop(gate->backlog);
-    ramp_clock_stop(&gate->ramp);
     later_free(gate->later, 1000);
     blocks_free(gate->blocks);
     events_stop(gate->events, 500);
@@ -153,7 +151,6 @@ void gate_done(struct gate *gate)
     troubles_done(&gate->troubles);
     events_free(gate->events);
     metrics_done(&gate->metrics);
-    ramp_clock_done(&gate->ramp);
     gate->later = NULL;
     gate->events = NULL;
     gate->counts = gate->local = NULL;
