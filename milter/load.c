@@ -104,9 +104,8 @@ static const struct policy *load_last(const char *file, char from[PATH_MAX])
     struct error err = {0};
     if (last_policy_path(file, path) < 0)
         return NULL;
-    if (load_bytes(file, &bytes, &n, &err) < 0)
-        n = 0;
-    char *text = last_policy_find(path, NULL, bytes, n, from);
+    (void)load_bytes(file, &bytes, &n, &err); /* else nothing is read in it */
+    char *text = last_policy_find(path, NULL, bytes, from);
     const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     free(text);

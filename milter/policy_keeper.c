@@ -133,7 +133,7 @@ static const struct policy *load_first(const char *file, const char *path, const
     char from[PATH_MAX], *last = NULL;
     const struct policy *plain = policy_load(bytes, n, &ignored);
     if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
-        last = last_policy_find(path, plain->state, NULL, 0, from);
+        last = last_policy_find(path, plain->state, NULL, from);
     problems_done(&ignored);
     policy_unref(plain);
     const struct policy *policy =
@@ -158,12 +158,12 @@ const struct policy *policy_keeper_check(const char *file, struct problems *prob
 }
 
 /* The file is of no use. */
-static const struct policy *start_with_last(struct policy_keeper *keeper, const char *bytes, size_t n,
+static const struct policy *start_with_last(struct policy_keeper *keeper, const char *bytes,
                                             struct error *err)
 {
     char from[PATH_MAX];
     struct problems ignored = {0};
-    char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, n, from) : NULL;
+    char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, from) : NULL;
     const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     if (policy == NULL) {
@@ -196,7 +196,7 @@ const struct policy *policy_keeper_start(struct policy_keeper *keeper, const cha
         keeper->unsaved = true;
         name_entries(keeper, problems);
     } else {
-        policy = start_with_last(keeper, bytes, n, err);
+        policy = start_with_last(keeper, bytes, err);
     }
     free(bytes);
     if (policy != NULL)
@@ -219,13 +219,9 @@ static void save(struct policy_keeper *keeper, struct gate *gate)
     int64_t now = gate_now(gate);
     if (!keeper->unsaved || now < keeper->save_ms || keeper->path[0] == '\0')
         return;
-    int rc = last_policy_save(keeper->path, keeper->state, keeper->text, &err);
-    keeper->unsaved = rc < 0;
+    keeper->unsaved = last_policy_save(keeper->path, keeper->state, keeper->text, &err) < 0;
     keeper->save_ms = now + SAVE_AGAIN_MS;
-    if (rc > 0)
-        log_line(LOG_AT_WARNING, "event=policy-unfindable text=\"%s\"", err.text);
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now,
-                   rc < 0 ? &err : &(struct error){0});
+    trouble_follow(&gate->troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now, &err);
 }
 
 void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
