@@ -1,10 +1,9 @@
 /* last_policy: see last_policy.h. */
 #include "last_policy.h"
 
-#include "load.h"
+#include "file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -106,7 +105,7 @@ static char *read_from(const char *path, const char *state, char from[PATH_MAX])
     size_t n = 0;
     struct error err = {0};
     if (snprintf(name, sizeof name, "%s/" FILE_NAME, state) >= (int)sizeof name || !is_trusted(name) ||
-        load_bytes(name, &bytes, &n, &err) < 0)
+        file_read(name, &bytes, &n, &err) < 0)
         return NULL;
     json_t *root = json_loadb(bytes, n, 0, NULL);
     const char *file = json_string_value(json_object_get(root, "file"));
@@ -132,46 +131,17 @@ char *last_policy_find(const char *path, const char *state, const char *bytes, c
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const char *bytes, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, bytes, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return -1;
-        bytes += done;
-        n -= (size_t)done;
-    }
-    return 0;
-}
-
 static int write_file(const char *state, const char *text, struct error *err)
 {
-    char name[PATH_MAX], temporary[PATH_MAX + 8];
+    char name[PATH_MAX];
     if (snprintf(name, sizeof name, "%s/" FILE_NAME, state) >= (int)sizeof name) {
         error_set(err, "the path of the state directory is too long");
         return -1;
     }
-    snprintf(temporary, sizeof temporary, "%s.new", name);
-    (void)unlink(temporary); /* left by one that was killed */
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = fd >= 0 && write_all(fd, text, strlen(text)) == 0 && fsync(fd) == 0 ? 0 : -1;
-    int why = errno;
-    if (fd >= 0 && close(fd) < 0 && rc == 0) {
-        why = errno;
-        rc = -1;
-    }
-    if (rc == 0 && rename(temporary, name) < 0) {
-        why = errno;
-        rc = -1;
-    }
-    if (rc < 0) {
-        if (fd >= 0)
-            (void)unlink(temporary);
-        error_set(err, "cannot write %s: %s; make room, or give the gate write access", name, strerror(why));
-    }
-    return rc;
+    if (file_write(name, text, strlen(text), 0600) == 0)
+        return 0;
+    error_set(err, "cannot write %s: %s; make room, or give the gate write access", name, strerror(errno));
+    return -1;
 }
 
 int last_policy_save(const char *path, const char *state, const char *text, struct error *err)

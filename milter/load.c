@@ -1,8 +1,9 @@
+/* load: see load.h. */
 #include "load.h"
 
+#include "file.h"
 #include "last_policy.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,57 +14,11 @@ static const char *const kinds[] = {
     [PROBLEM_FATAL] = "unusable",
 };
 
-/* Everything up to the end; NULL with errno set. A FIFO or a terminal may be read as well, so no size is asked for. */
-static char *read_all(FILE *in, size_t *n)
-{
-    char *bytes = NULL;
-    size_t size = 0, used = 0;
-    for (;;) {
-        if (used + 1 >= size) {
-            size = size == 0 ? 16384 : size * 2;
-            char *more = realloc(bytes, size);
-            if (more == NULL)
-                break;
-            bytes = more;
-        }
-        size_t got = fread(bytes + used, 1, size - used - 1, in);
-        used += got;
-        if (ferror(in))
-            break;
-        if (used > LOAD_FILE_MAX) {
-            errno = EFBIG;
-            break;
-        }
-        if (feof(in)) {
-            bytes[used] = '\0';
-            *n = used;
-            return bytes;
-        }
-    }
-    int saved = errno;
-    free(bytes);
-    errno = saved;
-    return NULL;
-}
-
-int load_bytes(const char *file, char **bytes, size_t *n, struct error *err)
-{
-    FILE *in = fopen(file, "re");
-    char *got = in != NULL ? read_all(in, n) : NULL;
-    if (got == NULL)
-        error_set(err, "%s cannot be read: %s", file, strerror(errno));
-    else
-        *bytes = got;
-    if (in != NULL)
-        (void)fclose(in); /* only read: nothing can be lost */
-    return got != NULL ? 0 : -1;
-}
-
 const struct policy *load_policy(const char *file, struct problems *problems, struct error *err)
 {
     char *bytes = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     const struct policy *policy = policy_load(bytes, n, problems);
     free(bytes);
@@ -104,7 +59,7 @@ static const struct policy *load_last(const char *file, char from[PATH_MAX])
     struct error err = {0};
     if (last_policy_path(file, path) < 0)
         return NULL;
-    (void)load_bytes(file, &bytes, &n, &err); /* else nothing is read in it */
+    (void)file_read(file, &bytes, &n, &err); /* else nothing is read in it */
     char *text = last_policy_find(path, NULL, bytes, from);
     const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);

@@ -1,6 +1,7 @@
 #include "policy_keeper.h"
 
 #include "last_policy.h"
+#include "file.h"
 #include "load.h"
 #include "policy_patch.h"
 #include "text.h"
@@ -148,7 +149,7 @@ const struct policy *policy_keeper_check(const char *file, struct problems *prob
 {
     char path[PATH_MAX] = "", *bytes = NULL, *effective = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     (void)last_policy_path(file, path);
     const struct policy *policy = load_first(file, path, bytes, n, problems, &effective, err);
@@ -188,7 +189,7 @@ const struct policy *policy_keeper_start(struct policy_keeper *keeper, const cha
     (void)last_policy_path(file, keeper->path);
     stat_file(file, &keeper->taken);
     keeper->seen = keeper->taken;
-    keeper->unread = load_bytes(file, &bytes, &n, &keeper->bad) < 0;
+    keeper->unread = file_read(file, &bytes, &n, &keeper->bad) < 0;
     const struct policy *policy = NULL;
     if (!keeper->unread)
         policy = load_first(file, keeper->path, bytes, n, problems, &keeper->text, &keeper->bad);
@@ -276,7 +277,7 @@ static bool read_file(struct policy_keeper *keeper, struct gate *gate)
     struct stat after;
     char *bytes = NULL;
     size_t n = 0;
-    keeper->unread = load_bytes(keeper->file, &bytes, &n, &err) < 0;
+    keeper->unread = file_read(keeper->file, &bytes, &n, &err) < 0;
     stat_file(keeper->file, &after);
     bool quiet = same_file(&keeper->seen, &after);
     if (quiet && keeper->unread) {

@@ -1,5 +1,6 @@
 #include "replay.h"
 
+#include "file.h"
 #include "load.h"
 
 #include <jansson.h>
@@ -34,7 +35,7 @@ static const struct policy *policy_alone(const char *file, bool aliases, struct 
 {
     char *bytes = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     json_t *json = json_loadb(bytes, n, 0, NULL);
     free(bytes);
