@@ -1,13 +1,11 @@
 #include "block_requests.h"
 
 #include "member.h"
+#include "state_dir.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -170,46 +168,16 @@ json_t *block_request_blocks(struct gate *gate, const json_t *request)
     return json_pack("{s:o, s:b}", "blocks", entries, "more", i < size);
 }
 
-/* The lock that a running gate holds. */
-static int lock_open(const char *state, struct error *err)
-{
-    char path[512];
-    if (mkdir(state, 0750) < 0 && errno != EEXIST) {
-        error_set(err, "cannot make the directory %s: %s", state, strerror(errno));
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/lock", state);
-    struct stat st;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        error_set(err, "cannot open %s: %s", path, strerror(errno));
-        return -1;
-    }
-    if (geteuid() == 0 && stat(state, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0) {
-        error_set(err, "cannot give %s to the owner of %s: %s", path, state, strerror(errno));
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 int block_state_open(struct gate *gate, const char *state, struct error *err)
 {
-    char path[512];
-    int fd = lock_open(state, err), rc = -1;
-    if (fd < 0)
-        return -1;
-    for (int waited = 0; waited < LOCK_MS && rc < 0; waited += 20) {
-        rc = flock(fd, LOCK_EX | LOCK_NB);
-        if (rc < 0)
-            usleep(20000);
-    }
-    if (rc < 0)
+    char path[STATE_DIR_PATH];
+    int fd = -1;
+    enum state_dir_lock lock = state_dir_lock(state, LOCK_MS, &fd, err);
+    if (lock == STATE_DIR_TAKEN)
         error_set(err, "a gate uses %s, but does not answer", state);
-    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
-    if (rc == 0)
-        rc = blocks_load(gate->blocks, path, err);
-    if (rc == 0)
+    if (lock != STATE_DIR_LOCKED)
+        return -1;
+    if (blocks_load(gate->blocks, state_dir_path(state, STATE_DIR_BLOCKS, path), err) == 0)
         return fd;
     close(fd);
     return -1;

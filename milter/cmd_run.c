@@ -12,6 +12,7 @@
 #include "log.h"
 #include "policy_keeper.h"
 #include "report.h"
+#include "state_dir.h"
 #include "web.h"
 #include "text.h"
 #include "thread_room.h"
@@ -25,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -69,29 +69,18 @@ static char *on_control(void *arg, const char *request_line)
  * the control socket, not mail. -1: another gate runs on this state. */
 static int state_open(struct daemon *daemon, const struct policy *policy, struct error *err)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error trouble = {0};
-    daemon->state_lock = -1;
-    if (mkdir(policy->state, 0750) < 0 && errno != EEXIST)
-        error_set(&trouble, "cannot make the directory %s: %s", policy->state, strerror(errno));
-    snprintf(path, sizeof path, "%s/lock", policy->state);
-    daemon->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (daemon->state_lock < 0) {
-        error_set(&trouble, "cannot open %s: %s", path, strerror(errno));
-    } else {
-        int rc = -1;
-        for (int waited = 0; waited < PREDECESSOR_MS && rc < 0; waited += 20) {
-            rc = flock(daemon->state_lock, LOCK_EX | LOCK_NB);
-            if (rc < 0 && errno == EWOULDBLOCK)
-                usleep(20000);
-        }
-        if (rc < 0) {
-            error_set(err, "another gate uses %s; stop it, or give this one a \"state\" of its own",
-                      policy->state);
-            return -1;
-        }
-        snprintf(path, sizeof path, "%s/control.sock", policy->state);
-        daemon->control = control_start(path, NULL, on_control, daemon, &trouble);
+    switch (state_dir_lock(policy->state, PREDECESSOR_MS, &daemon->state_lock, &trouble)) {
+    case STATE_DIR_TAKEN:
+        error_set(err, "another gate uses %s; stop it, or give this one a \"state\" of its own",
+                  policy->state);
+        return -1;
+    case STATE_DIR_UNUSABLE:
+        break;
+    case STATE_DIR_LOCKED:
+        daemon->control = control_start(state_dir_path(policy->state, STATE_DIR_CONTROL, path), NULL,
+                                        on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
         trouble_set(&daemon->gate.troubles, TROUBLE_STATE, TROUBLE_DEGRADED, gate_now(&daemon->gate),
@@ -114,9 +103,9 @@ static void *milter_main(void *arg)
  * blocks in it, unless Redis has them. */
 static void blocks_read(struct daemon *daemon, const char *state)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
-    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
+    state_dir_path(state, STATE_DIR_BLOCKS, path);
     if (blocks_load(daemon->gate.blocks, path, &err) < 0)
         log_line(LOG_AT_ERROR, "event=blocks-file text=\"%s\"", err.text);
     struct blocklist *list = blocks_list(daemon->gate.blocks);
@@ -133,9 +122,9 @@ static bool holds_are_kept(const struct daemon *daemon, const struct policy *pol
 
 static void holds_read(struct daemon *daemon, const struct policy *policy)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
-    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     if (holds_are_kept(daemon, policy) &&
         holds_load(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0)
         log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
@@ -143,10 +132,10 @@ static void holds_read(struct daemon *daemon, const struct policy *policy)
 
 static void holds_keep(struct daemon *daemon)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
     const struct policy *policy = gate_policy(&daemon->gate);
-    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     bool failed = holds_are_kept(daemon, policy) &&
                   holds_save(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0;
     if (failed && !daemon->holds_failed)

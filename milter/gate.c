@@ -3,8 +3,8 @@
 #include "block_log.h"
 #include "monotonic.h"
 #include "session.h"
+#include "state_dir.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -94,8 +94,8 @@ static int events_init(struct gate *gate, struct error *err)
 
 static int rules_init(struct gate *gate, const struct policy *policy)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s/" GATE_ALIASES_COPY, policy->state);
+    char copy[STATE_DIR_PATH];
+    state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy);
     const struct ruledb_config config = {.path = policy->aliases.database,
                                          .copy_path = copy,
                                          .max_stale_ms = policy->aliases.max_stale_ms,
@@ -182,7 +182,8 @@ void gate_set_policy(struct gate *gate, const struct policy *policy)
 
 bool gate_enter(struct gate *gate, struct session *session)
 {
-    atomic_store(&session->busy, true); /* said before it is looked: gate_stop() does it the other way round */
+    atomic_store(&session->busy,
+                 true); /* said before it is looked: gate_stop() does it the other way round */
     if (atomic_load(&gate->stopping)) {
         atomic_store(&session->busy, false);
         return false;

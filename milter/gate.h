@@ -19,10 +19,6 @@
 
 struct session;
 
-/* In the state directory: the last good copy of the alias rules; the blocks. */
-#define GATE_ALIASES_COPY "aliases.copy.db"
-#define GATE_BLOCKS "blocks"
-
 struct gate {
     pthread_mutex_t lock; /* guards policy (to be changed, or given a reference) and sessions */
     const struct policy *_Atomic policy;
@@ -36,8 +32,8 @@ struct gate {
     struct counts *local;  /* counts along, and stands in for it */
     struct later *later;
     struct ramp_clock ramp;
-    struct backlog *backlog; /* knows nothing until backlog_start() */
-    struct blocks *blocks; /* memory alone until blocks_load() and blocks_start() */
+    struct backlog *backlog;  /* knows nothing until backlog_start() */
+    struct blocks *blocks;    /* memory alone until blocks_load() and blocks_start() */
     struct troubles troubles; /* what is wrong now */
     struct metrics metrics;
     struct events *events;

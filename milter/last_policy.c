@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_NAME "last-policy.json"
-#define DEFAULT_STATE "/var/lib/rcptgate"
-
 int last_policy_path(const char *file, char path[PATH_MAX])
 {
     char dir[PATH_MAX], real[PATH_MAX];
@@ -50,13 +47,13 @@ static bool is_trusted(const char *name)
 /* ---- where the state is ---- */
 
 /* The first of the colon-separated list that systemd sets. */
-static bool state_of_systemd(char state[PATH_MAX])
+static bool state_of_systemd(char state[POLICY_STATE_MAX + 1])
 {
     const char *list = getenv("STATE_DIRECTORY");
     size_t n = list != NULL && list[0] == '/' ? strcspn(list, ":") : 0;
-    if (n == 0 || n >= PATH_MAX)
+    if (n == 0 || n > POLICY_STATE_MAX)
         return false;
-    snprintf(state, PATH_MAX, "%.*s", (int)n, list);
+    snprintf(state, POLICY_STATE_MAX + 1, "%.*s", (int)n, list);
     return true;
 }
 
@@ -66,7 +63,7 @@ static const char *blanks_passed(const char *at)
 }
 
 /* Is that line `"state": "/somewhere",` and nothing else? */
-static bool line_names_state(const char *line, char state[PATH_MAX])
+static bool line_names_state(const char *line, char state[POLICY_STATE_MAX + 1])
 {
     static const char key[] = "\"state\"";
     const char *at = blanks_passed(line);
@@ -76,18 +73,18 @@ static bool line_names_state(const char *line, char state[PATH_MAX])
     if (at[0] != '"' || at[1] != '/')
         return false;
     size_t n = strcspn(++at, "\"\\\n");
-    if (at[n] != '"' || n >= PATH_MAX)
+    if (at[n] != '"' || n > POLICY_STATE_MAX)
         return false;
     const char *rest = blanks_passed(at + n + 1);
     rest = blanks_passed(rest + (*rest == ','));
     if (*rest != '\n' && *rest != '\0')
         return false;
-    snprintf(state, PATH_MAX, "%.*s", (int)n, at);
+    snprintf(state, POLICY_STATE_MAX + 1, "%.*s", (int)n, at);
     return true;
 }
 
 /* Where a broken file says that its state is, as far as it can be read. */
-static bool file_names_state(const char *bytes, char state[PATH_MAX])
+static bool file_names_state(const char *bytes, char state[POLICY_STATE_MAX + 1])
 {
     for (const char *line = bytes; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -99,12 +96,12 @@ static bool file_names_state(const char *bytes, char state[PATH_MAX])
 
 /* ---- reading ---- */
 
-static char *read_from(const char *path, const char *state, char from[PATH_MAX])
+static char *read_from(const char *path, const char *state, char from[STATE_DIR_PATH])
 {
-    char name[PATH_MAX], *bytes = NULL, *text = NULL;
+    char name[STATE_DIR_PATH], *bytes = NULL, *text = NULL;
     size_t n = 0;
     struct error err = {0};
-    if (snprintf(name, sizeof name, "%s/" FILE_NAME, state) >= (int)sizeof name || !is_trusted(name) ||
+    if (!is_trusted(state_dir_path(state, STATE_DIR_LAST_POLICY, name)) ||
         file_read(name, &bytes, &n, &err) < 0)
         return NULL;
     json_t *root = json_loadb(bytes, n, 0, NULL);
@@ -118,27 +115,23 @@ static char *read_from(const char *path, const char *state, char from[PATH_MAX])
     return text;
 }
 
-char *last_policy_find(const char *path, const char *state, const char *bytes, char from[PATH_MAX])
+char *last_policy_find(const char *path, const char *state, const char *bytes, char from[STATE_DIR_PATH])
 {
-    char named[PATH_MAX], systemd[PATH_MAX];
+    char named[POLICY_STATE_MAX + 1], systemd[POLICY_STATE_MAX + 1];
     if (state == NULL && file_names_state(bytes, named))
         state = named;
     char *text = state != NULL ? read_from(path, state, from) : NULL;
     if (text == NULL && state_of_systemd(systemd))
         text = read_from(path, systemd, from);
-    return text != NULL ? text : read_from(path, DEFAULT_STATE, from);
+    return text != NULL ? text : read_from(path, STATE_DIR_DEFAULT, from);
 }
 
 /* ---- writing ---- */
 
 static int write_file(const char *state, const char *text, struct error *err)
 {
-    char name[PATH_MAX];
-    if (snprintf(name, sizeof name, "%s/" FILE_NAME, state) >= (int)sizeof name) {
-        error_set(err, "the path of the state directory is too long");
-        return -1;
-    }
-    if (file_write(name, text, strlen(text), 0600) == 0)
+    char name[STATE_DIR_PATH];
+    if (file_write(state_dir_path(state, STATE_DIR_LAST_POLICY, name), text, strlen(text), 0600) == 0)
         return 0;
     error_set(err, "cannot write %s: %s; make room, or give the gate write access", name, strerror(errno));
     return -1;
@@ -146,7 +139,7 @@ static int write_file(const char *state, const char *text, struct error *err)
 
 int last_policy_save(const char *path, const char *state, const char *text, struct error *err)
 {
-    char from[PATH_MAX];
+    char from[STATE_DIR_PATH];
     char *old = read_from(path, state, from);
     json_t *policy = json_loads(text, 0, NULL);
     char *new = policy != NULL ? json_dumps(policy, JSON_INDENT(2)) : NULL;

@@ -8,6 +8,7 @@
 #define RCPTGATE_LAST_POLICY_H
 
 #include "error.h"
+#include "state_dir.h"
 
 #include <limits.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@ int last_policy_path(const char *file, char path[PATH_MAX]);
 /* The text of the last good policy of the file at path; NULL where there is none. The caller frees it. state:
  * where it is said to be, or NULL: then bytes (the broken file; may be NULL) are searched for it.
  * from gets the file's name. */
-char *last_policy_find(const char *path, const char *state, const char *bytes, char from[PATH_MAX]);
+char *last_policy_find(const char *path, const char *state, const char *bytes, char from[STATE_DIR_PATH]);
 
 /* Writes text for the next start, whole or not at all, readable by nobody else (it can hold a password). 0, or -1
  * with err set. */

@@ -51,7 +51,7 @@ void load_print(FILE *out, const char *file, const struct problems *problems, en
 }
 
 /* A broken file must not keep anybody from asking the gate that runs with the last good policy. */
-static const struct policy *load_last(const char *file, char from[PATH_MAX])
+static const struct policy *load_last(const char *file, char from[STATE_DIR_PATH])
 {
     char path[PATH_MAX], *bytes = NULL;
     size_t n = 0;
@@ -72,7 +72,7 @@ const struct policy *load_policy_or_complain(const char *file)
 {
     struct problems problems = {0};
     struct error err = {0};
-    char from[PATH_MAX];
+    char from[STATE_DIR_PATH];
     const struct policy *policy = load_policy(file, &problems, &err);
     load_print(stderr, file, &problems, PROBLEM_FATAL);
     if (policy != NULL && problems_status(&problems) != 0)

@@ -131,7 +131,7 @@ static const struct policy *load_first(const char *file, const char *path, const
                                        struct problems *problems, char **effective, struct error *err)
 {
     struct problems ignored = {0};
-    char from[PATH_MAX], *last = NULL;
+    char from[STATE_DIR_PATH], *last = NULL;
     const struct policy *plain = policy_load(bytes, n, &ignored);
     if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
         last = last_policy_find(path, plain->state, NULL, from);
@@ -162,7 +162,7 @@ const struct policy *policy_keeper_check(const char *file, struct problems *prob
 static const struct policy *start_with_last(struct policy_keeper *keeper, const char *bytes,
                                             struct error *err)
 {
-    char from[PATH_MAX];
+    char from[STATE_DIR_PATH];
     struct problems ignored = {0};
     char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, from) : NULL;
     const struct policy *policy = text != NULL ? policy_load(text, strlen(text), &ignored) : NULL;

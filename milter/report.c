@@ -5,6 +5,7 @@
 #include "control.h"
 #include "member.h"
 #include "show.h"
+#include "state_dir.h"
 #include "status.h"
 #include "top.h"
 
@@ -347,8 +348,8 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
             counts_trouble(gate.counts, err);
             error_set(err, "Redis does not answer");
         } else {
-            char path[512];
-            snprintf(path, sizeof path, "%s/" GATE_BLOCKS, policy->state);
+            char path[STATE_DIR_PATH];
+            state_dir_path(policy->state, STATE_DIR_BLOCKS, path);
             (void)blocks_load(gate.blocks, path, NULL); /* as far as this user may read them */
             report = report_answer(&gate, request);
         }
@@ -360,8 +361,8 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
 json_t *report_ask_running(const struct policy *policy, const json_t *request, bool *absent,
                            struct error *err)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/control.sock", policy->state);
+    char path[STATE_DIR_PATH];
+    state_dir_path(policy->state, STATE_DIR_CONTROL, path);
     char *line = json_dumps(request, JSON_COMPACT);
     char *answer = line != NULL ? control_ask(path, line, ASK_MS, absent, err) : NULL;
     json_t *report = answer != NULL ? json_loads(answer, 0, NULL) : NULL;

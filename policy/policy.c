@@ -33,7 +33,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
       "\"unix:/var/spool/postfix/rcptgate/milter.sock\"") \
     X("/milter/group", parse_group, POLICY(milter.group), 0, 64, NULL, "\"postfix\"") \
     X("/milter/mode", parse_mode, POLICY(milter.mode), 0, 0, NULL, "\"0660\"") \
-    X("/state", parse_path, POLICY(state), 0, 1000, NULL, "\"/var/lib/rcptgate\"") \
+    X("/state", parse_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"") \
     X("/aliases", parse_section, 0, 0, 0, "/aliases", NULL) \
     X("/aliases/database", parse_path, POLICY(aliases.database), 0, 1000, NULL, \
       "\"/var/lib/rcptgate/aliases/aliases.db\"") \

@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of `state`: the control socket below it must fit into the address of a socket. */
+enum { POLICY_STATE_MAX = 94 };
+
 enum subject { /* what `per` counts; the order is that of the subjects table in policy_limit.c */
     SUBJECT_RECIPIENT,
     SUBJECT_MAILBOX,
