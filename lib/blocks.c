@@ -6,8 +6,8 @@
 #include "blocks.h"
 
 #include "blocks_redis.h"
+#include "clock.h"
 #include "file.h"
-#include "monotonic.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -601,7 +601,7 @@ static void *blocks_main(void *arg)
         blocks->woken = false;
         pthread_mutex_unlock(&blocks->lock);
         long pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
-        struct timespec until = monotonic_in_ms(pause_ms);
+        struct timespec until = clock_in_ms(pause_ms);
         pthread_mutex_lock(&blocks->lock);
         while (!blocks->stop && !blocks->woken &&
                pthread_cond_timedwait(&blocks->wake, &blocks->lock, &until) != ETIMEDOUT)

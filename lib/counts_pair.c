@@ -25,8 +25,8 @@
  * told before it answers again (counts_pair_tell.c).
  *
  * Costs memory for near, bounded by its max_subjects; what it had to forget is not brought back. */
+#include "clock.h"
 #include "counts_pair.h"
-#include "monotonic.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -122,7 +122,7 @@ static enum counts_status pair_ask(struct counts *counts, enum counts_mode mode,
 /* Until stand_end() far is not opened. False: it is open already. */
 static bool stand_begin(struct pair *pair)
 {
-    struct timespec until = monotonic_in_ms(STAND_MS);
+    struct timespec until = clock_in_ms(STAND_MS);
     pthread_mutex_lock(&pair->lock);
     while (pair->opening &&
            pthread_cond_clockwait(&pair->opened, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
@@ -185,7 +185,7 @@ static void pair_change_here(struct counts *counts, struct count_change *change,
 /* With the lock held. */
 static void pair_rest(struct pair *pair, int ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     while (!pair->stop &&
            pthread_cond_clockwait(&pair->wake, &pair->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         if (pair_owes(pair))

@@ -1,8 +1,8 @@
 /* Owns copies of the configuration, the addresses that the name had last, one connection and the target it
  * goes to. A look-up that hangs is left to itself, at most one at a time; meanwhile the addresses of the last
  * one are tried. */
+#include "clock.h"
 #include "redis_keeper.h"
-#include "monotonic.h"
 #include "resolver.h"
 
 #include <arpa/inet.h>
@@ -167,7 +167,7 @@ static enum redis_link_status keeper_ask_again(struct redis_keeper *keeper, stru
     struct error why = {0};
     enum redis_link_status status = REDIS_LINK_CLOSED;
     if (redis_link_is_quiet(keeper->link, true))
-        status = keeper_ask(keeper, keeper->target, monotonic_ns() + keeper->timeout_ns, out, &why);
+        status = keeper_ask(keeper, keeper->target, clock_monotonic_ns() + keeper->timeout_ns, out, &why);
     if (status != REDIS_LINK_OK)
         redis_link_close(keeper->link);
     if (status != REDIS_LINK_CLOSED)
@@ -178,7 +178,7 @@ static enum redis_link_status keeper_ask_again(struct redis_keeper *keeper, stru
 static int keeper_try(struct redis_keeper *keeper, const struct address *address, struct redis_probe *out,
                       struct error *err)
 {
-    int64_t deadline = monotonic_ns() + keeper->timeout_ns;
+    int64_t deadline = clock_monotonic_ns() + keeper->timeout_ns;
     struct redis_target *target = keeper_make_target(keeper, address, err);
     if (target == NULL)
         return -1;
@@ -218,7 +218,7 @@ struct redis_link *redis_keeper_connect(struct redis_keeper *keeper, struct erro
         error_set(err, "out of memory");
         return NULL;
     }
-    if (redis_link_open(link, keeper->target, monotonic_ns() + keeper->timeout_ns, err, NULL) == REDIS_LINK_OK)
+    if (redis_link_open(link, keeper->target, clock_monotonic_ns() + keeper->timeout_ns, err, NULL) == REDIS_LINK_OK)
         return link;
     redis_link_free(link);
     return NULL;

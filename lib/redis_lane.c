@@ -7,9 +7,9 @@
  * lead is its own; who is done may be gone by then.
  *
  * queue: not yet written. flight: written, in the order of the answers to come. */
-#include "redis_lane.h"
 #include "bell.h"
-#include "monotonic.h"
+#include "clock.h"
+#include "redis_lane.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -170,7 +170,7 @@ static int lane_ready(struct redis_lane *lane, int64_t deadline, struct error *e
 /* Moves everybody who waits, and has the time, from queue to flight. */
 static void lane_take(struct redis_lane *lane)
 {
-    int64_t now = monotonic_ns();
+    int64_t now = clock_monotonic_ns();
     if (lane->out.sent == lane->out.len)
         redis_buffer_clear(&lane->out);
     lane->batch++;

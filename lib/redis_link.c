@@ -1,7 +1,7 @@
 /* Own socket, because a timeout of hiredis holds for each recv() and a peer that drips bytes outlives it; hiredis'
  * reader only parses. Owns the descriptor and the reader. Fails by a status; the texts say what to do. */
+#include "clock.h"
 #include "redis_link.h"
-#include "monotonic.h"
 #include "redis_refusal.h"
 
 #include <assert.h>
@@ -87,7 +87,7 @@ bool redis_link_is_quiet(struct redis_link *link, bool now)
     char byte;
     if (link->fd < 0 || !redis_link_is_drained(link))
         return false;
-    if (!now && monotonic_ns() - link->heard_at < IDLE_NS)
+    if (!now && clock_monotonic_ns() - link->heard_at < IDLE_NS)
         return true;
     return recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
@@ -116,7 +116,7 @@ static int link_make_reader(struct redis_link *link)
     link->reader->fn = &link->functions;
     link->reader->privdata = link;
     link->fed = 0;
-    link->heard_at = monotonic_ns();
+    link->heard_at = clock_monotonic_ns();
     return 0;
 }
 
@@ -157,7 +157,7 @@ static enum redis_link_status link_receive(struct redis_link *link, struct error
         return REDIS_LINK_OK;
     if (n <= 0)
         return link_lost(link, n < 0 ? errno : 0, err);
-    link->heard_at = monotonic_ns();
+    link->heard_at = clock_monotonic_ns();
     link->fed += (size_t)n;
     if (link->fed > REPLY_BYTES) {
         error_set(err, "Redis at %s gave an answer of more than %zu bytes", link->name, REPLY_BYTES);
@@ -192,7 +192,7 @@ static int link_wait(int fd, short events, int64_t deadline)
     struct pollfd poll_fd = {.fd = fd, .events = events};
     int n;
     do {
-        int64_t left = deadline - monotonic_ns();
+        int64_t left = deadline - clock_monotonic_ns();
         if (left < 0)
             left = 0;
         struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
@@ -222,7 +222,7 @@ enum redis_link_status redis_link_step(struct redis_link *link, struct redis_buf
         }
         if (*n > 0)
             return REDIS_LINK_OK;
-        if (!first && monotonic_ns() >= deadline)
+        if (!first && clock_monotonic_ns() >= deadline)
             return link_late(link, err);
         enum redis_link_status status = link_send(link, out, err);
         if (status != REDIS_LINK_OK)

@@ -1,9 +1,9 @@
 #include "backlog.h"
 
 #include "backlog_share.h"
+#include "clock.h"
 #include "gate.h"
 #include "log.h"
-#include "monotonic.h"
 #include "program.h"
 #include "queue_count.h"
 
@@ -47,7 +47,7 @@ struct backlog {
 
 static int64_t clock_ms(void)
 {
-    return monotonic_ns() / 1000000 + 1;
+    return clock_monotonic_ns() / 1000000 + 1;
 }
 
 /* ---- looking up ---- */
@@ -221,7 +221,7 @@ static void rest(struct backlog *backlog)
 /* False: it is time to stop. */
 static bool pause_for(struct backlog *backlog, int64_t ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     pthread_mutex_lock(&backlog->lock);
     while (!backlog->stopping &&
            pthread_cond_clockwait(&backlog->wake, &backlog->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)

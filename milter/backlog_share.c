@@ -1,8 +1,8 @@
 #include "backlog_share.h"
 
 #include "board.h"
+#include "clock.h"
 #include "metrics.h"
-#include "monotonic.h"
 #include "pool.h"
 #include "text.h"
 
@@ -265,7 +265,7 @@ void backlog_share(struct backlog_share *share, struct counts *redis, const stru
                               .redis = redis,
                               .own_host = own_host,
                               .now_ms = now_ms,
-                              .clock_ms = monotonic_ns() / 1000000 + 1,
+                              .clock_ms = clock_monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
                               .told = census_new(TOLD_MAX)};

@@ -1,9 +1,9 @@
 #include "callbacks.h"
 
 #include "answer.h"
+#include "clock.h"
 #include "decision_log.h"
 #include "log.h"
-#include "monotonic.h"
 #include "session.h"
 #include "text.h"
 
@@ -186,7 +186,7 @@ static void wait_for_beat(const struct session *session, const struct outcome *o
     enum { BEAT_NS = 10 * 1000 * 1000 };
     if (!session->message.policy->aliases.conceal || outcome->line.code[0] == '\0')
         return;
-    int64_t took = monotonic_ns() - session->entered_ns;
+    int64_t took = clock_monotonic_ns() - session->entered_ns;
     const struct timespec rest = {.tv_nsec = BEAT_NS - took % BEAT_NS};
     (void)nanosleep(&rest, NULL); /* cut short only by a signal to this thread, and they all go elsewhere */
 }

@@ -1,7 +1,6 @@
 #include "events.h"
 
-#include "health.h"
-#include "monotonic.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -99,8 +98,8 @@ json_t *events_recent(struct events *events, size_t n, bool subjects)
     pthread_mutex_lock(&events->lock);
     for (uint64_t i = events->n_added; i > 0 && n > 0 && events->n_added - i < RING; i--, n--) {
         const struct event *event = &events->ring[(i - 1) % RING];
-        char at[HEALTH_TIME];
-        json_t *object = json_pack("{s:s}", "at", health_time(event->at_ms, at));
+        char at[CLOCK_TEXT];
+        json_t *object = json_pack("{s:s}", "at", clock_text(event->at_ms, at));
         const char *word = event->text;
         for (size_t w = 0; w + 1 < event->n_words; w += 2) {
             const char *value = word + strlen(word) + 1;
@@ -177,7 +176,7 @@ static enum counts_status event_send(const struct events *events, const struct e
 
 static void pause_for(struct events *events, int ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     while (!events->stopping &&
            pthread_cond_clockwait(&events->wake, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
@@ -266,7 +265,7 @@ void events_stop(struct events *events, int wait_ms)
 {
     if (events == NULL || !events->running)
         return;
-    struct timespec until = monotonic_in_ms(wait_ms);
+    struct timespec until = clock_in_ms(wait_ms);
     pthread_mutex_lock(&events->lock);
     while ((events->n_done != events->n_added || events->busy) &&
            pthread_cond_clockwait(&events->idle, &events->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)

@@ -1,7 +1,7 @@
 #include "gate.h"
 
 #include "block_log.h"
-#include "monotonic.h"
+#include "clock.h"
 #include "session.h"
 #include "state_dir.h"
 
@@ -18,9 +18,7 @@ enum {
 static int64_t system_now(void *arg)
 {
     (void)arg;
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_now_ms();
 }
 
 int64_t gate_now(const struct gate *gate)
@@ -188,13 +186,13 @@ bool gate_enter(struct gate *gate, struct session *session)
         atomic_store(&session->busy, false);
         return false;
     }
-    session->entered_ns = monotonic_ns();
+    session->entered_ns = clock_monotonic_ns();
     return true;
 }
 
 void gate_leave(struct gate *gate, struct session *session)
 {
-    metrics_callback(&gate->metrics, monotonic_ns() - session->entered_ns);
+    metrics_callback(&gate->metrics, clock_monotonic_ns() - session->entered_ns);
     atomic_store_explicit(&session->busy, false, memory_order_release);
 }
 

@@ -1,7 +1,7 @@
 #include "health.h"
 
+#include "clock.h"
 #include "decide.h"
-#include "monotonic.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,21 +32,6 @@ enum trouble_grade health_grade(const json_t *report)
         if (strcmp(word, health_word((enum trouble_grade)grade)) == 0)
             return (enum trouble_grade)grade;
     return TROUBLE_DOWN;
-}
-
-enum trouble_grade health_counters_grade(const struct policy *policy)
-{
-    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
-    return defers ? TROUBLE_DOWN : TROUBLE_DEGRADED;
-}
-
-const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
-{
-    time_t seconds = (time_t)(unix_ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(buffer, HEALTH_TIME, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(buffer, HEALTH_TIME, "%lld", (long long)seconds);
-    return buffer;
 }
 
 /* What a person calls it. */
@@ -103,12 +88,12 @@ static const char *meaning(const struct policy *policy, enum trouble trouble)
 json_t *health_reason(const struct policy *policy, enum trouble trouble, enum trouble_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text)
 {
-    char since[HEALTH_TIME];
+    char since[CLOCK_TEXT];
     int64_t passed = now_ms > since_ms ? now_ms - since_ms : 0;
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "what", trouble_name(trouble), "title",
                      title(trouble), "grade", grade == TROUBLE_NOTE ? "note" : health_word(grade), "since",
-                     health_time(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text,
-                     "means", meaning(policy, trouble));
+                     clock_text(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text, "means",
+                     meaning(policy, trouble));
 }
 
 /* ---- the canary ---- */
@@ -154,10 +139,10 @@ static struct canary canary_fly(struct gate *gate, const struct policy *policy)
     struct pool pool = {0};
     struct decision decision;
     struct canary canary = {0};
-    int64_t began = monotonic_ns();
+    int64_t began = clock_monotonic_ns();
     decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
-    canary.ns = monotonic_ns() - began;
+    canary.ns = clock_monotonic_ns() - began;
     canary.rows = ask_rules(gate, &decision.recipient, &pool);
     canary.verdict = decision.verdict;
     canary.verdict.proof = NULL; /* the pool's */
@@ -218,7 +203,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
     if (canary->counts != COUNTS_OK && !f->seen[TROUBLE_COUNTERS]) {
         counts_trouble(gate->counts, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, TROUBLE_COUNTERS, health_counters_grade(f->policy), f->now_ms, err.text);
+        find(f, TROUBLE_COUNTERS, trouble_counters_grade(f->policy), f->now_ms, err.text);
     }
     if (canary->rows != ROWS_LIVE && !f->seen[TROUBLE_ALIASES] && !f->seen[TROUBLE_ALIASES_REFUSED]) {
         err = (struct error){0};
@@ -236,7 +221,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
 
 json_t *health_report(struct gate *gate)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     const struct policy *policy = gate_policy(gate);
     const struct canary canary = canary_fly(gate, policy);
     struct findings f = {
@@ -245,7 +230,7 @@ json_t *health_report(struct gate *gate)
     find_by_canary(&f, gate, &canary);
     policy_unref(policy);
     json_t *report = json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", health_word(f.worst), "checked_at",
-                               health_time(f.now_ms, time), "canary", canary_json(&canary), "reasons",
+                               clock_text(f.now_ms, time), "canary", canary_json(&canary), "reasons",
                                f.reasons, "notes", f.notes);
     if (f.failed) {
         json_decref(report);

@@ -23,13 +23,6 @@ const char *health_word(enum trouble_grade grade);
 /* TROUBLE_NOTE for a healthy report. */
 enum trouble_grade health_grade(const json_t *report);
 
-/* How bad it is that the counter store does not answer. */
-enum trouble_grade health_counters_grade(const struct policy *policy);
-
-/* "2026-11-23T02:01:11Z" */
-enum { HEALTH_TIME = 32 };
-const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME]);
-
 /* A row of the table of troubles as a reason. NULL: out of memory. */
 json_t *health_reason(const struct policy *policy, enum trouble trouble, enum trouble_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text);

@@ -1,12 +1,11 @@
 #include "housekeeping.h"
 
-#include "health.h"
 #include "log.h"
 
 static void counts_down(struct gate *gate, const char *text)
 {
     const struct policy *policy = gate_policy(gate); /* the grade, too, can change while it is down */
-    enum trouble_grade grade = health_counters_grade(policy);
+    enum trouble_grade grade = trouble_counters_grade(policy);
     policy_unref(policy);
     trouble_set(&gate->troubles, TROUBLE_COUNTERS, grade, gate_now(gate), "%s", text);
 }

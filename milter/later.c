@@ -1,6 +1,6 @@
 #include "later.h"
 
-#include "monotonic.h"
+#include "clock.h"
 #include "window.h"
 
 #include <errno.h>
@@ -112,7 +112,7 @@ static void put_back(struct later *later, struct job *first, struct job *last)
 
 static void pause_ms(struct later *later, int ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     while (!later->stopping &&
            pthread_cond_clockwait(&later->wake, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
@@ -182,7 +182,7 @@ struct later *later_new(later_now_fn *now, void *arg, struct error *err)
 /* With the lock held. */
 static void wait_idle(struct later *later, int wait_ms)
 {
-    struct timespec until = monotonic_in_ms(wait_ms);
+    struct timespec until = clock_in_ms(wait_ms);
     while ((later->first != NULL || later->busy) &&
            pthread_cond_clockwait(&later->idle, &later->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;

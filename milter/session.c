@@ -1,7 +1,7 @@
 #include "session.h"
 
 #include "changes.h"
-#include "monotonic.h"
+#include "clock.h"
 #include "tripped.h"
 #include "window.h"
 
@@ -244,7 +244,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
 {
     struct message *message = &session->message;
     struct metrics *metrics = &session->gate->metrics;
-    int64_t began = monotonic_ns();
+    int64_t began = clock_monotonic_ns();
     if (!message->open) /* RCPT without MAIL: only a broken or hostile MTA says that */
         message_begin(session, "<>", NULL, -1);
     const struct policy *policy = message->policy;
@@ -284,7 +284,7 @@ void message_rcpt(struct session *session, const char *raw, const char *resolved
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
         note_deferred(session->gate, d->plan.request.retry);
     tripped_tell(session->gate, d);
-    metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, monotonic_ns() - began);
+    metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, clock_monotonic_ns() - began);
 }
 
 void message_bytes(struct session *session, size_t n)

@@ -36,7 +36,7 @@ struct session {
     struct session *next, *previous; /* of the gate's list, under its lock */
     atomic_bool busy;                /* in a callback now */
     const struct policy *policy;     /* as last seen; with a reference, so that a message costs no lock */
-    int64_t entered_ns;              /* since when; monotonic_ns() */
+    int64_t entered_ns;              /* since when; clock_monotonic_ns() */
     struct network client;
     char client_text[NETWORK_TEXT];
     uint64_t no_client_rule; /* as in struct facts */

@@ -1,5 +1,6 @@
 #include "status.h"
 
+#include "clock.h"
 #include "log.h"
 #include "member.h"
 #include "text.h"
@@ -60,7 +61,7 @@ static int64_t database_changed_ms(const char *path)
 
 static json_t *report_aliases(const struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     struct ruledb_status status;
     if (gate->rules == NULL || policy->aliases.database == NULL)
         return json_null();
@@ -73,7 +74,7 @@ static json_t *report_aliases(const struct gate *gate, const struct policy *poli
                   (json_int_t)(status.validated_age_ms < 0 ? -1 : status.validated_age_ms / 1000),
                   "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000));
     if (changed > 0) {
-        json_object_set_new(aliases, "changed", json_string(health_time(changed, time)));
+        json_object_set_new(aliases, "changed", json_string(clock_text(changed, time)));
         json_object_set_new(aliases, "age_s", json_integer(now_ms > changed ? (now_ms - changed) / 1000 : 0));
     }
     return aliases;
@@ -89,10 +90,10 @@ static int64_t policy_since(struct gate *gate)
 
 static json_t *report_policy(struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     int64_t since = policy_since(gate);
     return json_pack("{s:s, s:s, s:I, s:I}", "file", gate->policy_file != NULL ? gate->policy_file : "",
-                     "since", health_time(since, time), "age_s",
+                     "since", clock_text(since, time), "age_s",
                      (json_int_t)(now_ms > since ? (now_ms - since) / 1000 : 0), "limits",
                      (json_int_t)policy->n_limits);
 }
@@ -145,11 +146,11 @@ static json_t *report_past(struct gate *gate, const struct policy *policy, int64
     json_t *past = json_array();
     for (int t = 0; t < TROUBLES; t++) {
         const struct trouble_row row = trouble_get(&gate->troubles, (enum trouble)t);
-        char time[HEALTH_TIME];
+        char time[CLOCK_TEXT];
         if (row.set || row.times == 0)
             continue;
         json_t *reason = health_reason(policy, (enum trouble)t, row.grade, row.since_ms, now_ms, row.text);
-        json_object_set_new(reason, "until", json_string(health_time(row.cleared_ms, time)));
+        json_object_set_new(reason, "until", json_string(clock_text(row.cleared_ms, time)));
         json_object_set_new(reason, "lasted_s", json_integer((row.cleared_ms - row.since_ms) / 1000));
         json_object_set_new(reason, "times", json_integer((json_int_t)row.times));
         json_object_del(reason, "for_s");
@@ -179,7 +180,7 @@ static size_t networks_blocked(struct gate *gate)
 
 json_t *status_report(struct gate *gate, bool subjects)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     json_t *report = health_report(gate);
     if (report == NULL)
         return NULL;
@@ -188,7 +189,7 @@ json_t *status_report(struct gate *gate, bool subjects)
     int bad =
         add(report, "version", json_string(RCPTGATE_VERSION)) | add(report, "host", json_string(gate->host)) |
         add(report, "pid", json_integer((json_int_t)getpid())) |
-        add(report, "started", json_string(health_time(gate->started_ms, time))) |
+        add(report, "started", json_string(clock_text(gate->started_ms, time))) |
         add(report, "uptime_s", json_integer((now - gate->started_ms) / 1000)) |
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |

@@ -29,6 +29,12 @@ const char *trouble_name(enum trouble trouble)
     return (unsigned)trouble < TROUBLES ? names[trouble] : "unknown";
 }
 
+enum trouble_grade trouble_counters_grade(const struct policy *policy)
+{
+    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
+    return defers ? TROUBLE_DOWN : TROUBLE_DEGRADED;
+}
+
 void troubles_init(struct troubles *troubles)
 {
     *troubles = (struct troubles){0};

@@ -7,6 +7,7 @@
 #define RCPTGATE_TROUBLE_H
 
 #include "error.h"
+#include "policy.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -39,6 +40,9 @@ enum trouble_grade {
 
 /* "counters", "policy-entries" ...: for status, metrics and log. */
 const char *trouble_name(enum trouble trouble);
+
+/* How bad it is that the counter store does not answer. */
+enum trouble_grade trouble_counters_grade(const struct policy *policy);
 
 struct trouble_row {
     bool set;

@@ -1,7 +1,7 @@
 #include "web.h"
 
+#include "clock.h"
 #include "http.h"
-#include "monotonic.h"
 #include "page.h"
 #include "status.h"
 
@@ -138,7 +138,7 @@ static void web_open(struct web *web)
 {
     struct error err = {0};
     struct troubles *troubles = &web->gate->troubles;
-    int64_t now = monotonic_ns();
+    int64_t now = clock_monotonic_ns();
     if (now < web->retry_ns)
         return;
     web->http = http_start(web->host, web->port, on_get, web, &err);
@@ -176,7 +176,7 @@ static void *web_main(void *arg)
     while (!web->stopping) {
         pthread_mutex_unlock(&web->lock);
         web_look(web);
-        struct timespec until = monotonic_in_ms(LOOK_MS);
+        struct timespec until = clock_in_ms(LOOK_MS);
         pthread_mutex_lock(&web->lock);
         while (!web->stopping &&
                pthread_cond_clockwait(&web->wake, &web->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
