@@ -1,8 +1,9 @@
+/* backlog: see backlog.h. */
 #include "backlog.h"
 
 #include "backlog_share.h"
 #include "clock.h"
-#include "gate.h"
+#include "context.h"
 #include "log.h"
 #include "program.h"
 #include "queue_count.h"
@@ -26,7 +27,7 @@ enum {
 };
 
 struct backlog {
-    struct gate *gate;
+    struct context *context;
     pthread_t thread;
     bool running;
     int stop_fd;
@@ -137,13 +138,13 @@ static void tell(struct backlog *backlog, const char *name, int64_t messages, in
     snprintf(oldest, sizeof oldest, "%" PRId64, oldest_s);
     log_line(LOG_AT_WARNING, "event=%s messages=%s oldest=%ss", name, length, oldest);
     const struct event_field fields[] = {{"messages", length}, {"oldest_s", oldest}};
-    events_add(backlog->gate->events, gate_now(backlog->gate), name, fields, 2);
+    events_add(backlog->context->events, context_now(backlog->context), name, fields, 2);
 }
 
 /* Events: twice as long as some minutes ago; its oldest message passed some hours. */
 static void watch(struct backlog *backlog, const struct queue_count *count, int64_t now)
 {
-    int64_t now_s = gate_now(backlog->gate) / 1000;
+    int64_t now_s = context_now(backlog->context) / 1000;
     int64_t age = count->oldest_s > 0 && now_s > count->oldest_s ? now_s - count->oldest_s : 0;
     if (count->messages >= GROWING_LEAST && backlog->length_ms > 0 &&
         count->messages > 2 * backlog->length_before &&
@@ -167,7 +168,7 @@ static void failed(struct backlog *backlog, const struct error *err)
     backlog->failures++;
     bool known = is_known(backlog, now);
     pthread_mutex_unlock(&backlog->lock);
-    trouble_set(&backlog->gate->troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(backlog->gate),
+    trouble_set(&backlog->context->troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, context_now(backlog->context),
                 "Postfix's queue cannot be read: %s. %s", err->text,
                 known ? "The last numbers stay in force for a while"
                       : "Limits that count the backlog refuse nothing; run queue.command as the gate's user");
@@ -179,7 +180,8 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
     struct error err = {0};
     struct census *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
-    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0) {
+    if (queue_count_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
+        0) {
         error_set(&err, "out of memory");
         failed(backlog, &err);
         return;
@@ -191,10 +193,11 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
         return;
     }
     watch(backlog, &count, clock_ms());
-    if (backlog->gate->redis != NULL)
-        backlog_share(backlog->share, backlog->gate->redis, policy, &count, gate_now(backlog->gate), others);
+    if (backlog->context->redis != NULL)
+        backlog_share(backlog->share, backlog->context->redis, policy, &count, context_now(backlog->context),
+                      others);
     take(backlog, policy, &count, others, started);
-    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+    trouble_clear(&backlog->context->troubles, TROUBLE_QUEUE, context_now(backlog->context));
     queue_count_done(&count);
     others_free(others);
 }
@@ -213,7 +216,7 @@ static void rest(struct backlog *backlog)
     pthread_mutex_unlock(&backlog->lock);
     queue_count_done(&old);
     others_free(others);
-    trouble_clear(&backlog->gate->troubles, TROUBLE_QUEUE, gate_now(backlog->gate));
+    trouble_clear(&backlog->context->troubles, TROUBLE_QUEUE, context_now(backlog->context));
 }
 
 /* ---- the thread ---- */
@@ -248,7 +251,7 @@ static void *backlog_main(void *arg)
     int64_t due = 0, wait = 0;
     unsigned pers = 0;
     while (pause_for(backlog, wait)) {
-        const struct policy *policy = gate_policy(backlog->gate);
+        const struct policy *policy = context_policy(backlog->context);
         int64_t now = clock_ms();
         need(backlog, policy->backlog_pers != 0);
         if (policy->backlog_pers != 0 && (now >= due || policy->backlog_pers != pers)) {
@@ -264,14 +267,14 @@ static void *backlog_main(void *arg)
     return NULL;
 }
 
-struct backlog *backlog_new(struct gate *gate, struct error *err)
+struct backlog *backlog_new(struct context *context, struct error *err)
 {
     struct backlog *backlog = calloc(1, sizeof *backlog);
     if (backlog == NULL) {
         error_set(err, "out of memory for the backlog");
         return NULL;
     }
-    backlog->gate = gate;
+    backlog->context = context;
     backlog->stop_fd = -1;
     pthread_mutex_init(&backlog->lock, NULL);
     pthread_cond_init(&backlog->wake, NULL);
@@ -323,7 +326,8 @@ void backlog_put(struct backlog *backlog, const struct policy *policy, char *lin
 {
     struct queue_count count;
     struct census *others[SUBJECTS] = {NULL};
-    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0)
+    if (queue_count_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
+        0)
         return;
     char *save = NULL;
     for (char *line = strtok_r(lines, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
@@ -355,7 +359,7 @@ static struct summary summarise(struct backlog *backlog)
                         .rounds = backlog->rounds,
                         .failures = backlog->failures};
     pthread_mutex_unlock(&backlog->lock);
-    int64_t now_s = gate_now(backlog->gate) / 1000;
+    int64_t now_s = context_now(backlog->context) / 1000;
     s.oldest_s = s.oldest_s > 0 && now_s > s.oldest_s ? now_s - s.oldest_s : 0;
     return s;
 }

@@ -1,3 +1,4 @@
+/* backlog_share: see backlog_share.h. */
 #include "backlog_share.h"
 
 #include "board.h"

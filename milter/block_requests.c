@@ -78,9 +78,9 @@ static void refuse(struct asked *asked, const char *network, const struct error 
 static void sort_out(struct gate *gate, const json_t *networks, const struct block *like, bool force,
                      struct asked *asked)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     struct blocklist *list = blocks_list(gate->blocks);
-    int64_t now_s = gate_now(gate) / 1000;
+    int64_t now_s = context_now(&gate->context) / 1000;
     for (size_t i = 0; i < json_array_size(networks); i++) {
         const char *text = json_string_value(json_array_get(networks, i));
         struct error why = {0};
@@ -114,7 +114,7 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     bool more = json_is_true(json_object_get(request, "more"));
     if (asked.n > 0 || !more)
         (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
-    if (gate->local != NULL && trouble_get(&gate->troubles, TROUBLE_COUNTERS).set)
+    if (gate->local != NULL && trouble_get(&gate->context.troubles, TROUBLE_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);
     return json_pack("{s:I, s:o, s:s}", "done", (json_int_t)asked.n, "refused", asked.refused, "trouble",
@@ -129,7 +129,7 @@ json_t *block_request_block(struct gate *gate, const json_t *request)
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,
-                               .until_s = seconds > 0 ? gate_now(gate) / 1000 + seconds : 0,
+                               .until_s = seconds > 0 ? context_now(&gate->context) / 1000 + seconds : 0,
                                .reason = member_text(request, "reason")};
     return change(gate, request, &like);
 }
@@ -153,7 +153,7 @@ json_t *block_request_blocks(struct gate *gate, const json_t *request)
     struct network after;
     bool first = network_parse(member_text(request, "after"), &after, NULL) < 0;
     json_int_t most = json_integer_value(json_object_get(request, "most"));
-    int64_t now_s = gate_now(gate) / 1000;
+    int64_t now_s = context_now(&gate->context) / 1000;
     struct blocklist *list = blocks_list(gate->blocks);
     size_t i = first ? 0 : blocklist_after(list, &after), size = blocklist_size(list);
     json_t *entries = json_array();

@@ -16,7 +16,7 @@ void changes_add(struct changes *changes, const struct count_change *change)
     struct count_change rest = *change;
     if (rest.amount == 0)
         return;
-    counts_change_here(gate->counts, &rest, gate_now(gate));
+    counts_change_here(gate->counts, &rest, context_now(&gate->context));
     if (rest.slot < 0)
         return;
     if (changes->n == CHANGES_MOST)
@@ -28,7 +28,7 @@ void changes_end(struct changes *changes)
 {
     struct gate *gate = changes->gate;
     if (changes->n > 0 && (!changes->may_wait || counts_change(gate->counts, changes->list, changes->n,
-                                                               gate_now(gate)) == COUNTS_DOWN))
+                                                               context_now(&gate->context)) == COUNTS_DOWN))
         for (size_t i = 0; i < changes->n; i++)
             later_change(gate->later, gate->counts, &changes->list[i]);
     changes->n = 0;

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "policy_keeper.h"
 #include "report.h"
+#include "session.h"
 #include "state_dir.h"
 #include "web.h"
 #include "text.h"
@@ -44,6 +45,8 @@ enum {
 struct daemon {
     struct policy_keeper keeper;
     struct gate gate;
+    struct session_list sessions;
+    struct housekeeping housekeeping;
     struct listener listener;
     int milter_fd;     /* libmilter's duplicate of it */
     int64_t socket_ms; /* when it had to be mended last */
@@ -83,8 +86,9 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
                                         on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
-        trouble_set(&daemon->gate.troubles, TROUBLE_STATE, TROUBLE_DEGRADED, gate_now(&daemon->gate),
-                    "%s; show, reset and explain cannot ask this gate", trouble.text);
+        trouble_set(&daemon->gate.context.troubles, TROUBLE_STATE, TROUBLE_DEGRADED,
+                    context_now(&daemon->gate.context), "%s; show, reset and explain cannot ask this gate",
+                    trouble.text);
     return 0;
 }
 
@@ -126,7 +130,7 @@ static void holds_read(struct daemon *daemon, const struct policy *policy)
     struct error err = {0};
     state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     if (holds_are_kept(daemon, policy) &&
-        holds_load(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0)
+        holds_load(daemon->gate.counts, path, context_now(&daemon->gate.context), &err) < 0)
         log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
 }
 
@@ -134,10 +138,10 @@ static void holds_keep(struct daemon *daemon)
 {
     char path[STATE_DIR_PATH];
     struct error err = {0};
-    const struct policy *policy = gate_policy(&daemon->gate);
+    const struct policy *policy = context_policy(&daemon->gate.context);
     state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     bool failed = holds_are_kept(daemon, policy) &&
-                  holds_save(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0;
+                  holds_save(daemon->gate.counts, path, context_now(&daemon->gate.context), &err) < 0;
     if (failed && !daemon->holds_failed)
         log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
     daemon->holds_failed = failed;
@@ -148,7 +152,7 @@ static void reload(struct daemon *daemon)
 {
     sd_notify(0, "RELOADING=1");
     policy_keeper_look(&daemon->keeper, &daemon->gate, true);
-    const struct policy *policy = gate_policy(&daemon->gate);
+    const struct policy *policy = context_policy(&daemon->gate.context);
     blocks_read(daemon, policy->state);
     policy_unref(policy);
     sd_notify(0, "READY=1");
@@ -158,9 +162,9 @@ static void reload(struct daemon *daemon)
 static void look_at_socket(struct daemon *daemon, int64_t now)
 {
     enum { REMEMBER_MS = 60000 };
-    struct troubles *troubles = &daemon->gate.troubles;
+    struct troubles *troubles = &daemon->gate.context.troubles;
     struct error what = {0};
-    const struct policy *policy = gate_policy(&daemon->gate);
+    const struct policy *policy = context_policy(&daemon->gate.context);
     int rc =
         listener_mend(&daemon->listener, policy->milter.group, policy->milter.mode, daemon->milter_fd, &what);
     policy_unref(policy);
@@ -182,7 +186,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY); /* this thread alone, once all others exist */
-    int64_t last_tick = 0, last_holds = gate_now(&daemon->gate);
+    int64_t last_tick = 0, last_holds = context_now(&daemon->gate.context);
     for (;;) {
         int signal = sigtimedwait(signals, NULL, &look);
         if (signal == SIGUSR1)
@@ -190,13 +194,13 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         else if (signal > 0)
             break;
         policy_keeper_look(&daemon->keeper, &daemon->gate, false);
-        int64_t now = gate_now(&daemon->gate);
+        int64_t now = context_now(&daemon->gate.context);
         if (now >= last_tick &&
             now - last_tick < HOUSEKEEPING_MS) /* a clock that jumps back ends no housekeeping */
             continue;
         last_tick = now;
         look_at_socket(daemon, now);
-        housekeeping_tick(&daemon->gate);
+        housekeeping_tick(&daemon->housekeeping, &daemon->gate);
         if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds) {
             holds_keep(daemon);
             last_holds = now;
@@ -212,7 +216,7 @@ static void stop(struct daemon *daemon)
     sd_notify(0, "STOPPING=1");
     web_stop(daemon->web);
     listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
-    bool ended = gate_stop(&daemon->gate, CALLBACKS_MS);
+    bool ended = session_list_stop(&daemon->sessions, CALLBACKS_MS);
     bool alone = control_stop(daemon->control);
     if (ended && alone) {
         gate_done(&daemon->gate);
@@ -254,7 +258,7 @@ static int milter_thread(struct daemon *daemon)
 static int milter_start(struct daemon *daemon, const struct policy *policy, struct error *err)
 {
     char spec[32];
-    if (callbacks_register(&daemon->gate, err) < 0 ||
+    if (callbacks_register(&daemon->sessions, err) < 0 ||
         listener_open(&daemon->listener, policy->milter.socket, policy->milter.group, policy->milter.mode,
                       PREDECESSOR_MS, err) < 0)
         return -1;
@@ -274,13 +278,14 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
 static int run(struct daemon *daemon, const struct policy *policy, const sigset_t *signals, struct error *err)
 {
     struct error trouble = {0};
+    session_list_init(&daemon->sessions, &daemon->gate);
     if (gate_init(&daemon->gate, policy, housekeeping_counts_event, err) < 0 ||
         state_open(daemon, policy, err) < 0)
         return -1;
     if (policy->counters.kind != COUNTERS_MEMORY &&
-        (daemon->gate.redis == NULL || !counts_redis_wait(daemon->gate.redis, COUNTERS_MS))) {
+        (daemon->gate.context.redis == NULL || !counts_redis_wait(daemon->gate.context.redis, COUNTERS_MS))) {
         counts_trouble(daemon->gate.counts, &trouble);
-        housekeeping_counts_event(&daemon->gate, true,
+        housekeeping_counts_event(&daemon->gate.context, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
     holds_read(daemon, policy);
@@ -291,12 +296,12 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     policy_keeper_tell(&daemon->keeper, &daemon->gate);
     if (daemon->gate.rules != NULL && ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
         return -1;
-    housekeeping_tick(&daemon->gate);
-    ramp_clock_begin(&daemon->gate.ramp, &daemon->gate, "start");
+    housekeeping_tick(&daemon->housekeeping, &daemon->gate);
+    ramp_clock_begin(&daemon->gate.ramp, &daemon->gate.context, "start");
     trouble = (struct error){0};
     if (backlog_start(daemon->gate.backlog, &trouble) < 0)
-        trouble_set(&daemon->gate.troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED, gate_now(&daemon->gate), "%s",
-                    trouble.text);
+        trouble_set(&daemon->gate.context.troubles, TROUBLE_QUEUE, TROUBLE_DEGRADED,
+                    context_now(&daemon->gate.context), "%s", trouble.text);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
@@ -304,8 +309,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     trouble = (struct error){0};
     daemon->web = web_start(&daemon->gate, &trouble);
     if (daemon->web == NULL)
-        trouble_set(&daemon->gate.troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(&daemon->gate), "%s",
-                    trouble.text);
+        trouble_set(&daemon->gate.context.troubles, TROUBLE_HTTP, TROUBLE_NOTE,
+                    context_now(&daemon->gate.context), "%s", trouble.text);
     sd_notify(0, "READY=1");
     serve(daemon, signals);
     holds_keep(daemon);

@@ -1,3 +1,4 @@
+/* events: see events.h. */
 #include "events.h"
 
 #include "clock.h"

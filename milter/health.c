@@ -1,3 +1,4 @@
+/* health: see health.h. */
 #include "health.h"
 
 #include "clock.h"
@@ -123,7 +124,7 @@ static enum counts_status ask_counts(struct gate *gate)
                                   .share_of = -1};
     const struct count_request request = {.asks = &ask, .n = 1};
     struct count_answer answer;
-    return counts_peek(gate->counts, &request, gate_now(gate), &answer);
+    return counts_peek(gate->counts, &request, context_now(&gate->context), &answer);
 }
 
 static struct canary canary_fly(struct gate *gate, const struct policy *policy)
@@ -222,11 +223,13 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
 json_t *health_report(struct gate *gate)
 {
     char time[CLOCK_TEXT];
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     const struct canary canary = canary_fly(gate, policy);
-    struct findings f = {
-        .policy = policy, .now_ms = gate_now(gate), .reasons = json_array(), .notes = json_array()};
-    find_troubles(&f, &gate->troubles);
+    struct findings f = {.policy = policy,
+                         .now_ms = context_now(&gate->context),
+                         .reasons = json_array(),
+                         .notes = json_array()};
+    find_troubles(&f, &gate->context.troubles);
     find_by_canary(&f, gate, &canary);
     policy_unref(policy);
     json_t *report = json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", health_word(f.worst), "checked_at",

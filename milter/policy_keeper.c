@@ -1,3 +1,4 @@
+/* policy_keeper: see policy_keeper.h. */
 #include "policy_keeper.h"
 
 #include "last_policy.h"
@@ -89,13 +90,14 @@ static void name_entries(struct policy_keeper *keeper, const struct problems *pr
 
 static void tell_file(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY, TROUBLE_DEGRADED, gate_now(gate), &keeper->bad);
+    trouble_follow(&gate->context.troubles, TROUBLE_POLICY, TROUBLE_DEGRADED, context_now(&gate->context),
+                   &keeper->bad);
 }
 
 static void tell_entries(const struct policy_keeper *keeper, struct gate *gate)
 {
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_ENTRIES, TROUBLE_DEGRADED, gate_now(gate),
-                   &keeper->entries);
+    trouble_follow(&gate->context.troubles, TROUBLE_POLICY_ENTRIES, TROUBLE_DEGRADED,
+                   context_now(&gate->context), &keeper->entries);
 }
 
 /* "FILE:3: is not JSON: line 3 ..." */
@@ -217,12 +219,12 @@ void policy_keeper_done(struct policy_keeper *keeper)
 static void save(struct policy_keeper *keeper, struct gate *gate)
 {
     struct error err = {0};
-    int64_t now = gate_now(gate);
+    int64_t now = context_now(&gate->context);
     if (!keeper->unsaved || now < keeper->save_ms || keeper->path[0] == '\0')
         return;
     keeper->unsaved = last_policy_save(keeper->path, keeper->state, keeper->text, &err) < 0;
     keeper->save_ms = now + SAVE_AGAIN_MS;
-    trouble_follow(&gate->troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now, &err);
+    trouble_follow(&gate->context.troubles, TROUBLE_POLICY_COPY, TROUBLE_DEGRADED, now, &err);
 }
 
 void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
@@ -235,7 +237,7 @@ void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
 static void put_in_force(struct policy_keeper *keeper, struct gate *gate, const struct policy *policy,
                          char *text, struct problems *problems)
 {
-    const struct policy *old = gate_policy(gate);
+    const struct policy *old = context_policy(&gate->context);
     name_entries(keeper, problems);
     policy_compare(old, policy, problems);
     policy_keeper_log(keeper->file, problems);

@@ -1,7 +1,6 @@
 /* ramp_clock: see ramp_clock.h. */
 #include "ramp_clock.h"
 
-#include "gate.h"
 #include "log.h"
 
 int64_t ramp_clock_since(struct ramp_clock *clock, int64_t now_ms)
@@ -23,16 +22,16 @@ static bool follow(struct ramp_clock *clock, int64_t since_ms)
     return false;
 }
 
-void ramp_clock_begin(struct ramp_clock *clock, struct gate *gate, const char *why)
+void ramp_clock_begin(struct ramp_clock *clock, struct context *context, const char *why)
 {
-    int64_t now = gate_now(gate);
+    int64_t now = context_now(context);
     if (!follow(clock, now))
         return;
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(context);
     const struct event_field fields[] = {{"because", why}};
     if (policy->longest_ramp_ms > 0) {
         log_line(LOG_AT_WARNING, "event=ramp-began because=%s", why);
-        events_add(gate->events, now, "ramp-began", fields, 1);
+        events_add(context->events, now, "ramp-began", fields, 1);
     }
     policy_unref(policy);
 }

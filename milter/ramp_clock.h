@@ -3,10 +3,10 @@
 #ifndef RCPTGATE_RAMP_CLOCK_H
 #define RCPTGATE_RAMP_CLOCK_H
 
+#include "context.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
-
-struct gate;
 
 struct ramp_clock {
     _Atomic int64_t since_ms;
@@ -16,6 +16,6 @@ struct ramp_clock {
 int64_t ramp_clock_since(struct ramp_clock *clock, int64_t now_ms);
 
 /* All ramps begin now. why, for the log: "counters". */
-void ramp_clock_begin(struct ramp_clock *clock, struct gate *gate, const char *why);
+void ramp_clock_begin(struct ramp_clock *clock, struct context *context, const char *why);
 
 #endif

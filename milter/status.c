@@ -82,9 +82,9 @@ static json_t *report_aliases(const struct gate *gate, const struct policy *poli
 
 static int64_t policy_since(struct gate *gate)
 {
-    pthread_mutex_lock(&gate->lock);
-    int64_t since = gate->policy_since_ms;
-    pthread_mutex_unlock(&gate->lock);
+    pthread_mutex_lock(&gate->context.lock);
+    int64_t since = gate->context.policy_since_ms;
+    pthread_mutex_unlock(&gate->context.lock);
     return since;
 }
 
@@ -100,7 +100,7 @@ static json_t *report_policy(struct gate *gate, const struct policy *policy, int
 
 static json_t *report_traffic(struct gate *gate)
 {
-    struct metrics *m = &gate->metrics;
+    struct metrics *m = &gate->context.metrics;
     double rates[METRICS_ACTIONS];
     metrics_rates(m, rates);
     json_t *per_second = json_object(), *total = json_object();
@@ -124,7 +124,7 @@ static json_t *report_limits(struct gate *gate, const struct policy *policy)
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
         uint64_t refused, shadow;
-        metrics_limit_totals(&gate->metrics, limit->name, &refused, &shadow);
+        metrics_limit_totals(&gate->context.metrics, limit->name, &refused, &shadow);
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:I, s:I, s:s, s:b, s:I, s:I}", "name", limit->name,
                                         "per", limit->per_name, "max", (json_int_t)limit->max, "window_ms",
@@ -145,7 +145,7 @@ static json_t *report_past(struct gate *gate, const struct policy *policy, int64
 {
     json_t *past = json_array();
     for (int t = 0; t < TROUBLES; t++) {
-        const struct trouble_row row = trouble_get(&gate->troubles, (enum trouble)t);
+        const struct trouble_row row = trouble_get(&gate->context.troubles, (enum trouble)t);
         char time[CLOCK_TEXT];
         if (row.set || row.times == 0)
             continue;
@@ -184,13 +184,14 @@ json_t *status_report(struct gate *gate, bool subjects)
     json_t *report = health_report(gate);
     if (report == NULL)
         return NULL;
-    const struct policy *policy = gate_policy(gate);
-    int64_t now = gate_now(gate);
+    const struct policy *policy = context_policy(&gate->context);
+    int64_t now = context_now(&gate->context);
     int bad =
-        add(report, "version", json_string(RCPTGATE_VERSION)) | add(report, "host", json_string(gate->host)) |
+        add(report, "version", json_string(RCPTGATE_VERSION)) |
+        add(report, "host", json_string(gate->context.host)) |
         add(report, "pid", json_integer((json_int_t)getpid())) |
-        add(report, "started", json_string(clock_text(gate->started_ms, time))) |
-        add(report, "uptime_s", json_integer((now - gate->started_ms) / 1000)) |
+        add(report, "started", json_string(clock_text(gate->context.started_ms, time))) |
+        add(report, "uptime_s", json_integer((now - gate->context.started_ms) / 1000)) |
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |
         add(report, "aliases", report_aliases(gate, policy, now)) |
@@ -200,9 +201,9 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "past", report_past(gate, policy, now)) |
         add(report, "lost",
             json_pack("{s:I, s:I, s:I}", "log_lines", (json_int_t)log_dropped(), "events",
-                      (json_int_t)events_dropped(gate->events), "counters_reset_as_junk",
+                      (json_int_t)events_dropped(gate->context.events), "counters_reset_as_junk",
                       (json_int_t)junk_resets(gate))) |
-        add(report, "events", events_recent(gate->events, EVENTS_SHOWN, subjects));
+        add(report, "events", events_recent(gate->context.events, EVENTS_SHOWN, subjects));
     policy_unref(policy);
     if (bad != 0) {
         json_decref(report);
@@ -380,7 +381,7 @@ static void print_troubles(FILE *out, struct gate *gate)
 {
     struct trouble_row rows[TROUBLES];
     for (int t = 0; t < TROUBLES; t++)
-        rows[t] = trouble_get(&gate->troubles, (enum trouble)t);
+        rows[t] = trouble_get(&gate->context.troubles, (enum trouble)t);
     metrics_head(out, "rcptgate_trouble", "gauge",
                  "What is wrong now: 0 nothing, 1 worth knowing, 2 degraded, 3 down.");
     for (int t = 0; t < TROUBLES; t++)
@@ -421,7 +422,8 @@ static void print_process(FILE *out, const struct gate *gate)
     fprintf(out, "process_cpu_seconds_total %.6f\n",
             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
-    gauge(out, "process_start_time_seconds", "When the gate was started.", (double)gate->started_ms / 1000);
+    gauge(out, "process_start_time_seconds", "When the gate was started.",
+          (double)gate->context.started_ms / 1000);
     gauge(out, "process_resident_memory_bytes", "Memory.", (double)pages * (double)sysconf(_SC_PAGESIZE));
     gauge(out, "process_open_fds", "Open file descriptors.", (double)n_files);
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
@@ -453,11 +455,11 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate, const stru
 
 void status_print_metrics(FILE *out, struct gate *gate)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     metrics_head(out, "rcptgate_build_info", "gauge", "The version that runs.");
     fprintf(out, "rcptgate_build_info{version=\"" RCPTGATE_VERSION "\"} 1\n");
     gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
-    metrics_print(out, &gate->metrics);
+    metrics_print(out, &gate->context.metrics);
     backlog_print(out, gate->backlog);
     print_troubles(out, gate);
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
@@ -474,9 +476,9 @@ void status_print_metrics(FILE *out, struct gate *gate)
                 "Counters brought up to date in Redis after it was away or restarted.",
                 counts_pair_merged(gate->counts));
     gauge(out, "rcptgate_blocks", "Networks that are blocked.", (double)networks_blocked(gate));
-    counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->events));
+    counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->context.events));
     counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",
-            events_dropped(gate->events));
+            events_dropped(gate->context.events));
     print_process(out, gate);
     policy_unref(policy);
 }

@@ -30,7 +30,7 @@ struct web {
 
 static bool shows_subjects(struct gate *gate)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     bool subjects = policy->http.subjects;
     policy_unref(policy);
     return subjects;
@@ -137,32 +137,32 @@ static void web_close(struct web *web)
 static void web_open(struct web *web)
 {
     struct error err = {0};
-    struct troubles *troubles = &web->gate->troubles;
+    struct troubles *troubles = &web->gate->context.troubles;
     int64_t now = clock_monotonic_ns();
     if (now < web->retry_ns)
         return;
     web->http = http_start(web->host, web->port, on_get, web, &err);
     if (web->http != NULL) {
-        trouble_clear(troubles, TROUBLE_HTTP, gate_now(web->gate));
+        trouble_clear(troubles, TROUBLE_HTTP, context_now(&web->gate->context));
         return;
     }
     web->retry_ns = now + (int64_t)RETRY_MS * 1000000;
     trouble_set(
-        troubles, TROUBLE_HTTP, TROUBLE_NOTE, gate_now(web->gate),
+        troubles, TROUBLE_HTTP, TROUBLE_NOTE, context_now(&web->gate->context),
         "%s; tried again every %d s. Free the port, or give this gate another http.listen (\"\" for none)",
         err.text, RETRY_MS / 1000);
 }
 
 static void web_look(struct web *web)
 {
-    const struct policy *policy = gate_policy(web->gate);
+    const struct policy *policy = context_policy(&web->gate->context);
     if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
         web_close(web);
         snprintf(web->host, sizeof web->host, "%s", policy->http.host);
         web->port = policy->http.port;
         web->retry_ns = 0;
         if (web->host[0] == '\0')
-            trouble_clear(&web->gate->troubles, TROUBLE_HTTP, gate_now(web->gate));
+            trouble_clear(&web->gate->context.troubles, TROUBLE_HTTP, context_now(&web->gate->context));
     }
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
