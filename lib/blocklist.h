@@ -35,7 +35,8 @@ void blocklist_unref(struct blocklist *list); /* NULL is harmless */
 
 size_t blocklist_size(const struct blocklist *list); /* with tombstones */
 size_t blocklist_live(const struct blocklist *list); /* without */
-const struct block *blocklist_at(const struct blocklist *list, size_t i); /* in the order of network_compare() */
+const struct block *blocklist_at(const struct blocklist *list,
+                                 size_t i); /* in the order of network_compare() */
 
 /* The first whose network comes after this one (NULL: the first of all); blocklist_size() where none does. */
 size_t blocklist_after(const struct blocklist *list, const struct network *network);
@@ -44,7 +45,8 @@ size_t blocklist_after(const struct blocklist *list, const struct network *netwo
 const struct block *blocklist_get(const struct blocklist *list, const struct network *network);
 
 /* The block with the longest prefix over the address that has not ended; NULL: none. */
-const struct block *blocklist_find(const struct blocklist *list, const struct network *address, int64_t now_s);
+const struct block *blocklist_find(const struct blocklist *list, const struct network *address,
+                                   int64_t now_s);
 
 /* When the next entry ends; INT64_MAX: none ever does. */
 int64_t blocklist_next_end(const struct blocklist *list);

@@ -6,18 +6,17 @@
 #include "blocks.h"
 
 #include "blocks_redis.h"
-#include "monotonic.h"
+#include "clock.h"
 #include "worker.h"
+#include "file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -280,36 +279,22 @@ static int write_list(FILE *out, const struct blocklist *list)
     return fflush(out) == 0 && ferror(out) == 0 ? 0 : -1;
 }
 
-/* Who runs a command as root must not take the file away from the gate: it belongs to whom the directory belongs. */
-static int give_to_owner(int fd, const char *path)
+static int write_file(const struct blocklist *list, const char *path)
 {
-    char dir[512];
-    struct stat st;
-    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
-    return geteuid() != 0 || stat(dir, &st) < 0 ? 0 : fchown(fd, st.st_uid, st.st_gid);
-}
-
-static int save_as(const struct blocklist *list, const char *name, const char *path)
-{
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (out == NULL) {
-        if (fd >= 0)
-            close(fd);
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (out == NULL)
         return -1;
-    }
-    int rc = give_to_owner(fd, path);
-    if (rc == 0)
-        rc = write_list(out, list);
-    if (rc == 0)
-        rc = fsync(fd);
-    int error = errno;
-    if (fclose(out) != 0 && rc == 0) {
-        error = errno;
+    int rc = write_list(out, list);
+    if (fclose(out) != 0)
         rc = -1;
-    }
-    errno = error;
-    return rc == 0 ? rename(name, path) : -1;
+    if (rc == 0)
+        rc = file_write(path, text, n, 0640);
+    else
+        errno = ENOMEM; /* nothing else goes wrong in memory */
+    free(text);
+    return rc;
 }
 
 /* A full disk is not written to four times a second. */
@@ -321,15 +306,12 @@ static bool save_may_wait(const struct blocks *blocks)
 
 static int save(struct blocks *blocks, struct error *err)
 {
-    char name[512];
     struct error trouble = {0};
     if (!blocks->unsaved || blocks->path == NULL)
         return 0;
-    snprintf(name, sizeof name, "%s.new", blocks->path);
-    if (save_as(blocks->list, name, blocks->path) < 0) {
+    if (write_file(blocks->list, blocks->path) < 0) {
         error_set(&trouble, "cannot write %s: %s; blocks made now are lost at a restart without Redis",
                   blocks->path, strerror(errno));
-        (void)unlink(name); /* may not be there */
         blocks->save_after_ms = now_ms(blocks) + SAVE_AGAIN_MS;
     } else {
         blocks->unsaved = false;
@@ -604,7 +586,7 @@ static int64_t round_step(void *arg)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY);
     blocks->gives_way = true;
     int64_t pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
-    return monotonic_ns() + pause_ms * 1000000;
+    return clock_monotonic_ns() + pause_ms * 1000000;
 }
 
 int blocks_start(struct blocks *blocks, struct error *err)

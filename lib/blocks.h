@@ -22,7 +22,7 @@ struct blocks_event {
 };
 typedef void blocks_event_fn(void *arg, const struct blocks_event *event);
 
-struct blocks_config { /* strings are copied */
+struct blocks_config {   /* strings are copied */
     struct redis *redis; /* borrowed; NULL: no Redis */
     const char *host;
     int64_t (*now_ms)(void *arg); /* Unix time */

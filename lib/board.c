@@ -4,7 +4,7 @@
 
 #include "words.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { AT_ONCE = 512 }; /* words of one command, so that no other one waits long behind it */
@@ -50,27 +50,6 @@ static bool expire(struct redis *redis, const char *key, int64_t ttl_ms)
     snprintf(ttl, sizeof ttl, "%lld", (long long)ttl_ms);
     const char *const words[] = {ttl};
     return order(redis, "PEXPIRE", key, words, 1);
-}
-
-bool board_number(struct redis *redis, const char *key, int64_t *out)
-{
-    redisReply *reply = NULL;
-    if (!command(redis, "GET", key, NULL, 0, &reply))
-        return false;
-    char *end = NULL;
-    int64_t number = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, &end, 10) : 0;
-    *out = end != NULL && *end == '\0' ? number : 0;
-    freeReplyObject(reply);
-    return true;
-}
-
-bool board_set_number(struct redis *redis, const char *key, int64_t number, int64_t ttl_ms)
-{
-    char text[24], ttl[24];
-    snprintf(text, sizeof text, "%lld", (long long)number);
-    snprintf(ttl, sizeof ttl, "%lld", (long long)ttl_ms);
-    const char *const words[] = {text, "PX", ttl};
-    return order(redis, "SET", key, words, 3);
 }
 
 bool board_hash(struct redis *redis, const char *key, board_each_fn *each, void *arg)

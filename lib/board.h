@@ -1,14 +1,10 @@
-/* board: what the gates of several hosts tell each other through Redis, beside the counters: a number under a
- * key, or a hash of short texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
+/* board: what the gates of several hosts tell each other through Redis, beside the counters: hashes of short
+ * texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
  * of the client, and says false while Redis is away. Keys are put behind the client's prefix. */
 #ifndef RCPTGATE_BOARD_H
 #define RCPTGATE_BOARD_H
 
 #include "redis.h"
-
-/* The number under key; 0 where there is none, or something else. */
-bool board_number(struct redis *redis, const char *key, int64_t *out);
-bool board_set_number(struct redis *redis, const char *key, int64_t number, int64_t ttl_ms);
 
 /* Calls each() for every field of the hash; what is no hash has none. */
 typedef void board_each_fn(void *arg, const char *field, const char *value);

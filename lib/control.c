@@ -1,6 +1,6 @@
 #include "control.h"
 
-#include "monotonic.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ struct client {
 static bool wait_for(int fd, short events, int stop_fd, int64_t deadline)
 {
     for (;;) {
-        int64_t left = deadline - monotonic_ms();
+        int64_t left = deadline - clock_monotonic_ms();
         if (left <= 0)
             return false;
         struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = stop_fd, .events = POLLIN}};
@@ -100,10 +100,10 @@ static char *read_line(int fd, int stop_fd, int64_t deadline)
 
 static void serve(struct control *control, int fd)
 {
-    char *request = read_line(fd, control->stop_fd, monotonic_ms() + CLIENT_MS);
+    char *request = read_line(fd, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
     char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
     if (answer != NULL) /* a client that went away needs none */
-        (void)send_line(fd, answer, control->stop_fd, monotonic_ms() + CLIENT_MS);
+        (void)send_line(fd, answer, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
     free(answer);
     free(request);
     close(fd);
@@ -255,7 +255,7 @@ bool control_stop(struct control *control)
 {
     if (control == NULL)
         return true;
-    struct timespec until = monotonic_in_ms(CLIENT_MS);
+    struct timespec until = clock_in_ms(CLIENT_MS);
     const uint64_t one = 1;
     bool told = write(control->stop_fd, &one, sizeof one) == (ssize_t)sizeof one;
     pthread_mutex_lock(&control->lock);
@@ -292,7 +292,7 @@ char *control_ask(const char *path, const char *request, int timeout_ms, bool *a
         close(fd);
         return NULL;
     }
-    int64_t deadline = monotonic_ms() + timeout_ms;
+    int64_t deadline = clock_monotonic_ms() + timeout_ms;
     char *answer = send_line(fd, request, -1, deadline) ? read_line(fd, -1, deadline) : NULL;
     if (answer == NULL)
         error_set(err, "the gate at %s did not answer within %d s", path, timeout_ms / 1000);

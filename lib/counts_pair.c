@@ -27,7 +27,7 @@
  * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "counts_pair_pay.h"
 #include "counts_stores.h"
-#include "monotonic.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -112,7 +112,7 @@ static enum counts_status failover_ask(struct counts *counts, enum counts_mode m
 static bool fallback_begin(struct failover *failover)
 {
     struct failover_state *state = &failover->state;
-    struct timespec until = monotonic_in_ms(FALLBACK_MS);
+    struct timespec until = clock_in_ms(FALLBACK_MS);
     pthread_mutex_lock(&state->lock);
     while (failover->opening &&
            pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
@@ -212,7 +212,7 @@ static void failover_open(struct failover *failover)
 /* With the lock held. */
 static void failover_rest(struct failover_state *state, int ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     while (!state->stop &&
            pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         if (failover_state_behind(state))

@@ -132,7 +132,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         return MHD_YES;
     }
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
-    bool plain = host == NULL && strcmp(version, MHD_HTTP_VERSION_1_0) == 0; /* no browser: a simple health check */
+    bool plain =
+        host == NULL && strcmp(version, MHD_HTTP_VERSION_1_0) == 0; /* no browser: a simple health check */
     if (!plain && !http_host_is_ours(host, http->address))
         return send_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
                          "This Host is not served here. Ask for the address that http.listen names.\n");

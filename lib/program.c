@@ -1,7 +1,7 @@
 /* program: posix_spawn() in a process group of its own, two pipes, poll() (see program.h). */
 #include "program.h"
 
-#include "monotonic.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -169,7 +169,7 @@ static int reap(const struct run *run, int64_t deadline)
     int status = 0;
     pid_t pid;
     while ((pid = waitpid(run->pid, &status, WNOHANG)) == 0 || (pid < 0 && errno == EINTR)) {
-        if (monotonic_ms() >= deadline)
+        if (clock_monotonic_ms() >= deadline)
             return -1;
         usleep(2000);
     }
@@ -195,7 +195,7 @@ static int read_all(struct run *run, struct error *err)
         struct pollfd fds[] = {{.fd = run->out, .events = POLLIN},
                                {.fd = run->said_fd, .events = POLLIN},
                                {.fd = run->program->stop_fd, .events = POLLIN}};
-        int64_t left = run->deadline - monotonic_ms();
+        int64_t left = run->deadline - clock_monotonic_ms();
         if (left <= 0) {
             error_set(err, "%s did not end within %lld s and was killed", run->program->argv[0],
                       (long long)run->program->timeout_ms / 1000);
@@ -220,7 +220,7 @@ static int read_all(struct run *run, struct error *err)
 int program_run(const struct program *program, struct error *err)
 {
     struct run run = {.program = program, .out = -1, .said_fd = -1};
-    run.deadline = monotonic_ms() + program->timeout_ms;
+    run.deadline = clock_monotonic_ms() + program->timeout_ms;
     int rc = start(&run, err);
     if (rc == 0) {
         rc = read_all(&run, err);
@@ -232,7 +232,7 @@ int program_run(const struct program *program, struct error *err)
                 error_set(err, "%s closed its output and did not end", program->argv[0]);
             rc = -1;
             kill(-run.pid, SIGKILL); /* its children, too */
-            (void)reap(&run, monotonic_ms() + KILLED_MS);
+            (void)reap(&run, clock_monotonic_ms() + KILLED_MS);
         }
     }
     close_fd(&run.out);

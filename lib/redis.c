@@ -3,8 +3,8 @@
  * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
  * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,
  * and events are told under none. */
+#include "clock.h"
 #include "redis.h"
-#include "monotonic.h"
 #include "redis_keeper.h"
 #include "redis_lane.h"
 #include "redis_refusal.h"
@@ -96,7 +96,7 @@ static void client_doubt(struct redis *redis, const struct error *why)
 {
     pthread_mutex_lock(&redis->mutex);
     redis->refusal = *why;
-    redis->refused_at = monotonic_ns();
+    redis->refused_at = clock_monotonic_ns();
     pthread_mutex_unlock(&redis->mutex);
     if (!atomic_exchange(&redis->doubt, true))
         client_wake(redis);
@@ -124,7 +124,7 @@ static int64_t watch_jitter(struct watch *watch, int64_t ns)
 static int64_t watch_pause(struct watch *watch)
 {
     int64_t most = watch->up_since != 0 ? RETRY_FLAPPING : RETRY_LAST;
-    if (watch->up_since != 0 && monotonic_ns() - watch->up_since > STEADY)
+    if (watch->up_since != 0 && clock_monotonic_ns() - watch->up_since > STEADY)
         watch->retry = RETRY_FIRST;
     watch->up_since = 0;
     int64_t pause = watch->retry < most ? watch->retry : most;
@@ -184,19 +184,19 @@ static void connector_failed(struct redis *redis, struct watch *watch, const str
     redis->trouble = *err; /* the latest reason, when it was down before */
     watch->openings = redis->openings;
     pthread_mutex_unlock(&redis->mutex);
-    watch->due = monotonic_ns() + watch_pause(watch);
+    watch->due = clock_monotonic_ns() + watch_pause(watch);
 }
 
 static void connector_well(struct redis *redis, struct watch *watch, bool was_down)
 {
     if (was_down) {
-        watch->up_since = monotonic_ns();
+        watch->up_since = clock_monotonic_ns();
         pthread_mutex_lock(&redis->mutex);
         atomic_store(&redis->down, false);
         pthread_cond_broadcast(&redis->changed);
         pthread_mutex_unlock(&redis->mutex);
     }
-    watch->due = monotonic_ns() + watch_jitter(watch, PROBE_UP);
+    watch->due = clock_monotonic_ns() + watch_jitter(watch, PROBE_UP);
 }
 
 static void connector_probe(struct redis *redis, struct watch *watch)
@@ -214,7 +214,7 @@ static void connector_probe(struct redis *redis, struct watch *watch)
         connector_note(redis, &probe);
         rc = connector_mend_pipelines(redis, was_down, &err);
     }
-    watch->probed_at = monotonic_ns();
+    watch->probed_at = clock_monotonic_ns();
     if (rc == 0)
         connector_well(redis, watch, was_down);
     else
@@ -242,12 +242,12 @@ static bool connector_rest(struct redis *redis, struct watch *watch)
         if (stop)
             return false;
         if (opened) {
-            watch->due = monotonic_ns() + watch_pause(watch);
+            watch->due = clock_monotonic_ns() + watch_pause(watch);
             connector_tell(redis, watch);
         }
         if (atomic_exchange(&redis->doubt, false) && watch->due > watch->probed_at + RETRY_FIRST)
             watch->due = watch->probed_at + RETRY_FIRST;
-        int64_t left = watch->due - monotonic_ns();
+        int64_t left = watch->due - clock_monotonic_ns();
         if (left <= 0)
             return true;
         connector_sleep(redis, left);
@@ -260,7 +260,7 @@ static void *connector_main(void *arg)
 {
     struct redis *redis = arg;
     struct watch watch = {.retry = RETRY_FIRST};
-    watch.random = (uint64_t)monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
+    watch.random = (uint64_t)clock_monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
     do
         connector_probe(redis, &watch);
     while (connector_rest(redis, &watch));
@@ -311,7 +311,7 @@ static enum redis_status client_call(struct redis *redis, const struct redis_req
 enum redis_status redis_call(struct redis *redis, const struct redis_command *command, redisReply **reply)
 {
     const struct redis_request request = {.rest = command};
-    return client_call(redis, &request, monotonic_ns() + redis->timeout_ns, reply);
+    return client_call(redis, &request, clock_monotonic_ns() + redis->timeout_ns, reply);
 }
 
 enum redis_status redis_eval(struct redis *redis, const struct redis_script *script, int n_keys,
@@ -323,7 +323,7 @@ enum redis_status redis_eval(struct redis *redis, const struct redis_script *scr
     const struct redis_request by_sha = {.n_head = 3, .head = {"EVALSHA", script->sha, keys}, .rest = args};
     const struct redis_request by_source = {
         .n_head = 3, .head = {"EVAL", script->source, keys}, .rest = args};
-    int64_t deadline = monotonic_ns() + redis->timeout_ns;
+    int64_t deadline = clock_monotonic_ns() + redis->timeout_ns;
     redisReply *got = NULL;
     enum redis_status status = client_call(redis, &by_sha, deadline, &got);
     if (status == REDIS_ANSWERED && got->type == REDIS_REPLY_ERROR && strncmp(got->str, "NOSCRIPT", 8) == 0) {
@@ -344,7 +344,7 @@ const char *redis_prefix(const struct redis *redis)
 
 bool redis_wait(struct redis *redis, int64_t timeout_ms)
 {
-    int64_t until = monotonic_ns() + MS(timeout_ms);
+    int64_t until = clock_monotonic_ns() + MS(timeout_ms);
     const struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
     pthread_mutex_lock(&redis->mutex);
     int rc = 0;
@@ -360,7 +360,7 @@ void redis_trouble(struct redis *redis, struct error *out)
     pthread_mutex_lock(&redis->mutex);
     if (atomic_load(&redis->down))
         *out = redis->trouble;
-    else if (redis->refusal.text[0] != '\0' && monotonic_ns() - redis->refused_at < REMEMBER_REFUSAL)
+    else if (redis->refusal.text[0] != '\0' && clock_monotonic_ns() - redis->refused_at < REMEMBER_REFUSAL)
         *out = redis->refusal;
     else
         *out = redis->warning;

@@ -1,8 +1,8 @@
 /* Owns copies of the configuration, the addresses that the name had last, one connection and the endpoint it
  * goes to. A look-up that hangs is left to itself, at most one at a time; meanwhile the addresses of the last
  * one are tried. */
+#include "clock.h"
 #include "redis_keeper.h"
-#include "monotonic.h"
 #include "resolver.h"
 
 #include <arpa/inet.h>
@@ -168,8 +168,8 @@ static enum redis_connection_status connector_ask_again(struct redis_connector *
     struct error why = {0};
     enum redis_connection_status status = REDIS_CONNECTION_CLOSED;
     if (redis_connection_is_quiet(connector->connection, true))
-        status =
-            connector_ask(connector, connector->endpoint, monotonic_ns() + connector->timeout_ns, out, &why);
+        status = connector_ask(connector, connector->endpoint, clock_monotonic_ns() + connector->timeout_ns,
+                               out, &why);
     if (status != REDIS_CONNECTION_OK)
         redis_connection_close(connector->connection);
     if (status != REDIS_CONNECTION_CLOSED)
@@ -180,7 +180,7 @@ static enum redis_connection_status connector_ask_again(struct redis_connector *
 static int connector_try(struct redis_connector *connector, const struct address *address,
                          struct redis_probe *out, struct error *err)
 {
-    int64_t deadline = monotonic_ns() + connector->timeout_ns;
+    int64_t deadline = clock_monotonic_ns() + connector->timeout_ns;
     struct redis_endpoint *endpoint = connector_make_endpoint(connector, address, err);
     if (endpoint == NULL)
         return -1;
@@ -221,8 +221,8 @@ struct redis_connection *redis_connector_connect(struct redis_connector *connect
         error_set(err, "out of memory");
         return NULL;
     }
-    if (redis_connection_open(connection, connector->endpoint, monotonic_ns() + connector->timeout_ns, err,
-                              NULL) == REDIS_CONNECTION_OK)
+    if (redis_connection_open(connection, connector->endpoint, clock_monotonic_ns() + connector->timeout_ns,
+                              err, NULL) == REDIS_CONNECTION_OK)
         return connection;
     redis_connection_free(connection);
     return NULL;

@@ -7,9 +7,9 @@
  * lead is its own; who is done may be gone by then.
  *
  * queue: not yet written. flight: written, in the order of the answers to come. */
-#include "redis_lane.h"
 #include "bell.h"
-#include "monotonic.h"
+#include "clock.h"
+#include "redis_lane.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -173,7 +173,7 @@ static int pipeline_ready(struct redis_pipeline *pipeline, int64_t deadline, str
 /* Moves everybody who waits, and has the time, from queue to flight. */
 static void pipeline_take(struct redis_pipeline *pipeline)
 {
-    int64_t now = monotonic_ns();
+    int64_t now = clock_monotonic_ns();
     if (pipeline->out.sent == pipeline->out.len)
         redis_encoder_clear(&pipeline->out);
     pipeline->batch++;

@@ -1,7 +1,7 @@
 /* Own socket, because a timeout of hiredis holds for each recv() and a peer that drips bytes outlives it; hiredis'
  * reader only parses. Owns the descriptor and the reader. Fails by a status; the texts say what to do. */
+#include "clock.h"
 #include "redis_link.h"
-#include "monotonic.h"
 #include "redis_refusal.h"
 
 #include <assert.h>
@@ -87,7 +87,7 @@ bool redis_connection_is_quiet(struct redis_connection *connection, bool now)
     char byte;
     if (connection->fd < 0 || !redis_connection_is_drained(connection))
         return false;
-    if (!now && monotonic_ns() - connection->heard_at < IDLE_NS)
+    if (!now && clock_monotonic_ns() - connection->heard_at < IDLE_NS)
         return true;
     return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
@@ -116,7 +116,7 @@ static int connection_make_reader(struct redis_connection *connection)
     connection->reader->fn = &connection->functions;
     connection->reader->privdata = connection;
     connection->fed = 0;
-    connection->heard_at = monotonic_ns();
+    connection->heard_at = clock_monotonic_ns();
     return 0;
 }
 
@@ -158,7 +158,7 @@ static enum redis_connection_status connection_receive(struct redis_connection *
         return REDIS_CONNECTION_OK;
     if (n <= 0)
         return connection_lost(connection, n < 0 ? errno : 0, err);
-    connection->heard_at = monotonic_ns();
+    connection->heard_at = clock_monotonic_ns();
     connection->fed += (size_t)n;
     if (connection->fed > REPLY_BYTES) {
         error_set(err, "Redis at %s gave an answer of more than %zu bytes", connection->name, REPLY_BYTES);
@@ -195,7 +195,7 @@ static int connection_wait(int fd, short events, int64_t deadline)
     struct pollfd poll_fd = {.fd = fd, .events = events};
     int n;
     do {
-        int64_t left = deadline - monotonic_ns();
+        int64_t left = deadline - clock_monotonic_ns();
         if (left < 0)
             left = 0;
         struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
@@ -227,7 +227,7 @@ enum redis_connection_status redis_connection_step(struct redis_connection *conn
         }
         if (*n > 0)
             return REDIS_CONNECTION_OK;
-        if (!first && monotonic_ns() >= deadline)
+        if (!first && clock_monotonic_ns() >= deadline)
             return connection_late(connection, err);
         enum redis_connection_status status = connection_send(connection, out, err);
         if (status != REDIS_CONNECTION_OK)

@@ -2,7 +2,7 @@
  * window. */
 #include "refunds.h"
 
-#include "monotonic.h"
+#include "clock.h"
 #include "window.h"
 
 #include <errno.h>
@@ -118,7 +118,7 @@ static bool hand_over(struct refunds *refunds, const struct job *first)
 
 static void pause_ms(struct refunds *refunds, int ms)
 {
-    struct timespec until = monotonic_in_ms(ms);
+    struct timespec until = clock_in_ms(ms);
     while (!refunds->stopping &&
            pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
@@ -188,7 +188,7 @@ struct refunds *refunds_new(struct counts *counts, counts_now_fn *now, void *arg
 /* With the lock held. */
 static bool wait_idle(struct refunds *refunds, int wait_ms)
 {
-    struct timespec until = monotonic_in_ms(wait_ms);
+    struct timespec until = clock_in_ms(wait_ms);
     while ((refunds->first != NULL || refunds->busy) &&
            pthread_cond_clockwait(&refunds->idle, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;

@@ -1,8 +1,8 @@
 #include "ruledb_handle.h"
 
+#include "clock.h"
 #include "cut_map.h"
 #include "glob.h"
-#include "monotonic.h"
 #include "ruledb.h"
 #include "ruledb_tables.h"
 #include "utf8.h"
@@ -82,7 +82,7 @@ struct handle {
 static int out_of_time(void *context)
 {
     struct handle *handle = context;
-    int64_t now = monotonic_ms();
+    int64_t now = clock_monotonic_ms();
     if (handle->deadline_ms == 0) {
         handle->deadline_ms = now + HANDLE_QUERY_MS;
         handle->looks = 0;
@@ -219,7 +219,7 @@ struct handle *handle_open(const char *path, bool immutable, struct error *err, 
         *fault = FAULT_MEMORY;
         return NULL;
     }
-    handle->deadline_ms = monotonic_ms() + OPEN_MS;
+    handle->deadline_ms = clock_monotonic_ms() + OPEN_MS;
     handle->immutable = immutable;
     handle->cuts = cut_map_count();
     int rc = open_file(path, immutable, &handle->db);

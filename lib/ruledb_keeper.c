@@ -6,7 +6,7 @@
  * back when a new epoch begins, within a tick. */
 #include "ruledb_keeper.h"
 
-#include "monotonic.h"
+#include "clock.h"
 #include "ruledb_check.h"
 #include "ruledb_copy.h"
 
@@ -103,7 +103,7 @@ bool keeper_has_copy(const struct keeper *keeper)
 bool keeper_copy_is_fresh(const struct keeper *keeper)
 {
     int64_t at = atomic_load(&keeper->validated_ms);
-    return at != NEVER_MS && monotonic_ms() - at <= atomic_load(&keeper->max_stale_ms);
+    return at != NEVER_MS && clock_monotonic_ms() - at <= atomic_load(&keeper->max_stale_ms);
 }
 
 void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrink)
@@ -115,7 +115,7 @@ void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrin
 
 bool keeper_doubt(struct keeper *keeper, int wait_ms)
 {
-    struct timespec until = monotonic_in_ms(wait_ms);
+    struct timespec until = clock_in_ms(wait_ms);
     pthread_mutex_lock(&keeper->lock);
     unsigned before = keeper->told.taken;
     keeper->told.kick = true;
@@ -131,7 +131,7 @@ bool keeper_doubt(struct keeper *keeper, int wait_ms)
 
 int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
 {
-    struct timespec until = monotonic_in_ms(wait_ms);
+    struct timespec until = clock_in_ms(wait_ms);
     bool patient = true;
     pthread_mutex_lock(&keeper->lock);
     struct told *told = &keeper->told;
@@ -154,7 +154,7 @@ int keeper_accept(struct keeper *keeper, int wait_ms, struct error *err)
 
 void keeper_status(struct keeper *keeper, struct ruledb_status *out)
 {
-    int64_t validated = atomic_load(&keeper->validated_ms), now = monotonic_ms();
+    int64_t validated = atomic_load(&keeper->validated_ms), now = clock_monotonic_ms();
     pthread_mutex_lock(&keeper->lock);
     const struct told *told = &keeper->told;
     out->mode = told->dirty ? RULEDB_DOUBTED : RULEDB_LIVE;
@@ -183,7 +183,7 @@ static int64_t copy_written_ms(const char *path)
         return NEVER_MS;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
-    int64_t at = monotonic_ms() - (age > 0 ? age : 0);
+    int64_t at = clock_monotonic_ms() - (age > 0 ? age : 0);
     return at != NEVER_MS ? at : at - 1;
 }
 
@@ -367,7 +367,7 @@ static void take(struct keeper *keeper, struct finding *found, unsigned epoch, u
 {
     keep_copy(keeper, found);
     bool kept = found->copy_err.text[0] == '\0';
-    atomic_store(&keeper->validated_ms, monotonic_ms());
+    atomic_store(&keeper->validated_ms, clock_monotonic_ms());
     atomic_store(&keeper->proved, atomic_load(&keeper->has_copy) || keeper->changed ? 0 : generation);
     atomic_store(&keeper->trusted, epoch);
     (void)unlink(keeper->accept_path); /* mostly there is none */
@@ -427,7 +427,7 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
 static void run_round(struct keeper *keeper)
 {
     struct finding found = {0};
-    int64_t start = monotonic_ms();
+    int64_t start = clock_monotonic_ms();
     unsigned epoch = keeper->lease->epoch;
     keeper->changed = false;
     (void)stamp_of(keeper->config->path, &keeper->touched); /* a write from now on is seen as one */
@@ -442,7 +442,7 @@ static void run_round(struct keeper *keeper)
     } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
         (void)unlink(keeper->new_path);
     }
-    keeper->round_end_ms = monotonic_ms();
+    keeper->round_end_ms = clock_monotonic_ms();
     keeper->took_ms = keeper->round_end_ms - start;
     atomic_store(&keeper->cheap, keeper->took_ms <= CHEAP_MS && !keeper->failed);
     pthread_mutex_lock(&keeper->lock);
@@ -453,7 +453,7 @@ static void run_round(struct keeper *keeper)
 static bool is_time(const struct keeper *keeper, enum reason reason)
 {
     int64_t scaled = keeper->took_ms * paces[reason].times;
-    return monotonic_ms() - keeper->round_end_ms >=
+    return clock_monotonic_ms() - keeper->round_end_ms >=
            (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
 }
 
@@ -501,7 +501,7 @@ static void *keeper_main(void *arg)
     for (;;) {
         turn(keeper);
         pthread_mutex_lock(&keeper->lock);
-        struct timespec until = monotonic_in_ms(TICK_MS);
+        struct timespec until = clock_in_ms(TICK_MS);
         if (!keeper->told.kick && !keeper->told.stop)
             (void)pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
         bool stop = keeper->told.stop;
@@ -570,14 +570,14 @@ int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct er
         return -1;
     }
     keeper->running = true;
-    int64_t start = monotonic_ms();
+    int64_t start = clock_monotonic_ms();
     pthread_mutex_lock(&keeper->lock);
     while (keeper->told.turns == 0) {
         int64_t until =
             start + (keeper_has_copy(keeper) && keeper_copy_is_fresh(keeper) ? wait_copy_ms : wait_ms);
-        if (monotonic_ms() >= until)
+        if (clock_monotonic_ms() >= until)
             break;
-        struct timespec tick = monotonic_in_ms(50);
+        struct timespec tick = clock_in_ms(50);
         (void)pthread_cond_timedwait(&keeper->done, &keeper->lock, &tick);
     }
     pthread_mutex_unlock(&keeper->lock);

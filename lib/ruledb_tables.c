@@ -35,7 +35,10 @@ void ruledb_explain(int rc, sqlite3 *db, const char *path, struct error *err)
     case SQLITE_PERM:
     case SQLITE_AUTH:
         if (access(path, F_OK) < 0 && errno == ENOENT)
-            error_set(err, "alias database %s does not exist; put it back, or `rcptgate alias init` makes an empty one", path);
+            error_set(
+                err,
+                "alias database %s does not exist; put it back, or `rcptgate alias init` makes an empty one",
+                path);
         else
             error_set(
                 err,

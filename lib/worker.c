@@ -5,7 +5,7 @@
  * after the eventfd: who wakes before that is seen by this step, who wakes after it writes again. */
 #include "worker.h"
 
-#include "monotonic.h"
+#include "clock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -106,7 +106,7 @@ static void sleep_until(struct worker *worker, int64_t until_ns)
 {
     struct pollfd fd = {.fd = worker->fd, .events = POLLIN};
     int64_t left;
-    while ((left = until_ns - monotonic_ns()) > 0) {
+    while ((left = until_ns - clock_monotonic_ns()) > 0) {
         const struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
         if (ppoll(&fd, 1, &wait, NULL) > 0)
             break;

@@ -13,7 +13,7 @@
 
 #define WORKER_IDLE INT64_MAX
 
-/* Returns when it is to be called again: a moment of monotonic_ns() (0: at once), or WORKER_IDLE: there is nothing to do
+/* Returns when it is to be called again: a moment of clock_monotonic_ns() (0: at once), or WORKER_IDLE: there is nothing to do
  * until somebody wakes it. */
 typedef int64_t worker_step(void *arg);
 

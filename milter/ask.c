@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "json_get.h"
 #include "requests.h"
+#include "state_dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,15 +41,15 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
     json_t *report = NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
         bool connected = policy->counters.kind == COUNTERS_MEMORY ||
-                         (gate.redis != NULL && redis_wait(gate.redis, CONNECT_MS));
+                         (gate.context.redis != NULL && redis_wait(gate.context.redis, CONNECT_MS));
         if (requests_alone(request) == REQUESTS_ALONE_BLOCKS) {
             report = answer_blocks(&gate, policy, request, err);
         } else if (!connected) {
             counts_trouble(gate.counts, err);
             error_set(err, "Redis does not answer");
         } else {
-            char path[512];
-            snprintf(path, sizeof path, "%s/" GATE_BLOCKS, policy->state);
+            char path[STATE_DIR_PATH];
+            state_dir_path(policy->state, STATE_DIR_BLOCKS, path);
             (void)blocks_load(gate.blocks, path, NULL); /* as far as this user may read them */
             report = requests_answer(&gate, request);
         }
@@ -59,8 +60,8 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
 
 json_t *ask_running(const struct policy *policy, const json_t *request, bool *absent, struct error *err)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/control.sock", policy->state);
+    char path[STATE_DIR_PATH];
+    state_dir_path(policy->state, STATE_DIR_CONTROL, path);
     char *line = json_dumps(request, JSON_COMPACT);
     char *answer = line != NULL ? control_ask(path, line, ASK_MS, absent, err) : NULL;
     json_t *report = answer != NULL ? json_loads(answer, 0, NULL) : NULL;

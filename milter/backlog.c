@@ -1,9 +1,10 @@
+/* backlog: see backlog.h. */
 #include "backlog.h"
 
 #include "backlog_share.h"
-#include "gate.h"
+#include "clock.h"
+#include "context.h"
 #include "log.h"
-#include "monotonic.h"
 #include "program.h"
 #include "queue_count.h"
 #include "worker.h"
@@ -23,7 +24,7 @@ enum {
 };
 
 struct backlog {
-    struct gate *gate;
+    struct context *context;
     struct worker *worker;
     struct backlog_share *share; /* this and what follows is the thread's */
     unsigned pers;               /* bits of the subjects that were read last */
@@ -43,7 +44,7 @@ struct backlog {
 
 static int64_t clock_ms(void)
 {
-    return monotonic_ns() / 1000000 + 1;
+    return clock_monotonic_ns() / 1000000 + 1;
 }
 
 /* ---- looking up ---- */
@@ -134,13 +135,13 @@ static void tell(struct backlog *backlog, const char *name, int64_t messages, in
     snprintf(oldest, sizeof oldest, "%" PRId64, oldest_s);
     log_line(LOG_AT_WARNING, "event=%s messages=%s oldest=%ss", name, length, oldest);
     const struct event_field fields[] = {{"messages", length}, {"oldest_s", oldest}};
-    events_add(backlog->gate->events, gate_now(backlog->gate), name, fields, 2);
+    events_add(backlog->context->events, context_now(backlog->context), name, fields, 2);
 }
 
 /* Events: twice as long as some minutes ago; its oldest message passed some hours. */
 static void watch(struct backlog *backlog, const struct queue_count *count, int64_t now)
 {
-    int64_t now_s = gate_now(backlog->gate) / 1000;
+    int64_t now_s = context_now(backlog->context) / 1000;
     int64_t age = count->oldest_s > 0 && now_s > count->oldest_s ? now_s - count->oldest_s : 0;
     if (count->messages >= GROWING_LEAST && backlog->length_ms > 0 &&
         count->messages > 2 * backlog->length_before &&
@@ -165,7 +166,7 @@ static void failed(struct backlog *backlog, const struct error *err)
     bool known = is_known(backlog, now);
     pthread_mutex_unlock(&backlog->lock);
     conditions_set(
-        &backlog->gate->conditions, CONDITION_QUEUE, CONDITION_DEGRADED, gate_now(backlog->gate),
+        &backlog->context->conditions, CONDITION_QUEUE, CONDITION_DEGRADED, context_now(backlog->context),
         "Postfix's queue cannot be read: %s. %s", err->text,
         known ? "The last numbers stay in force for a while"
               : "Limits that count the backlog refuse nothing; run queue.command as the gate's user");
@@ -177,7 +178,8 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
     struct error err = {0};
     struct table *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
-    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0) {
+    if (queue_count_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
+        0) {
         error_set(&err, "out of memory");
         failed(backlog, &err);
         return;
@@ -189,10 +191,11 @@ static void round_run(struct backlog *backlog, const struct policy *policy)
         return;
     }
     watch(backlog, &count, clock_ms());
-    if (backlog->gate->redis != NULL)
-        backlog_share(backlog->share, backlog->gate->redis, policy, &count, gate_now(backlog->gate), others);
+    if (backlog->context->redis != NULL)
+        backlog_share(backlog->share, backlog->context->redis, policy, &count, context_now(backlog->context),
+                      others);
     take(backlog, policy, &count, others, started);
-    conditions_clear(&backlog->gate->conditions, CONDITION_QUEUE, gate_now(backlog->gate));
+    conditions_clear(&backlog->context->conditions, CONDITION_QUEUE, context_now(backlog->context));
     queue_count_done(&count);
     others_free(others);
 }
@@ -211,7 +214,7 @@ static void rest(struct backlog *backlog)
     pthread_mutex_unlock(&backlog->lock);
     queue_count_done(&old);
     others_free(others);
-    conditions_clear(&backlog->gate->conditions, CONDITION_QUEUE, gate_now(backlog->gate));
+    conditions_clear(&backlog->context->conditions, CONDITION_QUEUE, context_now(backlog->context));
 }
 
 /* ---- the thread ---- */
@@ -230,7 +233,7 @@ static void need(struct backlog *backlog, bool needed)
 static int64_t backlog_step(void *arg)
 {
     struct backlog *backlog = arg;
-    const struct policy *policy = gate_policy(backlog->gate);
+    const struct policy *policy = context_policy(backlog->context);
     int64_t now = clock_ms();
     need(backlog, policy->backlog_pers != 0);
     if (policy->backlog_pers != 0 && (now >= backlog->due_ms || policy->backlog_pers != backlog->pers)) {
@@ -241,17 +244,17 @@ static int64_t backlog_step(void *arg)
     backlog->pers = policy->backlog_pers;
     policy_unref(policy);
     int64_t wait = backlog->pers != 0 && backlog->due_ms - now < IDLE_MS ? backlog->due_ms - now : IDLE_MS;
-    return monotonic_ns() + (wait > 0 ? wait : 1) * 1000000;
+    return clock_monotonic_ns() + (wait > 0 ? wait : 1) * 1000000;
 }
 
-struct backlog *backlog_new(struct gate *gate, struct error *err)
+struct backlog *backlog_new(struct context *context, struct error *err)
 {
     struct backlog *backlog = calloc(1, sizeof *backlog);
     if (backlog == NULL) {
         error_set(err, "out of memory for the backlog");
         return NULL;
     }
-    backlog->gate = gate;
+    backlog->context = context;
     pthread_mutex_init(&backlog->lock, NULL);
     return backlog;
 }
@@ -289,7 +292,7 @@ void backlog_put(struct backlog *backlog, const struct policy *policy, char *lin
 {
     struct queue_count count;
     struct table *others[SUBJECTS] = {NULL};
-    if (queue_count_init(&count, policy->backlog_pers, backlog->gate->host, policy->aliases.subaddress) < 0)
+    if (queue_count_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) < 0)
         return;
     char *save = NULL;
     for (char *line = strtok_r(lines, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
@@ -321,7 +324,7 @@ static struct summary summarise(struct backlog *backlog)
                         .rounds = backlog->rounds,
                         .failures = backlog->failures};
     pthread_mutex_unlock(&backlog->lock);
-    int64_t now_s = gate_now(backlog->gate) / 1000;
+    int64_t now_s = context_now(backlog->context) / 1000;
     s.oldest_s = s.oldest_s > 0 && now_s > s.oldest_s ? now_s - s.oldest_s : 0;
     return s;
 }

@@ -23,10 +23,10 @@
 #include <stdio.h>
 
 struct backlog;
-struct gate;
+struct context;
 
 /* Nothing is known yet. NULL with err set. */
-struct backlog *backlog_new(struct gate *gate, struct error *err);
+struct backlog *backlog_new(struct context *context, struct error *err);
 int backlog_start(struct backlog *backlog, struct error *err); /* its thread */
 void backlog_stop(struct backlog *backlog); /* ends the thread, and a command under way; NULL is harmless */
 void backlog_free(struct backlog *backlog); /* stopped before; NULL is harmless */

@@ -1,8 +1,9 @@
+/* backlog_share: see backlog_share.h. */
 #include "backlog_share.h"
 
 #include "board.h"
+#include "clock.h"
 #include "metrics.h"
-#include "monotonic.h"
 #include "pool.h"
 #include "text.h"
 
@@ -267,7 +268,7 @@ void backlog_share(struct backlog_share *share, struct redis *redis, const struc
                               .redis = redis,
                               .own_host = own_host,
                               .now_ms = now_ms,
-                              .clock_ms = monotonic_ns() / 1000000 + 1,
+                              .clock_ms = clock_monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
                               .told = table_new(sizeof(struct table_row), TOLD_MAX)};

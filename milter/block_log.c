@@ -1,6 +1,7 @@
+/* block_log: see block_log.h. */
 #include "block_log.h"
 
-#include "gate.h"
+#include "context.h"
 #include "log.h"
 #include "text.h"
 
@@ -16,7 +17,7 @@ static const char *name_of(const struct blocks_event *event)
 
 void block_log_event(void *arg, const struct blocks_event *event)
 {
-    struct gate *gate = arg;
+    const struct context *context = arg;
     if (event->more > 0) {
         log_line(LOG_AT_WARNING, "event=block text=\"and %zu other networks\"", event->more);
         return;
@@ -41,7 +42,8 @@ void block_log_event(void *arg, const struct blocks_event *event)
         {"action", event->is != NULL && block->action != ACTION_ACCEPT ? action_name(block->action) : ""},
         {"by", block->host},
         {"reason", block->reason}};
-    if (strcmp(block->host, gate->host) != 0)
+    if (strcmp(block->host, context->host) != 0)
         return; /* its own gate tells all */
-    events_add(gate->events, gate_now(gate), name_of(event), fields, sizeof fields / sizeof fields[0]);
+    events_add(context->events, context_now(context), name_of(event), fields,
+               sizeof fields / sizeof fields[0]);
 }

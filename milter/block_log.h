@@ -4,7 +4,7 @@
 
 #include "blocks.h"
 
-/* A blocks_event_fn; arg is the gate. */
+/* A blocks_event_fn; arg is the context. */
 void block_log_event(void *arg, const struct blocks_event *event);
 
 #endif

@@ -2,13 +2,11 @@
 #include "block_requests.h"
 
 #include "json_get.h"
+#include "state_dir.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -81,9 +79,9 @@ static void refuse(struct asked *asked, const char *network, const struct error 
 static void sort_out(struct gate *gate, const json_t *networks, const struct block *like, bool force,
                      struct asked *asked)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     struct blocklist *list = blocks_list(gate->blocks);
-    int64_t now_s = gate_now(gate) / 1000;
+    int64_t now_s = context_now(&gate->context) / 1000;
     for (size_t i = 0; i < json_array_size(networks); i++) {
         const char *text = json_string_value(json_array_get(networks, i));
         struct error why = {0};
@@ -117,7 +115,7 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     bool more = json_is_true(json_object_get(request, "more"));
     if (asked.n > 0 || !more)
         (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
-    if (gate->local != NULL && conditions_get(&gate->conditions, CONDITION_COUNTERS).set)
+    if (gate->local != NULL && conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);
     return json_pack("{s:I, s:o, s:s}", "done", (json_int_t)asked.n, "refused", asked.refused, "trouble",
@@ -132,7 +130,7 @@ json_t *block_requests_block(struct gate *gate, const json_t *request)
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,
-                               .until_s = seconds > 0 ? gate_now(gate) / 1000 + seconds : 0,
+                               .until_s = seconds > 0 ? context_now(&gate->context) / 1000 + seconds : 0,
                                .reason = json_get_text(request, "reason")};
     return change(gate, request, &like);
 }
@@ -156,7 +154,7 @@ json_t *block_requests_list(struct gate *gate, const json_t *request)
     struct network after;
     bool first = network_parse(json_get_text(request, "after"), &after, NULL) < 0;
     json_int_t most = json_integer_value(json_object_get(request, "most"));
-    int64_t now_s = gate_now(gate) / 1000;
+    int64_t now_s = context_now(&gate->context) / 1000;
     struct blocklist *list = blocks_list(gate->blocks);
     size_t i = first ? 0 : blocklist_after(list, &after), size = blocklist_size(list);
     json_t *entries = json_array();
@@ -171,46 +169,16 @@ json_t *block_requests_list(struct gate *gate, const json_t *request)
     return json_pack("{s:o, s:b}", "blocks", entries, "more", i < size);
 }
 
-/* The lock that a running gate holds. */
-static int lock_open(const char *state, struct error *err)
-{
-    char path[512];
-    if (mkdir(state, 0750) < 0 && errno != EEXIST) {
-        error_set(err, "cannot make the directory %s: %s", state, strerror(errno));
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/lock", state);
-    struct stat st;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        error_set(err, "cannot open %s: %s", path, strerror(errno));
-        return -1;
-    }
-    if (geteuid() == 0 && stat(state, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0) {
-        error_set(err, "cannot give %s to the owner of %s: %s", path, state, strerror(errno));
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 int block_requests_open(struct gate *gate, const char *state, struct error *err)
 {
-    char path[512];
-    int fd = lock_open(state, err), rc = -1;
-    if (fd < 0)
-        return -1;
-    for (int waited = 0; waited < LOCK_MS && rc < 0; waited += 20) {
-        rc = flock(fd, LOCK_EX | LOCK_NB);
-        if (rc < 0)
-            usleep(20000);
-    }
-    if (rc < 0)
+    char path[STATE_DIR_PATH];
+    int fd = -1;
+    enum state_dir_lock lock = state_dir_lock(state, LOCK_MS, &fd, err);
+    if (lock == STATE_DIR_TAKEN)
         error_set(err, "a gate uses %s, but does not answer", state);
-    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
-    if (rc == 0)
-        rc = blocks_load(gate->blocks, path, err);
-    if (rc == 0)
+    if (lock != STATE_DIR_LOCKED)
+        return -1;
+    if (blocks_load(gate->blocks, state_dir_path(state, STATE_DIR_BLOCKS, path), err) == 0)
         return fd;
     close(fd);
     return -1;

@@ -1,9 +1,10 @@
+/* callbacks: see callbacks.h. */
 #include "callbacks.h"
 
 #include "answer.h"
+#include "clock.h"
 #include "decision_log.h"
 #include "log.h"
-#include "monotonic.h"
 #include "session.h"
 #include "text.h"
 
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-static struct gate *gate; /* set once, before smfi_main */
+static struct session_list *sessions; /* set once, before smfi_main */
 
 /* What a milter connection has: the session, and what was agreed at its beginning. */
 struct connection {
@@ -30,7 +31,7 @@ static struct connection *connection_of(SMFICTX *ctx)
 static struct connection *connection_new(SMFICTX *ctx)
 {
     struct connection *c = calloc(1, sizeof *c);
-    if (c != NULL && smfi_setpriv(ctx, c) == MI_SUCCESS && (c->session = session_new(gate)) != NULL)
+    if (c != NULL && smfi_setpriv(ctx, c) == MI_SUCCESS && (c->session = session_new(sessions)) != NULL)
         return c;
     (void)smfi_setpriv(ctx, NULL);
     free(c);
@@ -63,9 +64,10 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
     struct connection *c = connection_new(ctx);
     if (c == NULL)
         return SMFIS_REJECT; /* this milter connection ends; Postfix answers 451 */
-    if (!gate_enter(gate, c->session))
+    if (!session_enter(c->session))
         return SMFIS_REJECT;
-    const struct policy *policy = gate_policy(gate);
+    struct gate *gate = sessions->gate;
+    const struct policy *policy = context_policy(&gate->context);
     unsigned long want = SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NR_HELO | SMFIP_NR_MAIL |
                          SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY;
     if (!policy->needs_bytes)
@@ -73,7 +75,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
     if (!session_may_refuse(gate, policy))
         want |= SMFIP_NR_CONN;
     policy_unref(policy);
-    gate_leave(gate, c->session);
+    session_leave(c->session);
     want &= f1;
     c->silent_connect = (want & SMFIP_NR_CONN) != 0;
     c->silent_mail = (want & SMFIP_NR_MAIL) != 0;
@@ -120,7 +122,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     session_connect(session, &client);
     if (c->silent_connect)
         return SMFIS_NOREPLY;
-    if (!gate_enter(gate, session))
+    if (!session_enter(session))
         return SMFIS_TEMPFAIL;
     struct pool pool = {0};
     struct verdict verdict = session_judge(session, &pool);
@@ -128,7 +130,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     if (refused)
         log_refused(session, &verdict);
     pool_done(&pool);
-    gate_leave(gate, session);
+    session_leave(session);
     return refused ? SMFIS_REJECT : SMFIS_CONTINUE; /* Postfix makes its own 554 banner of it */
 }
 
@@ -159,12 +161,12 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
         }
         session->not_smtpd = false;
     }
-    if (!gate_enter(gate, session))
+    if (!session_enter(session))
         return c->silent_mail ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
     const char *resolved = smfi_getsymval(ctx, mail_address);
-    message_begin(session, resolved != NULL ? resolved : argv[0], smfi_getsymval(ctx, login),
-                  declared_size(argv + 1));
-    gate_leave(gate, session);
+    session_mail(session, resolved != NULL ? resolved : argv[0], smfi_getsymval(ctx, login),
+                 declared_size(argv + 1));
+    session_leave(session);
     return status;
 }
 
@@ -186,7 +188,7 @@ static void wait_for_beat(const struct session *session, const struct outcome *o
     enum { BEAT_NS = 10 * 1000 * 1000 };
     if (!session->message.policy->aliases.conceal || outcome->line.code[0] == '\0')
         return;
-    int64_t took = monotonic_ns() - session->entered_ns;
+    int64_t took = clock_monotonic_ns() - session->entered_ns;
     const struct timespec rest = {.tv_nsec = BEAT_NS - took % BEAT_NS};
     (void)nanosleep(&rest, NULL); /* cut short only by a signal to this thread, and they all go elsewhere */
 }
@@ -199,17 +201,17 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct session *session = c->session;
     if (session->not_smtpd)
         return SMFIS_CONTINUE;
-    if (!gate_enter(gate, session))
+    if (!session_enter(session))
         return SMFIS_TEMPFAIL;
     struct outcome outcome;
-    message_rcpt(session, argv[0], smfi_getsymval(ctx, rcpt_address), &outcome);
+    session_rcpt(session, argv[0], smfi_getsymval(ctx, rcpt_address), &outcome);
     log_decision(session, &outcome, smfi_getsymval(ctx, queue_id));
     sfsistat status = SMFIS_CONTINUE;
     if (outcome.enforced) {
         wait_for_beat(session, &outcome);
         status = answer(ctx, &outcome.line);
     }
-    gate_leave(gate, session);
+    session_leave(session);
     return status;
 }
 
@@ -218,9 +220,9 @@ static sfsistat seen(SMFICTX *ctx, size_t bytes)
     struct connection *c = connection_of(ctx);
     if (c == NULL)
         return SMFIS_CONTINUE;
-    if (gate_enter(gate, c->session)) { /* else gate_stop() may have the message */
-        message_bytes(c->session, bytes);
-        gate_leave(gate, c->session);
+    if (session_enter(c->session)) { /* else session_list_stop() may have the message */
+        message_bytes(&c->session->message, bytes);
+        session_leave(c->session);
     }
     return c->silent_data ? SMFIS_NOREPLY : SMFIS_CONTINUE;
 }
@@ -271,24 +273,24 @@ static sfsistat on_end_of_message(SMFICTX *ctx)
     struct session *session = c->session;
     if (session->not_smtpd)
         return SMFIS_CONTINUE;
-    if (!gate_enter(gate, session))
+    if (!session_enter(session))
         return SMFIS_TEMPFAIL;
-    const struct message *message = &session->message;
+    struct message *message = &session->message;
     bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
     for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
         if (a->discard)
             discard_recipient(ctx, a->raw);
-    message_end(session);
-    gate_leave(gate, session);
+    message_end(message);
+    session_leave(session);
     return nobody_left ? SMFIS_DISCARD : SMFIS_CONTINUE;
 }
 
 static sfsistat on_abort(SMFICTX *ctx)
 {
     struct connection *c = connection_of(ctx);
-    if (c != NULL && gate_enter(gate, c->session)) {
-        message_abort(c->session);
-        gate_leave(gate, c->session);
+    if (c != NULL && session_enter(c->session)) {
+        message_abort(&c->session->message);
+        session_leave(c->session);
     }
     return SMFIS_CONTINUE;
 }
@@ -299,15 +301,15 @@ static sfsistat on_close(SMFICTX *ctx)
     if (c == NULL)
         return SMFIS_CONTINUE;
     (void)smfi_setpriv(ctx, NULL);
-    if (gate_enter(gate, c->session)) /* else gate_stop() looks after the session */
+    if (session_enter(c->session)) /* else session_list_stop() looks after the session */
         session_free(c->session);
     free(c);
     return SMFIS_CONTINUE;
 }
 
-int callbacks_register(struct gate *the_gate, struct error *err)
+int callbacks_register(struct session_list *list, struct error *err)
 {
-    gate = the_gate;
+    sessions = list;
     static char name[] = "rcptgate";
     const struct smfiDesc description = {
         .xxfi_name = name,

@@ -2,10 +2,10 @@
 #ifndef RCPTGATE_CALLBACKS_H
 #define RCPTGATE_CALLBACKS_H
 
-#include "gate.h"
+#include "session.h"
 
-/* Registers the callbacks with libmilter, for this gate (there is one in a process: libmilter has no other
- * way to hand it over). -1 with err set. */
-int callbacks_register(struct gate *gate, struct error *err);
+/* Registers the callbacks with libmilter; their sessions go into that list, and use its gate (there is one in a process:
+ * libmilter has no other way to hand it over). -1 with err set. */
+int callbacks_register(struct session_list *list, struct error *err);
 
 #endif

@@ -12,8 +12,10 @@
 #include "log.h"
 #include "policy_keeper.h"
 #include "requests.h"
-#include "text.h"
+#include "session.h"
+#include "state_dir.h"
 #include "web.h"
+#include "text.h"
 #include "thread_room.h"
 
 #include <errno.h>
@@ -25,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -44,6 +45,8 @@ enum {
 struct daemon {
     struct policy_keeper keeper;
     struct gate gate;
+    struct session_list sessions;
+    struct housekeeping housekeeping;
     struct listener listener;
     int milter_fd;     /* libmilter's duplicate of it */
     int64_t socket_ms; /* when it had to be mended last */
@@ -69,33 +72,23 @@ static char *on_control(void *arg, const char *request_line)
  * the control socket, not mail. -1: another gate runs on this state. */
 static int state_open(struct daemon *daemon, const struct policy *policy, struct error *err)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error trouble = {0};
-    daemon->state_lock = -1;
-    if (mkdir(policy->state, 0750) < 0 && errno != EEXIST)
-        error_set(&trouble, "cannot make the directory %s: %s", policy->state, strerror(errno));
-    snprintf(path, sizeof path, "%s/lock", policy->state);
-    daemon->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (daemon->state_lock < 0) {
-        error_set(&trouble, "cannot open %s: %s", path, strerror(errno));
-    } else {
-        int rc = -1;
-        for (int waited = 0; waited < PREDECESSOR_MS && rc < 0; waited += 20) {
-            rc = flock(daemon->state_lock, LOCK_EX | LOCK_NB);
-            if (rc < 0 && errno == EWOULDBLOCK)
-                usleep(20000);
-        }
-        if (rc < 0) {
-            error_set(err, "another gate uses %s; stop it, or give this one a \"state\" of its own",
-                      policy->state);
-            return -1;
-        }
-        snprintf(path, sizeof path, "%s/control.sock", policy->state);
-        daemon->control = control_start(path, NULL, on_control, daemon, &trouble);
+    switch (state_dir_lock(policy->state, PREDECESSOR_MS, &daemon->state_lock, &trouble)) {
+    case STATE_DIR_TAKEN:
+        error_set(err, "another gate uses %s; stop it, or give this one a \"state\" of its own",
+                  policy->state);
+        return -1;
+    case STATE_DIR_UNUSABLE:
+        break;
+    case STATE_DIR_LOCKED:
+        daemon->control = control_start(state_dir_path(policy->state, STATE_DIR_CONTROL, path), NULL,
+                                        on_control, daemon, &trouble);
     }
     if (daemon->control == NULL)
-        conditions_set(&daemon->gate.conditions, CONDITION_STATE, CONDITION_DEGRADED, gate_now(&daemon->gate),
-                       "%s; show, reset and explain cannot ask this gate", trouble.text);
+        conditions_set(&daemon->gate.context.conditions, CONDITION_STATE, CONDITION_DEGRADED,
+                       context_now(&daemon->gate.context), "%s; show, reset and explain cannot ask this gate",
+                       trouble.text);
     return 0;
 }
 
@@ -114,9 +107,9 @@ static void *milter_main(void *arg)
  * blocks in it, unless Redis has them. */
 static void blocks_read(struct daemon *daemon, const char *state)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
-    snprintf(path, sizeof path, "%s/" GATE_BLOCKS, state);
+    state_dir_path(state, STATE_DIR_BLOCKS, path);
     if (blocks_load(daemon->gate.blocks, path, &err) < 0)
         log_line(LOG_AT_ERROR, "event=blocks-file text=\"%s\"", err.text);
     struct blocklist *list = blocks_list(daemon->gate.blocks);
@@ -133,22 +126,22 @@ static bool holds_are_kept(const struct daemon *daemon, const struct policy *pol
 
 static void holds_read(struct daemon *daemon, const struct policy *policy)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
-    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     if (holds_are_kept(daemon, policy) &&
-        holds_load(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0)
+        holds_load(daemon->gate.counts, path, context_now(&daemon->gate.context), &err) < 0)
         log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
 }
 
 static void holds_keep(struct daemon *daemon)
 {
-    char path[512];
+    char path[STATE_DIR_PATH];
     struct error err = {0};
-    const struct policy *policy = gate_policy(&daemon->gate);
-    snprintf(path, sizeof path, "%s/" HOLDS_FILE, policy->state);
+    const struct policy *policy = context_policy(&daemon->gate.context);
+    state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     bool failed = holds_are_kept(daemon, policy) &&
-                  holds_save(daemon->gate.counts, path, gate_now(&daemon->gate), &err) < 0;
+                  holds_save(daemon->gate.counts, path, context_now(&daemon->gate.context), &err) < 0;
     if (failed && !daemon->holds_failed)
         log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
     daemon->holds_failed = failed;
@@ -159,7 +152,7 @@ static void reload(struct daemon *daemon)
 {
     sd_notify(0, "RELOADING=1");
     policy_keeper_look(&daemon->keeper, &daemon->gate, true);
-    const struct policy *policy = gate_policy(&daemon->gate);
+    const struct policy *policy = context_policy(&daemon->gate.context);
     blocks_read(daemon, policy->state);
     policy_unref(policy);
     sd_notify(0, "READY=1");
@@ -169,9 +162,9 @@ static void reload(struct daemon *daemon)
 static void look_at_socket(struct daemon *daemon, int64_t now)
 {
     enum { REMEMBER_MS = 60000 };
-    struct conditions *conditions = &daemon->gate.conditions;
+    struct conditions *conditions = &daemon->gate.context.conditions;
     struct error what = {0};
-    const struct policy *policy = gate_policy(&daemon->gate);
+    const struct policy *policy = context_policy(&daemon->gate.context);
     int rc =
         listener_mend(&daemon->listener, policy->milter.group, policy->milter.mode, daemon->milter_fd, &what);
     policy_unref(policy);
@@ -194,7 +187,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY); /* this thread alone, once all others exist */
-    int64_t last_tick = 0, last_holds = gate_now(&daemon->gate);
+    int64_t last_tick = 0, last_holds = context_now(&daemon->gate.context);
     for (;;) {
         int signal = sigtimedwait(signals, NULL, &look);
         if (signal == SIGUSR1)
@@ -202,13 +195,13 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         else if (signal > 0)
             break;
         policy_keeper_look(&daemon->keeper, &daemon->gate, false);
-        int64_t now = gate_now(&daemon->gate);
+        int64_t now = context_now(&daemon->gate.context);
         if (now >= last_tick &&
             now - last_tick < HOUSEKEEPING_MS) /* a clock that jumps back ends no housekeeping */
             continue;
         last_tick = now;
         look_at_socket(daemon, now);
-        housekeeping_tick(&daemon->gate);
+        housekeeping_tick(&daemon->housekeeping, &daemon->gate);
         if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds) {
             holds_keep(daemon);
             last_holds = now;
@@ -224,7 +217,7 @@ static void stop(struct daemon *daemon)
     sd_notify(0, "STOPPING=1");
     web_stop(daemon->web);
     listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
-    bool ended = gate_stop(&daemon->gate, CALLBACKS_MS);
+    bool ended = session_list_stop(&daemon->sessions, CALLBACKS_MS);
     bool alone = control_stop(daemon->control);
     if (ended && alone) {
         gate_done(&daemon->gate);
@@ -266,7 +259,7 @@ static int milter_thread(struct daemon *daemon)
 static int milter_start(struct daemon *daemon, const struct policy *policy, struct error *err)
 {
     char spec[32];
-    if (callbacks_register(&daemon->gate, err) < 0 ||
+    if (callbacks_register(&daemon->sessions, err) < 0 ||
         listener_open(&daemon->listener, policy->milter.socket, policy->milter.group, policy->milter.mode,
                       PREDECESSOR_MS, err) < 0)
         return -1;
@@ -286,13 +279,14 @@ static int milter_start(struct daemon *daemon, const struct policy *policy, stru
 static int run(struct daemon *daemon, const struct policy *policy, const sigset_t *signals, struct error *err)
 {
     struct error trouble = {0};
+    session_list_init(&daemon->sessions, &daemon->gate);
     if (gate_init(&daemon->gate, policy, housekeeping_counts_event, err) < 0 ||
         state_open(daemon, policy, err) < 0)
         return -1;
     if (policy->counters.kind != COUNTERS_MEMORY &&
-        (daemon->gate.redis == NULL || !redis_wait(daemon->gate.redis, COUNTERS_MS))) {
+        (daemon->gate.context.redis == NULL || !redis_wait(daemon->gate.context.redis, COUNTERS_MS))) {
         counts_trouble(daemon->gate.counts, &trouble);
-        housekeeping_counts_event(&daemon->gate, true,
+        housekeeping_counts_event(&daemon->gate.context, true,
                                   trouble.text[0] != '\0' ? trouble.text : "Redis does not answer");
     }
     holds_read(daemon, policy);
@@ -303,14 +297,12 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     policy_keeper_tell(&daemon->keeper, &daemon->gate);
     if (daemon->gate.rules != NULL && ruledb_start(daemon->gate.rules, ALIASES_MS, ALIASES_COPY_MS, err) < 0)
         return -1;
-    housekeeping_tick(&daemon->gate);
-    ramp_clock_begin(&daemon->gate.ramp, &daemon->gate, "start");
-    if (!ramp_clock_start(&daemon->gate.ramp, &daemon->gate))
-        log_line(LOG_AT_ERROR, "event=ramp-alone text=\"cannot start a thread\"");
+    housekeeping_tick(&daemon->housekeeping, &daemon->gate);
+    ramp_clock_begin(&daemon->gate.ramp, &daemon->gate.context, "start");
     trouble = (struct error){0};
     if (backlog_start(daemon->gate.backlog, &trouble) < 0)
-        conditions_set(&daemon->gate.conditions, CONDITION_QUEUE, CONDITION_DEGRADED, gate_now(&daemon->gate),
-                       "%s", trouble.text);
+        conditions_set(&daemon->gate.context.conditions, CONDITION_QUEUE, CONDITION_DEGRADED,
+                       context_now(&daemon->gate.context), "%s", trouble.text);
     if (milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
@@ -318,8 +310,8 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     trouble = (struct error){0};
     daemon->web = web_start(&daemon->gate, &trouble);
     if (daemon->web == NULL)
-        conditions_set(&daemon->gate.conditions, CONDITION_HTTP, CONDITION_NOTE, gate_now(&daemon->gate),
-                       "%s", trouble.text);
+        conditions_set(&daemon->gate.context.conditions, CONDITION_HTTP, CONDITION_NOTE,
+                       context_now(&daemon->gate.context), "%s", trouble.text);
     sd_notify(0, "READY=1");
     serve(daemon, signals);
     holds_keep(daemon);

@@ -6,6 +6,7 @@
 #include "json_get.h"
 #include "load.h"
 #include "text.h"
+#include "state_dir.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,9 +29,8 @@ static const struct policy *policy_of(const char *file)
 /* Is there a gate that this user may not ask? */
 static bool is_barred(const struct policy *policy)
 {
-    char path[512];
-    snprintf(path, sizeof path, "%s/control.sock", policy->state);
-    return access(path, R_OK | W_OK) < 0 && errno == EACCES;
+    char path[STATE_DIR_PATH];
+    return access(state_dir_path(policy->state, STATE_DIR_CONTROL, path), R_OK | W_OK) < 0 && errno == EACCES;
 }
 
 enum silence { ABSENT, BARRED, HANGING };

@@ -1,6 +1,7 @@
+/* decide: see decide.h. */
 #include "decide.h"
 
-#include "monotonic.h"
+#include "clock.h"
 #include "text.h"
 
 #include <string.h>
@@ -73,10 +74,10 @@ static bool lets_through(const struct verdict *verdict)
 static void counts_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                          struct decision *d)
 {
-    int64_t now = d->envelope.now_ms, began = monotonic_ns();
+    int64_t now = d->envelope.now_ms, began = clock_monotonic_ns();
     enum counts_status status = peek ? counts_peek(gate->counts, &d->plan.request, now, d->answers)
                                      : counts_reserve(gate->counts, &d->plan.request, now, d->answers);
-    metrics_counts(&gate->metrics, status, monotonic_ns() - began);
+    metrics_counts(&gate->context.metrics, status, clock_monotonic_ns() - began);
     if (status == COUNTS_OK)
         d->source = COUNTS_STORE;
     else if (policy->counters.when_down == WHEN_DOWN_LOCAL && plan_localise(policy, &d->plan, pool) == 0 &&
@@ -171,8 +172,8 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .recipient_raw = facts->recipient,
         .resolved = facts->resolved,
         .size = facts->size,
-        .host = gate->host,
-        .now_ms = gate_now(gate),
+        .host = gate->context.host,
+        .now_ms = context_now(&gate->context),
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
     if (decide_line_of(gate, policy, facts, peek, pool, out) < 0) {

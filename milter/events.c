@@ -2,8 +2,7 @@
 #include "events.h"
 
 #include "board.h"
-#include "health.h"
-#include "monotonic.h"
+#include "clock.h"
 #include "worker.h"
 
 #include <inttypes.h>
@@ -102,8 +101,8 @@ json_t *events_recent(struct events *events, size_t n, bool subjects)
     pthread_mutex_lock(&events->lock);
     for (uint64_t i = events->n_added; i > 0 && n > 0 && events->n_added - i < RING; i--, n--) {
         const struct event *event = &events->ring[(i - 1) % RING];
-        char at[HEALTH_TIME];
-        json_t *object = json_pack("{s:s}", "at", health_time(event->at_ms, at));
+        char at[CLOCK_TEXT];
+        json_t *object = json_pack("{s:s}", "at", clock_text(event->at_ms, at));
         const char *word = event->text;
         for (size_t w = 0; w + 1 < event->n_words; w += 2) {
             const char *value = word + strlen(word) + 1;
@@ -199,7 +198,7 @@ static int64_t events_step(void *arg)
 {
     struct events *events = arg;
     struct event event;
-    if (monotonic_ns() < events->due_ns)
+    if (clock_monotonic_ns() < events->due_ns)
         return events->due_ns;
     pthread_mutex_lock(&events->lock);
     uint64_t which = events->n_done;
@@ -213,7 +212,7 @@ static int64_t events_step(void *arg)
         events->pause_ms = PAUSE_FIRST_MS;
         return 0;
     }
-    events->due_ns = monotonic_ns() + events->pause_ms * 1000000;
+    events->due_ns = clock_monotonic_ns() + events->pause_ms * 1000000;
     events->pause_ms = events->pause_ms * 2 < PAUSE_LAST_MS ? events->pause_ms * 2 : PAUSE_LAST_MS;
     return events->due_ns;
 }
@@ -257,7 +256,7 @@ void events_stop(struct events *events, int wait_ms)
 {
     if (events == NULL)
         return;
-    (void)worker_drain(events->worker, monotonic_ns() + (int64_t)wait_ms * 1000000);
+    (void)worker_drain(events->worker, clock_monotonic_ns() + (int64_t)wait_ms * 1000000);
     worker_stop(events->worker);
 }
 

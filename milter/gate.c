@@ -1,38 +1,16 @@
+/* gate: see gate.h. */
 #include "gate.h"
 
 #include "block_log.h"
 #include "counts_stores.h"
-#include "monotonic.h"
-#include "session.h"
+#include "state_dir.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     MEMORY_SUBJECTS = 500000,
     MIRROR_SUBJECTS = 200000, /* beside Redis: some 300 bytes each with one limit */
 };
-
-static int64_t system_now(void *arg)
-{
-    (void)arg;
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-int64_t gate_now(const struct gate *gate)
-{
-    return gate->now_ms(gate->now_arg);
-}
-
-static int64_t clock_of(void *gate)
-{
-    return gate_now(gate); /* the clock that charged must be the one that gives back */
-}
 
 static int counts_init(struct gate *gate, const struct counters_config *config, redis_event_fn *event,
                        struct error *err)
@@ -48,14 +26,15 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
         return 0;
     }
     if (config->kind != COUNTERS_NONE) {
-        gate->redis = redis_new(&config->redis, event, gate, err);
-        remote = gate->redis != NULL ? counts_redis_new(gate->redis, err) : NULL;
+        gate->context.redis = redis_new(&config->redis, event, &gate->context, err);
+        remote = gate->context.redis != NULL ? counts_redis_new(gate->context.redis, err) : NULL;
         if (remote == NULL) {
             counts_free(memory);
             return -1;
         }
     }
-    gate->counts = counts_pair_new(remote, memory, clock_of, gate, err);
+    /* The clock that charged must be the one that gives back. */
+    gate->counts = counts_pair_new(remote, memory, context_clock, &gate->context, err);
     if (gate->counts == NULL)
         return -1;
     gate->local = memory;
@@ -66,159 +45,82 @@ static int counts_init(struct gate *gate, const struct counters_config *config, 
 static void on_condition(void *arg, enum condition condition, bool set, const char *text)
 {
     struct gate *gate = arg;
+    struct context *context = &gate->context;
     char name[64];
     if (!set && (condition == CONDITION_COUNTERS || condition == CONDITION_ALIASES))
-        ramp_clock_begin(&gate->ramp, gate, conditions_name(condition));
-    if (conditions_get(&gate->conditions, condition).grade == CONDITION_NOTE)
+        ramp_clock_begin(&gate->ramp, context, conditions_name(condition));
+    if (conditions_get(&context->conditions, condition).grade == CONDITION_NOTE)
         return;
     snprintf(name, sizeof name, "%s-%s", conditions_name(condition), set ? "trouble" : "well");
     const struct event_field fields[] = {{"text", text}};
-    events_add(gate->events, gate_now(gate), name, fields, 1);
+    events_add(context->events, context_now(context), name, fields, 1);
 }
 
-static int events_init(struct gate *gate, struct error *err)
+static int blocks_init(struct gate *gate, struct error *err)
 {
-    gate->events = events_new(gate->host, err);
-    gate->conditions.changed = on_condition;
-    gate->conditions.arg = gate;
-    return gate->events != NULL ? 0 : -1;
+    const struct blocks_config config = {
+        .redis = gate->context.redis,
+        .host = gate->context.host,
+        .now_ms = context_clock,
+        .event = block_log_event,
+        .arg = &gate->context,
+    };
+    gate->blocks = blocks_new(&config, err);
+    return gate->blocks != NULL ? 0 : -1;
 }
 
-static int rules_init(struct gate *gate, const struct policy *policy)
+static int rules_init(struct gate *gate, const struct policy *policy, struct error *err)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s/" GATE_ALIASES_COPY, policy->state);
+    char copy[STATE_DIR_PATH];
+    if (policy->aliases.database == NULL)
+        return 0;
+    state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy);
     const struct ruledb_config config = {.path = policy->aliases.database,
                                          .copy_path = copy,
                                          .max_stale_ms = policy->aliases.max_stale_ms,
                                          .max_shrink = policy->aliases.max_shrink};
     gate->rules = ruledb_new(&config);
+    if (gate->rules == NULL)
+        error_set(err, "out of memory for the alias rules");
     return gate->rules != NULL ? 0 : -1;
 }
 
 int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *event, struct error *err)
 {
-    *gate = (struct gate){.policy = policy, .now_ms = system_now};
-    pthread_mutex_init(&gate->lock, NULL);
-    conditions_init(&gate->conditions);
-    ramp_clock_init(&gate->ramp, 0);
-    metrics_init(&gate->metrics);
-    metrics_know(&gate->metrics, policy);
-    gate->started_ms = gate->policy_since_ms = gate_now(gate);
-    if (gethostname(gate->host, sizeof gate->host - 1) < 0)
-        memcpy(gate->host, "localhost", sizeof "localhost");
-    if (events_init(gate, err) < 0 || counts_init(gate, &policy->counters, event, err) < 0 ||
-        events_start(gate->events, gate->redis, err) < 0)
+    *gate = (struct gate){0};
+    struct context *context = &gate->context;
+    if (context_init(context, policy, err) < 0)
         return -1;
-    const struct blocks_config blocks = {
-        .redis = gate->redis,
-        .host = gate->host,
-        .now_ms = clock_of,
-        .event = block_log_event,
-        .arg = gate,
-    };
-    if ((gate->blocks = blocks_new(&blocks, err)) == NULL)
+    context->conditions.changed = on_condition;
+    context->conditions.arg = gate;
+    if (counts_init(gate, &policy->counters, event, err) < 0 ||
+        events_start(context->events, context->redis, err) < 0 || blocks_init(gate, err) < 0 ||
+        rules_init(gate, policy, err) < 0 || (gate->backlog = backlog_new(context, err)) == NULL)
         return -1;
-    if (policy->aliases.database != NULL && rules_init(gate, policy) < 0) {
-        error_set(err, "out of memory for the alias rules");
-        return -1;
-    }
-    gate->backlog = backlog_new(gate, err);
-    if (gate->backlog == NULL)
-        return -1;
-    gate->refunds = refunds_new(gate->counts, clock_of, gate, err);
+    gate->refunds = refunds_new(gate->counts, context_clock, context, err);
     return gate->refunds != NULL ? 0 : -1;
 }
 
 void gate_done(struct gate *gate)
 {
     backlog_stop(gate->backlog);
-    ramp_clock_stop(&gate->ramp);
     refunds_free(gate->refunds, 1000);
     blocks_free(gate->blocks);
-    events_stop(gate->events, 500);
+    events_stop(gate->context.events, 500);
     counts_free(gate->counts);
-    redis_free(gate->redis); /* after all who borrow it */
+    redis_free(gate->context.redis); /* after all who borrow it */
     ruledb_free(gate->rules);
     backlog_free(gate->backlog);
-    policy_unref(gate->policy);
-    conditions_done(&gate->conditions);
-    events_free(gate->events);
-    metrics_done(&gate->metrics);
-    ramp_clock_done(&gate->ramp);
+    context_done(&gate->context);
     gate->refunds = NULL;
-    gate->events = NULL;
     gate->counts = gate->local = NULL;
-    gate->redis = NULL;
+    gate->context.redis = NULL;
     gate->rules = NULL;
     gate->backlog = NULL;
-    gate->policy = NULL;
-    gate->stopping = true; /* the lock stays: a callback that comes late asks whether it may enter */
-}
-
-const struct policy *gate_policy(struct gate *gate)
-{
-    pthread_mutex_lock(&gate->lock);
-    const struct policy *policy = policy_ref(gate->policy);
-    pthread_mutex_unlock(&gate->lock);
-    return policy;
 }
 
 void gate_set_policy(struct gate *gate, const struct policy *policy)
 {
-    metrics_know(&gate->metrics, policy);
     ruledb_configure(gate->rules, policy->aliases.max_stale_ms, policy->aliases.max_shrink);
-    pthread_mutex_lock(&gate->lock);
-    const struct policy *old = gate->policy;
-    gate->policy = policy;
-    gate->policy_since_ms = gate_now(gate);
-    pthread_mutex_unlock(&gate->lock);
-    policy_unref(old);
-}
-
-bool gate_enter(struct gate *gate, struct session *session)
-{
-    atomic_store(&session->busy,
-                 true); /* said before it is looked: gate_stop() does it the other way round */
-    if (atomic_load(&gate->stopping)) {
-        atomic_store(&session->busy, false);
-        return false;
-    }
-    session->entered_ns = monotonic_ns();
-    return true;
-}
-
-void gate_leave(struct gate *gate, struct session *session)
-{
-    metrics_callback(&gate->metrics, monotonic_ns() - session->entered_ns);
-    atomic_store_explicit(&session->busy, false, memory_order_release);
-}
-
-/* With the lock held. */
-static bool any_busy(const struct gate *gate)
-{
-    for (const struct session *s = gate->sessions; s != NULL; s = s->next)
-        if (atomic_load(&s->busy))
-            return true;
-    return false;
-}
-
-bool gate_stop(struct gate *gate, int wait_ms)
-{
-    enum { FLUSH_MS = 2000 };
-    atomic_store(&gate->stopping, true);
-    pthread_mutex_lock(&gate->lock);
-    bool idle = !any_busy(gate);
-    for (int waited = 0; waited < wait_ms && !idle; waited++) {
-        pthread_mutex_unlock(&gate->lock);
-        usleep(1000);
-        pthread_mutex_lock(&gate->lock);
-        idle = !any_busy(gate);
-    }
-    for (struct session *s = gate->sessions; s != NULL; s = s->next)
-        if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
-            message_leave(s);
-    pthread_mutex_unlock(&gate->lock);
-    (void)refunds_flush(gate->refunds, FLUSH_MS); /* what is left ends with its window */
-    return idle;
+    context_set_policy(&gate->context, policy);
 }

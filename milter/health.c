@@ -2,8 +2,8 @@
  * want of memory. */
 #include "health.h"
 
+#include "clock.h"
 #include "decide.h"
-#include "monotonic.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,25 +36,16 @@ enum condition_grade health_grade(const json_t *report)
     return CONDITION_DOWN;
 }
 
-const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME])
-{
-    time_t seconds = (time_t)(unix_ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(buffer, HEALTH_TIME, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(buffer, HEALTH_TIME, "%lld", (long long)seconds);
-    return buffer;
-}
-
 json_t *health_reason(const struct policy *policy, enum condition condition, enum condition_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text)
 {
-    char since[HEALTH_TIME];
+    char since[CLOCK_TEXT];
     int64_t passed = now_ms > since_ms ? now_ms - since_ms : 0;
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "what", conditions_name(condition), "title",
                      conditions_title(condition), "grade",
                      grade == CONDITION_NOTE ? "note" : health_word(grade), "since",
-                     health_time(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text,
-                     "means", conditions_meaning(condition, policy));
+                     clock_text(since_ms, since), "for_s", (json_int_t)(passed / 1000), "text", text, "means",
+                     conditions_meaning(condition, policy));
 }
 
 /* ---- the canary ---- */
@@ -84,7 +75,7 @@ static enum counts_status ask_counts(struct gate *gate)
                                   .share_of = -1};
     const struct count_request request = {.asks = &ask, .n = 1};
     struct count_answer answer;
-    return counts_peek(gate->counts, &request, gate_now(gate), &answer);
+    return counts_peek(gate->counts, &request, context_now(&gate->context), &answer);
 }
 
 static struct canary canary_fly(struct gate *gate, const struct policy *policy)
@@ -100,10 +91,10 @@ static struct canary canary_fly(struct gate *gate, const struct policy *policy)
     struct pool pool = {0};
     struct decision decision;
     struct canary canary = {0};
-    int64_t began = monotonic_ns();
+    int64_t began = clock_monotonic_ns();
     decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
-    canary.ns = monotonic_ns() - began;
+    canary.ns = clock_monotonic_ns() - began;
     canary.rows = ask_rules(gate, &decision.recipient, &pool);
     canary.verdict = decision.verdict;
     canary.verdict.proof = NULL; /* the pool's */
@@ -164,7 +155,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
     if (canary->counts != COUNTS_OK && !f->seen[CONDITION_COUNTERS]) {
         counts_trouble(gate->counts, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, CONDITION_COUNTERS, conditions_counters_grade(f->policy), f->now_ms, err.text);
+        find(f, CONDITION_COUNTERS, trouble_counters_grade(f->policy), f->now_ms, err.text);
     }
     if (canary->rows != ROWS_LIVE && !f->seen[CONDITION_ALIASES] && !f->seen[CONDITION_ALIASES_REFUSED]) {
         err = (struct error){0};
@@ -182,16 +173,18 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
 
 json_t *health_report(struct gate *gate)
 {
-    char time[HEALTH_TIME];
-    const struct policy *policy = gate_policy(gate);
+    char time[CLOCK_TEXT];
+    const struct policy *policy = context_policy(&gate->context);
     const struct canary canary = canary_fly(gate, policy);
-    struct findings f = {
-        .policy = policy, .now_ms = gate_now(gate), .reasons = json_array(), .notes = json_array()};
-    find_conditions(&f, &gate->conditions);
+    struct findings f = {.policy = policy,
+                         .now_ms = context_now(&gate->context),
+                         .reasons = json_array(),
+                         .notes = json_array()};
+    find_conditions(&f, &gate->context.conditions);
     find_by_canary(&f, gate, &canary);
     policy_unref(policy);
     json_t *report = json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", health_word(f.worst), "checked_at",
-                               health_time(f.now_ms, time), "canary", canary_json(&canary), "reasons",
+                               clock_text(f.now_ms, time), "canary", canary_json(&canary), "reasons",
                                f.reasons, "notes", f.notes);
     if (f.failed) {
         json_decref(report);

@@ -23,10 +23,6 @@ const char *health_word(enum condition_grade grade);
 /* CONDITION_NOTE for a healthy report. */
 enum condition_grade health_grade(const json_t *report);
 
-/* "2026-11-23T02:01:11Z" */
-enum { HEALTH_TIME = 32 };
-const char *health_time(int64_t unix_ms, char buffer[HEALTH_TIME]);
-
 /* A condition as a reason. NULL: out of memory. */
 json_t *health_reason(const struct policy *policy, enum condition trouble, enum condition_grade grade,
                       int64_t since_ms, int64_t now_ms, const char *text);

@@ -1,14 +1,14 @@
 /* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key. */
 #include "holds.h"
 
+#include "file.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_MAX = 2048, LIMIT_MAX = 64 };
@@ -48,42 +48,18 @@ static char *text_make(struct counts *counts, int64_t now_ms, size_t *bytes, siz
     return NULL;
 }
 
-/* 0, or -1 with errno set. */
-static int file_write(const char *name, const char *text, size_t bytes)
-{
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (out == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    bool ok = fwrite(text, 1, bytes, out) == bytes && fflush(out) == 0;
-    int error = errno;
-    if (fclose(out) != 0 && ok) {
-        error = errno;
-        ok = false;
-    }
-    errno = error;
-    return ok ? 0 : -1;
-}
-
 int holds_save(struct counts *counts, const char *path, int64_t now_ms, struct error *err)
 {
-    char name[600];
     size_t n = 0, bytes = 0;
-    snprintf(name, sizeof name, "%s.new", path);
     char *text = text_make(counts, now_ms, &bytes, &n);
     int rc = text == NULL ? -1 : 0;
     if (rc == 0 && n > 0)
-        rc = file_write(name, text, bytes) == 0 ? rename(name, path) : -1;
+        rc = file_write(path, text, bytes, 0640);
     else if (rc == 0)
         rc = unlink(path) < 0 && errno != ENOENT ? -1 : 0;
     if (rc < 0)
         error_set(err, "cannot write %s: %s; what limits hold now is lost at a restart", path,
                   strerror(errno));
-    if (rc < 0 || n == 0)
-        (void)unlink(name); /* may not be there */
     free(text);
     return rc;
 }

@@ -13,8 +13,6 @@
 
 enum { HOLDS_EVERY_MS = 5000 };
 
-#define HOLDS_FILE "holds" /* in the state directory */
-
 /* Writes all holds of the store; where there is none, removes the file. 0, or -1 with err set. */
 int holds_save(struct counts *counts, const char *path, int64_t now_ms, struct error *err);
 

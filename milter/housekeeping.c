@@ -1,47 +1,47 @@
+/* housekeeping: see housekeeping.h. */
 #include "housekeeping.h"
 
 #include "counts_stores.h"
-#include "health.h"
 #include "log.h"
 
-static void counts_down(struct gate *gate, const char *text)
+static void counts_down(struct context *context, const char *text)
 {
-    const struct policy *policy = gate_policy(gate); /* the grade, too, can change while it is down */
+    const struct policy *policy = context_policy(context); /* the grade, too, can change while it is down */
     enum condition_grade grade = conditions_counters_grade(policy);
     policy_unref(policy);
-    conditions_set(&gate->conditions, CONDITION_COUNTERS, grade, gate_now(gate), "%s", text);
+    conditions_set(&context->conditions, CONDITION_COUNTERS, grade, context_now(context), "%s", text);
 }
 
 void housekeeping_counts_event(void *arg, bool down, const char *text)
 {
-    struct gate *gate = arg;
+    struct context *context = arg;
     if (down)
-        counts_down(gate, text);
+        counts_down(context, text);
     else
-        conditions_clear(&gate->conditions, CONDITION_COUNTERS, gate_now(gate));
+        conditions_clear(&context->conditions, CONDITION_COUNTERS, context_now(context));
 }
 
 /* Down, what is wrong can change (refused, then loading); while it answers, it may still have something to say: that it
  * may evict counters, or that one command was refused. */
-static void look_at_counts(struct gate *gate, int64_t now)
+static void look_at_counts(struct housekeeping *seen, struct gate *gate, int64_t now)
 {
     struct error err = {0};
     counts_trouble(gate->counts, &err);
-    uint64_t merged = gate->redis != NULL ? counts_pair_merged(gate->counts) : 0;
-    if (merged != gate->counts_merged)
+    uint64_t merged = gate->context.redis != NULL ? counts_pair_merged(gate->counts) : 0;
+    if (merged != seen->counts_merged)
         log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
-                 (unsigned long long)(merged - gate->counts_merged));
-    gate->counts_merged = merged;
+                 (unsigned long long)(merged - seen->counts_merged));
+    seen->counts_merged = merged;
     /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the
      * next time. */
-    bool up = gate->redis != NULL ? redis_is_up(gate->redis) : gate->local == NULL;
+    bool up = gate->context.redis != NULL ? redis_is_up(gate->context.redis) : gate->local == NULL;
     if (!up) {
         if (err.text[0] != '\0')
-            counts_down(gate, err.text);
+            counts_down(&gate->context, err.text);
         return;
     }
-    conditions_clear(&gate->conditions, CONDITION_COUNTERS, now);
-    conditions_follow(&gate->conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
+    conditions_clear(&gate->context.conditions, CONDITION_COUNTERS, now);
+    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
 }
 
 /* Who answers for the alias rules now, for the end of a sentence. */
@@ -64,9 +64,9 @@ static void follow_rules(struct gate *gate, enum condition condition, enum ruled
 {
     enum condition_grade grade = mode == RULEDB_NOTHING ? CONDITION_DOWN : CONDITION_DEGRADED;
     if (err->text[0] != '\0')
-        conditions_set(&gate->conditions, condition, grade, now, "%s%s", err->text, who_answers(mode));
+        conditions_set(&gate->context.conditions, condition, grade, now, "%s%s", err->text, who_answers(mode));
     else
-        conditions_clear(&gate->conditions, condition, now);
+        conditions_clear(&gate->context.conditions, condition, now);
 }
 
 static void look_at_rules(struct gate *gate, int64_t now)
@@ -87,31 +87,31 @@ static void look_at_blocks(struct gate *gate, int64_t now)
 {
     struct error err = {0};
     blocks_trouble(gate->blocks, &err);
-    conditions_follow(&gate->conditions, CONDITION_BLOCKS, CONDITION_DEGRADED, now, &err);
+    conditions_follow(&gate->context.conditions, CONDITION_BLOCKS, CONDITION_DEGRADED, now, &err);
 }
 
 /* Lines that were lost a while ago are no trouble any more. */
-static void look_at_log(struct gate *gate, int64_t now)
+static void look_at_log(struct housekeeping *seen, struct conditions *conditions, int64_t now)
 {
     enum { QUIET_MS = 60000 };
     uint64_t dropped = log_dropped();
-    if (dropped > gate->log_dropped) {
-        gate->log_dropped = dropped;
-        gate->log_dropped_ms = now;
+    if (dropped > seen->log_dropped) {
+        seen->log_dropped = dropped;
+        seen->log_dropped_ms = now;
         conditions_set(
-            &gate->conditions, CONDITION_LOG, CONDITION_DEGRADED, now,
+            conditions, CONDITION_LOG, CONDITION_DEGRADED, now,
             "log lines are lost: whoever reads the log (syslog, journald, the terminal) is too slow");
-    } else if (now - gate->log_dropped_ms > QUIET_MS) {
-        conditions_clear(&gate->conditions, CONDITION_LOG, now);
+    } else if (now - seen->log_dropped_ms > QUIET_MS) {
+        conditions_clear(conditions, CONDITION_LOG, now);
     }
 }
 
-void housekeeping_tick(struct gate *gate)
+void housekeeping_tick(struct housekeeping *seen, struct gate *gate)
 {
-    int64_t now = gate_now(gate);
-    look_at_counts(gate, now);
+    int64_t now = context_now(&gate->context);
+    look_at_counts(seen, gate, now);
     look_at_rules(gate, now);
     look_at_blocks(gate, now);
-    look_at_log(gate, now);
-    metrics_sample(&gate->metrics, now);
+    look_at_log(seen, &gate->context.conditions, now);
+    metrics_sample(&gate->context.metrics, now);
 }

@@ -6,10 +6,16 @@
 
 enum { HOUSEKEEPING_MS = 500 };
 
-/* Brings gate->conditions up to date with what the parts tell of themselves. */
-void housekeeping_tick(struct gate *gate);
+struct housekeeping { /* what was seen last; zeroed at the start */
+    uint64_t counts_merged;
+    uint64_t log_dropped;
+    int64_t log_dropped_ms; /* when that had grown */
+};
 
-/* For gate_init(): keeps CONDITION_COUNTERS; arg is the gate. */
+/* Brings the gate's table of conditions up to date with what its parts tell of themselves. */
+void housekeeping_tick(struct housekeeping *seen, struct gate *gate);
+
+/* For gate_init(): keeps CONDITION_COUNTERS; arg is the context. */
 void housekeeping_counts_event(void *arg, bool down, const char *text);
 
 #endif

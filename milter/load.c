@@ -1,8 +1,9 @@
+/* load: see load.h. */
 #include "load.h"
 
+#include "file.h"
 #include "last_policy.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,57 +14,11 @@ static const char *const kinds[] = {
     [PROBLEM_FATAL] = "unusable",
 };
 
-/* Everything up to the end; NULL with errno set. A FIFO or a terminal may be read as well, so no size is asked for. */
-static char *read_all(FILE *in, size_t *n)
-{
-    char *bytes = NULL;
-    size_t size = 0, used = 0;
-    for (;;) {
-        if (used + 1 >= size) {
-            size = size == 0 ? 16384 : size * 2;
-            char *more = realloc(bytes, size);
-            if (more == NULL)
-                break;
-            bytes = more;
-        }
-        size_t got = fread(bytes + used, 1, size - used - 1, in);
-        used += got;
-        if (ferror(in))
-            break;
-        if (used > LOAD_FILE_MAX) {
-            errno = EFBIG;
-            break;
-        }
-        if (feof(in)) {
-            bytes[used] = '\0';
-            *n = used;
-            return bytes;
-        }
-    }
-    int saved = errno;
-    free(bytes);
-    errno = saved;
-    return NULL;
-}
-
-int load_bytes(const char *file, char **bytes, size_t *n, struct error *err)
-{
-    FILE *in = fopen(file, "re");
-    char *got = in != NULL ? read_all(in, n) : NULL;
-    if (got == NULL)
-        error_set(err, "%s cannot be read: %s", file, strerror(errno));
-    else
-        *bytes = got;
-    if (in != NULL)
-        (void)fclose(in); /* only read: nothing can be lost */
-    return got != NULL ? 0 : -1;
-}
-
 const struct policy *load_policy(const char *file, struct problems *problems, struct error *err)
 {
     char *bytes = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     const struct policy *policy = config_load(bytes, n, problems);
     free(bytes);
@@ -96,7 +51,7 @@ void load_print(FILE *out, const char *file, const struct problems *problems, en
 }
 
 /* A broken file must not keep anybody from asking the gate that runs with the last good policy. */
-static const struct policy *load_last(const char *file, char from[PATH_MAX])
+static const struct policy *load_last(const char *file, char from[STATE_DIR_PATH])
 {
     char path[PATH_MAX], *bytes = NULL;
     size_t n = 0;
@@ -104,9 +59,8 @@ static const struct policy *load_last(const char *file, char from[PATH_MAX])
     struct error err = {0};
     if (last_policy_path(file, path) < 0)
         return NULL;
-    if (load_bytes(file, &bytes, &n, &err) < 0)
-        n = 0;
-    char *text = last_policy_find(path, NULL, bytes, n, from);
+    (void)file_read(file, &bytes, &n, &err); /* else nothing is read in it */
+    char *text = last_policy_find(path, NULL, bytes, from);
     const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     free(text);
@@ -118,7 +72,7 @@ const struct policy *load_policy_or_complain(const char *file)
 {
     struct problems problems = {0};
     struct error err = {0};
-    char from[PATH_MAX];
+    char from[STATE_DIR_PATH];
     const struct policy *policy = load_policy(file, &problems, &err);
     load_print(stderr, file, &problems, PROBLEM_FATAL);
     if (policy != NULL && problems_status(&problems) != 0)

@@ -12,12 +12,6 @@
 
 #define LOAD_DEFAULT_FILE "/etc/rcptgate/policy.json"
 
-enum { LOAD_FILE_MAX = 16 * 1024 * 1024 }; /* bytes: more is no policy */
-
-/* The bytes of a file, NUL-terminated (not counted in *n); the caller frees them. 0, or -1 with err set (file
- * and reason), outputs untouched. A directory, and a file beyond LOAD_FILE_MAX, are errors. */
-int load_bytes(const char *file, char **bytes, size_t *n, struct error *err);
-
 /* A policy with one reference. NULL with err set where the file cannot be read or used; what config_load() found is in
  * *problems either way (zeroed before, problems_done() after). */
 const struct policy *load_policy(const char *file, struct problems *problems, struct error *err);

@@ -1,6 +1,8 @@
+/* policy_keeper: see policy_keeper.h. */
 #include "policy_keeper.h"
 
 #include "last_policy.h"
+#include "file.h"
 #include "load.h"
 #include "text.h"
 
@@ -87,13 +89,14 @@ static void name_entries(struct policy_keeper *keeper, const struct problems *pr
 
 static void tell_file(const struct policy_keeper *keeper, struct gate *gate)
 {
-    conditions_follow(&gate->conditions, CONDITION_POLICY, CONDITION_DEGRADED, gate_now(gate), &keeper->bad);
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY, CONDITION_DEGRADED,
+                      context_now(&gate->context), &keeper->bad);
 }
 
 static void tell_entries(const struct policy_keeper *keeper, struct gate *gate)
 {
-    conditions_follow(&gate->conditions, CONDITION_POLICY_ENTRIES, CONDITION_DEGRADED, gate_now(gate),
-                      &keeper->entries);
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY_ENTRIES, CONDITION_DEGRADED,
+                      context_now(&gate->context), &keeper->entries);
 }
 
 /* "FILE:3: is not JSON: line 3 ..." */
@@ -129,10 +132,10 @@ static const struct policy *load_first(const char *file, const char *path, const
                                        struct problems *problems, char **effective, struct error *err)
 {
     struct problems ignored = {0};
-    char from[PATH_MAX], *last = NULL;
+    char from[STATE_DIR_PATH], *last = NULL;
     const struct policy *plain = config_load(bytes, n, &ignored);
     if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
-        last = last_policy_find(path, plain->state, NULL, 0, from);
+        last = last_policy_find(path, plain->state, NULL, from);
     problems_done(&ignored);
     policy_unref(plain);
     const struct policy *policy =
@@ -147,7 +150,7 @@ const struct policy *policy_keeper_check(const char *file, struct problems *prob
 {
     char path[PATH_MAX] = "", *bytes = NULL, *effective = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     (void)last_policy_path(file, path);
     const struct policy *policy = load_first(file, path, bytes, n, problems, &effective, err);
@@ -157,12 +160,12 @@ const struct policy *policy_keeper_check(const char *file, struct problems *prob
 }
 
 /* The file is of no use. */
-static const struct policy *start_with_last(struct policy_keeper *keeper, const char *bytes, size_t n,
+static const struct policy *start_with_last(struct policy_keeper *keeper, const char *bytes,
                                             struct error *err)
 {
-    char from[PATH_MAX];
+    char from[STATE_DIR_PATH];
     struct problems ignored = {0};
-    char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, n, from) : NULL;
+    char *text = keeper->path[0] != '\0' ? last_policy_find(keeper->path, NULL, bytes, from) : NULL;
     const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
     problems_done(&ignored);
     if (policy == NULL) {
@@ -187,7 +190,7 @@ const struct policy *policy_keeper_start(struct policy_keeper *keeper, const cha
     (void)last_policy_path(file, keeper->path);
     stat_file(file, &keeper->taken);
     keeper->seen = keeper->taken;
-    keeper->unread = load_bytes(file, &bytes, &n, &keeper->bad) < 0;
+    keeper->unread = file_read(file, &bytes, &n, &keeper->bad) < 0;
     const struct policy *policy = NULL;
     if (!keeper->unread)
         policy = load_first(file, keeper->path, bytes, n, problems, &keeper->text, &keeper->bad);
@@ -195,7 +198,7 @@ const struct policy *policy_keeper_start(struct policy_keeper *keeper, const cha
         keeper->unsaved = true;
         name_entries(keeper, problems);
     } else {
-        policy = start_with_last(keeper, bytes, n, err);
+        policy = start_with_last(keeper, bytes, err);
     }
     free(bytes);
     if (policy != NULL)
@@ -215,16 +218,12 @@ void policy_keeper_done(struct policy_keeper *keeper)
 static void save(struct policy_keeper *keeper, struct gate *gate)
 {
     struct error err = {0};
-    int64_t now = gate_now(gate);
+    int64_t now = context_now(&gate->context);
     if (!keeper->unsaved || now < keeper->save_ms || keeper->path[0] == '\0')
         return;
-    int rc = last_policy_save(keeper->path, keeper->state, keeper->text, &err);
-    keeper->unsaved = rc < 0;
+    keeper->unsaved = last_policy_save(keeper->path, keeper->state, keeper->text, &err) < 0;
     keeper->save_ms = now + SAVE_AGAIN_MS;
-    if (rc > 0)
-        log_line(LOG_AT_WARNING, "event=policy-unfindable text=\"%s\"", err.text);
-    conditions_follow(&gate->conditions, CONDITION_POLICY_COPY, CONDITION_DEGRADED, now,
-                      rc < 0 ? &err : &(struct error){0});
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY_COPY, CONDITION_DEGRADED, now, &err);
 }
 
 void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
@@ -237,7 +236,7 @@ void policy_keeper_tell(struct policy_keeper *keeper, struct gate *gate)
 static void put_in_force(struct policy_keeper *keeper, struct gate *gate, const struct policy *policy,
                          char *text, struct problems *problems)
 {
-    const struct policy *old = gate_policy(gate);
+    const struct policy *old = context_policy(&gate->context);
     name_entries(keeper, problems);
     config_compare(old, policy, problems);
     policy_keeper_log(keeper->file, problems);
@@ -279,7 +278,7 @@ static bool read_file(struct policy_keeper *keeper, struct gate *gate)
     struct stat after;
     char *bytes = NULL;
     size_t n = 0;
-    keeper->unread = load_bytes(keeper->file, &bytes, &n, &err) < 0;
+    keeper->unread = file_read(keeper->file, &bytes, &n, &err) < 0;
     stat_file(keeper->file, &after);
     bool quiet = same_file(&keeper->seen, &after);
     if (quiet && keeper->unread) {

@@ -17,18 +17,18 @@
 enum { POLICY_LOOK_MS = 200 }; /* between two looks: a change is in force within three of them */
 
 struct policy_keeper {
-    const char *file;     /* as it was given */
-    char path[PATH_MAX];  /* absolute; "" where its directory does not exist */
-    char state[PATH_MAX]; /* the directory in use: another one is taken at the next start */
-    char *text;           /* of the policy in force */
-    struct stat seen;     /* at the last look; zeroed: no file */
-    struct stat taken;    /* of the file as it was last read */
-    int looks;            /* since it was found changed */
-    bool unread;          /* it could not be read: try again */
-    bool unsaved;         /* text is not in the state directory yet */
-    int64_t save_ms;      /* when to try that next */
-    struct error bad;     /* what is wrong with the file as a whole; "" nothing */
-    struct error entries; /* its bad entries; "" none */
+    const char *file;                 /* as it was given */
+    char path[PATH_MAX];              /* absolute; "" where its directory does not exist */
+    char state[POLICY_STATE_MAX + 1]; /* the directory in use: another one is taken at the next start */
+    char *text;                       /* of the policy in force */
+    struct stat seen;                 /* at the last look; zeroed: no file */
+    struct stat taken;                /* of the file as it was last read */
+    int looks;                        /* since it was found changed */
+    bool unread;                      /* it could not be read: try again */
+    bool unsaved;                     /* text is not in the state directory yet */
+    int64_t save_ms;                  /* when to try that next */
+    struct error bad;                 /* what is wrong with the file as a whole; "" nothing */
+    struct error entries;             /* its bad entries; "" none */
 };
 
 /* The policy to start with: that of the file, with its bad entries replaced by their last good version, or the last good

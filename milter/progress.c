@@ -1,6 +1,6 @@
 #include "progress.h"
 
-#include "monotonic.h"
+#include "clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,14 +10,15 @@ enum { EVERY_NS = 200000000 };
 
 void progress_begin(struct progress *progress)
 {
-    *progress = (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = monotonic_ns() + EVERY_NS};
+    *progress =
+        (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = clock_monotonic_ns() + EVERY_NS};
 }
 
 bool progress_due(struct progress *progress)
 {
-    if (!progress->on || monotonic_ns() < progress->next_ns)
+    if (!progress->on || clock_monotonic_ns() < progress->next_ns)
         return false;
-    progress->next_ns = monotonic_ns() + EVERY_NS;
+    progress->next_ns = clock_monotonic_ns() + EVERY_NS;
     return true;
 }
 

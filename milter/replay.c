@@ -1,5 +1,6 @@
 #include "replay.h"
 
+#include "file.h"
 #include "load.h"
 
 #include <jansson.h>
@@ -34,7 +35,7 @@ static const struct policy *policy_alone(const char *file, bool aliases, struct 
 {
     char *bytes = NULL;
     size_t n = 0;
-    if (load_bytes(file, &bytes, &n, err) < 0)
+    if (file_read(file, &bytes, &n, err) < 0)
         return NULL;
     json_t *json = json_loadb(bytes, n, 0, NULL);
     free(bytes);
@@ -111,10 +112,11 @@ int replay_init(struct replay *replay, const char *file, int index, bool aliases
     }
     assume_queue(replay, policy);
     replay->shadow = policy->shadow;
+    session_list_init(&replay->sessions, &replay->gate);
     if (gate_init(&replay->gate, policy, NULL, err) < 0)
         return -1;
-    replay->gate.now_ms = virtual_now;
-    replay->gate.now_arg = replay;
+    replay->gate.context.now_ms = virtual_now;
+    replay->gate.context.now_arg = replay;
     replay->causes = tally_new();
     replay->refused = tally_new();
     if (replay->causes == NULL || replay->refused == NULL) {
@@ -155,11 +157,11 @@ static void message_finish(struct replay *replay, struct replay_open *open, bool
 {
     struct replay_message *message = open->message;
     if (abort) {
-        message_abort(open->session);
+        message_abort(&open->session->message);
     } else {
         if (message->size > 0)
-            message_bytes(open->session, (size_t)message->size);
-        message_end(open->session);
+            message_bytes(&open->session->message, (size_t)message->size);
+        message_end(&open->session->message);
     }
     message->open[replay->index] = NULL;
     open->message = NULL;
@@ -178,7 +180,7 @@ static struct replay_open *open_new(struct replay *replay)
         return open;
     }
     open = calloc(1, sizeof *open);
-    if (open != NULL && (open->session = session_new(&replay->gate)) == NULL) {
+    if (open != NULL && (open->session = session_new(&replay->sessions)) == NULL) {
         free(open);
         open = NULL;
     }
@@ -209,7 +211,7 @@ static struct replay_open *message_start(struct replay *replay, struct replay_me
     session_connect(open->session, &message->client);
     open->connect = session_judge(open->session, &open->proof);
     const char *sender = in_brackets(&replay->pool, message->sender);
-    message_begin(open->session, sender != NULL ? sender : "<>", message->user, message->size);
+    session_mail(open->session, sender != NULL ? sender : "<>", message->user, message->size);
     return open;
 }
 
@@ -253,7 +255,7 @@ static void play_rcpt(struct replay *replay, struct replay_open *open, const cha
                  answer);
     } else {
         const char *raw = in_brackets(&replay->pool, recipient);
-        message_rcpt(open->session, raw != NULL ? raw : recipient, recipient, &outcome);
+        session_rcpt(open->session, raw != NULL ? raw : recipient, recipient, &outcome);
         const struct decision *d = &outcome.decision;
         const char *subject = d->verdict.limit != NULL                                  ? counter_of(d)
                               : d->verdict.proof != NULL && d->verdict.proof[0] != '\0' ? d->verdict.proof
@@ -262,7 +264,8 @@ static void play_rcpt(struct replay *replay, struct replay_open *open, const cha
         answer->duplicate = outcome.duplicate;
         replay->shadowed += d->shadow.limit != NULL;
         if (d->verdict.action == ACTION_DEFER)
-            (void)refunds_flush(replay->gate.refunds, 5000); /* what was left for later belongs to this moment */
+            (void)refunds_flush(replay->gate.refunds,
+                                5000); /* what was left for later belongs to this moment */
     }
     replay->actions[answer->action]++;
     if (answer->what[0] != '\0') {
@@ -285,7 +288,7 @@ bool replay_play(struct replay *replay, const struct replay_event *event, struct
     }
     if (open == NULL && (open = message_start(replay, event->message)) == NULL)
         return false;
-    snprintf(replay->gate.host, sizeof replay->gate.host, "%s", event->message->host);
+    snprintf(replay->gate.context.host, sizeof replay->gate.context.host, "%s", event->message->host);
     play_rcpt(replay, open, event->recipient, answer);
     return true;
 }
@@ -302,7 +305,7 @@ void replay_done(struct replay *replay)
         free(open);
     }
     replay->all = replay->idle = NULL;
-    if (replay->gate.policy != NULL)
+    if (replay->gate.context.policy != NULL)
         gate_done(&replay->gate);
     tally_free(replay->causes);
     tally_free(replay->refused);

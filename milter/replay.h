@@ -20,6 +20,7 @@ struct replay_answer {  /* what one RCPT would have got */
 
 struct replay {
     struct gate gate;
+    struct session_list sessions;
     const char *file;
     const char *assumed; /* in words: what stands for the alias rules, and for the queue */
     char assumption[512];

@@ -30,7 +30,7 @@ static json_t *explain(struct gate *gate, const struct explain_query *query, str
     struct address sender;
     if (query->client != NULL && network_parse(query->client, &client, err) < 0)
         return NULL;
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     const char *from = query->from != NULL ? query->from : "<>";
     address_parse(from, policy->aliases.subaddress, &sender, NULL);
     const struct facts facts = {.client = &client,
@@ -56,7 +56,7 @@ static json_t *request_keys(struct gate *gate, const json_t *request)
 {
     const json_t *subjects = json_object_get(request, "subjects");
     json_t *keys = json_array();
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     for (size_t i = 0; i < json_array_size(subjects); i++) {
         const json_t *subject = json_array_get(subjects, i);
         json_t *more = json_is_string(subject) ? show_keys(policy, json_string_value(subject)) : NULL;
@@ -76,7 +76,7 @@ static json_t *request_backlog(struct gate *gate, const json_t *request)
 {
     const json_t *subjects = json_object_get(request, "subjects");
     json_t *list = json_array();
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     for (size_t i = 0; i < json_array_size(subjects); i++) {
         const char *subject = json_string_value(json_array_get(subjects, i));
         if (subject != NULL)
@@ -91,9 +91,9 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
     json_t *keys = request_keys(gate, request);
     if (keys == NULL)
         return failure("no subject is named");
-    json_t *report = show_report(gate->counts, keys, gate_now(gate));
+    json_t *report = show_report(gate->counts, keys, context_now(&gate->context));
     if (report == NULL && gate->local != NULL &&
-        (report = show_report(gate->local, keys, gate_now(gate))) != NULL)
+        (report = show_report(gate->local, keys, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));
     json_decref(keys);
     if (report == NULL)
@@ -107,9 +107,9 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_int_t n = json_integer_value(json_object_get(request, "n"));
     size_t most = n > 0 ? (size_t)n : 1;
-    json_t *report = gate->counts != NULL ? top_report(gate->counts, limit, most, gate_now(gate)) : NULL;
+    json_t *report = gate->counts != NULL ? top_report(gate->counts, limit, most, context_now(&gate->context)) : NULL;
     if (report == NULL && gate->local != NULL &&
-        (report = top_report(gate->local, limit, most, gate_now(gate))) != NULL)
+        (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));
     return report != NULL ? report : failure("the counter store does not answer");
 }
@@ -152,7 +152,7 @@ static json_t *answer_status(struct gate *gate, const json_t *request)
 {
     json_t *report = status_report(gate, true);
     if (json_is_true(json_object_get(request, "forget_longest")))
-        metrics_forget_longest(&gate->metrics);
+        metrics_forget_longest(&gate->context.metrics);
     return report != NULL ? report : failure("out of memory");
 }
 

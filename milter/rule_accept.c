@@ -3,17 +3,16 @@
 
 #include "ask.h"
 #include "command.h"
-#include "gate.h"
+#include "ruledb.h"
+#include "state_dir.h"
 
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 
 static int accept_later(const struct policy *policy, struct error *err)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s/" GATE_ALIASES_COPY, policy->state);
-    if (ruledb_accept_later(copy, err) < 0)
+    char copy[STATE_DIR_PATH];
+    if (ruledb_accept_later(state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy), err) < 0)
         return EXIT_REFUSED;
     printf("no gate runs: the next one takes %s as it is\n", policy->aliases.database);
     return EXIT_DONE;

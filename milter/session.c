@@ -1,85 +1,135 @@
+/* session: see session.h. */
 #include "session.h"
 
-#include "monotonic.h"
-#include "tripped.h"
-#include "window.h"
+#include "clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-struct session *session_new(struct gate *gate)
+/* ---- all of them ---- */
+
+void session_list_init(struct session_list *list, struct gate *gate)
+{
+    *list = (struct session_list){.gate = gate};
+    pthread_mutex_init(&list->lock, NULL);
+}
+
+static void list_add(struct session_list *list, struct session *session)
+{
+    pthread_mutex_lock(&list->lock);
+    session->next = list->first;
+    if (session->next != NULL)
+        session->next->previous = session;
+    list->first = session;
+    pthread_mutex_unlock(&list->lock);
+}
+
+static void list_remove(struct session_list *list, struct session *session)
+{
+    pthread_mutex_lock(&list->lock);
+    if (session->previous != NULL)
+        session->previous->next = session->next;
+    else
+        list->first = session->next;
+    if (session->next != NULL)
+        session->next->previous = session->previous;
+    pthread_mutex_unlock(&list->lock);
+}
+
+/* With the lock held. */
+static bool any_busy(const struct session_list *list)
+{
+    for (const struct session *s = list->first; s != NULL; s = s->next)
+        if (atomic_load(&s->busy))
+            return true;
+    return false;
+}
+
+bool session_list_stop(struct session_list *list, int wait_ms)
+{
+    enum { FLUSH_MS = 2000 };
+    atomic_store(&list->stopping, true);
+    pthread_mutex_lock(&list->lock);
+    bool idle = !any_busy(list);
+    for (int waited = 0; waited < wait_ms && !idle; waited++) {
+        pthread_mutex_unlock(&list->lock);
+        usleep(1000);
+        pthread_mutex_lock(&list->lock);
+        idle = !any_busy(list);
+    }
+    for (struct session *s = list->first; s != NULL; s = s->next)
+        if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
+            message_leave(&s->message);
+    pthread_mutex_unlock(&list->lock);
+    (void)refunds_flush(list->gate->refunds, FLUSH_MS); /* what is left ends with its window */
+    return idle;
+}
+
+bool session_enter(struct session *session)
+{
+    atomic_store(&session->busy,
+                 true); /* said before it is looked: session_list_stop() does it the other way round */
+    if (atomic_load(&session->list->stopping)) {
+        atomic_store(&session->busy, false);
+        return false;
+    }
+    session->entered_ns = clock_monotonic_ns();
+    return true;
+}
+
+void session_leave(struct session *session)
+{
+    metrics_callback(&session->list->gate->context.metrics, clock_monotonic_ns() - session->entered_ns);
+    atomic_store_explicit(&session->busy, false, memory_order_release);
+}
+
+/* ---- one of them ---- */
+
+struct session *session_new(struct session_list *list)
 {
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL)
         return NULL;
-    session->gate = gate;
+    session->list = list;
+    session->message = (struct message){
+        .gate = list->gate, .client = &session->client, .no_client_rule = &session->no_client_rule};
     network_format(&session->client, session->client_text);
-    pthread_mutex_lock(&gate->lock);
-    session->next = gate->sessions;
-    if (session->next != NULL)
-        session->next->previous = session;
-    gate->sessions = session;
-    pthread_mutex_unlock(&gate->lock);
-    metrics_session(&gate->metrics, 1);
+    list_add(list, session);
+    metrics_session(&list->gate->context.metrics, 1);
     return session;
-}
-
-/* The policy in force, or that of the message under way; the session's own reference. What the session holds
- * cannot be freed, so that the same pointer is the same policy. */
-static const struct policy *session_policy(struct session *session)
-{
-    if (!session->message.open && session->policy != atomic_load(&session->gate->policy)) {
-        policy_unref(session->policy);
-        session->policy = gate_policy(session->gate);
-    }
-    return session->policy;
-}
-
-static void message_reset(struct message *message)
-{
-    struct pool pool = message->pool;
-    pool_reset(&pool);
-    *message = (struct message){.pool = pool, .size = -1};
-}
-
-static void give_back(struct session *session, bool may_wait)
-{
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, session->gate->refunds, may_wait);
-    for (const struct receipt *r = session->message.receipts; r != NULL; r = r->next) {
-        struct count_change change = r->charge;
-        change.amount = -change.amount;
-        refunds_add(&refunds, &change);
-    }
-    refunds_end(&refunds);
-}
-
-void message_leave(struct session *session)
-{
-    give_back(session, false);
-    message_reset(&session->message);
 }
 
 void session_free(struct session *session)
 {
     if (session == NULL)
         return;
-    struct gate *gate = session->gate;
-    message_leave(session);
-    pool_done(&session->message.pool);
+    message_done(&session->message);
     policy_unref(session->policy);
-    metrics_session(&gate->metrics, -1);
-    pthread_mutex_lock(&gate->lock); /* last: gate_stop() waits for who is in its list */
-    if (session->previous != NULL)
-        session->previous->next = session->next;
-    else
-        gate->sessions = session->next;
-    if (session->next != NULL)
-        session->next->previous = session->previous;
-    pthread_mutex_unlock(&gate->lock);
+    metrics_session(&session->list->gate->context.metrics, -1);
+    list_remove(session->list, session); /* last: session_list_stop() waits for who is in it */
     free(session);
 }
+
+/* The policy in force, or that of the message under way; the session's own reference. What the session holds
+ * cannot be freed, so that the same pointer is the same policy. */
+static const struct policy *session_policy(struct session *session)
+{
+    struct context *context = &session->list->gate->context;
+    if (!session->message.open && session->policy != atomic_load(&context->policy)) {
+        policy_unref(session->policy);
+        session->policy = context_policy(context);
+    }
+    return session->policy;
+}
+
+void session_connect(struct session *session, const struct network *client)
+{
+    session->client = *client;
+    session->no_client_rule = 0;
+    network_format(client, session->client_text);
+}
+
+/* ---- may it connect ---- */
 
 /* Is this client held by a `per: client` limit that rejects? This process alone may only say so where the limit gives its
  * own answer on the count of this process; else the answer is the RCPT's. */
@@ -88,7 +138,7 @@ static struct verdict connect_holds(struct gate *gate, const struct policy *poli
 {
     struct plan plan;
     const struct verdict none = {0};
-    int64_t now = gate_now(gate);
+    int64_t now = context_now(&gate->context);
     if (plan_connect(policy, client, pool, &plan) < 0 || plan.request.n == 0)
         return none;
     struct count_answer *answers = pool_alloc(pool, plan.request.n * sizeof *answers);
@@ -118,22 +168,15 @@ bool session_may_refuse(struct gate *gate, const struct policy *policy)
     return has_rules;
 }
 
-void session_connect(struct session *session, const struct network *client)
-{
-    session->client = *client;
-    session->no_client_rule = 0;
-    network_format(client, session->client_text);
-}
-
 struct verdict session_judge(struct session *session, struct pool *proof_pool)
 {
-    struct gate *gate = session->gate;
+    struct gate *gate = session->list->gate;
     const struct network *client = &session->client;
     const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
     struct client_row row;
     struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
-    ruledb_client(&snapshot, client, gate_now(gate) / 1000, proof_pool, &row);
+    ruledb_client(&snapshot, client, context_now(&gate->context) / 1000, proof_pool, &row);
     ruledb_end(&snapshot);
     const struct address nobody = {.kind = ADDRESS_NULL};
     struct block_found found;
@@ -144,7 +187,7 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
                                       .block = block.network != NULL ? &block : NULL,
                                       .sender = &nobody,
                                       .recipient = &nobody,
-                                      .now_ms = gate_now(gate),
+                                      .now_ms = context_now(&gate->context),
                                       .size = -1};
     struct ruling ruling;
     if (rules_client_rejected(policy, &envelope, &row, &ruling))
@@ -154,192 +197,21 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
     if (policy->shadow)
         verdict = (struct verdict){0};
     else if (verdict.action == ACTION_REJECT)
-        metrics_refused_connection(&gate->metrics, verdict.by);
+        metrics_refused_connection(&gate->context.metrics, verdict.by);
     return verdict;
 }
 
-void message_begin(struct session *session, const char *sender, const char *user, int64_t size)
+/* ---- its messages ---- */
+
+void session_mail(struct session *session, const char *sender, const char *user, int64_t size)
 {
-    message_abort(session);
-    struct message *message = &session->message;
-    message->policy = session_policy(session);
-    message->open = true;
-    message->sender_raw = pool_strdup(&message->pool, sender);
-    bool logged_in = user != NULL && user[0] != '\0';
-    message->user = logged_in ? pool_strdup(&message->pool, user) : NULL;
-    message->size = size;
-    message->unknown = message->sender_raw == NULL || (logged_in && message->user == NULL);
-    address_parse(sender, message->policy->aliases.subaddress, &message->sender, NULL);
+    message_abort(&session->message); /* first: its policy may be freed with the session's reference */
+    message_begin(&session->message, session_policy(session), sender, user, size);
 }
 
-static struct accepted *accepted_find(const struct message *message, const char *full)
+void session_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
 {
-    for (struct accepted *a = message->accepted; a != NULL; a = a->next)
-        if (strcmp(a->full, full) == 0)
-            return a;
-    return NULL;
-}
-
-/* Keeps what was charged, so that it can be given back. False: out of memory; what could not be kept was
- * given back at once. */
-static bool keep_receipts(struct session *session, const struct decision *d)
-{
-    struct message *message = &session->message;
-    struct refunds_batch back;
-    refunds_begin(&back, session->gate->refunds, false);
-    bool kept_all = true;
-    for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
-        struct count_change charge;
-        if (!decide_charge(d, i, &charge))
-            continue;
-        struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
-        if (kept == NULL) {
-            charge.amount = -charge.amount;
-            refunds_add(&back, &charge);
-            kept_all = false;
-            continue;
-        }
-        *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
-        message->receipts = kept;
-    }
-    refunds_end(&back);
-    return kept_all;
-}
-
-static bool keep_accepted(struct message *message, const char *full, const char *raw, bool discard)
-{
-    struct accepted *a = pool_alloc(&message->pool, sizeof *a);
-    if (a == NULL || (a->full = pool_strdup(&message->pool, full)) == NULL ||
-        (a->raw = pool_strdup(&message->pool, raw)) == NULL)
-        return false;
-    a->discard = discard;
-    a->next = message->accepted;
-    message->accepted = a;
-    message->n_accepted++;
-    message->n_discard += discard;
-    return true;
-}
-
-/* A second spelling of an accepted recipient: nothing is counted, but a discarded one is dropped in each spelling. */
-static bool duplicate(struct message *message, const char *full, const char *raw, struct outcome *out)
-{
-    const struct accepted *before = accepted_find(message, full);
-    if (before == NULL || !keep_accepted(message, full, raw, before->discard))
-        return false;
-    out->duplicate = true;
-    out->decision.verdict = verdict_accept();
-    return true;
-}
-
-static void note_deferred(struct gate *gate, const char *retry)
-{
-    int64_t now = gate_now(gate);
-    struct count_deferral deferral = {.at_ms = now};
-    snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
-    (void)counts_deferred(gate->counts, &deferral, 1, now); /* one that was forgotten counts */
-}
-
-void message_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
-{
-    struct message *message = &session->message;
-    struct metrics *metrics = &session->gate->metrics;
-    int64_t began = monotonic_ns();
-    if (!message->open) /* RCPT without MAIL: only a broken or hostile MTA says that */
-        message_begin(session, "<>", NULL, -1);
-    const struct policy *policy = message->policy;
-    const char *recipient = resolved != NULL && resolved[0] != '\0' ? resolved : raw;
-    struct decision *d = &out->decision;
-    decide_recipient(policy, recipient, d);
-    const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
-    out->line = (struct reply_line){0};
-    out->duplicate = false;
-    out->enforced = !policy->shadow;
-    if (duplicate(message, full, raw, out)) {
-        metrics_duplicate(metrics);
-        return;
-    }
-
-    const struct facts facts = {
-        .client = &session->client,
-        .user = message->user,
-        .sender = &message->sender,
-        .sender_raw = message->sender_raw,
-        .recipient = recipient,
-        .resolved = recipient != raw,
-        .size = message->size,
-        .held = message->receipts,
-        .no_client_rule = &session->no_client_rule,
-    };
-    decide(session->gate, policy, &facts, false, &message->pool, d);
-    bool through =
-        d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
-    if (!keep_receipts(session, d) || message->unknown ||
-        (through &&
-         !keep_accepted(message, full, raw, d->verdict.action == ACTION_DISCARD && out->enforced))) {
-        d->verdict = verdict_backend(policy);
-        out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
-    }
-    decide_line(d, &out->line);
-    if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
-        note_deferred(session->gate, d->plan.request.retry);
-    tripped_tell(session->gate, d);
-    metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0, monotonic_ns() - began);
-}
-
-void message_bytes(struct session *session, size_t n)
-{
-    session->message.bytes += (int64_t)n;
-}
-
-/* The message took longer than the window: what it had reserved is gone, and maybe the counter with it. All its bytes
- * count now. Lost while the store is down, as the reservation was. */
-static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_t bytes)
-{
-    const struct limit *limit = receipt->limit;
-    const struct count_ask ask = {.key = receipt->charge.key,
-                                  .limit = receipt->charge.limit,
-                                  .max = limit->max,
-                                  .window_ms = receipt->charge.window_ms,
-                                  .amount = bytes,
-                                  .need = bytes,
-                                  .ttl_ms = limit->ttl_ms,
-                                  .flags = limit->shadow ? COUNT_SHADOW : 0,
-                                  .share_of = -1};
-    const struct count_request request = {.asks = &ask, .n = 1};
-    (void)counts_charge(gate->counts, &request, gate_now(gate));
-}
-
-/* What was reserved becomes what was seen. */
-static void settle_bytes(struct gate *gate, struct refunds_batch *refunds, const struct receipt *receipt,
-                         int64_t bytes)
-{
-    const struct count_change *charge = &receipt->charge;
-    int64_t slot = charge->slot >= 0 ? charge->slot : charge->here;
-    if (window_slot(charge->window_ms, gate_now(gate)) - slot >= WINDOW_SLOTS) {
-        charge_anew(gate, receipt, bytes);
-        return;
-    }
-    struct count_change settle = *charge;
-    settle.amount = bytes - charge->amount;
-    refunds_add(refunds, &settle);
-}
-
-void message_end(struct session *session)
-{
-    struct gate *gate = session->gate;
-    struct message *message = &session->message;
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds, true);
-    metrics_message(&gate->metrics);
-    for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
-        if (r->limit->count == LIMIT_BYTES && message->bytes > 0)
-            settle_bytes(gate, &refunds, r, message->bytes);
-    refunds_end(&refunds);
-    message_reset(message);
-}
-
-void message_abort(struct session *session)
-{
-    give_back(session, true);
-    message_reset(&session->message);
+    if (!session->message.open)
+        session_mail(session, "<>", NULL, -1);
+    message_rcpt(&session->message, raw, resolved, out);
 }

@@ -2,6 +2,7 @@
 #include "status.h"
 
 #include "counts_stores.h"
+#include "clock.h"
 #include "log.h"
 
 #include <dirent.h>
@@ -59,7 +60,7 @@ static int64_t database_changed_ms(const char *path)
 
 static json_t *report_aliases(const struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     struct ruledb_status status;
     if (gate->rules == NULL || policy->aliases.database == NULL)
         return json_null();
@@ -72,7 +73,7 @@ static json_t *report_aliases(const struct gate *gate, const struct policy *poli
                   (json_int_t)(status.validated_age_ms < 0 ? -1 : status.validated_age_ms / 1000),
                   "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000));
     if (changed > 0) {
-        json_object_set_new(aliases, "changed", json_string(health_time(changed, time)));
+        json_object_set_new(aliases, "changed", json_string(clock_text(changed, time)));
         json_object_set_new(aliases, "age_s", json_integer(now_ms > changed ? (now_ms - changed) / 1000 : 0));
     }
     return aliases;
@@ -80,25 +81,25 @@ static json_t *report_aliases(const struct gate *gate, const struct policy *poli
 
 static int64_t policy_since(struct gate *gate)
 {
-    pthread_mutex_lock(&gate->lock);
-    int64_t since = gate->policy_since_ms;
-    pthread_mutex_unlock(&gate->lock);
+    pthread_mutex_lock(&gate->context.lock);
+    int64_t since = gate->context.policy_since_ms;
+    pthread_mutex_unlock(&gate->context.lock);
     return since;
 }
 
 static json_t *report_policy(struct gate *gate, const struct policy *policy, int64_t now_ms)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     int64_t since = policy_since(gate);
     return json_pack("{s:s, s:s, s:I, s:I}", "file", gate->policy_file != NULL ? gate->policy_file : "",
-                     "since", health_time(since, time), "age_s",
+                     "since", clock_text(since, time), "age_s",
                      (json_int_t)(now_ms > since ? (now_ms - since) / 1000 : 0), "limits",
                      (json_int_t)policy->n_limits);
 }
 
 static json_t *report_traffic(struct gate *gate)
 {
-    struct metrics *m = &gate->metrics;
+    struct metrics *m = &gate->context.metrics;
     double rates[METRICS_ACTIONS];
     metrics_rates(m, rates);
     json_t *per_second = json_object(), *total = json_object();
@@ -122,7 +123,7 @@ static json_t *report_limits(struct gate *gate, const struct policy *policy)
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
         uint64_t refused, shadow;
-        metrics_limit_totals(&gate->metrics, limit->name, &refused, &shadow);
+        metrics_limit_totals(&gate->context.metrics, limit->name, &refused, &shadow);
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:I, s:I, s:s, s:b, s:I, s:I}", "name", limit->name,
                                         "per", limit->per_name, "max", (json_int_t)limit->max, "window_ms",
@@ -143,12 +144,12 @@ static json_t *report_past(struct gate *gate, const struct policy *policy, int64
 {
     json_t *past = json_array();
     for (int t = 0; t < CONDITIONS; t++) {
-        const struct condition_row row = conditions_get(&gate->conditions, (enum condition)t);
-        char time[HEALTH_TIME];
+        const struct condition_row row = conditions_get(&gate->context.conditions, (enum condition)t);
+        char time[CLOCK_TEXT];
         if (row.set || row.times == 0)
             continue;
         json_t *reason = health_reason(policy, (enum condition)t, row.grade, row.since_ms, now_ms, row.text);
-        json_object_set_new(reason, "until", json_string(health_time(row.cleared_ms, time)));
+        json_object_set_new(reason, "until", json_string(clock_text(row.cleared_ms, time)));
         json_object_set_new(reason, "lasted_s", json_integer((row.cleared_ms - row.since_ms) / 1000));
         json_object_set_new(reason, "times", json_integer((json_int_t)row.times));
         json_object_del(reason, "for_s");
@@ -178,17 +179,18 @@ static size_t networks_blocked(struct gate *gate)
 
 json_t *status_report(struct gate *gate, bool subjects)
 {
-    char time[HEALTH_TIME];
+    char time[CLOCK_TEXT];
     json_t *report = health_report(gate);
     if (report == NULL)
         return NULL;
-    const struct policy *policy = gate_policy(gate);
-    int64_t now = gate_now(gate);
+    const struct policy *policy = context_policy(&gate->context);
+    int64_t now = context_now(&gate->context);
     int bad =
-        add(report, "version", json_string(RCPTGATE_VERSION)) | add(report, "host", json_string(gate->host)) |
+        add(report, "version", json_string(RCPTGATE_VERSION)) |
+        add(report, "host", json_string(gate->context.host)) |
         add(report, "pid", json_integer((json_int_t)getpid())) |
-        add(report, "started", json_string(health_time(gate->started_ms, time))) |
-        add(report, "uptime_s", json_integer((now - gate->started_ms) / 1000)) |
+        add(report, "started", json_string(clock_text(gate->context.started_ms, time))) |
+        add(report, "uptime_s", json_integer((now - gate->context.started_ms) / 1000)) |
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |
         add(report, "aliases", report_aliases(gate, policy, now)) |
@@ -198,9 +200,9 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "past", report_past(gate, policy, now)) |
         add(report, "lost",
             json_pack("{s:I, s:I, s:I}", "log_lines", (json_int_t)log_dropped(), "events",
-                      (json_int_t)events_dropped(gate->events), "counters_reset_as_junk",
+                      (json_int_t)events_dropped(gate->context.events), "counters_reset_as_junk",
                       (json_int_t)junk_resets(gate))) |
-        add(report, "events", events_recent(gate->events, EVENTS_SHOWN, subjects));
+        add(report, "events", events_recent(gate->context.events, EVENTS_SHOWN, subjects));
     policy_unref(policy);
     if (bad != 0) {
         json_decref(report);
@@ -227,7 +229,7 @@ static void print_conditions(FILE *out, struct gate *gate)
 {
     struct condition_row rows[CONDITIONS];
     for (int t = 0; t < CONDITIONS; t++)
-        rows[t] = conditions_get(&gate->conditions, (enum condition)t);
+        rows[t] = conditions_get(&gate->context.conditions, (enum condition)t);
     metrics_head(out, "rcptgate_trouble", "gauge",
                  "What is wrong now: 0 nothing, 1 worth knowing, 2 degraded, 3 down.");
     for (int t = 0; t < CONDITIONS; t++)
@@ -268,7 +270,8 @@ static void print_process(FILE *out, const struct gate *gate)
     fprintf(out, "process_cpu_seconds_total %.6f\n",
             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
-    gauge(out, "process_start_time_seconds", "When the gate was started.", (double)gate->started_ms / 1000);
+    gauge(out, "process_start_time_seconds", "When the gate was started.",
+          (double)gate->context.started_ms / 1000);
     gauge(out, "process_resident_memory_bytes", "Memory.", (double)pages * (double)sysconf(_SC_PAGESIZE));
     gauge(out, "process_open_fds", "Open file descriptors.", (double)n_files);
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
@@ -300,11 +303,11 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate, const stru
 
 void status_print_metrics(FILE *out, struct gate *gate)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     metrics_head(out, "rcptgate_build_info", "gauge", "The version that runs.");
     fprintf(out, "rcptgate_build_info{version=\"" RCPTGATE_VERSION "\"} 1\n");
     gauge(out, "rcptgate_enforcing", "1: verdicts are enforced; 0: mode shadow.", !policy->shadow);
-    metrics_print(out, &gate->metrics);
+    metrics_print(out, &gate->context.metrics);
     backlog_print(out, gate->backlog);
     print_conditions(out, gate);
     gauge(out, "rcptgate_policy_loaded_timestamp_seconds", "Since when the policy is in force.",
@@ -321,9 +324,9 @@ void status_print_metrics(FILE *out, struct gate *gate)
                 "Counters brought up to date in Redis after it was away or restarted.",
                 counts_pair_merged(gate->counts));
     gauge(out, "rcptgate_blocks", "Networks that are blocked.", (double)networks_blocked(gate));
-    counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->events));
+    counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->context.events));
     counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",
-            events_dropped(gate->events));
+            events_dropped(gate->context.events));
     print_process(out, gate);
     policy_unref(policy);
 }

@@ -1,3 +1,4 @@
+/* tripped: see tripped.h. */
 #include "tripped.h"
 
 #include "log.h"
@@ -47,11 +48,11 @@ struct trip {
     const char *shadow; /* "yes" or "no" */
 };
 
-static void tell(struct gate *gate, const struct decision *d, const struct trip *trip)
+static void tell(struct events *events, const struct decision *d, const struct trip *trip)
 {
     char used[24], max[24], buffer[KEY_MAX];
     const char *key = key_of(d, trip->limit, buffer);
-    if (!events_due(gate->events, key, trip->limit->name, d->envelope.now_ms, quiet_ms(trip->limit)))
+    if (!events_due(events, key, trip->limit->name, d->envelope.now_ms, quiet_ms(trip->limit)))
         return;
     snprintf(used, sizeof used, "%" PRId64, trip->used);
     snprintf(max, sizeof max, "%" PRId64, trip->max);
@@ -63,32 +64,32 @@ static void tell(struct gate *gate, const struct decision *d, const struct trip 
                                          {"used", used},
                                          {"max", max},
                                          {"shadow", trip->shadow}};
-    events_add(gate->events, d->envelope.now_ms, "limit-tripped", fields, sizeof fields / sizeof fields[0]);
+    events_add(events, d->envelope.now_ms, "limit-tripped", fields, sizeof fields / sizeof fields[0]);
 }
 
-static void tell_verdict(struct gate *gate, const struct decision *d, const struct verdict *v,
+static void tell_verdict(struct events *events, const struct decision *d, const struct verdict *v,
                          const char *shadow)
 {
     const struct trip trip = {v->limit, v->action, v->used, v->max, shadow};
     if (v->by == VERDICT_BY_LIMIT)
-        tell(gate, d, &trip);
+        tell(events, d, &trip);
 }
 
 /* Where a rule spoke first: who guesses at addresses hears of nothing else, and is held all the same. */
-static void tell_holds(struct gate *gate, const struct decision *d)
+static void tell_holds(struct events *events, const struct decision *d)
 {
     for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++) {
         const struct limit *limit = d->plan.limits[i];
         const struct trip trip = {limit, limit->over, d->answers[i].used, limit->max, "no"};
         if (d->answers[i].result == COUNT_HELD && !limit->shadow)
-            tell(gate, d, &trip);
+            tell(events, d, &trip);
     }
 }
 
-void tripped_tell(struct gate *gate, const struct decision *d)
+void tripped_tell(struct events *events, const struct decision *d)
 {
-    tell_verdict(gate, d, &d->verdict, "no");
-    tell_verdict(gate, d, &d->shadow, "yes");
+    tell_verdict(events, d, &d->verdict, "no");
+    tell_verdict(events, d, &d->shadow, "yes");
     if (d->verdict.by != VERDICT_BY_LIMIT)
-        tell_holds(gate, d);
+        tell_holds(events, d);
 }

@@ -3,8 +3,9 @@
 #define RCPTGATE_TRIPPED_H
 
 #include "decide.h"
+#include "events.h"
 
 /* Harmless where no limit refused. */
-void tripped_tell(struct gate *gate, const struct decision *decision);
+void tripped_tell(struct events *events, const struct decision *decision);
 
 #endif

@@ -1,8 +1,8 @@
 /* web: see web.h. The thread starts and follows the server; whoever stops the thread stops the server after it. */
 #include "web.h"
 
+#include "clock.h"
 #include "http.h"
-#include "monotonic.h"
 #include "page.h"
 #include "status.h"
 #include "worker.h"
@@ -25,7 +25,7 @@ struct web {
 
 static bool shows_subjects(struct gate *gate)
 {
-    const struct policy *policy = gate_policy(gate);
+    const struct policy *policy = context_policy(&gate->context);
     bool subjects = policy->http.subjects;
     policy_unref(policy);
     return subjects;
@@ -132,18 +132,18 @@ static void web_close(struct web *web)
 static void web_open(struct web *web)
 {
     struct error err = {0};
-    struct conditions *conditions = &web->gate->conditions;
-    int64_t now = monotonic_ns();
+    struct conditions *conditions = &web->gate->context.conditions;
+    int64_t now = clock_monotonic_ns();
     if (now < web->retry_ns)
         return;
     web->http = http_start(web->host, web->port, on_get, web, &err);
     if (web->http != NULL) {
-        conditions_clear(conditions, CONDITION_HTTP, gate_now(web->gate));
+        conditions_clear(conditions, CONDITION_HTTP, context_now(&web->gate->context));
         return;
     }
     web->retry_ns = now + (int64_t)RETRY_MS * 1000000;
     conditions_set(
-        conditions, CONDITION_HTTP, CONDITION_NOTE, gate_now(web->gate),
+        conditions, CONDITION_HTTP, CONDITION_NOTE, context_now(&web->gate->context),
         "%s; tried again every %d s. Free the port, or give this gate another http.listen (\"\" for none)",
         err.text, RETRY_MS / 1000);
 }
@@ -151,19 +151,20 @@ static void web_open(struct web *web)
 static int64_t web_look(void *arg)
 {
     struct web *web = arg;
-    const struct policy *policy = gate_policy(web->gate);
+    const struct policy *policy = context_policy(&web->gate->context);
     if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
         web_close(web);
         snprintf(web->host, sizeof web->host, "%s", policy->http.host);
         web->port = policy->http.port;
         web->retry_ns = 0;
         if (web->host[0] == '\0')
-            conditions_clear(&web->gate->conditions, CONDITION_HTTP, gate_now(web->gate));
+            conditions_clear(&web->gate->context.conditions, CONDITION_HTTP,
+                             context_now(&web->gate->context));
     }
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
         web_open(web);
-    return monotonic_ns() + (int64_t)LOOK_MS * 1000000;
+    return clock_monotonic_ns() + (int64_t)LOOK_MS * 1000000;
 }
 
 struct web *web_start(struct gate *gate, struct error *err)

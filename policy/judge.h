@@ -17,13 +17,13 @@ enum counts_source {
  * answered by counters.when_down; `local` that gets here was no help and is a 451. mode shadow is the
  * caller's. */
 struct verdict judge(const struct policy *policy, const struct envelope *envelope,
-                     const struct ruling *ruling, const struct plan *plan,
-                     enum counts_source source, const struct count_answer *answers);
+                     const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                     const struct count_answer *answers);
 
 /* The same for the shadow limits alone, which refuse nothing: the hardest answer that one of them would
  * have given, for the log. ACCEPT where none would. */
 struct verdict judge_shadow(const struct policy *policy, const struct envelope *envelope,
-                            const struct ruling *ruling, const struct plan *plan,
-                            enum counts_source source, const struct count_answer *answers);
+                            const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                            const struct count_answer *answers);
 
 #endif

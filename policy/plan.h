@@ -38,9 +38,8 @@ struct plan { /* asks[i] belongs to limits[i] */
 
 /* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory
  * from the pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
-int plan_make(const struct policy *policy, const struct envelope *envelope,
-              const struct ruling *ruling, const struct receipt *held, struct pool *pool,
-              struct plan *out);
+int plan_make(const struct policy *policy, const struct envelope *envelope, const struct ruling *ruling,
+              const struct receipt *held, struct pool *pool, struct plan *out);
 
 /* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`.
  * client is its whole address. Empty for exempt.clients; that a client rule makes it exempt is the

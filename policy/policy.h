@@ -16,19 +16,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of `state`: the control socket below it must fit into the address of a socket. */
+enum { POLICY_STATE_MAX = 94 };
+
 enum subject { /* what `per` counts; each has a name in policy.c */
-    SUBJECT_RECIPIENT,
-    SUBJECT_MAILBOX,
-    SUBJECT_MAILBOX_DOMAIN,
-    SUBJECT_OWNER,
-    SUBJECT_RECIPIENT_DOMAIN,
-    SUBJECT_SENDER,
-    SUBJECT_SENDER_DOMAIN,
-    SUBJECT_CLIENT,
-    SUBJECT_USER,
-    SUBJECT_HOST,
-    SUBJECT_ALL,
-    SUBJECTS
+               SUBJECT_RECIPIENT,
+               SUBJECT_MAILBOX,
+               SUBJECT_MAILBOX_DOMAIN,
+               SUBJECT_OWNER,
+               SUBJECT_RECIPIENT_DOMAIN,
+               SUBJECT_SENDER,
+               SUBJECT_SENDER_DOMAIN,
+               SUBJECT_CLIENT,
+               SUBJECT_USER,
+               SUBJECT_HOST,
+               SUBJECT_ALL,
+               SUBJECTS
 };
 
 const char *policy_subject_name(enum subject subject); /* "recipient_domain" */
@@ -61,10 +64,10 @@ struct when { /* all that are set must hold */
 
 struct share {
     bool set;
-    enum subject of;   /* client, sender, sender_domain or recipient */
-    int64_t max;       /* absolute: the percentage of the limit's max, rounded, at least 1 */
-    int64_t above;     /* absolute: binds once the limit's used is at least this; 0 where not given: always */
-    const char *per;   /* the limit's per with `of` appended: "recipient+client" */
+    enum subject of; /* client, sender, sender_domain or recipient */
+    int64_t max;     /* absolute: the percentage of the limit's max, rounded, at least 1 */
+    int64_t above;   /* absolute: binds once the limit's used is at least this; 0 where not given: always */
+    const char *per; /* the limit's per with `of` appended: "recipient+client" */
 };
 
 struct limit {
@@ -75,17 +78,17 @@ struct limit {
     int64_t max;          /* >= 0; bytes for LIMIT_BYTES */
     int64_t window_ms;    /* 0 only for LIMIT_BACKLOG */
     enum limit_count count;
-    enum action over;    /* ACTION_DEFER, _REJECT or _DISCARD */
-    struct reply reply;  /* code "" : the default text */
-    int64_t hold_ms;     /* 0: none */
+    enum action over;   /* ACTION_DEFER, _REJECT or _DISCARD */
+    struct reply reply; /* code "" : the default text */
+    int64_t hold_ms;    /* 0: none */
     struct share share;
     struct when when;
     int64_t ramp_ms; /* after a start or an outage max grows from a tenth; 0: none */
     bool shadow;
-    int64_t ttl_ms;  /* of its keys: the longest of any limit with this `per` needs this long */
+    int64_t ttl_ms; /* of its keys: the longest of any limit with this `per` needs this long */
 };
 
-struct pattern { /* an address pattern of `exempt`: exact, "local@*", "*@domain" or "@domain" */
+struct pattern {        /* an address pattern of `exempt`: exact, "local@*", "*@domain" or "@domain" */
     const char *local;  /* canonical; NULL: any */
     const char *domain; /* canonical; NULL: any */
 };
@@ -117,7 +120,7 @@ struct counters_config {
 struct http_config {
     const char *host; /* an address without brackets; "": no HTTP */
     int port;
-    bool subjects;    /* pages may show the addresses of people */
+    bool subjects; /* pages may show the addresses of people */
 };
 
 struct policy {
@@ -128,7 +131,7 @@ struct policy {
     } milter;
     const char *state;
     struct {
-        const char *database;  /* NULL: no alias rules */
+        const char *database;   /* NULL: no alias rules */
         const char *subaddress; /* separator characters */
         int64_t max_stale_ms;
         int max_shrink; /* percent */
@@ -151,10 +154,11 @@ struct policy {
     } exempt;
     struct limit *limits;
     size_t n_limits;
-    bool needs_bytes;    /* some limit counts bytes: the milter asks for headers and body */
-    unsigned backlog_pers;   /* bits of enum subject: what backlog limits ask for; 0: Postfix's queue is not read */
-    int64_t longest_ramp_ms; /* of all limits; 0: none has a ramp */
-    bool needs_attempts; /* some limit counts attempts: retries are remembered */
+    bool needs_bytes; /* some limit counts bytes: the milter asks for headers and body */
+    unsigned
+        backlog_pers; /* bits of enum subject: what backlog limits ask for; 0: Postfix's queue is not read */
+    int64_t longest_ramp_ms;          /* of all limits; 0: none has a ramp */
+    bool needs_attempts;              /* some limit counts attempts: retries are remembered */
     struct reply replies[REPLY_KEYS]; /* defaults filled in */
 };
 

@@ -65,13 +65,13 @@ struct draft {
 
 /* problems.c. Every text is about the key at place. */
 void problems_add(struct loader *loader, const struct place *place, enum problem_kind kind,
-                 const char *instead, const char *format, ...) __attribute__((format(printf, 5, 6)));
+                  const char *instead, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* A bad entry, replaced by loader->instead or the default of key; false, to be returned. */
 bool problems_bad(struct loader *loader, const struct place *place, const struct key *key, const char *format,
-                 ...) __attribute__((format(printf, 4, 5)));
+                  ...) __attribute__((format(printf, 4, 5)));
 /* "is a string, but must be a whole number". */
 bool problems_mistyped(struct loader *loader, const struct place *place, const struct key *key,
-                      const char *wanted);
+                       const char *wanted);
 /* One to be filled in; NULL: there are too many, or memory ran out. */
 struct problem *problems_new(struct loader *loader);
 void problems_vtext(struct problem *problem, const char *format, va_list args)
@@ -82,8 +82,8 @@ void problems_sort(struct loader *loader);
 json_t *config_json_read(const char *text, size_t n, struct loader *loader);
 /* Calls the parser of every member of an object; false where one was bad. *unknown (may be NULL): a key that
  * no row has. */
-bool config_json_members(struct loader *loader, const struct place *place, const struct key *section, void *base,
-                    bool *unknown);
+bool config_json_members(struct loader *loader, const struct place *place, const struct key *section,
+                         void *base, bool *unknown);
 struct place config_json_member(const struct place *up, const char *name);
 struct place config_json_element(const struct place *up, size_t index, const struct jsonmap *map);
 
@@ -95,10 +95,10 @@ extern const char endpoints_url_instead[]; /* what stands in for a counters.url 
 
 /* json.c, values.c, endpoints.c and limit.c: the parsers. */
 key_parser config_json_section, values_flag, values_choice, values_choice_flag, values_action, values_integer,
-    values_bits, values_max, values_duration, values_percent, values_path, values_group, values_mode, values_prefix,
-    values_subaddress, endpoints_socket, endpoints_url, endpoints_listen, endpoints_command, endpoints_networks, endpoints_patterns,
-    values_reply, limit_list, values_limit_name, limit_per, limit_reply, limit_share, limit_when,
-    values_tristate, limit_classes, limit_domains, limit_clients;
+    values_bits, values_max, values_duration, values_percent, values_path, values_group, values_mode,
+    values_prefix, values_subaddress, endpoints_socket, endpoints_url, endpoints_listen, endpoints_command,
+    endpoints_networks, endpoints_patterns, values_reply, limit_list, values_limit_name, limit_per,
+    limit_reply, limit_share, limit_when, values_tristate, limit_classes, limit_domains, limit_clients;
 
 /* warnings.c */
 void warnings_add(struct loader *loader, const struct place *root);

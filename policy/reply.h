@@ -63,7 +63,6 @@ int reply_parse(const char *source, enum action action, struct reply *out, struc
 /* True where the template shows %{limit}, %{used} or %{max}: it tells a sender how the gate is tuned. */
 bool reply_tells_limit(const struct reply *reply);
 
-void reply_render(const struct reply *reply, const struct reply_values *values,
-                  struct reply_line *out);
+void reply_render(const struct reply *reply, const struct reply_values *values, struct reply_line *out);
 
 #endif

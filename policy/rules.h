@@ -15,29 +15,29 @@
 
 /* What is known of one RCPT before anything is looked up. Borrowed for the time of one decision. */
 struct envelope {
-    const struct network *client;     /* whole address; set == false: unknown */
-    const struct block_row *block;    /* over that client; NULL: none */
-    struct network client_subject;    /* masked by counters.client_network */
-    const char *user;                 /* SASL login; NULL: not authenticated */
-    const struct address *sender;     /* ADDRESS_NULL: <> ; ADDRESS_INVALID: its key is made of sender_raw */
-    const char *sender_raw;           /* as received; NULL: not known */
+    const struct network *client;  /* whole address; set == false: unknown */
+    const struct block_row *block; /* over that client; NULL: none */
+    struct network client_subject; /* masked by counters.client_network */
+    const char *user;              /* SASL login; NULL: not authenticated */
+    const struct address *sender;  /* ADDRESS_NULL: <> ; ADDRESS_INVALID: its key is made of sender_raw */
+    const char *sender_raw;        /* as received; NULL: not known */
     const struct address *recipient;
-    const char *recipient_raw;        /* as received, for keys of what cannot be parsed */
-    bool resolved;                    /* recipient is what Postfix resolved ({rcpt_addr}) */
-    int64_t size;                     /* declared SIZE=, -1: none */
-    const char *host;                 /* this gate */
-    int64_t now_ms;                   /* Unix time */
-    int64_t ramp_since_ms;            /* when ramps began; far in the past: no limit is on its ramp */
+    const char *recipient_raw; /* as received, for keys of what cannot be parsed */
+    bool resolved;             /* recipient is what Postfix resolved ({rcpt_addr}) */
+    int64_t size;              /* declared SIZE=, -1: none */
+    const char *host;          /* this gate */
+    int64_t now_ms;            /* Unix time */
+    int64_t ramp_since_ms;     /* when ramps began; far in the past: no limit is on its ramp */
 };
 
 enum alias_state {
     ALIAS_UNASKED = 0, /* no alias rules are configured */
     ALIAS_NOT_OURS,    /* its domain is not in `domains` */
     ALIAS_FOUND,
-    ALIAS_UNKNOWN,     /* proved absent */
+    ALIAS_UNKNOWN, /* proved absent */
     ALIAS_EXPIRED,
-    ALIAS_INVALID,     /* no valid address, in one of our domains */
-    ALIAS_STALE,       /* nobody can tell now */
+    ALIAS_INVALID, /* no valid address, in one of our domains */
+    ALIAS_STALE,   /* nobody can tell now */
 };
 
 enum alias_via { VIA_NONE = 0, VIA_FULL, VIA_BARE, VIA_GLOB, VIA_CATCH_ALL };
@@ -48,24 +48,24 @@ struct alias {
     bool ours;       /* its domain is in `domains`, as far as that could be read */
     const char *row; /* proof: the key of the row that counts, or the domain; NULL where there is none */
     const char *owner, *class_name, *reply;
-    enum action action;    /* of the row and its domain together, the harder one (of an exempt recipient the
+    enum action action;   /* of the row and its domain together, the harder one (of an exempt recipient the
                               row's alone); ACTION_NONE unless FOUND */
-    const char **mailbox;  /* canonical, each once */
+    const char **mailbox; /* canonical, each once */
     size_t n_mailbox;
-    bool concealed;        /* expired or refused by its row, and answered as unknown (aliases.conceal) */
+    bool concealed; /* expired or refused by its row, and answered as unknown (aliases.conceal) */
 };
 
-struct ruling { /* zeroed: undecided */
-    enum action action;    /* ACTION_ACCEPT: on to the limits */
+struct ruling {         /* zeroed: undecided */
+    enum action action; /* ACTION_ACCEPT: on to the limits */
     enum verdict_by by;
-    const char *proof;     /* the row's key, network or pattern; the domain where an alias is absent or its
+    const char *proof; /* the row's key, network or pattern; the domain where an alias is absent or its
                               address is invalid; NULL for ACCEPT and VERDICT_BY_BACKEND */
-    const char *scope;     /* of the sender rule; NULL for the rest */
-    const char *reply;     /* the row's own reply, NULL: the default of key */
+    const char *scope; /* of the sender rule; NULL for the rest */
+    const char *reply; /* the row's own reply, NULL: the default of key */
     enum reply_key key;
-    bool client_exempt;      /* no client or sender rule, block, hold or limit applies */
-    bool recipient_exempt;   /* never unknown; limits 4xx at most */
-    bool alias_refused;      /* the alias rules alone would refuse it, whoever spoke first: only some
+    bool client_exempt;    /* no client or sender rule, block, hold or limit applies */
+    bool recipient_exempt; /* never unknown; limits 4xx at most */
+    bool alias_refused;    /* the alias rules alone would refuse it, whoever spoke first: only some
                                 `attempts` limits count it */
     struct alias alias;
 };
@@ -75,13 +75,13 @@ struct ruling { /* zeroed: undecided */
  * their arrays: of a domain with very many labels the longest "@.parent" patterns go, and the U-label
  * forms before them. */
 int rules_alias_query(const struct address *recipient, struct pool *pool, struct alias_query *out);
-int rules_sender_query(const struct address *sender, const struct address *recipient,
-                       const char *owner, struct pool *pool, struct sender_query *out);
+int rules_sender_query(const struct address *sender, const struct address *recipient, const char *owner,
+                       struct pool *pool, struct sender_query *out);
 
 /* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are
  * configured. -1: out of memory. */
-int rules_alias(const struct policy *policy, const struct envelope *envelope,
-                const struct alias_rows *rows, struct pool *pool, struct alias *out);
+int rules_alias(const struct policy *policy, const struct envelope *envelope, const struct alias_rows *rows,
+                struct pool *pool, struct alias *out);
 
 /* Is the client or the session exempt? Asked before the sender look-up, to save it. */
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
@@ -100,7 +100,6 @@ bool rules_is_concealed(const struct policy *policy, const struct ruling *ruling
  * the client is exempt, has state ROWS_LIVE and no row. "Cannot tell" speaks louder than a discard, as it
  * may hide a reject, and not as loud as a reject that is proved. */
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
-                const struct sender_rows *senders, const struct client_row *client,
-                struct ruling *out);
+                const struct sender_rows *senders, const struct client_row *client, struct ruling *out);
 
 #endif

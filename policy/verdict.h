@@ -14,10 +14,10 @@
 struct verdict {
     enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */
     enum verdict_by by;
-    const char *proof;         /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
+    const char *proof; /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
     const struct limit *limit; /* VERDICT_BY_LIMIT, _RAMP: which; else NULL */
     int64_t used, max, wait_ms;
-    int64_t age_ms; /* of used, where the limit counts the backlog; else 0 */
+    int64_t age_ms;     /* of used, where the limit counts the backlog; else 0 */
     struct reply reply; /* code "" for ACCEPT and DISCARD */
 };
 
@@ -27,9 +27,8 @@ struct verdict verdict_backend(const struct policy *policy);
 /* ruling must refuse or discard, and carry proof where it does so for good. */
 struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling);
 /* answer must be OVER or HELD. action: the limit's, or softer. max is the ask's. */
-struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit,
-                                enum action action, const struct count_ask *ask,
-                                const struct count_answer *answer);
+struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit, enum action action,
+                                const struct count_ask *ask, const struct count_answer *answer);
 /* answer is OVER a max that a ramp has lowered: never harder than "later". wait_ms: until it can get through. */
 struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,
                                const struct count_ask *ask, const struct count_answer *answer,

@@ -22,10 +22,12 @@ struct count_ask {
     int64_t window_ms; /* 1,000..31 days */
     int64_t amount;    /* charged when admitted; >= 0 */
     int64_t need;      /* refused when used + need > max (bytes ask for 1 where no size was declared) */
-    int64_t hold_ms;   /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
+    int64_t
+        hold_ms; /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
-    int64_t slack;     /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
-    int64_t ttl_ms;    /* the key's time to live after this charge */
+    int64_t
+        slack; /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
+    int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
     int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
                             Always less than its own index */
@@ -37,7 +39,7 @@ struct count_ask {
 struct count_request {
     const struct count_ask *asks;
     size_t n;
-    const char *retry;   /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
+    const char *retry; /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
                             COUNT_ATTEMPT */
     const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
     int64_t new_max;     /* counters.max_new_subjects */
@@ -52,16 +54,17 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
-    bool spilled;  /* the spill key was charged */
-    bool owed;     /* counted here alone so far, to be added to the store that answers otherwise */
-    bool retry;    /* the store knew it as a retry: no attempt was charged */
-    int64_t used;    /* before this request */
-    int64_t wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
+    bool spilled; /* the spill key was charged */
+    bool owed;    /* counted here alone so far, to be added to the store that answers otherwise */
+    bool retry;   /* the store knew it as a retry: no attempt was charged */
+    int64_t used; /* before this request */
+    int64_t
+        wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
                         1.1 windows where need is above max */
     /* The receipt, by which the charge can be given back: */
-    int64_t slot;  /* where it was charged; -1: nothing was charged */
-    int64_t born;  /* of the counter (charged or not): one that was deleted since has another */
-    int64_t here;  /* where this process counted it as well, beside the store that answers; -1: nowhere */
+    int64_t slot; /* where it was charged; -1: nothing was charged */
+    int64_t born; /* of the counter (charged or not): one that was deleted since has another */
+    int64_t here; /* where this process counted it as well, beside the store that answers; -1: nowhere */
 };
 
 /* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */

@@ -13,7 +13,6 @@ struct error {
 };
 
 /* Sets the text if err is not NULL and still empty. Control characters become '?'. */
-void error_set(struct error *err, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void error_set(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -43,6 +43,7 @@ enum { SESSIONS = 32 };
 static struct {
     int64_t now_ms;
     struct gate gate;
+    struct session_list list;
     struct {
         char name[32];
         struct session *session;
@@ -148,7 +149,7 @@ static struct session **session_named(const char *name)
     for (size_t i = 0; i < SESSIONS; i++) {
         if (world.sessions[i].session == NULL) {
             snprintf(world.sessions[i].name, sizeof world.sessions[i].name, "%.31s", name);
-            world.sessions[i].session = session_new(&world.gate);
+            world.sessions[i].session = session_new(&world.list);
         }
         if (strcmp(world.sessions[i].name, name) == 0)
             return &world.sessions[i].session;
@@ -218,7 +219,7 @@ static char *address_end(char *text)
 static void step_mail(struct session *session, char *arg)
 {
     const struct options options = options_read(address_end(arg));
-    message_begin(session, arg, options.user, options.size);
+    session_mail(session, arg, options.user, options.size);
 }
 
 /* True where the recipient was accepted. */
@@ -226,7 +227,7 @@ static bool recipient(struct session *session, const char *raw, const char *reso
 {
     char got[1024];
     struct outcome outcome;
-    message_rcpt(session, raw, resolved, &outcome);
+    session_rcpt(session, raw, resolved, &outcome);
     const struct reply_line *line = &outcome.line;
     enum action action = outcome.decision.verdict.action;
     if (!outcome.enforced || action == ACTION_ACCEPT)
@@ -253,12 +254,12 @@ static void step_send(struct session *session, char *arg, const char *want)
 {
     char *to = address_end(arg);
     const struct options options = options_read(address_end(to));
-    message_begin(session, arg, options.user, options.size);
+    session_mail(session, arg, options.user, options.size);
     if (step_rcpt(session, to, options.raw, want)) {
-        message_bytes(session, options.bytes > 0 ? (size_t)options.bytes : 1);
-        message_end(session);
+        message_bytes(&session->message, options.bytes > 0 ? (size_t)options.bytes : 1);
+        message_end(&session->message);
     } else {
-        message_abort(session);
+        message_abort(&session->message);
     }
 }
 
@@ -268,8 +269,8 @@ static void step_data(struct session *session, const char *arg, const char *want
     snprintf(dropped, sizeof dropped, "%zu dropped", session->message.n_discard);
     if (want != NULL)
         expect("data", dropped, want);
-    message_bytes(session, strtoull(arg, NULL, 10));
-    message_end(session);
+    message_bytes(&session->message, strtoull(arg, NULL, 10));
+    message_end(&session->message);
 }
 
 static void step_reset(char *arg)
@@ -334,7 +335,7 @@ static void step_keys(char *arg)
 static void step_queue(const char *file)
 {
     char *lines = read_file(world.cases, file, true);
-    const struct policy *policy = gate_policy(&world.gate);
+    const struct policy *policy = context_policy(&world.gate.context);
     backlog_put(world.gate.backlog, policy, lines);
     policy_unref(policy);
     free(lines);
@@ -383,10 +384,10 @@ static void step_session(const char *name, const char *verb, char *arg, const ch
     } else if (strcmp(verb, "send") == 0) {
         step_send(session, arg, want);
     } else if (strcmp(verb, "rset") == 0) {
-        message_abort(session);
+        message_abort(&session->message);
     } else if (strcmp(verb, "quit") == 0 || strcmp(verb, "lost") == 0) {
         if (verb[0] == 'q')
-            message_abort(session);
+            message_abort(&session->message);
         session_free(session);
         *at = NULL;
     } else {
@@ -433,7 +434,7 @@ static void step(char *line)
     else if (strcmp(verb, "queue") == 0)
         step_queue(arg);
     else if (strcmp(verb, "ramp") == 0)
-        ramp_clock_begin(&world.gate.ramp, &world.gate, "start");
+        ramp_clock_begin(&world.gate.ramp, &world.gate.context, "start");
     else if (strcmp(verb, "reset") == 0)
         step_reset(arg);
     else if (strcmp(verb, "used") == 0)
@@ -521,10 +522,11 @@ int main(int argc, char **argv)
         sql(rows);
     }
     struct error err = {0};
+    session_list_init(&world.list, &world.gate);
     if (gate_init(&world.gate, load("policy.json"), NULL, &err) < 0)
         die("gate", err.text);
-    snprintf(world.gate.host, sizeof world.gate.host, "mx1.example.com");
-    world.gate.now_ms = virtual_now;
+    snprintf(world.gate.context.host, sizeof world.gate.context.host, "mx1.example.com");
+    world.gate.context.now_ms = virtual_now;
     char *steps = read_file(argv[1], "steps", true);
     play(steps);
     free(steps);

@@ -245,6 +245,7 @@ class Gate:
     def __init__(self, scratch, policy, name="gate", start=True):
         self.scratch, self.name = scratch, name
         self.state = scratch / f"{name}-state"
+        self.state_is_told = True
         self.socket = scratch / f"{name}.sock"
         self.policy_path = scratch / f"{name}.json"
         self.policy = {
@@ -268,9 +269,14 @@ class Gate:
         self.policy.update(changes)
         self.policy_path.write_text(json.dumps(self.policy, indent=2))
 
+    def env(self):
+        """As systemd sets it."""
+        where = {"STATE_DIRECTORY": str(self.state)} if self.state_is_told else {}
+        return dict(os.environ, **SANITIZERS, **where)
+
     def start(self, wait=True):
         self.process = Process([RCPTGATE, "run", "-c", self.policy_path], self.scratch / f"{self.name}.log",
-                               env=dict(os.environ, **SANITIZERS))
+                               env=self.env())
         if wait:
             wait_for(self.accepts, "the gate does not open its socket")
 
@@ -335,7 +341,7 @@ class Gate:
     def command(self, *words, check=0):
         """Runs `rcptgate WORDS -c policy`; returns what it printed. check: the expected exit status, None for any."""
         done = subprocess.run([RCPTGATE, *map(str, words), "-c", str(self.policy_path)], capture_output=True,
-                              text=True, errors="replace", timeout=5 * PATIENCE, env=dict(os.environ, **SANITIZERS))
+                              text=True, errors="replace", timeout=5 * PATIENCE, env=self.env())
         if check is not None and done.returncode != check:
             raise Failure(f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout if check == 0 else done.stdout + done.stderr

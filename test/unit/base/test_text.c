@@ -229,9 +229,8 @@ int main(void)
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
         cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
-        cmocka_unit_test(test_quoted),
-        cmocka_unit_test(test_duration),        cmocka_unit_test(test_lower),
-        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

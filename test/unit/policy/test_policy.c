@@ -225,6 +225,10 @@ static const struct {
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"when\":{\"unknown\":true}}]"
      "}",
      "/limits/0/when/unknown", 1, PROBLEM_SKIPPED, "attempts"},
+    {"{\"state\":\"/"
+     "234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234"
+     "5\"}",
+     "/state", 1, PROBLEM_SKIPPED, "at most 94 bytes"},
 };
 
 static void test_one_problem(void **state)

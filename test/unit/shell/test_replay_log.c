@@ -84,14 +84,14 @@ static void postfix_lines(void **state)
            "qmgr[1]: BBBBB2: from=<>, size=5, nrcpt=1 (queue active)\n" T "3" P
            "smtp[1]: BBBBB2: to=<j@m.example>, orig_to=<two@example.com>, relay=none, delay=1, dsn=4.0.0, "
            "status=deferred (x)\n" T "4" P "lmtp[1]: AAAAA1: to=<j@m.example>, orig_to=<one@example.com>, "
-                                           "relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "4" P
+           "relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "4" P
            "lmtp[1]: AAAAA1: to=<k@m.example>, orig_to=<one@example.com>, relay=x, delay=1, dsn=2.0.0, "
            "status=sent (x)\n" T "4" P
            "lmtp[1]: AAAAA1: to=<plain@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "5" P
            "qmgr[1]: AAAAA1: removed\n" T "6" P "qmgr[1]: BBBBB2: from=<>, size=5, nrcpt=1 (queue active)\n" T
            "7" P "smtp[1]: BBBBB2: to=<j@m.example>, orig_to=<two@example.com>, relay=x, delay=5, dsn=2.0.0, "
-                 "status=sent (x)\n" T "8" P "smtpd[1]: NOQUEUE: reject: RCPT from unknown[192.0.2.66]: 554 "
-                                             "5.7.1 no; from=<a> to=<b> proto=SMTP helo=<x>\n" T "8" P
+           "status=sent (x)\n" T "8" P "smtpd[1]: NOQUEUE: reject: RCPT from unknown[192.0.2.66]: 554 "
+           "5.7.1 no; from=<a> to=<b> proto=SMTP helo=<x>\n" T "8" P
            "pickup[1]: CCCCC3: uid=0 from=<root>\n" T "8" P
            "local[1]: CCCCC3: to=<root@mx>, relay=local, delay=1, dsn=2.0.0, status=sent (x)\n" T "8" P
            "smtpd[1]: DDDDD4: client=localhost[127.0.0.1], orig_queue_id=AAAAA1, "
@@ -126,7 +126,7 @@ static void decision_lines(void **state)
         T
         "0" P "smtpd[1]: AAAAA0: client=unknown[192.0.2.1]\n" /* before the gate was there */
         T "1Z mx rcptgate[7]: queue=- client=192.0.2.1 from=<s@x.example> to=<one@example.com> "
-          "verdict=accept\n" T "1" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" T
+        "verdict=accept\n" T "1" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" T
         "2Z mx rcptgate[7]: queue=AAAAA1 client=192.0.2.1 from=<s@x.example> to=<no%20body@example.com> "
         "verdict=reject reply=\"550 5.1.1\" by=alias rule=example.com\n" T "2" P
         "smtpd[1]: AAAAA1: milter-reject: RCPT from unknown[192.0.2.1]: 550 5.1.1 no; from=<s@x.example> "
@@ -145,7 +145,7 @@ static void decision_lines(void **state)
         "from=<q@x.example> to=<a@example.com> proto=ESMTP helo=<x>\n" T
         "8Z other postfix/smtpd[1]: AAAAA1: client=unknown[192.0.2.8]\n" /* a host without a gate, the same id */
         T "8Z other postfix/lmtp[1]: AAAAA1: to=<far@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent "
-          "(x)\n",
+        "(x)\n",
         0,
         "1123-020820 rcpt 0 192.0.2.1 ?>old@example.com\n"
         "1123-020821 rcpt 1 192.0.2.1 s@x.example>one@example.com\n"

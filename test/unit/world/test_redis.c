@@ -796,7 +796,7 @@ static void test_stall(void **state)
         lost += stallers[i].status == REDIS_LOST;
     }
     assert_in_range(atomic_load(&peer->commands), 1, lost); /* who was told DOWN was not sent */
-    assert_in_range(lost, 1, N / 4);                        /* the first of each pipeline, had all come in time */
+    assert_in_range(lost, 1, N / 4); /* the first of each pipeline, had all come in time */
     redis_free(redis);
     peer_free(peer);
 }

@@ -1,5 +1,5 @@
 /* A thread that waits and works: when it works, that no wake is lost, and how it ends. Waits are for conditions. */
-#include "monotonic.h"
+#include "clock.h"
 #include "worker.h"
 
 #include <setjmp.h>
@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define SECONDS(n) ((int64_t)(n)*1000000000)
-#define LONG (monotonic_ns() + SECONDS(60))
+#define LONG (clock_monotonic_ns() + SECONDS(60))
 
 struct job {
     struct worker *worker;
@@ -92,8 +92,9 @@ static void test_times(void **state)
     begin(plain_step, 0);
     start();
     until_steps(1000); /* at once, and again */
-    atomic_store(&job.next, monotonic_ns() + SECONDS(3600));
-    assert_false(worker_drain(job.worker, monotonic_ns() + 1000000)); /* it has something to do, in an hour */
+    atomic_store(&job.next, clock_monotonic_ns() + SECONDS(3600));
+    assert_false(
+        worker_drain(job.worker, clock_monotonic_ns() + 1000000)); /* it has something to do, in an hour */
     int steps = atomic_load(&job.steps);
     atomic_store(&job.next, 1); /* a moment that has passed */
     worker_wake(job.worker);
@@ -107,8 +108,8 @@ static int64_t timed_step(void *arg)
 {
     struct job *own = arg;
     atomic_fetch_add(&own->steps, 1);
-    atomic_store(&own->next, monotonic_ns());
-    return monotonic_ns() + 20000000;
+    atomic_store(&own->next, clock_monotonic_ns());
+    return clock_monotonic_ns() + 20000000;
 }
 
 /* Nobody wakes it: it sleeps as long as it said, and no less. */
@@ -116,10 +117,10 @@ static void test_sleeps(void **state)
 {
     (void)state;
     begin(timed_step, 0);
-    int64_t began = monotonic_ns();
+    int64_t began = clock_monotonic_ns();
     start();
     until_steps(6);
-    assert_true(monotonic_ns() - began >= 5 * 20000000);
+    assert_true(clock_monotonic_ns() - began >= 5 * 20000000);
     worker_free(job.worker);
 }
 
@@ -156,7 +157,7 @@ static void test_no_wake_is_lost(void **state)
     for (int i = 0; i < 5000; i++) { /* what was put before the drain is taken by then */
         uint64_t put = atomic_fetch_add(&job.put, 1) + 1;
         worker_wake(job.worker);
-        if (worker_drain(job.worker, monotonic_ns() + 100000))
+        if (worker_drain(job.worker, clock_monotonic_ns() + 100000))
             assert_true(atomic_load(&job.taken) >= put);
     }
     for (int i = 0; i < WAKERS; i++)
@@ -228,7 +229,7 @@ static void test_stop_by(void **state)
     begin(stuck_step, 0);
     start();
     until_steps(1);
-    assert_false(worker_stop_by(job.worker, monotonic_ns() + 1000000));
+    assert_false(worker_stop_by(job.worker, clock_monotonic_ns() + 1000000));
     atomic_store(&job.next, 1);
     assert_true(worker_stop_by(job.worker, LONG));
     assert_true(worker_stop_by(job.worker, 0));

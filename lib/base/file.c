@@ -1,0 +1,122 @@
+/* file: see file.h. */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Everything up to the end; NULL with errno set. A FIFO or a terminal may be read as well, so no size is asked for. */
+static char *read_all(FILE *in, size_t *n)
+{
+    char *bytes = NULL;
+    size_t size = 0, used = 0;
+    for (;;) {
+        if (used + 1 >= size) {
+            size = size == 0 ? 16384 : size * 2;
+            char *more = realloc(bytes, size);
+            if (more == NULL)
+                break;
+            bytes = more;
+        }
+        size_t got = fread(bytes + used, 1, size - used - 1, in);
+        used += got;
+        if (ferror(in))
+            break;
+        if (used > FILE_READ_MAX) {
+            errno = EFBIG;
+            break;
+        }
+        if (feof(in)) {
+            bytes[used] = '\0';
+            *n = used;
+            return bytes;
+        }
+    }
+    int saved = errno;
+    free(bytes);
+    errno = saved;
+    return NULL;
+}
+
+int file_read(const char *path, char **bytes, size_t *n, struct error *err)
+{
+    FILE *in = fopen(path, "re");
+    char *got = in != NULL ? read_all(in, n) : NULL;
+    if (got == NULL)
+        error_set(err, "%s cannot be read: %s", path, strerror(errno));
+    else
+        *bytes = got;
+    if (in != NULL)
+        (void)fclose(in); /* only read: nothing can be lost */
+    return got != NULL ? 0 : -1;
+}
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(fd, bytes, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return -1;
+        bytes += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+/* Who runs a command as root must not take the file away from the gate. */
+static int give_to_owner(int fd, const char *dir)
+{
+    struct stat st;
+    return geteuid() != 0 || stat(dir, &st) < 0 ? 0 : fchown(fd, st.st_uid, st.st_gid);
+}
+
+static int write_draft(const char *draft, const char *dir, const char *bytes, size_t n, mode_t mode)
+{
+    (void)unlink(draft); /* left by one that was killed */
+    int fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0)
+        return -1;
+    int rc = give_to_owner(fd, dir) == 0 && write_all(fd, bytes, n) == 0 && fsync(fd) == 0 ? 0 : -1;
+    int why = errno;
+    if (close(fd) < 0 && rc == 0)
+        return -1;
+    errno = why;
+    return rc;
+}
+
+/* A file system that cannot do it keeps the new file, or the one from before: whole either way. */
+static void sync_directory(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    (void)close(fd);
+}
+
+int file_write(const char *path, const char *bytes, size_t n, mode_t mode)
+{
+    char draft[PATH_MAX], dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (snprintf(draft, sizeof draft, "%s.new", path) >= (int)sizeof draft) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash != NULL ? slash - path : 1), slash != NULL ? path : ".");
+    const char *parent = dir[0] != '\0' ? dir : "/";
+    if (write_draft(draft, parent, bytes, n, mode) == 0 && rename(draft, path) == 0) {
+        sync_directory(parent);
+        return 0;
+    }
+    int why = errno;
+    (void)unlink(draft); /* may not be there */
+    errno = why;
+    return -1;
+}

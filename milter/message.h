@@ -1,0 +1,67 @@
+/* message: one message under way, from MAIL FROM to its end: what it holds in the counters, and who was let through.
+ *
+ * Reset in one place, message_begin(); ends at message_end() or message_abort(). Belongs to one session, whose
+ * callbacks come one after the other. Where memory runs out, nothing is said of it but "later". */
+#ifndef RCPTGATE_MESSAGE_H
+#define RCPTGATE_MESSAGE_H
+
+#include "decide.h"
+
+struct accepted {     /* a recipient that was answered 250 */
+    const char *full; /* canonical, or the raw argument where that is no address */
+    const char *raw;  /* RCPT argument as received */
+    bool discard;     /* to be dropped at end of message */
+    struct accepted *next;
+};
+
+struct message {
+    /* Borrowed from the session, for as long as it lives. */
+    struct gate *gate;
+    const struct network *client;
+    uint64_t *no_client_rule; /* as in struct facts */
+
+    /* Of this message; all zero between two. */
+    bool open;
+    const struct policy *policy; /* borrowed, while open */
+    struct pool pool;            /* of everything below */
+    struct address sender;
+    const char *sender_raw;
+    const char *user; /* SASL login; NULL: none */
+    bool unknown;     /* memory ran out for those: nothing may be said of this message but "later" */
+    int64_t size;     /* declared, -1: not */
+    int64_t bytes;    /* seen: headers and body */
+    struct accepted *accepted;
+    size_t n_accepted, n_discard;
+    struct receipt *receipts;
+};
+
+struct outcome {
+    struct decision decision;
+    struct reply_line line; /* code "" where there is nothing to say */
+    bool duplicate;         /* accepted before in this message: nothing was counted */
+    bool enforced;          /* false in mode shadow: the answer is "go on", whatever the verdict */
+};
+
+/* MAIL FROM, with no message open. policy is borrowed until the message ends. */
+void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
+                   int64_t size);
+
+/* RCPT TO of an open message. raw: the argument as received; resolved: what Postfix made of it, NULL if that is not
+ * known. Strings in the outcome live until the message ends. */
+void message_rcpt(struct message *message, const char *raw, const char *resolved, struct outcome *out);
+
+void message_bytes(struct message *message, size_t n);
+
+/* The message reached its end: reservations become charges, bytes are settled. */
+void message_end(struct message *message);
+
+/* It did not: what was charged is given back, at once. Harmless without an open message. */
+void message_abort(struct message *message);
+
+/* The same in the background: never waits. */
+void message_leave(struct message *message);
+
+/* Frees what message_leave() keeps for the next one. */
+void message_done(struct message *message);
+
+#endif
