@@ -246,7 +246,7 @@ static struct place take_refusals(struct deny_cache *cache, size_t i)
         const char *end = place->texts, *key, *limit;
         for (size_t k = 0; k < place->n; k++)
             end = next_texts(end, &key, &limit);
-        char *texts = malloc((size_t)(end - place->texts));
+        char *texts = malloc((size_t)(end - place->texts) + 1);
         if (texts != NULL) {
             copy = *place;
             copy.texts = memcpy(texts, place->texts, (size_t)(end - place->texts));
