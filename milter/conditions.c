@@ -68,12 +68,6 @@ enum condition_grade conditions_counters_grade(const struct policy *policy)
     return defers ? CONDITION_DOWN : CONDITION_DEGRADED;
 }
 
-enum condition_grade trouble_counters_grade(const struct policy *policy)
-{
-    bool defers = policy->counters.when_down == WHEN_DOWN_DEFER && policy->n_limits > 0;
-    return defers ? CONDITION_DOWN : CONDITION_DEGRADED;
-}
-
 void conditions_init(struct conditions *conditions)
 {
     *conditions = (struct conditions){0};

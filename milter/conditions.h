@@ -50,9 +50,6 @@ const char *conditions_meaning(enum condition condition, const struct policy *po
 /* How bad it is that the counter store does not answer. */
 enum condition_grade conditions_counters_grade(const struct policy *policy);
 
-/* How bad it is that the counter store does not answer. */
-enum condition_grade trouble_counters_grade(const struct policy *policy);
-
 struct condition_row {
     bool set;
     enum condition_grade grade;

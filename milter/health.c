@@ -155,7 +155,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
     if (canary->counts != COUNTS_OK && !f->seen[CONDITION_COUNTERS]) {
         counts_trouble(gate->counts, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, CONDITION_COUNTERS, trouble_counters_grade(f->policy), f->now_ms, err.text);
+        find(f, CONDITION_COUNTERS, conditions_counters_grade(f->policy), f->now_ms, err.text);
     }
     if (canary->rows != ROWS_LIVE && !f->seen[CONDITION_ALIASES] && !f->seen[CONDITION_ALIASES_REFUSED]) {
         err = (struct error){0};
