@@ -10,7 +10,8 @@ enum { EVERY_NS = 200000000 };
 
 void progress_begin(struct progress *progress)
 {
-    *progress = (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = clock_monotonic_ns() + EVERY_NS};
+    *progress =
+        (struct progress){.on = isatty(STDERR_FILENO) == 1, .next_ns = clock_monotonic_ns() + EVERY_NS};
 }
 
 bool progress_due(struct progress *progress)
