@@ -1,6 +1,6 @@
 #include "answer.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <string.h>
 

@@ -2,10 +2,10 @@
  *
  * libmilter sends whatever was set last with whatever status is returned: 450 set and REJECT returned is a
  * 550 bounce. So the status is derived from the first digit of the line, here and nowhere else. */
-#ifndef RCPTGATE_ANSWER_H
-#define RCPTGATE_ANSWER_H
+#ifndef RCPTGATE_MILTER_ANSWER_H
+#define RCPTGATE_MILTER_ANSWER_H
 
-#include "reply.h"
+#include "policy/reply.h"
 
 #include <libmilter/mfapi.h>
 

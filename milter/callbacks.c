@@ -1,12 +1,12 @@
 /* callbacks: see callbacks.h. */
-#include "callbacks.h"
+#include "milter/callbacks.h"
 
 #include "answer.h"
-#include "clock.h"
+#include "base/clock.h"
 #include "decision_log.h"
-#include "log.h"
-#include "session.h"
-#include "text.h"
+#include "sys/log.h"
+#include "milter/session.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <stdatomic.h>
@@ -183,13 +183,13 @@ static void log_decision(const struct session *session, const struct outcome *ou
 
 /* Under aliases.conceal a refusal leaves on the next beat after its RCPT came: what was looked up to find it is much less
  * work, and shows no more. */
-static void wait_for_beat(const struct session *session, const struct outcome *outcome)
+static void pad_reply(const struct session *session, const struct outcome *outcome)
 {
-    enum { BEAT_NS = 10 * 1000 * 1000 };
+    enum { PADDING_NS = 10 * 1000 * 1000 };
     if (!session->message.policy->aliases.conceal || outcome->line.code[0] == '\0')
         return;
     int64_t took = clock_monotonic_ns() - session->entered_ns;
-    const struct timespec rest = {.tv_nsec = BEAT_NS - took % BEAT_NS};
+    const struct timespec rest = {.tv_nsec = PADDING_NS - took % PADDING_NS};
     (void)nanosleep(&rest, NULL); /* cut short only by a signal to this thread, and they all go elsewhere */
 }
 
@@ -208,7 +208,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     log_decision(session, &outcome, smfi_getsymval(ctx, queue_id));
     sfsistat status = SMFIS_CONTINUE;
     if (outcome.enforced) {
-        wait_for_beat(session, &outcome);
+        pad_reply(session, &outcome);
         status = answer(ctx, &outcome.line);
     }
     session_leave(session);

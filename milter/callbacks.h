@@ -1,8 +1,8 @@
 /* callbacks: what libmilter calls. A few lines each: facts in, session function, answer out. */
-#ifndef RCPTGATE_CALLBACKS_H
-#define RCPTGATE_CALLBACKS_H
+#ifndef RCPTGATE_MILTER_CALLBACKS_H
+#define RCPTGATE_MILTER_CALLBACKS_H
 
-#include "session.h"
+#include "milter/session.h"
 
 /* Registers the callbacks with libmilter; their sessions go into that list, and use its gate (there is one in a process:
  * libmilter has no other way to hand it over). -1 with err set. */

@@ -1,8 +1,8 @@
 /* decide: see decide.h. */
-#include "decide.h"
+#include "milter/decide.h"
 
-#include "clock.h"
-#include "text.h"
+#include "base/clock.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -23,15 +23,15 @@ static int block_fetch(struct gate *gate, const struct network *client, struct p
 }
 
 /* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
-static void client_fetch(struct ruledb_snapshot *snapshot, const struct facts *facts, int64_t now_ms,
+static void client_fetch(struct aliases_snapshot *snapshot, const struct facts *facts, int64_t now_ms,
                          struct pool *pool, struct client_row *out)
 {
-    uint64_t generation = ruledb_generation(snapshot), *none = facts->no_client_rule;
+    uint64_t generation = aliases_generation(snapshot), *none = facts->no_client_rule;
     if (none != NULL && *none != 0 && *none == generation) {
         *out = (struct client_row){.state = ROWS_LIVE};
         return;
     }
-    ruledb_client(snapshot, facts->client, now_ms / 1000, pool, out);
+    aliases_client(snapshot, facts->client, now_ms / 1000, pool, out);
     if (none != NULL && out->state == ROWS_LIVE && out->network == NULL)
         *none = generation;
 }
@@ -41,7 +41,7 @@ static int rules_fetch(struct gate *gate, const struct policy *policy, const str
                        struct decision *d, struct pool *pool)
 {
     const struct envelope *e = &d->envelope;
-    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
+    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
     struct alias_rows rows = {.state = ROWS_LIVE};
     struct alias_query alias_query;
     struct sender_query sender_query;
@@ -51,16 +51,16 @@ static int rules_fetch(struct gate *gate, const struct policy *policy, const str
     if (gate->rules != NULL && d->recipient.domain[0] != '\0') {
         rc = rules_alias_query(&d->recipient, pool, &alias_query);
         if (rc == 0)
-            ruledb_alias(&snapshot, &alias_query, pool, &rows);
+            aliases_alias(&snapshot, &alias_query, pool, &rows);
         if (rc == 0)
             rc = rules_alias(policy, e, &rows, pool, &d->ruling.alias);
     }
-    if (rc == 0 && ruledb_has_senders(&snapshot) && !rules_client_exempt(policy, e, &d->client)) {
+    if (rc == 0 && aliases_has_senders(&snapshot) && !rules_client_exempt(policy, e, &d->client)) {
         rc = rules_sender_query(e->sender, e->recipient, d->ruling.alias.owner, pool, &sender_query);
         if (rc == 0)
-            ruledb_sender(&snapshot, &sender_query, pool, &d->senders);
+            aliases_sender(&snapshot, &sender_query, pool, &d->senders);
     }
-    ruledb_end(&snapshot);
+    aliases_end(&snapshot);
     return rc;
 }
 
@@ -71,18 +71,19 @@ static bool lets_through(const struct verdict *verdict)
 }
 
 /* The counts, from the store that the policy names, or from this process where it stands in. */
-static void counts_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
-                         struct decision *d)
+static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
+                           struct decision *d)
 {
     int64_t now = d->envelope.now_ms, began = clock_monotonic_ns();
-    enum counts_status status = peek ? counts_peek(gate->counts, &d->plan.request, now, d->answers)
-                                     : counts_reserve(gate->counts, &d->plan.request, now, d->answers);
-    metrics_counts(&gate->context.metrics, status, clock_monotonic_ns() - began);
-    if (status == COUNTS_OK)
-        d->source = COUNTS_STORE;
+    enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
+                                       : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
+    metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
+    if (status == COUNTERS_OK)
+        d->source = COUNT_SOURCE_STORE;
     else if (policy->counters.when_down == WHEN_DOWN_LOCAL && plan_localise(policy, &d->plan, pool) == 0 &&
-             counts_stand_in(gate->counts, peek, status, &d->plan.request, now, d->answers) == COUNTS_OK)
-        d->source = COUNTS_LOCAL;
+             counters_fallback(gate->counters, peek, status, &d->plan.request, now, d->answers) ==
+                 COUNTERS_OK)
+        d->source = COUNT_SOURCE_LOCAL;
 }
 
 bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
@@ -91,14 +92,14 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
     const struct count_answer *answer = &d->answers[i];
     if ((answer->slot < 0 && answer->here < 0) || (ask->flags & COUNT_ATTEMPT) != 0)
         return false;
-    *out = (struct count_change){.key = answer->spilled ? ask->spill : ask->key,
+    *out = (struct count_change){.key = answer->overflowed ? ask->overflow : ask->key,
                                  .limit = ask->limit,
                                  .window_ms = ask->window_ms,
                                  .slot = answer->slot,
-                                 .born = answer->born,
+                                 .created = answer->created,
                                  .amount = ask->amount,
                                  .here = answer->here,
-                                 .owed = answer->owed};
+                                 .unsynced = answer->unsynced};
     return true;
 }
 
@@ -124,7 +125,7 @@ static void backlog_fetch(struct gate *gate, struct plan *plan)
     for (size_t i = 0; i < plan->n_backlogs; i++) {
         struct backlog_ask *ask = &plan->backlogs[i];
         ask->known =
-            backlog_find(gate->backlog, ask->limit->per[0], ask->subject, &ask->waiting, &ask->age_ms);
+            queue_monitor_find(gate->backlog, ask->limit->per[0], ask->subject, &ask->waiting, &ask->age_ms);
     }
 }
 
@@ -144,11 +145,11 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
         d->answers = pool_alloc(pool, n * sizeof *d->answers);
         if (d->answers == NULL)
             return -1;
-        counts_fetch(gate, policy, peek, pool, d);
+        counters_fetch(gate, policy, peek, pool, d);
     }
     d->verdict = judge(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
     d->shadow = judge_shadow(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
-    if (!peek && d->source != COUNTS_NONE && !lets_through(&d->verdict))
+    if (!peek && d->source != COUNT_SOURCE_NONE && !lets_through(&d->verdict))
         charge_undo(gate, d);
     return 0;
 }
@@ -177,7 +178,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
     if (decide_line_of(gate, policy, facts, peek, pool, out) < 0) {
-        out->source = COUNTS_NONE;
+        out->source = COUNT_SOURCE_NONE;
         out->verdict = verdict_backend(policy);
     }
 }

@@ -5,11 +5,11 @@
  *   judge                                            pure
  *
  * The milter charges; `explain` walks the same line and only looks. */
-#ifndef RCPTGATE_DECIDE_H
-#define RCPTGATE_DECIDE_H
+#ifndef RCPTGATE_MILTER_DECIDE_H
+#define RCPTGATE_MILTER_DECIDE_H
 
-#include "gate.h"
-#include "judge.h"
+#include "gate/gate.h"
+#include "policy/judge.h"
 
 #include <jansson.h>
 
@@ -36,7 +36,7 @@ struct decision { /* everything between facts and verdict; memory of the pool */
     struct client_row client;
     struct ruling ruling;
     struct plan plan;
-    enum counts_source source;
+    enum count_source source;
     struct count_answer *answers;
     struct verdict verdict;
     struct verdict shadow; /* the hardest that a shadow limit would have said; undecided: none */
@@ -58,6 +58,6 @@ bool decide_charge(const struct decision *decision, size_t i, struct count_chang
 void decide_line(const struct decision *decision, struct reply_line *out);
 
 /* The decision as `explain` shows it; NULL when out of memory. */
-json_t *decide_explain(const struct policy *policy, const struct decision *decision);
+json_t *admin_explain(const struct policy *policy, const struct decision *decision);
 
 #endif

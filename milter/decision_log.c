@@ -84,9 +84,9 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text_addf(text, " concealed=%s", d->ruling.alias.state == ALIAS_EXPIRED ? "expired" : "reject");
     if (v->limit != NULL)
         add_limit(text, v);
-    if (d->source == COUNTS_LOCAL)
+    if (d->source == COUNT_SOURCE_LOCAL)
         text_add(text, " counts=local");
-    if (d->plan.request.n > 0 && d->source == COUNTS_NONE)
+    if (d->plan.request.n > 0 && d->source == COUNT_SOURCE_NONE)
         text_add(text, " counts=none");
     if (!outcome->enforced)
         text_add(text, " mode=shadow");

@@ -1,9 +1,9 @@
 /* decision_log: one line for each RCPT, key=value. */
-#ifndef RCPTGATE_DECISION_LOG_H
-#define RCPTGATE_DECISION_LOG_H
+#ifndef RCPTGATE_MILTER_DECISION_LOG_H
+#define RCPTGATE_MILTER_DECISION_LOG_H
 
-#include "session.h"
-#include "text.h"
+#include "milter/session.h"
+#include "base/text.h"
 
 /* queue: the queue id, NULL while Postfix has none. */
 void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,

@@ -1,11 +1,11 @@
 /* message: see message.h. */
-#include "message.h"
+#include "milter/message.h"
 
-#include "refunds.h"
-#include "clock.h"
-#include "gate.h"
-#include "tripped.h"
-#include "window.h"
+#include "counters/refunds.h"
+#include "base/clock.h"
+#include "gate/gate.h"
+#include "limit_events.h"
+#include "counters/window.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ static bool keep_receipts(struct message *message, const struct decision *d)
     struct refunds_batch back;
     refunds_begin(&back, message->gate->refunds, false);
     bool kept_all = true;
-    for (size_t i = 0; i < d->plan.request.n && d->source != COUNTS_NONE; i++) {
+    for (size_t i = 0; i < d->plan.request.n && d->source != COUNT_SOURCE_NONE; i++) {
         struct count_change charge;
         if (!decide_charge(d, i, &charge))
             continue;
@@ -123,7 +123,7 @@ static void note_deferred(struct gate *gate, const char *retry)
     int64_t now = context_now(&gate->context);
     struct count_deferral deferral = {.at_ms = now};
     snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
-    (void)counts_deferred(gate->counts, &deferral, 1, now); /* one that was forgotten counts */
+    (void)counters_deferred(gate->counters, &deferral, 1, now); /* one that was forgotten counts */
 }
 
 void message_rcpt(struct message *message, const char *raw, const char *resolved, struct outcome *out)
@@ -167,7 +167,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     decide_line(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
         note_deferred(gate, d->plan.request.retry);
-    tripped_tell(gate->context.events, d);
+    limit_events_add(gate->context.events, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
                  clock_monotonic_ns() - began);
 }
@@ -192,11 +192,12 @@ static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_
                                   .flags = limit->shadow ? COUNT_SHADOW : 0,
                                   .share_of = -1};
     const struct count_request request = {.asks = &ask, .n = 1};
-    (void)counts_charge(gate->counts, &request, context_now(&gate->context));
+    (void)counters_charge(gate->counters, &request, context_now(&gate->context));
 }
 
 /* What was reserved becomes what was seen. */
-static void settle_bytes(struct gate *gate, struct refunds_batch *refunds, const struct receipt *receipt, int64_t bytes)
+static void settle_bytes(struct gate *gate, struct refunds_batch *refunds, const struct receipt *receipt,
+                         int64_t bytes)
 {
     const struct count_change *charge = &receipt->charge;
     int64_t slot = charge->slot >= 0 ? charge->slot : charge->here;

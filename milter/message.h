@@ -2,10 +2,10 @@
  *
  * Reset in one place, message_begin(); ends at message_end() or message_abort(). Belongs to one session, whose
  * callbacks come one after the other. Where memory runs out, nothing is said of it but "later". */
-#ifndef RCPTGATE_MESSAGE_H
-#define RCPTGATE_MESSAGE_H
+#ifndef RCPTGATE_MILTER_MESSAGE_H
+#define RCPTGATE_MILTER_MESSAGE_H
 
-#include "decide.h"
+#include "milter/decide.h"
 
 struct accepted {     /* a recipient that was answered 250 */
     const char *full; /* canonical, or the raw argument where that is no address */

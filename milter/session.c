@@ -1,7 +1,7 @@
 /* session: see session.h. */
-#include "session.h"
+#include "milter/session.h"
 
-#include "clock.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -144,10 +144,10 @@ static struct verdict connect_holds(struct gate *gate, const struct policy *poli
     struct count_answer *answers = pool_alloc(pool, plan.request.n * sizeof *answers);
     if (answers == NULL)
         return none;
-    enum counts_status status = counts_peek(gate->counts, &plan.request, now, answers);
-    if (status != COUNTS_OK &&
+    enum counters_status status = counters_peek(gate->counters, &plan.request, now, answers);
+    if (status != COUNTERS_OK &&
         (policy->counters.when_down != WHEN_DOWN_LOCAL || policy->counters.local_share < 100 ||
-         counts_stand_in(gate->counts, true, status, &plan.request, now, answers) != COUNTS_OK))
+         counters_fallback(gate->counters, true, status, &plan.request, now, answers) != COUNTERS_OK))
         return none;
     for (size_t i = 0; i < plan.request.n; i++)
         if (answers[i].result == COUNT_HELD && !plan.limits[i]->shadow)
@@ -162,9 +162,9 @@ bool session_may_refuse(struct gate *gate, const struct policy *policy)
         return false;
     if (blocks_any(gate->blocks) || plan_looks_at_connect(policy))
         return true;
-    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
-    bool has_rules = ruledb_has_clients(&snapshot);
-    ruledb_end(&snapshot);
+    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
+    bool has_rules = aliases_has_clients(&snapshot);
+    aliases_end(&snapshot);
     return has_rules;
 }
 
@@ -175,9 +175,9 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
     const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
     struct client_row row;
-    struct ruledb_snapshot snapshot = ruledb_begin(gate->rules);
-    ruledb_client(&snapshot, client, context_now(&gate->context) / 1000, proof_pool, &row);
-    ruledb_end(&snapshot);
+    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
+    aliases_client(&snapshot, client, context_now(&gate->context) / 1000, proof_pool, &row);
+    aliases_end(&snapshot);
     const struct address nobody = {.kind = ADDRESS_NULL};
     struct block_found found;
     struct block_row block = {0};

@@ -3,11 +3,11 @@
  * A session belongs to one milter connection, whose callbacks come one after the other, on changing threads. Each
  * callback that needs the gate is between session_enter() and session_leave(), so that session_list_stop() knows who is
  * under way. */
-#ifndef RCPTGATE_SESSION_H
-#define RCPTGATE_SESSION_H
+#ifndef RCPTGATE_MILTER_SESSION_H
+#define RCPTGATE_MILTER_SESSION_H
 
-#include "gate.h"
-#include "message.h"
+#include "gate/gate.h"
+#include "milter/message.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

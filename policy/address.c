@@ -1,10 +1,10 @@
 /* address: see address.h. Owns nothing; allocates only inside libidn2, and only for domains that are not ASCII.
  * One pass over the input, no recursion: what a client sends costs time in proportion to its length. Fails only
  * where the input is no address; the reason is that of the first fault from the left. */
-#include "address.h"
+#include "policy/address.h"
 
-#include "network.h"
-#include "text.h"
+#include "base/network.h"
+#include "base/text.h"
 
 #include <idn2.h>
 

@@ -5,10 +5,10 @@
  * kept in brackets. Local part: ASCII lower case, needless quotes and escapes removed (quotes stay where
  * RFC 5321 needs them). Source routes, angle brackets and comments are dropped. Pure; the result lives in
  * the caller's struct. */
-#ifndef RCPTGATE_ADDRESS_H
-#define RCPTGATE_ADDRESS_H
+#ifndef RCPTGATE_POLICY_ADDRESS_H
+#define RCPTGATE_POLICY_ADDRESS_H
 
-#include "error.h"
+#include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,106 +1,110 @@
 /* judge: ranks what the rules and the limits said, and gives the verdict (see judge.h). Owns nothing,
  * cannot fail. */
-#include "judge.h"
+#include "policy/judge.h"
 
 #include "ramp.h"
 
 /* What is known when a RCPT is judged; the same for its limits and its shadow limits. */
-struct court {
+struct judge_context {
     const struct policy *policy;
     const struct envelope *envelope;
     const struct ruling *ruling;
     const struct plan *plan;
-    enum counts_source source;
+    enum count_source source;
     const struct count_answer *answers;
     bool shadow; /* the shadow limits are heard, and nobody else */
 };
 
-static bool is_heard(const struct court *court, size_t i)
+static bool is_heard(const struct judge_context *judge_context, size_t i)
 {
-    return court->plan->limits[i]->shadow == court->shadow;
+    return judge_context->plan->limits[i]->shadow == judge_context->shadow;
 }
 
 /* Null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
-static bool must_be_soft(const struct court *court, const struct limit *limit)
+static bool must_be_soft(const struct judge_context *judge_context, const struct limit *limit)
 {
-    if (court->ruling->recipient_exempt)
+    if (judge_context->ruling->recipient_exempt)
         return true;
-    return court->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
+    return judge_context->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
 }
 
 /* What ask i's max is once no ramp lowers it any more: all of it, or the part for this process alone. */
-static int64_t max_after_ramp(const struct court *court, size_t i)
+static int64_t max_after_ramp(const struct judge_context *judge_context, size_t i)
 {
-    const struct count_ask *ask = &court->plan->request.asks[i];
-    int64_t whole = ask->max + ask->slack;
-    return court->source == COUNTS_LOCAL ? plan_local_max(court->policy, whole) : whole;
+    const struct count_ask *ask = &judge_context->plan->request.asks[i];
+    int64_t whole = ask->max + ask->headroom;
+    return judge_context->source == COUNT_SOURCE_LOCAL ? plan_local_max(judge_context->policy, whole) : whole;
 }
 
 /* Did the store that answered see the whole max used up? One that stands in for another may have been
  * asked for less. */
-static bool saw_whole_max(const struct court *court, size_t i)
+static bool saw_whole_max(const struct judge_context *judge_context, size_t i)
 {
-    const struct limit *limit = court->plan->limits[i];
-    const struct count_ask *ask = &court->plan->request.asks[i];
+    const struct limit *limit = judge_context->plan->limits[i];
+    const struct count_ask *ask = &judge_context->plan->request.asks[i];
     int64_t whole = ask->share_of >= 0 ? limit->share.max : limit->max;
-    return court->source != COUNTS_LOCAL || max_after_ramp(court, i) >= whole ||
-           court->answers[i].used + ask->need > whole;
+    return judge_context->source != COUNT_SOURCE_LOCAL || max_after_ramp(judge_context, i) >= whole ||
+           judge_context->answers[i].used + ask->need > whole;
 }
 
 /* Is it the ramp alone that refuses ask i? */
-static bool is_ramped(const struct court *court, size_t i)
+static bool is_ramped(const struct judge_context *judge_context, size_t i)
 {
-    const struct count_ask *ask = &court->plan->request.asks[i];
-    const struct count_answer *answer = &court->answers[i];
-    int64_t max = max_after_ramp(court, i);
+    const struct count_ask *ask = &judge_context->plan->request.asks[i];
+    const struct count_answer *answer = &judge_context->answers[i];
+    int64_t max = max_after_ramp(judge_context, i);
     return answer->result == COUNT_OVER && ask->max < max && answer->used + ask->need <= max;
 }
 
 /* Until the ramp, or the window, lets ask i through. */
-static int64_t ramp_wait_of(const struct court *court, size_t i)
+static int64_t ramp_wait_of(const struct judge_context *judge_context, size_t i)
 {
-    const struct count_ask *ask = &court->plan->request.asks[i];
-    const struct count_answer *answer = &court->answers[i];
-    int64_t wait =
-        ramp_wait(max_after_ramp(court, i), court->plan->limits[i]->ramp_ms,
-                  court->envelope->now_ms - court->envelope->ramp_since_ms, answer->used + ask->need);
+    const struct count_ask *ask = &judge_context->plan->request.asks[i];
+    const struct count_answer *answer = &judge_context->answers[i];
+    int64_t wait = ramp_wait(max_after_ramp(judge_context, i), judge_context->plan->limits[i]->ramp_ms,
+                             judge_context->envelope->now_ms - judge_context->envelope->ramp_since_ms,
+                             answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }
 
 /* What ask i's limit does: ACTION_ACCEPT where it was admitted or nobody could tell. */
-static enum action action_of(const struct court *court, size_t i)
+static enum action action_of(const struct judge_context *judge_context, size_t i)
 {
-    enum count_result result = court->answers[i].result;
-    const struct limit *limit = court->plan->limits[i];
+    enum count_result result = judge_context->answers[i].result;
+    const struct limit *limit = judge_context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(court, limit) || is_ramped(court, i) || !saw_whole_max(court, i) ? ACTION_DEFER
-                                                                                         : limit->over;
+    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) ||
+                   !saw_whole_max(judge_context, i)
+               ? ACTION_DEFER
+               : limit->over;
 }
 
-static struct verdict verdict_of(const struct court *court, size_t i, enum action action)
+static struct verdict verdict_of(const struct judge_context *judge_context, size_t i, enum action action)
 {
-    const struct limit *limit = court->plan->limits[i];
-    const struct count_ask *ask = &court->plan->request.asks[i];
-    const struct count_answer *answer = &court->answers[i];
-    if (is_ramped(court, i))
-        return verdict_by_ramp(court->policy, limit, ask, answer, ramp_wait_of(court, i));
-    return verdict_by_limit(court->policy, limit, action, ask, answer);
+    const struct limit *limit = judge_context->plan->limits[i];
+    const struct count_ask *ask = &judge_context->plan->request.asks[i];
+    const struct count_answer *answer = &judge_context->answers[i];
+    if (is_ramped(judge_context, i))
+        return verdict_by_ramp(judge_context->policy, limit, ask, answer, ramp_wait_of(judge_context, i));
+    return verdict_by_limit(judge_context->policy, limit, action, ask, answer);
 }
 
 /* What a limit that counts the backlog says. Its proof is the number that was read, with its age. */
-static struct verdict backlog_verdict(const struct court *court, const struct backlog_ask *backlog)
+static struct verdict backlog_verdict(const struct judge_context *judge_context,
+                                      const struct backlog_ask *backlog)
 {
     const struct limit *limit = backlog->limit;
-    if (limit->shadow != court->shadow || !backlog->known || backlog->waiting < backlog->max)
+    if (limit->shadow != judge_context->shadow || !backlog->known || backlog->waiting < backlog->max)
         return verdict_accept();
-    const struct count_ask ask = {.limit = limit->name, .max = backlog->max, .slack = backlog->slack};
+    const struct count_ask ask = {.limit = limit->name, .max = backlog->max, .headroom = backlog->headroom};
     const struct count_answer answer = {
-        .result = COUNT_OVER, .used = backlog->waiting, .wait_ms = court->policy->queue.every_ms};
-    enum action action = must_be_soft(court, limit) ? ACTION_DEFER : limit->over;
-    struct verdict verdict = backlog->waiting < backlog->max + backlog->slack
-                                 ? verdict_by_ramp(court->policy, limit, &ask, &answer, answer.wait_ms)
-                                 : verdict_by_limit(court->policy, limit, action, &ask, &answer);
+        .result = COUNT_OVER, .used = backlog->waiting, .wait_ms = judge_context->policy->queue.every_ms};
+    enum action action = must_be_soft(judge_context, limit) ? ACTION_DEFER : limit->over;
+    struct verdict verdict =
+        backlog->waiting < backlog->max + backlog->headroom
+            ? verdict_by_ramp(judge_context->policy, limit, &ask, &answer, answer.wait_ms)
+            : verdict_by_limit(judge_context->policy, limit, action, &ask, &answer);
     verdict.age_ms = backlog->age_ms;
     return verdict;
 }
@@ -112,56 +116,58 @@ static struct verdict harder_of(const struct verdict *one, const struct verdict 
     return other->action > one->action || (other->action == one->action && before) ? *other : *one;
 }
 
-static struct verdict hardest_backlog(const struct court *court, struct verdict verdict)
+static struct verdict hardest_backlog(const struct judge_context *judge_context, struct verdict verdict)
 {
-    for (size_t i = 0; i < court->plan->n_backlogs; i++) {
-        struct verdict other = backlog_verdict(court, &court->plan->backlogs[i]);
+    for (size_t i = 0; i < judge_context->plan->n_backlogs; i++) {
+        struct verdict other = backlog_verdict(judge_context, &judge_context->plan->backlogs[i]);
         verdict = harder_of(&verdict, &other);
     }
     return verdict;
 }
 
 /* The hardest answer of the limits, the first in the file among equals. */
-static struct verdict hardest_limit(const struct court *court)
+static struct verdict hardest_limit(const struct judge_context *judge_context)
 {
     struct verdict verdict = verdict_accept();
-    for (size_t i = 0; i < court->plan->request.n; i++) {
-        enum action action = is_heard(court, i) ? action_of(court, i) : ACTION_ACCEPT;
+    for (size_t i = 0; i < judge_context->plan->request.n; i++) {
+        enum action action = is_heard(judge_context, i) ? action_of(judge_context, i) : ACTION_ACCEPT;
         if (action > verdict.action)
-            verdict = verdict_of(court, i, action);
+            verdict = verdict_of(judge_context, i, action);
     }
     return verdict;
 }
 
 /* Could a limit that counts not be read? */
-static bool is_blind(const struct court *court)
+static bool is_blind(const struct judge_context *judge_context)
 {
-    for (size_t i = 0; i < court->plan->request.n; i++)
-        if (is_heard(court, i) && (court->source == COUNTS_NONE || court->answers[i].result == COUNT_UNKNOWN))
+    for (size_t i = 0; i < judge_context->plan->request.n; i++)
+        if (is_heard(judge_context, i) &&
+            (judge_context->source == COUNT_SOURCE_NONE || judge_context->answers[i].result == COUNT_UNKNOWN))
             return true;
     return false;
 }
 
 /* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject
  * that was read is given in its place. */
-static struct verdict ask_limits(const struct court *court)
+static struct verdict ask_limits(const struct judge_context *judge_context)
 {
-    struct verdict verdict =
-        hardest_backlog(court, court->source == COUNTS_NONE ? verdict_accept() : hardest_limit(court));
-    bool must_tell = court->policy->counters.when_down != WHEN_DOWN_ACCEPT;
-    if (must_tell && verdict.action != ACTION_REJECT && is_blind(court))
-        return verdict_backend(court->policy);
+    struct verdict verdict = hardest_backlog(judge_context, judge_context->source == COUNT_SOURCE_NONE
+                                                                ? verdict_accept()
+                                                                : hardest_limit(judge_context));
+    bool must_know = judge_context->policy->counters.when_down != WHEN_DOWN_ACCEPT;
+    if (must_know && verdict.action != ACTION_REJECT && is_blind(judge_context))
+        return verdict_backend(judge_context->policy);
     return verdict;
 }
 
 struct verdict judge(const struct policy *policy, const struct envelope *envelope,
-                     const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                     const struct ruling *ruling, const struct plan *plan, enum count_source source,
                      const struct count_answer *answers)
 {
-    const struct court court = {policy, envelope, ruling, plan, source, answers, false};
+    const struct judge_context judge_context = {policy, envelope, ruling, plan, source, answers, false};
     if (ruling->action == ACTION_NONE)
         return verdict_backend(policy);
-    struct verdict limits = ask_limits(&court);
+    struct verdict limits = ask_limits(&judge_context);
     if (rules_is_concealed(policy, ruling) && limits.action > ACTION_ACCEPT)
         return limits;
     switch (ruling->action) {
@@ -176,9 +182,10 @@ struct verdict judge(const struct policy *policy, const struct envelope *envelop
 }
 
 struct verdict judge_shadow(const struct policy *policy, const struct envelope *envelope,
-                            const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                            const struct ruling *ruling, const struct plan *plan, enum count_source source,
                             const struct count_answer *answers)
 {
-    const struct court court = {policy, envelope, ruling, plan, source, answers, true};
-    return hardest_backlog(&court, source == COUNTS_NONE ? verdict_accept() : hardest_limit(&court));
+    const struct judge_context judge_context = {policy, envelope, ruling, plan, source, answers, true};
+    return hardest_backlog(&judge_context,
+                           source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(&judge_context));
 }

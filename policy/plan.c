@@ -3,10 +3,10 @@
  * Three tables carry it: subject_readers (what a RCPT has of each subject of `per`), conditions (one
  * function for each key of `when`) and, in scope_of(), which counts and subjects a refused, discarded or
  * exempt RCPT still meets. Owns nothing, all memory is the pool's. Fails only for want of memory. */
-#include "plan.h"
+#include "policy/plan.h"
 
 #include "ramp.h"
-#include "text.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -25,8 +25,8 @@ struct planner {
     const struct ruling *ruling;
     const struct receipt *held;
     struct pool *pool;
-    struct texts values[SUBJECTS]; /* of each subject; empty: the RCPT lacks it */
-    const char *spill_recipient;   /* "@domain" where a new recipient may have to share a key, else NULL */
+    struct texts values[SUBJECTS];  /* of each subject; empty: the RCPT lacks it */
+    const char *overflow_recipient; /* "@domain" where a new recipient may have to share a key, else NULL */
     struct count_ask *asks;
     const struct limit **limits;
     size_t n, room;
@@ -305,23 +305,23 @@ static bool when_holds(const struct planner *planner, const struct when *when)
 /* --- which limits a RCPT meets ------------------------------------------------------------------------- */
 
 enum {
-    ALL_COUNTS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS |
-                 1 << LIMIT_BACKLOG,
+    ALL_KINDS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS |
+                1 << LIMIT_BACKLOG,
     ALL_SUBJECTS = (1 << SUBJECTS) - 1,
     WIDE_SUBJECTS = 1 << SUBJECT_CLIENT | 1 << SUBJECT_USER | 1 << SUBJECT_HOST | 1 << SUBJECT_ALL,
 };
 
 struct scope { /* bit sets of enum limit_count and enum subject */
-    unsigned counts, subjects;
+    unsigned kinds, subjects;
 };
 
 static struct scope scope_of(const struct ruling *ruling)
 {
-    struct scope scope = {ALL_COUNTS, ALL_SUBJECTS};
+    struct scope scope = {ALL_KINDS, ALL_SUBJECTS};
     if (ruling->action != ACTION_ACCEPT && ruling->action != ACTION_DISCARD)
-        scope.counts = 1 << LIMIT_ATTEMPTS; /* refused anyway: nothing else is charged */
+        scope.kinds = 1 << LIMIT_ATTEMPTS; /* refused anyway: nothing else is charged */
     if (ruling->alias_refused) {
-        scope.counts &= 1 << LIMIT_ATTEMPTS;
+        scope.kinds &= 1 << LIMIT_ATTEMPTS;
         scope.subjects &= WIDE_SUBJECTS | 1 << SUBJECT_RECIPIENT_DOMAIN;
     }
     if (ruling->action == ACTION_DISCARD || ruling->alias.action == ACTION_DISCARD)
@@ -332,7 +332,7 @@ static struct scope scope_of(const struct ruling *ruling)
 static bool limit_applies(const struct planner *planner, const struct limit *limit)
 {
     const struct scope scope = scope_of(planner->ruling);
-    if ((scope.counts & 1u << limit->count) == 0)
+    if ((scope.kinds & 1u << limit->count) == 0)
         return false;
     for (size_t i = 0; i < limit->n_per; i++)
         if ((scope.subjects & 1u << limit->per[i]) == 0 || planner->values[limit->per[i]].n == 0)
@@ -392,7 +392,7 @@ static void set_max(const struct limit *limit, const struct envelope *envelope, 
                     struct count_ask *ask)
 {
     ask->max = ramp_max(whole, limit->ramp_ms, envelope->now_ms - envelope->ramp_since_ms);
-    ask->slack = whole - ask->max;
+    ask->headroom = whole - ask->max;
 }
 
 /* One RCPT's worth of a limit; the key is still to be set. */
@@ -443,16 +443,16 @@ static int set_keys(struct planner *planner, const char *per_name, const struct 
                     struct count_ask *ask)
 {
     struct combination shared = *of;
-    bool can_spill = false;
-    for (size_t i = 0; i < of->n && planner->spill_recipient != NULL; i++) {
+    bool can_overflow = false;
+    for (size_t i = 0; i < of->n && planner->overflow_recipient != NULL; i++) {
         if (of->subjects[i] != SUBJECT_RECIPIENT)
             continue;
-        shared.texts[i] = planner->spill_recipient;
-        can_spill = true;
+        shared.texts[i] = planner->overflow_recipient;
+        can_overflow = true;
     }
     ask->key = make_key(planner->pool, per_name, of->texts, of->n);
-    ask->spill = can_spill ? make_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
-    return ask->key == NULL || (can_spill && ask->spill == NULL) ? -1 : 0;
+    ask->overflow = can_overflow ? make_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
+    return ask->key == NULL || (can_overflow && ask->overflow == NULL) ? -1 : 0;
 }
 
 /* What one source holds of the limit whose ask came last. */
@@ -539,8 +539,8 @@ static int add_backlog(struct planner *planner, const struct limit *limit)
     for (size_t i = 0; i < texts->n; i++) {
         struct count_ask ask = {0};
         set_max(limit, planner->envelope, limit->max, &ask);
-        more[n + i] =
-            (struct backlog_ask){.limit = limit, .subject = texts->at[i], .max = ask.max, .slack = ask.slack};
+        more[n + i] = (struct backlog_ask){
+            .limit = limit, .subject = texts->at[i], .max = ask.max, .headroom = ask.headroom};
     }
     planner->backlogs = more;
     planner->n_backlogs = n + texts->n;
@@ -598,17 +598,17 @@ static int finish(const struct planner *planner, struct plan *out)
                         .limits = planner->limits,
                         .backlogs = planner->backlogs,
                         .n_backlogs = planner->n_backlogs};
-    bool has_attempt = false, has_spill = false;
+    bool has_attempt = false, has_overflow = false;
     for (size_t i = 0; i < planner->n; i++) {
         has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;
-        has_spill = has_spill || planner->asks[i].spill != NULL;
+        has_overflow = has_overflow || planner->asks[i].overflow != NULL;
     }
     if (has_attempt) {
         plan.request.retry = retry_of(planner);
         if (plan.request.retry == NULL)
             return -1;
     }
-    if (has_spill) {
+    if (has_overflow) {
         const char *const domain[] = {planner->envelope->recipient->domain};
         plan.request.new_key = make_key(planner->pool, "new", domain, 1);
         plan.request.new_max = planner->policy->counters.max_new_subjects;
@@ -631,8 +631,8 @@ int plan_make(const struct policy *policy, const struct envelope *envelope, cons
     if (read_subjects(&planner) != 0)
         return -1;
     if (exists_only_as_pattern(ruling)) {
-        planner.spill_recipient = pool_join(pool, "@", envelope->recipient->domain, "");
-        if (planner.spill_recipient == NULL)
+        planner.overflow_recipient = pool_join(pool, "@", envelope->recipient->domain, "");
+        if (planner.overflow_recipient == NULL)
             return -1;
     }
     for (size_t i = 0; i < policy->n_limits; i++)
@@ -694,7 +694,7 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
         asks[i].max = plan_local_max(policy, asks[i].max);
-        asks[i].slack += plan->request.asks[i].max - asks[i].max;
+        asks[i].headroom += plan->request.asks[i].max - asks[i].max;
         asks[i].share_above = plan_local_max(policy, asks[i].share_above);
     }
     plan->request.asks = asks;

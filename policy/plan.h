@@ -3,13 +3,13 @@
  * A limit is left out when a condition does not hold, when the RCPT lacks its subject, when the client is
  * exempt, when this message has been charged for it already (messages, bytes), or when it must not count
  * refused or discarded recipients. */
-#ifndef RCPTGATE_PLAN_H
-#define RCPTGATE_PLAN_H
+#ifndef RCPTGATE_POLICY_PLAN_H
+#define RCPTGATE_POLICY_PLAN_H
 
-#include "count.h"
-#include "policy.h"
-#include "pool.h"
-#include "rules.h"
+#include "base/count.h"
+#include "policy/policy.h"
+#include "base/pool.h"
+#include "policy/rules.h"
 
 /* A charge of this message that still can be given back. */
 struct receipt {
@@ -22,11 +22,11 @@ struct receipt {
  * caller fills in what was read, before judge(). */
 struct backlog_ask {
     const struct limit *limit;
-    const char *subject; /* its text, as the queue shows it: canonical */
-    int64_t max, slack;  /* as in struct count_ask: what a ramp allows, and keeps back */
-    bool known;          /* from here on facts; false: nobody can tell, and nothing is refused */
-    int64_t waiting;     /* messages */
-    int64_t age_ms;      /* of that number */
+    const char *subject;   /* its text, as the queue shows it: canonical */
+    int64_t max, headroom; /* as in struct count_ask: what a ramp allows, and keeps back */
+    bool known;            /* from here on facts; false: nobody can tell, and nothing is refused */
+    int64_t waiting;       /* messages */
+    int64_t age_ms;        /* of that number */
 };
 
 struct plan { /* asks[i] belongs to limits[i] */
@@ -51,7 +51,7 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 bool plan_looks_at_connect(const struct policy *policy);
 
 /* Makes the plan one for this process alone, before its own store is asked in place of one that is down: each
- * max becomes counters.local_share of it (at least 1). judge() knows by COUNTS_LOCAL that less than the whole
+ * max becomes counters.local_share of it (at least 1). judge() knows by COUNT_SOURCE_LOCAL that less than the whole
  * max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's. A ramp stays
  * in it. max + slack is the whole max as before, so that less than that trips no hold: it would outlast the
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */

@@ -1,6 +1,6 @@
 /* policy: the life of a policy, and the questions that the core asks of its lists (see policy.h). The values live
  * in one pool behind the struct; a policy is changed only while config_load() makes it. */
-#include "policy.h"
+#include "policy/policy.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

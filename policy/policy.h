@@ -5,12 +5,12 @@
 #ifndef RCPTGATE_POLICY_H
 #define RCPTGATE_POLICY_H
 
-#include "action.h"
-#include "error.h"
-#include "network.h"
-#include "pool.h"
-#include "redis_config.h"
-#include "reply.h"
+#include "base/action.h"
+#include "base/error.h"
+#include "base/network.h"
+#include "base/pool.h"
+#include "base/redis_config.h"
+#include "policy/reply.h"
 
 #include <stdbool.h>
 #include <stddef.h>

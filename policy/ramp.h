@@ -2,8 +2,8 @@
  * bit by bit. Pure.
  *
  * A tenth of max (at least 1, at most max) at the beginning, max at the end, a straight line between. */
-#ifndef RCPTGATE_RAMP_H
-#define RCPTGATE_RAMP_H
+#ifndef RCPTGATE_POLICY_RAMP_H
+#define RCPTGATE_POLICY_RAMP_H
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /* reply: parses and renders SMTP reply lines. Owns the built-in texts. Pure; the only failure is a template
  * that could not be sent as it is, and its error says why. */
-#include "reply.h"
+#include "policy/reply.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdio.h>

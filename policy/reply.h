@@ -2,11 +2,11 @@
  *
  * A template is "450 4.2.1 text with %{name}" (RFC 5321 4.2, RFC 3463). 421 and 521 are never allowed: Postfix
  * hangs up on the other recipients too. */
-#ifndef RCPTGATE_REPLY_H
-#define RCPTGATE_REPLY_H
+#ifndef RCPTGATE_POLICY_REPLY_H
+#define RCPTGATE_POLICY_REPLY_H
 
-#include "action.h"
-#include "error.h"
+#include "base/action.h"
+#include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>

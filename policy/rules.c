@@ -3,9 +3,9 @@
  * Three sources have an opinion about a RCPT: the client rules, the alias rules and the sender rules. Each
  * is a function of its own; rules_rule() ranks what they said. Owns nothing. Fails only for want of
  * memory; data that could not be read is an opinion like any other ("cannot tell"). */
-#include "rules.h"
+#include "policy/rules.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -316,7 +316,7 @@ static void conceal(const struct domain_row *domain, struct alias *out)
 
 /* A copy proves only what an exact row of its own says: whatever else would refuse or drop becomes "cannot
  * tell". */
-static void doubt_copy(const struct alias_row *row, struct alias *out)
+static void suspect_copy(const struct alias_row *row, struct alias *out)
 {
     bool exact = out->via == VIA_FULL || out->via == VIA_BARE;
     bool own_action = exact && row != NULL && out->action == row->action;
@@ -356,7 +356,7 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
     if (policy->aliases.conceal && shut && !recipient_is_exempt(policy, envelope))
         conceal(&domain, out);
     if (rows->state == ROWS_COPY)
-        doubt_copy(row, out);
+        suspect_copy(row, out);
     return 0;
 }
 
@@ -394,7 +394,7 @@ struct opinion {
 };
 
 static const struct opinion agrees = {.action = ACTION_ACCEPT};
-static const struct opinion cannot_tell = {
+static const struct opinion cannot_say = {
     .action = ACTION_DEFER, .by = VERDICT_BY_BACKEND, .key = REPLY_BACKEND};
 
 /* What a row says; keys are those of its reject and its defer. */
@@ -404,7 +404,7 @@ static struct opinion row_says(enum action action, enum verdict_by by, const cha
     if (action == ACTION_ACCEPT)
         return agrees;
     if (action == ACTION_NONE) /* a row that nobody understands */
-        return cannot_tell;
+        return cannot_say;
     return (struct opinion){.action = action,
                             .by = by,
                             .proof = proof,
@@ -415,11 +415,11 @@ static struct opinion row_says(enum action action, enum verdict_by by, const cha
 static struct opinion client_says(const struct client_row *row)
 {
     if (row->state == ROWS_UNKNOWN)
-        return cannot_tell;
+        return cannot_say;
     if (row->network == NULL || row->action == ACTION_ACCEPT)
         return agrees;
     if (row->state == ROWS_COPY)
-        return cannot_tell;
+        return cannot_say;
     return row_says(row->action, VERDICT_BY_CLIENT_RULE, row->network, row->reply, REPLY_CLIENT_REJECT,
                     REPLY_CLIENT_DEFER);
 }
@@ -430,7 +430,7 @@ static struct opinion block_says(const struct block_row *block, const struct cli
     if (block == NULL)
         return agrees;
     if (row->state == ROWS_UNKNOWN)
-        return cannot_tell;
+        return cannot_say;
     return row_says(block->action, VERDICT_BY_BLOCK, block->network, NULL, REPLY_CLIENT_REJECT,
                     REPLY_CLIENT_DEFER);
 }
@@ -452,7 +452,7 @@ static struct opinion unknown_says(const struct alias *alias)
 static struct opinion alias_says(const struct envelope *envelope, const struct alias *alias, bool exempt)
 {
     if (is_unresolved(envelope, exempt))
-        return cannot_tell;
+        return cannot_say;
     if (alias->concealed)
         return unknown_says(alias);
     switch (alias->state) {
@@ -467,12 +467,12 @@ static struct opinion alias_says(const struct envelope *envelope, const struct a
                       : row_says(ACTION_REJECT, VERDICT_BY_ADDRESS, alias->row, NULL, REPLY_INVALID,
                                  REPLY_INVALID);
     case ALIAS_STALE:
-        return exempt ? agrees : cannot_tell;
+        return exempt ? agrees : cannot_say;
     case ALIAS_UNASKED:
     case ALIAS_NOT_OURS:
         return agrees;
     }
-    return cannot_tell;
+    return cannot_say;
 }
 
 enum { RANK_FULL, RANK_BARE, RANK_DOMAIN, RANK_OWNER, RANK_PARENT, RANK_ANY = 1000 };
@@ -553,12 +553,12 @@ static bool sender_row_is_exact(const struct sender_row *row, const struct envel
 static struct opinion sender_says(const struct envelope *envelope, const struct sender_rows *senders)
 {
     if (senders->state == ROWS_UNKNOWN)
-        return cannot_tell;
+        return cannot_say;
     const struct sender_row *row = best_sender_row(senders, envelope);
     if (row == NULL || row->action == ACTION_ACCEPT)
         return agrees;
     if (senders->state == ROWS_COPY && !sender_row_is_exact(row, envelope))
-        return cannot_tell;
+        return cannot_say;
     struct opinion opinion = row_says(row->action, VERDICT_BY_SENDER_RULE, row->pattern, row->reply,
                                       REPLY_SENDER_REJECT, REPLY_SENDER_DEFER);
     opinion.scope = opinion.by == VERDICT_BY_SENDER_RULE ? row->scope : NULL;

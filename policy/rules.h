@@ -3,15 +3,15 @@
  * The order of the look-up (address, without subaddress, best glob, catch-all), sender scopes and patterns
  * from the most to the least specific, client networks by longest prefix. Permanent rules speak before
  * temporary ones. */
-#ifndef RCPTGATE_RULES_H
-#define RCPTGATE_RULES_H
+#ifndef RCPTGATE_POLICY_RULES_H
+#define RCPTGATE_POLICY_RULES_H
 
-#include "address.h"
-#include "network.h"
-#include "policy.h"
-#include "pool.h"
-#include "rows.h"
-#include "verdict_by.h"
+#include "policy/address.h"
+#include "base/network.h"
+#include "policy/policy.h"
+#include "base/pool.h"
+#include "base/rows.h"
+#include "policy/verdict_by.h"
 
 /* What is known of one RCPT before anything is looked up. Borrowed for the time of one decision. */
 struct envelope {

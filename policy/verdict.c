@@ -1,6 +1,6 @@
 /* verdict: the only makers of what leaves the core (see verdict.h). Owns nothing; cannot fail: a proof
  * that is missing is a bug of ours and stops the program before it can refuse mail. */
-#include "verdict.h"
+#include "policy/verdict.h"
 
 #include <assert.h>
 
@@ -68,7 +68,7 @@ struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *
                                const struct count_ask *ask, const struct count_answer *answer,
                                int64_t wait_ms)
 {
-    assert(answer->result == COUNT_OVER && ask->slack > 0);
+    assert(answer->result == COUNT_OVER && ask->headroom > 0);
     return (struct verdict){.action = ACTION_DEFER,
                             .by = VERDICT_BY_RAMP,
                             .proof = "",

@@ -2,14 +2,14 @@
  *
  * A zeroed verdict is undecided, never accept. A 5xx or a discard needs its proof: there is no way to make one
  * without naming the rule row, the absence, the syntax error or the count that was read. */
-#ifndef RCPTGATE_VERDICT_H
-#define RCPTGATE_VERDICT_H
+#ifndef RCPTGATE_POLICY_VERDICT_H
+#define RCPTGATE_POLICY_VERDICT_H
 
-#include "action.h"
-#include "count.h"
-#include "policy.h"
-#include "rules.h"
-#include "verdict_by.h"
+#include "base/action.h"
+#include "base/count.h"
+#include "policy/policy.h"
+#include "policy/rules.h"
+#include "policy/verdict_by.h"
 
 struct verdict {
     enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */

@@ -1,5 +1,5 @@
 /* verdict_by: the names (see verdict_by.h). Cannot fail. */
-#include "verdict_by.h"
+#include "policy/verdict_by.h"
 
 static const char *const names[VERDICT_BYS] = {
     [VERDICT_BY_NOBODY] = "nobody", [VERDICT_BY_CLIENT_RULE] = "client", [VERDICT_BY_BLOCK] = "block",

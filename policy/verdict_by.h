@@ -1,6 +1,6 @@
 /* verdict_by: by whom a verdict speaks, of a rule as of a limit: in replies to operators, the log, metrics and replay. */
-#ifndef RCPTGATE_VERDICT_BY_H
-#define RCPTGATE_VERDICT_BY_H
+#ifndef RCPTGATE_POLICY_VERDICT_BY_H
+#define RCPTGATE_POLICY_VERDICT_BY_H
 
 enum verdict_by {
     VERDICT_BY_NOBODY = 0,

@@ -1,4 +1,4 @@
-#include "action.h"
+#include "base/action.h"
 
 #include <stddef.h>
 #include <string.h>

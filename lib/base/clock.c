@@ -1,5 +1,5 @@
 /* clock: see clock.h. */
-#include "clock.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* count: what the core asks of a counter store, and what the store answers.
  *
- * The core (policy/plan.h) writes the asks, a store (lib/counts.h) answers them, the core (policy/judge.h)
+ * The core (policy/plan.h) writes the asks, a store (lib/counters/counters.h) answers them, the core (policy/judge.h)
  * reads the answers. A request is all or nothing: the store checks every ask before it charges any. */
 #ifndef RCPTGATE_BASE_COUNT_H
 #define RCPTGATE_BASE_COUNT_H
@@ -26,13 +26,13 @@ struct count_ask {
         hold_ms; /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
     int64_t
-        slack; /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
+        headroom; /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
-    int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
+    int share_of;         /* index of the ask of which this one is a source's share; -1: a limit itself.
                             Always less than its own index */
-    int64_t share_above; /* the share binds once used of that ask is at least this */
-    const char *spill;   /* the key to use instead when key is new and the domain has made its
+    int64_t share_above;  /* the share binds once used of that ask is at least this */
+    const char *overflow; /* the key to use instead when key is new and the domain has made its
                             new_max new keys in the last minute; NULL: key is always used */
 };
 
@@ -54,17 +54,17 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
-    bool spilled; /* the spill key was charged */
-    bool owed;    /* counted here alone so far, to be added to the store that answers otherwise */
-    bool retry;   /* the store knew it as a retry: no attempt was charged */
-    int64_t used; /* before this request */
+    bool overflowed; /* the spill key was charged */
+    bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
+    bool retry;      /* the store knew it as a retry: no attempt was charged */
+    int64_t used;    /* before this request */
     int64_t
         wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
                         1.1 windows where need is above max */
     /* The receipt, by which the charge can be given back: */
-    int64_t slot; /* where it was charged; -1: nothing was charged */
-    int64_t born; /* of the counter (charged or not): one that was deleted since has another */
-    int64_t here; /* where this process counted it as well, beside the store that answers; -1: nowhere */
+    int64_t slot;    /* where it was charged; -1: nothing was charged */
+    int64_t created; /* of the counter (charged or not): one that was deleted since has another */
+    int64_t here;    /* where this process counted it as well, beside the store that answers; -1: nowhere */
 };
 
 /* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */
@@ -72,10 +72,10 @@ struct count_change {
     const char *key;
     const char *limit;
     int64_t window_ms;
-    int64_t slot, born; /* from the receipt */
+    int64_t slot, created; /* from the receipt */
     int64_t amount;
     int64_t here; /* from the receipt */
-    bool owed;
+    bool unsynced;
 };
 
 /* A RCPT that was deferred. */

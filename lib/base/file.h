@@ -5,7 +5,7 @@
 #ifndef RCPTGATE_BASE_FILE_H
 #define RCPTGATE_BASE_FILE_H
 
-#include "error.h"
+#include "base/error.h"
 
 #include <stddef.h>
 #include <sys/types.h>

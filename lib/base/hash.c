@@ -1,5 +1,5 @@
 /* hash: see hash.h. Keeps nothing. */
-#include "hash.h"
+#include "base/hash.h"
 
 #include <stdbool.h>
 #include <string.h>

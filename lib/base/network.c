@@ -1,7 +1,7 @@
 /* network: see network.h. Owns nothing. Fails only where a text is no network. */
-#include "network.h"
+#include "base/network.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

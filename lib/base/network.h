@@ -5,7 +5,7 @@
 #ifndef RCPTGATE_BASE_NETWORK_H
 #define RCPTGATE_BASE_NETWORK_H
 
-#include "error.h"
+#include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* redis_config: which Redis, and how to speak to it. The policy reads it, the client (lib/redis.h) takes it as it is. */
+/* redis_config: which Redis, and how to speak to it. The policy reads it, the client (lib/redis/client.h) takes it as it is. */
 #ifndef RCPTGATE_BASE_REDIS_CONFIG_H
 #define RCPTGATE_BASE_REDIS_CONFIG_H
 

@@ -1,11 +1,11 @@
 /* rows: the alias rules as they were read, before anybody decided which of them counts.
  *
- * Filled by the rule database (lib/ruledb.h), read by the core (policy/rules.h). Strings belong to the pool
+ * Filled by the rule database (lib/aliases.h), read by the core (policy/rules.h). Strings belong to the pool
  * that was passed to the look-up; a NULL column is a NULL pointer. */
 #ifndef RCPTGATE_BASE_ROWS_H
 #define RCPTGATE_BASE_ROWS_H
 
-#include "action.h"
+#include "base/action.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* table: buckets of chained rows. Each row is one piece of memory: the user's struct, then the key. There are
  * about as many buckets as rows; where there is no memory for more, chains become longer, and nothing fails. */
-#include "table.h"
+#include "base/table.h"
 
-#include "hash.h"
+#include "base/hash.h"
 
 #include <assert.h>
 #include <stdlib.h>

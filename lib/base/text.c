@@ -1,6 +1,6 @@
 /* text: see text.h. Owns nothing. Fails only by running out of room: it then keeps what fitted, sets `cut` and
  * takes no more, so that the text is always a prefix of the whole and never has a hole. */
-#include "text.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <inttypes.h>

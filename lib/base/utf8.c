@@ -1,4 +1,4 @@
-#include "utf8.h"
+#include "base/utf8.h"
 
 /* The first continuation byte is where overlong forms, surrogates and numbers beyond Unicode show. */
 bool utf8_valid(const char *string)

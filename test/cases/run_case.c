@@ -24,8 +24,8 @@
  *   reset PATTERN [LIMIT]        clears counters and holds
  *   3x STEP                      the step three times; {n} in it is 1, 2, 3
  */
-#include "policy_config.h"
-#include "session.h"
+#include "config/config.h"
+#include "milter/session.h"
 
 #include <jansson.h>
 #include <sqlite3.h>
@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-extern const char ruledb_schema_sql[];
+extern const char aliases_schema_sql[];
 
 enum { SESSIONS = 32 };
 
@@ -280,7 +280,7 @@ static void step_reset(char *arg)
     size_t n = 0;
     if (key == NULL)
         die("reset", "reset PATTERN [LIMIT]");
-    if (counts_reset(world.gate.counts, keys, 1, strtok_r(NULL, " ", &save), &n) != COUNTS_OK || n == 0)
+    if (counters_reset(world.gate.counters, keys, 1, strtok_r(NULL, " ", &save), &n) != COUNTERS_OK || n == 0)
         fail("%s: nothing was reset", key);
 }
 
@@ -307,7 +307,7 @@ static void step_used(char *arg)
         die(arg, "used KEY LIMIT N");
     const char *keys[] = {key};
     void *pair[] = {limit, &used};
-    counts_show(world.gate.counts, keys, 1, world.now_ms, used_find, pair);
+    counters_show(world.gate.counters, keys, 1, world.now_ms, used_find, pair);
     world.checks++;
     if (used != atoll(want))
         fail("%s %s: used %lld, want %s", key, limit, (long long)used, want);
@@ -326,7 +326,7 @@ static void step_keys(char *arg)
     if (want == NULL)
         die(arg, "keys PATTERN N");
     const char *keys[] = {key};
-    counts_show(world.gate.counts, keys, 1, world.now_ms, keys_count, &n);
+    counters_show(world.gate.counters, keys, 1, world.now_ms, keys_count, &n);
     world.checks++;
     if (n != atoll(want))
         fail("%s: %lld counters, want %s", key, (long long)n, want);
@@ -336,7 +336,7 @@ static void step_queue(const char *file)
 {
     char *lines = read_file(world.cases, file, true);
     const struct policy *policy = context_policy(&world.gate.context);
-    backlog_put(world.gate.backlog, policy, lines);
+    queue_monitor_put(world.gate.backlog, policy, lines);
     policy_unref(policy);
     free(lines);
 }
@@ -518,7 +518,7 @@ int main(int argc, char **argv)
     char *rows = read_file(argv[1], "rules.sql", false);
     world.rules = rows != NULL;
     if (rows != NULL) {
-        sql(ruledb_schema_sql);
+        sql(aliases_schema_sql);
         sql(rows);
     }
     struct error err = {0};

@@ -1,5 +1,5 @@
 /* fuzz_address: whatever a client sends, the canonical form is a fixed point, has only legal bytes and fits. */
-#include "address.h"
+#include "policy/address.h"
 
 #include <stdint.h>
 #include <stdlib.h>

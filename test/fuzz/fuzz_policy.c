@@ -1,6 +1,6 @@
 /* fuzz_policy: any bytes are a policy or one fatal problem; what is loaded keeps the promises of policy.h,
  * and loading it again gives the same. */
-#include "policy_config.h"
+#include "config/config.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* file: what is written is read again; whatever goes wrong leaves the file as it was, and no draft. */
-#include "file.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <setjmp.h>

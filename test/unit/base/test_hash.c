@@ -1,5 +1,5 @@
 /* SipHash-1-3: its test vector for nothing, and that every byte and the length matter. */
-#include "hash.h"
+#include "base/hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

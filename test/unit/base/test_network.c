@@ -1,5 +1,5 @@
 /* network: parsing, formatting and comparing, by table and by a random property loop. */
-#include "network.h"
+#include "base/network.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

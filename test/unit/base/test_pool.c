@@ -1,5 +1,5 @@
 /* pool: alignment, zeroes, growth, reset and what giants do to it. */
-#include "pool.h"
+#include "base/pool.h"
 
 #include <setjmp.h>
 #include <stdalign.h>

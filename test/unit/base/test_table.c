@@ -1,5 +1,5 @@
 /* Random operations against a naive list; bounds, order, keys of any bytes, and nothing at all. */
-#include "table.h"
+#include "base/table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* text: the bounded writer at and over its bounds, and the string helpers. */
-#include "text.h"
+#include "base/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

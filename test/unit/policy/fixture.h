@@ -8,11 +8,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "address.h"
-#include "network.h"
-#include "policy.h"
-#include "pool.h"
-#include "rules.h"
+#include "policy/address.h"
+#include "base/network.h"
+#include "policy/policy.h"
+#include "base/pool.h"
+#include "policy/rules.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* address: the corpus of test/data/addresses.txt, what it cannot say, and properties of random input. */
-#include "address.h"
+#include "policy/address.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

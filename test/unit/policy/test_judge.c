@@ -1,8 +1,8 @@
 /* The judge: who is heard, and that nothing is refused or dropped for good without a proof. */
 #include "fixture.h"
 
-#include "judge.h"
-#include "text.h"
+#include "policy/judge.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ struct judge_case {
     const char *from; /* NULL: the fixture's */
     struct ruling ruling;
     struct limit limits[ASKS]; /* up to the first without a name */
-    enum counts_source source;
+    enum count_source source;
     enum when_down when_down;
     struct count_answer answers[ASKS];
     const char *want; /* action by proof-or-limit reply used/max wait */
@@ -55,113 +55,113 @@ struct judge_case {
 
 /* clang-format off */
 static const struct judge_case cases[] = {
-    {"undecided", NULL, {0}, {{0}}, COUNTS_STORE, 0, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
-    {"nothing to say", NULL, ACCEPTED, {{0}}, COUNTS_STORE, 0, {{0}}, "accept nobody - - 0/0 0", 0},
-    {"nothing to say, nobody to ask", NULL, ACCEPTED, {{0}}, COUNTS_NONE, 0, {{0}}, "accept nobody - - 0/0 0",
+    {"undecided", NULL, {0}, {{0}}, COUNT_SOURCE_STORE, 0, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
+    {"nothing to say", NULL, ACCEPTED, {{0}}, COUNT_SOURCE_STORE, 0, {{0}}, "accept nobody - - 0/0 0", 0},
+    {"nothing to say, nobody to ask", NULL, ACCEPTED, {{0}}, COUNT_SOURCE_NONE, 0, {{0}}, "accept nobody - - 0/0 0",
      0},
-    {"within", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_STORE, 0, {ADMITTED},
+    {"within", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {ADMITTED},
      "accept nobody - - 0/0 0", 0},
-    {"over, defer", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER)}}, COUNTS_STORE, 0, {OVER},
+    {"over, defer", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER)}}, COUNT_SOURCE_STORE, 0, {OVER},
      "defer limit l 450 4.2.1 10/10 2000", 0},
-    {"over, reject", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER},
+    {"over, reject", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {OVER},
      "reject limit l 550 5.7.1 10/10 2000", 0},
-    {"over, discard", NULL, ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNTS_STORE, 0, {OVER},
+    {"over, discard", NULL, ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNT_SOURCE_STORE, 0, {OVER},
      "discard limit l - 10/10 2000", 0},
-    {"held", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_STORE, 0, {HELD},
+    {"held", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {HELD},
      "reject limit l 550 5.7.1 3/10 9000", 0},
-    {"bytes", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER), .count = LIMIT_BYTES}}, COUNTS_STORE, 0, {OVER},
+    {"bytes", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER), .count = LIMIT_BYTES}}, COUNT_SOURCE_STORE, 0, {OVER},
      "defer limit l 452 4.2.2 10/10 2000", 0},
-    {"bytes, reject", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .count = LIMIT_BYTES}}, COUNTS_STORE, 0,
+    {"bytes, reject", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .count = LIMIT_BYTES}}, COUNT_SOURCE_STORE, 0,
      {OVER}, "reject limit l 552 5.2.2 10/10 2000", 0},
     {"own reply", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER), .reply = {"451", "4.7.9", "own"}}},
-     COUNTS_STORE, 0, {OVER}, "defer limit l 451 4.7.9 10/10 2000", 0},
+     COUNT_SOURCE_STORE, 0, {OVER}, "defer limit l 451 4.7.9 10/10 2000", 0},
     {"own reply of another class", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER), .reply = {"550", "5.7.9",
-     "own"}}}, COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
+     "own"}}}, COUNT_SOURCE_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
     {"the hardest", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DISCARD)}, {LIMIT("c",
-     ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER, OVER, OVER}, "reject limit c 550 5.7.1 10/10 2000", 0},
+     ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {OVER, OVER, OVER}, "reject limit c 550 5.7.1 10/10 2000", 0},
     {"discard before defer", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DISCARD)}},
-     COUNTS_STORE, 0, {OVER, OVER}, "discard limit b - 10/10 2000", 0},
+     COUNT_SOURCE_STORE, 0, {OVER, OVER}, "discard limit b - 10/10 2000", 0},
     {"the first among equals", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DEFER)}},
-     COUNTS_STORE, 0, {OVER, OVER}, "defer limit a 450 4.2.1 10/10 2000", 0},
-    {"shadow refuses nothing", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT), .shadow = true}}, COUNTS_STORE, 0,
+     COUNT_SOURCE_STORE, 0, {OVER, OVER}, "defer limit a 450 4.2.1 10/10 2000", 0},
+    {"shadow refuses nothing", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT), .shadow = true}}, COUNT_SOURCE_STORE, 0,
      {OVER}, "accept nobody - - 0/0 0", 0},
-    {"shadow that is unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT), .shadow = true}}, COUNTS_STORE, 0,
+    {"shadow that is unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT), .shadow = true}}, COUNT_SOURCE_STORE, 0,
      {{0}}, "accept nobody - - 0/0 0", 0},
     /* ramps: OVER has used 10, HELD 3 */
-    {"a ramp", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 36}}, COUNTS_STORE, 0,
+    {"a ramp", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 36}}, COUNT_SOURCE_STORE, 0,
      {OVER}, "defer ramp l 451 4.3.2 10/4 0", 4},
-    {"a ramp, the whole max reached", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .ramp_ms = 6}}, COUNTS_STORE,
+    {"a ramp, the whole max reached", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .ramp_ms = 6}}, COUNT_SOURCE_STORE,
      0, {OVER}, "reject limit l 550 5.7.1 10/4 2000", 4},
     {"a hold was tripped by a whole max", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .ramp_ms = 6}},
-     COUNTS_STORE, 0, {HELD}, "reject limit l 550 5.7.1 3/4 9000", 4},
+     COUNT_SOURCE_STORE, 0, {HELD}, "reject limit l 550 5.7.1 3/4 9000", 4},
     {"a ramp of a local share", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 16}},
-     COUNTS_LOCAL, 0, {OVER}, "defer ramp l 451 4.3.2 10/4 0", 4},
+     COUNT_SOURCE_LOCAL, 0, {OVER}, "defer ramp l 451 4.3.2 10/4 0", 4},
     {"a ramp, the local share reached", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT,
-     .ramp_ms = 6}}, COUNTS_LOCAL, 0, {OVER}, "defer limit l 450 4.2.1 10/4 2000", 4},
+     .ramp_ms = 6}}, COUNT_SOURCE_LOCAL, 0, {OVER}, "defer limit l 450 4.2.1 10/4 2000", 4},
     {"a ramp in shadow", NULL, ACCEPTED, {{.name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 36,
-     .shadow = true}}, COUNTS_STORE, 0, {OVER}, "accept nobody - - 0/0 0", 4},
+     .shadow = true}}, COUNT_SOURCE_STORE, 0, {OVER}, "accept nobody - - 0/0 0", 4},
     /* who gets 4xx at most */
     {"null sender", "<>", ACCEPTED, {{LIMIT("l", ACTION_REJECT), .reply = {"550", "5.7.9", "own"}}},
-     COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
-    {"null sender, discard", "<>", ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNTS_STORE, 0, {OVER},
+     COUNT_SOURCE_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
+    {"null sender, discard", "<>", ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNT_SOURCE_STORE, 0, {OVER},
      "defer limit l 450 4.2.1 10/10 2000", 0},
     {"a limit for null senders", "<>", ACCEPTED, {{LIMIT("l", ACTION_REJECT), .when = {.null_sender = YES}}},
-     COUNTS_STORE, 0, {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
-    {"exempt recipient", NULL, EXEMPT, {{LIMIT("l", ACTION_REJECT), .count = LIMIT_BYTES}}, COUNTS_STORE, 0,
+     COUNT_SOURCE_STORE, 0, {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
+    {"exempt recipient", NULL, EXEMPT, {{LIMIT("l", ACTION_REJECT), .count = LIMIT_BYTES}}, COUNT_SOURCE_STORE, 0,
      {HELD}, "defer limit l 452 4.2.2 3/10 9000", 0},
     {"exempt recipient, a limit for null senders", "<>", EXEMPT, {{LIMIT("l", ACTION_REJECT),
-     .when = {.null_sender = YES}}}, COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
+     .when = {.null_sender = YES}}}, COUNT_SOURCE_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
     /* rules and limits */
     {"rule first among equals", NULL, RULE(ACTION_REJECT, VERDICT_BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
-     ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER}, "reject alias row 550 5.1.1 0/0 0", 0},
+     ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {OVER}, "reject alias row 550 5.1.1 0/0 0", 0},
     {"a harder limit", NULL, RULE(ACTION_DEFER, VERDICT_BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{LIMIT("l",
-     ACTION_REJECT)}}, COUNTS_STORE, 0, {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
-    {"rule defers", NULL, RULE(ACTION_DEFER, VERDICT_BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{0}}, COUNTS_STORE,
+     ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
+    {"rule defers", NULL, RULE(ACTION_DEFER, VERDICT_BY_CLIENT_RULE, "net", REPLY_CLIENT_DEFER), {{0}}, COUNT_SOURCE_STORE,
      0, {{0}}, "defer client net 450 4.7.1 0/0 0", 0},
     {"rule drops", NULL, RULE(ACTION_DISCARD, VERDICT_BY_SENDER_RULE, "*", REPLY_SENDER_DEFER), {{LIMIT("l",
-     ACTION_DEFER)}}, COUNTS_STORE, 0, {ADMITTED}, "discard sender * - 0/0 0", 0},
+     ACTION_DEFER)}}, COUNT_SOURCE_STORE, 0, {ADMITTED}, "discard sender * - 0/0 0", 0},
     {"rule drops, limit defers", NULL, RULE(ACTION_DISCARD, VERDICT_BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
-     ACTION_DEFER)}}, COUNTS_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
+     ACTION_DEFER)}}, COUNT_SOURCE_STORE, 0, {OVER}, "defer limit l 450 4.2.1 10/10 2000", 0},
     {"not an address", NULL, RULE(ACTION_REJECT, VERDICT_BY_ADDRESS, "example.com", REPLY_INVALID), {{0}},
-     COUNTS_STORE, 0, {{0}}, "reject address example.com 553 5.1.3 0/0 0", 0},
+     COUNT_SOURCE_STORE, 0, {{0}}, "reject address example.com 553 5.1.3 0/0 0", 0},
     {"row's own reply", NULL, {.action = ACTION_REJECT, .by = VERDICT_BY_ALIAS, .proof = "row",
-     .reply = "554 5.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNTS_STORE, 0, {{0}},
+     .reply = "554 5.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNT_SOURCE_STORE, 0, {{0}},
      "reject alias row 554 5.4.4 0/0 0", 0},
     {"row's own reply of another class", NULL, {.action = ACTION_REJECT, .by = VERDICT_BY_ALIAS, .proof = "row",
-     .reply = "450 4.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNTS_STORE, 0, {{0}},
+     .reply = "450 4.4.4 gone", .key = REPLY_ALIAS_REJECT}, {{0}}, COUNT_SOURCE_STORE, 0, {{0}},
      "reject alias row 550 5.2.1 0/0 0", 0},
-    {"cannot tell", NULL, BACKEND, {{0}}, COUNTS_STORE, 0, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
-    {"cannot tell, but the client is over", NULL, BACKEND, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_STORE, 0,
+    {"cannot tell", NULL, BACKEND, {{0}}, COUNT_SOURCE_STORE, 0, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
+    {"cannot tell, but the client is over", NULL, BACKEND, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0,
      {OVER}, "reject limit l 550 5.7.1 10/10 2000", 0},
     /* a store that is down */
-    {"down, local, and that could not either", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_NONE,
+    {"down, local, and that could not either", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_NONE,
      WHEN_DOWN_LOCAL, {OVER}, "defer backend - 451 4.3.0 0/0 0", 0},
-    {"down, defer", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_DEFER, {OVER},
+    {"down, defer", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_NONE, WHEN_DOWN_DEFER, {OVER},
      "defer backend - 451 4.3.0 0/0 0", 0},
-    {"down, accept", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_ACCEPT, {OVER},
+    {"down, accept", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_NONE, WHEN_DOWN_ACCEPT, {OVER},
      "accept nobody - - 0/0 0", 0},
-    {"down, only shadow limits", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .shadow = true}}, COUNTS_NONE,
+    {"down, only shadow limits", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .shadow = true}}, COUNT_SOURCE_NONE,
      WHEN_DOWN_DEFER, {OVER}, "accept nobody - - 0/0 0", 0},
     {"down, rule rejects", NULL, RULE(ACTION_REJECT, VERDICT_BY_ALIAS, "row", REPLY_UNKNOWN), {{LIMIT("l",
-     ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_DEFER, {{0}}, "reject alias row 550 5.1.1 0/0 0", 0},
+     ACTION_REJECT)}}, COUNT_SOURCE_NONE, WHEN_DOWN_DEFER, {{0}}, "reject alias row 550 5.1.1 0/0 0", 0},
     {"down, rule drops", NULL, RULE(ACTION_DISCARD, VERDICT_BY_ALIAS, "row", REPLY_ALIAS_DEFER), {{LIMIT("l",
-     ACTION_REJECT)}}, COUNTS_NONE, WHEN_DOWN_DEFER, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
-    {"one unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DEFER)}}, COUNTS_STORE,
+     ACTION_REJECT)}}, COUNT_SOURCE_NONE, WHEN_DOWN_DEFER, {{0}}, "defer backend - 451 4.3.0 0/0 0", 0},
+    {"one unknown", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DEFER)}}, COUNT_SOURCE_STORE,
      WHEN_DOWN_LOCAL, {ADMITTED, {0}}, "defer backend - 451 4.3.0 0/0 0", 0},
     {"one unknown may hide more than a discard", NULL, ACCEPTED, {{LIMIT("a", ACTION_DISCARD)}, {LIMIT("b",
-     ACTION_REJECT)}}, COUNTS_STORE, WHEN_DOWN_LOCAL, {OVER, {0}}, "defer backend - 451 4.3.0 0/0 0", 0},
+     ACTION_REJECT)}}, COUNT_SOURCE_STORE, WHEN_DOWN_LOCAL, {OVER, {0}}, "defer backend - 451 4.3.0 0/0 0", 0},
     {"one unknown, one rejects", NULL, ACCEPTED, {{LIMIT("a", ACTION_REJECT)}, {LIMIT("b", ACTION_DEFER)}},
-     COUNTS_STORE, WHEN_DOWN_LOCAL, {OVER, {0}}, "reject limit a 550 5.7.1 10/10 2000", 0},
+     COUNT_SOURCE_STORE, WHEN_DOWN_LOCAL, {OVER, {0}}, "reject limit a 550 5.7.1 10/10 2000", 0},
     {"one unknown, accept", NULL, ACCEPTED, {{LIMIT("a", ACTION_DEFER)}, {LIMIT("b", ACTION_DEFER)}},
-     COUNTS_STORE, WHEN_DOWN_ACCEPT, {OVER, {0}}, "defer limit a 450 4.2.1 10/10 2000", 0},
+     COUNT_SOURCE_STORE, WHEN_DOWN_ACCEPT, {OVER, {0}}, "defer limit a 450 4.2.1 10/10 2000", 0},
     /* this process alone */
-    {"local, whole max", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_LOCAL, 0, {OVER},
+    {"local, whole max", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_LOCAL, 0, {OVER},
      "reject limit l 550 5.7.1 10/10 2000", 0},
-    {"local, over a share that is used up", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_LOCAL, 0,
+    {"local, over a share that is used up", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_LOCAL, 0,
      {{.result = COUNT_OVER, .used = 5, .wait_ms = 7}}, "defer limit l 450 4.2.1 5/5 7", 5},
     {"local, the whole max though only a share was asked", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}},
-     COUNTS_LOCAL, 0, {OVER}, "reject limit l 550 5.7.1 10/5 2000", 5},
-    {"local, held since its share was used up", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNTS_LOCAL,
+     COUNT_SOURCE_LOCAL, 0, {OVER}, "reject limit l 550 5.7.1 10/5 2000", 5},
+    {"local, held since its share was used up", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_LOCAL,
      0, {HELD}, "defer limit l 450 4.2.1 3/5 9000", 5},
 };
 /* clang-format on */
@@ -192,7 +192,7 @@ static void test_verdicts(void **state)
             limits[n] = &c->limits[n];
             asks[n] = (struct count_ask){.limit = limits[n]->name,
                                          .max = c->asked > 0 ? c->asked : limits[n]->max,
-                                         .slack = limits[n]->ramp_ms, /* in this table */
+                                         .headroom = limits[n]->ramp_ms, /* in this table */
                                          .amount = 1,
                                          .need = 1,
                                          .share_of = -1};
@@ -206,10 +206,10 @@ static void test_verdicts(void **state)
 static void test_shadow(void **state)
 {
     struct fixture f;
-    const struct limit counts = {LIMIT("counts", ACTION_REJECT)},
+    const struct limit counters = {LIMIT("counts", ACTION_REJECT)},
                        soft = {LIMIT("soft", ACTION_DEFER), .shadow = true},
                        hard = {LIMIT("hard", ACTION_REJECT), .shadow = true};
-    const struct limit *limits[] = {&counts, &soft, &hard};
+    const struct limit *limits[] = {&counters, &soft, &hard};
     const struct count_ask asks[] = {
         {.max = 10, .share_of = -1}, {.max = 10, .share_of = -1}, {.max = 10, .share_of = -1}};
     const struct plan plan = {.request = {.asks = asks, .n = 3}, .limits = limits};
@@ -218,12 +218,12 @@ static void test_shadow(void **state)
     const struct ruling accepted = ACCEPTED;
     const struct {
         const struct count_answer *answers;
-        enum counts_source source;
+        enum count_source source;
         const char *want;
-    } shadows[] = {{both, COUNTS_STORE, "reject limit hard 550 5.7.1 10/10 2000"},
-                   {one, COUNTS_STORE, "defer limit soft 450 4.2.1 10/10 2000"},
-                   {none, COUNTS_STORE, "accept nobody - - 0/0 0"},
-                   {NULL, COUNTS_NONE, "accept nobody - - 0/0 0"}};
+    } shadows[] = {{both, COUNT_SOURCE_STORE, "reject limit hard 550 5.7.1 10/10 2000"},
+                   {one, COUNT_SOURCE_STORE, "defer limit soft 450 4.2.1 10/10 2000"},
+                   {none, COUNT_SOURCE_STORE, "accept nobody - - 0/0 0"},
+                   {NULL, COUNT_SOURCE_NONE, "accept nobody - - 0/0 0"}};
     (void)state;
     fixture_init(&f);
     for (size_t i = 0; i < COUNT_OF(shadows); i++) {
@@ -393,33 +393,33 @@ static bool is_proved_by_rule(const struct world *w, const struct verdict *v, co
 
 /* A refusing answer of that limit was read, and nothing made it too weak for good. */
 static bool is_proved_by_limit(const struct world *w, const struct verdict *v, const struct plan *plan,
-                               enum counts_source source, const struct count_answer *answers)
+                               enum count_source source, const struct count_answer *answers)
 {
     bool soft = w->f.sender.kind == ADDRESS_NULL && v->limit->when.null_sender != YES;
     for (size_t i = 0; i < plan->request.n; i++) {
         const struct count_ask *ask = &plan->request.asks[i];
         int64_t whole = ask->share_of < 0 ? v->limit->max : v->limit->share.max;
-        int64_t most = ask->max + ask->slack;
-        if (source == COUNTS_LOCAL)
+        int64_t most = ask->max + ask->headroom;
+        if (source == COUNT_SOURCE_LOCAL)
             most = plan_local_max(&w->f.policy, most);
-        bool weak = source == COUNTS_LOCAL && most < whole && v->used + ask->need <= whole;
+        bool weak = source == COUNT_SOURCE_LOCAL && most < whole && v->used + ask->need <= whole;
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
         bool ramped = answers[i].result == COUNT_OVER && ask->max < whole && v->used + ask->need <= most;
         if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)
-            return source != COUNTS_NONE && !soft && !v->limit->shadow && v->limit->over == v->action;
+            return source != COUNT_SOURCE_NONE && !soft && !v->limit->shadow && v->limit->over == v->action;
     }
     return false;
 }
 
 static struct verdict decide(struct world *w, struct ruling *ruling, struct plan *plan,
-                             enum counts_source source, struct count_answer *answers)
+                             enum count_source source, struct count_answer *answers)
 {
     struct fixture *f = &w->f;
     struct alias alias;
     assert_int_equal(rules_alias(&f->policy, &f->envelope, &w->rows, &f->pool, &alias), 0);
     rules_rule(&f->policy, &f->envelope, &alias, &w->senders, &w->client, ruling);
     assert_int_equal(plan_make(&f->policy, &f->envelope, ruling, NULL, &f->pool, plan), 0);
-    if (source == COUNTS_LOCAL)
+    if (source == COUNT_SOURCE_LOCAL)
         assert_int_equal(plan_localise(&f->policy, plan, &f->pool), 0);
     for (size_t i = 0; i < plan->request.n; i++)
         answers[i] = (struct count_answer){.result = any(3) > 0 ? COUNT_ADMITTED : (enum count_result)any(4),
@@ -428,7 +428,7 @@ static struct verdict decide(struct world *w, struct ruling *ruling, struct plan
 }
 
 static void check_decision(const struct world *w, unsigned round, const struct verdict *v,
-                           const struct ruling *ruling, const struct plan *plan, enum counts_source source,
+                           const struct ruling *ruling, const struct plan *plan, enum count_source source,
                            const struct count_answer *answers)
 {
     char text[256];
@@ -455,7 +455,7 @@ static void test_no_refusal_without_proof(void **state)
         struct ruling ruling;
         struct plan plan;
         struct count_answer answers[256] = {{0}};
-        enum counts_source source = (enum counts_source)any(3);
+        enum count_source source = (enum count_source)any(3);
         any_world(&w);
         struct verdict verdict = decide(&w, &ruling, &plan, source, answers);
         check_decision(&w, round, &verdict, &ruling, &plan, source, answers);

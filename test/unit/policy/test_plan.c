@@ -1,8 +1,8 @@
 /* The plan: which limits a RCPT meets, under which keys. */
 #include "fixture.h"
 
-#include "plan.h"
-#include "text.h"
+#include "policy/plan.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,8 +19,8 @@ static void add_ask(struct text *text, const struct count_ask *ask)
         text_addf(text, " hold %" PRId64, ask->hold_ms);
     if (ask->share_of >= 0)
         text_addf(text, " share of %d above %" PRId64, ask->share_of, ask->share_above);
-    if (ask->spill != NULL)
-        text_addf(text, " spill %s", ask->spill);
+    if (ask->overflow != NULL)
+        text_addf(text, " spill %s", ask->overflow);
     text_add(text, "\n");
 }
 
@@ -229,12 +229,12 @@ static void test_plans(void **state)
         assert_int_equal(plan_make(&f.policy, &f.envelope, &cases[i].ruling, NULL, &f.pool, &plan), 0);
         if (strcmp(plan_text(&plan, got, sizeof got), cases[i].want) != 0)
             fail_msg("%s:\ngot\n%swant\n%s", cases[i].name, got, cases[i].want);
-        bool attempt = strstr(got, " attempt") != NULL, spill = strstr(got, " spill ") != NULL;
+        bool attempt = strstr(got, " attempt") != NULL, overflow = strstr(got, " spill ") != NULL;
         assert_int_equal(plan.request.retry != NULL, attempt);
-        assert_int_equal(plan.request.new_key != NULL, spill);
+        assert_int_equal(plan.request.new_key != NULL, overflow);
         for (size_t k = 0; k < plan.request.n; k++)
             check_ask(&plan.request.asks[k], plan.limits[k]);
-        if (spill) {
+        if (overflow) {
             assert_string_equal(plan.request.new_key, "new:{example.com}");
             assert_int_equal(plan.request.new_max, 1000);
         }
@@ -442,7 +442,7 @@ static void test_localise(void **state)
         assert_int_equal(plan.request.n, 2);
         for (size_t k = 0; k < 2; k++) {
             assert_int_equal(plan.request.asks[k].max, shares[i].want);
-            assert_int_equal(plan.request.asks[k].slack, shares[i].max - shares[i].want);
+            assert_int_equal(plan.request.asks[k].headroom, shares[i].max - shares[i].want);
         }
         assert_int_equal(plan.request.asks[1].share_above, shares[i].want);
         pool_done(&f.pool);
@@ -455,7 +455,7 @@ static void test_ramp_in_plan(void **state)
     static const struct {
         int64_t since;
         int share;
-        int64_t max, slack, share_max, share_slack, above;
+        int64_t max, headroom, share_max, share_headroom, above;
     } ramps[] = {{0, 100, 10, 90, 5, 45, 2},      {30000, 100, 55, 45, 27, 23, 11},
                  {60000, 100, 100, 0, 50, 0, 20}, {0, 50, 5, 95, 2, 48, 1},
                  {70000, 50, 50, 50, 25, 25, 10}, {-9, 100, 10, 90, 5, 45, 2},
@@ -477,9 +477,9 @@ static void test_ramp_in_plan(void **state)
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
         assert_int_equal(plan.request.asks[0].max, ramps[i].max);
-        assert_int_equal(plan.request.asks[0].slack, ramps[i].slack);
+        assert_int_equal(plan.request.asks[0].headroom, ramps[i].headroom);
         assert_int_equal(plan.request.asks[1].max, ramps[i].share_max);
-        assert_int_equal(plan.request.asks[1].slack, ramps[i].share_slack);
+        assert_int_equal(plan.request.asks[1].headroom, ramps[i].share_headroom);
         assert_int_equal(plan.request.asks[1].share_above, ramps[i].above);
         pool_done(&f.pool);
     }

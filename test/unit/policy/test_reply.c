@@ -1,5 +1,5 @@
 /* reply: what may be a template, what it becomes. */
-#include "reply.h"
+#include "policy/reply.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

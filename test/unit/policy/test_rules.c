@@ -1,7 +1,7 @@
 /* The rules: queries, which row counts, and who is heard. */
 #include "fixture.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <stdio.h>
 

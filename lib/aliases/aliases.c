@@ -1,0 +1,333 @@
+/* Owns two pools of handles, on the live file and on its copy, and asks the keeper which of them to believe.
+ * Nothing here waits for a check or a copy, but for a short one where otherwise nobody could tell. */
+#include "aliases/aliases.h"
+
+#include "pool.h"
+#include "monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { UNVERIFIED_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
+
+struct aliases {
+    struct aliases_config config; /* strings owned */
+    struct aliases_pool *live, *copies;
+    struct monitor *monitor;
+    bool kept; /* the keeper runs, and judges what may be believed */
+};
+
+void aliases_free(struct aliases *db)
+{
+    if (db == NULL)
+        return;
+    aliases_monitor_free(db->monitor);
+    aliases_pool_free(db->copies);
+    aliases_pool_free(db->live);
+    free((char *)(uintptr_t)db->config.path);
+    free((char *)(uintptr_t)db->config.copy_path);
+    free(db);
+}
+
+struct aliases *aliases_new(const struct aliases_config *config)
+{
+    struct aliases *db = calloc(1, sizeof *db);
+    if (db == NULL)
+        return NULL;
+    db->config = *config;
+    db->config.path = strdup(config->path);
+    db->config.copy_path = config->copy_path != NULL ? strdup(config->copy_path) : NULL;
+    if (db->config.path != NULL)
+        db->live = aliases_pool_new(db->config.path, false);
+    bool ok = db->live != NULL;
+    if (ok && config->copy_path != NULL) {
+        db->copies = db->config.copy_path != NULL ? aliases_pool_new(db->config.copy_path, true) : NULL;
+        db->monitor = db->copies != NULL ? aliases_monitor_new(&db->config, db->live, db->copies) : NULL;
+        ok = db->monitor != NULL;
+    }
+    if (ok)
+        return db;
+    aliases_free(db);
+    return NULL;
+}
+
+int aliases_start(struct aliases *db, int wait_ms, int wait_copy_ms, struct error *err)
+{
+    if (db->monitor == NULL)
+        return 0;
+    db->kept = true;
+    return aliases_monitor_start(db->monitor, wait_ms, wait_copy_ms, err);
+}
+
+void aliases_configure(struct aliases *db, int64_t max_stale_ms, int max_shrink)
+{
+    if (db != NULL && db->monitor != NULL)
+        aliases_monitor_configure(db->monitor, max_stale_ms, max_shrink);
+}
+
+/* --- snapshots --- */
+
+/* What is not believed is not asked either: a new file is first opened by the keeper. */
+static struct aliases_checkout *take_live(struct aliases *db)
+{
+    if (!db->kept)
+        return aliases_pool_take(db->live);
+    struct aliases_checkout *checkout = aliases_monitor_trusts(db->monitor, aliases_pool_epoch(db->live))
+                                            ? aliases_pool_take(db->live)
+                                            : NULL;
+    if (checkout == NULL || aliases_monitor_trusts(db->monitor, checkout->epoch))
+        return checkout;
+    aliases_pool_give(checkout);
+    return NULL;
+}
+
+struct aliases_snapshot aliases_begin(struct aliases *db)
+{
+    return (struct aliases_snapshot){.db = db, .live = db != NULL ? take_live(db) : NULL};
+}
+
+void aliases_end(struct aliases_snapshot *snapshot)
+{
+    aliases_pool_give(snapshot->live);
+    aliases_pool_give(snapshot->copy);
+}
+
+uint64_t aliases_generation(struct aliases_snapshot *snapshot)
+{
+    if (snapshot->db == NULL)
+        return 0;
+    if (snapshot->live == NULL) /* nothing was read, or of the copy: never the same as another */
+        return aliases_pool_generation(snapshot->db->live);
+    return snapshot->live->generation;
+}
+
+/* The copy, for who needs it: most RCPTs do not. */
+static struct aliases_checkout *open_copy(struct aliases_snapshot *snapshot)
+{
+    struct aliases *db = snapshot->db;
+    if (!snapshot->copy_asked && db->kept && aliases_monitor_has_copy(db->monitor))
+        snapshot->copy = aliases_pool_take(db->copies);
+    snapshot->copy_asked = true;
+    return aliases_pool_checkout_can_read(snapshot->copy) && !snapshot->copy_slow ? snapshot->copy : NULL;
+}
+
+/* --- look-ups --- */
+
+/* One question to whoever is to answer it: fills `rows`, whose type the caller knows. */
+typedef enum aliases_connection_fault ask_fn(struct aliases_connection *handle, const void *query,
+                                             struct pool *pool, void *rows);
+
+/* Asks the live file, and where it cannot answer the copy. *rows is zeroed before each, and after a failure. */
+static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const void *query,
+                           struct pool *pool, void *rows, size_t size)
+{
+    memset(rows, 0, size);
+    if (snapshot->db == NULL)
+        return ROWS_LIVE;
+    if (aliases_pool_checkout_can_read(snapshot->live) && !snapshot->live_slow) {
+        enum aliases_connection_fault fault = fn(snapshot->live->handle, query, pool, rows);
+        if (aliases_pool_checkout_settle(snapshot->live, fault))
+            return snapshot->live->partial ? ROWS_COPY : ROWS_LIVE;
+        memset(rows, 0, size);
+        snapshot->live_slow = fault == FAULT_SLOW;
+    }
+    struct aliases_checkout *copy = open_copy(snapshot);
+    if (copy == NULL || !aliases_monitor_copy_is_fresh(snapshot->db->monitor))
+        return ROWS_UNKNOWN;
+    enum aliases_connection_fault fault = fn(copy->handle, query, pool, rows);
+    if (aliases_pool_checkout_settle(copy, fault))
+        return ROWS_COPY;
+    memset(rows, 0, size);
+    snapshot->copy_slow = fault == FAULT_SLOW;
+    return ROWS_UNKNOWN;
+}
+
+static enum aliases_connection_fault ask_alias(struct aliases_connection *handle, const void *query,
+                                               struct pool *pool, void *rows)
+{
+    return aliases_connection_alias(handle, query, pool, rows);
+}
+
+static enum aliases_connection_fault ask_sender(struct aliases_connection *handle, const void *query,
+                                                struct pool *pool, void *rows)
+{
+    return aliases_connection_sender(handle, query, pool, rows);
+}
+
+struct client_query {
+    const struct network *client;
+    int64_t now_s;
+};
+
+static enum aliases_connection_fault ask_client(struct aliases_connection *handle, const void *query,
+                                                struct pool *pool, void *rows)
+{
+    const struct client_query *of = query;
+    return aliases_connection_client(handle, of->client, of->now_s, pool, rows);
+}
+
+/* Nothing in these rows lets the recipient exist. */
+static bool is_absent(const struct alias_rows *rows)
+{
+    return rows->full.key == NULL && rows->bare.key == NULL && rows->n_globs == 0 &&
+           rows->domain.catch_all != ACTION_ACCEPT;
+}
+
+/* Does the copy know something that the live rows do not? UNKNOWN: it does, or cannot say. */
+static enum rows_state compare_copy(struct aliases_snapshot *snapshot, const struct alias_query *query,
+                                    struct pool *pool, const struct alias_rows *live)
+{
+    struct aliases_checkout *copy = open_copy(snapshot);
+    struct alias_rows rows = {0};
+    if (copy == NULL ||
+        !aliases_pool_checkout_settle(copy, aliases_connection_alias(copy->handle, query, pool, &rows)))
+        return ROWS_UNKNOWN;
+    bool more = rows.domain.domain != NULL && (live->domain.domain == NULL || !is_absent(&rows));
+    return more ? ROWS_UNKNOWN : ROWS_LIVE;
+}
+
+/* What is absent in the live file alone may just have been lost. */
+static enum rows_state prove_absence(struct aliases_snapshot *snapshot, const struct alias_query *query,
+                                     struct pool *pool, const struct alias_rows *live)
+{
+    struct aliases *db = snapshot->db;
+    if (!aliases_monitor_has_copy(db->monitor)) {
+        if (aliases_monitor_proves(db->monitor, snapshot->live))
+            return ROWS_LIVE;
+        (void)aliases_monitor_suspect(db->monitor, 0);
+        return ROWS_UNKNOWN;
+    }
+    enum rows_state state = compare_copy(snapshot, query, pool, live);
+    if (state == ROWS_LIVE || !aliases_monitor_suspect(db->monitor, UNVERIFIED_MS))
+        return state;
+    aliases_pool_give(snapshot->copy); /* there is another one */
+    snapshot->copy = NULL;
+    snapshot->copy_asked = false;
+    return compare_copy(snapshot, query, pool, live);
+}
+
+void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+                   struct alias_rows *out)
+{
+    struct alias_rows rows;
+    enum rows_state state = ask(snapshot, ask_alias, query, pool, &rows, sizeof rows);
+    if (state == ROWS_LIVE && snapshot->db != NULL && snapshot->db->kept &&
+        (rows.domain.domain == NULL || is_absent(&rows)))
+        state = prove_absence(snapshot, query, pool, &rows);
+    *out = state != ROWS_UNKNOWN ? rows : (struct alias_rows){0};
+    out->state = state;
+}
+
+/* What the live file says of one of its tables; true where nobody can tell. */
+static bool may_have(const struct aliases_snapshot *snapshot,
+                     bool (*has)(const struct aliases_connection *handle))
+{
+    if (snapshot->db == NULL)
+        return false;
+    return !aliases_pool_checkout_can_read(snapshot->live) || has(snapshot->live->handle);
+}
+
+bool aliases_has_senders(const struct aliases_snapshot *snapshot)
+{
+    return may_have(snapshot, aliases_connection_has_senders);
+}
+
+bool aliases_has_clients(const struct aliases_snapshot *snapshot)
+{
+    return may_have(snapshot, aliases_connection_has_clients);
+}
+
+void aliases_sender(struct aliases_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+                    struct sender_rows *out)
+{
+    struct sender_rows rows;
+    enum rows_state state = ask(snapshot, ask_sender, query, pool, &rows, sizeof rows);
+    *out = rows;
+    out->state = state;
+}
+
+void aliases_client(struct aliases_snapshot *snapshot, const struct network *client, int64_t now_s,
+                    struct pool *pool, struct client_row *out)
+{
+    const struct client_query query = {client, now_s};
+    struct client_row row;
+    enum rows_state state = ask(snapshot, ask_client, &query, pool, &row, sizeof row);
+    *out = row;
+    out->state = state;
+}
+
+/* --- how it is --- */
+
+const char *aliases_mode_name(enum aliases_mode mode)
+{
+    static const char *const names[] = {[ALIASES_NOTHING] = "nothing",
+                                        [ALIASES_COPY] = "copy",
+                                        [ALIASES_UNVERIFIED] = "doubted",
+                                        [ALIASES_LIVE] = "live"};
+    return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
+}
+
+/* That it is there does not say that it can be read. */
+static bool copy_answers(struct aliases *db)
+{
+    if (!db->kept || !aliases_monitor_has_copy(db->monitor) || !aliases_monitor_copy_is_fresh(db->monitor))
+        return false;
+    struct aliases_checkout *copy = aliases_pool_take(db->copies);
+    aliases_pool_give(copy);
+    return copy != NULL;
+}
+
+void aliases_status(struct aliases *db, struct aliases_status *out)
+{
+    *out = (struct aliases_status){
+        .mode = ALIASES_LIVE, .aliases = -1, .domains = -1, .validated_age_ms = -1, .copy_age_ms = -1};
+    if (db == NULL)
+        return;
+    struct aliases_checkout *live = take_live(db);
+    bool trusted = live != NULL, partial = trusted && live->partial;
+    aliases_pool_give(live);
+    aliases_pool_condition(db->live, &out->condition);
+    if (db->kept)
+        aliases_monitor_status(db->monitor, out);
+    if (partial)
+        out->mode = ALIASES_UNVERIFIED;
+    if (!trusted)
+        out->mode = copy_answers(db) ? ALIASES_COPY : ALIASES_NOTHING;
+}
+
+void aliases_condition(struct aliases *db, struct error *out)
+{
+    struct aliases_status status;
+    aliases_status(db, &status);
+    *out = status.condition;
+    if (out->text[0] == '\0')
+        *out = status.refused;
+    if (out->text[0] == '\0')
+        *out = status.copy_condition;
+}
+
+int aliases_accept(struct aliases *db, int wait_ms, struct error *err)
+{
+    if (db->kept)
+        return aliases_monitor_accept(db->monitor, wait_ms, err);
+    error_set(err, "no copy of the alias rules is kept here");
+    return -1;
+}
+
+int aliases_accept_at_start(const char *copy_path, struct error *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s.accept", copy_path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    if (fd < 0) {
+        error_set(err, "cannot create %s: %s", path, strerror(errno));
+        return -1;
+    }
+    close(fd);
+    return 0;
+}

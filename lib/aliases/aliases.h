@@ -1,0 +1,110 @@
+/* aliases: the alias rules in SQLite, read-only, and what answers for them when the file cannot.
+ *
+ * A snapshot is one read transaction: everything that one RCPT looks up is of one moment, and a commit by
+ * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
+ * good copy answers when it does not:
+ *
+ *   LIVE     The file has passed its checks. Rows come from it. What it does not have is asked of the copy: absent
+ *            in both is absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has
+ *            passed its checks and is the new copy. That is asked for at once, and takes milliseconds for a small
+ *            file.
+ *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet. Or the file
+ *            was replaced beside the -wal of the one before it: it is read without that, and its rows count as those
+ *            of a copy (ROWS_COPY).
+ *   COPY     The file is missing, damaged, locked, not yet checked, or was refused: the copy answers (ROWS_COPY)
+ *            until max_stale after the last time the file was well.
+ *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
+ *
+ * Until aliases_start() nothing is copied or checked but version and columns, and the file is believed: for
+ * programs that look once. */
+#ifndef RCPTGATE_ALIASES_H
+#define RCPTGATE_ALIASES_H
+
+#include "base/error.h"
+#include "base/network.h"
+#include "base/pool.h"
+#include "base/rows.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct aliases;
+struct aliases_checkout;
+
+struct aliases_snapshot {                 /* for aliases.c alone to look into; on the caller's stack */
+    struct aliases *db;                   /* NULL: no rules are configured */
+    struct aliases_checkout *live, *copy; /* NULL: cannot be read, or not asked yet */
+    bool copy_asked;
+    bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
+};
+
+enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
+
+struct aliases_config { /* borrowed during aliases_new() only */
+    const char *path;
+    const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
+    int64_t max_stale_ms;  /* how long the copy answers after the file was last well */
+    int max_shrink;        /* percent of its rows that data may lose at once, from 100 aliases up */
+};
+
+/* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
+struct aliases *aliases_new(const struct aliases_config *config);
+void aliases_free(struct aliases *db);
+
+/* Starts what keeps the copy, in a thread of its own, and returns when the file has been judged: after
+ * wait_ms at most, or wait_copy_ms where there is a copy. Once. Nothing to do without a copy_path. -1 with
+ * err set. */
+int aliases_start(struct aliases *db, int wait_ms, int wait_copy_ms, struct error *err);
+
+/* Puts other bounds in force, and has the file looked at. NULL db is harmless. */
+void aliases_configure(struct aliases *db, int64_t max_stale_ms, int max_shrink);
+
+/* Cannot fail: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
+ * NULL db: no rules are configured; every look-up answers ROWS_LIVE with no row. */
+struct aliases_snapshot aliases_begin(struct aliases *db);
+void aliases_end(struct aliases_snapshot *snapshot);
+
+/* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
+ * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
+void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+                   struct alias_rows *out);
+
+/* False: there are no sender rules, or client rules, so that nobody needs to ask for them. */
+bool aliases_has_senders(const struct aliases_snapshot *snapshot);
+bool aliases_has_clients(const struct aliases_snapshot *snapshot);
+void aliases_sender(struct aliases_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+                    struct sender_rows *out);
+void aliases_client(struct aliases_snapshot *snapshot, const struct network *client, int64_t now_s,
+                    struct pool *pool, struct client_row *out);
+
+/* Changes whenever the data may have changed; what was read under the same generation still holds. */
+uint64_t aliases_generation(struct aliases_snapshot *snapshot);
+
+enum aliases_mode { ALIASES_NOTHING = 0, ALIASES_COPY, ALIASES_UNVERIFIED, ALIASES_LIVE };
+
+struct aliases_status {
+    enum aliases_mode mode;
+    int64_t aliases, domains; /* rows in what was last taken as good; -1: not known */
+    int64_t validated_age_ms; /* since the file was last well, all checks passed; -1: never */
+    int64_t copy_age_ms;      /* since the copy was last known to be as the file; -1: there is none */
+    int64_t round_ms;         /* what the last copy and check took; 0: there was none */
+    struct error condition; /* the file cannot be read: what is wrong and what to do. Each is "" while well */
+    struct error refused;   /* its data was not taken */
+    struct error copy_condition; /* no copy can be kept */
+};
+
+/* As of now, also where no mail has come yet. NULL db: LIVE. */
+void aliases_status(struct aliases *db, struct aliases_status *out);
+const char *aliases_mode_name(enum aliases_mode mode); /* "live", "doubted", "copy", "nothing" */
+
+/* What is wrong with the file or its data, "" while well: the first of the status's texts. */
+void aliases_condition(struct aliases *db, struct error *out);
+
+/* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when
+ * it fails its other checks, or wait_ms were not enough. */
+int aliases_accept(struct aliases *db, int wait_ms, struct error *err);
+
+/* The same for the next start, where no process runs: leaves a mark beside the copy. */
+int aliases_accept_at_start(const char *copy_path, struct error *err);
+
+#endif

@@ -1,0 +1,187 @@
+/* Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
+#include "check.h"
+
+#include "base/action.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SQL_MAX = 2048 };
+
+static enum check_result result_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_MISMATCH:
+    case SQLITE_ERROR:
+        return CHECK_BAD;
+    default:
+        return CHECK_UNSURE;
+    }
+}
+
+/* Runs a statement for its first row: SQLITE_ROW with the statement open, SQLITE_DONE, or an error. */
+static int first_row(sqlite3 *db, const char *sql, sqlite3_stmt **out)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        *out = stmt;
+        return rc;
+    }
+    sqlite3_finalize(stmt); /* repeats the error of step */
+    return rc;
+}
+
+static enum check_result check_integrity(sqlite3 *db, const char *path, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = first_row(db, "PRAGMA quick_check(1)", &stmt);
+    if (rc != SQLITE_ROW) {
+        aliases_schema_explain(rc, db, path, err);
+        return result_of(rc);
+    }
+    const char *said = (const char *)sqlite3_column_text(stmt, 0);
+    bool ok = said != NULL && strcmp(said, "ok") == 0;
+    if (!ok)
+        error_set(err, "alias database %s is damaged (quick_check: %s); restore a copy, or write it anew",
+                  path, said != NULL ? said : "out of memory");
+    enum check_result result = ok ? CHECK_GOOD : said != NULL ? CHECK_BAD : CHECK_UNSURE;
+    sqlite3_finalize(stmt); /* only read, and read to the end of what is asked */
+    return result;
+}
+
+/* The rows of a table that hold what no row may hold. */
+static void odd_rows_sql(const struct aliases_schema_columns *columns, char sql[SQL_MAX])
+{
+    struct text text;
+    text_init(&text, sql, SQL_MAX);
+    text_addf(&text, "SELECT %s FROM %s WHERE 0", columns->names[0], columns->table);
+    for (size_t i = 0; i < columns->n; i++) {
+        const char *name = columns->names[i];
+        if (i < columns->n_keys)
+            text_addf(&text, " OR typeof(%s) <> 'text'", name);
+        else if (strcmp(name, "action") == 0)
+            text_add(
+                &text,
+                " OR typeof(action) <> 'text' OR action NOT IN ('accept', 'defer', 'reject', 'discard')");
+        else
+            text_addf(&text, " OR typeof(%s) NOT IN ('%s', 'null')", name,
+                      aliases_schema_column_is_number(name) ? "integer" : "text");
+    }
+    text_add(&text, " LIMIT 1");
+}
+
+/* quick_check has looked at the types of a STRICT table already. */
+static int is_strict(sqlite3 *db, const char *table, bool *strict)
+{
+    sqlite3_stmt *stmt = NULL;
+    char sql[160];
+    sqlite3_snprintf(sizeof sql, sql,
+                     "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = '%q'", table);
+    int rc = first_row(db, sql, &stmt);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_ERROR : rc;
+    *strict = sqlite3_column_int(stmt, 0) != 0;
+    sqlite3_finalize(stmt);
+    return SQLITE_OK;
+}
+
+static enum check_result check_rows(sqlite3 *db, const struct aliases_schema_columns *columns,
+                                    const char *path, struct error *err)
+{
+    bool strict = false;
+    int rc = is_strict(db, columns->table, &strict);
+    if (rc == SQLITE_OK && strict)
+        return CHECK_GOOD;
+    char sql[SQL_MAX];
+    sqlite3_stmt *stmt = NULL;
+    odd_rows_sql(columns, sql);
+    if (rc == SQLITE_OK)
+        rc = first_row(db, sql, &stmt);
+    if (rc == SQLITE_DONE)
+        return CHECK_GOOD;
+    if (rc != SQLITE_ROW) {
+        aliases_schema_explain(rc, db, path, err);
+        return result_of(rc);
+    }
+    const char *key = (const char *)sqlite3_column_text(stmt, 0);
+    error_set(
+        err,
+        "alias database %s: the row \"%s\" of %s holds a value of a wrong type, or no action; mend or remove "
+        "it, and make the table STRICT",
+        path, key != NULL ? key : "?", columns->table);
+    sqlite3_finalize(stmt);
+    return CHECK_BAD;
+}
+
+int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes)
+{
+    struct aliases_sizes counted = {0};
+    for (size_t i = 0; i < ALIASES_TABLES; i++) {
+        char sql[80];
+        sqlite3_stmt *stmt = NULL;
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", aliases_schema_columns[i].table);
+        int rc = first_row(db, sql, &stmt);
+        if (rc != SQLITE_ROW)
+            return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+        counted.rows[i] = sqlite3_column_int64(stmt, 0);
+        sqlite3_finalize(stmt);
+    }
+    *sizes = counted;
+    return SQLITE_OK;
+}
+
+enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes, struct error *err)
+{
+    int rc = aliases_schema_validate(db, path, err);
+    if (rc != SQLITE_OK)
+        return result_of(rc);
+    enum check_result result = check_integrity(db, path, err);
+    for (size_t i = 0; i < ALIASES_TABLES && result == CHECK_GOOD; i++)
+        result = check_rows(db, &aliases_schema_columns[i], path, err);
+    if (result != CHECK_GOOD)
+        return result;
+    rc = aliases_check_count(db, sizes);
+    if (rc == SQLITE_OK)
+        return CHECK_GOOD;
+    aliases_schema_explain(rc, db, path, err);
+    return result_of(rc);
+}
+
+static bool shrank(int64_t before, int64_t now, int max_shrink)
+{
+    return now < before && (before - now) * 100 > before * max_shrink;
+}
+
+static int64_t total(const struct aliases_sizes *sizes)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < ALIASES_TABLES; i++)
+        sum += sizes->rows[i];
+    return sum;
+}
+
+enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,
+                                       int max_shrink, const char *path, struct error *err)
+{
+    const int64_t *was = before->rows, *is = now->rows;
+    if (was[ALIASES_ALIASES] < CHECK_SHRINK_FROM)
+        return CHECK_GOOD;
+    bool no_domain = was[ALIASES_DOMAINS] > 0 && is[ALIASES_DOMAINS] == 0 && max_shrink < 100;
+    if (!no_domain && !shrank(was[ALIASES_ALIASES], is[ALIASES_ALIASES], max_shrink) &&
+        !shrank(total(before), total(now), max_shrink))
+        return CHECK_GOOD;
+    error_set(err,
+              "alias database %s lost more than max_shrink (%d%%) of its rows: %" PRId64
+              " aliases and %" PRId64 " domains where %" PRId64 " and %" PRId64
+              " were; restore it, or, if that is right, run: rcptgate alias accept",
+              path, max_shrink, is[ALIASES_ALIASES], is[ALIASES_DOMAINS], was[ALIASES_ALIASES],
+              was[ALIASES_DOMAINS]);
+    return CHECK_BAD;
+}

@@ -1,0 +1,38 @@
+/* aliases_check: may this data be taken? Reads it all: what takes longer than a session can wait.
+ *
+ * Integrity (PRAGMA quick_check), version and columns, in tables that are not STRICT the types of every row,
+ * and how many rows there are, so that data that lost most of them can be told. A gigabyte takes some ten
+ * seconds. */
+#ifndef RCPTGATE_ALIASES_CHECK_H
+#define RCPTGATE_ALIASES_CHECK_H
+
+#include "base/error.h"
+#include "aliases/schema.h"
+
+#include <stdint.h>
+
+enum check_result {
+    CHECK_UNSURE = 0, /* interrupted, locked, out of memory: says nothing about the data */
+    CHECK_GOOD,
+    CHECK_BAD,
+};
+
+struct aliases_sizes {
+    int64_t rows[ALIASES_TABLES];
+};
+
+enum { CHECK_SHRINK_FROM = 100 }; /* aliases: fewer may come and go as they like */
+
+/* path is what err calls the file. *counts is set where the result is GOOD. */
+enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes,
+                                struct error *err);
+
+/* Only counts. SQLITE_OK or what went wrong. */
+int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes);
+
+/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before: of the
+ * aliases, or of all rows; or every domain. */
+enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,
+                                       int max_shrink, const char *path, struct error *err);
+
+#endif

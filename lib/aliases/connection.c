@@ -1,0 +1,735 @@
+#include "connection.h"
+
+#include "base/clock.h"
+#include "cut_map.h"
+#include "base/glob.h"
+#include "aliases/aliases.h"
+#include "aliases/schema.h"
+#include "base/utf8.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum statement {
+    STMT_VERSION,
+    STMT_FILLED,
+    STMT_DOMAIN,
+    STMT_ALIAS,
+    STMT_GLOBS,
+    STMT_SCOPE,
+    STMT_SENDER,
+    STMT_CLIENT,
+    STMT_NETWORKS,
+    STATEMENTS
+};
+
+static const char *const sql[STATEMENTS] = {
+    [STMT_VERSION] = "PRAGMA user_version",
+    [STMT_FILLED] =
+        "SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules)",
+    [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
+    [STMT_ALIAS] =
+        "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
+    [STMT_GLOBS] = "SELECT glob, mailbox, owner, class, reply, action FROM alias_globs WHERE domain = ?1",
+    [STMT_SCOPE] = "SELECT 1 FROM sender_rules WHERE scope = ?1 LIMIT 1",
+    [STMT_SENDER] =
+        "SELECT scope, pattern, reply, action FROM sender_rules WHERE scope = ?1 AND pattern = ?2",
+    [STMT_CLIENT] = "SELECT network, reply, action, expires_at FROM client_rules WHERE network = ?1",
+    [STMT_NETWORKS] = "SELECT network FROM client_rules LIMIT ?1",
+};
+
+enum {
+    OPEN_MS = 250,       /* opening reads the schema and may have to recover a WAL */
+    PROGRESS_OPS = 1000, /* virtual machine steps between two looks at the clock: some 20 microseconds */
+    LITTLE_LOOKS = 100,  /* who has done so little when the time is up was waiting, for a CPU or the disk, */
+    STALL_MS = 200,      /* and gets so much more: a busy machine is not a slow look-up */
+    CACHE_KIB = 512,     /* pages of one handle: the inner ones of a big table */
+    CONNECTION_PATH = 4096,
+    NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
+    DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */
+};
+
+/* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */
+struct lengths {
+    bool known;
+    bool ipv4[33], ipv6[129];
+};
+
+struct aliases_connection {
+    sqlite3 *db;
+    sqlite3_stmt *stmt[STATEMENTS];
+    int64_t deadline_ms; /* of what runs now; 0: nobody has looked at the clock yet */
+    unsigned looks;      /* at the clock, since the first */
+    unsigned data_version;
+    bool immutable; /* nothing of it is mapped */
+    unsigned cuts;  /* that had happened when it was opened */
+    bool begun;     /* once at least */
+    /* What is remembered of the data, until it changes: */
+    bool globs, senders, clients; /* the table has rows */
+    struct lengths lengths;
+    struct domain_row domains[DOMAINS_KEPT]; /* strings in domain_pool */
+    size_t n_domains;
+    struct pool domain_pool;
+    struct error err;
+};
+
+/* Most look-ups are over before this is asked for the first time, and need no clock. */
+static int out_of_time(void *context)
+{
+    struct aliases_connection *handle = context;
+    int64_t now = clock_monotonic_ms();
+    if (handle->deadline_ms == 0) {
+        handle->deadline_ms = now + CONNECTION_QUERY_MS;
+        handle->looks = 0;
+    }
+    handle->looks++;
+    return now > handle->deadline_ms + (handle->looks <= LITTLE_LOOKS ? STALL_MS : 0);
+}
+
+enum aliases_connection_fault aliases_connection_fault_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return FAULT_NONE;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* lost the race for a WAL lock, many times over */
+        return FAULT_BUSY;
+    case SQLITE_INTERRUPT:
+        return FAULT_SLOW;
+    case SQLITE_NOMEM:
+        return FAULT_MEMORY;
+    default:
+        return FAULT_BROKEN;
+    }
+}
+
+enum aliases_connection_fault aliases_connection_whole(struct aliases_connection *handle)
+{
+    if (handle->immutable || handle->cuts == cut_map_count())
+        return FAULT_NONE;
+    handle->err = (struct error){0};
+    error_set(&handle->err, "alias database: its -shm was cut while it was read");
+    return FAULT_BROKEN;
+}
+
+static enum aliases_connection_fault failed(struct aliases_connection *handle, int rc)
+{
+    enum aliases_connection_fault fault = aliases_connection_fault_of(rc);
+    if (aliases_connection_whole(handle) != FAULT_NONE) /* whatever it says now comes of that */
+        return FAULT_BROKEN;
+    handle->err = (struct error){0};
+    if (fault == FAULT_SLOW)
+        error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
+                  CONNECTION_QUERY_MS);
+    else
+        aliases_schema_explain(rc, handle->db, sqlite3_db_filename(handle->db, "main"), &handle->err);
+    return fault;
+}
+
+static enum aliases_connection_fault bad_row(struct aliases_connection *handle, const char *table,
+                                             const char *column, sqlite3_stmt *stmt)
+{
+    const char *key =
+        sqlite3_column_type(stmt, 0) == SQLITE_TEXT ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    handle->err = (struct error){0};
+    error_set(&handle->err, "alias database: the row \"%s\" of %s has no valid %s; mend or remove it",
+              key != NULL ? key : "?", table, column);
+    return FAULT_ROW;
+}
+
+/* --- opening --- */
+
+static int configure(struct aliases_connection *handle)
+{
+    sqlite3 *db = handle->db;
+    int on = 0;
+    sqlite3_progress_handler(db, PROGRESS_OPS, out_of_time, handle);
+    int rc = sqlite3_busy_timeout(db, CONNECTION_BUSY_MS);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, &on);
+    if (rc == SQLITE_OK) /* the same plan whatever is bound */
+        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_QPSG, 1, &on);
+    char pragmas[128];
+    sqlite3_snprintf(sizeof pragmas, pragmas,
+                     "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -%d", CACHE_KIB);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
+    return rc;
+}
+
+static int prepare(struct aliases_connection *handle)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
+        rc = sqlite3_prepare_v3(handle->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &handle->stmt[i], NULL);
+    return rc;
+}
+
+/* As a URI, in which some characters of a path have a meaning of their own. */
+static int open_file(const char *path, bool immutable, sqlite3 **out)
+{
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    if (!immutable)
+        return sqlite3_open_v2(path, out, flags, NULL);
+    char uri[3 * CONNECTION_PATH + 32] = "file:";
+    size_t n = strlen(uri);
+    if (strlen(path) > CONNECTION_PATH)
+        return SQLITE_CANTOPEN;
+    for (const char *c = path; *c != '\0'; c++)
+        n += (size_t)snprintf(uri + n, sizeof uri - n, strchr("?#%", *c) != NULL ? "%%%02x" : "%c", *c);
+    snprintf(uri + n, sizeof uri - n, "?immutable=1");
+    return sqlite3_open_v2(uri, out, flags | SQLITE_OPEN_URI, NULL);
+}
+
+/* SQLite counts its memory under one lock for all connections unless told not to, which works before its
+ * first use only. */
+static void count_no_memory(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+/* To open a pipe would be to wait for who writes to it. */
+static bool is_special(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+struct aliases_connection *aliases_connection_open(const char *path, bool immutable, struct error *err,
+                                                   enum aliases_connection_fault *fault)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, count_no_memory);
+    cut_map_survive();
+    if (is_special(path)) {
+        error_set(err, "alias database %s is no regular file; move it away and restore a copy", path);
+        *fault = FAULT_BROKEN;
+        return NULL;
+    }
+    struct aliases_connection *handle = calloc(1, sizeof *handle);
+    if (handle == NULL) {
+        error_set(err, "out of memory");
+        *fault = FAULT_MEMORY;
+        return NULL;
+    }
+    handle->deadline_ms = clock_monotonic_ms() + OPEN_MS;
+    handle->immutable = immutable;
+    handle->cuts = cut_map_count();
+    int rc = open_file(path, immutable, &handle->db);
+    if (rc == SQLITE_OK)
+        rc = configure(handle);
+    if (rc == SQLITE_OK)
+        rc = aliases_schema_validate(handle->db, path, err);
+    if (rc == SQLITE_OK)
+        rc = prepare(handle);
+    if (rc == SQLITE_OK)
+        return handle;
+    aliases_schema_explain(rc, handle->db, path, err); /* unless validation has already said it better */
+    *fault = aliases_connection_fault_of(rc);
+    aliases_connection_close(handle);
+    return NULL;
+}
+
+void aliases_connection_close(struct aliases_connection *handle)
+{
+    if (handle == NULL)
+        return;
+    for (size_t i = 0; i < STATEMENTS; i++)
+        sqlite3_finalize(handle->stmt[i]); /* repeats the error of the last step, which was told */
+    sqlite3_close_v2(handle->db);
+    pool_done(&handle->domain_pool);
+    free(handle);
+}
+
+struct sqlite3 *aliases_connection_lend(struct aliases_connection *handle, int (*cancelled)(void *),
+                                        void *arg)
+{
+    sqlite3_progress_handler(handle->db, PROGRESS_OPS, cancelled, arg);
+    return handle->db;
+}
+
+void aliases_connection_reclaim(struct aliases_connection *handle)
+{
+    sqlite3_progress_handler(handle->db, PROGRESS_OPS, out_of_time, handle);
+}
+
+const struct error *aliases_connection_error(const struct aliases_connection *handle)
+{
+    return &handle->err;
+}
+
+/* --- running statements --- */
+
+/* Binds up to two strings, which must outlive the run. Only aliases's own statements: their parameters are texts. */
+static int bind_texts(sqlite3_stmt *stmt, const char *first, const char *second)
+{
+    int rc = sqlite3_bind_text(stmt, 1, first, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK && second != NULL)
+        rc = sqlite3_bind_text(stmt, 2, second, -1, SQLITE_STATIC);
+    return rc;
+}
+
+/* --- the transaction --- */
+
+static enum aliases_connection_fault read_filled(struct aliases_connection *handle)
+{
+    sqlite3_stmt *stmt = handle->stmt[STMT_FILLED];
+    int rc = sqlite3_step(stmt);
+    enum aliases_connection_fault fault = FAULT_NONE;
+    if (rc == SQLITE_ROW) {
+        handle->globs = sqlite3_column_int(stmt, 0) != 0;
+        handle->senders = sqlite3_column_int(stmt, 1) != 0;
+        handle->clients = sqlite3_column_int(stmt, 2) != 0;
+    } else {
+        fault = failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+    }
+    sqlite3_reset(stmt);
+    return fault;
+}
+
+/* The first read of the transaction: it is from here on that nothing changes any more. The statement stays on
+ * its row until aliases_connection_end(), and holds the transaction open: that costs half of what BEGIN and COMMIT do. */
+static enum aliases_connection_fault read_version(struct aliases_connection *handle)
+{
+    sqlite3_stmt *stmt = handle->stmt[STMT_VERSION];
+    int rc = sqlite3_step(stmt);
+    if (rc != SQLITE_ROW)
+        return failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+    if (sqlite3_column_int(stmt, 0) == ALIASES_VERSION)
+        return FAULT_NONE;
+    handle->err = (struct error){0};
+    error_set(&handle->err, "alias database: PRAGMA user_version is %d now, this gate reads %d",
+              sqlite3_column_int(stmt, 0), ALIASES_VERSION);
+    return FAULT_BROKEN;
+}
+
+static void forget(struct aliases_connection *handle)
+{
+    handle->begun = false; /* until all that is remembered of the data has been read */
+    handle->lengths.known = false;
+    handle->n_domains = 0;
+    pool_reset(&handle->domain_pool);
+}
+
+enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed)
+{
+    handle->deadline_ms = 0;
+    enum aliases_connection_fault fault = read_version(handle);
+    unsigned version = 0;
+    if (fault == FAULT_NONE) {
+        int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+        fault = rc == SQLITE_OK ? FAULT_NONE : failed(handle, rc);
+    }
+    if (fault == FAULT_NONE)
+        fault = aliases_connection_whole(handle);
+    bool differs = !handle->begun || version != handle->data_version;
+    if (fault == FAULT_NONE && differs) {
+        forget(handle);
+        fault = read_filled(handle);
+    }
+    if (fault != FAULT_NONE) {
+        (void)aliases_connection_end(handle); /* the first fault tells */
+        return fault;
+    }
+    handle->begun = true;
+    handle->data_version = version;
+    *changed = differs;
+    return FAULT_NONE;
+}
+
+enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle)
+{
+    sqlite3_reset(handle->stmt[STMT_VERSION]); /* repeats the error of step */
+    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? aliases_connection_whole(handle)
+                                                                    : FAULT_BROKEN;
+}
+
+/* --- reading a row --- */
+
+struct row { /* the row that a statement stands on */
+    struct aliases_connection *handle;
+    sqlite3_stmt *stmt;
+    const char *table;
+    struct pool *pool;
+    enum aliases_connection_fault fault; /* the first */
+};
+
+/* A text of the row, valid until the next step; NULL where the column is NULL. Neither is a fault, all else is. */
+static const char *peek(struct row *row, int column)
+{
+    int type = sqlite3_column_type(row->stmt, column);
+    if (row->fault != FAULT_NONE || type == SQLITE_NULL)
+        return NULL;
+    const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_column_text(row->stmt, column) : NULL;
+    if (type == SQLITE_TEXT && text == NULL)
+        row->fault = FAULT_MEMORY;
+    else if (text == NULL || strlen(text) != (size_t)sqlite3_column_bytes(row->stmt, column) ||
+             !utf8_valid(text))
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return row->fault == FAULT_NONE ? text : NULL;
+}
+
+static const char *take(struct row *row, int column)
+{
+    const char *text = peek(row, column);
+    if (text == NULL)
+        return NULL;
+    const char *copy = pool_strdup(row->pool, text);
+    if (copy == NULL)
+        row->fault = FAULT_MEMORY;
+    return copy;
+}
+
+static const char *take_key(struct row *row, int column)
+{
+    const char *key = take(row, column);
+    if (key == NULL && row->fault == FAULT_NONE)
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return key;
+}
+
+static enum action take_action(struct row *row, int column)
+{
+    enum action action = action_from_name(peek(row, column));
+    if (action == ACTION_NONE && row->fault == FAULT_NONE)
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+    return action;
+}
+
+/* Unix time; 0 is never, as in struct alias_row, so that a 0 in the table, which is long past, becomes 1. */
+static int64_t take_expiry(struct row *row, int column)
+{
+    int type = sqlite3_column_type(row->stmt, column);
+    if (row->fault != FAULT_NONE || type == SQLITE_NULL)
+        return 0;
+    if (type != SQLITE_INTEGER) {
+        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        return 0;
+    }
+    int64_t at = sqlite3_column_int64(row->stmt, column);
+    return at > 0 ? at : 1;
+}
+
+/* Runs a look-up for one row. True: *row stands on it, and finish() must follow. False: there is none, or *fault. */
+static bool find(struct aliases_connection *handle, enum statement which, const char *table,
+                 const char *first, const char *second, struct pool *pool, struct row *row,
+                 enum aliases_connection_fault *fault)
+{
+    sqlite3_stmt *stmt = handle->stmt[which];
+    int rc = bind_texts(stmt, first, second);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    *row = (struct row){.handle = handle, .stmt = stmt, .table = table, .pool = pool};
+    if (rc == SQLITE_ROW)
+        return true;
+    *fault = rc == SQLITE_DONE ? FAULT_NONE : failed(handle, rc);
+    sqlite3_reset(stmt); /* repeats the error of step */
+    return false;
+}
+
+static enum aliases_connection_fault finish(struct row *row)
+{
+    sqlite3_reset(row->stmt); /* repeats the error of step */
+    return row->fault;
+}
+
+/* --- look-ups --- */
+
+static const char *copy_text(struct pool *pool, const char *text, bool *failed)
+{
+    const char *copy = pool_strdup(pool, text);
+    *failed = *failed || (copy == NULL && text != NULL);
+    return copy;
+}
+
+/* False: out of memory. */
+static bool copy_domain(const struct domain_row *from, struct pool *pool, struct domain_row *out)
+{
+    bool failed = false;
+    *out = (struct domain_row){
+        .domain = copy_text(pool, from->domain, &failed),
+        .action = from->action,
+        .catch_all = from->catch_all,
+        .owner = copy_text(pool, from->owner, &failed),
+        .class_name = copy_text(pool, from->class_name, &failed),
+        .reply = copy_text(pool, from->reply, &failed),
+    };
+    return !failed;
+}
+
+/* When there is no room it begins anew. */
+static void remember_domain(struct aliases_connection *handle, const struct domain_row *domain)
+{
+    if (handle->n_domains == DOMAINS_KEPT) {
+        handle->n_domains = 0;
+        pool_reset(&handle->domain_pool);
+    }
+    if (copy_domain(domain, &handle->domain_pool, &handle->domains[handle->n_domains]))
+        handle->n_domains++;
+}
+
+static const struct domain_row *recall_domain(const struct aliases_connection *handle, const char *domain)
+{
+    for (size_t i = 0; i < handle->n_domains; i++)
+        if (strcmp(handle->domains[i].domain, domain) == 0)
+            return &handle->domains[i];
+    return NULL;
+}
+
+static enum aliases_connection_fault find_domain(struct aliases_connection *handle, const char *domain,
+                                                 struct pool *pool, struct domain_row *out)
+{
+    const struct domain_row *known = recall_domain(handle, domain);
+    if (known != NULL)
+        return copy_domain(known, pool, out) ? FAULT_NONE : FAULT_MEMORY;
+    struct row row;
+    enum aliases_connection_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_DOMAIN, "domains", domain, NULL, pool, &row, &fault))
+        return fault;
+    out->domain = take_key(&row, 0);
+    out->action = take_action(&row, 1);
+    const char *catch_all = peek(&row, 2);
+    out->catch_all = catch_all == NULL ? ACTION_REJECT : action_from_name(catch_all);
+    if (out->catch_all != ACTION_REJECT && out->catch_all != ACTION_ACCEPT)
+        row.fault = bad_row(handle, "domains", "catch_all", row.stmt);
+    out->owner = take(&row, 3);
+    out->class_name = take(&row, 4);
+    out->reply = take(&row, 5);
+    fault = finish(&row);
+    if (fault == FAULT_NONE)
+        remember_domain(handle, out);
+    return fault;
+}
+
+static void take_alias(struct row *row, struct alias_row *out)
+{
+    out->key = take_key(row, 0);
+    out->mailbox = take(row, 1);
+    out->owner = take(row, 2);
+    out->class_name = take(row, 3);
+    out->reply = take(row, 4);
+    out->action = take_action(row, 5);
+}
+
+/* The row of the first form that has one. */
+static enum aliases_connection_fault find_alias(struct aliases_connection *handle,
+                                                const char *const forms[ROWS_FORMS], struct pool *pool,
+                                                struct alias_row *out)
+{
+    enum aliases_connection_fault fault = FAULT_NONE;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++) {
+        struct row row;
+        if (forms[i] == NULL || !find(handle, STMT_ALIAS, "aliases", forms[i], NULL, pool, &row, &fault))
+            continue;
+        take_alias(&row, out);
+        out->expires_at = take_expiry(&row, 6);
+        return finish(&row);
+    }
+    return fault;
+}
+
+static int append_glob(struct alias_rows *out, size_t *room, struct pool *pool, const struct alias_row *glob)
+{
+    if (out->n_globs == *room) {
+        size_t more = *room == 0 ? 4 : *room * 2;
+        struct alias_row *globs = pool_alloc(pool, more * sizeof *globs);
+        if (globs == NULL)
+            return -1;
+        if (out->n_globs > 0)
+            memcpy(globs, out->globs, out->n_globs * sizeof *globs);
+        out->globs = globs;
+        *room = more;
+    }
+    out->globs[out->n_globs++] = *glob;
+    return 0;
+}
+
+static bool glob_matches(const struct alias_query *query, const char *glob)
+{
+    return (query->local_full != NULL && glob_match(glob, query->local_full)) ||
+           (query->local_bare != NULL && glob_match(glob, query->local_bare));
+}
+
+static enum aliases_connection_fault find_globs(struct aliases_connection *handle, const char *domain,
+                                                const struct alias_query *query, struct pool *pool,
+                                                struct alias_rows *out, size_t *room)
+{
+    struct row row;
+    enum aliases_connection_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_GLOBS, "alias_globs", domain, NULL, pool, &row, &fault))
+        return fault;
+    int rc = SQLITE_ROW;
+    while (rc == SQLITE_ROW && row.fault == FAULT_NONE) {
+        const char *glob = peek(&row, 0);
+        if (glob == NULL && row.fault == FAULT_NONE)
+            row.fault = bad_row(handle, "alias_globs", "glob", row.stmt);
+        if (glob != NULL && glob_matches(query, glob)) {
+            struct alias_row match = {0};
+            take_alias(&row, &match);
+            if (row.fault == FAULT_NONE && append_glob(out, room, pool, &match) < 0)
+                row.fault = FAULT_MEMORY;
+        }
+        rc = sqlite3_step(row.stmt);
+    }
+    if (row.fault == FAULT_NONE && rc != SQLITE_DONE)
+        row.fault = failed(handle, rc);
+    return finish(&row);
+}
+
+enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *handle,
+                                                       const struct alias_query *query, struct pool *pool,
+                                                       struct alias_rows *out)
+{
+    handle->deadline_ms = 0;
+    enum aliases_connection_fault fault = FAULT_NONE;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain.domain == NULL; i++)
+        if (query->domain[i] != NULL)
+            fault = find_domain(handle, query->domain[i], pool, &out->domain);
+    if (fault != FAULT_NONE || out->domain.domain == NULL)
+        return fault; /* not ours: no other row of this recipient counts */
+    fault = find_alias(handle, query->full, pool, &out->full);
+    if (fault == FAULT_NONE)
+        fault = find_alias(handle, query->bare, pool, &out->bare);
+    if (!handle->globs || out->full.key != NULL || out->bare.key != NULL)
+        return fault; /* an exact row leaves nothing for a glob to say */
+    size_t room = 0;
+    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++)
+        if (query->domain[i] != NULL)
+            fault = find_globs(handle, query->domain[i], query, pool, out, &room);
+    return fault;
+}
+
+bool aliases_connection_has_senders(const struct aliases_connection *handle)
+{
+    return handle->senders;
+}
+
+bool aliases_connection_has_clients(const struct aliases_connection *handle)
+{
+    return handle->clients;
+}
+
+static enum aliases_connection_fault has_scope(struct aliases_connection *handle, const char *scope,
+                                               bool *has)
+{
+    struct row row;
+    enum aliases_connection_fault fault = FAULT_NONE;
+    *has = find(handle, STMT_SCOPE, "sender_rules", scope, NULL, NULL, &row, &fault);
+    return *has ? finish(&row) : fault;
+}
+
+/* Most scopes have no rule at all, so that one probe saves those for all patterns. */
+static enum aliases_connection_fault find_senders(struct aliases_connection *handle, const char *scope,
+                                                  const struct sender_query *query, struct pool *pool,
+                                                  struct sender_rows *out)
+{
+    bool has = false;
+    enum aliases_connection_fault fault = has_scope(handle, scope, &has);
+    for (size_t i = 0; has && fault == FAULT_NONE && i < query->n_patterns; i++) {
+        struct row row;
+        if (!find(handle, STMT_SENDER, "sender_rules", scope, query->patterns[i], pool, &row, &fault))
+            continue;
+        struct sender_row *to = &out->rows[out->n_rows++];
+        to->scope = take_key(&row, 0);
+        to->pattern = take_key(&row, 1);
+        to->reply = take(&row, 2);
+        to->action = take_action(&row, 3);
+        fault = finish(&row);
+    }
+    return fault;
+}
+
+enum aliases_connection_fault aliases_connection_sender(struct aliases_connection *handle,
+                                                        const struct sender_query *query, struct pool *pool,
+                                                        struct sender_rows *out)
+{
+    if (!handle->senders || query->n_scopes == 0 || query->n_patterns == 0)
+        return FAULT_NONE;
+    handle->deadline_ms = 0;
+    out->rows = pool_alloc(pool, query->n_scopes * query->n_patterns * sizeof *out->rows);
+    enum aliases_connection_fault fault = out->rows != NULL ? FAULT_NONE : FAULT_MEMORY;
+    for (size_t i = 0; i < query->n_scopes && fault == FAULT_NONE; i++)
+        fault = find_senders(handle, query->scopes[i], query, pool, out);
+    return fault;
+}
+
+/* The prefix length in the text of a network; whole addresses have none. What is no network marks nothing. */
+static void note_length(struct lengths *lengths, const char *network)
+{
+    bool ipv6 = strchr(network, ':') != NULL;
+    const char *slash = strchr(network, '/');
+    long bits = slash != NULL ? strtol(slash + 1, NULL, 10) : ipv6 ? 128 : 32;
+    if (bits >= 0 && bits <= (ipv6 ? 128 : 32))
+        (ipv6 ? lengths->ipv6 : lengths->ipv4)[bits] = true;
+}
+
+static enum aliases_connection_fault read_lengths(struct aliases_connection *handle)
+{
+    struct lengths *lengths = &handle->lengths;
+    sqlite3_stmt *stmt = handle->stmt[STMT_NETWORKS];
+    *lengths = (struct lengths){0};
+    int n = 0;
+    int rc = sqlite3_bind_int(stmt, 1, NETWORKS_SCANNED + 1);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    while (rc == SQLITE_ROW && n++ < NETWORKS_SCANNED) {
+        const char *network = (const char *)sqlite3_column_text(stmt, 0);
+        if (network != NULL)
+            note_length(lengths, network);
+        rc = sqlite3_step(stmt);
+    }
+    enum aliases_connection_fault fault =
+        rc == SQLITE_DONE || rc == SQLITE_ROW ? FAULT_NONE : failed(handle, rc);
+    sqlite3_reset(stmt); /* repeats the error of step */
+    if (rc == SQLITE_ROW) {
+        memset(lengths->ipv4, true, sizeof lengths->ipv4);
+        memset(lengths->ipv6, true, sizeof lengths->ipv6);
+    }
+    lengths->known = fault == FAULT_NONE;
+    return fault;
+}
+
+/* The row of exactly this network; none where it has expired. */
+static enum aliases_connection_fault find_network(struct aliases_connection *handle, const char *network,
+                                                  int64_t now_s, struct pool *pool, struct client_row *out)
+{
+    struct row row;
+    enum aliases_connection_fault fault = FAULT_NONE;
+    if (!find(handle, STMT_CLIENT, "client_rules", network, NULL, pool, &row, &fault))
+        return fault;
+    int64_t expires_at = take_expiry(&row, 3);
+    if (row.fault != FAULT_NONE || (expires_at != 0 && expires_at <= now_s))
+        return finish(&row);
+    out->network = take_key(&row, 0);
+    out->reply = take(&row, 1);
+    out->action = take_action(&row, 2);
+    return finish(&row);
+}
+
+enum aliases_connection_fault aliases_connection_client(struct aliases_connection *handle,
+                                                        const struct network *client, int64_t now_s,
+                                                        struct pool *pool, struct client_row *out)
+{
+    if (!handle->clients || !client->set)
+        return FAULT_NONE;
+    handle->deadline_ms = 0;
+    enum aliases_connection_fault fault = handle->lengths.known ? FAULT_NONE : read_lengths(handle);
+    bool ipv4 = network_is_ipv4(client);
+    const bool *lengths = ipv4 ? handle->lengths.ipv4 : handle->lengths.ipv6;
+    for (int bits = ipv4 ? 32 : 128; bits >= 0 && fault == FAULT_NONE && out->network == NULL; bits--) {
+        if (!lengths[bits])
+            continue;
+        char text[NETWORK_TEXT];
+        struct network outer = network_mask(client, (unsigned)bits, (unsigned)bits);
+        fault = find_network(handle, network_format(&outer, text), now_s, pool, out);
+    }
+    return fault;
+}

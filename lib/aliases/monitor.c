@@ -1,0 +1,610 @@
+/* Owns the thread and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest
+ * that other threads see (struct told); everything else belongs to the thread. Fails into not trusting: what
+ * cannot be checked is not believed.
+ *
+ * Of the live file the thread holds one lease, so that it sees every change of the data as one; it gives it
+ * back when a new epoch begins, within a tick. */
+#include "monitor.h"
+
+#include "base/clock.h"
+#include "check.h"
+#include "snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 100,  /* between two looks at the live file */
+    CHEAP_MS = 100, /* a round that took no longer may be waited for */
+    NEVER_MS = -1,
+};
+
+/* When the next round may begin after one that took `took`: since a session waits for it, since the data has
+ * changed, since the file was touched but its data has not changed, since the last one failed, since time has
+ * passed. */
+enum reason { WHY_UNVERIFIED, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
+static const struct {
+    int64_t least_ms, times;
+} paces[REASONS] = {
+    [WHY_UNVERIFIED] = {10, 1}, [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
+    [WHY_FAILED] = {3000, 20},  [WHY_AGE] = {300000, 50},
+};
+
+struct stamp { /* of a file: what a write leaves behind */
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec written;
+};
+
+struct notified { /* guarded by the mutex */
+    struct aliases_sizes sizes;
+    bool counted;
+    int64_t round_ms;
+    struct error refused, copy_condition, unsure;
+    bool kick, accept, stop, dirty; /* kick: a session doubts */
+    unsigned turns, taken;          /* how many there were */
+};
+
+struct monitor {
+    const struct aliases_config *config;
+    struct aliases_pool *live, *copies;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    struct notified notified;
+
+    atomic_uint trusted;               /* the epoch that may be believed; 0: none */
+    atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
+    atomic_int_least64_t validated_ms; /* when the live file was last well; NEVER_MS */
+    atomic_int_least64_t max_stale_ms;
+    atomic_int max_shrink;
+    atomic_bool has_copy;
+    atomic_bool stopping;
+    atomic_bool cheap; /* the last round was */
+
+    struct aliases_checkout *checkout; /* the thread's own */
+    struct stamp touched;              /* of the live file at the last round */
+    int64_t round_end_ms, took_ms;
+    unsigned judged; /* the epoch that the last round was about */
+    bool failed;     /* the last round took nothing, or kept no copy */
+    bool dirty;      /* the data is not what the copy was made of */
+    bool changed;    /* it has changed since the last round began */
+    char *new_path, *accept_path;
+};
+
+/* --- what sessions ask --- */
+
+bool aliases_monitor_trusts(const struct monitor *monitor, unsigned epoch)
+{
+    return epoch == atomic_load(&monitor->trusted);
+}
+
+bool aliases_monitor_proves(const struct monitor *monitor, const struct aliases_checkout *live)
+{
+    return live->generation == atomic_load(&monitor->proved);
+}
+
+bool aliases_monitor_has_copy(const struct monitor *monitor)
+{
+    return atomic_load(&monitor->has_copy);
+}
+
+bool aliases_monitor_copy_is_fresh(const struct monitor *monitor)
+{
+    int64_t at = atomic_load(&monitor->validated_ms);
+    return at != NEVER_MS && clock_monotonic_ms() - at <= atomic_load(&monitor->max_stale_ms);
+}
+
+void aliases_monitor_configure(struct monitor *monitor, int64_t max_stale_ms, int max_shrink)
+{
+    atomic_store(&monitor->max_stale_ms, max_stale_ms);
+    atomic_store(&monitor->max_shrink, max_shrink);
+    (void)aliases_monitor_suspect(monitor, 0);
+}
+
+bool aliases_monitor_suspect(struct monitor *monitor, int wait_ms)
+{
+    struct timespec until = clock_in_ms(wait_ms);
+    pthread_mutex_lock(&monitor->lock);
+    unsigned before = monitor->notified.taken;
+    monitor->notified.kick = true;
+    pthread_cond_signal(&monitor->wake);
+    bool patient = wait_ms > 0 && atomic_load(&monitor->cheap);
+    while (patient && monitor->notified.taken == before && atomic_load(&monitor->trusted) != 0 &&
+           !monitor->notified.stop)
+        patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
+    bool taken = monitor->notified.taken != before;
+    pthread_mutex_unlock(&monitor->lock);
+    return taken;
+}
+
+int aliases_monitor_accept(struct monitor *monitor, int wait_ms, struct error *err)
+{
+    struct timespec until = clock_in_ms(wait_ms);
+    bool patient = true;
+    pthread_mutex_lock(&monitor->lock);
+    struct notified *notified = &monitor->notified;
+    unsigned before = notified->taken;
+    notified->accept = notified->kick = true;
+    pthread_cond_signal(&monitor->wake);
+    while (patient && notified->accept && !notified->stop)
+        patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
+    bool taken = notified->taken != before;
+    if (!taken && !notified->accept)
+        error_set(err, "%s", notified->refused.text);
+    else if (!taken)
+        error_set(err,
+                  "the alias database cannot be checked now%s%s; it will be taken as soon as it passes its "
+                  "other checks",
+                  notified->unsure.text[0] != '\0' ? ": " : "", notified->unsure.text);
+    pthread_mutex_unlock(&monitor->lock);
+    return taken ? 0 : -1;
+}
+
+void aliases_monitor_status(struct monitor *monitor, struct aliases_status *out)
+{
+    int64_t validated = atomic_load(&monitor->validated_ms), now = clock_monotonic_ms();
+    pthread_mutex_lock(&monitor->lock);
+    const struct notified *notified = &monitor->notified;
+    out->mode = notified->dirty ? ALIASES_UNVERIFIED : ALIASES_LIVE;
+    if (notified->counted) {
+        out->aliases = notified->sizes.rows[ALIASES_ALIASES];
+        out->domains = notified->sizes.rows[ALIASES_DOMAINS];
+    }
+    out->round_ms = notified->round_ms;
+    out->refused = notified->refused;
+    out->copy_condition = notified->copy_condition;
+    if (out->condition.text[0] == '\0')
+        out->condition = notified->unsure;
+    pthread_mutex_unlock(&monitor->lock);
+    out->validated_age_ms = validated != NEVER_MS ? now - validated : -1;
+    out->copy_age_ms = aliases_monitor_has_copy(monitor) ? out->validated_age_ms : -1;
+}
+
+/* --- the copy that is there --- */
+
+/* When the copy was last known to be as the live file is its mtime, which outlives the process. */
+static int64_t copy_written_ms(const char *path)
+{
+    struct stat st;
+    struct timespec now;
+    if (stat(path, &st) < 0)
+        return NEVER_MS;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+    int64_t at = clock_monotonic_ms() - (age > 0 ? age : 0);
+    return at != NEVER_MS ? at : at - 1;
+}
+
+/* What an earlier process left: without it, or where it cannot be read, there is none. */
+static void find_copy(struct monitor *monitor)
+{
+    int64_t written = copy_written_ms(monitor->config->copy_path);
+    struct aliases_checkout *copy = written != NEVER_MS ? aliases_pool_take(monitor->copies) : NULL;
+    if (copy == NULL)
+        return;
+    struct aliases_sizes sizes;
+    bool counted =
+        aliases_check_count(aliases_connection_lend(copy->handle, NULL, NULL), &sizes) == SQLITE_OK;
+    aliases_connection_reclaim(copy->handle);
+    aliases_pool_give(copy);
+    if (!counted)
+        return;
+    pthread_mutex_lock(&monitor->lock);
+    monitor->notified.sizes = sizes;
+    monitor->notified.counted = true;
+    pthread_mutex_unlock(&monitor->lock);
+    atomic_store(&monitor->validated_ms, written);
+    atomic_store(&monitor->has_copy, true);
+}
+
+/* Somebody may have removed it. */
+static void miss_copy(struct monitor *monitor)
+{
+    if (!atomic_load(&monitor->has_copy) || access(monitor->config->copy_path, F_OK) == 0)
+        return;
+    atomic_store(&monitor->has_copy, false);
+    aliases_pool_look(monitor->copies);
+    monitor->dirty = true;
+}
+
+/* --- the lease on the live file --- */
+
+static void drop_checkout(struct monitor *monitor)
+{
+    aliases_pool_give(monitor->checkout);
+    monitor->checkout = NULL;
+}
+
+static void note_change(struct monitor *monitor, bool changed)
+{
+    monitor->changed = monitor->changed || changed;
+    monitor->dirty = monitor->dirty || changed;
+}
+
+/* A lease with a transaction open, or none. */
+static void renew_checkout(struct monitor *monitor)
+{
+    bool changed = false;
+    aliases_pool_look(monitor->live);
+    if (monitor->checkout != NULL && !aliases_pool_checkout_is_current(monitor->checkout))
+        drop_checkout(monitor);
+    if (monitor->checkout == NULL) {
+        monitor->checkout = aliases_pool_take(monitor->live);
+        changed = monitor->checkout != NULL;
+    } else if (aliases_pool_checkout_begin(monitor->checkout, &changed) != FAULT_NONE) {
+        drop_checkout(monitor);
+    }
+    note_change(monitor, changed);
+    if (monitor->checkout != NULL && !monitor->dirty &&
+        aliases_monitor_trusts(monitor, monitor->checkout->epoch)) /* the data is still what was checked */
+        atomic_store(&monitor->proved, monitor->checkout->generation);
+}
+
+/* Asked by whatever takes long. */
+static int is_cancelled(void *arg)
+{
+    struct monitor *monitor = arg;
+    return atomic_load(&monitor->stopping) || !aliases_pool_checkout_is_current(monitor->checkout);
+}
+
+/* What was done with the lease's connection failed: is it the file? */
+static void blame_live(struct monitor *monitor, int rc)
+{
+    if (aliases_connection_fault_of(rc) == FAULT_BROKEN && monitor->checkout != NULL) {
+        monitor->checkout->fault = FAULT_BROKEN;
+        drop_checkout(monitor);
+    }
+}
+
+/* --- a round --- */
+
+struct finding {
+    enum check_result result;
+    struct aliases_sizes sizes;
+    struct error err;      /* what is wrong with the data; or, UNSURE, why it cannot be told */
+    struct error copy_err; /* why no copy was made */
+    bool copied;           /* it stands under new_path */
+    bool forced;           /* what it lost was not asked */
+};
+
+/* The live file itself, where it lies; pages that were read before are read again. */
+static void check_live(struct monitor *monitor, struct finding *found)
+{
+    bool changed = false;
+    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
+    (void)aliases_pool_checkout_end(monitor->checkout);
+    (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
+    enum aliases_connection_fault fault = aliases_pool_checkout_begin(monitor->checkout, &changed);
+    note_change(monitor, changed);
+    if (fault == FAULT_NONE)
+        found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
+    else
+        found->err = *aliases_connection_error(monitor->checkout->handle);
+    aliases_connection_reclaim(monitor->checkout->handle);
+}
+
+static void check_copy(struct monitor *monitor, struct finding *found)
+{
+    enum aliases_connection_fault fault;
+    struct error err = {0};
+    struct aliases_connection *handle = aliases_connection_open(monitor->new_path, true, &err, &fault);
+    if (handle != NULL) {
+        sqlite3 *db = aliases_connection_lend(handle, is_cancelled, monitor);
+        found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
+    } else {
+        found->err = err;
+        found->result = fault == FAULT_BROKEN ? CHECK_BAD : CHECK_UNSURE;
+    }
+    aliases_connection_close(handle);
+}
+
+/* Copies and checks what is new; checks where it lies what is not, and what cannot be copied. */
+static void look_closely(struct monitor *monitor, struct finding *found)
+{
+    int rc = SQLITE_OK;
+    if (!monitor->dirty && atomic_load(&monitor->has_copy)) {
+        check_live(monitor, found);
+        return;
+    }
+    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
+    enum copy_result copied =
+        aliases_snapshot_make(db, monitor->new_path, is_cancelled, monitor, &rc, &found->copy_err);
+    aliases_connection_reclaim(monitor->checkout->handle);
+    if (copied == COPY_NO_TARGET) {
+        check_live(monitor, found);
+    } else if (copied == COPY_DONE) {
+        (void)aliases_pool_checkout_end(monitor->checkout); /* the WAL is free again */
+        found->copied = true;
+        check_copy(monitor, found);
+    } else if (copied == COPY_NO_SOURCE) {
+        aliases_schema_explain(rc, db, monitor->config->path, &found->err);
+        blame_live(monitor, rc);
+    }
+}
+
+/* Data that lost too much is bad, unless somebody said that it is right. */
+static void weigh(struct monitor *monitor, struct finding *found)
+{
+    bool marked = access(monitor->accept_path, F_OK) == 0; /* no disk is waited for under the lock */
+    pthread_mutex_lock(&monitor->lock);
+    struct aliases_sizes before = monitor->notified.sizes;
+    bool counted = monitor->notified.counted;
+    found->forced = monitor->notified.accept || marked;
+    pthread_mutex_unlock(&monitor->lock);
+    if (found->result == CHECK_GOOD && counted && !found->forced)
+        found->result = aliases_check_shrink(&before, &found->sizes, atomic_load(&monitor->max_shrink),
+                                             monitor->config->path, &found->err);
+}
+
+/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on
+ * the safe side. */
+static void keep_copy(struct monitor *monitor, struct finding *found)
+{
+    if (found->copied) {
+        if (aliases_snapshot_install(monitor->new_path, monitor->config->copy_path, &found->copy_err) < 0)
+            return;
+        aliases_pool_look(monitor->copies);
+        atomic_store(&monitor->has_copy, true);
+        monitor->dirty = monitor->changed;
+    } else if (found->copy_err.text[0] != '\0') {
+        monitor->dirty = atomic_load(&monitor->has_copy) || monitor->changed;
+    } else if (!monitor->changed) { /* it is still as the file: a restart shall know how young it is */
+        (void)utimensat(AT_FDCWD, monitor->config->copy_path, NULL, 0); /* or think it older */
+    }
+}
+
+static void take(struct monitor *monitor, struct finding *found, unsigned epoch, uint64_t generation)
+{
+    keep_copy(monitor, found);
+    bool kept = found->copy_err.text[0] == '\0';
+    atomic_store(&monitor->validated_ms, clock_monotonic_ms());
+    atomic_store(&monitor->proved, atomic_load(&monitor->has_copy) || monitor->changed ? 0 : generation);
+    atomic_store(&monitor->trusted, epoch);
+    (void)unlink(monitor->accept_path); /* mostly there is none */
+    monitor->failed = !kept;
+    pthread_mutex_lock(&monitor->lock);
+    struct notified *notified = &monitor->notified;
+    notified->sizes = found->sizes;
+    notified->counted = true;
+    notified->accept = false;
+    notified->refused = notified->unsure = (struct error){0};
+    notified->copy_condition = (struct error){0};
+    if (!kept)
+        error_set(
+            &notified->copy_condition,
+            "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
+            found->copy_err.text);
+    notified->taken++;
+    pthread_mutex_unlock(&monitor->lock);
+}
+
+/* Not good: what is refused is not believed any more; what could not be looked at stays as it was. */
+static void leave(struct monitor *monitor, struct finding *found)
+{
+    if (found->copied)
+        (void)unlink(monitor->new_path); /* the next one replaces it anyway */
+    monitor->failed = true;
+    pthread_mutex_lock(&monitor->lock);
+    struct notified *notified = &monitor->notified;
+    if (found->result == CHECK_BAD) {
+        atomic_store(&monitor->trusted, 0);
+        atomic_store(&monitor->proved, 0);
+        notified->refused = found->err;
+        notified->unsure = (struct error){0};
+        notified->accept = notified->accept && !found->forced;
+    } else {
+        notified->unsure = found->err;
+    }
+    pthread_mutex_unlock(&monitor->lock);
+}
+
+static bool stamp_of(const char *path, struct stamp *out)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    *out = (struct stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+    return true;
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
+}
+
+/* Within a transaction of the lease, which may be over afterwards, and the lease gone. */
+static void run_round(struct monitor *monitor)
+{
+    struct finding found = {0};
+    int64_t start = clock_monotonic_ms();
+    unsigned epoch = monitor->checkout->epoch;
+    monitor->changed = false;
+    (void)stamp_of(monitor->config->path, &monitor->touched); /* a write from now on is seen as one */
+    look_closely(monitor, &found);
+    weigh(monitor, &found);
+    if (monitor->checkout == NULL || aliases_pool_checkout_is_current(monitor->checkout)) {
+        if (found.result == CHECK_GOOD && monitor->checkout != NULL)
+            take(monitor, &found, epoch, monitor->checkout->generation);
+        else
+            leave(monitor, &found);
+        monitor->judged = epoch;
+    } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
+        (void)unlink(monitor->new_path);
+    }
+    monitor->round_end_ms = clock_monotonic_ms();
+    monitor->took_ms = monitor->round_end_ms - start;
+    atomic_store(&monitor->cheap, monitor->took_ms <= CHEAP_MS && !monitor->failed);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->notified.round_ms = monitor->took_ms;
+    pthread_mutex_unlock(&monitor->lock);
+}
+
+static bool is_time(const struct monitor *monitor, enum reason reason)
+{
+    int64_t scaled = monitor->took_ms * paces[reason].times;
+    return clock_monotonic_ms() - monitor->round_end_ms >=
+           (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
+}
+
+static bool is_due(struct monitor *monitor, bool unverified, bool accept)
+{
+    struct stamp stamp;
+    if (accept || monitor->judged == 0)
+        return true;
+    if (monitor->checkout->epoch != monitor->judged)
+        return is_time(monitor, WHY_UNVERIFIED);
+    if (monitor->failed)
+        return is_time(monitor, WHY_FAILED) || (monitor->changed && is_time(monitor, WHY_CHANGE));
+    if (monitor->dirty)
+        return is_time(monitor, unverified ? WHY_UNVERIFIED : WHY_CHANGE);
+    if (unverified || (stamp_of(monitor->config->path, &stamp) && !same_stamp(&stamp, &monitor->touched)))
+        return is_time(monitor, WHY_TOUCH);
+    return is_time(monitor, WHY_AGE);
+}
+
+/* --- the thread --- */
+
+static void turn(struct monitor *monitor)
+{
+    pthread_mutex_lock(&monitor->lock);
+    bool unverified = monitor->notified.kick, accept = unverified && monitor->notified.accept;
+    monitor->notified.kick = false;
+    pthread_mutex_unlock(&monitor->lock);
+    miss_copy(monitor);
+    renew_checkout(monitor);
+    if (monitor->checkout != NULL && is_due(monitor, unverified, accept))
+        run_round(monitor);
+    if (monitor->checkout != NULL && aliases_pool_checkout_end(monitor->checkout) != FAULT_NONE)
+        drop_checkout(monitor);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->notified.dirty = monitor->dirty;
+    monitor->notified.turns++;
+    pthread_cond_broadcast(&monitor->done);
+    pthread_mutex_unlock(&monitor->lock);
+}
+
+static void *monitor_main(void *arg)
+{
+    struct monitor *monitor = arg;
+    find_copy(monitor);
+    for (;;) {
+        turn(monitor);
+        pthread_mutex_lock(&monitor->lock);
+        struct timespec until = clock_in_ms(TICK_MS);
+        if (!monitor->notified.kick && !monitor->notified.stop)
+            (void)pthread_cond_timedwait(&monitor->wake, &monitor->lock, &until);
+        bool stop = monitor->notified.stop;
+        pthread_mutex_unlock(&monitor->lock);
+        if (stop)
+            break;
+    }
+    drop_checkout(monitor);
+    return NULL;
+}
+
+static char *path_with(const char *path, const char *suffix)
+{
+    size_t n = strlen(path) + strlen(suffix) + 1;
+    char *out = malloc(n);
+    if (out != NULL)
+        snprintf(out, n, "%s%s", path, suffix);
+    return out;
+}
+
+/* A condition that is waited for by the monotonic clock. */
+static bool cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return false;
+    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(cond, &monotonic) == 0;
+    pthread_condattr_destroy(&monotonic);
+    return ok;
+}
+
+struct monitor *aliases_monitor_new(const struct aliases_config *config, struct aliases_pool *live,
+                                    struct aliases_pool *copies)
+{
+    struct monitor *monitor = calloc(1, sizeof *monitor);
+    if (monitor == NULL)
+        return NULL;
+    monitor->config = config;
+    monitor->live = live;
+    monitor->copies = copies;
+    monitor->new_path = path_with(config->copy_path, ".new");
+    monitor->accept_path = path_with(config->copy_path, ".accept");
+    atomic_init(&monitor->validated_ms, NEVER_MS);
+    atomic_init(&monitor->max_stale_ms, config->max_stale_ms);
+    atomic_init(&monitor->max_shrink, config->max_shrink);
+    if (monitor->new_path != NULL && monitor->accept_path != NULL &&
+        pthread_mutex_init(&monitor->lock, NULL) == 0) {
+        if (cond_init(&monitor->wake)) {
+            if (cond_init(&monitor->done))
+                return monitor;
+            pthread_cond_destroy(&monitor->wake);
+        }
+        pthread_mutex_destroy(&monitor->lock);
+    }
+    free(monitor->new_path);
+    free(monitor->accept_path);
+    free(monitor);
+    return NULL;
+}
+
+int aliases_monitor_start(struct monitor *monitor, int wait_ms, int wait_copy_ms, struct error *err)
+{
+    int rc = pthread_create(&monitor->thread, NULL, monitor_main, monitor);
+    if (rc != 0) {
+        error_set(err, "cannot start a thread: %s", strerror(rc));
+        return -1;
+    }
+    monitor->running = true;
+    int64_t start = clock_monotonic_ms();
+    pthread_mutex_lock(&monitor->lock);
+    while (monitor->notified.turns == 0) {
+        int64_t until = start + (aliases_monitor_has_copy(monitor) && aliases_monitor_copy_is_fresh(monitor)
+                                     ? wait_copy_ms
+                                     : wait_ms);
+        if (clock_monotonic_ms() >= until)
+            break;
+        struct timespec tick = clock_in_ms(50);
+        (void)pthread_cond_timedwait(&monitor->done, &monitor->lock, &tick);
+    }
+    pthread_mutex_unlock(&monitor->lock);
+    return 0;
+}
+
+void aliases_monitor_free(struct monitor *monitor)
+{
+    if (monitor == NULL)
+        return;
+    if (monitor->running) {
+        atomic_store(&monitor->stopping, true);
+        pthread_mutex_lock(&monitor->lock);
+        monitor->notified.stop = true;
+        pthread_cond_broadcast(&monitor->wake);
+        pthread_cond_broadcast(&monitor->done);
+        pthread_mutex_unlock(&monitor->lock);
+        pthread_join(monitor->thread, NULL);
+    }
+    pthread_cond_destroy(&monitor->wake);
+    pthread_cond_destroy(&monitor->done);
+    pthread_mutex_destroy(&monitor->lock);
+    free(monitor->new_path);
+    free(monitor->accept_path);
+    free(monitor);
+}

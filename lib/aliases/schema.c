@@ -1,0 +1,138 @@
+#include "aliases/schema.h"
+
+#include "aliases/aliases.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct aliases_schema_columns aliases_schema_columns[ALIASES_TABLES] = {
+    {"domains", {"domain", "action", "catch_all", "owner", "class", "reply"}, 6, 1},
+    {"aliases", {"address", "mailbox", "owner", "class", "action", "reply", "expires_at"}, 7, 1},
+    {"alias_globs", {"domain", "glob", "mailbox", "owner", "class", "action", "reply"}, 7, 2},
+    {"sender_rules", {"scope", "pattern", "action", "reply"}, 4, 2},
+    {"client_rules", {"network", "action", "reply", "expires_at"}, 4, 1},
+};
+
+int aliases_schema_column(enum aliases_table table, const char *name)
+{
+    for (size_t i = 0; i < aliases_schema_columns[table].n; i++)
+        if (strcmp(aliases_schema_columns[table].names[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+bool aliases_schema_column_is_number(const char *name)
+{
+    return strcmp(name, "expires_at") == 0;
+}
+
+void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error *err)
+{
+    const char *detail = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    switch (rc & 0xff) {
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        if (access(path, F_OK) < 0 && errno == ENOENT)
+            error_set(
+                err,
+                "alias database %s does not exist; put it back, or `rcptgate alias init` makes an empty one",
+                path);
+        else
+            error_set(
+                err,
+                "alias database %s cannot be opened (%s); the gate's group needs to read and write it, its "
+                "-wal and -shm and their directory",
+                path, detail);
+        break;
+    case SQLITE_NOTADB:
+        error_set(
+            err,
+            "%s is not an SQLite database; move it away and restore a copy, or let `rcptgate alias init` "
+            "create a new one",
+            path);
+        break;
+    case SQLITE_CORRUPT:
+        error_set(err,
+                  "alias database %s is damaged (%s); move it away with its -wal and -shm and restore a "
+                  "copy, or let "
+                  "`rcptgate alias init` create a new one",
+                  path, detail);
+        break;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        error_set(err, "alias database %s is locked by another process", path);
+        break;
+    case SQLITE_READONLY:
+        error_set(err,
+                  "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
+                  "gate's "
+                  "group write access to them and their directory",
+                  path, detail);
+        break;
+    default:
+        error_set(err, "alias database %s cannot be read: %s", path, detail);
+    }
+}
+
+/* One integer from the database. */
+static int read_int(sqlite3 *db, const char *sql, int *out)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        *out = sqlite3_column_int(stmt, 0);
+    int done = sqlite3_finalize(stmt);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc == SQLITE_DONE ? SQLITE_CORRUPT : done;
+}
+
+/* SQLITE_OK also where the column is missing: then *missing is the query that failed. */
+static int probe_columns(sqlite3 *db, const struct aliases_schema_columns *columns, const char **missing)
+{
+    for (size_t i = 0; i < columns->n; i++) {
+        char *sql = sqlite3_mprintf("SELECT \"%w\".%s FROM \"%w\" LIMIT 0", columns->table, columns->names[i],
+                                    columns->table);
+        if (sql == NULL)
+            return SQLITE_NOMEM;
+        sqlite3_stmt *stmt = NULL;
+        int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+        sqlite3_free(sql);
+        sqlite3_finalize(stmt); /* tells only what step told, and there was none */
+        if (rc == SQLITE_ERROR)
+            *missing = columns->names[i];
+        if (rc != SQLITE_OK)
+            return rc == SQLITE_ERROR ? SQLITE_OK : rc;
+    }
+    return SQLITE_OK;
+}
+
+int aliases_schema_validate(sqlite3 *db, const char *path, struct error *err)
+{
+    int version = -1;
+    int rc = read_int(db, "PRAGMA user_version", &version);
+    if (rc == SQLITE_OK && version != ALIASES_VERSION) {
+        error_set(err, "alias database %s has PRAGMA user_version %d, this gate reads %d; %s", path, version,
+                  ALIASES_VERSION,
+                  version == 0 ? "it was not made by `rcptgate alias init`"
+                               : "install the rcptgate that wrote it");
+        return SQLITE_MISMATCH;
+    }
+    for (size_t i = 0; rc == SQLITE_OK && i < ALIASES_TABLES; i++) {
+        const char *missing = NULL;
+        rc = probe_columns(db, &aliases_schema_columns[i], &missing);
+        if (missing != NULL) {
+            error_set(
+                err,
+                "alias database %s has no column %s.%s; compare it with what `rcptgate alias init` creates",
+                path, aliases_schema_columns[i].table, missing);
+            return SQLITE_MISMATCH;
+        }
+    }
+    if (rc != SQLITE_OK)
+        aliases_schema_explain(rc, db, path, err);
+    return rc;
+}

@@ -1,0 +1,43 @@
+/* aliases_tables: the tables of the alias rules, as data: for reading, for editing, and for checking that a file has them.
+ *
+ * policy/aliases.sql is the schema; this is what the programs know of it. */
+#ifndef RCPTGATE_ALIASES_SCHEMA_H
+#define RCPTGATE_ALIASES_SCHEMA_H
+
+#include "base/error.h"
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum aliases_table { /* the order is that of the table in aliases_tables.c */
+                     ALIASES_DOMAINS,
+                     ALIASES_ALIASES,
+                     ALIASES_GLOBS,
+                     ALIASES_SENDERS,
+                     ALIASES_CLIENTS,
+                     ALIASES_TABLES
+};
+
+enum { ALIASES_COLUMNS = 7, ALIASES_KEYS = 2 }; /* the most that a table has */
+
+struct aliases_schema_columns {
+    const char *table;                  /* "aliases" */
+    const char *names[ALIASES_COLUMNS]; /* in the order of the schema; the keys come first */
+    size_t n, n_keys;
+};
+
+extern const struct aliases_schema_columns aliases_schema_columns[ALIASES_TABLES];
+
+/* The place of a column, -1 where the table has none of that name. "expires_at" is the one column that holds a number. */
+int aliases_schema_column(enum aliases_table table, const char *name);
+bool aliases_schema_column_is_number(const char *name);
+
+/* May this open database be trusted? Looks at user_version, the tables and their columns. SQLITE_OK; another SQLite
+ * result code with err saying what is wrong with `path` and what to do. */
+int aliases_schema_validate(sqlite3 *db, const char *path, struct error *err);
+
+/* Says in words what an SQLite result code means for the file at `path`, and what to do. */
+void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error *err);
+
+#endif

@@ -1,0 +1,596 @@
+/* blocks: see blocks.h.
+ *
+ * Two locks. `lock` guards what sessions touch and a few words more, and is only ever held for moments.
+ * `work` is held by whoever makes a new list, writes the file or speaks to Redis, for as long as that takes;
+ * it comes first. */
+#include "blocks/blocks.h"
+
+#include "remote.h"
+#include "base/clock.h"
+#include "sys/worker.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LOOK_MS = 250,
+    LOOK_DOWN_MS = 50, /* whether Redis is back: costs nothing while it is not */
+    GIVE_WAY = 5,      /* nice: mail goes first */
+    REST_MS = 1,       /* between two portions, for Redis to answer others */
+    SAVE_AGAIN_MS = 5000,
+    NOTIFIED = 20,                /* of one merge, one by one */
+    TOMBSTONE_S = 30 * 24 * 3600, /* a host that was away for longer brings back what was unblocked */
+    FILE_LINE = NETWORK_TEXT + BLOCK_TEXT,
+};
+
+struct networks_due { /* a growing list */
+    struct network *at;
+    size_t n, size;
+};
+
+struct blocks_due {
+    struct block *at;
+    size_t n, size;
+};
+
+struct blocks {
+    struct blocks_config config;
+    char *host;
+    struct worker *worker;
+    pthread_mutex_t lock;
+    pthread_mutex_t work;
+
+    /* Under lock; the list under both, so that either suffices to look at it. */
+    struct blocklist *list;
+    struct error file_condition, redis_client_condition;
+
+    /* Under work. */
+    bool unsaved;
+    bool push_all;
+    char *path;
+    int64_t save_after_ms; /* where it failed */
+    struct blocks_remote *redis;
+    struct networks_due push; /* changed here, not yet in Redis */
+    struct blocks_due drop;   /* ended; without strings */
+
+    bool gives_way; /* the thread's */
+    atomic_bool any;
+};
+
+static int64_t round_step(void *arg);
+
+static int64_t now_ms(const struct blocks *blocks)
+{
+    return blocks->config.now_ms(blocks->config.arg);
+}
+
+struct blocks *blocks_new(const struct blocks_config *config, struct error *err)
+{
+    struct blocks *blocks = calloc(1, sizeof *blocks);
+    if (blocks == NULL) {
+        error_set(err, "out of memory for the blocks");
+        return NULL;
+    }
+    pthread_mutex_init(&blocks->lock, NULL);
+    pthread_mutex_init(&blocks->work, NULL);
+    blocks->config = *config;
+    blocks->host = strdup(config->host);
+    blocks->list = blocklist_new();
+    if (config->redis != NULL)
+        blocks->redis = blocks_remote_new(config->redis);
+    blocks->worker = worker_new("blocks", round_step, blocks, err);
+    if (blocks->worker == NULL || blocks->host == NULL || blocks->list == NULL ||
+        (config->redis != NULL && blocks->redis == NULL)) {
+        error_set(err, "out of memory for the blocks");
+        blocks_free(blocks);
+        return NULL;
+    }
+    return blocks;
+}
+
+void blocks_free(struct blocks *blocks)
+{
+    if (blocks == NULL)
+        return;
+    worker_free(blocks->worker);
+    blocklist_unref(blocks->list);
+    blocks_remote_free(blocks->redis);
+    pthread_mutex_destroy(&blocks->lock);
+    pthread_mutex_destroy(&blocks->work);
+    free(blocks->push.at);
+    free(blocks->drop.at);
+    free(blocks->host);
+    free(blocks->path);
+    free(blocks);
+}
+
+/* ---- looking ---- */
+
+struct blocklist *blocks_list(struct blocks *blocks)
+{
+    pthread_mutex_lock(&blocks->lock);
+    struct blocklist *list = blocklist_ref(blocks->list);
+    pthread_mutex_unlock(&blocks->lock);
+    return list;
+}
+
+bool blocks_any(const struct blocks *blocks)
+{
+    return atomic_load_explicit(&blocks->any, memory_order_relaxed);
+}
+
+bool blocks_find(struct blocks *blocks, const struct network *client, struct block_found *out)
+{
+    if (!client->set || !blocks_any(blocks))
+        return false;
+    struct blocklist *list = blocks_list(blocks);
+    const struct block *block = blocklist_find(list, client, now_ms(blocks) / 1000);
+    if (block != NULL) {
+        network_format(&block->network, out->network);
+        out->action = block->action;
+        out->until_s = block->until_s;
+    }
+    blocklist_unref(list);
+    return block != NULL;
+}
+
+static void condition_note(struct blocks *blocks, struct error *which, const struct error *err)
+{
+    pthread_mutex_lock(&blocks->lock);
+    *which = *err;
+    pthread_mutex_unlock(&blocks->lock);
+}
+
+void blocks_condition(struct blocks *blocks, struct error *out)
+{
+    pthread_mutex_lock(&blocks->lock);
+    const struct error *first =
+        blocks->file_condition.text[0] != '\0' ? &blocks->file_condition : &blocks->redis_client_condition;
+    error_set(out, "%s", first->text);
+    pthread_mutex_unlock(&blocks->lock);
+}
+
+/* ---- a new list; `work` is held from here on ---- */
+
+static bool due_room(void **at, size_t n, size_t *size, size_t each)
+{
+    if (n < *size)
+        return true;
+    size_t more = *size > 0 ? 2 * *size : 64;
+    void *grown = realloc(*at, more * each);
+    if (grown == NULL)
+        return false;
+    *at = grown;
+    *size = more;
+    return true;
+}
+
+static bool blocks_due_add(struct blocks_due *due, const struct block *block)
+{
+    void *at = due->at;
+    if (!due_room(&at, due->n, &due->size, sizeof *due->at))
+        return false;
+    due->at = at;
+    due->at[due->n++] = *block;
+    return true;
+}
+
+/* Where memory is short, all are pushed again instead. */
+static void push_add(struct blocks *blocks, const struct network *network)
+{
+    void *at = blocks->push.at;
+    if (blocks->redis == NULL)
+        return;
+    if (due_room(&at, blocks->push.n, &blocks->push.size, sizeof *blocks->push.at)) {
+        blocks->push.at = at;
+        blocks->push.at[blocks->push.n++] = *network;
+    } else {
+        blocks->push_all = true;
+    }
+}
+
+/* To be taken out of Redis; what cannot be noted stays there until the next gate that finds it. */
+static void drop_add(struct blocks *blocks, const struct block *block)
+{
+    struct block bare = *block;
+    bare.host = bare.reason = "";
+    if (blocks->redis != NULL)
+        (void)blocks_due_add(&blocks->drop, &bare);
+}
+
+enum origin { FROM_HERE, FROM_FILE, FROM_REDIS };
+
+struct telling { /* one merge, as it is told */
+    struct blocks *blocks;
+    enum origin origin;
+    size_t notified, more, changes;
+};
+
+static void notify(struct telling *telling, const struct block *was, const struct block *is)
+{
+    struct blocks *blocks = telling->blocks;
+    if (blocks->config.event == NULL || telling->origin == FROM_FILE)
+        return;
+    if (telling->notified < NOTIFIED)
+        blocks->config.event(blocks->config.arg, &(struct blocks_event){.was = was, .is = is});
+    else
+        telling->more++;
+    telling->notified++;
+}
+
+static void on_change(void *arg, const struct block *was, const struct block *is)
+{
+    struct telling *telling = arg;
+    bool was_live = was != NULL && was->action != ACTION_ACCEPT;
+    bool is_live = is != NULL && is->action != ACTION_ACCEPT;
+    telling->changes++;
+    if (is == NULL && was != NULL)
+        drop_add(telling->blocks, was);
+    else if (is != NULL && telling->origin == FROM_HERE)
+        push_add(telling->blocks, &is->network);
+    if (was_live || is_live)
+        notify(telling, was, is);
+}
+
+/* Puts the changes in force, and out of force what has ended. False: out of memory, nothing was done. */
+static bool merge(struct blocks *blocks, const struct block *changes, size_t n, enum origin origin)
+{
+    struct telling telling = {.blocks = blocks, .origin = origin};
+    struct blocklist *old = blocks->list;
+    struct blocklist *list = blocklist_merge(old, changes, n, now_ms(blocks) / 1000, on_change, &telling);
+    if (list == NULL)
+        return false;
+    if (telling.changes == 0) {
+        blocklist_unref(list);
+        return true;
+    }
+    pthread_mutex_lock(&blocks->lock);
+    blocks->list = list;
+    pthread_mutex_unlock(&blocks->lock);
+    atomic_store(&blocks->any, blocklist_live(list) > 0);
+    blocklist_unref(old);
+    blocks->unsaved = true;
+    if (telling.more > 0)
+        blocks->config.event(blocks->config.arg, &(struct blocks_event){.more = telling.more});
+    return true;
+}
+
+/* ---- the file ---- */
+
+static int write_list(FILE *out, const struct blocklist *list)
+{
+    fputs("# Networks blocked by rcptgate, one a line; written anew at each change (see rcptgate block).\n",
+          out);
+    for (size_t i = 0; i < blocklist_size(list) && ferror(out) == 0; i++) {
+        char network[NETWORK_TEXT], value[BLOCK_TEXT];
+        struct text text;
+        text_init(&text, value, sizeof value);
+        blocklist_format(blocklist_at(list, i), &text);
+        fprintf(out, "%s %s\n", network_format(&blocklist_at(list, i)->network, network), value);
+    }
+    return fflush(out) == 0 && ferror(out) == 0 ? 0 : -1;
+}
+
+static int write_file(const struct blocklist *list, const char *path)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (out == NULL)
+        return -1;
+    int rc = write_list(out, list);
+    if (fclose(out) != 0)
+        rc = -1;
+    if (rc == 0)
+        rc = file_write(path, text, n, 0640);
+    else
+        errno = ENOMEM; /* nothing else goes wrong in memory */
+    free(text);
+    return rc;
+}
+
+/* A full disk is not written to four times a second. */
+static bool save_may_wait(const struct blocks *blocks)
+{
+    int64_t left = blocks->save_after_ms - now_ms(blocks);
+    return left > 0 && left <= SAVE_AGAIN_MS;
+}
+
+static int save(struct blocks *blocks, struct error *err)
+{
+    struct error condition = {0};
+    if (!blocks->unsaved || blocks->path == NULL)
+        return 0;
+    if (write_file(blocks->list, blocks->path) < 0) {
+        error_set(&condition, "cannot write %s: %s; blocks made now are lost at a restart without Redis",
+                  blocks->path, strerror(errno));
+        blocks->save_after_ms = now_ms(blocks) + SAVE_AGAIN_MS;
+    } else {
+        blocks->unsaved = false;
+    }
+    condition_note(blocks, &blocks->file_condition, &condition);
+    error_set(err, "%s", condition.text);
+    return blocks->unsaved ? -1 : 0;
+}
+
+struct gathered { /* changes that come one by one */
+    struct pool pool;
+    struct blocks_due list;
+    size_t junk, lost;
+};
+
+static void gather(void *arg, const char *network, const char *text)
+{
+    struct gathered *gathered = arg;
+    struct block block;
+    if (blocklist_parse(network, text, &gathered->pool, &block) < 0)
+        gathered->junk++;
+    else if (!blocks_due_add(&gathered->list, &block))
+        gathered->lost++;
+}
+
+static void gathered_done(struct gathered *gathered)
+{
+    pool_done(&gathered->pool);
+    free(gathered->list.at);
+}
+
+static int read_file(FILE *in, struct gathered *gathered)
+{
+    char line[FILE_LINE + 2];
+    while (fgets(line, sizeof line, in) != NULL) {
+        size_t n = strcspn(line, "\n");
+        bool whole = line[n] == '\n';
+        line[n] = '\0';
+        if (line[0] == '#' || line[0] == '\0')
+            continue;
+        size_t end = strcspn(line, " ");
+        bool has_text = line[end] == ' ';
+        line[end] = '\0';
+        if (whole && has_text)
+            gather(gathered, line, line + end + 1);
+        else
+            gathered->junk++; /* cut off, or too long, which shows in the rest of it, too */
+    }
+    return ferror(in) != 0 ? -1 : 0;
+}
+
+/* What the file has, with `work` held. */
+static int load(struct blocks *blocks, struct error *err)
+{
+    struct gathered gathered = {0};
+    FILE *in = fopen(blocks->path, "re");
+    if (in == NULL && errno == ENOENT)
+        return 0;
+    if (in == NULL || read_file(in, &gathered) < 0)
+        error_set(err, "cannot read %s: %s", blocks->path, strerror(errno));
+    if (in != NULL)
+        (void)fclose(in); /* only read: nothing can be lost */
+    if (gathered.junk > 0)
+        error_set(err, "%zu lines of %s make no sense and are passed over", gathered.junk, blocks->path);
+    bool was_unsaved = blocks->unsaved;
+    if (gathered.lost > 0 || !merge(blocks, gathered.list.at, gathered.list.n, FROM_FILE))
+        error_set(err, "out of memory for the blocks in %s", blocks->path);
+    blocks->unsaved = was_unsaved || gathered.junk > 0;
+    blocks->push_all = true; /* Redis may not know them */
+    gathered_done(&gathered);
+    return err->text[0] != '\0' ? -1 : 0;
+}
+
+int blocks_load(struct blocks *blocks, const char *path, struct error *err)
+{
+    struct error own = {0};
+    int rc = -1;
+    pthread_mutex_lock(&blocks->work);
+    char *copy = strdup(path);
+    if (copy != NULL) {
+        free(blocks->path);
+        blocks->path = copy;
+        rc = load(blocks, &own);
+    } else {
+        error_set(&own, "out of memory for the blocks");
+    }
+    pthread_mutex_unlock(&blocks->work);
+    error_set(err, "%s", own.text);
+    return rc;
+}
+
+/* ---- changes ---- */
+
+/* Later than what is there, even where another host's clock is ahead. */
+static int64_t stamp(const struct blocks *blocks, const struct network *network, int64_t now)
+{
+    const struct block *old = blocklist_get(blocks->list, network);
+    return old != NULL && old->changed_ms >= now ? old->changed_ms + 1 : now;
+}
+
+/* How many of the networks are not in the list yet: the others, to be unblocked for one, must not find it full. */
+static size_t count_new(const struct blocks *blocks, const struct block *changes, size_t n)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        found += blocklist_get(blocks->list, &changes[i].network) == NULL;
+    return found;
+}
+
+int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, bool more, struct error *err)
+{
+    int64_t now = now_ms(blocks);
+    struct block *stamped = calloc(n + 1, sizeof *stamped);
+    int rc = -1;
+    pthread_mutex_lock(&blocks->work);
+    if (stamped == NULL) {
+        error_set(err, "out of memory for the blocks");
+    } else if (blocklist_size(blocks->list) + count_new(blocks, changes, n) > BLOCKS_MAX) {
+        error_set(err, "more than %d networks cannot be blocked", BLOCKS_MAX);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            stamped[i] = changes[i];
+            stamped[i].changed_ms = stamp(blocks, &changes[i].network, now);
+            stamped[i].host = blocks->host;
+            if (changes[i].action == ACTION_ACCEPT)
+                stamped[i].until_s = now / 1000 + TOMBSTONE_S;
+        }
+        if (!merge(blocks, stamped, n, FROM_HERE))
+            error_set(err, "out of memory for the blocks");
+        else
+            rc = more ? 0 : save(blocks, err);
+    }
+    pthread_mutex_unlock(&blocks->work);
+    free(stamped);
+    worker_wake(blocks->worker);
+    return rc;
+}
+
+/* ---- Redis; `work` is held ---- */
+
+/* The first of what is due, at most a portion. False: not now. */
+static bool push_some(struct blocks *blocks, const struct block *const *list, size_t n, struct error *err)
+{
+    if (n == 0)
+        return true;
+    if (blocks_remote_push(blocks->redis, list, n, err) != BLOCKS_REDIS_OK)
+        return false;
+    const struct timespec rest = {.tv_nsec = REST_MS * 1000000L};
+    if (n == BLOCKS_REDIS_MOST)
+        (void)nanosleep(&rest, NULL); /* a shorter one is as good */
+    return true;
+}
+
+static bool push_due(struct blocks *blocks, struct error *err)
+{
+    const struct block *some[BLOCKS_REDIS_MOST];
+    size_t done = 0;
+    bool ok = true;
+    while (ok && done < blocks->push.n) {
+        size_t n = 0, next = done;
+        for (; next < blocks->push.n && n < BLOCKS_REDIS_MOST; next++)
+            if ((some[n] = blocklist_get(blocks->list, &blocks->push.at[next])) != NULL)
+                n++; /* else it has ended meanwhile */
+        ok = push_some(blocks, some, n, err);
+        if (ok)
+            done = next;
+    }
+    blocks->push.n -= done;
+    if (done > 0 && blocks->push.n > 0)
+        memmove(blocks->push.at, blocks->push.at + done, blocks->push.n * sizeof *blocks->push.at);
+    return ok;
+}
+
+static bool push_everything(struct blocks *blocks, struct error *err)
+{
+    const struct block *some[BLOCKS_REDIS_MOST];
+    size_t size = blocklist_size(blocks->list);
+    for (size_t i = 0; i < size;) {
+        size_t n = 0;
+        for (; i < size && n < BLOCKS_REDIS_MOST; i++)
+            some[n++] = blocklist_at(blocks->list, i);
+        if (!push_some(blocks, some, n, err))
+            return false;
+    }
+    blocks->push_all = false;
+    blocks->push.n = 0;
+    return true;
+}
+
+static bool drop_due(struct blocks *blocks, struct error *err)
+{
+    while (blocks->drop.n > 0) {
+        size_t n = blocks->drop.n < BLOCKS_REDIS_MOST ? blocks->drop.n : BLOCKS_REDIS_MOST;
+        if (blocks_remote_drop(blocks->redis, blocks->drop.at + blocks->drop.n - n, n, err) !=
+            BLOCKS_REDIS_OK)
+            return false;
+        blocks->drop.n -= n;
+    }
+    return true;
+}
+
+/* What others changed. Entries that have ended come along where no gate was there to drop them. */
+static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
+{
+    struct gathered gathered = {0};
+    int64_t now_s = now_ms(blocks) / 1000;
+    enum blocks_remote_status status = blocks_remote_pull(blocks->redis, gather, &gathered, err);
+    for (size_t i = 0; i < gathered.list.n; i++)
+        if (gathered.list.at[i].until_s != 0 && gathered.list.at[i].until_s <= now_s)
+            drop_add(blocks, &gathered.list.at[i]);
+    if (gathered.list.n > 0 && !merge(blocks, gathered.list.at, gathered.list.n, FROM_REDIS))
+        gathered.lost += gathered.list.n;
+    if (gathered.lost > 0)
+        error_set(err, "out of memory for the blocks of other hosts");
+    if (gathered.junk > 0)
+        error_set(err,
+                  "%zu blocks in Redis make no sense and are passed over; was something else than "
+                  "rcptgate block used?",
+                  gathered.junk);
+    gathered_done(&gathered);
+    return status;
+}
+
+/* One exchange. False: Redis does not have it all. */
+static bool exchange(struct blocks *blocks)
+{
+    struct error err = {0};
+    if (blocks->redis == NULL)
+        return true;
+    bool ok = push_due(blocks, &err);
+    enum blocks_remote_status status = ok ? pull(blocks, &err) : BLOCKS_REDIS_DOWN;
+    blocks->push_all = blocks->push_all || status == BLOCKS_REDIS_OTHER;
+    if (status != BLOCKS_REDIS_DOWN && blocks->push_all) {
+        ok = push_everything(blocks, &err);
+        status = ok ? pull(blocks, &err) : BLOCKS_REDIS_DOWN;
+    }
+    ok = status == BLOCKS_REDIS_OK && drop_due(blocks, &err);
+    if (ok || err.text[0] != '\0') /* while it is down, that is trouble enough of somebody else's */
+        condition_note(blocks, &blocks->redis_client_condition, &err);
+    return ok;
+}
+
+bool blocks_sync(struct blocks *blocks)
+{
+    pthread_mutex_lock(&blocks->work);
+    bool ok = exchange(blocks);
+    struct error err = {0};
+    (void)save(blocks, &err); /* noted as trouble */
+    pthread_mutex_unlock(&blocks->work);
+    return ok;
+}
+
+/* ---- the thread ---- */
+
+/* False: Redis does not have it all. */
+static bool round_make(struct blocks *blocks)
+{
+    struct error err = {0};
+    pthread_mutex_lock(&blocks->work);
+    bool ok = exchange(blocks);
+    if (blocklist_next_end(blocks->list) <= now_ms(blocks) / 1000)
+        (void)merge(blocks, NULL, 0, FROM_REDIS); /* a look-up passes over what has ended anyway */
+    if (!save_may_wait(blocks))
+        (void)save(blocks, &err); /* noted as trouble */
+    pthread_mutex_unlock(&blocks->work);
+    return ok;
+}
+
+static int64_t round_step(void *arg)
+{
+    struct blocks *blocks = arg;
+    if (!blocks->gives_way) /* this thread alone; without, it works as well */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY);
+    blocks->gives_way = true;
+    int64_t pause_ms = round_make(blocks) ? LOOK_MS : LOOK_DOWN_MS;
+    return clock_monotonic_ns() + pause_ms * 1000000;
+}
+
+int blocks_start(struct blocks *blocks, struct error *err)
+{
+    return worker_start(blocks->worker, err);
+}

@@ -1,0 +1,107 @@
+/* counts: hands every call to the store that it is for; the few helpers that both stores need. */
+#include "store.h"
+
+#include <string.h>
+
+enum counters_status counters_reserve(struct counters *counters, const struct count_request *request,
+                                      int64_t now_ms, struct count_answer *answers)
+{
+    if (request->n == 0)
+        return COUNTERS_OK;
+    return counters->ops->ask(counters, COUNTERS_RESERVE, request, now_ms, answers);
+}
+
+enum counters_status counters_peek(struct counters *counters, const struct count_request *request,
+                                   int64_t now_ms, struct count_answer *answers)
+{
+    if (request->n == 0)
+        return COUNTERS_OK;
+    return counters->ops->ask(counters, COUNTERS_PEEK, request, now_ms, answers);
+}
+
+enum counters_status counters_charge(struct counters *counters, const struct count_request *request,
+                                     int64_t now_ms)
+{
+    if (request->n == 0)
+        return COUNTERS_OK;
+    return counters->ops->ask(counters, COUNTERS_CHARGE, request, now_ms, NULL);
+}
+
+enum counters_status counters_fallback(struct counters *counters, bool peek, enum counters_status before,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
+{
+    if (counters->ops->fallback == NULL)
+        return COUNTERS_DOWN;
+    return counters->ops->fallback(counters, peek, before, request, now_ms, answers);
+}
+
+void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
+{
+    if (counters->ops->change_here != NULL)
+        counters->ops->change_here(counters, change, now_ms);
+}
+
+enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
+                                     int64_t now_ms)
+{
+    return n == 0 ? COUNTERS_OK : counters->ops->change(counters, changes, n, now_ms);
+}
+
+enum counters_status counters_deferred(struct counters *counters, const struct count_deferral *deferrals,
+                                       size_t n, int64_t now_ms)
+{
+    return n == 0 ? COUNTERS_OK : counters->ops->deferred(counters, deferrals, n, now_ms);
+}
+
+enum counters_status counters_show(struct counters *counters, const char *const *keys, size_t n,
+                                   int64_t now_ms, counters_each_fn *each, void *arg)
+{
+    return n == 0 ? COUNTERS_OK : counters->ops->show(counters, keys, n, now_ms, each, arg);
+}
+
+enum counters_status counters_reset(struct counters *counters, const char *const *keys, size_t n,
+                                    const char *limit, size_t *n_reset)
+{
+    *n_reset = 0;
+    return n == 0 ? COUNTERS_OK : counters->ops->reset(counters, keys, n, limit, n_reset);
+}
+
+void counters_condition(struct counters *counters, struct error *out)
+{
+    counters->ops->condition(counters, out);
+}
+
+uint64_t counters_junk_resets(struct counters *counters)
+{
+    return counters->ops->junk(counters);
+}
+
+void counters_free(struct counters *counters)
+{
+    if (counters != NULL)
+        counters->ops->free(counters);
+}
+
+int64_t counters_ttl(const struct count_ask *ask)
+{
+    int64_t ttl = ask->window_ms + ask->window_ms / 10 + 1000; /* empty by then; the second is for rounding */
+    if (ttl < ask->ttl_ms)
+        ttl = ask->ttl_ms;
+    return ttl < ask->hold_ms ? ask->hold_ms : ttl;
+}
+
+bool counters_match(const char *pattern, const char *key)
+{
+    size_t n = strlen(pattern), length = strlen(key);
+    if (n == 0 || (pattern[0] != '*' && pattern[n - 1] != '*'))
+        return strcmp(pattern, key) == 0;
+    bool open_start = pattern[0] == '*', open_end = pattern[n - 1] == '*';
+    const char *part = pattern + (open_start ? 1 : 0);
+    size_t part_n = n == 1 ? 0 : n - (open_start ? 1 : 0) - (open_end ? 1 : 0);
+    if (part_n > length)
+        return false;
+    if (open_start && open_end)
+        return part_n == 0 || memmem(key, length, part, part_n) != NULL;
+    return memcmp(open_start ? key + length - part_n : key, part, part_n) == 0;
+}

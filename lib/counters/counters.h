@@ -1,0 +1,84 @@
+/* counts: a counter store: in this process (memory), in Redis with the same semantics, or one that stands on both.
+ *
+ * The sliding count: a window is cut into 10 slots by the clock; used is what the current slot and the 10 before it
+ * hold. Any span of one window touches at most 11 slots, so never more than max are admitted in any span;
+ * 1.1 windows of silence empty them all.
+ *
+ * All functions may be called from any thread at any time. */
+#ifndef RCPTGATE_COUNTERS_H
+#define RCPTGATE_COUNTERS_H
+
+#include "base/count.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct counters; /* a store; counters_stores.h makes them */
+
+typedef int64_t counters_now_fn(void *arg); /* a clock: Unix time in ms */
+
+enum counters_status {
+    COUNTERS_OK = 0,
+    COUNTERS_DOWN, /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
+    COUNTERS_UNSURE, /* the answer was lost: it may have been charged */
+};
+
+/* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTERS_OK
+ * all are zeroed (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own
+ * clock. */
+enum counters_status counters_reserve(struct counters *counters, const struct count_request *request,
+                                      int64_t now_ms, struct count_answer *answers);
+
+/* The same answers without charging, creating or holding anything. */
+enum counters_status counters_peek(struct counters *counters, const struct count_request *request,
+                                   int64_t now_ms, struct count_answer *answers);
+
+/* Charges all asks without checking any (what another store admitted), and holds for hold_ms where it is not 0. */
+enum counters_status counters_charge(struct counters *counters, const struct count_request *request,
+                                     int64_t now_ms);
+
+/* A store that stands on two (failover_new) may answer from this process alone where counters_reserve() or
+ * counters_peek() was not answered; before is what that said. Where the other store is back by then, it is asked after all.
+ * COUNTERS_DOWN: this store has nobody who stands in. */
+enum counters_status counters_fallback(struct counters *counters, bool peek, enum counters_status before,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers);
+
+/* The part of a change that this process counts itself; never waits. Leaves in *change what is to be told by
+ * counters_change(), at once or later. Nothing to do in a store that stands alone. */
+void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms);
+
+/* Applies changes to charges, each on its own; nothing goes below 0. A counter that is gone, or was born later than
+ * change.born, is left alone (born INT64_MAX: whoever it is); slot -1 changes nothing. What is given back from a slot
+ * that has left the window is gone already; what is added then counts as of now. */
+enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
+                                     int64_t now_ms);
+
+/* Remembers which RCPTs were deferred, n at most COUNTERS_DEFERRALS. A store that stands on two does not wait
+ * here for the other one, but tells it later. */
+enum { COUNTERS_DEFERRALS = 256 };
+enum counters_status counters_deferred(struct counters *counters, const struct count_deferral *deferrals,
+                                       size_t n, int64_t now_ms);
+
+/* Calls each() for every counter whose key matches one of the keys: a whole key
+ * ("recipient:{a@example.com}"), or with a '*' at its beginning and/or end ("*:{a@example.com}*"). Slow with
+ * many subjects; not for the path of a RCPT. each() must not call the store. */
+typedef void counters_each_fn(void *arg, const struct count_view *view);
+enum counters_status counters_show(struct counters *counters, const char *const *keys, size_t n,
+                                   int64_t now_ms, counters_each_fn *each, void *arg);
+
+/* Deletes the matching counters, or with limit != NULL only that field. *n_reset: how many fields went. */
+enum counters_status counters_reset(struct counters *counters, const char *const *keys, size_t n,
+                                    const char *limit, size_t *n_reset);
+
+/* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
+uint64_t counters_junk_resets(struct counters *counters);
+
+/* In words, for status and log: "" while well, else what is wrong and what to do. */
+void counters_condition(struct counters *counters, struct error *out);
+
+void counters_free(struct counters *counters); /* ends its threads; NULL is harmless */
+
+#endif

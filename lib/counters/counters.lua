@@ -1,0 +1,516 @@
+-- The counter store in Redis: one call answers one request, in one step that nothing comes between.
+--
+-- A counter is a field, named as its limit, in the hash of its subject; its text is described in counter.h. The sliding count is
+-- that of window.h, and the order of checks that of counters_memory.c; test/data/counts.txt holds both stores to the same
+-- answers. Numbers go up to 10^15; Lua writes those from 10^14 on with an exponent, unless format() is told not to.
+--
+-- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
+-- key of another type is deleted. The first number returned is how often that was seen.
+--
+--   plain, reserve, peek, charge:
+--     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
+--     are counted (0: none), how many may be made, in which window
+--     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
+--     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
+--     for each key: ttl, how many fields, their names. Fields are numbered through all keys
+--   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
+--     key, limit, window, slot, born, amount
+--   refused: limit [3] of KEYS[1] has refused [4] times more
+--   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
+
+local call, pcall = redis.call, redis.pcall
+local tonumber, floor, match, gmatch = tonumber, math.floor, string.match, string.gmatch
+local what, now = ARGV[1], tonumber(ARGV[2])
+
+if now < 0 then
+    local time = call('TIME')
+    now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no overflow keys, max below 10^14. Where all fit, nothing
+-- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
+-- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
+--
+-- Returns 0 (no junk), the time, then used and born of each ask.
+local function plain()
+    local answer, writes, late = {0, now}, {}, {}
+    local ask, at, n_keys = 5, 5 + 3 * ARGV[4], #KEYS
+    if ARGV[3] ~= '' then
+        if pcall('ZSCORE', KEYS[n_keys], match(ARGV[3], '^%S+')) then
+            return nil
+        end
+        n_keys = n_keys - 1
+    end
+    for k = 1, n_keys do
+        local n, put = tonumber(ARGV[at + 1]), {}
+        local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
+        if texts.err then
+            return nil
+        end
+        for i = 1, n do
+            local window, max = ARGV[ask], ARGV[ask + 1]
+            local slot = floor(now * 10 / window)
+            local used, born, counts, rest = 0, now, '1', ''
+            if texts[i] then
+                local same, newest, list
+                used, same, born, newest, list, rest =
+                    match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d,]*)(.*)$')
+                used, born = tonumber(used), tonumber(born)
+                if same ~= window or born > now or rest ~= '' and not match(rest, '^ refused=%d+$') then
+                    return nil
+                end
+                local ago = slot - newest
+                if ago == 0 then
+                    local first, older = match(list, '^(%d+)(.*)$')
+                    if tonumber(first) > used then
+                        return nil
+                    end
+                    counts = first + 1 .. older
+                elseif ago < 0 then
+                    return nil
+                elseif ago > 10 then
+                    used = 0
+                else
+                    counts = '1' .. string.rep(',0', ago - 1)
+                    for count in gmatch(list, '%d+') do
+                        ago = ago + 1
+                        if ago <= 11 then
+                            counts = counts .. ',' .. count
+                        else
+                            used = used - count
+                        end
+                    end
+                end
+                late[k] = late[k] or ago > 0
+            else
+                late[k] = true
+            end
+            if used + 1 > tonumber(max) then
+                return nil
+            end
+            put[2 * i - 1] = ARGV[at + 1 + i]
+            put[2 * i] = used + 1 .. '/' .. max .. ' window=' .. window .. ' born=' .. born .. ' slot=' .. slot .. ' ' .. counts .. rest
+            answer[#answer + 1], answer[#answer + 2] = used, born
+            ask = ask + 3
+        end
+        writes[k] = put
+        at = at + 2 + n
+    end
+    at = 5 + 3 * ARGV[4]
+    for k = 1, n_keys do
+        call('HSET', KEYS[k], unpack(writes[k]))
+        if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
+            call('PEXPIRE', KEYS[k], ARGV[at])
+        end
+        at = at + 2 + ARGV[at + 1]
+    end
+    return answer
+end
+
+if what == 'plain' then
+    local answer = plain()
+    if answer then
+        return answer
+    end
+    what = 'reserve'
+end
+
+local ceil, format = math.ceil, string.format
+local MOST = 1e15
+local junk = 0
+
+-- A command on a key of ours; nil when the key is of another type (deleted where we may write). Other errors end the script.
+local function try(command, key, ...)
+    local reply = pcall(command, key, ...)
+    if type(reply) ~= 'table' or not reply.err then
+        return reply
+    end
+    if not string.find(reply.err, 'WRONGTYPE', 1, true) then
+        return call(command, key, ...)
+    end
+    junk = junk + 1
+    if what == 'reserve' or what == 'charge' or what == 'deferred' then
+        call('DEL', key)
+    end
+    return nil
+end
+
+-- The number that a slot of another window length has in this one, by its last millisecond.
+local function map(slot, old, window)
+    if old == window then
+        return slot
+    end
+    return floor((ceil((slot + 1) * old / 10) - 1) * 10 / window)
+end
+
+local function add(counter, at, amount)
+    local count = counter[at] + amount
+    counter[at] = count > MOST and MOST or count > 0 and count or 0
+end
+
+-- Puts the slots that were listed, from number slot back, into the counter; false when they are no slots.
+local function fill(counter, list, slot, old)
+    local n = 0
+    for digits in gmatch(list, '%d+') do
+        local count = tonumber(digits)
+        n = n + 1
+        if count > MOST or n > 11 then
+            return false
+        end
+        if count > 0 then
+            local at = counter.slot - map(slot, old, counter.window) + 1
+            if at <= 11 then
+                add(counter, at < 1 and 1 or at, count)
+            end
+        end
+        slot = slot - 1
+    end
+    return n > 0
+end
+
+-- A counter that does not exist yet. Elements 1..11 are the slots, the current one first; slot is its number.
+local function fresh(window)
+    return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window), born = now, max = 0,
+            refused = 0, held = 0, pending = 0}
+end
+
+-- The counter in a text, brought up to now; nil when the text is none. window nil: its own.
+local function parse(text, window)
+    local max, old, born, slot, list, rest =
+        match(text, '^%d+/(%d+) window=(%d+) born=(%d+) slot=(%d+) ([%d,]+)(.*)$')
+    if not max then
+        return nil
+    end
+    old, born, slot = tonumber(old), tonumber(born), tonumber(slot)
+    if old < 1 or old > MOST or born > MOST or slot > MOST or tonumber(max) > MOST then
+        return nil
+    end
+    local counter = fresh(window or old)
+    counter.max = max
+    if born < now then
+        counter.born = born
+    end
+    if not fill(counter, list, slot, old) then
+        return nil
+    end
+    if rest ~= '' then
+        local refused, held = match(rest, '^ refused=(%d+) held=(%d+)$')
+        refused = tonumber(refused or match(rest, '^ refused=(%d+)$') or 0)
+        held = tonumber(held or match(rest, '^ held=(%d+)$') or 0)
+        if refused + held == 0 or refused > MOST or held > MOST then
+            return nil
+        end
+        counter.refused, counter.held = refused, held
+    end
+    return counter
+end
+
+local function sum(c)
+    return c[1] + c[2] + c[3] + c[4] + c[5] + c[6] + c[7] + c[8] + c[9] + c[10] + c[11]
+end
+
+local function text(counter)
+    local first, last = 1, 11
+    while first < 11 and counter[first] == 0 do
+        first = first + 1
+    end
+    while last > first and counter[last] == 0 do
+        last = last - 1
+    end
+    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f %.0f', sum(counter), counter.max, counter.window,
+                       counter.born, counter.slot + 1 - first, counter[first])
+    for i = first + 1, last do
+        out = out .. format(',%.0f', counter[i])
+    end
+    if counter.refused > 0 then
+        out = out .. format(' refused=%.0f', counter.refused)
+    end
+    if counter.held > now then
+        out = out .. format(' held=%.0f', counter.held)
+    end
+    return out
+end
+
+-- score: when it was deferred, if it was.
+local function is_retry(score)
+    local ago = score and now - tonumber(score)
+    return score and ago >= 60000 and ago <= 86400000
+end
+
+if what == 'deferred' then
+    local set, list = KEYS[1], {}
+    for at = 5, #ARGV, 2 do
+        list[#list + 1] = format('%.0f', now - ARGV[at + 1])
+        list[#list + 1] = ARGV[at]
+    end
+    if not try('ZADD', set, unpack(list)) then
+        call('ZADD', set, unpack(list))
+    end
+    local old = call('ZRANGEBYSCORE', set, '-inf', format('(%.0f', now - tonumber(ARGV[4])), 'LIMIT', 0, 100)
+    if #old > 0 then
+        call('ZREM', set, unpack(old))
+    end
+    if call('ZCARD', set) > tonumber(ARGV[3]) then
+        call('ZREMRANGEBYRANK', set, 0, 999)
+    end
+    call('PEXPIRE', set, ARGV[4])
+    return {junk}
+end
+
+if what == 'change' then
+    local sequence, last = tonumber(ARGV[4]), KEYS[#KEYS]
+    if sequence > 0 then
+        if sequence <= (tonumber(try('HGET', last, 'turn') or 0) or 0) then
+            return {junk}
+        end
+        call('HSET', last, 'turn', ARGV[4]) -- a hash, so that an ACL needs to allow nothing beside what counters need
+        call('PEXPIRE', last, 3024000000)   -- 35 days: longer than any window
+    end
+    for at = 5, 4 + 6 * ARGV[3], 6 do
+        local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
+        local found = try('HGET', key, limit)
+        local counter = found and parse(found)
+        if counter and counter.born <= tonumber(ARGV[at + 4]) then
+            local amount = tonumber(ARGV[at + 5])
+            local ago = counter.slot - map(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 2]), counter.window)
+            if ago <= 10 or amount > 0 then
+                add(counter, ago >= 0 and ago <= 10 and ago + 1 or 1, amount)
+                call('HSET', key, limit, text(counter))
+            end
+        elseif found and not counter then
+            junk = junk + 1
+        end
+    end
+    return {junk}
+end
+
+if what == 'refused' then
+    local found = try('HGET', KEYS[1], ARGV[3])
+    local counter = found and parse(found)
+    if counter then
+        counter.refused = math.min(counter.refused + tonumber(ARGV[4]), MOST)
+        call('HSET', KEYS[1], ARGV[3], text(counter))
+    end
+    return {junk}
+end
+
+-- What is left: reserve, peek, charge, with all there is.
+local n = tonumber(ARGV[4])
+local peek, charge = what == 'peek', what == 'charge'
+local retry, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%d+) (%d+) (%d+)$')
+new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
+local key_of, name_of, first_of, at_of = {}, {}, {}, {}
+local loaded, counters, exists = {}, {}, {}
+
+do
+    local at, key, field = 5 + 3 * n, 1, 0
+    while ARGV[at] do
+        at_of[key], first_of[key] = at, field
+        local fields = tonumber(ARGV[at + 1])
+        for i = 1, fields do
+            field = field + 1
+            key_of[field], name_of[field] = key, ARGV[at + 1 + i]
+        end
+        at = at + 2 + fields
+        key = key + 1
+    end
+end
+
+local function load(key)
+    local at = at_of[key]
+    local values = try('HMGET', KEYS[key], unpack(ARGV, at + 2, at + 1 + ARGV[at + 1]))
+    if not values then
+        exists[key] = false
+        values = {}
+    end
+    loaded[key] = values
+    return values
+end
+
+local function is_new(key)
+    local values = loaded[key] or load(key)
+    if exists[key] == nil then
+        exists[key] = false
+        for i = 1, #values do
+            exists[key] = exists[key] or values[i] ~= false
+        end
+        exists[key] = exists[key] or call('EXISTS', KEYS[key]) == 1
+    end
+    return not exists[key]
+end
+
+local function get(field, window, hold)
+    local counter = counters[field]
+    if counter then
+        return counter
+    end
+    local key = key_of[field]
+    local found = (loaded[key] or load(key))[field - first_of[key]]
+    if found then
+        counter = parse(found, window)
+        if not counter then
+            junk = junk + 1
+        end
+    end
+    counter = counter or fresh(window)
+    if counter.held > now + hold then
+        counter.held = now + hold
+    end
+    counter.used = sum(counter)
+    counters[field] = counter
+    return counter
+end
+
+-- Milliseconds until need fits under max.
+local function wait_for(counter, max, need)
+    if need > max then
+        return counter.window + floor(counter.window / 10)
+    end
+    local over, i = counter.used - (max - need), 11
+    while i > 1 and over > counter[i] do
+        over = over - counter[i]
+        i = i - 1
+    end
+    return ceil((counter.slot + 12 - i) * counter.window / 10) - now
+end
+
+if retry == '-' then
+    retry = false
+elseif retry then
+    retry = is_retry(try('ZSCORE', KEYS[#KEYS], retry))
+end
+
+-- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
+local overflows, new_keys, n_new = {}, {}, 0
+
+local function overflow(key)
+    if overflows[key] == nil then
+        overflows[key] = false
+        if is_new(key) then
+            overflows[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
+            if not overflows[key] then
+                n_new = n_new + 1
+                new_keys[n_new] = key
+            end
+        end
+    end
+    return overflows[key]
+end
+
+local function read_ask(i)
+    local at = 2 + 3 * i
+    local field, other, amount, need, hold, flags, parent, above, headroom =
+        match(ARGV[at + 2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    flags = tonumber(flags or 0)
+    local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
+                 amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
+                 parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
+                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
+    if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
+        ask.field, ask.overflowed = tonumber(other), true
+    end
+    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold)
+    return ask
+end
+
+local asks = {}
+for i = 1, n do
+    asks[i] = read_ask(i)
+end
+
+-- Checks one; asks that count the same counter add up.
+local function check(ask)
+    local counter = ask.counter
+    local free = retry and ask.attempt
+    if counter.held > now then
+        ask.result, ask.wait = 3, counter.held - now
+    elseif not ask.look and (ask.parent == 0 or asks[ask.parent].counter.used >= ask.above) then
+        local need = counter.pending + (free and 0 or ask.need)
+        if counter.used + need > ask.max then
+            ask.result, ask.wait = 2, wait_for(counter, ask.max, need)
+            if ask.hold > 0 and not free and counter.used + need > ask.max + ask.headroom then
+                counter.trip = now + ask.hold
+                ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
+            end
+        end
+    end
+    if ask.result == 1 and not ask.look and not ask.attempt then
+        counter.pending = counter.pending + ask.amount
+    end
+    return ask.result == 1 or ask.shadow
+end
+
+-- What another store charged is taken as it is.
+local admitted = true
+for i = 1, n do
+    local ask = asks[i]
+    if not charge then
+        admitted = check(ask) and admitted
+    elseif ask.hold > 0 and now + ask.hold > ask.counter.held then
+        ask.counter.trip = now + ask.hold
+    end
+end
+
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, and 1 (overflow) + 2 (a retry).
+local answer, written = {junk}, {}
+for i = 1, n do
+    local ask = asks[i]
+    local counter, refused, slot = ask.counter, ask.result ~= 1, -1
+    local used = counter.used
+    local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
+    charged = charged and not ask.look
+    if (charged or refused) and not peek then
+        counter.max = ask.max_text
+        written[ask.field] = true
+        if refused then
+            counter.refused = counter.refused + 1
+        end
+        counter.held = counter.trip or counter.held
+        if charged then
+            add(counter, 1, ask.amount)
+            if not ask.attempt then
+                slot = counter.slot
+            end
+        end
+    end
+    local to = i * 6 - 4
+    answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
+    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.overflowed and 1 or 0) + (retry and 2 or 0)
+end
+if peek then
+    return answer
+end
+
+-- Writes, key by key.
+local out = {}
+local function put(field)
+    local key = key_of[field]
+    local list = out[key]
+    if list then
+        list[#list + 1] = name_of[field]
+        list[#list + 1] = text(counters[field])
+    else
+        out[key] = {name_of[field], text(counters[field])}
+    end
+end
+for field in pairs(written) do
+    put(field)
+end
+local n_made = 0
+for i = 1, n_new do
+    n_made = n_made + (out[new_keys[i]] and 1 or 0)
+end
+if n_made > 0 then
+    local counter = counters[new_field]
+    counter.max = format('%.0f', new_max)
+    add(counter, 1, n_made)
+    put(new_field)
+end
+for key, list in pairs(out) do
+    call('HSET', KEYS[key], unpack(list))
+    local ttl = ARGV[at_of[key]]
+    if call('PTTL', KEYS[key]) < tonumber(ttl) then
+        call('PEXPIRE', KEYS[key], ttl)
+    end
+end
+return answer

@@ -1,0 +1,272 @@
+/* denials: see counters/deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
+ * hashes of all that its answer depends on.
+ *
+ * Dropping needs no search: each key has one of VERSIONS counters, by its hash; an entry holds the sum of
+ * those of its keys (and of the one for all), and is void when that has changed. The sum is taken before the
+ * store is asked, so that what is given back meanwhile voids the answer, too. Short of memory, nothing is
+ * remembered. */
+#include "deny_cache.h"
+
+#include "base/hash.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PLACES = 1024, LOCKS = 32, VERSIONS = 16384, ASKS = DENY_CACHE_ASKS };
+
+struct place {
+    uint64_t name[2], version;
+    int64_t since, until; /* until 0: empty */
+    size_t n;
+    struct count_answer answers[ASKS];
+    char *texts;     /* of each ask: key NUL limit NUL */
+    int64_t refused; /* so often answered from here; the store is yet to be told */
+};
+
+struct deny_cache {
+    uint64_t seed[2];
+    atomic_uint_fast64_t versions[VERSIONS], version_of_all;
+    pthread_mutex_t locks[LOCKS];
+    struct place places[PLACES];
+};
+
+struct deny_cache *deny_cache_new(void)
+{
+    struct deny_cache *cache = calloc(1, sizeof *cache); /* untouched pages cost nothing */
+    if (cache == NULL)
+        return NULL;
+    hash_seed(cache->seed);
+    for (size_t i = 0; i < LOCKS; i++)
+        pthread_mutex_init(&cache->locks[i], NULL);
+    return cache;
+}
+
+void deny_cache_free(struct deny_cache *cache)
+{
+    if (cache == NULL)
+        return;
+    for (size_t i = 0; i < PLACES; i++)
+        free(cache->places[i].texts);
+    for (size_t i = 0; i < LOCKS; i++)
+        pthread_mutex_destroy(&cache->locks[i]);
+    free(cache);
+}
+
+/* ---- names ---- */
+
+static void mix(uint64_t name[2], uint64_t value)
+{
+    for (int i = 0; i < 2; i++) { /* the finaliser of SplitMix64 between two additions */
+        uint64_t x = name[i] + value + UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(i + 1);
+        x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+        name[i] = x ^ x >> 31;
+    }
+}
+
+static uint64_t mix_string(const struct deny_cache *cache, uint64_t name[2], const char *string)
+{
+    uint64_t hash = hash_string(cache->seed, string);
+    mix(name, hash);
+    return hash;
+}
+
+static bool is_eligible(const struct count_request *request)
+{
+    if (request->n == 0 || request->n > ASKS)
+        return false;
+    for (size_t i = 0; i < request->n; i++)
+        if ((request->asks[i].flags & COUNT_ATTEMPT) != 0)
+            return false;
+    return true;
+}
+
+static struct deny_cache_ticket ticket_of(struct deny_cache *cache, const struct count_request *request)
+{
+    struct deny_cache_ticket ticket = {.version = atomic_load(&cache->version_of_all),
+                                       .eligible = is_eligible(request)};
+    for (size_t i = 0; ticket.eligible && i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        const int64_t numbers[] = {ask->max,        ask->headroom, ask->window_ms,      ask->amount,
+                                   ask->need,       ask->hold_ms,  (int64_t)ask->flags, ask->share_of,
+                                   ask->share_above};
+        uint64_t hash = mix_string(cache, ticket.name, ask->key);
+        ticket.version += atomic_load(&cache->versions[hash % VERSIONS]);
+        mix_string(cache, ticket.name, ask->limit);
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+            mix(ticket.name, (uint64_t)numbers[k]);
+        if (ask->overflow != NULL) {
+            hash = mix_string(cache, ticket.name, ask->overflow);
+            ticket.version += atomic_load(&cache->versions[hash % VERSIONS]);
+        }
+    }
+    return ticket;
+}
+
+/* Locked. */
+static struct place *place_of(struct deny_cache *cache, const struct deny_cache_ticket *ticket)
+{
+    size_t at = ticket->name[0] % PLACES;
+    pthread_mutex_lock(&cache->locks[at % LOCKS]);
+    return &cache->places[at];
+}
+
+static void place_leave(struct deny_cache *cache, const struct place *place)
+{
+    pthread_mutex_unlock(&cache->locks[(size_t)(place - cache->places) % LOCKS]);
+}
+
+static bool place_is_of(const struct place *place, const struct deny_cache_ticket *ticket)
+{
+    return place->name[0] == ticket->name[0] && place->name[1] == ticket->name[1];
+}
+
+/* ---- finding and putting ---- */
+
+/* What a place says now. */
+static void place_answer(const struct place *place, int64_t now_ms, struct count_answer *answers)
+{
+    for (size_t i = 0; i < place->n; i++) {
+        answers[i] = place->answers[i];
+        if (answers[i].wait_ms > 0)
+            answers[i].wait_ms -= now_ms - place->since;
+    }
+}
+
+bool deny_cache_find(struct deny_cache *cache, const struct count_request *request, int64_t now_ms,
+                     struct count_answer *answers, struct deny_cache_ticket *ticket)
+{
+    *ticket = ticket_of(cache, request);
+    if (!ticket->eligible)
+        return false;
+    struct place *place = place_of(cache, ticket);
+    bool found = place_is_of(place, ticket) && place->version == ticket->version && place->n == request->n &&
+                 now_ms >= place->since && now_ms < place->until;
+    if (found) {
+        place_answer(place, now_ms, answers);
+        place->refused++;
+    }
+    place_leave(cache, place);
+    return found;
+}
+
+void deny_cache_drop(struct deny_cache *cache, const char *key)
+{
+    atomic_fetch_add(&cache->versions[hash_string(cache->seed, key) % VERSIONS], 1);
+}
+
+void deny_cache_drop_all(struct deny_cache *cache)
+{
+    atomic_fetch_add(&cache->version_of_all, 1);
+}
+
+static bool refuses(const struct count_answer *answer)
+{
+    return answer->result == COUNT_OVER || answer->result == COUNT_HELD;
+}
+
+/* NULL: out of memory. */
+static char *texts_of(const struct count_request *request)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < request->n; i++)
+        bytes += strlen(request->asks[i].key) + strlen(request->asks[i].limit) + 2;
+    char *texts = malloc(bytes), *at = texts;
+    for (size_t i = 0; texts != NULL && i < request->n; i++) {
+        at = stpcpy(at, request->asks[i].key) + 1;
+        at = stpcpy(at, request->asks[i].limit) + 1;
+    }
+    return texts;
+}
+
+/* Returns what follows. */
+static const char *next_texts(const char *at, const char **key, const char **limit)
+{
+    *key = at;
+    *limit = at + strlen(at) + 1;
+    return *limit + strlen(*limit) + 1;
+}
+
+/* Makes the place one for this request. False: out of memory, or the store is to be told of its old owner's first: soon. */
+static bool place_claim(struct place *place, const struct deny_cache_ticket *ticket,
+                        const struct count_request *request)
+{
+    if (place_is_of(place, ticket) && place->texts != NULL)
+        return true;
+    char *texts = place->refused == 0 ? texts_of(request) : NULL;
+    if (texts == NULL)
+        return false;
+    free(place->texts);
+    *place = (struct place){.name = {ticket->name[0], ticket->name[1]}, .n = request->n, .texts = texts};
+    return true;
+}
+
+static void place_fill(struct place *place, const struct deny_cache_ticket *ticket,
+                       const struct count_answer *answers, int64_t now_ms, int64_t until)
+{
+    place->version = ticket->version;
+    place->since = now_ms;
+    place->until = until;
+    memcpy(place->answers, answers, place->n * sizeof *answers);
+}
+
+void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ticket,
+                    const struct count_request *request, const struct count_answer *answers, int64_t now_ms)
+{
+    bool refused = false;
+    int64_t until = now_ms + DENY_CACHE_MS;
+    for (size_t i = 0; i < request->n; i++) {
+        if (!refuses(&answers[i]))
+            continue;
+        refused = refused || (request->asks[i].flags & COUNT_SHADOW) == 0;
+        if (now_ms + answers[i].wait_ms < until)
+            until = now_ms + answers[i].wait_ms;
+    }
+    if (!refused) /* what was charged may be over now, too, and refuse harder than what is remembered */
+        for (size_t i = 0; i < request->n; i++)
+            deny_cache_drop(cache, answers[i].overflowed ? request->asks[i].overflow : request->asks[i].key);
+    if (!ticket->eligible || !refused || until <= now_ms)
+        return;
+    struct place *place = place_of(cache, ticket);
+    if (place_claim(place, ticket, request))
+        place_fill(place, ticket, answers, now_ms, until);
+    place_leave(cache, place);
+}
+
+/* ---- telling ---- */
+
+/* A copy of what refused here since the last time; n 0: nothing did, or memory is short. texts are the caller's to free. */
+static struct place take_refusals(struct deny_cache *cache, size_t i)
+{
+    struct place *place = &cache->places[i], copy = {0};
+    pthread_mutex_lock(&cache->locks[i % LOCKS]);
+    if (place->refused > 0) {
+        const char *end = place->texts, *key, *limit;
+        for (size_t k = 0; k < place->n; k++)
+            end = next_texts(end, &key, &limit);
+        char *texts = malloc((size_t)(end - place->texts) + 1);
+        if (texts != NULL) {
+            copy = *place;
+            copy.texts = memcpy(texts, place->texts, (size_t)(end - place->texts));
+        }
+        place->refused = 0;
+    }
+    pthread_mutex_unlock(&cache->locks[i % LOCKS]);
+    return copy;
+}
+
+void deny_cache_each_refusal(struct deny_cache *cache, deny_cache_refusal_fn *each, void *arg)
+{
+    for (size_t i = 0; i < PLACES; i++) {
+        struct place notified = take_refusals(cache, i);
+        const char *at = notified.texts, *key, *limit;
+        for (size_t k = 0; k < notified.n; k++) {
+            at = next_texts(at, &key, &limit);
+            if (refuses(&notified.answers[k]) && !notified.answers[k].overflowed)
+                each(arg, key, limit, notified.refused);
+        }
+        free(notified.texts);
+    }
+}

@@ -1,0 +1,393 @@
+/* failover: one counter store that stands on two, so that the fault of one starts warm and leaves no trace.
+ *
+ * The remote one (Redis) answers. What it admitted, refused and held is recorded in the local one (this process), a
+ * microsecond's work; local so knows what this host admitted in the windows under way.
+ *
+ * When remote cannot answer, local is asked (the fallback) and starts from that. What local admits then is *unsynced*:
+ * each counter of local holds how much of it remote does not know yet, and it is the newest part. A charge
+ * whose answer was lost is counted in local but is not unsynced: it counts as made.
+ *
+ * Once remote has failed it is not asked, even if it is up again: first it has to be told what is unsynced. A thread
+ * does that (reconcile), as soon as remote is up: it takes deltas out of local, makes the counters in remote (a
+ * charge of nothing) and adds to them (a change), slot by slot, the newest first. Such a sync has a number
+ * (sequence): when its answer is lost the same is sent again, and remote adds each number once, whichever of the two
+ * comes first. Once the thread has walked through all of local, remote answers again. During the last walk the fallback
+ * answers nobody, as remote could admit a second time what it has not been told of: who needs it waits (FALLBACK_MS at
+ * most), and asks remote where it is open by then.
+ *
+ * When remote has restarted (`generation`), it may have lost counters: it is brought up to what local has, whole.
+ * A counter that was made when it was before was saved, and only gets what it lacks. What was cleared in remote (DEL,
+ * reset, FLUSHALL) while it was up shows by a counter that was made later and has less in it: local is cut
+ * down to that. local is never above what remote last said by more than what is unsynced.
+ *
+ * What remote has just refused is refused again from memory (the deny cache), and remote is told some times a second how
+ * often; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers
+ * again.
+ *
+ * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
+#include "reconcile.h"
+#include "counters/stores.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    LOOK_MS = 20,     /* is remote up again? */
+    FALLBACK_MS = 20, /* the fallback waits so long for the last walk */
+    NOTIFY_MS = 500,  /* between two batches */
+};
+
+struct failover {
+    struct counters counters;
+    struct failover_state state;
+    struct reconcile *reconcile; /* the thread's */
+    bool has_thread;
+    pthread_t thread;
+    bool
+        opening; /* under the state's lock: the last walk is being made, or waits for the fallbacks under way, */
+    unsigned fallbacks; /* this many */
+    pthread_cond_t opened;
+};
+
+static struct failover_state *state_of(struct counters *counters)
+{
+    return &((struct failover *)counters)->state;
+}
+
+/* ---- asking ---- */
+
+static enum counters_status down(const struct count_request *request, struct count_answer *answers)
+{
+    if (answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    return COUNTERS_DOWN;
+}
+
+static enum counters_status ask_local(struct failover_state *state, enum counters_mode mode,
+                                      const struct count_request *request, int64_t now_ms,
+                                      struct count_answer *answers)
+{
+    struct counters *local = &state->local->counters;
+    return local->ops->ask(local, mode, request, now_ms, answers);
+}
+
+static enum counters_status failover_reserve(struct failover_state *state,
+                                             const struct count_request *request, int64_t now_ms,
+                                             struct count_answer *answers)
+{
+    struct deny_cache_ticket ticket;
+    if (deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
+        return COUNTERS_OK;
+    }
+    enum counters_status status =
+        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, request, now_ms, answers);
+    if (status != COUNTERS_OK) {
+        failover_state_note(state, &state->closed);
+        return status;
+    }
+    (void)ask_local(state, COUNTERS_RECORD, request, now_ms,
+                    answers); /* short of memory, it starts a little colder */
+    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return COUNTERS_OK;
+}
+
+static enum counters_status failover_ask(struct counters *counters, enum counters_mode mode,
+                                         const struct count_request *request, int64_t now_ms,
+                                         struct count_answer *answers)
+{
+    struct failover_state *state = state_of(counters);
+    if (mode == COUNTERS_CHARGE)
+        (void)ask_local(state, mode, request, now_ms, NULL);
+    if (!failover_state_current(state))
+        return down(request, answers);
+    if (mode == COUNTERS_RESERVE)
+        return failover_reserve(state, request, now_ms, answers);
+    return state->remote->ops->ask(state->remote, mode, request, now_ms, answers);
+}
+
+/* Until fallback_end() remote is not opened. False: it is open already. */
+static bool fallback_begin(struct failover *failover)
+{
+    struct failover_state *state = &failover->state;
+    struct timespec until = clock_in_ms(FALLBACK_MS);
+    pthread_mutex_lock(&state->lock);
+    while (failover->opening &&
+           pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+    bool away = state->remote == NULL || atomic_load(&state->closed);
+    failover->fallbacks += away;
+    pthread_mutex_unlock(&state->lock);
+    return away;
+}
+
+static void fallback_end(struct failover *failover)
+{
+    pthread_mutex_lock(&failover->state.lock);
+    if (--failover->fallbacks == 0)
+        pthread_cond_broadcast(&failover->opened);
+    pthread_mutex_unlock(&failover->state.lock);
+}
+
+/* Makes receipts of what local charged; true: it charged anything. */
+static bool fallback_receipts(const struct count_request *request, bool unsynced,
+                              struct count_answer *answers)
+{
+    bool charged = false;
+    for (size_t i = 0; i < request->n; i++) {
+        answers[i].here = answers[i].slot;
+        answers[i].slot = -1;
+        answers[i].unsynced = unsynced;
+        charged = charged || answers[i].here >= 0 || (request->asks[i].flags & COUNT_ATTEMPT) != 0;
+    }
+    return charged;
+}
+
+static enum counters_status failover_fallback(struct counters *counters, bool peek,
+                                              enum counters_status before,
+                                              const struct count_request *request, int64_t now_ms,
+                                              struct count_answer *answers)
+{
+    struct failover *failover = (struct failover *)counters;
+    struct failover_state *state = &failover->state;
+    if (peek)
+        return ask_local(state, COUNTERS_PEEK, request, now_ms, answers);
+    while (before == COUNTERS_DOWN && !fallback_begin(failover)) {
+        before = failover_ask(counters, COUNTERS_RESERVE, request, now_ms, answers);
+        if (before == COUNTERS_OK)
+            return COUNTERS_OK;
+    }
+    bool unsynced = before != COUNTERS_UNSURE; /* else remote may have it: it counts as made */
+    enum counters_status status =
+        ask_local(state, unsynced ? COUNTERS_FALLBACK : COUNTERS_RESERVE, request, now_ms, answers);
+    if (status == COUNTERS_OK && fallback_receipts(request, unsynced, answers) && unsynced)
+        failover_state_note(state, &state->unsynced);
+    if (unsynced)
+        fallback_end(failover);
+    return status;
+}
+
+static void failover_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
+{
+    struct failover_state *state = state_of(counters);
+    bool unsynced = change->unsynced && failover_state_behind(state);
+    mirror_change(state->local, change, unsynced, now_ms < 0 ? 0 : now_ms);
+    if (unsynced)
+        failover_state_note(state, &state->unsynced);
+}
+
+/* ---- the thread ---- */
+
+/* No fallback is under way any more, nor begins. */
+static void open_begin(struct failover *failover)
+{
+    pthread_mutex_lock(&failover->state.lock);
+    failover->opening = true;
+    while (failover->fallbacks > 0)
+        pthread_cond_wait(&failover->opened, &failover->state.lock);
+    pthread_mutex_unlock(&failover->state.lock);
+}
+
+static void open_end(struct failover *failover)
+{
+    pthread_mutex_lock(&failover->state.lock);
+    failover->opening = false;
+    pthread_cond_broadcast(&failover->opened);
+    pthread_mutex_unlock(&failover->state.lock);
+}
+
+/* Tells remote all that it does not know; then it may be asked again. */
+static void failover_open(struct failover *failover)
+{
+    struct failover_state *state = &failover->state;
+    if (!reconcile_run(failover->reconcile) || !atomic_load(&state->closed))
+        return;
+    open_begin(failover);
+    if (reconcile_walk(failover->reconcile))
+        atomic_store(&state->closed, false);
+    open_end(failover);
+}
+
+/* With the lock held. */
+static void failover_rest(struct failover_state *state, int ms)
+{
+    struct timespec until = clock_in_ms(ms);
+    while (!state->stop &&
+           pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        if (failover_state_behind(state))
+            break;
+}
+
+static void failover_work(struct failover *failover)
+{
+    const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
+    if (failover_state_behind(&failover->state)) {
+        failover_open(failover);
+        if (failover_state_behind(&failover->state))
+            (void)nanosleep(&look, NULL);
+    } else {
+        reconcile_notify(failover->reconcile);
+    }
+}
+
+static void *failover_main(void *arg)
+{
+    struct failover *failover = arg;
+    struct failover_state *state = &failover->state;
+    pthread_mutex_lock(&state->lock);
+    while (!state->stop) {
+        if (!failover_state_behind(state) && !atomic_load(&state->pending)) {
+            pthread_cond_wait(&state->wake, &state->lock);
+            continue;
+        }
+        if (!failover_state_behind(state)) /* for more to come together */
+            failover_rest(state, NOTIFY_MS);
+        pthread_mutex_unlock(&state->lock);
+        failover_work(failover);
+        pthread_mutex_lock(&state->lock);
+    }
+    pthread_mutex_unlock(&state->lock);
+    return NULL;
+}
+
+/* ---- the rest is remote's ---- */
+
+static enum counters_status failover_change(struct counters *counters, const struct count_change *changes,
+                                            size_t n, int64_t now_ms)
+{
+    struct failover_state *state = state_of(counters);
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        any = any || changes[i].slot >= 0;
+    if (!any)
+        return COUNTERS_OK;
+    enum counters_status status =
+        state->remote != NULL ? counters_change(state->remote, changes, n, now_ms) : COUNTERS_DOWN;
+    for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise */
+        if (changes[i].amount < 0)
+            deny_cache_drop(state->deny_cache, changes[i].key);
+    return status;
+}
+
+static enum counters_status
+failover_deferred(struct counters *counters, const struct count_deferral *deferrals, size_t n, int64_t now_ms)
+{
+    struct failover_state *state = state_of(counters);
+    enum counters_status status = counters_deferred(&state->local->counters, deferrals, n, now_ms);
+    if (state->remote != NULL)
+        failover_state_note(state, &state->pending);
+    return status;
+}
+
+static enum counters_status failover_show(struct counters *counters, const char *const *keys, size_t n,
+                                          int64_t now_ms, counters_each_fn *each, void *arg)
+{
+    struct counters *remote = state_of(counters)->remote;
+    return remote != NULL ? counters_show(remote, keys, n, now_ms, each, arg) : COUNTERS_DOWN;
+}
+
+static enum counters_status failover_reset(struct counters *counters, const char *const *keys, size_t n,
+                                           const char *limit, size_t *n_reset)
+{
+    struct failover_state *state = state_of(counters);
+    size_t n_local;
+    (void)counters_reset(&state->local->counters, keys, n, limit, &n_local);
+    enum counters_status status =
+        state->remote != NULL ? counters_reset(state->remote, keys, n, limit, n_reset) : COUNTERS_DOWN;
+    deny_cache_drop_all(state->deny_cache);
+    return status;
+}
+
+static void failover_condition(struct counters *counters, struct error *out)
+{
+    struct counters *remote = state_of(counters)->remote;
+    if (remote != NULL)
+        counters_condition(remote, out);
+    else
+        error_set(out, "counters.url names no store that can be used: mend it and restart");
+}
+
+static uint64_t failover_junk(struct counters *counters)
+{
+    struct counters *remote = state_of(counters)->remote;
+    return remote != NULL ? counters_junk_resets(remote) : 0;
+}
+
+static void failover_free(struct counters *counters)
+{
+    struct failover *failover = (struct failover *)counters;
+    struct failover_state *state = &failover->state;
+    pthread_mutex_lock(&state->lock);
+    state->stop = true;
+    pthread_cond_signal(&state->wake);
+    pthread_mutex_unlock(&state->lock);
+    if (failover->has_thread)
+        pthread_join(failover->thread, NULL);
+    reconcile_free(failover->reconcile);
+    counters_free(state->remote);
+    counters_free(&state->local->counters);
+    deny_cache_free(state->deny_cache);
+    pthread_cond_destroy(&failover->opened);
+    failover_state_done(state);
+    free(failover);
+}
+
+static const struct counters_ops failover_ops = {
+    .ask = failover_ask,
+    .change = failover_change,
+    .deferred = failover_deferred,
+    .show = failover_show,
+    .reset = failover_reset,
+    .fallback = failover_fallback,
+    .change_here = failover_change_here,
+    .condition = failover_condition,
+    .junk = failover_junk,
+    .free = failover_free,
+};
+
+/* Memory and the thread; -1 with err set. */
+static int failover_start(struct failover *failover, struct error *err)
+{
+    failover->state.deny_cache = deny_cache_new();
+    failover->reconcile = reconcile_new(&failover->state);
+    if (failover->state.deny_cache == NULL || failover->reconcile == NULL) {
+        error_set(err, "out of memory for the counters");
+        return -1;
+    }
+    if (failover->state.remote == NULL)
+        return 0;
+    int rc = pthread_create(&failover->thread, NULL, failover_main, failover);
+    failover->has_thread = rc == 0;
+    if (rc != 0)
+        error_set(err, "cannot start a thread: %s", strerror(rc));
+    return rc == 0 ? 0 : -1;
+}
+
+struct counters *failover_new(struct counters *remote, struct counters *local, counters_now_fn *now,
+                              void *arg, struct error *err)
+{
+    struct failover *failover = calloc(1, sizeof *failover);
+    if (failover == NULL) {
+        error_set(err, "out of memory for the counters");
+        counters_free(remote);
+        counters_free(local);
+        return NULL;
+    }
+    failover->counters.ops = &failover_ops;
+    failover->state =
+        (struct failover_state){.remote = remote, .local = (struct memory *)local, .now = now, .arg = arg};
+    failover_state_init(&failover->state);
+    pthread_cond_init(&failover->opened, NULL);
+    if (failover_start(failover, err) == 0)
+        return &failover->counters;
+    failover_free(&failover->counters);
+    return NULL;
+}
+
+uint64_t failover_merged(struct counters *pair)
+{
+    return atomic_load(&state_of(pair)->synced);
+}

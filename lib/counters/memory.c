@@ -1,0 +1,590 @@
+/* counters_memory: the counter store in this process, the memory table.
+ *
+ * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the
+ * key. A request locks the shards of its keys in ascending order, works on copies, and writes them back once
+ * everything that could fail has been done; there is no lock that all requests share.
+ *
+ * Fails (COUNTERS_DOWN, nothing charged) only when out of memory. */
+#include "memory.h"
+#include "counters/stores.h"
+#include "base/hash.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SHARDED_FROM = 64 * MEMORY_SHARDS,
+    FEW = 16, /* asks for which no memory is allocated */
+};
+
+struct memory_table *memory_shard(struct memory *memory, uint64_t hash)
+{
+    return &memory->shards[(hash >> 58) % memory->n_shards];
+}
+
+static struct entry *find(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
+{
+    return memory_table_entry_find(memory_shard(memory, hash), hash, key, now_ms);
+}
+
+/* Takes the lowest out of a set of shards, which is not empty. */
+static struct memory_table *shards_next(struct memory *memory, uint64_t *set)
+{
+    struct memory_table *shard = &memory->shards[ffsll((long long)*set) - 1];
+    *set &= *set - 1;
+    return shard;
+}
+
+static void shards_lock(struct memory *memory, uint64_t set, int64_t now_ms)
+{
+    while (set != 0) {
+        struct memory_table *shard = shards_next(memory, &set);
+        pthread_mutex_lock(&shard->lock);
+        memory_table_sweep(shard, now_ms);
+    }
+}
+
+static void shards_unlock(struct memory *memory, uint64_t set)
+{
+    while (set != 0)
+        pthread_mutex_unlock(&shards_next(memory, &set)->lock);
+}
+
+static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
+{
+    return UINT64_C(1) << (hash >> 58) % memory->n_shards;
+}
+
+static enum counters_status memory_deferred(struct counters *counters, const struct count_deferral *deferrals,
+                                            size_t n, int64_t now_ms)
+{
+    (void)now_ms;
+    for (size_t i = 0; i < n; i++)
+        retries_add(((struct memory *)counters)->retries, &deferrals[i]);
+    return COUNTERS_OK;
+}
+
+/* A request. */
+
+struct work { /* the copy of one counter */
+    const char *key, *limit;
+    uint64_t hash;
+    struct entry *entry; /* NULL: does not exist yet */
+    struct field *field; /* the same */
+    struct value value;
+    int64_t used;    /* before this request */
+    int64_t pending; /* asked for by earlier asks of this request */
+    int64_t trip;    /* held until then, once written; 0: no new hold */
+    int64_t ttl;
+    bool write;
+};
+
+struct part { /* one ask of the request */
+    uint64_t hash, overflow_hash;
+    struct work *work;
+    struct count_answer answer;
+    bool is_new; /* the first ask that brings this new key in */
+};
+
+struct task {
+    struct memory *memory;
+    const struct count_request *request;
+    const struct count_answer *recorded; /* what another store answered, in COUNTERS_RECORD */
+    enum counters_mode mode;
+    int64_t now;
+    bool retry;
+    uint64_t new_hash, set; /* shards */
+    struct part *parts;     /* request->n */
+    struct work *works;     /* request->n + 1 */
+    size_t n_works;
+    struct work *new_work; /* where new keys are counted; NULL until one came */
+    int64_t n_new;         /* so far in this request */
+};
+
+static void task_hash(struct task *task)
+{
+    struct memory *memory = task->memory;
+    const struct count_request *request = task->request;
+    bool overflow = false;
+    for (size_t i = 0; i < request->n; i++) {
+        struct part *part = &task->parts[i];
+        part->hash = hash_string(memory->seed, request->asks[i].key);
+        task->set |= shard_bit(memory, part->hash);
+        if (request->asks[i].overflow == NULL || request->new_key == NULL)
+            continue;
+        part->overflow_hash = hash_string(memory->seed, request->asks[i].overflow);
+        task->set |= shard_bit(memory, part->overflow_hash);
+        overflow = true;
+    }
+    if (overflow) {
+        task->new_hash = hash_string(memory->seed, request->new_key);
+        task->set |= shard_bit(memory, task->new_hash);
+    }
+}
+
+/* The copy of a counter, brought up to now; the same copy for all asks that mean the same counter. */
+static struct work *work_get(struct task *task, uint64_t hash, const char *key, const char *limit,
+                             int64_t window_ms, int64_t hold_ms)
+{
+    for (size_t i = 0; i < task->n_works; i++) {
+        struct work *work = &task->works[i];
+        if (work->hash == hash && strcmp(work->limit, limit) == 0 && strcmp(work->key, key) == 0)
+            return work;
+    }
+    struct work *work = &task->works[task->n_works++];
+    *work = (struct work){.key = key, .limit = limit, .hash = hash};
+    work->entry = find(task->memory, hash, key, task->now);
+    work->field = memory_table_field_find(work->entry, limit);
+    if (work->field != NULL)
+        work->value = work->field->value;
+    counter_move(&work->value.counter, window_ms, hold_ms, task->now);
+    work->used = window_used(&work->value.counter.window);
+    return work;
+}
+
+/* Does this ask go to its overflow key: its key is new, and enough new keys were made? */
+static bool part_overflows(struct task *task, size_t i)
+{
+    const struct count_request *request = task->request;
+    const struct count_ask *ask = &request->asks[i];
+    struct part *part = &task->parts[i];
+    if (task->mode == COUNTERS_RECORD)
+        return task->recorded[i].overflowed && ask->overflow != NULL;
+    if (ask->overflow == NULL || request->new_key == NULL ||
+        find(task->memory, part->hash, ask->key, task->now) != NULL)
+        return false;
+    for (size_t j = 0; j < i; j++)
+        if (task->parts[j].hash == part->hash && request->asks[j].overflow != NULL &&
+            strcmp(request->asks[j].key, ask->key) == 0)
+            return task->parts[j].answer.overflowed;
+    if (task->new_work == NULL)
+        task->new_work =
+            work_get(task, task->new_hash, request->new_key, COUNTERS_NEW_LIMIT, COUNTERS_NEW_WINDOW_MS, 0);
+    if (task->new_work->used + task->n_new >= request->new_max)
+        return true;
+    task->n_new++;
+    part->is_new = true;
+    return false;
+}
+
+/* Takes over what another store answered. One that has another counter by now, and less in it, was cleared: so is
+ * this. */
+static void part_record(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    const struct count_answer *remote = &task->recorded[i];
+    struct work *work = task->parts[i].work;
+    task->parts[i].answer.result = remote->result;
+    if (remote->created > 0 && remote->created != work->value.remote_created) {
+        if (work->value.remote_created > 0)
+            window_trim(&work->value.counter.window, remote->used);
+        work->value.remote_created = remote->created;
+    }
+    if (remote->result == COUNT_HELD)
+        work->trip = task->now + remote->wait_ms;
+    else if (remote->result == COUNT_OVER && ask->hold_ms > 0 &&
+             remote->used + ask->need > ask->max + ask->headroom &&
+             !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
+        work->trip = task->now + ask->hold_ms;
+    else if (remote->result == COUNT_ADMITTED)
+        work->value.counter.held = 0;
+}
+
+static void part_find(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct part *part = &task->parts[i];
+    bool overflows = part_overflows(task, i);
+    part->answer =
+        (struct count_answer){.overflowed = overflows, .retry = task->retry, .slot = -1, .here = -1};
+    part->work =
+        work_get(task, overflows ? part->overflow_hash : part->hash, overflows ? ask->overflow : ask->key,
+                 ask->limit, ask->window_ms, task->mode == COUNTERS_CHARGE ? WINDOW_MOST : ask->hold_ms);
+    part->answer.used = part->work->used;
+    part->answer.created = part->work->value.counter.created;
+    if (part->work->ttl < counters_ttl(ask))
+        part->work->ttl = counters_ttl(ask);
+    if (task->mode == COUNTERS_RECORD)
+        part_record(task, i);
+}
+
+static bool share_binds(const struct task *task, const struct count_ask *ask)
+{
+    if (ask->share_of < 0)
+        return true;
+    const struct work *whole = task->parts[ask->share_of].work;
+    assert(whole != NULL);
+    return whole->used >= ask->share_above;
+}
+
+static void part_check(struct task *task, size_t i)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct count_answer *answer = &task->parts[i].answer;
+    struct work *work = task->parts[i].work;
+    bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
+    answer->used = work->used;
+    answer->result = COUNT_ADMITTED;
+    if (work->value.counter.held > 0) {
+        answer->result = COUNT_HELD;
+        answer->wait_ms = work->value.counter.held - task->now;
+    } else if ((ask->flags & COUNT_HOLD_ONLY) == 0 && share_binds(task, ask)) {
+        int64_t need = work->pending + (free_retry ? 0 : ask->need);
+        if (work->used + need <= ask->max)
+            return;
+        answer->result = COUNT_OVER;
+        answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, need);
+        if (ask->hold_ms > 0 && !free_retry && work->used + need > ask->max + ask->headroom) {
+            work->trip = task->now + ask->hold_ms;
+            if (answer->wait_ms < ask->hold_ms)
+                answer->wait_ms = ask->hold_ms;
+        }
+    }
+}
+
+/* Checks every ask; true when none refuses the request. */
+static bool task_check(struct task *task)
+{
+    bool admitted = true;
+    for (size_t i = 0; i < task->request->n; i++) {
+        const struct count_ask *ask = &task->request->asks[i];
+        part_check(task, i);
+        if (task->parts[i].answer.result == COUNT_ADMITTED) {
+            if ((ask->flags & (COUNT_HOLD_ONLY | COUNT_ATTEMPT)) == 0)
+                task->parts[i].work->pending += ask->amount;
+        } else if ((ask->flags & COUNT_SHADOW) == 0) {
+            admitted = false;
+        }
+    }
+    return admitted;
+}
+
+/* What another store charged, and how long it holds. */
+static void part_take(struct task *task, size_t i)
+{
+    struct work *work = task->parts[i].work;
+    int64_t hold_ms = task->request->asks[i].hold_ms;
+    task->parts[i].answer.result = COUNT_ADMITTED;
+    if (hold_ms > 0 && task->now + hold_ms > work->value.counter.held)
+        work->trip = task->now + hold_ms;
+}
+
+/* The same, of what another store answered. */
+static bool was_admitted(const struct count_request *request, const struct count_answer *answers)
+{
+    for (size_t i = 0; i < request->n; i++)
+        if (answers[i].result != COUNT_ADMITTED && (request->asks[i].flags & COUNT_SHADOW) == 0)
+            return false;
+    return true;
+}
+
+/* What one ask changes in its copy. */
+static void part_apply(struct task *task, size_t i, bool admitted)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct count_answer *answer = &task->parts[i].answer;
+    struct work *work = task->parts[i].work;
+    bool attempt = (ask->flags & COUNT_ATTEMPT) != 0;
+    bool charged = attempt ? !task->retry : admitted && answer->result == COUNT_ADMITTED;
+    if ((ask->flags & COUNT_HOLD_ONLY) != 0)
+        charged = false;
+    bool refused = answer->result != COUNT_ADMITTED;
+    if (!charged && !refused)
+        return;
+    work->write = true;
+    work->value.counter.max = ask->max;
+    if (refused)
+        work->value.counter.refused++;
+    if (work->trip > 0)
+        work->value.counter.held = work->trip;
+    if (!charged)
+        return;
+    window_add(&work->value.counter.window, ask->amount);
+    work->value.unsynced += task->mode == COUNTERS_FALLBACK ? ask->amount : 0;
+    if (!attempt)
+        answer->slot = window_slot(ask->window_ms, task->now);
+}
+
+/* A new key counts once something is written under it. */
+static void task_count_new(struct task *task)
+{
+    for (size_t i = 0; i < task->request->n; i++) {
+        bool written = false;
+        for (size_t j = i; task->parts[i].is_new && j < task->request->n && !written; j++)
+            written = task->parts[j].work->write && task->parts[j].work->hash == task->parts[i].hash;
+        if (!written)
+            continue;
+        task->new_work->write = true;
+        task->new_work->ttl = 2 * COUNTERS_NEW_WINDOW_MS;
+        task->new_work->value.counter.max = task->request->new_max;
+        window_add(&task->new_work->value.counter.window, 1);
+    }
+}
+
+/* The entry that a work is to be written to, made where it is missing; NULL: out of memory. */
+static struct entry *work_entry(struct task *task, struct work *work)
+{
+    if (work->entry == NULL) /* unless another work has made it */
+        work->entry = find(task->memory, work->hash, work->key, task->now);
+    if (work->entry == NULL)
+        work->entry = memory_table_entry_new(memory_shard(task->memory, work->hash), work->hash, work->key);
+    if (work->entry != NULL) {
+        work->entry->busy = true;
+        if (work->entry->expires <= task->now)
+            work->entry->expires = task->now + work->ttl;
+    }
+    return work->entry;
+}
+
+/* Makes the fields that are missing; false when out of memory. */
+static bool task_make_fields(struct task *task)
+{
+    for (size_t i = 0; i < task->n_works; i++) /* an eviction must not hit what this request stands on */
+        if (task->works[i].entry != NULL)
+            task->works[i].entry->busy = true;
+    bool made = true;
+    for (size_t i = 0; i < task->n_works && made; i++) {
+        struct work *work = &task->works[i];
+        if (!work->write)
+            continue;
+        bool is_new = work->field == NULL;
+        struct entry *entry = work_entry(task, work);
+        work->field = entry != NULL ? memory_table_field_make(entry, work->limit) : NULL;
+        made = work->field != NULL;
+        if (made && is_new)
+            work->field->generation = atomic_load(&task->memory->generation);
+    }
+    return made;
+}
+
+static void task_write(struct task *task, bool made)
+{
+    for (size_t i = 0; i < task->n_works; i++) {
+        struct work *work = &task->works[i];
+        if (work->entry == NULL)
+            continue;
+        work->entry->busy = false;
+        if (!made || !work->write)
+            continue;
+        work->field->value = work->value;
+        if (work->entry->expires < task->now + work->ttl)
+            work->entry->expires = task->now + work->ttl;
+    }
+}
+
+/* All between lock and unlock. */
+static enum counters_status task_run(struct task *task)
+{
+    const struct count_request *request = task->request;
+    for (size_t i = 0; i < request->n; i++)
+        part_find(task, i);
+    bool admitted = true;
+    if (task->mode == COUNTERS_CHARGE)
+        for (size_t i = 0; i < request->n; i++)
+            part_take(task, i);
+    else if (task->mode == COUNTERS_RECORD)
+        admitted = was_admitted(request, task->recorded);
+    else
+        admitted = task_check(task);
+    if (task->mode == COUNTERS_PEEK)
+        return COUNTERS_OK;
+    for (size_t i = 0; i < request->n; i++)
+        part_apply(task, i, admitted);
+    task_count_new(task);
+    bool made = task_make_fields(task);
+    task_write(task, made);
+    return made ? COUNTERS_OK : COUNTERS_DOWN;
+}
+
+static enum counters_status memory_ask(struct counters *counters, enum counters_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
+{
+    struct memory *memory = (struct memory *)counters;
+    struct part few_parts[FEW] = {0};
+    struct work few_works[FEW + 1];
+    struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
+    task.recorded = answers;
+    bool few = request->n <= FEW;
+    task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
+    task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
+    enum counters_status status = COUNTERS_DOWN;
+    if (task.parts != NULL && task.works != NULL) {
+        task.retry = mode == COUNTERS_RECORD ? request->n > 0 && answers[0].retry
+                                             : retries_known(memory->retries, request->retry, task.now);
+        task_hash(&task);
+        shards_lock(memory, task.set, task.now);
+        status = task_run(&task);
+        shards_unlock(memory, task.set);
+    }
+    for (size_t i = 0; answers != NULL && i < request->n; i++)
+        if (mode == COUNTERS_RECORD)
+            answers[i].here = status == COUNTERS_OK ? task.parts[i].answer.slot : -1;
+        else
+            answers[i] = status == COUNTERS_OK ? task.parts[i].answer : (struct count_answer){0};
+    if (!few) {
+        free(task.parts);
+        free(task.works);
+    }
+    return status;
+}
+
+/* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
+static void counter_change(struct counter *counter, const struct count_change *change, int64_t now_ms)
+{
+    struct counter changed = *counter;
+    window_move(&changed.window, changed.window.window_ms, now_ms);
+    changed.created = changed.created > now_ms ? now_ms : changed.created;
+    if (changed.created <= change->created &&
+        window_change(&changed.window, change->slot, change->window_ms, change->amount))
+        *counter = changed;
+}
+
+static enum counters_status memory_change(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms)
+{
+    struct memory *memory = (struct memory *)counters;
+    now_ms = now_ms < 0 ? 0 : now_ms;
+    for (size_t i = 0; i < n; i++) {
+        const struct count_change *change = &changes[i];
+        if (change->slot < 0 || change->amount == 0 || change->window_ms < 1)
+            continue;
+        uint64_t hash = hash_string(memory->seed, change->key);
+        uint64_t set = shard_bit(memory, hash);
+        shards_lock(memory, set, now_ms);
+        struct entry *entry = find(memory, hash, change->key, now_ms);
+        struct field *field = memory_table_field_find(entry, change->limit);
+        if (field != NULL)
+            counter_change(&field->value.counter, change, now_ms);
+        shards_unlock(memory, set);
+    }
+    return COUNTERS_OK;
+}
+
+/* Show and reset: shard by shard, one lock at a time. */
+
+static bool matches_any(const char *const *keys, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (counters_match(keys[i], key))
+            return true;
+    return false;
+}
+
+static void entry_show(const struct entry *entry, int64_t now_ms, counters_each_fn *each, void *arg)
+{
+    for (const struct field *field = entry->fields; field != NULL; field = field->next) {
+        struct count_view view;
+        counter_view(&field->value.counter, now_ms, &view);
+        view.key = entry->key;
+        view.limit = field->limit;
+        each(arg, &view);
+    }
+}
+
+static enum counters_status memory_show(struct counters *counters, const char *const *keys, size_t n,
+                                        int64_t now_ms, counters_each_fn *each, void *arg)
+{
+    struct memory *memory = (struct memory *)counters;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct memory_table *shard = &memory->shards[s];
+        pthread_mutex_lock(&shard->lock);
+        for (size_t b = 0; b < shard->n_buckets; b++)
+            for (const struct entry *entry = shard->buckets[b]; entry != NULL; entry = entry->next)
+                if (entry->expires > now_ms && matches_any(keys, n, entry->key))
+                    entry_show(entry, now_ms, each, arg);
+        pthread_mutex_unlock(&shard->lock);
+    }
+    return COUNTERS_OK;
+}
+
+/* Removes the fields named limit, or all; returns how many. */
+static size_t entry_reset(struct entry *entry, const char *limit)
+{
+    size_t n = 0;
+    for (struct field **at = &entry->fields; *at != NULL;) {
+        struct field *field = *at;
+        if (limit != NULL && strcmp(field->limit, limit) != 0) {
+            at = &field->next;
+            continue;
+        }
+        *at = field->next;
+        free(field);
+        n++;
+    }
+    return n;
+}
+
+static enum counters_status memory_reset(struct counters *counters, const char *const *keys, size_t n,
+                                         const char *limit, size_t *n_reset)
+{
+    struct memory *memory = (struct memory *)counters;
+    for (size_t s = 0; s < memory->n_shards; s++) {
+        struct memory_table *shard = &memory->shards[s];
+        pthread_mutex_lock(&shard->lock);
+        for (size_t b = 0; b < shard->n_buckets; b++)
+            for (struct entry **at = &shard->buckets[b]; *at != NULL;) {
+                if (matches_any(keys, n, (*at)->key))
+                    *n_reset += entry_reset(*at, limit);
+                if ((*at)->fields == NULL)
+                    memory_table_entry_remove(shard, at);
+                else
+                    at = &(*at)->next;
+            }
+        pthread_mutex_unlock(&shard->lock);
+    }
+    return COUNTERS_OK;
+}
+
+static void memory_condition(struct counters *counters, struct error *out)
+{
+    (void)counters;
+    (void)out; /* nothing can be wrong with it */
+}
+
+static uint64_t memory_junk(struct counters *counters)
+{
+    (void)counters;
+    return 0;
+}
+
+static void memory_free(struct counters *counters)
+{
+    struct memory *memory = (struct memory *)counters;
+    for (size_t i = 0; i < memory->n_shards; i++)
+        memory_table_done(&memory->shards[i]);
+    retries_free(memory->retries);
+    free(memory);
+}
+
+static const struct counters_ops memory_ops = {
+    .ask = memory_ask,
+    .change = memory_change,
+    .deferred = memory_deferred,
+    .show = memory_show,
+    .reset = memory_reset,
+    .condition = memory_condition,
+    .junk = memory_junk,
+    .free = memory_free,
+};
+
+struct counters *counters_memory_new(size_t max_subjects)
+{
+    struct memory *memory = calloc(1, sizeof *memory);
+    if (memory == NULL)
+        return NULL;
+    memory->counters.ops = &memory_ops;
+    hash_seed(memory->seed);
+    memory->n_shards = max_subjects >= SHARDED_FROM ? MEMORY_SHARDS : 1;
+    size_t most = max_subjects / memory->n_shards > 0 ? max_subjects / memory->n_shards : 1;
+    memory->retries = retries_new();
+    bool ok = memory->retries != NULL;
+    for (size_t i = 0; i < memory->n_shards; i++)
+        ok = memory_table_init(&memory->shards[i], most) == 0 && ok;
+    if (!ok) {
+        memory_free(&memory->counters);
+        return NULL;
+    }
+    return &memory->counters;
+}

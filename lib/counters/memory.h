@@ -1,0 +1,50 @@
+/* counters_memory: what the parts of the counter store in this process share: counters_memory.c (the store itself) and
+ * counters_mirror.c (what it must know of itself to count along with another store, which counters_pair.c asks). */
+#ifndef RCPTGATE_COUNTERS_MEMORY_H
+#define RCPTGATE_COUNTERS_MEMORY_H
+
+#include "store.h"
+#include "retries.h"
+#include "memory_table.h"
+
+#include <stdatomic.h>
+
+enum { MEMORY_SHARDS = 64 }; /* one bit each in a uint64_t */
+
+struct memory {
+    struct counters counters;
+    uint64_t seed[2];
+    size_t n_shards;
+    struct memory_table shards[MEMORY_SHARDS];
+    struct retries *retries;
+    atomic_uint generation; /* of the other store; what a field knows of an older one is void */
+};
+
+struct memory_table *memory_shard(struct memory *memory, uint64_t hash);
+
+/* A counter of which the other store knows too little. Owns key and limit. */
+struct delta {
+    char *key, *limit;
+    struct counter counter; /* as it is here, brought up to now */
+    int64_t ttl_ms, unsynced, remote_created;
+    unsigned generation;
+    bool lost; /* the other store restarted since: it may know nothing of this counter */
+};
+
+struct mirror_cursor {
+    size_t shard, bucket;
+};
+
+/* Takes up to n deltas from where the cursor stands; their counters then count as synced. Returns how many; less
+ * than n: that were all, or memory is short. */
+size_t mirror_collect(struct memory *memory, struct mirror_cursor *cursor, int64_t now_ms,
+                      struct delta *deltas, size_t n);
+
+/* The delta was added to a counter that the other store made at remote_created; or (-1) could not be, and is unsynced
+ * again. Frees it. */
+void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_created);
+
+/* The part of a change that is made here (see counters_change_here()). unsynced: so is what comes now. */
+void mirror_change(struct memory *memory, struct count_change *change, bool unsynced, int64_t now_ms);
+
+#endif

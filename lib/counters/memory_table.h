@@ -1,0 +1,70 @@
+/* shard: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
+ *
+ * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends
+ * first. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every
+ * call here but init and done. */
+#ifndef RCPTGATE_COUNTERS_MEMORY_TABLE_H
+#define RCPTGATE_COUNTERS_MEMORY_TABLE_H
+
+#include "counter.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A counter, and what is known of it beside another store that answers. Zeroed: nothing was ever counted. Plain numbers:
+ * with its limit's name a field is some 190 bytes, an entry with one limit some 280 (100,000 of them: 28 MB). Counts are
+ * 64 bits wide since bytes are counted, too. */
+struct value {
+    struct counter counter;
+    int64_t
+        remote_created; /* when the other store made its counter of this name (Unix time in ms); 0: not known */
+    int64_t unsynced;   /* so much of the count the other store is yet to be told of */
+};
+
+struct field {
+    struct field *next;
+    struct value value;
+    unsigned generation; /* of the other store, that knows all but what is unsynced */
+    char limit[];
+};
+
+struct entry {
+    struct entry *next;
+    uint64_t hash;
+    int64_t expires;
+    struct field *fields;
+    bool busy; /* in use by the request that holds the lock: not to be evicted */
+    char key[];
+};
+
+struct memory_table {
+    pthread_mutex_t lock;
+    struct entry **buckets; /* n_buckets, a power of two */
+    size_t n_buckets, n_entries, most, sweep;
+};
+
+int memory_table_init(struct memory_table *shard,
+                      size_t most); /* -1: out of memory; memory_table_done() is due all the same */
+void memory_table_done(struct memory_table *shard);
+
+/* The entry of a key; NULL: none, or it has ended. */
+struct entry *memory_table_entry_find(struct memory_table *shard, uint64_t hash, const char *key,
+                                      int64_t now_ms);
+
+/* A new entry without fields, which ends at 0. NULL: out of memory. */
+struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key);
+
+/* Frees the entry that *at points to. */
+void memory_table_entry_remove(struct memory_table *shard, struct entry **at);
+
+struct field *memory_table_field_find(const struct entry *entry, const char *limit); /* entry may be NULL */
+
+/* The field of a limit, made where there is none. NULL: out of memory. */
+struct field *memory_table_field_make(struct entry *entry, const char *limit);
+
+/* Frees what has ended in the next bucket. */
+void memory_table_sweep(struct memory_table *shard, int64_t now_ms);
+
+#endif

@@ -1,0 +1,241 @@
+/* reconcile: see failover_pay.h; counters_pair.c tells the whole story. Owns the sync under way.
+ *
+ * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
+#include "reconcile.h"
+
+#include <stdlib.h>
+
+enum {
+    DELTAS = COUNTERS_SYNC_MOST / WINDOW_SLOTS, /* synced in one call: some 100 µs of Redis' time */
+    DOUBTS = 100,                               /* until a sync that is never answered for is dropped */
+    PASSES = 3,
+    DEFERRALS = 4 * COUNTERS_DEFERRALS, /* looked for at once */
+};
+
+struct sync { /* of some deltas */
+    struct delta deltas[DELTAS];
+    struct count_answer remote[DELTAS]; /* what remote had before */
+    int64_t missing[DELTAS];            /* what is added to it */
+    size_t n;
+    int64_t sequence; /* its number; 0: it is not known yet what is missing */
+    bool unsure;      /* the answer was lost: it may have been added */
+    unsigned doubts;  /* in a row */
+};
+
+struct reconcile {
+    struct failover_state *state;
+    struct sync sync;
+    int64_t syncs; /* begun */
+};
+
+/* ---- counters ---- */
+
+/* How much remote lacks. */
+static int64_t delta_amount(const struct delta *delta, const struct count_answer *remote)
+{
+    int64_t known = remote->created == delta->remote_created ? remote->used : 0;
+    int64_t lost = delta->lost ? window_used(&delta->counter.window) - known : 0;
+    return lost > delta->unsynced ? lost : delta->unsynced;
+}
+
+/* Makes the counters in remote, where they are not; what they are now. */
+static enum counters_status sync_open(struct reconcile *reconcile, int64_t now)
+{
+    struct counters *remote = reconcile->state->remote;
+    struct sync *sync = &reconcile->sync;
+    struct count_ask asks[DELTAS];
+    for (size_t i = 0; i < sync->n; i++) {
+        const struct delta *delta = &sync->deltas[i];
+        const struct counter *counter = &delta->counter;
+        asks[i] = (struct count_ask){.key = delta->key,
+                                     .limit = delta->limit,
+                                     .max = counter->max,
+                                     .window_ms = counter->window.window_ms,
+                                     .hold_ms = counter->held > now ? counter->held - now : 0,
+                                     .ttl_ms = delta->ttl_ms,
+                                     .share_of = -1};
+    }
+    const struct count_request request = {.asks = asks, .n = sync->n};
+    return remote->ops->ask(remote, COUNTERS_CHARGE, &request, now, sync->remote);
+}
+
+/* What is to be added to each, now that it is known what remote has. */
+static enum counters_status sync_look(struct reconcile *reconcile, int64_t now)
+{
+    struct sync *sync = &reconcile->sync;
+    enum counters_status status = sync_open(reconcile, now);
+    if (status != COUNTERS_OK)
+        return status;
+    for (size_t i = 0; i < sync->n; i++)
+        sync->missing[i] = delta_amount(&sync->deltas[i], &sync->remote[i]);
+    sync->sequence = ++reconcile->syncs;
+    return COUNTERS_OK;
+}
+
+static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
+{
+    struct counters *remote = reconcile->state->remote;
+    struct sync *sync = &reconcile->sync;
+    struct count_change changes[DELTAS * WINDOW_SLOTS];
+    size_t n = 0;
+    for (size_t i = 0; i < sync->n; i++) {
+        const struct delta *delta = &sync->deltas[i];
+        struct window window = delta->counter.window;
+        int64_t left = sync->missing[i];
+        window_move(&window, window.window_ms, now); /* what has left it meanwhile is missing no more */
+        for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
+            int64_t amount = window.count[s] < left ? window.count[s] : left;
+            left -= amount;
+            if (amount > 0)
+                changes[n++] = (struct count_change){.key = delta->key,
+                                                     .limit = delta->limit,
+                                                     .window_ms = window.window_ms,
+                                                     .slot = window.slot + s,
+                                                     .created = INT64_MAX,
+                                                     .amount = amount,
+                                                     .here = -1};
+        }
+    }
+    return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTERS_OK;
+}
+
+/* The sync was made, or dropped; or not: it is unsynced again. */
+static void sync_end(struct reconcile *reconcile, bool made)
+{
+    struct failover_state *state = reconcile->state;
+    struct sync *sync = &reconcile->sync;
+    for (size_t i = 0; i < sync->n; i++)
+        mirror_settle(state->local, &sync->deltas[i], made ? sync->remote[i].created : -1);
+    if (made)
+        atomic_fetch_add(&state->synced, sync->n);
+    *sync = (struct sync){0};
+}
+
+/* True: made, or dropped. */
+static bool sync_make(struct reconcile *reconcile, int64_t now)
+{
+    struct sync *sync = &reconcile->sync;
+    enum counters_status status = sync->sequence == 0 ? sync_look(reconcile, now) : COUNTERS_OK;
+    bool made = false;
+    if (status == COUNTERS_OK) {
+        status = sync_add(reconcile, now);
+        made = status == COUNTERS_OK;
+        sync->unsure = sync->unsure || status == COUNTERS_UNSURE;
+    }
+    sync->doubts += status == COUNTERS_UNSURE;
+    made = made || sync->doubts == DOUBTS;
+    if (made || (!sync->unsure && sync->doubts == 0))
+        sync_end(reconcile, made);
+    return made;
+}
+
+/* All of local. False: remote is away again. */
+static bool walk_counters(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    struct sync *sync = &reconcile->sync;
+    struct mirror_cursor cursor = {0};
+    while (!atomic_load(&state->stop)) {
+        int64_t now = failover_state_now(state);
+        if (sync->n == 0)
+            sync->n = mirror_collect(state->local, &cursor, now, sync->deltas, DELTAS);
+        if (sync->n == 0)
+            return true;
+        if (!sync_make(reconcile, now))
+            return false;
+    }
+    return false;
+}
+
+/* ---- retries and refusals ---- */
+
+static bool notify_deferrals(struct failover_state *state, const struct count_deferral *list, size_t n)
+{
+    for (size_t at = 0; at < n; at += COUNTERS_DEFERRALS) {
+        size_t some = n - at < COUNTERS_DEFERRALS ? n - at : COUNTERS_DEFERRALS;
+        if (counters_deferred(state->remote, list + at, some, failover_state_now(state)) == COUNTERS_DOWN)
+            return false;
+        retries_synced(state->local->retries, list + at, some);
+    }
+    return true;
+}
+
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote is away. One whose answer was lost may
+ * count. */
+static bool notify_retries(struct failover_state *state)
+{
+    struct count_deferral list[DEFERRALS];
+    size_t cursor = 0, n;
+    while (!atomic_load(&state->stop) &&
+           (n = retries_unsynced(state->local->retries, &cursor, list, DEFERRALS)) > 0)
+        if (!notify_deferrals(state, list, n))
+            return false;
+    return true;
+}
+
+static void notify_refusal(void *arg, const char *key, const char *limit, int64_t n)
+{
+    struct failover_state *state = arg;
+    struct counters *remote = state->remote;
+    if (remote->ops->refused != NULL)
+        (void)remote->ops->refused(remote, key, limit, n,
+                                   failover_state_now(state)); /* only `top` misses it */
+}
+
+void reconcile_notify(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    atomic_store(&state->pending, false);
+    deny_cache_each_refusal(state->deny_cache, notify_refusal, state);
+    if (!notify_retries(state))
+        atomic_store(&state->pending, true); /* once more after a while */
+}
+
+/* ---- all ---- */
+
+bool reconcile_walk(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    atomic_store(&state->unsynced, false);
+    if (notify_retries(state) && walk_counters(reconcile))
+        return true;
+    atomic_store(&state->unsynced, true);
+    return false;
+}
+
+bool reconcile_run(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    unsigned generation;
+    if (!failover_state_remote_up(state, &generation))
+        return false;
+    if (generation != atomic_load(&state->local->generation)) { /* all of local is looked at again */
+        sync_end(reconcile, false);
+        retries_unsync(state->local->retries);
+        deny_cache_drop_all(
+            state->deny_cache); /* the counters that they were read from may be others by now */
+    }
+    atomic_store(&state->local->generation, generation);
+    for (int pass = 0; pass < PASSES; pass++)
+        if (!reconcile_walk(reconcile))
+            return false;
+        else if (!atomic_load(&state->unsynced))
+            break;
+    return true;
+}
+
+struct reconcile *reconcile_new(struct failover_state *state)
+{
+    struct reconcile *reconcile = calloc(1, sizeof *reconcile);
+    if (reconcile != NULL)
+        reconcile->state = state;
+    return reconcile;
+}
+
+void reconcile_free(struct reconcile *reconcile)
+{
+    if (reconcile == NULL)
+        return;
+    sync_end(reconcile, false);
+    free(reconcile);
+}

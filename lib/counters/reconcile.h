@@ -1,0 +1,22 @@
+/* reconcile: how remote learns what it does not know: what local admitted in its place, once; which RCPTs were deferred; how
+ * often it would have refused, had it been asked. All of it is the one thread's of the failover. */
+#ifndef RCPTGATE_COUNTERS_RECONCILE_H
+#define RCPTGATE_COUNTERS_RECONCILE_H
+
+#include "failover_state.h"
+
+struct reconcile;
+
+struct reconcile *reconcile_new(struct failover_state *state); /* NULL: out of memory. Borrows the state */
+void reconcile_free(struct reconcile *reconcile); /* what was under way is unsynced again; NULL is harmless */
+
+/* Once through all of local. True: remote has been told all that local admitted before. */
+bool reconcile_walk(struct reconcile *reconcile);
+
+/* The same, again while local goes on admitting, a few times: the less the shorter a walk is. False: remote is away. */
+bool reconcile_run(struct reconcile *reconcile);
+
+/* Deferrals and refusals, in batches. What could not be told is noted as pending. */
+void reconcile_notify(struct reconcile *reconcile);
+
+#endif

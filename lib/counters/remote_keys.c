@@ -1,0 +1,351 @@
+/* remote_keys: show and reset of the counter store in Redis. Whole keys are taken as they are, patterns
+ * are looked for with SCAN; then each key is read once. What is no counter of ours is passed over, whatever
+ * it is called. */
+#include "counter.h"
+#include "remote.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCAN_COUNT = 1000, LOOK_KEYS = 100 };
+
+const char remote_keys_look[] = "local all = {} "
+                                "for i, key in ipairs(KEYS) do all[i] = redis.pcall('HGETALL', key) end "
+                                "return all";
+
+/* One command of n words; *out is the caller's to free when COUNTERS_OK. */
+static enum counters_status command(struct remote *store, const char *const *argv, int argc,
+                                    const size_t *lens, redisReply **out)
+{
+    const struct redis_command line = {argc, argv, lens};
+    redisReply *reply = NULL;
+    enum counters_status status = remote_status(redis_client_call(store->redis, &line, &reply));
+    if (status != COUNTERS_OK)
+        return status;
+    *out = reply;
+    return COUNTERS_OK;
+}
+
+static bool is_wrong_type(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0;
+}
+
+struct list { /* of strings that it owns */
+    char **items;
+    size_t n, size;
+};
+
+static int list_add(struct list *list, const char *item)
+{
+    if (list->n == list->size) {
+        size_t size = list->size > 0 ? 2 * list->size : 64;
+        char **items = realloc(list->items, size * sizeof *items);
+        if (items == NULL)
+            return -1;
+        list->items = items;
+        list->size = size;
+    }
+    if ((list->items[list->n] = strdup(item)) == NULL)
+        return -1;
+    list->n++;
+    return 0;
+}
+
+static void list_done(struct list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct list){0};
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A scan may name a key twice, and so may two patterns. */
+static void list_unique(struct list *list)
+{
+    if (list->n < 2)
+        return;
+    qsort(list->items, list->n, sizeof *list->items, compare);
+    size_t kept = 1;
+    for (size_t i = 1; i < list->n; i++) {
+        if (strcmp(list->items[i], list->items[kept - 1]) == 0)
+            free(list->items[i]);
+        else
+            list->items[kept++] = list->items[i];
+    }
+    list->n = kept;
+}
+
+/* The pattern for MATCH: stars at the ends stay stars, all else is taken as it is. NULL: out of memory. */
+static char *glob_make(const char *prefix, const char *pattern)
+{
+    size_t n = strlen(pattern);
+    char *glob = malloc(2 * (strlen(prefix) + n) + 2), *to = glob;
+    if (glob == NULL)
+        return NULL;
+    for (const char *c = prefix; *c != '\0'; c++) {
+        if (strchr("*?[]\\", *c) != NULL)
+            *to++ = '\\';
+        *to++ = *c;
+    }
+    *to++ = ':';
+    for (size_t i = 0; i < n; i++) {
+        bool star = pattern[i] == '*' && (i == 0 || i == n - 1);
+        if (!star && strchr("*?[]\\", pattern[i]) != NULL)
+            *to++ = '\\';
+        *to++ = pattern[i];
+    }
+    *to = '\0';
+    return glob;
+}
+
+static bool is_string(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_STRING;
+}
+
+static bool is_scan(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(reply->element[0]) &&
+           reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
+}
+
+/* Other hashes of ours, which may be large, and the keys of somebody whose prefix is ours, a ':' and more: the first ':' of a
+ * counter's name is that before its subject, "per:{subject}". */
+static bool is_other(const char *key)
+{
+    const char *colon = strchr(key, ':');
+    return strcmp(key, "blocks") == 0 || (colon != NULL && colon[1] != '{');
+}
+
+/* Adds to the list what a SCAN brought that matches; -1 when out of memory. */
+static int scan_take(const struct remote *store, const redisReply *keys, const char *pattern,
+                     struct list *list)
+{
+    size_t n = strlen(store->prefix) + 1;
+    for (size_t i = 0; i < keys->elements; i++) {
+        const redisReply *key = keys->element[i];
+        if (is_string(key) && strlen(key->str) == key->len && key->len > n && !is_other(key->str + n) &&
+            counters_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum counters_status scan(struct remote *store, const char *pattern, struct list *list)
+{
+    /* A cursor that stands still is no cursor: it would never end. */
+    char *glob = glob_make(store->prefix, pattern), cursor[32] = "0", count[16];
+    enum counters_status status = glob == NULL ? COUNTERS_DOWN : COUNTERS_OK;
+    snprintf(count, sizeof count, "%d", SCAN_COUNT);
+    while (status == COUNTERS_OK) {
+        const char *const argv[] = {"SCAN", cursor, "MATCH", glob, "COUNT", count};
+        const size_t lens[] = {4, strlen(cursor), 5, strlen(glob), 5, strlen(count)};
+        redisReply *reply = NULL;
+        if ((status = command(store, argv, 6, lens, &reply)) != COUNTERS_OK)
+            break;
+        if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor ||
+            (strcmp(reply->element[0]->str, "0") != 0 && strcmp(reply->element[0]->str, cursor) == 0))
+            status = remote_garbled(store, reply);
+        else if (scan_take(store, reply->element[1], pattern, list) < 0)
+            status = COUNTERS_DOWN;
+        else
+            memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
+        freeReplyObject(reply);
+        if (strcmp(cursor, "0") == 0)
+            break;
+    }
+    free(glob);
+    return status;
+}
+
+/* Every key that is meant, once; patterns by a scan. */
+static enum counters_status find_keys(struct remote *store, const char *const *keys, size_t n,
+                                      struct list *list)
+{
+    enum counters_status status = COUNTERS_OK;
+    for (size_t i = 0; i < n && status == COUNTERS_OK; i++) {
+        size_t length = strlen(keys[i]);
+        if (length > 0 && (keys[i][0] == '*' || keys[i][length - 1] == '*'))
+            status = scan(store, keys[i], list);
+        else if (list_add(list, keys[i]) < 0)
+            status = COUNTERS_DOWN;
+    }
+    list_unique(list);
+    return status;
+}
+
+/* What to do with each counter of a key. */
+struct visit {
+    struct remote *store;
+    int64_t now;
+    counters_each_fn *each; /* show it, or: */
+    void *arg;
+    const char *limit; /* reset it; NULL: any */
+    size_t n_reset;
+};
+
+/* The counter in the i-th pair of a HGETALL; false when that is none of ours. */
+static bool pair_counter(const redisReply *reply, size_t i, struct counter *out)
+{
+    const redisReply *name = reply->element[2 * i], *value = reply->element[2 * i + 1];
+    return is_string(name) && is_string(value) && strlen(name->str) == name->len &&
+           counter_parse(value->str, value->len, out);
+}
+
+static enum counters_status visit_show(struct visit *visit, const char *key, const redisReply *pairs)
+{
+    for (size_t i = 0; i < pairs->elements / 2; i++) {
+        struct counter counter;
+        struct count_view view;
+        if (!pair_counter(pairs, i, &counter))
+            continue;
+        counter_view(&counter, visit->now, &view);
+        view.key = key;
+        view.limit = pairs->element[2 * i]->str;
+        visit->each(visit->arg, &view);
+    }
+    return COUNTERS_OK;
+}
+
+/* HDEL of what is a counter, so that nothing else under the prefix goes with it. */
+static enum counters_status visit_reset(struct visit *visit, const char *full, const redisReply *pairs)
+{
+    struct args args;
+    if (args_init(&args, 2 + pairs->elements / 2, 0) < 0)
+        return COUNTERS_DOWN;
+    args_add(&args, "HDEL");
+    args_add(&args, full);
+    for (size_t i = 0; i < pairs->elements / 2; i++) {
+        struct counter counter;
+        if (pair_counter(pairs, i, &counter) &&
+            (visit->limit == NULL || strcmp(visit->limit, pairs->element[2 * i]->str) == 0))
+            args_add(&args, pairs->element[2 * i]->str);
+    }
+    redisReply *reply = NULL;
+    enum counters_status status = COUNTERS_OK;
+    if (args.argc > 2)
+        status = command(visit->store, args.argv, args.argc, args.lens, &reply);
+    if (reply != NULL) {
+        if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0)
+            visit->n_reset += (size_t)reply->integer;
+        else
+            status = remote_garbled(visit->store, reply);
+        freeReplyObject(reply);
+    }
+    args_done(&args);
+    return status;
+}
+
+static enum counters_status visit_key(struct visit *visit, const char *key)
+{
+    char *full = remote_key(visit->store, key);
+    if (full == NULL)
+        return COUNTERS_DOWN;
+    const char *const argv[] = {"HGETALL", full};
+    const size_t lens[] = {7, strlen(full)};
+    redisReply *reply = NULL;
+    enum counters_status status = command(visit->store, argv, 2, lens, &reply);
+    if (status == COUNTERS_OK) {
+        if (reply->type == REDIS_REPLY_ARRAY)
+            status = visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, full, reply);
+        else if (!is_wrong_type(reply)) /* that is none of ours */
+            status = remote_garbled(visit->store, reply);
+        freeReplyObject(reply);
+    }
+    free(full);
+    return status;
+}
+
+/* The answer of the script; what is no hash of ours is passed over. */
+static enum counters_status look_take(struct visit *visit, char *const *keys, size_t n,
+                                      const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
+        return remote_garbled(visit->store, reply);
+    for (size_t i = 0; i < n; i++)
+        if (reply->element[i] != NULL && reply->element[i]->type == REDIS_REPLY_ARRAY)
+            (void)visit_show(visit, keys[i], reply->element[i]); /* which cannot fail */
+    return COUNTERS_OK;
+}
+
+/* Shows n keys with one question. */
+static enum counters_status visit_look(struct visit *visit, char *const *keys, size_t n)
+{
+    struct args args;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += strlen(visit->store->prefix) + strlen(keys[i]) + 2;
+    if (args_init(&args, n, size) < 0)
+        return COUNTERS_DOWN;
+    for (size_t i = 0; i < n; i++)
+        args_add_key(&args, visit->store->prefix, keys[i]);
+    const struct redis_command command = {args.argc, args.argv, args.lens};
+    redisReply *reply = NULL;
+    enum counters_status status =
+        remote_status(redis_client_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));
+    args_done(&args);
+    if (status == COUNTERS_OK) {
+        status = look_take(visit, keys, n, reply);
+        freeReplyObject(reply);
+    }
+    return status;
+}
+
+static enum counters_status visit_all(struct visit *visit, const char *const *keys, size_t n)
+{
+    struct list list = {0};
+    enum counters_status status = find_keys(visit->store, keys, n, &list);
+    for (size_t i = 0; i < list.n && status == COUNTERS_OK;) {
+        size_t some = list.n - i < LOOK_KEYS ? list.n - i : LOOK_KEYS;
+        if (visit->each == NULL || some == 1)
+            status = visit_key(visit, list.items[i++]);
+        else if ((status = visit_look(visit, &list.items[i], some)) == COUNTERS_OK)
+            i += some;
+    }
+    list_done(&list);
+    return status;
+}
+
+/* The server's clock in ms, or the caller's. */
+static enum counters_status redis_now(struct remote *store, int64_t *now)
+{
+    if (atomic_load(&store->follow))
+        return COUNTERS_OK;
+    const char *const argv[] = {"TIME"};
+    const size_t lens[] = {4};
+    redisReply *reply = NULL;
+    enum counters_status status = command(store, argv, 1, lens, &reply);
+    if (status != COUNTERS_OK)
+        return status;
+    const redisReply *const *part = (const redisReply *const *)reply->element;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(part[0]) && is_string(part[1]))
+        *now = strtoll(part[0]->str, NULL, 10) * 1000 + strtoll(part[1]->str, NULL, 10) / 1000;
+    else
+        status = remote_garbled(store, reply);
+    freeReplyObject(reply);
+    return status;
+}
+
+enum counters_status remote_keys_show(struct counters *counters, const char *const *keys, size_t n,
+                                      int64_t now_ms, counters_each_fn *each, void *arg)
+{
+    struct visit visit = {.store = (struct remote *)counters, .now = now_ms, .each = each, .arg = arg};
+    enum counters_status status = redis_now(visit.store, &visit.now);
+    return status == COUNTERS_OK ? visit_all(&visit, keys, n) : status;
+}
+
+enum counters_status remote_keys_reset(struct counters *counters, const char *const *keys, size_t n,
+                                       const char *limit, size_t *n_reset)
+{
+    struct visit visit = {.store = (struct remote *)counters, .limit = limit};
+    enum counters_status status = visit_all(&visit, keys, n);
+    *n_reset = visit.n_reset;
+    return status;
+}

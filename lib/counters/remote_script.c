@@ -1,0 +1,422 @@
+/* remote_script: what the counter store in Redis asks of its script: the shape of the arguments,
+ * grouped by key so that the script has little to do, and of the answers, checked element by element.
+ * counts.lua describes both. */
+#include "remote.h"
+#include "counters/window.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HEAD_ARGS = 4,   /* before the asks of a request */
+    ASK_ARGS = 3,    /* of one ask; */
+    ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
+    NEW_NUMBERS = 3, /* about new keys */
+    ANSWER_ARGS = 6,
+    PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
+    CHANGE_ARGS = 6, /* of one change */
+};
+
+/* Lua writes numbers below this as digits alone. */
+static const int64_t PLAIN_MOST = INT64_C(100000000000000);
+
+static void args_add_now(struct args *args, const struct remote *store, int64_t now_ms)
+{
+    args_add_number(args, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
+}
+
+/* A request: which keys, which fields in them. */
+
+struct key {
+    const char *name;
+    int64_t ttl;
+    size_t n_fields, first; /* its fields are numbered from first + 1 */
+};
+
+struct place {
+    const char *limit;
+    size_t key, at; /* the at-th field of that key, from 0 */
+};
+
+/* Memory for the layout of n asks: each has a place of its own and one to overflow into, and new keys have one. */
+#define PLACES_OF(n) (2 * (n) + 1)
+enum { FEW = PLACES_OF(8) };
+
+struct layout_few { /* on the stack, for up to 8 asks */
+    struct key keys[FEW];
+    struct place places[FEW];
+    size_t numbers[2 * FEW];
+};
+
+struct layout {
+    struct key *keys;
+    size_t n_keys;
+    struct place *places;
+    size_t n_places;
+    size_t *place_of, *overflow_of; /* of each ask; SIZE_MAX: none */
+    size_t new_place;               /* SIZE_MAX: no new keys are counted */
+    bool own;                       /* each ask has a field of its own, and no other to overflow into */
+    size_t *order, *turn;           /* the asks as they are sent: by field, where they are own; and back */
+    size_t key_bytes;
+    void *block; /* to be freed; NULL where few is enough */
+};
+
+static size_t layout_key(struct layout *layout, const char *name, int64_t ttl)
+{
+    size_t i = 0;
+    while (i < layout->n_keys && strcmp(layout->keys[i].name, name) != 0)
+        i++;
+    if (i == layout->n_keys) {
+        layout->keys[layout->n_keys++] = (struct key){.name = name};
+        layout->key_bytes += strlen(name) + 2; /* a colon, a NUL */
+    }
+    if (layout->keys[i].ttl < ttl)
+        layout->keys[i].ttl = ttl;
+    return i;
+}
+
+static size_t layout_place(struct layout *layout, const char *name, const char *limit, int64_t ttl)
+{
+    size_t key = layout_key(layout, name, ttl);
+    for (size_t i = 0; i < layout->n_places; i++)
+        if (layout->places[i].key == key && strcmp(layout->places[i].limit, limit) == 0)
+            return i;
+    layout->places[layout->n_places] =
+        (struct place){.limit = limit, .key = key, .at = layout->keys[key].n_fields++};
+    return layout->n_places++;
+}
+
+/* The number that the script knows a place by; 0 for none. */
+static int64_t layout_number(const struct layout *layout, size_t place)
+{
+    if (place == SIZE_MAX)
+        return 0;
+    const struct place *at = &layout->places[place];
+    return (int64_t)(layout->keys[at->key].first + at->at + 1);
+}
+
+static int layout_init(struct layout *layout, size_t n, struct layout_few *few)
+{
+    size_t most = PLACES_OF(n);
+    *layout = (struct layout){
+        .keys = few->keys, .places = few->places, .place_of = few->numbers, .new_place = SIZE_MAX};
+    if (most > FEW) {
+        layout->block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
+        if (layout->block == NULL)
+            return -1;
+        layout->keys = layout->block;
+        layout->places = (struct place *)(void *)(layout->keys + most);
+        layout->place_of = (size_t *)(void *)(layout->places + most);
+    }
+    layout->overflow_of = layout->place_of + n;
+    layout->order = layout->overflow_of + n;
+    layout->turn = layout->order + n;
+    return 0;
+}
+
+static void layout_make(struct layout *layout, const struct count_request *request)
+{
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        int64_t ttl = counters_ttl(ask);
+        bool overflow = ask->overflow != NULL && request->new_key != NULL;
+        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
+        layout->overflow_of[i] = overflow ? layout_place(layout, ask->overflow, ask->limit, ttl) : SIZE_MAX;
+        if (overflow && layout->new_place == SIZE_MAX)
+            layout->new_place =
+                layout_place(layout, request->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
+    }
+    for (size_t i = 1; i < layout->n_keys; i++)
+        layout->keys[i].first = layout->keys[i - 1].first + layout->keys[i - 1].n_fields;
+    layout->own = layout->new_place == SIZE_MAX && layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        layout->turn[i] = layout->own ? (size_t)layout_number(layout, layout->place_of[i]) - 1 : i;
+        layout->order[layout->turn[i]] = i;
+    }
+}
+
+/* The turn-th ask. */
+static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
+                    size_t turn)
+{
+    size_t i = layout->order[turn];
+    const struct count_ask *ask = &request->asks[i];
+    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 1, 1};
+    const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
+                                          layout_number(layout, layout->overflow_of[i]),
+                                          ask->amount,
+                                          ask->need,
+                                          ask->hold_ms,
+                                          (int64_t)ask->flags,
+                                          ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
+                                          ask->share_above,
+                                          ask->headroom};
+    args_add_number(args, ask->window_ms);
+    args_add_number(args, ask->max);
+    if (memcmp(numbers, usual, sizeof usual) == 0)
+        args_add(args, "");
+    else
+        args_add_numbers(args, "", numbers, ASK_NUMBERS);
+}
+
+static void add_keys(struct args *args, const struct layout *layout)
+{
+    for (size_t k = 0; k < layout->n_keys; k++) {
+        args_add_number(args, layout->keys[k].ttl);
+        args_add_number(args, (int64_t)layout->keys[k].n_fields);
+        for (size_t p = 0; p < layout->n_places; p++) /* in the order of their numbers within the key */
+            if (layout->places[p].key == k)
+                args_add(args, layout->places[p].limit);
+    }
+}
+
+/* Is it what counts.lua calls plain? */
+static bool is_plain(const struct count_request *request, const struct layout *layout)
+{
+    if (!layout->own)
+        return false;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        if (ask->amount != 1 || ask->need != 1 || ask->max >= PLAIN_MOST ||
+            (ask->flags & COUNT_HOLD_ONLY) != 0)
+            return false;
+    }
+    return true;
+}
+
+static const char *mode_name(enum counters_mode mode, bool plain)
+{
+    return mode == COUNTERS_PEEK ? "peek" : mode == COUNTERS_CHARGE ? "charge" : plain ? "plain" : "reserve";
+}
+
+/* The retry identifier, and how new keys are counted. */
+static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request)
+{
+    const int64_t numbers[NEW_NUMBERS] = {layout_number(layout, layout->new_place), request->new_max,
+                                          COUNTERS_NEW_WINDOW_MS};
+    if (request->retry == NULL && layout->new_place == SIZE_MAX)
+        args_add(args, "");
+    else
+        args_add_numbers(args, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
+}
+
+static int make_args(const struct remote *store, enum counters_mode mode, const struct count_request *request,
+                     int64_t now_ms, const struct layout *layout, struct args *args)
+{
+    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
+    size_t numbers = HEAD_ARGS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
+    size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
+                  (request->retry != NULL ? strlen(request->retry) : 1);
+    if (args_init(args, most, text) < 0)
+        return -1;
+    for (size_t k = 0; k < layout->n_keys; k++)
+        args_add_key(args, store->prefix, layout->keys[k].name);
+    if (request->retry != NULL)
+        args_add(args, store->retries);
+    args_add(args, mode_name(mode, is_plain(request, layout)));
+    args_add_now(args, store, now_ms);
+    add_extras(args, layout, request);
+    args_add_number(args, (int64_t)request->n);
+    for (size_t turn = 0; turn < request->n; turn++)
+        add_ask(args, layout, request, turn);
+    add_keys(args, layout);
+    return 0;
+}
+
+/* Reads one ask's numbers; false when they cannot be. */
+static bool read_answer(redisReply *const *numbers, struct count_answer *out)
+{
+    long long result = numbers[0]->integer;
+    if (result < COUNT_ADMITTED || result > COUNT_HELD || numbers[1]->integer < 0 || numbers[2]->integer < 0)
+        return false;
+    *out = (struct count_answer){.result = (enum count_result)result,
+                                 .used = numbers[1]->integer,
+                                 .wait_ms = numbers[2]->integer,
+                                 .slot = numbers[3]->integer,
+                                 .created = numbers[4]->integer,
+                                 .overflowed = (numbers[5]->integer & 1) != 0,
+                                 .retry = (numbers[5]->integer & 2) != 0,
+                                 .here = -1};
+    return true;
+}
+
+/* The same where all were admitted, now: the short answer to a plain request. */
+static bool read_plain(redisReply *const *numbers, int64_t now, const struct count_ask *ask,
+                       struct count_answer *out)
+{
+    if (numbers[0]->integer < 0 || now < 0 || now > WINDOW_MOST)
+        return false;
+    bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
+    *out = (struct count_answer){.result = COUNT_ADMITTED,
+                                 .used = numbers[0]->integer,
+                                 .slot = kept ? -1 : window_slot(ask->window_ms, now),
+                                 .created = numbers[1]->integer,
+                                 .here = -1};
+    return true;
+}
+
+static enum counters_status read_answers(struct remote *store, const redisReply *reply,
+                                         const struct count_request *request, const struct layout *layout,
+                                         struct count_answer *answers)
+{
+    redisReply *const *numbers = reply->element;
+    bool plain = reply->elements == 2 + request->n * PLAIN_ARGS, good = true;
+    if (!plain && reply->elements != 1 + request->n * ANSWER_ARGS)
+        return remote_garbled(store, reply);
+    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
+        size_t i = layout->order[turn];
+        good = plain ? read_plain(&numbers[2 + turn * PLAIN_ARGS], numbers[1]->integer, &request->asks[i],
+                                  &answers[i])
+                     : read_answer(&numbers[1 + turn * ANSWER_ARGS], &answers[i]);
+    }
+    return good ? COUNTERS_OK : remote_garbled(store, reply);
+}
+
+static enum counters_status ask_script(struct remote *store, enum counters_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       const struct layout *layout, struct count_answer *answers)
+{
+    struct args args;
+    if (make_args(store, mode, request, now_ms, layout, &args) < 0)
+        return COUNTERS_DOWN;
+    int n_keys = (int)layout->n_keys + (request->retry != NULL);
+    redisReply *reply = NULL;
+    enum counters_status status = remote_run(store, &args, n_keys, &reply);
+    args_done(&args);
+    if (status == COUNTERS_OK)
+        status = read_answers(store, reply, request, layout, answers);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
+
+enum counters_status remote_script_ask(struct counters *counters, enum counters_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
+{
+    struct remote *store = (struct remote *)counters;
+    struct layout layout;
+    struct layout_few few;
+    enum counters_status status = COUNTERS_DOWN;
+    if (layout_init(&layout, request->n, &few) == 0) {
+        layout_make(&layout, request);
+        status = ask_script(store, mode, request, now_ms, &layout, answers);
+        free(layout.block);
+    }
+    if (status != COUNTERS_OK && answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    /* Whatever became of a look: it charged nothing. */
+    return status == COUNTERS_UNSURE && mode == COUNTERS_PEEK ? COUNTERS_DOWN : status;
+}
+
+/* Changes. */
+
+static bool is_change(const struct count_change *change)
+{
+    return change->slot >= 0 && change->amount != 0 && change->window_ms >= 1;
+}
+
+/* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. */
+static enum counters_status change_some(struct remote *store, const struct count_change *changes, size_t n,
+                                        int64_t now_ms, int64_t sequence)
+{
+    size_t text = 3 * ARGS_NUMBER, real = 0;
+    for (size_t i = 0; i < n; i++) {
+        text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_ARGS * ARGS_NUMBER;
+        real += is_change(&changes[i]);
+    }
+    struct args args;
+    if (real == 0)
+        return COUNTERS_OK;
+    if (args_init(&args, 5 + real * (1 + CHANGE_ARGS), text) < 0)
+        return COUNTERS_DOWN;
+    for (size_t i = 0; i < n; i++)
+        if (is_change(&changes[i]))
+            args_add_key(&args, store->prefix, changes[i].key);
+    args_add(&args, store->syncs);
+    args_add(&args, "change");
+    args_add_now(&args, store, now_ms);
+    args_add_number(&args, (int64_t)real);
+    args_add_number(&args, sequence);
+    int64_t key = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_change(&changes[i]))
+            continue;
+        args_add_number(&args, ++key);
+        args_add(&args, changes[i].limit);
+        args_add_number(&args, changes[i].window_ms);
+        args_add_number(&args, changes[i].slot);
+        args_add_number(&args, changes[i].created);
+        args_add_number(&args, changes[i].amount);
+    }
+    redisReply *reply = NULL;
+    enum counters_status status = remote_run(store, &args, (int)real + 1, &reply);
+    args_done(&args);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
+
+enum counters_status remote_script_change(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms)
+{
+    for (size_t i = 0; i < n; i += COUNTERS_SYNC_MOST) {
+        size_t some = n - i < COUNTERS_SYNC_MOST ? n - i : COUNTERS_SYNC_MOST;
+        enum counters_status status = change_some((struct remote *)counters, changes + i, some, now_ms, 0);
+        if (status != COUNTERS_OK) /* some of it may have been done */
+            return i > 0 ? COUNTERS_UNSURE : status;
+    }
+    return COUNTERS_OK;
+}
+
+enum counters_status remote_script_sync(struct counters *counters, const struct count_change *changes,
+                                        size_t n, int64_t now_ms, int64_t sequence)
+{
+    assert(n <= COUNTERS_SYNC_MOST && sequence > 0);
+    return change_some((struct remote *)counters, changes, n, now_ms, sequence);
+}
+
+enum counters_status remote_script_deferred(struct counters *counters, const struct count_deferral *deferrals,
+                                            size_t n, int64_t now_ms)
+{
+    struct remote *store = (struct remote *)counters;
+    struct args args;
+    if (args_init(&args, 5 + 2 * n, (4 + n) * ARGS_NUMBER) < 0)
+        return COUNTERS_DOWN;
+    args_add(&args, store->retries);
+    args_add(&args, "deferred");
+    args_add_now(&args, store, now_ms);
+    args_add_number(&args, COUNTERS_RETRIES);
+    args_add_number(&args, COUNTERS_RETRY_UNTIL_MS);
+    for (size_t i = 0; i < n; i++) { /* how long ago: the store has a clock of its own */
+        args_add(&args, deferrals[i].retry);
+        args_add_number(&args, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
+    }
+    redisReply *reply = NULL;
+    enum counters_status status = remote_run(store, &args, 1, &reply);
+    args_done(&args);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}
+
+enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,
+                                           int64_t n, int64_t now_ms)
+{
+    struct remote *store = (struct remote *)counters;
+    struct args args;
+    if (args_init(&args, 5, strlen(store->prefix) + strlen(key) + 2 + 3 * ARGS_NUMBER) < 0)
+        return COUNTERS_DOWN;
+    args_add_key(&args, store->prefix, key);
+    args_add(&args, "refused");
+    args_add_now(&args, store, now_ms);
+    args_add(&args, limit);
+    args_add_number(&args, n);
+    redisReply *reply = NULL;
+    enum counters_status status = remote_run(store, &args, 1, &reply);
+    args_done(&args);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* counters_ops: what a counter store is made of. For the stores themselves; everybody else includes counters/counters.h. */
+#ifndef RCPTGATE_COUNTERS_STORE_H
+#define RCPTGATE_COUNTERS_STORE_H
+
+#include "counters/counters.h"
+
+/* How a request is answered. */
+enum counters_mode {
+    COUNTERS_RESERVE,  /* check all, then charge all or none */
+    COUNTERS_PEEK,     /* check, change nothing */
+    COUNTERS_CHARGE,   /* charge all, check nothing */
+    COUNTERS_FALLBACK, /* COUNTERS_RESERVE, and another store is yet to be told of the charges; memory only */
+    COUNTERS_RECORD, /* do what another store did; answers are that store's, only `here` is set; memory only */
+};
+
+struct counters_ops {
+    enum counters_status (*ask)(struct counters *counters, enum counters_mode mode,
+                                const struct count_request *request, int64_t now_ms,
+                                struct count_answer *answers);
+    enum counters_status (*change)(struct counters *counters, const struct count_change *changes, size_t n,
+                                   int64_t now_ms);
+    /* A change that was told before, with the same sequence, is not made again, however late it comes:
+     * sequences count up, from 1. n at most COUNTERS_SYNC_MOST. Where there is an `up`. */
+    enum counters_status (*sync)(struct counters *counters, const struct count_change *changes, size_t n,
+                                 int64_t now_ms, int64_t sequence);
+    /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
+    enum counters_status (*refused)(struct counters *counters, const char *key, const char *limit, int64_t n,
+                                    int64_t now_ms);
+    enum counters_status (*deferred)(struct counters *counters, const struct count_deferral *deferrals,
+                                     size_t n, int64_t now_ms);
+    enum counters_status (*show)(struct counters *counters, const char *const *keys, size_t n, int64_t now_ms,
+                                 counters_each_fn *each, void *arg);
+    enum counters_status (*reset)(struct counters *counters, const char *const *keys, size_t n,
+                                  const char *limit, size_t *n_reset);
+    /* Is it up, as far as is known, and how often did it restart? NULL: always up. */
+    bool (*up)(struct counters *counters, unsigned *restarts);
+    enum counters_status (*fallback)(struct counters *counters, bool peek, enum counters_status before,
+                                     const struct count_request *request, int64_t now_ms,
+                                     struct count_answer *answers); /* NULL: there is none */
+    void (*change_here)(struct counters *counters, struct count_change *change,
+                        int64_t now_ms); /* NULL: nothing */
+    void (*condition)(struct counters *counters, struct error *out);
+    uint64_t (*junk)(struct counters *counters);
+    void (*free)(struct counters *counters);
+};
+
+struct counters { /* the first member of every store */
+    const struct counters_ops *ops;
+};
+
+enum {
+    COUNTERS_RETRY_AFTER_MS = 60 * 1000,           /* sooner is hammering */
+    COUNTERS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
+    COUNTERS_RETRIES = 200 * 1000,                 /* remembered at most */
+    COUNTERS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
+    COUNTERS_SYNC_MOST = 256,
+};
+
+/* The field in which new keys are counted. */
+#define COUNTERS_NEW_LIMIT "subjects"
+
+/* How long the key of an ask has to live: never shorter than its count or its hold. */
+int64_t counters_ttl(const struct count_ask *ask);
+
+/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? */
+bool counters_match(const char *pattern, const char *key);
+
+#endif

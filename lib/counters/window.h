@@ -1,0 +1,53 @@
+/* window: the sliding count. Pure arithmetic over int64: no clock, no memory of its own, cannot fail.
+ *
+ * A window is cut into 10 slots by the clock: slot k holds the milliseconds t with floor(t * 10 / window_ms)
+ * == k. What is used is the sum of the current slot and the 10 before it. Two moments at most window_ms apart
+ * are at most 10 slots apart, so no span of one window ever holds more than was checked against; moments 1.1
+ * windows apart are at least 11 slots apart, so after that silence nothing is left.
+ *
+ * counts.lua does the same in Lua; test/data/counts.txt holds both to the same answers. */
+#ifndef RCPTGATE_COUNTERS_WINDOW_H
+#define RCPTGATE_COUNTERS_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { WINDOW_SLOTS = 11 };
+
+/* No slot holds more than this: sums stay exact in int64, and nearly so in the doubles of Lua. */
+#define WINDOW_MOST INT64_C(1000000000000000)
+
+struct window { /* zeroed: nothing was ever counted */
+    int64_t window_ms;
+    int64_t slot; /* number of count[0], the oldest; the current one is count[10] */
+    int64_t count[WINDOW_SLOTS];
+};
+
+/* The number of the slot that holds now_ms. window_ms >= 1; a now_ms below 0 counts as 0. */
+int64_t window_slot(int64_t window_ms, int64_t now_ms);
+
+/* Moves the window on to now_ms, and to another length. Slots from the future (the clock jumped back) are folded into the
+ * current one; when the length changes, each old slot goes to the new slot that holds its last millisecond. */
+void window_move(struct window *window, int64_t window_ms, int64_t now_ms);
+
+int64_t window_used(const struct window *window);
+
+/* Adds amount >= 0 to the current slot. */
+void window_add(struct window *window, int64_t amount);
+
+/* Changes what was charged in a slot that was numbered when the window was slot_window_ms long; never below 0. What is
+ * taken back is lost where that slot has left the window; what is added then goes to the current slot.
+ * False: nothing was changed. */
+bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, int64_t amount);
+
+/* Leaves at most `most` in it: what is oldest goes. */
+void window_trim(struct window *window, int64_t most);
+
+/* Milliseconds from now_ms (to which it was moved) until need fits under max; 0: it fits now. For a need
+ * above max, that never fits: 1.1 windows. */
+int64_t window_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need);
+
+/* Milliseconds from now_ms (to which it was moved) until nothing is left in it. */
+int64_t window_rest(const struct window *window, int64_t now_ms);
+
+#endif

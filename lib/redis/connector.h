@@ -1,0 +1,30 @@
+/* redis_connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
+ * that no session pays for it. Used by one thread. */
+#ifndef RCPTGATE_REDIS_CONNECTOR_H
+#define RCPTGATE_REDIS_CONNECTOR_H
+
+#include "probe.h"
+
+struct redis_connector;
+
+/* config is copied; wake_fd: becomes readable when waiting is to end. NULL when out of memory. */
+struct redis_connector *redis_connector_new(const struct redis_config *config, const char *prefix,
+                                            int wake_fd);
+void redis_connector_free(struct redis_connector *connector);
+
+/* Probes on the connection there is, if it is still there, else on a fresh one: looks the name up, reads the
+ * password, tries each address. 0, or -1 with err set. May wait some seconds for a name, unless wake_fd is
+ * readable. */
+int redis_connector_probe(struct redis_connector *connector, struct redis_probe *out, struct error *err);
+
+/* Another connection to where the last probe succeeded. NULL with err set. */
+struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err);
+
+struct redis_endpoint *
+redis_connector_endpoint(struct redis_connector *connector);   /* borrowed; NULL before the first success */
+void redis_connector_close(struct redis_connector *connector); /* the next probe starts from the name */
+bool redis_connector_quiet(struct redis_connector *connector); /* the connection is there and silent */
+int redis_connector_fd(
+    struct redis_connector *connector); /* readable when the connection has gone; -1: there is none */
+
+#endif

@@ -1,0 +1,113 @@
+/* RESP: "*<arguments>" and for each "$<length>", the bytes, every part with CR LF
+ * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
+#include "encoder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    NUMBER_MAX = 24,        /* '$' or '*', 20 digits, CR LF, NUL */
+    KEEP_BYTES = 256 * 1024 /* a rare giant is not kept for ever */
+};
+
+static size_t request_arg(const struct redis_request *request, int i, const char **arg)
+{
+    if (i < request->n_head) {
+        *arg = request->head[i];
+        return strlen(*arg);
+    }
+    const struct redis_command *rest = request->rest;
+    *arg = rest->argv[i - request->n_head];
+    return rest->lens != NULL ? rest->lens[i - request->n_head] : strlen(*arg);
+}
+
+static int encoder_room(struct redis_encoder *encoder, size_t more)
+{
+    if (encoder->size - encoder->len >= more)
+        return 0;
+    size_t size = encoder->size > 0 ? encoder->size : 4096;
+    while (size - encoder->len < more) {
+        if (size > SIZE_MAX / 2)
+            return -1;
+        size *= 2;
+    }
+    char *bytes = realloc(encoder->bytes, size);
+    if (bytes == NULL)
+        return -1;
+    encoder->bytes = bytes;
+    encoder->size = size;
+    return 0;
+}
+
+/* Both return where they end. */
+static char *put_number(char *to, char mark, size_t number)
+{
+    char digits[NUMBER_MAX], *at = digits + sizeof digits;
+    *to++ = mark;
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    while (at < digits + sizeof digits)
+        *to++ = *at++;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static char *put_arg(char *to, const char *arg, size_t len)
+{
+    to = put_number(to, '$', len);
+    to = (char *)memcpy(to, arg, len) + len;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request)
+{
+    int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
+    const char *arg;
+    size_t need = NUMBER_MAX;
+    for (int i = 0; i < argc; i++) {
+        size_t len = request_arg(request, i, &arg);
+        if (len > SIZE_MAX / 4 - need)
+            return -1;
+        need += len + NUMBER_MAX + 2;
+    }
+    if (encoder_room(encoder, need) != 0)
+        return -1;
+    char *to = put_number(encoder->bytes + encoder->len, '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        size_t len = request_arg(request, i, &arg);
+        to = put_arg(to, arg, len);
+    }
+    encoder->len = (size_t)(to - encoder->bytes);
+    return 0;
+}
+
+int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *argv)
+{
+    int argc = 0;
+    while (argv[argc] != NULL)
+        argc++;
+    const struct redis_command command = {.argc = argc, .argv = argv};
+    return redis_encoder_add(encoder, &(struct redis_request){.rest = &command});
+}
+
+void redis_encoder_clear(struct redis_encoder *encoder)
+{
+    encoder->len = encoder->sent = 0;
+    if (encoder->size > KEEP_BYTES) {
+        free(encoder->bytes);
+        *encoder = (struct redis_encoder){0};
+    }
+}
+
+void redis_encoder_done(struct redis_encoder *encoder)
+{
+    if (encoder->bytes != NULL)
+        explicit_bzero(encoder->bytes, encoder->size);
+    free(encoder->bytes);
+    *encoder = (struct redis_encoder){0};
+}

@@ -1,0 +1,63 @@
+/* A table of the codes in Redis' src/server.c, cluster.c and acl.c. Redis 7 passes the code of a failed command in a
+ * script through as it is; Redis 6 wraps it: "ERR Error running script (call to f_...): @user_script:1: ... -OOM ...". */
+#include "errors.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define CLUSTER "it is a node of a cluster: use redis+cluster:// in counters.url"
+#define PASSWORD "check user and password in counters.url or counters.password_file"
+
+static const struct row {
+    const char *code; /* the first words of the reply */
+    enum redis_error node_error;
+    const char *advice;
+} rows[] = {
+    {"NOAUTH", REDIS_ERROR_NODE, "it asks for a password: set one in counters.url or counters.password_file"},
+    {"WRONGPASS", REDIS_ERROR_NODE, PASSWORD},
+    {"ERR invalid password", REDIS_ERROR_NODE, PASSWORD},
+    {"NOPERM", REDIS_ERROR_COMMAND,
+     "the ACL of this user is too narrow: see ACL SETUSER; it needs +@scripting and the commands and keys of "
+     "the counters"},
+    {"OOM", REDIS_ERROR_NODE, "it is full: raise its maxmemory"},
+    {"READONLY", REDIS_ERROR_NODE,
+     "it is a replica: let counters.url point at the master, or use redis+sentinel://"},
+    {"LOADING", REDIS_ERROR_NODE, "it is used as soon as it has loaded its data"},
+    {"MASTERDOWN", REDIS_ERROR_NODE,
+     "it is a replica without its master: let counters.url point at the master, or use redis+sentinel://"},
+    {"MISCONF", REDIS_ERROR_NODE, "it cannot save to disk: look at its log, disk space and permissions"},
+    {"BUSY", REDIS_ERROR_NODE, "a script is running in it: SCRIPT KILL ends it"},
+    {"NOREPLICAS", REDIS_ERROR_NODE, "mend its replicas or lower its min-replicas-to-write"},
+    {"CLUSTERDOWN", REDIS_ERROR_NODE, CLUSTER},
+    {"MOVED", REDIS_ERROR_NODE, CLUSTER},
+    {"ASK", REDIS_ERROR_NODE, CLUSTER},
+    {"TRYAGAIN", REDIS_ERROR_NODE, CLUSTER},
+    {"CROSSSLOT", REDIS_ERROR_NODE, CLUSTER},
+    {"DENIED", REDIS_ERROR_NODE, "it is in protected mode: set a password or its bind address"},
+    {"ERR max number of clients", REDIS_ERROR_NODE,
+     "raise its maxclients, or find who holds its connections"},
+    {"ERR max clients", REDIS_ERROR_NODE, "raise its maxclients, or find who holds its connections"},
+};
+
+static const struct row *row_find(const char *text)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t len = strlen(rows[i].code);
+        if (strncmp(text, rows[i].code, len) == 0 && (text[len] == ' ' || text[len] == '\0'))
+            return &rows[i];
+    }
+    return NULL;
+}
+
+enum redis_error redis_errors_find(const char *text, const char *who, struct error *out)
+{
+    const struct row *row = row_find(text);
+    if (row == NULL && strncmp(text, "ERR Error running script", 24) == 0) {
+        const char *inner = strstr(text, ": -");
+        row = inner != NULL ? row_find(inner + 3) : NULL;
+    }
+    if (row == NULL)
+        return REDIS_ERROR_NONE;
+    error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
+    return row->node_error;
+}

@@ -1,0 +1,128 @@
+/* A PING says PONG on a full node, on a replica and on one that may not save. So the probe writes, in a
+ * script, as calls do: SETRANGE of nothing at the beginning of a key that does not exist. Redis refuses it
+ * wherever it would refuse a real write (OOM, READONLY, MISCONF, NOREPLICAS, MASTERDOWN, LOADING, BUSY,
+ * NOAUTH, NOPERM, MOVED), and otherwise does nothing: no key, no replication, no dirty counter. INFO would
+ * only let us guess these states.
+ *
+ * EVALSHA is asked too, for its permission; NOSCRIPT is a good answer. INFO, where it is allowed, gives
+ * run_id and eviction. */
+#include "probe.h"
+#include "errors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum question { ASK_EVALSHA, ASK_EVAL, ASK_SERVER, ASK_MEMORY, ASK_STATS, QUESTIONS };
+
+static const char source[] = "return redis.call('SETRANGE',KEYS[1],0,'')";
+
+/* The value of "name:" in an INFO text; "" where it is not. */
+static void info_field(const redisReply *reply, const char *name, char *out, size_t size)
+{
+    size_t len = strlen(name);
+    const char *at = reply->type == REDIS_REPLY_STRING ? reply->str : NULL;
+    out[0] = '\0';
+    while (at != NULL) {
+        if (strncmp(at, name, len) == 0 && at[len] == ':') {
+            size_t n = strcspn(at + len + 1, "\r\n");
+            snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), at + len + 1);
+            return;
+        }
+        at = strchr(at, '\n');
+        at = at != NULL ? at + 1 : NULL;
+    }
+}
+
+static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
+                                                struct redis_probe *out, struct error *err)
+{
+    if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
+        strstr(reply->str, "WRONGTYPE") != NULL)
+        return REDIS_CONNECTION_OK;
+    if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
+        return REDIS_CONNECTION_REFUSED;
+    if (strstr(reply->str, "can't run this command") != NULL) {
+        error_set(
+            &out->warning,
+            "the ACL of Redis at %s lacks +setrange: whether it can be written to is only seen when it fails",
+            who);
+        return REDIS_CONNECTION_OK;
+    }
+    error_set(err, "Redis at %s cannot run scripts: it says \"%.160s\"", who, reply->str);
+    return REDIS_CONNECTION_REFUSED;
+}
+
+static void judge_memory(const redisReply *memory, const redisReply *stats, const char *who,
+                         struct error *warning)
+{
+    char policy[64], evicted[32];
+    info_field(memory, "maxmemory_policy", policy, sizeof policy);
+    info_field(stats, "evicted_keys", evicted, sizeof evicted);
+    if (policy[0] == '\0' || strcmp(policy, "noeviction") == 0)
+        return; /* counters have a time to live, so volatile-* evicts them as well as allkeys-* */
+    error_set(
+        warning,
+        "Redis at %s has maxmemory-policy %s: when it is full, limits vanish silently (%s keys evicted so "
+        "far); set it to noeviction",
+        who, policy, evicted[0] != '\0' ? evicted : "0");
+}
+
+static enum redis_connection_status judge(redisReply *const *replies, const char *who,
+                                          struct redis_probe *out, struct error *err)
+{
+    struct redis_probe seen = {0};
+    for (int i = ASK_EVALSHA; i <= ASK_EVAL; i++) {
+        enum redis_connection_status status = judge_write(replies[i], who, &seen, err);
+        if (status != REDIS_CONNECTION_OK)
+            return status;
+    }
+    info_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
+    judge_memory(replies[ASK_MEMORY], replies[ASK_STATS], who, &seen.warning);
+    if (seen.run_id[0] == '\0')
+        error_set(&seen.warning, "the ACL of Redis at %s lacks +info: its restarts and evictions go unseen",
+                  who);
+    *out = seen;
+    return REDIS_CONNECTION_OK;
+}
+
+static int write_questions(struct redis_encoder *encoder, const char *key)
+{
+    struct redis_script script;
+    redis_script_init(&script, source);
+    const char *const questions[QUESTIONS][5] = {
+        [ASK_EVALSHA] = {"EVALSHA", script.sha, "1", key, NULL},
+        [ASK_EVAL] = {"EVAL", source, "1", key, NULL},
+        [ASK_SERVER] = {"INFO", "server", NULL},
+        [ASK_MEMORY] = {"INFO", "memory", NULL},
+        [ASK_STATS] = {"INFO", "stats", NULL},
+    };
+    for (int i = 0; i < QUESTIONS; i++)
+        if (redis_encoder_add_strings(encoder, questions[i]) != 0)
+            return -1;
+    return 0;
+}
+
+enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
+                                             const char *who, int64_t deadline, struct redis_probe *out,
+                                             struct error *err)
+{
+    struct redis_encoder encoder = {0};
+    redisReply *replies[QUESTIONS];
+    int n = 0;
+    enum redis_connection_status status = REDIS_CONNECTION_OK;
+    if (write_questions(&encoder, key) != 0) {
+        error_set(err, "out of memory");
+        status = REDIS_CONNECTION_BROKEN;
+    }
+    while (status == REDIS_CONNECTION_OK && n < QUESTIONS) {
+        int got = 0;
+        status = redis_connection_step(connection, &encoder, deadline, replies + n, QUESTIONS - n, &got, err);
+        n += got;
+    }
+    if (status == REDIS_CONNECTION_OK)
+        status = judge(replies, who, out, err);
+    while (n > 0)
+        freeReplyObject(replies[--n]);
+    redis_encoder_done(&encoder);
+    return status;
+}

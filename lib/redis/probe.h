@@ -1,0 +1,17 @@
+/* redis_probe: whether a connection can do what calls will ask of it, found out without changing anything. */
+#ifndef RCPTGATE_REDIS_PROBE_H
+#define RCPTGATE_REDIS_PROBE_H
+
+#include "connection.h"
+
+struct redis_probe {
+    char run_id[64];      /* "": the ACL does not let us see it */
+    struct error warning; /* works, but: an evicting policy, a right that is missing */
+};
+
+/* key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
+enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
+                                             const char *who, int64_t deadline, struct redis_probe *out,
+                                             struct error *err);
+
+#endif

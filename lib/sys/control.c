@@ -1,0 +1,301 @@
+#include "sys/control.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20 };
+
+struct control {
+    int fd, stop_fd; /* stop_fd: readable from control_stop() on, for all threads */
+    pthread_t thread;
+    control_answer_fn *answer;
+    void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t left;
+    pthread_attr_t roomy; /* a request may nest deeply */
+    unsigned clients;     /* under lock: threads that serve one */
+    bool stopping;
+    char path[108];
+};
+
+struct client {
+    struct control *control;
+    int fd;
+};
+
+/* Waits for events until the deadline; false when it has passed, or stop_fd (-1: none) is readable. */
+static bool wait_for(int fd, short events, int stop_fd, int64_t deadline)
+{
+    for (;;) {
+        int64_t left = deadline - clock_monotonic_ms();
+        if (left <= 0)
+            return false;
+        struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = stop_fd, .events = POLLIN}};
+        int rc = poll(p, 2, (int)left);
+        if (rc > 0)
+            return p[1].revents == 0;
+        if (rc < 0 && errno != EINTR)
+            return false;
+    }
+}
+
+static bool send_line(int fd, const char *text, int stop_fd, int64_t deadline)
+{
+    size_t n = strlen(text);
+    for (size_t done = 0; done <= n;) {
+        ssize_t got = done < n ? send(fd, text + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT)
+                               : send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (got > 0)
+            done += (size_t)got;
+        else if ((got < 0 && errno != EAGAIN && errno != EINTR) || !wait_for(fd, POLLOUT, stop_fd, deadline))
+            return false;
+    }
+    return true;
+}
+
+/* malloc'd line without its newline; NULL when the peer or the deadline cut it off. */
+static char *read_line(int fd, int stop_fd, int64_t deadline)
+{
+    size_t size = 4096, n = 0;
+    char *line = malloc(size);
+    while (line != NULL && wait_for(fd, POLLIN, stop_fd, deadline)) {
+        ssize_t got = recv(fd, line + n, size - n - 1, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            continue;
+        if (got <= 0)
+            break;
+        char *newline = memchr(line + n, '\n', (size_t)got);
+        n += (size_t)got;
+        if (newline != NULL) {
+            *newline = '\0';
+            return line;
+        }
+        if (size - n <= 1) {
+            char *more = size < CONTROL_MAX ? realloc(line, size * 2) : NULL;
+            if (more == NULL)
+                break;
+            line = more;
+            size *= 2;
+        }
+    }
+    free(line);
+    return NULL;
+}
+
+static void serve(struct control *control, int fd)
+{
+    char *request = read_line(fd, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
+    char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
+    if (answer != NULL) /* a client that went away needs none */
+        (void)send_line(fd, answer, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
+    free(answer);
+    free(request);
+    close(fd);
+}
+
+static void *client_main(void *arg)
+{
+    struct client client = *(struct client *)arg;
+    free(arg);
+    serve(client.control, client.fd);
+    pthread_mutex_lock(&client.control->lock);
+    client.control->clients--;
+    pthread_cond_broadcast(&client.control->left);
+    pthread_mutex_unlock(&client.control->lock);
+    return NULL;
+}
+
+/* Whether there is room for one more, after a wait; false: the end. */
+static bool enter(struct control *control)
+{
+    pthread_mutex_lock(&control->lock);
+    while (control->clients == CLIENTS && !control->stopping)
+        pthread_cond_wait(&control->left, &control->lock);
+    bool go = !control->stopping;
+    control->clients += go;
+    pthread_mutex_unlock(&control->lock);
+    return go;
+}
+
+/* In a thread of its own; where there is none to be had, in this one. */
+static void serve_apart(struct control *control, int fd)
+{
+    pthread_t thread;
+    struct client *client = malloc(sizeof *client);
+    if (client == NULL) {
+        close(fd);
+        return;
+    }
+    *client = (struct client){control, fd};
+    if (!enter(control)) {
+        close(fd);
+        free(client);
+    } else if (pthread_create(&thread, &control->roomy, client_main, client) == 0) {
+        (void)pthread_detach(thread);
+    } else {
+        client_main(client);
+    }
+}
+
+static void *control_main(void *arg)
+{
+    struct control *control = arg;
+    for (;;) {
+        struct pollfd p[2] = {{.fd = control->fd, .events = POLLIN},
+                              {.fd = control->stop_fd, .events = POLLIN}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            return NULL;
+        if (p[1].revents != 0)
+            return NULL;
+        if ((p[0].revents & POLLIN) == 0)
+            continue;
+        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            serve_apart(control, fd);
+        else if (errno == EMFILE || errno == ENFILE)
+            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* no spin without descriptors */
+    }
+}
+
+static int address_of(const char *path, struct sockaddr_un *addr, struct error *err)
+{
+    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof addr->sun_path) {
+        error_set(err, "the socket path %s is longer than %zu bytes; choose a shorter \"state\"", path,
+                  sizeof addr->sun_path - 1);
+        return -1;
+    }
+    memcpy(addr->sun_path, path, strlen(path) + 1);
+    return 0;
+}
+
+static int control_listen(struct control *control, const char *group, struct error *err)
+{
+    struct sockaddr_un addr;
+    if (address_of(control->path, &addr, err) < 0)
+        return -1;
+    unlink(control->path);
+    control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    control->stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (control->fd < 0 || control->stop_fd < 0 || fchmod(control->fd, 0600) < 0 ||
+        bind(control->fd, (struct sockaddr *)&addr, sizeof addr) < 0 || listen(control->fd, 16) < 0) {
+        error_set(err, "cannot listen on %s: %s", control->path, strerror(errno));
+        return -1;
+    }
+    const struct group *entry = group != NULL ? getgrnam(group) : NULL;
+    if (entry != NULL && chown(control->path, (uid_t)-1, entry->gr_gid) < 0) {
+        error_set(err, "cannot give %s to group %s: %s", control->path, group, strerror(errno));
+        return -1;
+    }
+    if (chmod(control->path, 0660) < 0) {
+        error_set(err, "cannot set the mode of %s: %s", control->path, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+static void control_free(struct control *control)
+{
+    if (control->fd >= 0) {
+        unlink(control->path);
+        close(control->fd);
+    }
+    if (control->stop_fd >= 0)
+        close(control->stop_fd);
+    pthread_attr_destroy(&control->roomy);
+    pthread_cond_destroy(&control->left);
+    pthread_mutex_destroy(&control->lock);
+    free(control);
+}
+
+struct control *control_start(const char *path, const char *group, control_answer_fn *answer, void *arg,
+                              struct error *err)
+{
+    struct control *control = calloc(1, sizeof *control);
+    if (control == NULL) {
+        error_set(err, "out of memory for the control socket");
+        return NULL;
+    }
+    control->fd = control->stop_fd = -1;
+    pthread_mutex_init(&control->lock, NULL);
+    pthread_cond_init(&control->left, NULL);
+    pthread_attr_init(&control->roomy);
+    (void)pthread_attr_setstacksize(&control->roomy, STACK_BYTES);
+    control->answer = answer;
+    control->arg = arg;
+    snprintf(control->path, sizeof control->path, "%s", path);
+    if (strlen(path) < sizeof control->path && control_listen(control, group, err) == 0) {
+        int rc = pthread_create(&control->thread, NULL, control_main, control);
+        if (rc == 0)
+            return control;
+        error_set(err, "cannot start the control thread: %s", strerror(rc));
+    }
+    error_set(err, "the socket path %s is too long", path);
+    control_free(control);
+    return NULL;
+}
+
+bool control_stop(struct control *control)
+{
+    if (control == NULL)
+        return true;
+    struct timespec until = clock_in_ms(CLIENT_MS);
+    const uint64_t one = 1;
+    bool notified = write(control->stop_fd, &one, sizeof one) == (ssize_t)sizeof one;
+    pthread_mutex_lock(&control->lock);
+    control->stopping = true;
+    pthread_cond_broadcast(&control->left);
+    while (notified && control->clients > 0 &&
+           pthread_cond_clockwait(&control->left, &control->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+    notified = notified && control->clients == 0;
+    pthread_mutex_unlock(&control->lock);
+    unlink(control->path);
+    if (!notified)
+        return false; /* a thread still uses it */
+    pthread_join(control->thread, NULL);
+    control_free(control);
+    return true;
+}
+
+char *control_ask(const char *path, const char *request, int timeout_ms, bool *absent, struct error *err)
+{
+    struct sockaddr_un addr;
+    *absent = false;
+    if (address_of(path, &addr, err) < 0)
+        return NULL;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        error_set(err, "cannot open a socket: %s", strerror(errno));
+        return NULL;
+    }
+    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
+        *absent = errno == ENOENT || errno == ECONNREFUSED;
+        error_set(err, *absent ? "no gate runs here (%s: %s)" : "cannot reach the gate at %s: %s", path,
+                  strerror(errno));
+        close(fd);
+        return NULL;
+    }
+    int64_t deadline = clock_monotonic_ms() + timeout_ms;
+    char *answer = send_line(fd, request, -1, deadline) ? read_line(fd, -1, deadline) : NULL;
+    if (answer == NULL)
+        error_set(err, "the gate at %s did not answer within %d s", path, timeout_ms / 1000);
+    close(fd);
+    return answer;
+}

@@ -1,0 +1,238 @@
+#include "sys/http.h"
+
+#include "base/network.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    THREADS = 2,                  /* one may wait for a backend while the other answers */
+    CONNECTIONS = 32,             /* at once; more wait in the kernel */
+    CONNECTION_S = 5,             /* of silence */
+    CONNECTION_BYTES = 32 * 1024, /* for request and headers */
+    BACKLOG = 32,
+};
+
+struct http {
+    struct MHD_Daemon *daemon;
+    http_answer_fn *answer;
+    void *arg;
+    char address[NETWORK_TEXT];
+    int port;
+};
+
+static const char *const headers[][2] = {
+    {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
+    {"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+                                "frame-ancestors 'none'"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"X-Frame-Options", "DENY"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+    {"Cross-Origin-Opener-Policy", "same-origin"},
+};
+
+/* ---- Host ---- */
+
+/* Cuts ":port" off and brackets away. False: it has no such form. */
+static bool host_name(const char *host, char name[256])
+{
+    size_t n = strlen(host);
+    const char *end;
+    if (host[0] == '[') {
+        end = strchr(host, ']');
+        if (end == NULL || (end[1] != '\0' && end[1] != ':'))
+            return false;
+        host++;
+    } else {
+        end = strchr(host, ':');
+        if (end == NULL)
+            end = host + n;
+    }
+    const char *port = *end == ']' ? end + 1 : end;
+    if (*port == ':' && strspn(port + 1, "0123456789") != strlen(port + 1))
+        return false;
+    n = (size_t)(end - host);
+    if (n == 0 || n > 255)
+        return false;
+    memcpy(name, host, n);
+    name[n] = '\0';
+    if (name[n - 1] == '.' && n > 1)
+        name[n - 1] = '\0';
+    return true;
+}
+
+static bool is_number(const char *name)
+{
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+bool http_host_is_ours(const char *host, const char *address)
+{
+    char name[256], here[256] = "";
+    if (host == NULL || !host_name(host, name))
+        return false;
+    if (strcasecmp(name, "localhost") == 0 || strcmp(name, "127.0.0.1") == 0 || strcmp(name, "::1") == 0 ||
+        strcasecmp(name, address) == 0)
+        return true;
+    if (strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0)
+        return false;
+    return is_number(name) || (gethostname(here, sizeof here - 1) == 0 && strcasecmp(name, here) == 0);
+}
+
+/* ---- one request ---- */
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection, struct http_answer *answer)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(answer->n, answer->body, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(answer->body);
+        return MHD_NO;
+    }
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
+        (void)MHD_add_response_header(response, headers[i][0], headers[i][1]);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->type);
+    if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result rc = MHD_queue_response(connection, (unsigned)answer->status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+static enum MHD_Result send_text(struct MHD_Connection *connection, int status, const char *text)
+{
+    struct http_answer answer = {
+        .status = status, .type = "text/plain; charset=utf-8", .body = strdup(text), .n = strlen(text)};
+    return answer.body != NULL ? send_answer(connection, &answer) : MHD_NO;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data, size_t *n,
+                                  void **state)
+{
+    static char seen;
+    struct http *http = arg;
+    (void)data;
+    if (*state == NULL) { /* only the headers came; an answer now would be cut off by a body that follows */
+        *state = &seen;
+        return MHD_YES;
+    }
+    if (*n > 0) { /* nobody wants a body */
+        *n = 0;
+        return MHD_YES;
+    }
+    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+    bool plain =
+        host == NULL && strcmp(version, MHD_HTTP_VERSION_1_0) == 0; /* no browser: a simple health check */
+    if (!plain && !http_host_is_ours(host, http->address))
+        return send_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
+                         "This Host is not served here. Ask for the address that http.listen names.\n");
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return send_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "Read-only: GET and HEAD.\n");
+    struct http_answer answer = {0};
+    http->answer(http->arg, path, &answer);
+    if (answer.status == 0)
+        return send_text(connection, MHD_HTTP_NOT_FOUND,
+                         "No such page: /, /metrics, /healthz, /status.json.\n");
+    return send_answer(connection, &answer);
+}
+
+/* ---- start and end ---- */
+
+static int listen_on(const char *address, int port, struct error *err)
+{
+    struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    const int on = 1;
+    bool is6 = inet_pton(AF_INET6, address, &in6.sin6_addr) == 1;
+    if (!is6 && inet_pton(AF_INET, address, &in4.sin_addr) != 1) {
+        error_set(err, "%s is no address to listen on", address);
+        return -1;
+    }
+    const void *where = is6 ? (const void *)&in6 : (const void *)&in4;
+    int fd = socket(is6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        bind(fd, where, is6 ? sizeof in6 : sizeof in4) < 0 || listen(fd, BACKLOG) < 0) {
+        error_set(err, "cannot listen on %s port %d: %s", address, port, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int port_of(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in ipv4;
+        struct sockaddr_in6 ipv6;
+    } at;
+    socklen_t n = sizeof at;
+    memset(&at, 0, sizeof at);
+    if (getsockname(fd, &at.any, &n) < 0)
+        return 0;
+    return ntohs(at.any.sa_family == AF_INET6 ? at.ipv6.sin6_port : at.ipv4.sin_port);
+}
+
+/* What the library has to say of its clients is of no use to anybody. */
+static void on_log(void *arg, const char *format, va_list args)
+{
+    (void)arg, (void)format, (void)args;
+}
+
+struct http *http_start(const char *address, int port, http_answer_fn *answer, void *arg, struct error *err)
+{
+    int fd = listen_on(address, port, err);
+    if (fd < 0)
+        return NULL;
+    struct http *http = calloc(1, sizeof *http);
+    if (http != NULL) {
+        http->answer = answer;
+        http->arg = arg;
+        http->port = port_of(fd);
+        snprintf(http->address, sizeof http->address, "%s", address);
+        const struct MHD_OptionItem options[] = {
+            {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, NULL},
+            {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+            {MHD_OPTION_THREAD_POOL_SIZE, THREADS, NULL},
+            {MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL},
+            {MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_S, NULL},
+            {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, NULL},
+            {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+            {MHD_OPTION_END, 0, NULL},
+        };
+        http->daemon = MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+                                        on_request, http, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    }
+    if (http == NULL || http->daemon == NULL) {
+        error_set(err, "cannot start the HTTP server: out of memory or threads");
+        free(http);
+        close(fd);
+        return NULL;
+    }
+    return http;
+}
+
+int http_port(const struct http *http)
+{
+    return http->port;
+}
+
+void http_stop(struct http *http)
+{
+    if (http == NULL)
+        return;
+    MHD_stop_daemon(http->daemon); /* closes the listener, too */
+    free(http);
+}

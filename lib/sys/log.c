@@ -1,0 +1,279 @@
+#include "sys/log.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    RING_BYTES = 1 << 20,
+    BATCH_BYTES = 32 * 1024, /* of lines that are written at once */
+    PAUSE_NS = 5000000,      /* after that: a busy gate does not wake the writer for every line */
+};
+
+/* A line in the ring: priority, length, text. Lines never wrap: what does not fit before the end of the ring
+ * starts again at 0 and the rest is skipped. */
+struct line {
+    uint16_t length;
+    uint8_t priority;
+    char text[];
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    pthread_t writer;
+    bool running, stopping, to_stderr;
+    bool asleep; /* the writer waits for a line */
+    char *ring;
+    size_t head, tail, used, wrap; /* wrap: where the last line before a jump to 0 ended */
+    atomic_int level;
+    atomic_uint_fast64_t dropped;
+    uint64_t dropped_said;
+} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .level = LOG_AT_INFO};
+
+static const int syslog_priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+
+static void write_all(const char *bytes, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t got = write(STDERR_FILENO, bytes + done, n - done);
+        if (got < 0 && errno != EINTR)
+            return; /* nobody to tell */
+        if (got > 0)
+            done += (size_t)got;
+    }
+}
+
+static void write_out(bool to_stderr, enum log_priority priority, const char *text)
+{
+    if (!to_stderr) {
+        syslog(syslog_priority[priority], "%s", text);
+        return;
+    }
+    char buffer[LOG_LINE_MAX + 1];
+    size_t n = strnlen(text, LOG_LINE_MAX - 1);
+    memcpy(buffer, text, n);
+    buffer[n++] = '\n';
+    write_all(buffer, n);
+}
+
+static size_t line_size(size_t length)
+{
+    return (sizeof(struct line) + length + 1 + 7) / 8 * 8;
+}
+
+/* Under the lock. False: no room. */
+static bool ring_put(enum log_priority priority, const char *text, size_t length)
+{
+    size_t size = line_size(length);
+    if (self.head >= self.tail && self.used > 0 && self.head == self.tail)
+        return false;
+    if (self.head >= self.tail) {
+        if (RING_BYTES - self.head < size) {
+            if (self.tail <= size)
+                return false;
+            self.wrap = self.head;
+            self.head = 0;
+        }
+    }
+    if (self.head < self.tail && self.tail - self.head <= size)
+        return false;
+    struct line *line = (struct line *)(void *)(self.ring + self.head);
+    line->priority = (uint8_t)priority;
+    line->length = (uint16_t)length;
+    memcpy(line->text, text, length);
+    line->text[length] = '\0';
+    self.head += size;
+    self.used++;
+    return true;
+}
+
+/* Under the lock, with at least one line there; out has room for LOG_LINE_MAX. Returns its length. */
+static size_t ring_take(char *out, enum log_priority *priority)
+{
+    if (self.tail >= self.wrap) {
+        self.tail = 0;
+        self.wrap = RING_BYTES;
+    }
+    const struct line *line = (const struct line *)(const void *)(self.ring + self.tail);
+    size_t length = line->length;
+    memcpy(out, line->text, length + 1);
+    *priority = (enum log_priority)line->priority;
+    self.tail += line_size(length);
+    if (--self.used == 0) {
+        self.head = self.tail = 0;
+        self.wrap = RING_BYTES;
+    }
+    return length;
+}
+
+/* Takes what is there, as far as it fits, and writes it, without the lock: syslog gets line by line, stderr
+ * all at once. */
+static void write_batch(char batch[BATCH_BYTES])
+{
+    static enum log_priority priorities[BATCH_BYTES / sizeof(struct line)]; /* the writer's own */
+    size_t n = 0, bytes = 0;
+    while (self.used > 0 && bytes + LOG_LINE_MAX <= BATCH_BYTES &&
+           n < sizeof priorities / sizeof priorities[0]) {
+        bytes += ring_take(batch + bytes, &priorities[n++]);
+        batch[bytes++] = self.to_stderr ? '\n' : '\0';
+    }
+    pthread_mutex_unlock(&self.lock);
+    if (self.to_stderr)
+        write_all(batch, bytes);
+    else
+        for (size_t i = 0, at = 0; i < n; i++, at += strlen(batch + at) + 1)
+            write_out(false, priorities[i], batch + at);
+    pthread_mutex_lock(&self.lock);
+}
+
+static void say_dropped(void)
+{
+    uint64_t dropped = atomic_load(&self.dropped), unsaid = dropped - self.dropped_said;
+    if (unsaid == 0)
+        return;
+    self.dropped_said = dropped;
+    char notice[128];
+    snprintf(notice, sizeof notice,
+             "event=log-dropped lines=%llu text=\"the reader of the log was too slow\"",
+             (unsigned long long)unsaid);
+    write_out(self.to_stderr, LOG_AT_WARNING, notice);
+}
+
+static void *writer_main(void *arg)
+{
+    (void)arg;
+    static char batch[BATCH_BYTES];
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    pthread_mutex_lock(&self.lock);
+    for (;;) {
+        self.asleep = true;
+        while (self.used == 0 && !self.stopping)
+            pthread_cond_wait(&self.filled, &self.lock);
+        self.asleep = false;
+        if (self.used == 0)
+            break;
+        write_batch(batch);
+        bool more = self.used > 0 || self.stopping;
+        pthread_mutex_unlock(&self.lock);
+        say_dropped();
+        if (!more)
+            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        pthread_mutex_lock(&self.lock);
+    }
+    self.running = false;
+    pthread_mutex_unlock(&self.lock);
+    return NULL;
+}
+
+int log_start(bool to_stderr, enum log_priority level, struct error *err)
+{
+    atomic_store(&self.level, (int)level);
+    self.to_stderr = to_stderr;
+    self.ring = malloc(RING_BYTES);
+    self.head = self.tail = self.used = 0;
+    self.wrap = RING_BYTES;
+    self.stopping = false;
+    if (self.ring == NULL) {
+        error_set(err, "out of memory for the log");
+        return -1;
+    }
+    if (!to_stderr)
+        openlog("rcptgate", LOG_PID | LOG_NDELAY, LOG_MAIL);
+    self.running = true;
+    int rc = pthread_create(&self.writer, NULL, writer_main, NULL);
+    if (rc != 0) {
+        self.running = false;
+        free(self.ring);
+        self.ring = NULL;
+        error_set(err, "cannot start the log thread: %s", strerror(rc));
+        return -1;
+    }
+    return 0;
+}
+
+void log_stop(void)
+{
+    pthread_mutex_lock(&self.lock);
+    if (self.ring == NULL) {
+        pthread_mutex_unlock(&self.lock);
+        return;
+    }
+    self.stopping = true;
+    pthread_cond_signal(&self.filled);
+    pthread_mutex_unlock(&self.lock);
+
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    if (pthread_timedjoin_np(self.writer, NULL, &until) != 0)
+        return; /* still blocked in write(): the ring stays, the process is about to end */
+    pthread_mutex_lock(&self.lock);
+    free(self.ring);
+    self.ring = NULL;
+    pthread_mutex_unlock(&self.lock);
+}
+
+void log_set_level(enum log_priority level)
+{
+    atomic_store(&self.level, (int)level);
+}
+
+bool log_wants(enum log_priority priority)
+{
+    return (int)priority <= atomic_load(&self.level);
+}
+
+void log_text(enum log_priority priority, const char *line)
+{
+    if (!log_wants(priority))
+        return;
+    char clean[LOG_LINE_MAX];
+    struct text text;
+    text_init(&text, clean, sizeof clean);
+    text_add_printable(&text, line);
+
+    pthread_mutex_lock(&self.lock);
+    bool queued = self.running && !self.stopping;
+    bool wake = queued && self.asleep;
+    if (queued && !ring_put(priority, clean, text.len))
+        atomic_fetch_add(&self.dropped, 1);
+    if (wake)
+        self.asleep = false;
+    pthread_mutex_unlock(&self.lock);
+    if (wake)
+        pthread_cond_signal(&self.filled);
+    if (!queued)
+        write_out(true, priority, clean);
+}
+
+void log_line(enum log_priority priority, const char *format, ...)
+{
+    if (!log_wants(priority))
+        return;
+    char raw[LOG_LINE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
+    log_text(priority, raw);
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&self.dropped);
+}
+
+bool log_goes_to_stderr(void)
+{
+    return self.ring == NULL || self.to_stderr;
+}

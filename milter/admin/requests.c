@@ -1,0 +1,210 @@
+/* requests: answers what is asked over the control socket (see requests.h). Owns nothing; what cannot be done is
+ * an answer, too. */
+#include "admin/requests.h"
+
+#include "admin/block_requests.h"
+#include "milter/decide.h"
+#include "config/json_get.h"
+#include "show.h"
+#include "status.h"
+#include "admin/top.h"
+
+#include <string.h>
+
+enum { ACCEPT_MS = 20000 };
+
+static json_t *failure(const char *text)
+{
+    return json_pack("{s:s}", "error", text);
+}
+
+struct explain_query {
+    const char *to, *from, *client, *user;
+    int64_t size; /* -1: none */
+};
+
+/* The decision that this RCPT would get, step by step. NULL with err set. */
+static json_t *explain(struct gate *gate, const struct explain_query *query, struct error *err)
+{
+    struct network client = {0};
+    struct address sender;
+    if (query->client != NULL && network_parse(query->client, &client, err) < 0)
+        return NULL;
+    const struct policy *policy = context_policy(&gate->context);
+    const char *from = query->from != NULL ? query->from : "<>";
+    address_parse(from, policy->aliases.subaddress, &sender, NULL);
+    const struct facts facts = {.client = &client,
+                                .user = query->user,
+                                .sender = &sender,
+                                .sender_raw = from,
+                                .recipient = query->to,
+                                .resolved = true,
+                                .size = query->size};
+    struct pool pool = {0};
+    struct decision decision;
+    decide_recipient(policy, facts.recipient, &decision);
+    decide(gate, policy, &facts, true, &pool, &decision);
+    json_t *report = admin_explain(policy, &decision);
+    error_set(err, report == NULL ? "out of memory" : "");
+    pool_done(&pool);
+    policy_unref(policy);
+    return report;
+}
+
+/* One list of keys for all subjects of a request; NULL: it has none. */
+static json_t *request_keys(struct gate *gate, const json_t *request)
+{
+    const json_t *subjects = json_object_get(request, "subjects");
+    json_t *keys = json_array();
+    const struct policy *policy = context_policy(&gate->context);
+    for (size_t i = 0; i < json_array_size(subjects); i++) {
+        const json_t *subject = json_array_get(subjects, i);
+        json_t *more = json_is_string(subject) ? show_keys(policy, json_string_value(subject)) : NULL;
+        if (more != NULL)
+            json_array_extend(keys, more);
+        json_decref(more);
+    }
+    policy_unref(policy);
+    if (json_array_size(keys) > 0)
+        return keys;
+    json_decref(keys);
+    return NULL;
+}
+
+/* What waits in Postfix's queue for the subjects of a request. */
+static json_t *request_backlog(struct gate *gate, const json_t *request)
+{
+    const json_t *subjects = json_object_get(request, "subjects");
+    json_t *list = json_array();
+    const struct policy *policy = context_policy(&gate->context);
+    for (size_t i = 0; i < json_array_size(subjects); i++) {
+        const char *subject = json_string_value(json_array_get(subjects, i));
+        if (subject != NULL)
+            show_backlog(gate->backlog, policy, subject, list);
+    }
+    policy_unref(policy);
+    return list;
+}
+
+static json_t *answer_show(struct gate *gate, const json_t *request)
+{
+    json_t *keys = request_keys(gate, request);
+    if (keys == NULL)
+        return failure("no subject is named");
+    json_t *report = show_report(gate->counters, keys, context_now(&gate->context));
+    if (report == NULL && gate->local != NULL &&
+        (report = show_report(gate->local, keys, context_now(&gate->context))) != NULL)
+        json_object_set_new(report, "counts", json_string("local"));
+    json_decref(keys);
+    if (report == NULL)
+        return failure("the counter store does not answer");
+    json_object_set_new(report, "backlog", request_backlog(gate, request));
+    return report;
+}
+
+static json_t *answer_top(struct gate *gate, const json_t *request)
+{
+    const char *limit = json_string_value(json_object_get(request, "limit"));
+    json_int_t n = json_integer_value(json_object_get(request, "n"));
+    size_t most = n > 0 ? (size_t)n : 1;
+    json_t *report =
+        gate->counters != NULL ? top_report(gate->counters, limit, most, context_now(&gate->context)) : NULL;
+    if (report == NULL && gate->local != NULL &&
+        (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
+        json_object_set_new(report, "counts", json_string("local"));
+    return report != NULL ? report : failure("the counter store does not answer");
+}
+
+static json_t *answer_reset(struct gate *gate, const json_t *request)
+{
+    json_t *keys = request_keys(gate, request);
+    if (keys == NULL)
+        return failure("no subject is named");
+    const char *limit = json_string_value(json_object_get(request, "limit"));
+    json_t *local = gate->local != NULL ? show_reset(gate->local, keys, limit) : NULL;
+    json_t *report = show_reset(gate->counters, keys, limit);
+    json_decref(keys);
+    if (report == NULL && local != NULL) {
+        report = local;
+        local = NULL;
+        json_object_set_new(report, "counts", json_string("local"));
+    }
+    json_decref(local);
+    return report != NULL ? report : failure("the counter store does not answer");
+}
+
+static json_t *answer_explain(struct gate *gate, const json_t *request)
+{
+    const json_t *size = json_object_get(request, "size");
+    const struct explain_query query = {
+        .to = json_string_value(json_object_get(request, "to")),
+        .from = json_string_value(json_object_get(request, "from")),
+        .client = json_string_value(json_object_get(request, "client")),
+        .user = json_string_value(json_object_get(request, "user")),
+        .size = json_is_integer(size) ? json_integer_value(size) : -1,
+    };
+    struct error err = {0};
+    json_t *report = query.to != NULL ? explain(gate, &query, &err) : NULL;
+    return report != NULL ? report : failure(query.to != NULL ? err.text : "no recipient is named");
+}
+
+/* "forget_longest": true begins the longest times anew, after they were told. */
+static json_t *answer_status(struct gate *gate, const json_t *request)
+{
+    json_t *report = status_report(gate, true);
+    if (json_is_true(json_object_get(request, "forget_longest")))
+        metrics_forget_longest(&gate->context.metrics);
+    return report != NULL ? report : failure("out of memory");
+}
+
+/* Alias data that lost more than max_shrink is right, somebody says. */
+static json_t *answer_accept(struct gate *gate, const json_t *request)
+{
+    (void)request;
+    struct error err = {0};
+    struct aliases_status status;
+    if (gate->rules == NULL)
+        return failure("this gate has no alias rules");
+    if (aliases_accept(gate->rules, ACCEPT_MS, &err) < 0)
+        return failure(err.text);
+    aliases_status(gate->rules, &status);
+    return json_pack("{s:I, s:I}", "aliases", (json_int_t)status.aliases, "domains",
+                     (json_int_t)status.domains);
+}
+
+static const struct request_row {
+    const char *name;
+    json_t *(*answer)(struct gate *gate, const json_t *request);
+    enum requests_alone alone;
+} requests[] = {
+    {"show", answer_show, REQUESTS_ALONE_COUNTERS},
+    {"top", answer_top, REQUESTS_ALONE_COUNTERS},
+    {"reset", answer_reset, REQUESTS_ALONE_COUNTERS},
+    {"explain", answer_explain, REQUESTS_ALONE_ALWAYS},
+    {"status", answer_status, REQUESTS_ALONE_COUNTERS},
+    {"alias-accept", answer_accept, REQUESTS_ALONE_COUNTERS},
+    {"block", block_requests_block, REQUESTS_ALONE_BLOCKS},
+    {"unblock", block_requests_unblock, REQUESTS_ALONE_BLOCKS},
+    {"blocks", block_requests_list, REQUESTS_ALONE_BLOCKS},
+};
+
+static const struct request_row *request_row(const json_t *request)
+{
+    const char *what = json_get_text(request, "do");
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
+        if (strcmp(what, requests[i].name) == 0)
+            return &requests[i];
+    return NULL;
+}
+
+json_t *requests_answer(struct gate *gate, const json_t *request)
+{
+    const struct request_row *row = request_row(request);
+    return row != NULL ? row->answer(gate, request) : failure("unknown request");
+}
+
+enum requests_alone requests_alone(const json_t *request)
+{
+    const struct request_row *row = request_row(request);
+    return row != NULL ? row->alone : REQUESTS_ALONE_COUNTERS;
+}

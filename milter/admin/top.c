@@ -1,0 +1,74 @@
+/* top: the two boards of a look at all counters (see top.h). Owns nothing; a store that cannot answer is NULL. */
+#include "admin/top.h"
+
+#include "show.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct place {
+    double score;
+    json_t *counter;
+};
+
+struct ranking { /* the best n, the best first */
+    struct place *places;
+    size_t n, most;
+};
+
+struct top {
+    const char *limit;
+    struct ranking refused, busiest;
+};
+
+static void shared_offer(struct ranking *ranking, double score, const struct count_view *view)
+{
+    size_t i = ranking->n;
+    if (score <= 0 || (i == ranking->most && score <= ranking->places[i - 1].score))
+        return;
+    if (i == ranking->most)
+        json_decref(ranking->places[--i].counter);
+    else
+        ranking->n++;
+    for (; i > 0 && ranking->places[i - 1].score < score; i--)
+        ranking->places[i] = ranking->places[i - 1];
+    ranking->places[i] = (struct place){score, show_counter(view)};
+}
+
+static void look(void *arg, const struct count_view *view)
+{
+    struct top *top = arg;
+    if (top->limit != NULL && strcmp(view->limit, top->limit) != 0)
+        return;
+    bool now = view->used > 0 || view->held_ms > 0; /* else it is over, and only the counter is still there */
+    shared_offer(&top->refused, now ? (double)view->refused : 0, view);
+    shared_offer(&top->busiest, view->max > 0 ? (double)view->used / (double)view->max : 0, view);
+}
+
+/* The board becomes a list, and is gone. */
+static json_t *shared_list(struct ranking *ranking)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ranking->n; i++)
+        json_array_append_new(list, ranking->places[i].counter);
+    free(ranking->places);
+    return list;
+}
+
+json_t *top_report(struct counters *counters, const char *limit, size_t n, int64_t now_ms)
+{
+    static const char *const all[] = {"*"};
+    struct top top = {.limit = limit};
+    top.refused.most = top.busiest.most = n < 1 ? 1 : n > TOP_MOST ? TOP_MOST : n;
+    top.refused.places = calloc(top.refused.most, sizeof *top.refused.places);
+    top.busiest.places = calloc(top.busiest.most, sizeof *top.busiest.places);
+    bool ok = top.refused.places != NULL && top.busiest.places != NULL &&
+              counters_show(counters, all, 1, now_ms, look, &top) == COUNTERS_OK;
+    json_t *refused = shared_list(&top.refused), *busiest = shared_list(&top.busiest);
+    if (ok)
+        return json_pack("{s:o, s:o}", "refused", refused, "busiest", busiest);
+    json_decref(refused);
+    json_decref(busiest);
+    return NULL;
+}

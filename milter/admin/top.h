@@ -1,0 +1,16 @@
+/* top: which subjects are refused most, and which are nearest to their limits: the flooded and the flooding. */
+#ifndef RCPTGATE_ADMIN_TOP_H
+#define RCPTGATE_ADMIN_TOP_H
+
+#include "counters/counters.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum { TOP_MOST = 1000 };
+
+/* {"refused": [...], "busiest": [...]}, each of at most n counters as in show_report(). limit: only that one;
+ * NULL: all. Looks at every counter: not for the path of a RCPT. NULL: the store could not answer. */
+json_t *top_report(struct counters *counters, const char *limit, size_t n, int64_t now_ms);
+
+#endif

@@ -1,0 +1,193 @@
+/* web: see web.h. The thread starts and follows the server; whoever stops the thread stops the server after it. */
+#include "admin/web.h"
+
+#include "base/clock.h"
+#include "sys/http.h"
+#include "page.h"
+#include "status.h"
+#include "sys/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOOK_MS = 500, RETRY_MS = 5000 };
+
+struct web {
+    struct gate *gate;
+    struct worker *worker;
+    struct http *http; /* this and what follows is the thread's */
+    char host[NETWORK_TEXT];
+    int port;
+    int64_t retry_ns;
+};
+
+/* ---- the pages ---- */
+
+static bool shows_subjects(struct gate *gate)
+{
+    const struct policy *policy = context_policy(&gate->context);
+    bool subjects = policy->http.subjects;
+    policy_unref(policy);
+    return subjects;
+}
+
+static void answer_json(json_t *report, int status, struct http_answer *out)
+{
+    out->status = status;
+    out->type = "application/json";
+    if (report != NULL)
+        out->body = json_dumps(report, JSON_INDENT(2));
+    json_decref(report);
+}
+
+static void answer_health(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)file;
+    json_t *report = health_report(gate);
+    answer_json(report, report != NULL && health_grade(report) == CONDITION_NOTE ? 200 : 503, out);
+}
+
+static void answer_status(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)file;
+    answer_json(status_report(gate, shows_subjects(gate)), 200, out);
+}
+
+static void answer_metrics(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    out->status = 200;
+    out->type = "text/plain; version=0.0.4; charset=utf-8";
+    status_print_metrics(file, gate);
+}
+
+static void answer_style(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    (void)gate;
+    out->status = 200;
+    out->type = "text/css; charset=utf-8";
+    fputs(page_css, file);
+}
+
+static void answer_page(struct gate *gate, FILE *file, struct http_answer *out)
+{
+    json_t *report = status_report(gate, shows_subjects(gate));
+    out->status = report != NULL ? 200 : 503;
+    out->type = "text/html; charset=utf-8";
+    if (report != NULL)
+        page_print(file, report);
+    json_decref(report);
+}
+
+/* Each fills out and either writes to file or sets the body. */
+static const struct {
+    const char *path;
+    void (*answer)(struct gate *gate, FILE *file, struct http_answer *out);
+} pages[] = {
+    {"/", answer_page},          {"/style.css", answer_style},    {"/metrics", answer_metrics},
+    {"/healthz", answer_health}, {"/status.json", answer_status},
+};
+
+static void out_of_memory(struct http_answer *out)
+{
+    static const char text[] = "out of memory\n";
+    free(out->body);
+    out->status = 503;
+    out->type = "text/plain; charset=utf-8";
+    out->body = strdup(text);
+    out->n = out->body != NULL ? sizeof text - 1 : 0;
+}
+
+static void on_get(void *arg, const char *path, struct http_answer *out)
+{
+    struct web *web = arg;
+    size_t i = 0, n = 0;
+    char *body = NULL;
+    while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].path, path) != 0)
+        i++;
+    if (i == sizeof pages / sizeof pages[0])
+        return;
+    FILE *file = open_memstream(&body, &n);
+    if (file != NULL)
+        pages[i].answer(web->gate, file, out);
+    bool whole = file != NULL && fclose(file) == 0;
+    if (out->body != NULL) {
+        free(body);
+        out->n = strlen(out->body);
+    } else {
+        out->body = body;
+        out->n = n;
+    }
+    if (!whole || out->body == NULL || out->n == 0)
+        out_of_memory(out);
+}
+
+/* ---- the thread ---- */
+
+static void web_close(struct web *web)
+{
+    http_stop(web->http);
+    web->http = NULL;
+}
+
+static void web_open(struct web *web)
+{
+    struct error err = {0};
+    struct conditions *conditions = &web->gate->context.conditions;
+    int64_t now = clock_monotonic_ns();
+    if (now < web->retry_ns)
+        return;
+    web->http = http_start(web->host, web->port, on_get, web, &err);
+    if (web->http != NULL) {
+        conditions_clear(conditions, CONDITION_HTTP, context_now(&web->gate->context));
+        return;
+    }
+    web->retry_ns = now + (int64_t)RETRY_MS * 1000000;
+    conditions_set(
+        conditions, CONDITION_HTTP, CONDITION_NOTE, context_now(&web->gate->context),
+        "%s; tried again every %d s. Free the port, or give this gate another http.listen (\"\" for none)",
+        err.text, RETRY_MS / 1000);
+}
+
+static int64_t web_look(void *arg)
+{
+    struct web *web = arg;
+    const struct policy *policy = context_policy(&web->gate->context);
+    if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
+        web_close(web);
+        snprintf(web->host, sizeof web->host, "%s", policy->http.host);
+        web->port = policy->http.port;
+        web->retry_ns = 0;
+        if (web->host[0] == '\0')
+            conditions_clear(&web->gate->context.conditions, CONDITION_HTTP,
+                             context_now(&web->gate->context));
+    }
+    policy_unref(policy);
+    if (web->http == NULL && web->host[0] != '\0')
+        web_open(web);
+    return clock_monotonic_ns() + (int64_t)LOOK_MS * 1000000;
+}
+
+struct web *web_start(struct gate *gate, struct error *err)
+{
+    struct web *web = calloc(1, sizeof *web);
+    if (web == NULL) {
+        error_set(err, "out of memory for the HTTP server");
+        return NULL;
+    }
+    web->gate = gate;
+    web->worker = worker_new("web", web_look, web, err);
+    if (web->worker == NULL || worker_start(web->worker, err) < 0) {
+        web_stop(web);
+        return NULL;
+    }
+    return web;
+}
+
+void web_stop(struct web *web)
+{
+    if (web == NULL)
+        return;
+    worker_free(web->worker);
+    web_close(web);
+    free(web);
+}

@@ -1,0 +1,168 @@
+/* rule_export: see rule_export.h. Owns the draft of the file until it is renamed; where writing fails the old file stays. */
+#include "rule_export.h"
+
+#include "base/csv.h"
+#include "progress.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct export
+{
+    FILE *out;
+    const struct aliases_schema_columns *columns; /* of the file */
+    bool jsonl;
+    bool bad_text; /* a row cannot be said in JSON */
+    int64_t n;
+    struct progress progress;
+};
+
+/* An address whose local part holds a plain '*' or '?' is quoted, or it would come back as a glob. */
+static const char *address_name(const char *address, char buffer[RULE_NAME])
+{
+    const char *at = strrchr(address, '@');
+    if (at == NULL || address[0] == '"' || strcspn(address, "*?") >= (size_t)(at - address))
+        return address;
+    snprintf(buffer, RULE_NAME, "\"%.*s\"%s", (int)(at - address), address, at);
+    return buffer;
+}
+
+/* The row under the columns of the file. */
+static void cells_of(const struct export *export, enum aliases_table table, const struct edit_record *record,
+                     char names[ALIASES_KEYS][RULE_NAME], struct edit_value cells[ALIASES_COLUMNS])
+{
+    const struct rule rule = {.table = table, .record = *record};
+    for (size_t i = 0; i < export->columns->n; i++) {
+        int at = aliases_schema_column(table, export->columns->names[i]);
+        cells[i] = at >= 0 ? record->at[at] : (struct edit_value){.kind = EDIT_NULL};
+    }
+    if (table == ALIASES_GLOBS)
+        cells[0] = (struct edit_value){.kind = EDIT_TEXT, .text = rule_args_name(&rule, names[0])};
+    for (size_t i = 0; table != ALIASES_GLOBS && i < aliases_schema_columns[table].n_keys; i++)
+        if (cells[i].kind == EDIT_TEXT)
+            cells[i].text = address_name(cells[i].text, names[i]);
+}
+
+static void write_csv(const struct export *export, const struct edit_value *cells)
+{
+    for (size_t i = 0; i < export->columns->n; i++) {
+        if (i > 0)
+            putc(',', export->out);
+        if (cells[i].kind == EDIT_TEXT)
+            csv_write(export->out, cells[i].text);
+        else if (cells[i].kind == EDIT_NUMBER)
+            fprintf(export->out, "%" PRId64, cells[i].number);
+    }
+    fputs("\r\n", export->out);
+}
+
+/* Columns that are NULL are left out. False: it cannot be said in JSON. */
+static bool write_jsonl(const struct export *export, const struct edit_value *cells)
+{
+    json_t *object = json_object();
+    int rc = object != NULL ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < export->columns->n; i++)
+        if (cells[i].kind == EDIT_TEXT || cells[i].kind == EDIT_NUMBER)
+            rc = json_object_set_new(object, export->columns->names[i],
+                                     cells[i].kind == EDIT_TEXT ? json_string(cells[i].text)
+                                                                : json_integer(cells[i].number));
+    if (rc == 0)
+        rc = json_dumpf(object, export->out, JSON_PRESERVE_ORDER | JSON_COMPACT);
+    if (rc == 0)
+        putc('\n', export->out);
+    json_decref(object);
+    return rc == 0;
+}
+
+static bool write_row(enum aliases_table table, const struct edit_record *record, void *context)
+{
+    struct export *export = context;
+    struct edit_value cells[ALIASES_COLUMNS] = {0};
+    char names[ALIASES_KEYS][RULE_NAME];
+    cells_of(export, table, record, names, cells);
+    if (!export->jsonl)
+        write_csv(export, cells);
+    else if (!write_jsonl(export, cells))
+        export->bad_text = !ferror(export->out);
+    export->n++;
+    if (progress_due(&export->progress))
+        progress_show(&export->progress, "%" PRId64 " rows", export->n);
+    return !ferror(export->out) && !export->bad_text;
+}
+
+static enum edit_status write_all(struct aliases_edit *edit, const enum aliases_table *tables,
+                                  size_t n_tables, FILE *out, const char *name, bool jsonl, struct error *err)
+{
+    struct export export = {.out = out, .columns = &aliases_schema_columns[tables[0]], .jsonl = jsonl};
+    enum edit_status status = EDIT_DONE;
+    progress_begin(&export.progress);
+    for (size_t i = 0; i < export.columns->n && !jsonl; i++)
+        fprintf(out, "%s%s", export.columns->names[i], i + 1 < export.columns->n ? "," : "\r\n");
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && !export.bad_text && !ferror(out); i++)
+        status = aliases_edit_list(edit, tables[i], NULL, write_row, &export, err);
+    progress_wipe(&export.progress);
+    if (status != EDIT_DONE)
+        return status;
+    if (export.bad_text) {
+        error_set(err, "a row cannot be written as JSON: it is not UTF-8, or memory ran out; try csv");
+        return EDIT_FAILED;
+    }
+    if (fflush(out) != 0 || ferror(out)) {
+        error_set(err, "%s cannot be written: %s", name, strerror(errno));
+        return EDIT_CREATE;
+    }
+    return EDIT_DONE;
+}
+
+/* Under another name first: a full disk leaves the last good export. */
+static FILE *open_draft(const char *file, char draft[PATH_MAX], struct error *err)
+{
+    FILE *out = NULL;
+    int fd = -1;
+    mode_t mask = umask(0);
+    umask(mask);
+    if (snprintf(draft, PATH_MAX, "%s.XXXXXX", file) >= PATH_MAX)
+        errno = ENAMETOOLONG;
+    else
+        fd = mkstemp(draft);
+    if (fd >= 0 && (fchmod(fd, 0666 & ~mask) < 0 || (out = fdopen(fd, "w")) == NULL)) {
+        int saved = errno;
+        (void)close(fd);
+        (void)unlink(draft);
+        errno = saved;
+    }
+    if (out == NULL)
+        error_set(err, "%s cannot be written: %s", file, strerror(errno));
+    return out;
+}
+
+enum edit_status rule_export(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
+                             const char *file, enum rule_format format, struct error *err)
+{
+    bool jsonl = format == RULE_FORMAT_JSONL;
+    struct stat st;
+    if (strcmp(file, "-") == 0)
+        return write_all(edit, tables, n_tables, stdout, "standard output", jsonl, err);
+    bool special = stat(file, &st) == 0 && !S_ISREG(st.st_mode); /* a pipe or a device is not replaced */
+    char draft[PATH_MAX] = "";
+    FILE *out = special ? fopen(file, "we") : open_draft(file, draft, err);
+    if (out == NULL) {
+        error_set(err, "%s cannot be written: %s", file, strerror(errno));
+        return EDIT_CREATE;
+    }
+    enum edit_status status = write_all(edit, tables, n_tables, out, file, jsonl, err);
+    if ((fclose(out) != 0 || (!special && status == EDIT_DONE && rename(draft, file) < 0)) &&
+        status == EDIT_DONE) {
+        error_set(err, "%s cannot be written: %s", file, strerror(errno));
+        status = EDIT_CREATE;
+    }
+    if (status != EDIT_DONE && !special)
+        (void)unlink(draft); /* there is nothing more to say */
+    return status;
+}

@@ -1,0 +1,14 @@
+/* rule_write: a row of the rule database is written only where the reply that it will have fits its action. */
+#ifndef RCPTGATE_CMD_RULE_WRITE_H
+#define RCPTGATE_CMD_RULE_WRITE_H
+
+#include "rule_args.h"
+
+/* EDIT_INVALID with err set where a column cannot stand with what the row has already. */
+enum edit_status rule_write_update(struct aliases_edit *edit, const struct rule *rule, struct error *err);
+
+/* A new row; with `update` one that exists takes the columns of rule. *updated: it did. */
+enum edit_status rule_write_insert(struct aliases_edit *edit, const struct rule *rule, bool update,
+                                   bool *updated, struct error *err);
+
+#endif

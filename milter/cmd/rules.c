@@ -1,0 +1,507 @@
+/* alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
+ * command: all of it is done, or nothing. */
+#include "command.h"
+
+#include "policy/address.h"
+#include "gate/policy_file.h"
+#include "base/pool.h"
+#include "rule_accept.h"
+#include "rule_args.h"
+#include "rule_export.h"
+#include "rule_import.h"
+#include "rule_list.h"
+#include "rule_write.h"
+#include "aliases/edit.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { /* more of sysexits.h */
+       EXIT_CANNOT_CREATE = 73,
+       EXIT_BUSY = 75,
+};
+
+static const char *const noun_names[NOUNS] = {
+    [NOUN_ALIAS] = "alias", [NOUN_DOMAIN] = "domain", [NOUN_SENDER] = "sender", [NOUN_CLIENT] = "client"};
+
+struct invocation {
+    struct rule_args args;
+    const char *file;     /* -c; NULL: not given */
+    const char *database; /* --database, then what the policy says */
+    const char *group;    /* --group */
+    const char *format;   /* --format */
+    bool json;
+    struct import_options import;
+    char **keys; /* positional arguments after the verb */
+    int n_keys;
+    const struct policy *policy; /* NULL where --database does without one */
+    struct pool pool;
+    struct error err;
+};
+
+struct verb {
+    const char *name;
+    bool alias_only;
+    int min_keys, max_keys;
+    int (*run)(struct invocation *in);
+};
+
+static int exit_status(enum edit_status status)
+{
+    static const int statuses[] = {
+        [EDIT_DONE] = EXIT_DONE,
+        [EDIT_EXISTS] = EXIT_REFUSED,
+        [EDIT_NOT_FOUND] = EXIT_REFUSED,
+        [EDIT_MISSING] = EXIT_REFUSED,
+        [EDIT_INVALID] = EXIT_REFUSED,
+        [EDIT_BUSY] = EXIT_BUSY,
+        [EDIT_CREATE] = EXIT_CANNOT_CREATE,
+        [EDIT_FAILED] = EXIT_REFUSED,
+    };
+    return statuses[status];
+}
+
+static int complain(const struct invocation *in, int status)
+{
+    if (status != EXIT_DONE)
+        fprintf(stderr, "rcptgate %s: %s\n", noun_names[in->args.noun], in->err.text);
+    return status;
+}
+
+static void say(const char *what, const struct rule *rule)
+{
+    char name[RULE_NAME];
+    printf("%s %s\n", what, rule_args_name(rule, name));
+}
+
+/* --- the database --- */
+
+static int create(struct invocation *in)
+{
+    enum edit_status status = aliases_edit_create(in->database, in->group, &in->err);
+    if (status != EDIT_DONE)
+        return exit_status(status);
+    printf("created %s\n", in->database);
+    char dir[PATH_MAX];
+    struct stat st;
+    snprintf(dir, sizeof dir, "%.*s",
+             (int)(strrchr(in->database, '/') != NULL ? strrchr(in->database, '/') - in->database : 0),
+             in->database);
+    if (stat(dir[0] != '\0' ? dir : ".", &st) == 0 && (st.st_mode & 02070) != 02070)
+        fprintf(stderr,
+                "rcptgate alias: the directory %s is not shared: its group needs mode 2770, so that the gate "
+                "and all who write "
+                "rules can lock the database (chgrp, chmod 2770)\n",
+                dir[0] != '\0' ? dir : ".");
+    return EXIT_DONE;
+}
+
+/* 0 with *edit open for writing; creates the database where there is none and `or_create`. */
+static int open_to_write(struct invocation *in, bool or_create, struct aliases_edit **edit)
+{
+    struct error missing = {0};
+    enum edit_status status = aliases_edit_open(in->database, true, edit, &missing);
+    if (status == EDIT_MISSING && or_create) {
+        int created = create(in);
+        if (created != EXIT_DONE)
+            return created;
+        return exit_status(aliases_edit_open(in->database, true, edit, &in->err));
+    }
+    if (status != EDIT_DONE)
+        error_set(&in->err, "%s", missing.text);
+    return exit_status(status);
+}
+
+static bool seen(enum aliases_table table, const struct edit_record *record, void *context)
+{
+    (void)table;
+    (void)record;
+    *(bool *)context = true;
+    return false;
+}
+
+/* Is the domain of this alias one of ours, in either spelling? Unsure counts as yes: it is only about a hint. */
+static bool is_ours(struct aliases_edit *edit, const char *domain)
+{
+    char unicode[ADDRESS_DOMAIN_MAX * 4];
+    const char *forms[] = {domain, address_domain_unicode(domain, unicode, sizeof unicode) ? unicode : NULL};
+    bool found = false;
+    for (size_t i = 0; i < 2 && forms[i] != NULL && !found; i++) {
+        struct edit_record keys = {.at = {{.kind = EDIT_TEXT, .text = forms[i]}}};
+        enum edit_status status = aliases_edit_list(edit, ALIASES_DOMAINS, &keys, seen, &found, NULL);
+        found = found || (status != EDIT_DONE && status != EDIT_NOT_FOUND);
+    }
+    return found;
+}
+
+/* What is right but perhaps not what was meant. */
+static void hint(struct aliases_edit *edit, const struct rule *rule)
+{
+    const struct edit_value *at = rule->record.at;
+    const char *domain = rule->table == ALIASES_GLOBS ? at[0].text : strrchr(at[0].text, '@');
+    if ((rule->table == ALIASES_ALIASES || rule->table == ALIASES_GLOBS) && domain != NULL) {
+        domain += domain[0] == '@';
+        if (!is_ours(edit, domain))
+            printf(
+                "%s is not one of our domains yet, so no alias rule applies to it: rcptgate domain add %s\n",
+                domain, domain);
+    }
+    const char *action =
+        rule->table == ALIASES_SENDERS ? rule_args_text(rule->table, &rule->record, "action") : NULL;
+    if (action != NULL && strcmp(action, "accept") != 0 && strcmp(at[1].text, "*") == 0)
+        printf("* matches the null sender <> (bounces) too; to accept it by name: rcptgate sender add '%s' "
+               "'<>' accept\n",
+               at[0].text);
+}
+
+/* --- verbs --- */
+
+static int run_init(struct invocation *in)
+{
+    return create(in);
+}
+
+/* What stands behind the key is a mailbox or an action, whichever the noun has. */
+static int take_positionals(struct invocation *in)
+{
+    struct rule_args *args = &in->args;
+    int extra = in->n_keys - 1;
+    if (args->noun == NOUN_DOMAIN)
+        return extra > 0 ? command_usage("domain", "one domain at a time, but \"%s\" follows", in->keys[1])
+                         : 0;
+    if (args->noun == NOUN_SENDER && extra > 0) {
+        bool action_last = extra == 2 || action_from_name(in->keys[1]) != ACTION_NONE;
+        if (extra == 2 || !action_last) {
+            if (args->given[FIELD_SCOPE] != NULL)
+                return command_usage("sender", "the scope was given twice");
+            args->given[FIELD_SCOPE] = in->keys[0];
+            in->keys++;
+            extra--;
+        }
+    }
+    if (extra > 1)
+        return command_usage(noun_names[args->noun], "too many arguments: \"%s\"", in->keys[2]);
+    enum rule_field field = args->noun == NOUN_ALIAS ? FIELD_MAILBOX : FIELD_ACTION;
+    if (extra == 1 && args->given[field] != NULL)
+        return command_usage(noun_names[args->noun], "%s was given twice", rule_args_field_option(field) + 2);
+    if (extra == 1)
+        args->given[field] = in->keys[1];
+    in->n_keys = 1;
+    return 0;
+}
+
+static int run_add(struct invocation *in)
+{
+    struct rule rule;
+    int usage = take_positionals(in);
+    if (usage != 0)
+        return usage;
+    if (rule_args_needs_action(in->args.noun) && in->args.given[FIELD_ACTION] == NULL)
+        return command_usage(noun_names[in->args.noun],
+                             "add needs an action: accept, defer, reject or discard");
+    if (rule_args_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
+        rule_args_columns(&in->args, &rule, &in->err) < 0 || rule_args_check_reply(&rule, NULL, &in->err) < 0)
+        return EXIT_REFUSED;
+    struct aliases_edit *edit = NULL;
+    int status = open_to_write(in, true, &edit);
+    if (status == EXIT_DONE)
+        status = exit_status(aliases_edit_add(edit, rule.table, &rule.record, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(aliases_edit_commit(edit, &in->err));
+    if (status == EXIT_DONE) {
+        say("added", &rule);
+        hint(edit, &rule);
+    }
+    aliases_edit_close(edit);
+    return status;
+}
+
+static int run_set(struct invocation *in)
+{
+    struct rule rule;
+    int usage = take_positionals(in);
+    if (usage != 0)
+        return usage;
+    if (rule_args_key(&in->args, in->keys[0], &rule, &in->err) < 0 ||
+        rule_args_columns(&in->args, &rule, &in->err) < 0)
+        return EXIT_REFUSED;
+    struct aliases_edit *edit = NULL;
+    int status = open_to_write(in, false, &edit);
+    if (status == EXIT_DONE)
+        status = exit_status(rule_write_update(edit, &rule, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(aliases_edit_commit(edit, &in->err));
+    if (status == EXIT_DONE) {
+        say("changed", &rule);
+        hint(edit, &rule);
+    }
+    aliases_edit_close(edit);
+    return status;
+}
+
+static int run_remove(struct invocation *in)
+{
+    struct aliases_edit *edit = NULL;
+    if (in->args.noun == NOUN_SENDER && in->args.given[FIELD_SCOPE] == NULL && in->n_keys > 1) {
+        if (in->n_keys > 2)
+            return command_usage("sender", "remove takes SCOPE PATTERN, or --scope SCOPE PATTERN...");
+        in->args.given[FIELD_SCOPE] = in->keys[0];
+        in->keys++;
+        in->n_keys = 1;
+    }
+    struct rule *rules = pool_alloc(&in->pool, (size_t)in->n_keys * sizeof *rules);
+    if (rules == NULL) {
+        error_set(&in->err, "out of memory");
+        return EXIT_INTERNAL;
+    }
+    for (int i = 0; i < in->n_keys; i++)
+        if (rule_args_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
+            return EXIT_REFUSED;
+    int status = open_to_write(in, false, &edit);
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+        status = exit_status(aliases_edit_remove(edit, rules[i].table, &rules[i].record, &in->err));
+    if (status == EXIT_DONE)
+        status = exit_status(aliases_edit_commit(edit, &in->err));
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+        say("removed", &rules[i]);
+    aliases_edit_close(edit);
+    return status;
+}
+
+/* The tables of a noun; returns how many. */
+static size_t tables_of(enum rule_noun noun, enum aliases_table tables[2])
+{
+    tables[0] = rule_args_table(noun);
+    tables[1] = ALIASES_GLOBS;
+    return noun == NOUN_ALIAS ? 2 : 1;
+}
+
+static int run_list(struct invocation *in)
+{
+    enum aliases_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    struct aliases_edit *edit = NULL;
+    enum edit_status status = aliases_edit_open(in->database, false, &edit, &in->err);
+    if (in->n_keys > 0)
+        text_lower(in->keys[0]); /* as keys are */
+    if (status == EDIT_DONE)
+        status = rule_list(edit, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
+                           in->args.now_s, &in->err);
+    aliases_edit_close(edit);
+    return exit_status(status);
+}
+
+/* How the file is written: as --format says, else as its name ends, else (import) as it begins. */
+static int find_format(struct invocation *in, const char *file, enum rule_format *format)
+{
+    *format = rule_import_format(in->format != NULL ? in->format : file);
+    if (in->format != NULL && (*format == RULE_FORMAT_UNKNOWN || strchr(in->format, '.') != NULL))
+        return command_usage(noun_names[in->args.noun], "--format is csv or jsonl, not \"%s\"", in->format);
+    return 0;
+}
+
+static int run_export(struct invocation *in)
+{
+    const char *file = in->n_keys > 0 ? in->keys[0] : "-";
+    enum aliases_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    enum rule_format format;
+    int usage = find_format(in, file, &format);
+    if (usage != 0)
+        return usage;
+    struct aliases_edit *edit = NULL;
+    enum edit_status status = aliases_edit_open(in->database, false, &edit, &in->err);
+    if (status == EDIT_DONE)
+        status = rule_export(edit, tables, n_tables, file, format, &in->err);
+    aliases_edit_close(edit);
+    return exit_status(status);
+}
+
+/* Reads all rows into the open database. */
+static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
+{
+    enum aliases_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    for (size_t i = 0; in->import.replace && i < n_tables; i++) {
+        enum edit_status cleared = aliases_edit_clear(edit, tables[i], &in->err);
+        if (cleared != EDIT_DONE)
+            return exit_status(cleared);
+    }
+    struct import_result result = {0};
+    in->import.noun = noun_names[in->args.noun];
+    enum edit_status status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    if (status == EDIT_DONE && !in->import.dry_run && (result.bad == 0 || in->import.skip_bad))
+        status = aliases_edit_commit(edit, &in->err);
+    if (status != EDIT_DONE)
+        return exit_status(status);
+    bool kept = result.bad == 0 || in->import.skip_bad;
+    if (in->json)
+        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"bad\": %" PRId64 ", \"written\": %s}\n",
+               result.added, result.updated, result.bad, kept && !in->import.dry_run ? "true" : "false");
+    else
+        printf("%s%" PRId64 " added, %" PRId64 " updated, %" PRId64 " bad%s\n",
+               in->import.dry_run ? "would be: " : "", result.added, result.updated, result.bad,
+               kept ? "" : "; nothing was written (--skip-bad writes the others)");
+    return kept ? EXIT_DONE : EXIT_REFUSED;
+}
+
+static int run_import(struct invocation *in)
+{
+    const char *name = in->n_keys > 0 ? in->keys[0] : "-";
+    int usage = find_format(in, name, &in->import.format);
+    if (usage != 0)
+        return usage;
+    bool standard = strcmp(name, "-") == 0;
+    FILE *file = standard ? stdin : fopen(name, "re");
+    if (file == NULL) {
+        error_set(&in->err, "%s cannot be read: %s", name, strerror(errno));
+        return EXIT_NO_INPUT;
+    }
+    struct aliases_edit *edit = NULL;
+    int status = open_to_write(in, !in->import.dry_run, &edit);
+    if (status == EXIT_DONE)
+        status = import_rows(in, file, standard ? "standard input" : name, edit);
+    if (status != EXIT_DONE && ferror(file))
+        status = EXIT_NO_INPUT;
+    aliases_edit_close(edit);
+    if (!standard)
+        (void)fclose(file); /* only read: nothing can be lost */
+    return status;
+}
+
+static int run_accept(struct invocation *in)
+{
+    return rule_accept(in->policy, &in->err);
+}
+
+static const struct verb verbs[] = {
+    {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
+    {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
+    {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
+    {"export", false, 0, 1, run_export}, {"accept", true, 0, 0, run_accept},
+};
+
+/* --- the command line --- */
+
+static int find_noun(const char *name)
+{
+    for (int i = 0; i < NOUNS; i++)
+        if (strcmp(noun_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static const struct verb *find_verb(const char *name, enum rule_noun noun)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcmp(verbs[i].name, name) == 0 && (!verbs[i].alias_only || noun == NOUN_ALIAS))
+            return &verbs[i];
+    return NULL;
+}
+
+/* Do the options go with the verb? 0, or the exit status of a usage error. */
+static int check_options(const struct invocation *in, const struct verb *verb)
+{
+    const char *noun = noun_names[in->args.noun];
+    const struct import_options *import = &in->import;
+    bool imports = verb->run == run_import, files = imports || verb->run == run_export;
+    if (in->json && verb->run != run_list && !imports)
+        return command_usage(noun, "--json goes with list and import");
+    if (!imports && (import->skip_bad || import->replace || import->dry_run || import->update))
+        return command_usage(noun, "--skip-bad, --replace, --dry-run and --update go with import");
+    if (!files && in->format != NULL)
+        return command_usage(noun, "--format goes with import and export");
+    for (enum rule_field field = 0; field < FIELDS && files; field++)
+        if (in->args.given[field] != NULL)
+            return command_usage(noun, "%s does not go with %s: the file has the columns",
+                                 rule_args_field_option(field), verb->name);
+    if (in->args.given[FIELD_EXPIRES] != NULL && in->args.given[FIELD_FOR] != NULL)
+        return command_usage(noun, "--expires and --for say the same");
+    return 0;
+}
+
+/* Options, verb and keys. 0, or the exit status of a usage error. */
+static int parse_line(struct invocation *in, int argc, char **argv, const struct verb **verb)
+{
+    const char *noun = noun_names[in->args.noun];
+    struct option_value options[FIELDS + 10] = {{"-c", &in->file, NULL},
+                                                {"--database", &in->database, NULL},
+                                                {"--json", NULL, &in->json},
+                                                {"--format", &in->format, NULL},
+                                                {"--skip-bad", NULL, &in->import.skip_bad},
+                                                {"--replace", NULL, &in->import.replace},
+                                                {"--dry-run", NULL, &in->import.dry_run},
+                                                {"--update", NULL, &in->import.update}};
+    size_t n = 8;
+    if (in->args.noun == NOUN_ALIAS)
+        options[n++] = (struct option_value){"--group", &in->group, NULL};
+    for (enum rule_field field = 0; field < FIELDS; field++)
+        if (rule_args_field_fits(field, in->args.noun))
+            options[n++] = (struct option_value){rule_args_field_option(field), &in->args.given[field], NULL};
+    int positional = command_options(noun, argc, argv, options);
+    if (positional < 0)
+        return EXIT_USAGE;
+    *verb = positional > 0 ? find_verb(argv[1], in->args.noun) : NULL;
+    if (*verb == NULL)
+        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1])
+                              : command_usage(noun, "what is to be done?");
+    in->keys = argv + 2;
+    in->n_keys = positional - 1;
+    if (in->n_keys < (*verb)->min_keys)
+        return command_usage(noun, "%s needs to know which", (*verb)->name);
+    if (in->n_keys > (*verb)->max_keys)
+        return command_usage(noun, "too many arguments: \"%s\"", in->keys[(*verb)->max_keys]);
+    return check_options(in, *verb);
+}
+
+/* The policy says where the database is, and what a subaddress is; with --database it may be missing. */
+static int find_database(struct invocation *in)
+{
+    const char *file = in->file != NULL ? in->file : LOAD_DEFAULT_FILE;
+    in->args.subaddress = "+";
+    if (in->database != NULL && in->file == NULL && access(file, F_OK) != 0)
+        return 0;
+    in->policy = policy_file_load_or_complain(file);
+    if (in->policy == NULL)
+        return EXIT_CONFIG;
+    in->args.subaddress = in->policy->aliases.subaddress;
+    if (in->database == NULL)
+        in->database = in->policy->aliases.database;
+    if (in->database != NULL)
+        return 0;
+    fprintf(stderr,
+            "rcptgate %s: %s has no alias rules: put \"aliases\": {} into it for the default database, or "
+            "say which with "
+            "--database FILE\n",
+            noun_names[in->args.noun], file);
+    return EXIT_CONFIG;
+}
+
+int cmd_rules(int argc, char **argv)
+{
+    int noun = argc > 0 ? find_noun(argv[0]) : -1;
+    if (noun < 0)
+        return EXIT_USAGE;
+    struct invocation in = {.args = {.noun = (enum rule_noun)noun, .now_s = (int64_t)time(NULL)}};
+    const struct verb *verb = NULL;
+    in.args.pool = &in.pool;
+    int status = parse_line(&in, argc, argv, &verb);
+    if (status == 0)
+        status = find_database(&in);
+    if (status == 0) {
+        status = verb->run(&in);
+        if (in.err.text[0] != '\0')
+            status = complain(&in, status);
+    }
+    policy_unref(in.policy);
+    pool_done(&in.pool);
+    return status;
+}

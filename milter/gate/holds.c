@@ -1,0 +1,107 @@
+/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key. */
+#include "gate/holds.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_MAX = 2048, LIMIT_MAX = 64 };
+
+struct saving {
+    FILE *out;
+    int64_t now_ms;
+    size_t n;
+};
+
+static void save_one(void *arg, const struct count_view *view)
+{
+    struct saving *saving = arg;
+    if (view->held_ms <= 0)
+        return;
+    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s\n", saving->now_ms + view->held_ms, view->window_ms,
+            view->limit, view->key);
+    saving->n++;
+}
+
+/* All holds as text, which is the caller's to free; NULL with errno set. In memory first: who walks through
+ * the counters holds the locks that sessions wait for, and no disk shall be waited for then. */
+static char *text_make(struct counters *counters, int64_t now_ms, size_t *bytes, size_t *n)
+{
+    static const char *const all[] = {"*"};
+    char *text = NULL;
+    struct saving saving = {.out = open_memstream(&text, bytes), .now_ms = now_ms};
+    if (saving.out == NULL)
+        return NULL;
+    bool ok =
+        counters_show(counters, all, 1, now_ms, save_one, &saving) == COUNTERS_OK && ferror(saving.out) == 0;
+    if (fclose(saving.out) == 0 && ok) {
+        *n = saving.n;
+        return text;
+    }
+    free(text);
+    errno = ENOMEM; /* nothing else goes wrong in memory */
+    return NULL;
+}
+
+int holds_save(struct counters *counters, const char *path, int64_t now_ms, struct error *err)
+{
+    size_t n = 0, bytes = 0;
+    char *text = text_make(counters, now_ms, &bytes, &n);
+    int rc = text == NULL ? -1 : 0;
+    if (rc == 0 && n > 0)
+        rc = file_write(path, text, bytes, 0640);
+    else if (rc == 0)
+        rc = unlink(path) < 0 && errno != ENOENT ? -1 : 0;
+    if (rc < 0)
+        error_set(err, "cannot write %s: %s; what limits hold now is lost at a restart", path,
+                  strerror(errno));
+    free(text);
+    return rc;
+}
+
+/* False: the line makes no sense. What has ended is passed over. */
+static bool load_line(struct counters *counters, const char *line, int64_t now_ms)
+{
+    char limit[LIMIT_MAX + 1], key[KEY_MAX];
+    int64_t until, window;
+    int end = 0;
+    if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %2047s%n", &until, &window, limit, key, &end) != 4 ||
+        line[end] != '\n' || window <= 0)
+        return false;
+    if (until <= now_ms)
+        return true;
+    const struct count_ask ask = {.key = key,
+                                  .limit = limit,
+                                  .max = INT64_C(1000000000000000),
+                                  .window_ms = window,
+                                  .hold_ms = until - now_ms,
+                                  .ttl_ms = until - now_ms + window,
+                                  .share_of = -1};
+    const struct count_request request = {.asks = &ask, .n = 1};
+    return counters_charge(counters, &request, now_ms) == COUNTERS_OK;
+}
+
+int holds_load(struct counters *counters, const char *path, int64_t now_ms, struct error *err)
+{
+    char line[KEY_MAX + 200];
+    size_t bad = 0;
+    FILE *in = fopen(path, "re");
+    if (in == NULL && errno == ENOENT)
+        return 0;
+    while (in != NULL && fgets(line, sizeof line, in) != NULL)
+        bad += !load_line(counters, line, now_ms);
+    bool ok = in != NULL && ferror(in) == 0;
+    if (!ok)
+        error_set(err, "cannot read %s: %s", path, strerror(errno));
+    if (in != NULL)
+        (void)fclose(in); /* only read: nothing can be lost */
+    if (bad > 0)
+        error_set(err, "%zu lines of %s make no sense and are passed over", bad, path);
+    return ok && bad == 0 ? 0 : -1;
+}

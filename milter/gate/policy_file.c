@@ -1,0 +1,89 @@
+/* load: see gate/policy_file.h. */
+#include "gate/policy_file.h"
+
+#include "base/file.h"
+#include "last_good.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[] = {
+    [PROBLEM_WARNING] = "warning",
+    [PROBLEM_NOT_YET] = "not yet in force",
+    [PROBLEM_SKIPPED] = "skipped",
+    [PROBLEM_FATAL] = "unusable",
+};
+
+const struct policy *policy_file_load(const char *file, struct problems *problems, struct error *err)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    if (file_read(file, &bytes, &n, err) < 0)
+        return NULL;
+    const struct policy *policy = config_load(bytes, n, problems);
+    free(bytes);
+    if (policy == NULL) {
+        for (size_t i = 0; i < problems->n; i++)
+            if (problems->at[i].kind == PROBLEM_FATAL)
+                error_set(err, "%s: %s", file, problems->at[i].text);
+        error_set(err, "%s: out of memory", file);
+    }
+    return policy;
+}
+
+void policy_file_print(FILE *out, const char *file, const struct problems *problems, enum problem_kind least)
+{
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct problem *problem = &problems->at[i];
+        if (problem->kind < least)
+            continue;
+        fputs(file, out);
+        if (problem->line > 0)
+            fprintf(out, ":%d", problem->line);
+        fprintf(out, ": %s: ", kinds[problem->kind]);
+        if (problem->pointer[0] != '\0')
+            fprintf(out, "%s: ", problem->pointer);
+        fputs(problem->text, out);
+        if (problem->instead[0] != '\0')
+            fprintf(out, "; used instead: %s", problem->instead);
+        fputc('\n', out);
+    }
+}
+
+/* A broken file must not keep anybody from asking the gate that runs with the last good policy. */
+static const struct policy *load_last(const char *file, char from[STATE_DIR_PATH])
+{
+    char path[PATH_MAX], *bytes = NULL;
+    size_t n = 0;
+    struct problems ignored = {0};
+    struct error err = {0};
+    if (last_good_path(file, path) < 0)
+        return NULL;
+    (void)file_read(file, &bytes, &n, &err); /* else nothing is read in it */
+    char *text = last_good_find(path, NULL, bytes, from);
+    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
+    problems_done(&ignored);
+    free(text);
+    free(bytes);
+    return policy;
+}
+
+const struct policy *policy_file_load_or_complain(const char *file)
+{
+    struct problems problems = {0};
+    struct error err = {0};
+    char from[STATE_DIR_PATH];
+    const struct policy *policy = policy_file_load(file, &problems, &err);
+    policy_file_print(stderr, file, &problems, PROBLEM_FATAL);
+    if (policy != NULL && problems_status(&problems) != 0)
+        fprintf(stderr, "rcptgate: %s has bad entries: `rcptgate check %s` names them\n", file, file);
+    bool notified = false;
+    for (size_t i = 0; i < problems.n; i++)
+        notified = notified || problems.at[i].kind == PROBLEM_FATAL;
+    if (policy == NULL && !notified)
+        fprintf(stderr, "rcptgate: %s\n", err.text);
+    problems_done(&problems);
+    if (policy == NULL && (policy = load_last(file, from)) != NULL)
+        fprintf(stderr, "rcptgate: going on with the last good policy, %s\n", from);
+    return policy;
+}

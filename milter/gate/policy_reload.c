@@ -1,0 +1,308 @@
+/* policy_keeper: see gate/policy_reload.h. */
+#include "gate/policy_reload.h"
+
+#include "last_good.h"
+#include "base/file.h"
+#include "gate/policy_file.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAVE_AGAIN_MS = 10000, LOOKS = 2 };
+
+/* ---- what is said ---- */
+
+void policy_reload_log(const char *file, const struct problems *problems)
+{
+    static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct problem *p = &problems->at[i];
+        char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];
+        struct text text;
+        text_init(&text, line, sizeof line);
+        text_add_percent(&text, p->pointer);
+        text_add(&text, " text=");
+        text_add_quoted(&text, p->text);
+        text_add(&text, " instead=");
+        text_add_quoted(&text, p->instead);
+        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s", kinds[p->kind], file, p->line,
+                 line);
+    }
+}
+
+enum log_priority policy_reload_log_priority(const struct policy *policy)
+{
+    static const enum log_priority priorities[] = {
+        [LOG_LEVEL_ERROR] = LOG_AT_ERROR,
+        [LOG_LEVEL_WARNING] = LOG_AT_WARNING,
+        [LOG_LEVEL_INFO] = LOG_AT_INFO,
+        [LOG_LEVEL_DEBUG] = LOG_AT_DEBUG,
+    };
+    return priorities[policy->log.level];
+}
+
+/* What a reload cannot change, because it is set up once. */
+static void say_restart_needed(const struct policy *old, const struct policy *new)
+{
+    const struct {
+        const char *what;
+        bool differs;
+    } parts[] = {
+        {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
+        {"state", strcmp(old->state, new->state) != 0},
+        {"aliases.database",
+         (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
+             (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
+        {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
+        {"counters.prefix", strcmp(old->counters.redis.prefix, new->counters.redis.prefix) != 0},
+        {"counters.timeout", old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},
+        {"log.to", old->log.to_stderr != new->log.to_stderr},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].differs)
+            log_line(LOG_AT_WARNING, "event=policy-restart text=\"the new %s is in force after a restart\"",
+                     parts[i].what);
+}
+
+/* "2 entries of FILE are bad: /limits/0/max (its last good version), ..." */
+static void name_entries(struct policy_reload *reload, const struct problems *problems)
+{
+    struct text text;
+    size_t n = 0;
+    for (size_t i = 0; i < problems->n; i++)
+        n += problems->at[i].kind == PROBLEM_SKIPPED;
+    reload->entries = (struct error){0};
+    if (n == 0)
+        return;
+    const size_t all = n;
+    text_init(&text, reload->entries.text, sizeof reload->entries.text);
+    text_addf(&text, "%zu bad %s in %s, run rcptgate check:", n, n == 1 ? "entry" : "entries", reload->file);
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct problem *p = &problems->at[i];
+        if (p->kind == PROBLEM_SKIPPED)
+            text_addf(&text, "%s line %d %s (used instead: %s)", n-- == all ? "" : ";", p->line, p->pointer,
+                      p->instead[0] != '\0' ? p->instead : "nothing");
+    }
+}
+
+static void notify_file(const struct policy_reload *reload, struct gate *gate)
+{
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY, CONDITION_DEGRADED,
+                      context_now(&gate->context), &reload->bad);
+}
+
+static void notify_entries(const struct policy_reload *reload, struct gate *gate)
+{
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY_ENTRIES, CONDITION_DEGRADED,
+                      context_now(&gate->context), &reload->entries);
+}
+
+/* "FILE:3: is not JSON: line 3 ..." */
+static void say_unusable(const char *file, const struct problems *problems, struct error *err)
+{
+    for (size_t i = 0; i < problems->n; i++)
+        if (problems->at[i].kind == PROBLEM_FATAL)
+            error_set(err, "%s:%d: %s", file, problems->at[i].line, problems->at[i].text);
+    error_set(err, "%s: out of memory", file);
+}
+
+/* ---- the file ---- */
+
+static void stat_file(const char *file, struct stat *st)
+{
+    if (stat(file, st) < 0)
+        *st = (struct stat){0};
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
+}
+
+/* The file with the last good version of what is bad in it. bytes NULL: it cannot be read. */
+static const struct policy *load_first(const char *file, const char *path, const char *bytes, size_t n,
+                                       struct problems *problems, char **effective, struct error *err)
+{
+    struct problems ignored = {0};
+    char from[STATE_DIR_PATH], *last = NULL;
+    const struct policy *plain = config_load(bytes, n, &ignored);
+    if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
+        last = last_good_find(path, plain->state, NULL, from);
+    problems_done(&ignored);
+    policy_unref(plain);
+    const struct policy *policy =
+        config_last_good_patch(bytes, n, last, last != NULL ? strlen(last) : 0, problems, effective);
+    free(last);
+    if (policy == NULL)
+        say_unusable(file, problems, err);
+    return policy;
+}
+
+const struct policy *policy_reload_check(const char *file, struct problems *problems, struct error *err)
+{
+    char path[PATH_MAX] = "", *bytes = NULL, *effective = NULL;
+    size_t n = 0;
+    if (file_read(file, &bytes, &n, err) < 0)
+        return NULL;
+    (void)last_good_path(file, path);
+    const struct policy *policy = load_first(file, path, bytes, n, problems, &effective, err);
+    free(effective);
+    free(bytes);
+    return policy;
+}
+
+/* The file is of no use. */
+static const struct policy *start_with_last(struct policy_reload *reload, const char *bytes,
+                                            struct error *err)
+{
+    char from[STATE_DIR_PATH];
+    struct problems ignored = {0};
+    char *text = reload->path[0] != '\0' ? last_good_find(reload->path, NULL, bytes, from) : NULL;
+    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
+    problems_done(&ignored);
+    if (policy == NULL) {
+        free(text);
+        error_set(err, "%s; there is no last good policy of this file either", reload->bad.text);
+        return NULL;
+    }
+    struct error bad = reload->bad;
+    reload->bad = (struct error){0};
+    error_set(&reload->bad, "%s; the last good policy stays in force, from %s; mend the file", bad.text,
+              from);
+    reload->text = text;
+    return policy;
+}
+
+const struct policy *policy_reload_start(struct policy_reload *reload, const char *file,
+                                         struct problems *problems, struct error *err)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    *reload = (struct policy_reload){.file = file};
+    (void)last_good_path(file, reload->path);
+    stat_file(file, &reload->taken);
+    reload->seen = reload->taken;
+    reload->unread = file_read(file, &bytes, &n, &reload->bad) < 0;
+    const struct policy *policy = NULL;
+    if (!reload->unread)
+        policy = load_first(file, reload->path, bytes, n, problems, &reload->text, &reload->bad);
+    if (policy != NULL) {
+        reload->unsaved = true;
+        name_entries(reload, problems);
+    } else {
+        policy = start_with_last(reload, bytes, err);
+    }
+    free(bytes);
+    if (policy != NULL)
+        snprintf(reload->state, sizeof reload->state, "%s", policy->state);
+    return policy;
+}
+
+void policy_reload_done(struct policy_reload *reload)
+{
+    free(reload->text);
+    reload->text = NULL;
+}
+
+/* ---- while the gate runs ---- */
+
+/* A state directory that cannot be written costs the next start, not this one. */
+static void save(struct policy_reload *reload, struct gate *gate)
+{
+    struct error err = {0};
+    int64_t now = context_now(&gate->context);
+    if (!reload->unsaved || now < reload->save_ms || reload->path[0] == '\0')
+        return;
+    reload->unsaved = last_good_save(reload->path, reload->state, reload->text, &err) < 0;
+    reload->save_ms = now + SAVE_AGAIN_MS;
+    conditions_follow(&gate->context.conditions, CONDITION_POLICY_COPY, CONDITION_DEGRADED, now, &err);
+}
+
+void policy_reload_notify(struct policy_reload *reload, struct gate *gate)
+{
+    notify_file(reload, gate);
+    notify_entries(reload, gate);
+    save(reload, gate);
+}
+
+static void put_in_force(struct policy_reload *reload, struct gate *gate, const struct policy *policy,
+                         char *text, struct problems *problems)
+{
+    const struct policy *old = context_policy(&gate->context);
+    name_entries(reload, problems);
+    config_compare(old, policy, problems);
+    policy_reload_log(reload->file, problems);
+    say_restart_needed(old, policy);
+    policy_unref(old);
+    log_set_level(policy_reload_log_priority(policy));
+    reload->unsaved = reload->unsaved || strcmp(reload->text, text) != 0;
+    reload->save_ms = 0;
+    free(reload->text);
+    reload->text = text;
+    reload->bad = (struct error){0};
+    log_line(LOG_AT_WARNING, "event=policy-loaded file=%s limits=%zu", reload->file, policy->n_limits);
+    gate_set_policy(gate, policy);
+    notify_entries(reload, gate);
+}
+
+static void take(struct policy_reload *reload, struct gate *gate, const char *bytes, size_t n)
+{
+    struct problems problems = {0};
+    struct error err = {0};
+    char *text = NULL;
+    const struct policy *policy =
+        config_last_good_patch(bytes, n, reload->text, strlen(reload->text), &problems, &text);
+    if (policy != NULL) {
+        put_in_force(reload, gate, policy, text, &problems);
+    } else {
+        say_unusable(reload->file, &problems, &err);
+        reload->unread = problems_status(&problems) == 0; /* for want of memory, not of a policy */
+        reload->bad = (struct error){0};
+        error_set(&reload->bad, "%s; the last good policy stays in force; mend the file", err.text);
+    }
+    problems_done(&problems);
+}
+
+/* Reads the file. False: it was written meanwhile. */
+static bool read_file(struct policy_reload *reload, struct gate *gate)
+{
+    struct error err = {0};
+    struct stat after;
+    char *bytes = NULL;
+    size_t n = 0;
+    reload->unread = file_read(reload->file, &bytes, &n, &err) < 0;
+    stat_file(reload->file, &after);
+    bool quiet = same_file(&reload->seen, &after);
+    if (quiet && reload->unread) {
+        reload->bad = (struct error){0};
+        error_set(&reload->bad, "%s; the last good policy stays in force; put the file back", err.text);
+    } else if (quiet) {
+        take(reload, gate, bytes, n);
+    }
+    free(bytes);
+    reload->taken = quiet ? reload->seen : reload->taken;
+    if (quiet)
+        notify_file(reload, gate);
+    return quiet;
+}
+
+void policy_reload_look(struct policy_reload *reload, struct gate *gate, bool now)
+{
+    struct stat st;
+    stat_file(reload->file, &st);
+    bool still = same_file(&reload->seen, &st);
+    reload->seen = st;
+    reload->looks = still ? reload->looks + 1 : 0;
+    bool changed = reload->unread || !same_file(&st, &reload->taken);
+    if ((now || (changed && reload->looks >= LOOKS)) && !read_file(reload, gate))
+        reload->looks = 0;
+    save(reload, gate);
+}

@@ -1,0 +1,37 @@
+/* state_dir: what lies below `state` and under which name; nobody else knows these names.
+ *
+ * aliases.copy.db (with .new and .accept beside it, see aliases.h), blocks, holds, last-policy.json,
+ * control.sock and lock. A policy takes no `state` that is too long for them (POLICY_STATE_MAX). */
+#ifndef RCPTGATE_GATE_STATE_DIR_H
+#define RCPTGATE_GATE_STATE_DIR_H
+
+#include "base/error.h"
+#include "policy/policy.h"
+
+#define STATE_DIR_DEFAULT "/var/lib/rcptgate"
+
+enum { STATE_DIR_PATH = POLICY_STATE_MAX + 32 };
+
+enum state_dir_file {
+    STATE_DIR_ALIASES_COPY, /* the last good copy of the alias rules */
+    STATE_DIR_BLOCKS,
+    STATE_DIR_HOLDS,
+    STATE_DIR_LAST_GOOD,
+    STATE_DIR_CONTROL, /* the control socket */
+    STATE_DIR_LOCK,    /* held by the gate that runs */
+};
+
+/* Returns path. It is "", never a part of it, for a state beyond POLICY_STATE_MAX, which no policy has. */
+const char *state_dir_path(const char *state, enum state_dir_file file, char path[STATE_DIR_PATH]);
+
+enum state_dir_lock {
+    STATE_DIR_LOCKED,   /* *fd is the caller's to close when all is done */
+    STATE_DIR_TAKEN,    /* another gate has it */
+    STATE_DIR_UNUSABLE, /* err says why */
+};
+
+/* Makes the directory where there is none, and keeps every other gate out of it; waits up to wait_ms for one
+ * that is about to leave. */
+enum state_dir_lock state_dir_lock(const char *state, int wait_ms, int *fd, struct error *err);
+
+#endif

@@ -1,0 +1,95 @@
+/* tripped: see milter/limit_events.h. */
+#include "limit_events.h"
+
+#include "sys/log.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LEAST_MS = 60000, /* between two events of a limit with a short window */
+    KEY_MAX = 2048,
+};
+
+/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys:
+ * buffer gets what one would be called. */
+static const char *key_of(const struct decision *d, const struct limit *limit, char buffer[KEY_MAX])
+{
+    for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++)
+        if (d->plan.limits[i] == limit &&
+            (d->answers[i].result == COUNT_OVER || d->answers[i].result == COUNT_HELD))
+            return d->plan.request.asks[i].key;
+    for (size_t i = 0; i < d->plan.n_backlogs; i++) {
+        const struct backlog_ask *ask = &d->plan.backlogs[i];
+        if (ask->limit != limit || ask->waiting < ask->max)
+            continue;
+        struct text key;
+        text_init(&key, buffer, KEY_MAX);
+        text_addf(&key, "%s:{", limit->per_name);
+        text_add_percent(&key, ask->subject);
+        text_add(&key, "}");
+        return buffer;
+    }
+    return limit->per_name;
+}
+
+static int64_t quiet_ms(const struct limit *limit)
+{
+    int64_t ms = limit->window_ms > limit->hold_ms ? limit->window_ms : limit->hold_ms;
+    return ms > LEAST_MS ? ms : LEAST_MS;
+}
+
+struct trip {
+    const struct limit *limit;
+    enum action action;
+    int64_t used, max;
+    const char *shadow; /* "yes" or "no" */
+};
+
+static void notify(struct events *events, const struct decision *d, const struct trip *trip)
+{
+    char used[24], max[24], buffer[KEY_MAX];
+    const char *key = key_of(d, trip->limit, buffer);
+    if (!events_due(events, key, trip->limit->name, d->envelope.now_ms, quiet_ms(trip->limit)))
+        return;
+    snprintf(used, sizeof used, "%" PRId64, trip->used);
+    snprintf(max, sizeof max, "%" PRId64, trip->max);
+    log_line(LOG_AT_WARNING, "event=limit-tripped limit=%s subject=%s action=%s used=%s max=%s shadow=%s",
+             trip->limit->name, key, action_name(trip->action), used, max, trip->shadow);
+    const struct event_field fields[] = {{"limit", trip->limit->name},
+                                         {"subject", key},
+                                         {"action", action_name(trip->action)},
+                                         {"used", used},
+                                         {"max", max},
+                                         {"shadow", trip->shadow}};
+    events_add(events, d->envelope.now_ms, "limit-tripped", fields, sizeof fields / sizeof fields[0]);
+}
+
+static void notify_verdict(struct events *events, const struct decision *d, const struct verdict *v,
+                           const char *shadow)
+{
+    const struct trip trip = {v->limit, v->action, v->used, v->max, shadow};
+    if (v->by == VERDICT_BY_LIMIT)
+        notify(events, d, &trip);
+}
+
+/* Where a rule spoke first: who guesses at addresses hears of nothing else, and is held all the same. */
+static void notify_holds(struct events *events, const struct decision *d)
+{
+    for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++) {
+        const struct limit *limit = d->plan.limits[i];
+        const struct trip trip = {limit, limit->over, d->answers[i].used, limit->max, "no"};
+        if (d->answers[i].result == COUNT_HELD && !limit->shadow)
+            notify(events, d, &trip);
+    }
+}
+
+void limit_events_add(struct events *events, const struct decision *d)
+{
+    notify_verdict(events, d, &d->verdict, "no");
+    notify_verdict(events, d, &d->shadow, "yes");
+    if (d->verdict.by != VERDICT_BY_LIMIT)
+        notify_holds(events, d);
+}

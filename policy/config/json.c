@@ -1,0 +1,196 @@
+/* json: from bytes to JSON, the walk over its objects, and the sections. Nothing
+ * here knows a key of the policy. Fails as a whole only where there is no JSON object. */
+#include "loader.h"
+
+#include "base/text.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NUMBERS_BLANKED_MAX = 32, SIBLINGS_MAX = 32 };
+
+static bool is_comment(const char *name)
+{
+    return name[0] == '$' || name[0] == '_';
+}
+
+struct place config_json_member(const struct place *up, const char *name)
+{
+    return (struct place){.up = up,
+                          .name = name,
+                          .value = json_object_get(up->value, name),
+                          .map = jsonmap_member(up->map, name)};
+}
+
+struct place config_json_element(const struct place *up, size_t index, const struct jsonmap *map)
+{
+    return (struct place){.up = up, .index = index, .value = json_array_get(up->value, index), .map = map};
+}
+
+/* ---- bytes to JSON ---- */
+
+static json_t *fatal(struct loader *loader, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static json_t *fatal(struct loader *loader, int line, const char *format, ...)
+{
+    struct problem *problem = problems_new(loader);
+    if (problem == NULL)
+        return NULL;
+    problem->kind = PROBLEM_FATAL;
+    problem->line = line;
+    va_list args;
+    va_start(args, format);
+    problems_vtext(problem, format, args);
+    va_end(args);
+    return NULL;
+}
+
+/* jansson's own words quote what stands near the fault, which may be a password. */
+static json_t *fatal_syntax(struct loader *loader, const json_error_t *error)
+{
+    char text[JSON_ERROR_TEXT_LENGTH];
+    snprintf(text, sizeof text, "%s", error->text);
+    char *nearest = strstr(text, " near ");
+    if (nearest != NULL && strcmp(nearest, " near end of file") != 0)
+        *nearest = '\0';
+    return fatal(loader, error->line, "is not JSON: line %d, column %d: %s", error->line, error->column,
+                 text);
+}
+
+/* A number that neither int64 nor double can hold makes jansson refuse the whole file. It is one bad entry,
+ * so in a copy it becomes a null of the same length. False where no number ends at position. */
+static bool blank_number(char *text, size_t n, size_t position)
+{
+    if (position > n)
+        return false;
+    size_t start = position;
+    while (start > 0 &&
+           (isdigit((unsigned char)text[start - 1]) || strchr("+-.eE", text[start - 1]) != NULL) &&
+           text[start - 1] != '\0')
+        start--;
+    if (position - start < 4)
+        return false;
+    memset(text + start, ' ', position - start);
+    memcpy(text + start, "null", 4);
+    return true;
+}
+
+static json_t *load_blanked(char *text, size_t n, json_error_t *error)
+{
+    json_t *json = json_loadb(text, n, 0, error);
+    for (int i = 0; json == NULL && i < NUMBERS_BLANKED_MAX; i++) {
+        if (json_error_code(error) != json_error_numeric_overflow || error->position < 0 ||
+            !blank_number(text, n, (size_t)error->position))
+            break;
+        json = json_loadb(text, n, 0, error);
+    }
+    return json;
+}
+
+json_t *config_json_read(const char *text, size_t n, struct loader *loader)
+{
+    if (n > POLICY_BYTES_MAX)
+        return fatal(loader, 0, "is larger than 16 MB, which is no policy; nothing of it was read");
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        return fatal(loader, 1,
+                     "begins with a byte order mark (line 1, column 1); save it as UTF-8 without one");
+    json_error_t error;
+    char *copy = malloc(n + 1);
+    if (copy == NULL) {
+        loader->failed = true;
+        return NULL;
+    }
+    memcpy(copy, text, n);
+    copy[n] = '\0';
+    json_t *json = load_blanked(copy, n, &error);
+    free(copy);
+    if (json == NULL && json_error_code(&error) == json_error_out_of_memory)
+        loader->failed = true;
+    if (json == NULL)
+        return loader->failed ? NULL : fatal_syntax(loader, &error);
+    if (json_is_object(json))
+        return json;
+    json_decref(json);
+    return fatal(loader, 1, "is a list, but a policy is an object: line 1, column 1 must be \"{\"");
+}
+
+/* ---- objects ---- */
+
+static const struct key *find_row(const char *prefix, const char *name)
+{
+    size_t n = strlen(prefix);
+    for (size_t i = 0; i < config_keys_n; i++) {
+        const char *pointer = config_keys[i].pointer;
+        if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strcmp(pointer + n + 1, name) == 0)
+            return strchr(name, '/') == NULL ? &config_keys[i] : NULL;
+    }
+    return NULL;
+}
+
+static const char *nearest_row(const char *prefix, const char *name)
+{
+    const char *candidates[SIBLINGS_MAX] = {NULL};
+    size_t n = strlen(prefix), found = 0;
+    for (size_t i = 0; i < config_keys_n && found < SIBLINGS_MAX - 1; i++) {
+        const char *pointer = config_keys[i].pointer;
+        if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strchr(pointer + n + 1, '/') == NULL)
+            candidates[found++] = pointer + n + 1;
+    }
+    return text_nearest(name, candidates);
+}
+
+static void unknown_key(struct loader *loader, const struct place *place, const struct key *section)
+{
+    const char *nearest = nearest_row(section->choices, place->name);
+    const char *instead = section->parse == limit_when ? loader->instead : "";
+    problems_add(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
+                 nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+                 nearest != NULL ? "\"?" : "; comments begin with \"$\" or \"_\"");
+}
+
+/* True where an earlier member has the same key: it was spoken about then. */
+static bool seen_before(const struct place *up, const struct jsonmap *map)
+{
+    return jsonmap_member(up->map, map->key) != map;
+}
+
+static bool parse_member(struct loader *loader, const struct place *place, const struct key *section,
+                         void *base, bool *unknown)
+{
+    const struct key *row = find_row(section->choices, place->name);
+    if (row == NULL) {
+        unknown_key(loader, place, section);
+        if (unknown != NULL)
+            *unknown = true;
+        return true;
+    }
+    if (place->map->repeated)
+        return problems_bad(loader, place, row,
+                            "stands more than once, and which one is meant cannot be told; keep one of them");
+    return row->parse(loader, place, row, (char *)base + row->offset);
+}
+
+bool config_json_members(struct loader *loader, const struct place *place, const struct key *section,
+                         void *base, bool *unknown)
+{
+    bool good = true;
+    for (const struct jsonmap *map = place->map->first; map != NULL; map = map->next) {
+        if (is_comment(map->key) || (map->repeated && seen_before(place, map)))
+            continue;
+        const struct place member = {
+            .up = place, .name = map->key, .value = json_object_get(place->value, map->key), .map = map};
+        good = parse_member(loader, &member, section, base, unknown) && good;
+    }
+    return good;
+}
+
+bool config_json_section(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    (void)field;
+    if (!json_is_object(place->value))
+        return problems_mistyped(loader, place, key, "an object");
+    return config_json_members(loader, place, key, loader->policy, NULL);
+}

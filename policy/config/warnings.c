@@ -1,0 +1,272 @@
+/* warnings: what is in force as written, and will hurt: floods that nothing ends, limits that never act
+ * or refuse everything, sockets that anybody may open. Looks at a finished policy; a warning changes nothing
+ * in it. */
+#include "loader.h"
+
+#include <string.h>
+
+enum {
+    WIDE_IPV4 = 96 + 8,
+    WIDE_IPV6 = 32
+}; /* prefix lengths below which a network is most of the Internet */
+
+static bool has_subject(const struct limit *limit, enum subject subject)
+{
+    for (size_t i = 0; i < limit->n_per; i++)
+        if (limit->per[i] == subject)
+            return true;
+    return false;
+}
+
+/* Does wider count all that limit counts, for the same subject or for a part of it? */
+static bool per_covers(const struct limit *wider, const struct limit *limit)
+{
+    for (size_t i = 0; i < wider->n_per; i++)
+        if (!has_subject(limit, wider->per[i]))
+            return false;
+    return true;
+}
+
+static bool same_strings(const struct strings *a, const struct strings *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = strcmp(a->at[i], b->at[i]) == 0;
+    return same;
+}
+
+static bool same_networks(const struct networks *a, const struct networks *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = network_equal(&a->at[i], &b->at[i]);
+    return same;
+}
+
+/* Does wider hold wherever limit does, with its own answer? Each condition must be the same or absent; to the null sender
+ * only a limit that names it rejects. */
+static bool when_covers(const struct when *wider, const struct when *limit)
+{
+    const enum tristate a[] = {wider->null_sender, wider->authenticated, wider->catch_all, wider->unknown};
+    const enum tristate b[] = {limit->null_sender, limit->authenticated, limit->catch_all, limit->unknown};
+    for (size_t i = 0; i < sizeof a / sizeof a[0]; i++)
+        if (a[i] != ANY && a[i] != b[i])
+            return false;
+    if (limit->null_sender == YES && wider->null_sender != YES)
+        return false;
+    return (wider->class_name.n == 0 || same_strings(&wider->class_name, &limit->class_name)) &&
+           (wider->recipient_domain.n == 0 ||
+            same_strings(&wider->recipient_domain, &limit->recipient_domain)) &&
+           (wider->sender_domain.n == 0 || same_strings(&wider->sender_domain, &limit->sender_domain)) &&
+           (wider->client.n == 0 || same_networks(&wider->client, &limit->client));
+}
+
+/* Of what the first limit lets through, can the second ever see more than its max? */
+static bool can_be_reached(const struct limit *limit, const struct limit *wider)
+{
+    if (limit->count != wider->count || wider->count == LIMIT_ATTEMPTS || wider->count == LIMIT_BACKLOG)
+        return true;
+    int64_t spans = (wider->window_ms + limit->window_ms - 1) / limit->window_ms;
+    return limit->max > wider->max / spans;
+}
+
+static bool ends_flood(const struct limit *limit, const struct limit *wider)
+{
+    return wider->over == ACTION_REJECT && !wider->shadow && per_covers(wider, limit) &&
+           (wider->window_ms > limit->window_ms || wider->count == LIMIT_ATTEMPTS) &&
+           when_covers(&wider->when, &limit->when) && can_be_reached(limit, wider);
+}
+
+static void warn_endless(struct loader *loader, const struct place *place, const struct limit *limit)
+{
+    const struct policy *policy = loader->policy;
+    if (limit->over != ACTION_DEFER || limit->shadow || limit->count == LIMIT_BACKLOG ||
+        limit->when.unknown == YES)
+        return; /* a backlog ends when the queue is delivered, and what is unknown is rejected without it */
+    for (size_t i = 0; i < policy->n_limits; i++)
+        if (ends_flood(limit, &policy->limits[i]))
+            return;
+    problems_add(loader, place, PROBLEM_WARNING, "",
+                 "defers, but nothing ends a flood: senders come back for days. Add a limit that rejects, "
+                 "also per %s, "
+                 "over a longer window and with a max that can be reached, or one that counts attempts",
+                 limit->per_name);
+}
+
+static void warn_reply(struct loader *loader, const struct place *place, const struct reply *reply)
+{
+    if (place->value != NULL && reply_tells_limit(reply))
+        problems_add(
+            loader, place, PROBLEM_WARNING, "",
+            "shows %%{limit}, %%{used} or %%{max}: a sender learns how much gets through before anybody "
+            "notices. Leave them to the log");
+}
+
+/* Why the limit can never act; NULL where it can. Conditions that exclude what `per` or `count` needs. */
+static const char *never_acts(const struct policy *policy, const struct limit *limit)
+{
+    const struct when *when = &limit->when;
+    bool sender = has_subject(limit, SUBJECT_SENDER) || has_subject(limit, SUBJECT_SENDER_DOMAIN);
+    if (when->null_sender == YES && (sender || when->sender_domain.n > 0))
+        return "the null sender has neither a sender nor a sender domain";
+    if (when->authenticated == NO && has_subject(limit, SUBJECT_USER))
+        return "only an authenticated session has a user";
+    if (policy->exempt.authenticated && (when->authenticated == YES || has_subject(limit, SUBJECT_USER)))
+        return "\"exempt\" excepts all authenticated sessions from limits";
+    if (when->unknown == YES && when->catch_all == YES)
+        return "a recipient that a catch-all accepts is not unknown";
+    for (size_t i = 0; when->unknown == YES && i < limit->n_per; i++) {
+        enum subject per = limit->per[i];
+        if (per != SUBJECT_CLIENT && per != SUBJECT_USER && per != SUBJECT_RECIPIENT_DOMAIN &&
+            per != SUBJECT_HOST && per != SUBJECT_ALL)
+            return "unknown recipients are counted only per client, user, recipient_domain, host and all";
+    }
+    return NULL;
+}
+
+static void warn_limit(struct loader *loader, const struct place *place, const struct limit *limit)
+{
+    const struct place max = config_json_member(place, "max"), hold = config_json_member(place, "hold"),
+                       reply = config_json_member(place, "reply"), per = config_json_member(place, "per");
+    const char *never = never_acts(loader->policy, limit);
+    warn_endless(loader, place, limit);
+    warn_reply(loader, &reply, &limit->reply);
+    if (never != NULL)
+        problems_add(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
+                     never);
+    if (limit->count == LIMIT_BACKLOG && limit->over != ACTION_DEFER && !limit->shadow)
+        problems_add(loader, place, PROBLEM_WARNING, "",
+                     "refuses for good what comes while mail waits here, even if only a mailbox's own server "
+                     "is down. Use "
+                     "\"over\": \"defer\"");
+    if (limit->max == 0)
+        problems_add(
+            loader, &max, PROBLEM_WARNING, "",
+            "is 0: the limit refuses everything that it applies to. Use a rule or a block for that, or a "
+            "greater max");
+    if (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->over == ACTION_REJECT &&
+        limit->hold_ms > 0 && !limit->shadow)
+        problems_add(
+            loader, &hold, PROBLEM_WARNING, "",
+            "rejects everything from a client for as long as it is held: large providers share addresses "
+            "among many senders. Use \"over\": \"defer\", or a shorter window without hold");
+    if (loader->policy->counters.kind == COUNTERS_MEMORY && has_subject(limit, SUBJECT_ALL))
+        problems_add(
+            loader, &per, PROBLEM_WARNING, "",
+            "counts what all gates see, but the counters are those of this process alone (memory:). Set "
+            "counters.url to a Redis that the gates share, or count per host");
+}
+
+static void warn_limits(struct loader *loader, const struct place *root)
+{
+    const struct place limits = config_json_member(root, "limits");
+    for (size_t i = 0; i < loader->policy->n_limits; i++) {
+        const struct origin *origin = &loader->origins[i];
+        const struct place place = config_json_element(&limits, origin->index, origin->map);
+        warn_limit(loader, &place, &loader->policy->limits[i]);
+    }
+}
+
+static bool is_loopback(const char *socket)
+{
+    struct network network, ipv4, ipv6;
+    const char *host = strchr(socket, '@');
+    if (strncmp(socket, "unix:", 5) == 0 || host == NULL || strcmp(host + 1, "localhost") == 0)
+        return true;
+    return network_parse("127.0.0.0/8", &ipv4, NULL) == 0 && network_parse("::1", &ipv6, NULL) == 0 &&
+           network_parse(host + 1, &network, NULL) == 0 &&
+           (network_contains(&ipv4, &network) || network_contains(&ipv6, &network));
+}
+
+static void warn_milter(struct loader *loader, const struct place *root)
+{
+    const struct place milter = config_json_member(root, "milter"),
+                       mode = config_json_member(&milter, "mode"),
+                       socket = config_json_member(&milter, "socket");
+    const struct policy *policy = loader->policy;
+    if ((policy->milter.mode & 02) != 0 && strncmp(policy->milter.socket, "unix:", 5) == 0)
+        problems_add(
+            loader, &mode, PROBLEM_WARNING, "",
+            "lets every user of this machine open the socket and use up anybody's limits. Use \"0660\" with "
+            "\"group\"");
+    if (!is_loopback(policy->milter.socket))
+        problems_add(
+            loader, &socket, PROBLEM_WARNING, "",
+            "can be reached from outside this machine, and a milter asks for no password. Use a unix "
+            "socket or "
+            "127.0.0.1, or let a firewall admit nobody but Postfix");
+}
+
+static void warn_http(struct loader *loader, const struct place *root)
+{
+    const struct place http = config_json_member(root, "http"), listen = config_json_member(&http, "listen");
+    const char *host = loader->policy->http.host;
+    if (host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
+        problems_add(loader, &listen, PROBLEM_WARNING, "",
+                     "can be reached from outside this machine, and nobody is asked for a password%s. Use "
+                     "127.0.0.1, or let a firewall admit nobody but your monitoring",
+                     loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
+                                                   : "");
+}
+
+static void warn_counters(struct loader *loader, const struct place *root)
+{
+    const struct counters_config *config = &loader->policy->counters;
+    const struct place counters = config_json_member(root, "counters"),
+                       file = config_json_member(&counters, "password_file");
+    if (config->redis.password_file == NULL || file.value == NULL)
+        return;
+    if (config->kind == COUNTERS_MEMORY)
+        problems_add(loader, &file, PROBLEM_WARNING, "",
+                     "is never read, since counters.url names no Redis. Set counters.url, or leave this out");
+    else if (loader->url_password)
+        problems_add(
+            loader, &file, PROBLEM_WARNING, "",
+            "comes on top of a password in counters.url; the one in the file is used. Take it out of "
+            "the URL");
+}
+
+static void warn_replies(struct loader *loader, const struct place *root)
+{
+    const struct place replies = config_json_member(root, "replies");
+    for (int i = 0; i < REPLY_KEYS; i++) {
+        const struct place reply = config_json_member(&replies, reply_key_name((enum reply_key)i));
+        warn_reply(loader, &reply, &loader->policy->replies[i]);
+    }
+}
+
+static void warn_exempt(struct loader *loader, const struct place *root)
+{
+    const struct place exempt = config_json_member(root, "exempt"),
+                       clients = config_json_member(&exempt, "clients"),
+                       recipients = config_json_member(&exempt, "recipients");
+    const struct policy *policy = loader->policy;
+    bool wide = false, all = false;
+    for (size_t i = 0; i < policy->exempt.clients.n; i++) {
+        const struct network *net = &policy->exempt.clients.at[i];
+        wide = wide || net->bits < (network_is_ipv4(net) ? WIDE_IPV4 : WIDE_IPV6);
+    }
+    for (size_t i = 0; i < policy->exempt.recipients.n; i++)
+        all = all || (policy->exempt.recipients.at[i].local == NULL &&
+                      policy->exempt.recipients.at[i].domain == NULL);
+    if (wide)
+        problems_add(
+            loader, &clients, PROBLEM_WARNING, "",
+            "has a network wider than /8 (IPv6 /32): no limit, rule or block holds for so much of the "
+            "Internet. Name the hosts that you trust");
+    if (all)
+        problems_add(
+            loader, &recipients, PROBLEM_WARNING, "",
+            "excepts every address: nobody is ever answered \"unknown\", and no limit rejects. Name the "
+            "addresses");
+}
+
+void warnings_add(struct loader *loader, const struct place *root)
+{
+    warn_milter(loader, root);
+    warn_counters(loader, root);
+    warn_http(loader, root);
+    warn_exempt(loader, root);
+    warn_limits(loader, root);
+    warn_replies(loader, root);
+}

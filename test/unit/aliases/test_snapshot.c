@@ -1,0 +1,734 @@
+/* The rule database with its keeper: what is taken, what answers when the file cannot, and what happens when
+ * every nth call of the system, or of malloc, fails. The rule of all tests: who exists is never called absent
+ * by live rows. */
+#include "aliases/aliases.h"
+
+#include "check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+extern const char aliases_schema_sql[];
+
+enum { PATIENCE_MS = 30000, STALL_MS = 100, ALIASES = 200 };
+
+static void nap(int ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+/* --- faults: the nth call fails, and all after it while `lasting` --- */
+
+enum fault_call { CALL_OPEN, CALL_READ, CALL_WRITE, CALL_SYNC, CALL_LOCK, CALL_MALLOC, CALLS };
+
+static struct {
+    atomic_int countdown[CALLS]; /* 0: off. The call that brings it to 0 fails */
+    atomic_bool lasting[CALLS];  /* fails until it is switched off */
+    atomic_long failed;
+} faults;
+
+static bool fails(enum fault_call call)
+{
+    bool failing = atomic_load(&faults.lasting[call]);
+    if (!failing && atomic_load(&faults.countdown[call]) > 0)
+        failing = atomic_fetch_sub(&faults.countdown[call], 1) == 1;
+    if (failing)
+        atomic_fetch_add(&faults.failed, 1);
+    return failing;
+}
+
+static void no_faults(void)
+{
+    for (int i = 0; i < CALLS; i++) {
+        atomic_store(&faults.countdown[i], 0);
+        atomic_store(&faults.lasting[i], false);
+    }
+}
+
+/* --- what happens in between: once, in this thread, when the file has been opened, or looked at --- */
+
+static _Thread_local int reads_to_stall; /* the read that brings it to 0 takes STALL_MS */
+
+static _Thread_local struct between {
+    const char *path; /* NULL: nothing happens */
+    void (*happens)(const char *path);
+} while_opening, while_looking;
+
+static void happen(struct between *between, const char *path)
+{
+    struct between now = *between;
+    if (now.path == NULL || path == NULL || strcmp(now.path, path) != 0)
+        return;
+    *between = (struct between){0};
+    now.happens(path);
+}
+
+int stat(const char *path, struct stat *out) /* instead of libc's */
+{
+    int rc = fstatat(AT_FDCWD, path, out, 0);
+    happen(&while_looking, path);
+    return rc;
+}
+
+struct shim_file {
+    sqlite3_file base;
+    sqlite3_file *real; /* behind this struct */
+};
+
+static sqlite3_vfs *real_vfs;
+static sqlite3_io_methods shim_methods;
+
+static sqlite3_file *real_of(sqlite3_file *file)
+{
+    return ((struct shim_file *)file)->real;
+}
+
+static int shim_close(sqlite3_file *file)
+{
+    return real_of(file)->pMethods->xClose(real_of(file));
+}
+
+static int shim_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
+{
+    if (reads_to_stall > 0 && --reads_to_stall == 0)
+        nap(STALL_MS);
+    return fails(CALL_READ) ? SQLITE_IOERR_READ : real_of(file)->pMethods->xRead(real_of(file), to, n, at);
+}
+
+static int shim_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
+{
+    return fails(CALL_WRITE) ? SQLITE_FULL : real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
+}
+
+static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    return real_of(file)->pMethods->xTruncate(real_of(file), size);
+}
+
+static int shim_sync(sqlite3_file *file, int flags)
+{
+    return fails(CALL_SYNC) ? SQLITE_IOERR_FSYNC : real_of(file)->pMethods->xSync(real_of(file), flags);
+}
+
+static int shim_size(sqlite3_file *file, sqlite3_int64 *size)
+{
+    return real_of(file)->pMethods->xFileSize(real_of(file), size);
+}
+
+static int shim_lock(sqlite3_file *file, int level)
+{
+    return fails(CALL_LOCK) ? SQLITE_IOERR_LOCK : real_of(file)->pMethods->xLock(real_of(file), level);
+}
+
+static int shim_unlock(sqlite3_file *file, int level)
+{
+    return real_of(file)->pMethods->xUnlock(real_of(file), level);
+}
+
+static int shim_reserved(sqlite3_file *file, int *out)
+{
+    return real_of(file)->pMethods->xCheckReservedLock(real_of(file), out);
+}
+
+static int shim_control(sqlite3_file *file, int op, void *arg)
+{
+    return real_of(file)->pMethods->xFileControl(real_of(file), op, arg);
+}
+
+static int shim_sector(sqlite3_file *file)
+{
+    return real_of(file)->pMethods->xSectorSize(real_of(file));
+}
+
+static int shim_device(sqlite3_file *file)
+{
+    return real_of(file)->pMethods->xDeviceCharacteristics(real_of(file));
+}
+
+static int shim_shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
+{
+    return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
+}
+
+static int shim_shm_lock(sqlite3_file *file, int offset, int n, int flags)
+{
+    if ((flags & SQLITE_SHM_LOCK) != 0 && fails(CALL_LOCK))
+        return SQLITE_IOERR_SHMLOCK;
+    return real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
+}
+
+static void shim_shm_barrier(sqlite3_file *file)
+{
+    real_of(file)->pMethods->xShmBarrier(real_of(file));
+}
+
+static int shim_shm_unmap(sqlite3_file *file, int delete)
+{
+    return real_of(file)->pMethods->xShmUnmap(real_of(file), delete);
+}
+
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+    struct shim_file *shim = (struct shim_file *)file;
+    (void)vfs;
+    shim->real = (sqlite3_file *)(shim + 1);
+    shim->base.pMethods = NULL;
+    if (fails(CALL_OPEN))
+        return SQLITE_CANTOPEN;
+    int rc = real_vfs->xOpen(real_vfs, name, shim->real, flags, out);
+    if (rc == SQLITE_OK)
+        shim->base.pMethods = &shim_methods;
+    happen(&while_opening, name);
+    return rc;
+}
+
+static sqlite3_mem_methods real_mem;
+
+static void *shim_malloc(int n)
+{
+    return fails(CALL_MALLOC) ? NULL : real_mem.xMalloc(n);
+}
+
+static void *shim_realloc(void *old, int n)
+{
+    return fails(CALL_MALLOC) ? NULL : real_mem.xRealloc(old, n);
+}
+
+static void shim_install(void)
+{
+    static sqlite3_vfs vfs;
+    sqlite3_mem_methods mem;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &real_mem), SQLITE_OK);
+    mem = real_mem;
+    mem.xMalloc = shim_malloc;
+    mem.xRealloc = shim_realloc;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &mem), SQLITE_OK);
+    real_vfs = sqlite3_vfs_find(NULL);
+    assert_non_null(real_vfs);
+    vfs = *real_vfs;
+    vfs.zName = "failing";
+    vfs.szOsFile = (int)sizeof(struct shim_file) + real_vfs->szOsFile;
+    vfs.xOpen = shim_open;
+    vfs.pNext = NULL;
+    shim_methods = (sqlite3_io_methods){
+        .iVersion = 2,
+        .xClose = shim_close,
+        .xRead = shim_read,
+        .xWrite = shim_write,
+        .xTruncate = shim_truncate,
+        .xSync = shim_sync,
+        .xFileSize = shim_size,
+        .xLock = shim_lock,
+        .xUnlock = shim_unlock,
+        .xCheckReservedLock = shim_reserved,
+        .xFileControl = shim_control,
+        .xSectorSize = shim_sector,
+        .xDeviceCharacteristics = shim_device,
+        .xShmMap = shim_shm_map,
+        .xShmLock = shim_shm_lock,
+        .xShmBarrier = shim_shm_barrier,
+        .xShmUnmap = shim_shm_unmap,
+    };
+    assert_int_equal(sqlite3_vfs_register(&vfs, 1), SQLITE_OK);
+}
+
+/* --- the world --- */
+
+struct place {
+    char dir[64], path[96], copy[96];
+    struct pool pool;
+    struct aliases *db;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* As another process would: through the real VFS. */
+static void run_on(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    char *said = NULL;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, real_vfs->zName),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, PATIENCE_MS), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &said) != SQLITE_OK)
+        fail_msg("%s: %s", sql, said);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void fill(const char *path)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT OR REPLACE INTO domains(domain) VALUES ('example.com');"
+             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+             " INSERT OR REPLACE INTO aliases(address) SELECT 'a' || i || '@example.com' FROM n;"
+             "PRAGMA wal_checkpoint(TRUNCATE)",
+             ALIASES - 1);
+    run_on(path, sql);
+}
+
+static int set_up(void **state)
+{
+    struct place *place = calloc(1, sizeof *place);
+    assert_non_null(place);
+    strcpy(place->dir, "/tmp/test_ruledb_copy.XXXXXX");
+    assert_non_null(mkdtemp(place->dir));
+    snprintf(place->path, sizeof place->path, "%s/aliases.db", place->dir);
+    snprintf(place->copy, sizeof place->copy, "%s/copy.db", place->dir);
+    run_on(place->path, aliases_schema_sql);
+    fill(place->path);
+    *state = place;
+    return 0;
+}
+
+static void clear(const char *base)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".new", ".new-journal", ".accept"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        char file[128];
+        snprintf(file, sizeof file, "%s%s", base, suffixes[i]);
+        if (unlink(file) < 0)
+            rmdir(file);
+    }
+}
+
+static int tear_down(void **state)
+{
+    struct place *place = *state;
+    no_faults();
+    aliases_free(place->db);
+    pool_done(&place->pool);
+    clear(place->path);
+    clear(place->copy);
+    int rc = rmdir(place->dir);
+    free(place);
+    return rc;
+}
+
+static void open_db(struct place *place, int64_t max_stale_ms)
+{
+    struct error err = {0};
+    const struct aliases_config config = {
+        .path = place->path, .copy_path = place->copy, .max_stale_ms = max_stale_ms, .max_shrink = 50};
+    place->db = aliases_new(&config);
+    assert_non_null(place->db);
+    assert_int_equal(aliases_start(place->db, PATIENCE_MS, PATIENCE_MS, &err), 0);
+}
+
+static void close_db(struct place *place)
+{
+    aliases_free(place->db);
+    place->db = NULL;
+}
+
+static struct alias_rows ask(struct place *place, const char *local)
+{
+    struct alias_rows rows;
+    const char *full = pool_printf(&place->pool, "%s@example.com", local);
+    struct alias_query query = {.full = {full}, .domain = {"example.com"}, .local_full = local};
+    struct aliases_snapshot snapshot = aliases_begin(place->db);
+    aliases_alias(&snapshot, &query, &place->pool, &rows);
+    aliases_end(&snapshot);
+    return rows;
+}
+
+static bool is(struct place *place, const char *local, enum rows_state state, bool there)
+{
+    struct alias_rows rows = ask(place, local);
+    return rows.state == state && (rows.full.key != NULL) == there;
+}
+
+static void wait_until(struct place *place, const char *local, enum rows_state state, bool there)
+{
+    int64_t start = now_ms();
+    while (!is(place, local, state, there)) {
+        if (now_ms() - start > PATIENCE_MS)
+            fail_msg("%s does not become %d/%d; it is %d", local, (int)state, (int)there,
+                     (int)ask(place, local).state);
+        nap(5);
+    }
+}
+
+static struct aliases_status status(struct place *place)
+{
+    struct aliases_status status;
+    aliases_status(place->db, &status);
+    return status;
+}
+
+/* Everything well: nothing is in doubt, and the copy is as the file. */
+static void wait_well(struct place *place)
+{
+    int64_t start = now_ms();
+    for (;;) {
+        struct aliases_status now = status(place);
+        if (now.mode == ALIASES_LIVE && now.condition.text[0] == '\0' && now.refused.text[0] == '\0' &&
+            now.copy_condition.text[0] == '\0')
+            break;
+        if (now_ms() - start > PATIENCE_MS)
+            fail_msg("still %s: %s%s%s", aliases_mode_name(now.mode), now.condition.text, now.refused.text,
+                     now.copy_condition.text);
+        nap(5);
+    }
+    assert_true(is(place, "a7", ROWS_LIVE, true));
+    wait_until(place, "nobody", ROWS_LIVE, false);
+}
+
+static void expect_refused(struct place *place, const char *what)
+{
+    int64_t start = now_ms();
+    while (strstr(status(place).refused.text, what) == NULL) {
+        if (now_ms() - start > PATIENCE_MS)
+            fail_msg("refused is \"%s\"", status(place).refused.text);
+        nap(5);
+    }
+    assert_int_equal(status(place).mode, ALIASES_COPY);
+}
+
+/* --- no needless doubt --- */
+
+static void replace_by_its_like(const char *path)
+{
+    char sql[256], other[128];
+    snprintf(other, sizeof other, "%s.other", path);
+    snprintf(sql, sizeof sql, "VACUUM INTO '%s'", other);
+    run_on(path, sql);
+    assert_int_equal(rename(other, path), 0);
+}
+
+static void a_copy_that_is_replaced_while_it_is_opened(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    while_opening = (struct between){place->copy, replace_by_its_like};
+    assert_true(is(place, "nobody", ROWS_LIVE, false));
+    assert_null(while_opening.path); /* it has happened */
+}
+
+static void be_out_of_memory(const char *path)
+{
+    (void)path;
+    atomic_store(&faults.countdown[CALL_MALLOC], 1);
+}
+
+static void memory_is_short_for_a_moment_only(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    while_opening = (struct between){place->copy, be_out_of_memory};
+    assert_false(is(place, "nobody", ROWS_LIVE, false));
+    assert_true(is(place, "nobody", ROWS_LIVE, false)); /* who comes next tries again */
+}
+
+/* As on a machine where it gets no CPU for a while. Where that while is longer than it should be, it is tried anew. */
+static void who_cannot_run_is_not_slow(void **state)
+{
+    struct place *place = *state;
+    bool live = false;
+    run_on(
+        place->path,
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+        " INSERT INTO alias_globs(domain, glob) SELECT 'example.com', 'long-and-never-' || i || '-*' FROM n;"
+        "PRAGMA wal_checkpoint(TRUNCATE)");
+    for (int i = 0; i < 10 && !live; i++) {
+        open_db(place, 60000);
+        reads_to_stall = 20; /* in the midst of the globs */
+        live = is(place, "nobody", ROWS_LIVE, false);
+        assert_true(reads_to_stall <= 0);
+        close_db(place);
+    }
+    assert_true(live);
+}
+
+/* The keeper looks at the bigger file meanwhile. */
+static void grow(const char *path)
+{
+    struct stat before, now;
+    assert_int_equal(stat(path, &before), 0);
+    run_on(path, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+                 " INSERT OR REPLACE INTO aliases(address) SELECT 'b' || i || '@example.com' FROM n;"
+                 "PRAGMA wal_checkpoint(PASSIVE)");
+    assert_int_equal(stat(path, &now), 0);
+    assert_true(now.st_size > before.st_size);
+    nap(500);
+}
+
+static void a_late_look_does_not_shrink_the_file(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    wait_well(place);
+    nap(600); /* so that who asks next looks at the file */
+    while_looking = (struct between){place->path, grow};
+    assert_true(is(place, "nobody", ROWS_LIVE, false));
+    assert_null(while_looking.path); /* it has happened */
+}
+
+/* --- what is taken --- */
+
+static void a_start_is_ready(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    assert_true(is(place, "a1", ROWS_LIVE, true));
+    assert_true(is(place, "nobody", ROWS_LIVE, false));
+    struct aliases_status now = status(place);
+    assert_int_equal(now.mode, ALIASES_LIVE);
+    assert_int_equal(now.aliases, ALIASES);
+    assert_int_equal(now.domains, 1);
+    assert_true(now.copy_age_ms >= 0 && now.copy_age_ms < PATIENCE_MS);
+    struct stat st;
+    assert_int_equal(stat(place->copy, &st), 0);
+    assert_int_equal(st.st_mode & 07, 0);
+    char beside[128];
+    snprintf(beside, sizeof beside, "%s-wal", place->copy);
+    assert_int_not_equal(access(beside, F_OK), 0); /* the copy is one file */
+}
+
+static void the_copy_answers(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    clear(place->path);
+    wait_until(place, "a1", ROWS_COPY, true);
+    assert_true(is(place, "nobody", ROWS_COPY, false));
+    assert_int_equal(status(place).mode, ALIASES_COPY);
+    assert_non_null(strstr(status(place).condition.text, "does not exist"));
+    close_db(place);
+    open_db(place, 60000); /* also in another process */
+    assert_true(is(place, "a1", ROWS_COPY, true));
+    run_on(place->path, aliases_schema_sql);
+    fill(place->path);
+    wait_well(place);
+}
+
+static void an_old_copy_does_not(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 5000);
+    clear(place->path);
+    wait_until(place, "a1", ROWS_COPY, true);
+    wait_until(place, "a1", ROWS_UNKNOWN, false);
+    assert_int_equal(status(place).mode, ALIASES_NOTHING);
+    close_db(place);
+    open_db(place, 1000);
+    assert_true(is(place, "a1", ROWS_UNKNOWN, false)); /* its age outlives the process */
+}
+
+static void changes_hold_at_once(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    for (int i = 0; i < 5; i++) {
+        run_on(place->path, "INSERT INTO aliases(address) VALUES ('new@example.com')");
+        assert_true(is(place, "new", ROWS_LIVE, true));
+        wait_well(place);
+        run_on(place->path, "DELETE FROM aliases WHERE address = 'new@example.com'");
+        assert_int_not_equal(ask(place, "new").state, ROWS_COPY);
+        wait_until(place, "new", ROWS_LIVE, false);
+    }
+}
+
+static void what_lost_much_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    open_db(place, 60000);
+    run_on(place->path, "DELETE FROM aliases WHERE address <> 'a7@example.com'");
+    assert_int_not_equal(ask(place, "a1").state, ROWS_LIVE);
+    expect_refused(place, "max_shrink");
+    assert_true(is(place, "a1", ROWS_COPY, true));
+    assert_int_equal(aliases_accept(place->db, PATIENCE_MS, &err), 0);
+    assert_true(is(place, "a1", ROWS_LIVE, false));
+    wait_well(place);
+}
+
+static void it_can_be_accepted_beforehand(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    open_db(place, 60000);
+    close_db(place);
+    run_on(place->path, "DELETE FROM aliases WHERE address <> 'a7@example.com'");
+    assert_int_equal(aliases_accept_at_start(place->copy, &err), 0);
+    open_db(place, 60000);
+    assert_true(is(place, "a1", ROWS_LIVE, false));
+    fill(place->path);
+    int64_t start = now_ms();
+    while (status(place).aliases != ALIASES && now_ms() - start < PATIENCE_MS)
+        nap(5);
+    assert_true(is(place, "a1", ROWS_LIVE, true));
+    run_on(place->path, "DELETE FROM aliases WHERE address <> 'a7@example.com'");
+    expect_refused(place, "max_shrink"); /* the mark was for once */
+}
+
+static void the_bound_is_exact(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t before, now;
+        int max_shrink;
+        enum check_result want;
+    } rows[] = {
+        {100, 50, 50, CHECK_GOOD},   {100, 49, 50, CHECK_BAD},   {99, 0, 50, CHECK_GOOD},
+        {100, 100, 0, CHECK_GOOD},   {100, 99, 0, CHECK_BAD},    {100, 0, 100, CHECK_GOOD},
+        {1000, 900, 10, CHECK_GOOD}, {1000, 899, 10, CHECK_BAD}, {100, 1000, 0, CHECK_GOOD},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        const struct aliases_sizes before = {.rows = {[ALIASES_ALIASES] = rows[i].before}};
+        const struct aliases_sizes now = {.rows = {[ALIASES_ALIASES] = rows[i].now}};
+        if (aliases_check_shrink(&before, &now, rows[i].max_shrink, "x", &err) != rows[i].want)
+            fail_msg("row %zu: not %d", i, (int)rows[i].want);
+        assert_true((err.text[0] != '\0') == (rows[i].want == CHECK_BAD));
+    }
+    struct error err = {0};
+    const struct aliases_sizes had = {.rows = {[ALIASES_DOMAINS] = 1, [ALIASES_ALIASES] = 1000}};
+    const struct aliases_sizes has = {.rows = {[ALIASES_DOMAINS] = 0, [ALIASES_ALIASES] = 1000}};
+    assert_int_equal(aliases_check_shrink(&had, &has, 50, "x", &err), CHECK_BAD);
+}
+
+static void odd_rows_are_refused(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    run_on(place->path, "BEGIN;"
+                        "CREATE TABLE loose (address, mailbox, owner, class, action, reply, expires_at);"
+                        "INSERT INTO loose SELECT * FROM aliases;"
+                        "UPDATE loose SET expires_at = 'soon' WHERE address = 'a9@example.com';"
+                        "DROP TABLE aliases; ALTER TABLE loose RENAME TO aliases; COMMIT");
+    expect_refused(place, "a9@example.com");
+    run_on(place->path, "UPDATE aliases SET expires_at = NULL");
+    wait_well(place);
+}
+
+/* --- without a copy --- */
+
+static void without_room_for_a_copy(void **state)
+{
+    struct place *place = *state;
+    char blocked[128];
+    snprintf(blocked, sizeof blocked, "%s.new", place->copy);
+    assert_int_equal(mkdir(blocked, 0700), 0);
+    open_db(place, 60000);
+    assert_true(is(place, "a1", ROWS_LIVE, true));
+    wait_until(place, "nobody", ROWS_LIVE, false); /* the file itself was checked */
+    assert_non_null(strstr(status(place).copy_condition.text, "no last good copy"));
+    run_on(place->path, "DELETE FROM aliases WHERE address <> 'a7@example.com'");
+    assert_int_not_equal(ask(place, "a1").state, ROWS_LIVE);
+    nap(1000);
+    assert_int_not_equal(ask(place, "a1").state, ROWS_LIVE); /* what was counted before still binds */
+    fill(place->path);
+    assert_int_equal(rmdir(blocked), 0);
+    wait_well(place);
+}
+
+/* --- every nth call --- */
+
+/* While it fails: live rows are right; else somebody says that he cannot tell. */
+static void look_around(struct place *place)
+{
+    struct alias_rows known = ask(place, "a5"), unknown = ask(place, "nobody");
+    if (known.state != ROWS_UNKNOWN && known.full.key == NULL)
+        fail_msg("a5 was called absent, state %d", (int)known.state);
+    if (unknown.full.key != NULL)
+        fail_msg("nobody was found");
+    pool_reset(&place->pool);
+}
+
+static void fail_nth(struct place *place, enum fault_call call, int n, bool lasting)
+{
+    run_on(place->path,
+           "UPDATE aliases SET owner = 'o' || random() WHERE address < 'a15'"); /* nothing is cached */
+    if (lasting)
+        atomic_store(&faults.lasting[call], true);
+    else
+        atomic_store(&faults.countdown[call], n);
+    for (int i = 0; i < 10; i++) {
+        look_around(place);
+        nap(i % 3);
+    }
+    atomic_store(&faults.countdown[call], 0);
+}
+
+static void every_nth_call_fails(void **state)
+{
+    struct place *place = *state;
+    static const enum fault_call calls[] = {CALL_READ, CALL_WRITE, CALL_SYNC,
+                                            CALL_LOCK, CALL_OPEN,  CALL_MALLOC};
+    open_db(place, 600000);
+    for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++) {
+        for (int n = 1; n <= 16; n += n) {
+            wait_until(place, "a7", ROWS_LIVE, true);
+            fail_nth(place, calls[c], n, false);
+        }
+        fail_nth(place, calls[c], 0, true);
+        nap(300);
+        look_around(place);
+        no_faults();
+        wait_well(place);
+    }
+    assert_true(atomic_load(&faults.failed) > 20);
+}
+
+static void every_nth_call_of_a_start_fails(void **state)
+{
+    struct place *place = *state;
+    static const enum fault_call calls[] = {CALL_READ, CALL_OPEN, CALL_WRITE, CALL_LOCK, CALL_MALLOC};
+    for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++) {
+        for (int n = 1; n <= 200; n += calls[c] == CALL_MALLOC ? 7 : 3) {
+            atomic_store(&faults.countdown[calls[c]], n);
+            open_db(place, 600000);
+            look_around(place);
+            close_db(place);
+            if (n % 2 == 0)
+                clear(place->copy); /* with a copy, and without */
+        }
+        no_faults();
+    }
+    open_db(place, 600000);
+    wait_well(place);
+}
+
+int main(void)
+{
+    shim_install();
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_start_is_ready),
+        TEST(a_copy_that_is_replaced_while_it_is_opened),
+        TEST(memory_is_short_for_a_moment_only),
+        TEST(who_cannot_run_is_not_slow),
+        TEST(a_late_look_does_not_shrink_the_file),
+        TEST(the_copy_answers),
+        TEST(an_old_copy_does_not),
+        TEST(changes_hold_at_once),
+        TEST(what_lost_much_is_refused),
+        TEST(it_can_be_accepted_beforehand),
+        cmocka_unit_test(the_bound_is_exact),
+        TEST(odd_rows_are_refused),
+        TEST(without_room_for_a_copy),
+        TEST(every_nth_call_fails),
+        TEST(every_nth_call_of_a_start_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,812 @@
+/* The store that stands on two: local counts along, is the fallback, and what it admitted meanwhile reaches remote once. remote is an
+ * embedded store behind a switch that makes it fail, lose answers, restart. */
+#include "memory.h"
+#include "counters/stores.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START INT64_C(1732320000000)
+
+static const char *const everything[] = {"*"};
+
+struct remote {
+    struct counters counters;
+    struct counters *inner; /* NULL: lost its data */
+    atomic_int status;      /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
+    atomic_uint restarts;
+    atomic_int lose;        /* of the next sync, once: */
+    atomic_bool gone;       /* and then it is down */
+    bool late;              /* it comes after the next one */
+    int64_t sequence;       /* of the last sync */
+    atomic_size_t notified; /* deferrals */
+    atomic_int slow_ms;     /* a sync takes so long */
+};
+
+enum { LOSE_ANSWER = 1, LOSE_CHANGE, LATE_CHANGE };
+
+static struct remote *the_remote;
+static struct counters *local, *pair;
+static _Atomic int64_t now = START;
+
+static enum counters_status remote_ask(struct counters *counters, enum counters_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
+{
+    struct remote *remote = (struct remote *)counters;
+    enum counters_status status = (enum counters_status)atomic_load(&remote->status);
+    if (status != COUNTERS_DOWN &&
+        remote->inner->ops->ask(remote->inner, mode, request, now_ms, answers) != COUNTERS_OK)
+        status = COUNTERS_DOWN;
+    if (status != COUNTERS_OK && answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    return status;
+}
+
+static enum counters_status remote_change(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms)
+{
+    struct remote *remote = (struct remote *)counters;
+    enum counters_status status = (enum counters_status)atomic_load(&remote->status);
+    if (status == COUNTERS_DOWN)
+        return status;
+    return counters_change(remote->inner, changes, n, now_ms);
+}
+
+static void remote_take(struct remote *remote, const struct count_change *changes, size_t n, int64_t now_ms,
+                        int64_t sequence)
+{
+    if (sequence > remote->sequence)
+        (void)counters_change(remote->inner, changes, n, now_ms);
+    remote->sequence = sequence > remote->sequence ? sequence : remote->sequence;
+}
+
+static enum counters_status remote_sync(struct counters *counters, const struct count_change *changes,
+                                        size_t n, int64_t now_ms, int64_t sequence)
+{
+    struct remote *remote = (struct remote *)counters;
+    enum counters_status status = (enum counters_status)atomic_load(&remote->status);
+    if (status == COUNTERS_DOWN)
+        return status;
+    (void)usleep((useconds_t)atomic_load(&remote->slow_ms) * 1000);
+    int lose = atomic_exchange(&remote->lose, 0);
+    if (lose == 0 || lose == LOSE_ANSWER)
+        remote_take(remote, changes, n, now_ms, sequence);
+    if (remote->late) /* what was said again is the same: here comes the first of the two */
+        remote_take(remote, changes, n, now_ms, sequence);
+    remote->late = lose == LATE_CHANGE;
+    if (lose != 0 && atomic_exchange(&remote->gone, false))
+        atomic_store(&remote->status, COUNTERS_DOWN);
+    return lose != 0 ? COUNTERS_UNSURE : COUNTERS_OK;
+}
+
+static bool remote_up(struct counters *counters, unsigned *restarts)
+{
+    struct remote *remote = (struct remote *)counters;
+    *restarts = atomic_load(&remote->restarts);
+    return atomic_load(&remote->status) != COUNTERS_DOWN;
+}
+
+static enum counters_status remote_reset(struct counters *counters, const char *const *keys, size_t n,
+                                         const char *limit, size_t *n_reset)
+{
+    return counters_reset(((struct remote *)counters)->inner, keys, n, limit, n_reset);
+}
+
+static enum counters_status remote_deferred(struct counters *counters, const struct count_deferral *deferrals,
+                                            size_t n, int64_t now_ms)
+{
+    struct remote *remote = (struct remote *)counters;
+    if (atomic_load(&remote->status) == COUNTERS_DOWN)
+        return COUNTERS_DOWN;
+    atomic_fetch_add(&remote->notified, n);
+    return counters_deferred(remote->inner, deferrals, n, now_ms);
+}
+
+static void remote_free(struct counters *counters)
+{
+    counters_free(((struct remote *)counters)->inner);
+    free(counters);
+}
+
+static const struct counters_ops remote_ops = {.ask = remote_ask,
+                                               .change = remote_change,
+                                               .sync = remote_sync,
+                                               .deferred = remote_deferred,
+                                               .up = remote_up,
+                                               .reset = remote_reset,
+                                               .free = remote_free};
+
+static int64_t the_now(void *arg)
+{
+    (void)arg;
+    return atomic_load(&now);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    now = START;
+    the_remote = calloc(1, sizeof *the_remote);
+    the_remote->counters.ops = &remote_ops;
+    the_remote->inner = counters_memory_new(100000);
+    local = counters_memory_new(100000);
+    pair = failover_new(&the_remote->counters, local, the_now, NULL, NULL);
+    return pair != NULL ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    counters_free(pair);
+    return 0;
+}
+
+static void remote_is(enum counters_status status)
+{
+    atomic_store(&the_remote->status, (int)status);
+}
+
+static void remote_restarts(bool empty)
+{
+    size_t n;
+    if (empty)
+        assert_int_equal(counters_reset(the_remote->inner, everything, 1, NULL, &n), COUNTERS_OK);
+    atomic_fetch_add(&the_remote->restarts, 1);
+}
+
+static struct count_ask ask_for(const char *key, int64_t max)
+{
+    return (struct count_ask){.key = key,
+                              .limit = "l",
+                              .max = max,
+                              .window_ms = 60000,
+                              .amount = 1,
+                              .need = 1,
+                              .ttl_ms = 70000,
+                              .share_of = -1};
+}
+
+struct charge {
+    struct count_answer answer;
+    struct count_change change;
+    bool local;
+};
+
+/* What the gate does for one RCPT with one limit. */
+static struct charge rcpt_ask(const struct count_ask *ask)
+{
+    struct charge charge = {0};
+    const struct count_request request = {.asks = ask, .n = 1};
+    enum counters_status status = counters_reserve(pair, &request, now, &charge.answer);
+    charge.local = status != COUNTERS_OK;
+    if (charge.local)
+        assert_int_equal(counters_fallback(pair, false, status, &request, now, &charge.answer), COUNTERS_OK);
+    charge.change = (struct count_change){.key = ask->key,
+                                          .limit = ask->limit,
+                                          .window_ms = ask->window_ms,
+                                          .slot = charge.answer.slot,
+                                          .created = charge.answer.created,
+                                          .amount = ask->amount,
+                                          .here = charge.answer.here,
+                                          .unsynced = charge.answer.unsynced};
+    return charge;
+}
+
+static struct charge rcpt(const char *key, int64_t max)
+{
+    const struct count_ask ask = ask_for(key, max);
+    return rcpt_ask(&ask);
+}
+
+static int admitted(const char *key, int64_t max, int n)
+{
+    int got = 0;
+    for (int i = 0; i < n; i++)
+        got += rcpt(key, max).answer.result == COUNT_ADMITTED;
+    return got;
+}
+
+static void change(const struct charge *charge, int64_t amount)
+{
+    struct count_change change = charge->change;
+    change.amount = amount;
+    counters_change_here(pair, &change, now);
+    if (change.slot >= 0)
+        (void)counters_change(pair, &change, 1, now);
+}
+
+static void use(void *arg, const struct count_view *view)
+{
+    *(int64_t *)arg += view->used;
+}
+
+static int64_t used(struct counters *counters, const char *key)
+{
+    int64_t sum = 0;
+    assert_int_equal(counters_show(counters, &key, 1, now, use, &sum), COUNTERS_OK);
+    return sum;
+}
+
+/* Until remote is asked again. */
+static void wait_merged(void)
+{
+    struct count_ask ask = ask_for("nobody", 1);
+    struct count_answer answer;
+    for (int i = 0; i < 5000; i++) {
+        if (counters_peek(pair, &(struct count_request){.asks = &ask, .n = 1}, now, &answer) == COUNTERS_OK)
+            return;
+        usleep(1000);
+    }
+    fail_msg("remote is not asked again");
+}
+
+static void test_counters_along(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 7), 7);
+    assert_int_equal(used(local, "k"), 7);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 10), 3);
+}
+
+static void test_given_back(void **state)
+{
+    (void)state;
+    struct charge charge = rcpt("k", 10);
+    assert_false(charge.local);
+    change(&charge, -1);
+    assert_int_equal(used(local, "k"), 0);
+    assert_int_equal(used(the_remote->inner, "k"), 0);
+}
+
+static void test_merged_once(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 4), 4);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 3), 3);
+    assert_int_equal(admitted("new", 10, 2), 2);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 7);
+    assert_int_equal(used(the_remote->inner, "new"), 2);
+    assert_int_equal(failover_merged(pair), 2);
+    assert_int_equal(admitted("k", 10, 10), 3);
+    remote_is(COUNTERS_DOWN); /* a second time: nothing of the first fault comes again */
+    assert_int_equal(admitted("other", 10, 1), 1);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 10);
+    assert_int_equal(used(the_remote->inner, "new"), 2);
+}
+
+static void test_not_asked_before(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 5, 5), 5);
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < 2000; i++) /* whoever is asked while it comes back */
+        assert_int_equal(rcpt("k", 5).answer.result, COUNT_OVER);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 5);
+}
+
+static void test_given_back_while_unsynced(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    struct charge before = rcpt("k", 10), after = rcpt("k", 10);
+    assert_true(before.local && before.answer.unsynced);
+    change(&before, -1);
+    assert_int_equal(used(local, "k"), 1);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 1);
+    change(&after, -1); /* it was synced */
+    assert_int_equal(used(local, "k"), 0);
+    assert_int_equal(used(the_remote->inner, "k"), 0);
+}
+
+static void test_settled_while_unsynced(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    struct charge during = rcpt("k", 100), after = rcpt("k", 100);
+    change(&during, 20);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 22);
+    change(&after, 30);
+    assert_int_equal(used(the_remote->inner, "k"), 52);
+    assert_int_equal(used(local, "k"), 52);
+}
+
+static void test_lost_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_is(COUNTERS_UNSURE);
+    struct charge charge = rcpt("k", 10); /* remote has it */
+    assert_true(charge.local && !charge.answer.unsynced);
+    remote_is(COUNTERS_OK);
+    assert_int_equal(used(the_remote->inner, "k"), 2);
+    assert_int_equal(used(local, "k"), 2);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 3);
+}
+
+static void test_restarts_empty(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(admitted("gone", 10, 1), 1);
+    remote_restarts(true);
+    assert_int_equal(admitted("k", 10, 10), 4); /* whoever answers */
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 10);
+    assert_int_equal(used(the_remote->inner, "gone"), 1);
+    remote_restarts(true);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 10);
+}
+
+/* A session that was sent away by remote, which is up and told all before local is asked: remote must not admit
+ * behind its back. */
+static void test_back_between(void **state)
+{
+    (void)state;
+    const struct count_ask ask = ask_for("k", 10);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 9), 9);
+    enum counters_status status = counters_reserve(pair, &request, now, &answer);
+    assert_int_equal(status, COUNTERS_DOWN);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    atomic_store(&the_remote->slow_ms, 50);
+    assert_int_equal(counters_fallback(pair, false, status, &request, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_ADMITTED);
+    assert_int_equal(admitted("k", 10, 5), 0); /* whoever answers */
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 10);
+}
+
+static void test_restarts_with_its_data(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_restarts(false);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 7);
+}
+
+static void test_restart_of_two_hosts(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted("k", 20, 6), 6);
+    remote_restarts(true);
+    now += 10;
+    const struct count_ask ask = ask_for("k", 20);
+    struct count_answer answer;
+    for (int i = 0; i < 3; i++) /* another host was there first */
+        assert_int_equal(
+            counters_reserve(the_remote->inner, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+            COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 9);
+}
+
+static void test_cleared_stays_cleared(void **state)
+{
+    (void)state;
+    size_t n;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(counters_reset(the_remote->inner, everything, 1, NULL, &n), COUNTERS_OK); /* FLUSHALL */
+    now += 10;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    assert_int_equal(used(local, "k"), 1);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 3);
+}
+
+static void test_cleared_meanwhile(void **state)
+{
+    (void)state;
+    size_t n;
+    assert_int_equal(admitted("k", 10, 6), 6);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 2), 2);
+    assert_int_equal(counters_reset(the_remote->inner, everything, 1, NULL, &n), COUNTERS_OK);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 2); /* only what it does not know */
+}
+
+static void test_reset(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"k"};
+    size_t n = 0;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    assert_int_equal(counters_reset(pair, keys, 1, NULL, &n), COUNTERS_OK);
+    assert_int_equal(used(local, "k"), 0);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 0);
+}
+
+static void test_holds(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("client", 1);
+    ask.hold_ms = 600000;
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_ADMITTED);
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_OVER);
+    now += 120000; /* its window is over, its hold is not */
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_HELD);
+    remote_is(COUNTERS_OK);
+    remote_restarts(true);
+    wait_merged();
+    struct charge held = rcpt_ask(&ask);
+    assert_false(held.local);
+    assert_int_equal(held.answer.result, COUNT_HELD);
+    assert_int_equal(held.answer.wait_ms, 480000);
+}
+
+enum { DEFERRALS = 1000 };
+
+static const char *retry_name(int i, char name[33])
+{
+    snprintf(name, 33, "%032x", i);
+    return name;
+}
+
+static void defer_all(void)
+{
+    for (int i = 0; i < DEFERRALS; i++) {
+        struct count_deferral deferral = {.at_ms = now};
+        retry_name(i, deferral.retry);
+        assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+    }
+}
+
+/* Of all that were deferred, how many count as attempts when they come again? */
+static int attempts(struct counters *counters)
+{
+    struct count_ask ask = ask_for("attempts", 0);
+    int counted = 0;
+    ask.flags = COUNT_ATTEMPT;
+    for (int i = 0; i < DEFERRALS; i++) {
+        char name[33];
+        struct count_answer answer;
+        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry_name(i, name)};
+        if (counters_peek(counters, &request, now, &answer) != COUNTERS_OK)
+            assert_int_equal(counters_fallback(counters, true, COUNTERS_DOWN, &request, now, &answer),
+                             COUNTERS_OK);
+        assert_int_equal(answer.retry, answer.result == COUNT_ADMITTED);
+        counted += !answer.retry;
+    }
+    return counted;
+}
+
+static void wait_notified(size_t n)
+{
+    for (int i = 0; i < 5000 && atomic_load(&the_remote->notified) < n; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_remote->notified), n);
+}
+
+/* What was deferred while remote was away is no attempt when it comes again: neither meanwhile nor afterwards,
+ * here or on another host, and counts from when it was deferred. */
+static void test_retries_of_an_outage(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 5, 1), 1); /* remote is known to be away */
+    defer_all();
+    now += 59999;
+    assert_int_equal(attempts(pair), DEFERRALS);
+    now += 1;
+    assert_int_equal(attempts(pair), 0);
+    assert_int_equal(atomic_load(&the_remote->notified), 0);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(atomic_load(&the_remote->notified), DEFERRALS);
+    assert_int_equal(attempts(the_remote->inner), 0);
+}
+
+static void test_retries_are_notified_once(void **state)
+{
+    (void)state;
+    defer_all();
+    wait_notified(DEFERRALS);
+    now += 5;
+    defer_all();
+    wait_notified(2 * DEFERRALS);
+    remote_restarts(true); /* it may have lost them */
+    wait_merged();
+    assert_int_equal(atomic_load(&the_remote->notified), 3 * DEFERRALS);
+}
+
+/* What remote knows as a retry, because another host had deferred it, is no attempt for local either. */
+static void test_retries_of_another_host(void **state)
+{
+    (void)state;
+    const struct count_deferral deferral = {.retry = "00112233445566778899aabbccddeeff", .at_ms = now};
+    struct count_ask ask = ask_for("attempts", 5);
+    struct count_answer answer;
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .retry = deferral.retry};
+    assert_int_equal(counters_deferred(the_remote->inner, &deferral, 1, now), COUNTERS_OK);
+    assert_int_equal(counters_reserve(pair, &request, now, &answer), COUNTERS_OK);
+    assert_int_equal(used(local, "attempts"), 1);
+    now += 60000;
+    assert_int_equal(counters_reserve(pair, &request, now, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    assert_int_equal(used(local, "attempts"), 1);
+}
+
+/* A flood of attempts on an alias that is over: each asks remote, is counted there and here, and trips at its max. */
+static void test_attempts_ask_each(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("k", 3), ask_for("client", 50)};
+    asks[1].flags = COUNT_ATTEMPT;
+    asks[1].hold_ms = 600000;
+    const struct count_request request = {.asks = asks, .n = 2, .retry = "00112233445566778899aabbccddeeff"};
+    for (int i = 0; i < 200; i++) {
+        struct count_answer answers[2];
+        assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);
+        assert_int_equal(answers[1].result, i < 50 ? COUNT_ADMITTED : i == 50 ? COUNT_OVER : COUNT_HELD);
+    }
+    assert_int_equal(used(the_remote->inner, "client"), 200);
+    assert_int_equal(used(local, "client"), 200);
+}
+
+static void test_old_is_not_merged(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    now += 66001;
+    assert_int_equal(admitted("k", 10, 1), 1);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 1);
+}
+
+/* The answer to what is merged gets lost: what was not done is done again, what was is not. */
+static void test_merge_is_lost(void **state)
+{
+    (void)state;
+    static const int lost[] = {LOSE_ANSWER, LOSE_CHANGE, LATE_CHANGE};
+    static const char *const keys[] = {"one", "two", "three"};
+    for (int i = 0; i < 3; i++) {
+        const char *key = keys[i];
+        assert_int_equal(admitted(key, 10, 2), 2);
+        remote_is(COUNTERS_DOWN);
+        assert_int_equal(admitted(key, 10, 5), 5);
+        atomic_store(&the_remote->lose, lost[i]);
+        remote_is(COUNTERS_OK);
+        wait_merged();
+        assert_int_equal(atomic_load(&the_remote->lose), 0);
+        assert_int_equal(used(the_remote->inner, key), 7);
+    }
+}
+
+/* Lost, and remote is gone again for longer than the window: nothing of it is charged to the window that is
+ * under way then. */
+static void test_lost_merge_grows_old(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    atomic_store(&the_remote->lose, LOSE_CHANGE);
+    atomic_store(&the_remote->gone, true);
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    now += 66001;
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 0);
+    assert_int_equal(admitted("k", 10, 10), 10);
+}
+
+/* Many counters, and one that remote makes no sense of: it does not keep the others away for ever. */
+static void test_many(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_DOWN);
+    char key[16];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(admitted(key, 10, 2), 2);
+    }
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(failover_merged(pair), 20000);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        if (i % 100 == 0)
+            assert_int_equal(used(the_remote->inner, key), 2);
+    }
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 2), 2);
+    remote_is(COUNTERS_UNSURE);
+    for (int i = 0; i < 1000 && failover_merged(pair) == 20000; i++)
+        usleep(10000);
+    assert_int_equal(failover_merged(pair), 20001);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+}
+
+static void test_nobody_there(void **state)
+{
+    (void)state;
+    struct counters *alone = failover_new(NULL, counters_memory_new(10), the_now, NULL, NULL);
+    const struct count_ask ask = ask_for("k", 1);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    struct error err = {0};
+    assert_int_equal(counters_reserve(alone, &request, now, &answer), COUNTERS_DOWN);
+    assert_int_equal(counters_fallback(alone, false, COUNTERS_DOWN, &request, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_ADMITTED);
+    counters_condition(alone, &err);
+    assert_string_not_equal(err.text, "");
+    counters_free(alone);
+}
+
+/* Threads that charge and give back while remote comes and goes: in the end nothing is left in either. */
+static void *worker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3000; i++) {
+        struct charge charge = rcpt("k", 1000000);
+        if (charge.answer.result == COUNT_ADMITTED)
+            change(&charge, -1);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, worker, NULL), 0);
+    for (int i = 0; i < 30; i++) {
+        remote_is(i % 2 == 0 ? COUNTERS_DOWN : COUNTERS_OK);
+        usleep(2000);
+    }
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    wait_merged();
+    assert_int_equal(used(local, "k"), 0);
+    /* A charge that was under way to remote while it was given back is lost in favour of the strict side: bounded. */
+    assert_true(used(the_remote->inner, "k") <= 4 * 30);
+}
+
+/* However busy local is, remote is asked again soon. */
+static atomic_bool busy;
+
+static void *busy_worker(void *arg)
+{
+    char key[16];
+    for (unsigned i = 0; atomic_load(&busy); i++) {
+        snprintf(key, sizeof key, "%s%u", (const char *)arg, i % 100);
+        (void)rcpt(key, 100000000);
+    }
+    return NULL;
+}
+
+static void test_back_under_load(void **state)
+{
+    (void)state;
+    static char names[4][2] = {"a", "b", "c", "d"};
+    pthread_t threads[4];
+    int64_t remote_sum = 0, local_sum = 0;
+    atomic_store(&busy, true);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, busy_worker, names[i]), 0);
+    for (int i = 0; i < 5; i++) {
+        remote_is(COUNTERS_DOWN);
+        usleep(50000);
+        remote_is(COUNTERS_OK);
+        wait_merged();
+    }
+    atomic_store(&busy, false);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 200 && (remote_sum == 0 || remote_sum != local_sum); i++) {
+        usleep(10000);
+        remote_sum = used(the_remote->inner, "*");
+        local_sum = used(local, "*");
+    }
+    assert_true(remote_sum > 1000);
+    assert_int_equal(remote_sum, local_sum);
+}
+
+/* What counting along costs; printed, not judged. */
+static void test_cost(void **state)
+{
+    (void)state;
+    struct timespec began, ended;
+    struct count_ask asks[3];
+    char keys[3][32];
+    struct count_answer answers[3];
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    for (int i = 0; i < 100000; i++) {
+        for (int a = 0; a < 3; a++) {
+            snprintf(keys[a], sizeof keys[a], "recipient:{%d@example.com}", i % (1000 * (a + 1)));
+            asks[a] = ask_for(keys[a], 1000000);
+            answers[a] = (struct count_answer){.result = COUNT_ADMITTED, .slot = 1, .created = START};
+        }
+        (void)local->ops->ask(local, COUNTERS_RECORD, &(struct count_request){.asks = asks, .n = 3}, now,
+                              answers);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    print_message("a record of 3 limits: %.2f us\n",
+                  ((double)(ended.tv_sec - began.tv_sec) * 1e9 + (double)(ended.tv_nsec - began.tv_nsec)) /
+                      100000 / 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_counters_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merged_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_asked_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_given_back_while_unsynced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_settled_while_unsynced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restarts_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_back_between, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restarts_with_its_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restart_of_two_hosts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cleared_stays_cleared, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cleared_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_holds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_an_outage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_merge_grows_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_back_under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cost, setup, teardown),
+        cmocka_unit_test(test_nobody_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,279 @@
+/* The counter store in Redis fed with answers that no Redis should give: it says that it is unsure, zeroes
+ * its answers, and never crashes. The client is replaced by this file: bytes go in as RESP, no socket is
+ * needed. */
+#include "remote.h"
+#include "counters/stores.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *feed; /* what every call is answered with */
+static size_t feed_len;
+static enum redis_status feed_status;
+static int calls;
+
+static enum redis_status answer(redisReply **out)
+{
+    void *reply = NULL;
+    calls++;
+    if (feed_status != REDIS_ANSWERED)
+        return feed_status;
+    redisReader *reader = redisReaderCreate();
+    assert_non_null(reader);
+    redisReaderFeed(reader, feed, feed_len);
+    if (redisReaderGetReply(reader, &reply) != REDIS_OK || reply == NULL) {
+        redisReaderFree(reader);
+        return REDIS_LOST; /* what the client says of bytes that are no answer */
+    }
+    redisReaderFree(reader);
+    *out = reply;
+    return REDIS_ANSWERED;
+}
+
+struct redis_client {
+    int unused;
+};
+
+const char *redis_client_prefix(const struct redis_client *redis)
+{
+    (void)redis;
+    return "test";
+}
+
+enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
+                                    redisReply **reply)
+{
+    (void)redis, (void)command;
+    return answer(reply);
+}
+
+void redis_script_init(struct redis_script *script, const char *source)
+{
+    script->source = source;
+}
+
+enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
+                                    const struct redis_command *args, redisReply **reply)
+{
+    (void)redis, (void)script;
+    assert_true(n_keys > 0 && args->argc >= n_keys);
+    for (int i = 0; i < args->argc; i++)
+        assert_int_equal(strnlen(args->argv[i], args->lens[i]), args->lens[i]);
+    return answer(reply);
+}
+
+bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms)
+{
+    (void)redis, (void)timeout_ms;
+    return true;
+}
+
+bool redis_client_is_up(struct redis_client *redis)
+{
+    (void)redis;
+    return true;
+}
+
+unsigned redis_client_restarts(struct redis_client *redis)
+{
+    (void)redis;
+    return 0;
+}
+
+void redis_client_condition(struct redis_client *redis, struct error *out)
+{
+    (void)redis, (void)out;
+}
+
+static struct counters *new_counters(void)
+{
+    static struct redis_client client;
+    struct counters *counters = counters_remote_new(&client, NULL);
+    assert_non_null(counters);
+    return counters;
+}
+
+static void set_feed(const char *bytes, size_t n, enum redis_status status)
+{
+    feed = bytes;
+    feed_len = n;
+    feed_status = status;
+}
+
+static const struct count_ask the_ask = {
+    .key = "k", .limit = "l", .max = 1, .window_ms = 1000, .share_of = -1};
+static const struct count_request the_request = {.asks = &the_ask, .n = 1};
+
+static enum counters_status reserve(struct counters *counters, struct count_answer *out)
+{
+    memset(out, 0x55, sizeof *out);
+    return counters_reserve(counters, &the_request, 0, out);
+}
+
+#define GOOD_PLAIN "*4\r\n:0\r\n:7000\r\n:5\r\n:8\r\n"
+#define GOOD "*7\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n"
+
+static void test_good(void **state)
+{
+    (void)state;
+    struct counters *counters = new_counters();
+    struct count_answer got;
+    set_feed(GOOD, strlen(GOOD), REDIS_ANSWERED);
+    assert_int_equal(reserve(counters, &got), COUNTERS_OK);
+    assert_int_equal(got.result, COUNT_ADMITTED);
+    assert_int_equal(got.used, 5);
+    assert_int_equal(got.slot, 7);
+    assert_int_equal(got.created, 8);
+    counters_free(counters);
+}
+
+static void test_good_plain(void **state)
+{
+    (void)state;
+    struct counters *counters = new_counters();
+    const struct count_ask ask = {
+        .key = "k", .limit = "l", .max = 9, .window_ms = 1000, .amount = 1, .need = 1, .share_of = -1};
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer got;
+    set_feed(GOOD_PLAIN, strlen(GOOD_PLAIN), REDIS_ANSWERED);
+    assert_int_equal(counters_reserve(counters, &request, 0, &got), COUNTERS_OK);
+    assert_int_equal(got.result, COUNT_ADMITTED);
+    assert_int_equal(got.used, 5);
+    assert_int_equal(got.slot, 70);
+    assert_int_equal(got.created, 8);
+    counters_free(counters);
+}
+
+static void test_garbage(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "+OK\r\n",
+        "$-1\r\n",
+        "$2\r\nhi\r\n",
+        ":1\r\n",
+        "*-1\r\n",
+        "*0\r\n",
+        "-ERR what\r\n",
+        "*6\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n",
+        "*8\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:0\r\n",
+        "*4\r\n:-1\r\n:7000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:-7000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:9000000000000000000\r\n:5\r\n:8\r\n",
+        "*4\r\n:0\r\n:7000\r\n:-5\r\n:8\r\n",
+        "*7\r\n:-1\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:0\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:4\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:1\r\n:-5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:1\r\n:5\r\n:-1\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:1\r\n$1\r\n5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
+        "*7\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n$-1\r\n",
+        "*7\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n",
+    };
+    struct counters *counters = new_counters();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct count_answer got;
+        struct error condition = {0};
+        set_feed(rows[i], strlen(rows[i]), REDIS_ANSWERED);
+        assert_int_equal(reserve(counters, &got), COUNTERS_UNSURE);
+        assert_int_equal(got.result, COUNT_UNKNOWN);
+        assert_int_equal(got.used, 0);
+        assert_int_equal(counters_peek(counters, &the_request, 0, &got), COUNTERS_DOWN);
+        counters_condition(counters, &condition);
+        assert_true(condition.text[0] != '\0');
+        set_feed(GOOD, strlen(GOOD), REDIS_ANSWERED); /* and it is forgotten when all is well again */
+        assert_int_equal(reserve(counters, &got), COUNTERS_OK);
+        condition = (struct error){0};
+        counters_condition(counters, &condition);
+        assert_string_equal(condition.text, "");
+    }
+    counters_free(counters);
+}
+
+static void see(void *arg, const struct count_view *view)
+{
+    (void)arg;
+    assert_true(strlen(view->key) > 0 && strlen(view->limit) < 1000 && view->used >= 0);
+}
+
+/* Every call, whatever it is answered. */
+static void call_all(struct counters *counters)
+{
+    static const char *const keys[] = {"k", "*", "k*"};
+    const struct count_change change = {
+        .key = "k", .limit = "l", .window_ms = 1000, .slot = 5, .created = 5, .amount = -1};
+    struct count_answer got;
+    size_t n = 0;
+    enum counters_status status = reserve(counters, &got);
+    assert_true(status == COUNTERS_OK || got.result == COUNT_UNKNOWN);
+    assert_true(counters_charge(counters, &the_request, 0) <= COUNTERS_UNSURE);
+    assert_true(counters_change(counters, &change, 1, 0) <= COUNTERS_UNSURE);
+    assert_true(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTERS_UNSURE);
+    remote_follow_caller_clock(counters); /* else the clock would be asked, and that be all */
+    assert_true(counters_show(counters, keys, 3, 0, see, NULL) <= COUNTERS_UNSURE);
+    assert_true(counters_reset(counters, keys, 3, NULL, &n) <= COUNTERS_UNSURE);
+}
+
+/* Good answers of all kinds with a few bytes changed. */
+static void test_mutations(void **state)
+{
+    (void)state;
+    static const char *const seeds[] = {
+        GOOD,
+        "*1\r\n:0\r\n",
+        "*2\r\n$1\r\n0\r\n*2\r\n$6\r\ntest:k\r\n$7\r\ntest:kk\r\n",
+        "*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n",
+        "*2\r\n$1\r\nl\r\n$53\r\n1/3 window=60000 born=1 slot=5 1,2 refused=1 held=345\r\n",
+        "*2\r\n*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n-WRONGTYPE no hash\r\n",
+        "*2\r\n$10\r\n1732320000\r\n$3\r\n123\r\n",
+        "-WRONGTYPE Operation against a key\r\n",
+    };
+    static const char bytes[] = "0123456789*$:+-\r\n,=/ k\0\xff";
+    struct counters *counters = new_counters();
+    unsigned short seed[3] = {7, 8, 9};
+    calls = 0;
+    for (int i = 0; i < 30000; i++) {
+        char text[256];
+        const char *source = seeds[nrand48(seed) % (long)(sizeof seeds / sizeof seeds[0])];
+        size_t n = strlen(source);
+        memcpy(text, source, n);
+        for (long m = nrand48(seed) % 4; m > 0; m--)
+            text[(size_t)nrand48(seed) % n] = bytes[(size_t)nrand48(seed) % (sizeof bytes - 1)];
+        set_feed(text, n, REDIS_ANSWERED);
+        call_all(counters);
+    }
+    assert_true(calls > 100000);
+    counters_free(counters);
+}
+
+static void test_down_and_lost(void **state)
+{
+    (void)state;
+    struct counters *counters = new_counters();
+    struct count_answer got;
+    set_feed("", 0, REDIS_DOWN);
+    assert_int_equal(reserve(counters, &got), COUNTERS_DOWN);
+    set_feed("", 0, REDIS_LOST);
+    assert_int_equal(reserve(counters, &got), COUNTERS_UNSURE);
+    assert_int_equal(got.result, COUNT_UNKNOWN);
+    assert_int_equal(counters_peek(counters, &the_request, 0, &got),
+                     COUNTERS_DOWN); /* a look charges nothing */
+    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0), COUNTERS_UNSURE);
+    counters_free(counters);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good),          cmocka_unit_test(test_good_plain),
+        cmocka_unit_test(test_garbage),       cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_down_and_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,205 @@
+/* What is the embedded store's own: its bounds, its expiry, large requests. What it has in common with Redis is in
+ * test_counts_vectors.c and test_counts_random.c. */
+#include "counters/stores.h"
+#include "base/hash.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define START INT64_C(1732320000000)
+
+static struct count_ask ask_for(const char *key, int64_t max)
+{
+    return (struct count_ask){.key = key,
+                              .limit = "l",
+                              .max = max,
+                              .window_ms = 60000,
+                              .amount = 1,
+                              .need = 1,
+                              .ttl_ms = 70000,
+                              .share_of = -1};
+}
+
+static struct count_answer reserve_one(struct counters *counters, const char *key, int64_t max, int64_t ttl,
+                                       int64_t now)
+{
+    struct count_ask ask = ask_for(key, max);
+    struct count_answer answer;
+    ask.ttl_ms = ttl;
+    assert_int_equal(counters_reserve(counters, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+                     COUNTERS_OK);
+    return answer;
+}
+
+static void count_one(void *arg, const struct count_view *view)
+{
+    (void)view;
+    ++*(size_t *)arg;
+}
+
+static size_t size_of(struct counters *counters, int64_t now)
+{
+    static const char *const all[] = {"*"};
+    size_t n = 0;
+    assert_int_equal(counters_show(counters, all, 1, now, count_one, &n), COUNTERS_OK);
+    return n;
+}
+
+static void test_bounded(void **state)
+{
+    (void)state;
+    static const size_t bounds[] = {1, 2, 100, 5000};
+    for (size_t b = 0; b < sizeof bounds / sizeof bounds[0]; b++) {
+        struct counters *counters = counters_memory_new(bounds[b]);
+        char key[32];
+        for (int i = 0; i < 20000; i++) {
+            snprintf(key, sizeof key, "k:{%d}", i);
+            assert_int_equal(reserve_one(counters, key, 5, 70000, START + i).result, COUNT_ADMITTED);
+        }
+        size_t n = size_of(counters, START + 20000);
+        assert_true(n <= bounds[b] && n >= bounds[b] / 2);
+        assert_int_equal(reserve_one(counters, key, 5, 70000, START + 20000).used,
+                         1); /* the newest is there */
+        counters_free(counters);
+    }
+}
+
+static void test_what_lives_long_stays(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(100);
+    char key[32];
+    reserve_one(counters, "long", 5, INT64_C(86400000), START);
+    for (int i = 0; i < 10000; i++) {
+        snprintf(key, sizeof key, "k:{%d}", i);
+        reserve_one(counters, key, 5, 70000, START + i);
+    }
+    assert_int_equal(reserve_one(counters, "long", 5, 70000, START + 10000).used, 1);
+    counters_free(counters);
+}
+
+static void test_expires(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(100000);
+    struct count_answer first = reserve_one(counters, "a", 5, 70000, START);
+    reserve_one(counters, "b", 5, 200000, START);
+    reserve_one(counters, "c", 5, 1, START); /* never before its count has ended */
+    assert_int_equal(size_of(counters, START + 66999), 3);
+    assert_int_equal(size_of(counters, START + 67000), 2);
+    assert_int_equal(size_of(counters, START + 69999), 2);
+    assert_int_equal(size_of(counters, START + 70000), 1);
+    assert_true(reserve_one(counters, "a", 5, 70000, START + 70000).created > first.created);
+    char key[32]; /* whoever comes by sweeps */
+    for (int i = 0; i < 50000; i++) {
+        snprintf(key, sizeof key, "k:{%d}", i);
+        reserve_one(counters, key, 5, 70000, START + 100000);
+    }
+    for (int i = 0; i < 100000; i++)
+        reserve_one(counters, i % 2 ? "x" : "y", 1000000, 70000, START + 10000000);
+    assert_int_equal(size_of(counters, START + 10000000), 2);
+    counters_free(counters);
+}
+
+static void test_many_asks(void **state)
+{
+    (void)state;
+    enum { MANY = 200 };
+    struct counters *counters = counters_memory_new(100000);
+    static struct count_ask asks[MANY];
+    static struct count_answer answers[MANY];
+    static char keys[MANY][16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(keys[i], sizeof keys[i], "k:{%d}", i);
+        asks[i] = ask_for(keys[i], i == MANY - 1 ? 2 : 10);
+    }
+    const struct count_request request = {.asks = asks, .n = MANY};
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(answers[i].used, round);
+            assert_int_equal(answers[i].result, round == 2 && i == MANY - 1 ? COUNT_OVER : COUNT_ADMITTED);
+            assert_int_equal(answers[i].slot >= 0, round < 2);
+        }
+    }
+    assert_int_equal(reserve_one(counters, keys[0], 10, 70000, START).used, 2);
+    counters_free(counters);
+}
+
+/* A request larger than the store still is all or nothing, and nothing of it is evicted under its feet. */
+static void test_request_larger_than_the_store(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(2);
+    struct count_ask asks[] = {ask_for("a", 5), ask_for("b", 5), ask_for("c", 5), ask_for("d", 5),
+                               ask_for("e", 5)};
+    struct count_answer answers[5];
+    const struct count_request request = {.asks = asks, .n = 5};
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(answers[i].used, round);
+    }
+    counters_free(counters);
+}
+
+static void test_retries_are_bounded(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(1000);
+    char retry[40];
+    for (int i = 0; i < 300000; i++) {
+        struct count_deferral deferral = {.at_ms = START + i};
+        snprintf(deferral.retry, sizeof deferral.retry, "%032x", i);
+        assert_int_equal(counters_deferred(counters, &deferral, 1, START + i), COUNTERS_OK);
+    }
+    int known = 0;
+    struct count_ask ask = ask_for("client:{c}", 0);
+    ask.flags = COUNT_ATTEMPT;
+    for (int i = 0; i < 300000; i += 100) {
+        struct count_answer answer;
+        snprintf(retry, sizeof retry, "%032x", i);
+        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry};
+        assert_int_equal(counters_peek(counters, &request, START + 1000000, &answer), COUNTERS_OK);
+        known += answer.result == COUNT_ADMITTED;
+        if (i >= 290000)
+            assert_int_equal(answer.result, COUNT_ADMITTED); /* the oldest give way */
+    }
+    assert_true(known > 1200 && known <= 2000); /* of 3,000 looked at */
+    counters_free(counters);
+}
+
+static void test_nothing_asked(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(10);
+    const struct count_request request = {0};
+    size_t n = 5;
+    assert_int_equal(counters_reserve(counters, &request, START, NULL), COUNTERS_OK);
+    assert_int_equal(counters_change(counters, NULL, 0, START), COUNTERS_OK);
+    assert_int_equal(counters_reset(counters, NULL, 0, NULL, &n), COUNTERS_OK);
+    assert_int_equal(n, 0);
+    counters_free(counters);
+    counters_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bounded),
+        cmocka_unit_test(test_what_lives_long_stays),
+        cmocka_unit_test(test_expires),
+        cmocka_unit_test(test_many_asks),
+        cmocka_unit_test(test_request_larger_than_the_store),
+        cmocka_unit_test(test_retries_are_bounded),
+        cmocka_unit_test(test_nothing_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

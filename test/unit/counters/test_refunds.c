@@ -1,0 +1,150 @@
+/* Refunds: at once where the caller may wait, else in the background; kept while the store is down, never repeated. */
+#include "counters/refunds.h"
+#include "store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct store {
+    struct counters counters;
+    atomic_int status;        /* what it answers */
+    _Atomic int64_t refunded; /* by the calls that it did not answer with COUNTERS_DOWN */
+    atomic_int calls;
+    pthread_t last; /* who called it */
+};
+
+static enum counters_status store_change(struct counters *counters, const struct count_change *changes,
+                                         size_t n, int64_t now_ms)
+{
+    struct store *store = (struct store *)counters;
+    (void)now_ms;
+    store->last = pthread_self();
+    enum counters_status status = (enum counters_status)atomic_load(&store->status);
+    for (size_t i = 0; status != COUNTERS_DOWN && i < n; i++) {
+        assert_string_equal(changes[i].key, "k");
+        assert_string_equal(changes[i].limit, "l");
+        atomic_fetch_sub(&store->refunded, changes[i].amount);
+    }
+    atomic_fetch_add(&store->calls, 1);
+    return status;
+}
+
+static const struct counters_ops ops = {.change = store_change};
+static struct store store;
+static struct refunds *refunds;
+static _Atomic int64_t now = 1732320000000;
+
+static int64_t the_now(void *arg)
+{
+    (void)arg;
+    return atomic_load(&now);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    store = (struct store){.counters.ops = &ops};
+    refunds = refunds_new(&store.counters, the_now, NULL, NULL);
+    return refunds != NULL ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    refunds_free(refunds, 0);
+    return 0;
+}
+
+static void refund(int n, int64_t amount, bool may_wait)
+{
+    char key[] = "k", limit[] = "l";
+    struct refunds_batch batch;
+    refunds_begin(&batch, refunds, may_wait);
+    for (int i = 0; i < n; i++) {
+        const struct count_change change = {.key = key,
+                                            .limit = limit,
+                                            .window_ms = 60000,
+                                            .slot = the_now(NULL) / 6000,
+                                            .amount = amount,
+                                            .here = -1};
+        refunds_add(&batch, &change);
+    }
+    refunds_end(&batch);
+    key[0] = limit[0] = '-'; /* they were borrowed until then */
+}
+
+static void test_at_once(void **state)
+{
+    (void)state;
+    refund(100, -1, true);
+    assert_int_equal(store.refunded, 100);
+    assert_int_equal(store.calls, 2); /* of 64 */
+    assert_true(pthread_equal(store.last, pthread_self()));
+    refund(5, 0, true); /* nothing */
+    assert_int_equal(store.calls, 2);
+}
+
+static void test_in_the_background(void **state)
+{
+    (void)state;
+    refund(100, -1, false);
+    assert_true(refunds_flush(refunds, 10000));
+    assert_int_equal(store.refunded, 100);
+    assert_false(pthread_equal(store.last, pthread_self()));
+}
+
+static void test_kept_while_down(void **state)
+{
+    (void)state;
+    atomic_store(&store.status, COUNTERS_DOWN);
+    refund(100, -1, true);
+    refund(50, -1, false);
+    assert_false(refunds_flush(refunds, 50));
+    assert_int_equal(store.refunded, 0);
+    atomic_store(&store.status, COUNTERS_OK);
+    assert_true(refunds_flush(refunds, 10000));
+    assert_int_equal(store.refunded, 150);
+}
+
+static void test_not_repeated(void **state)
+{
+    (void)state;
+    atomic_store(&store.status, COUNTERS_UNSURE);
+    refund(10, -1, true);
+    refund(10, -1, false);
+    assert_true(refunds_flush(refunds, 10000));
+    assert_int_equal(store.refunded, 20);
+}
+
+/* Bytes of a window that ended while the store was down are not charged to the one under way. */
+static void test_past(void **state)
+{
+    (void)state;
+    atomic_store(&store.status, COUNTERS_DOWN);
+    refund(1, 5, true);
+    refund(1, -2, true);
+    atomic_fetch_add(&now, 66001);
+    atomic_store(&store.status, COUNTERS_OK);
+    assert_true(refunds_flush(refunds, 10000));
+    assert_int_equal(store.refunded, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_in_the_background, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kept_while_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_past, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

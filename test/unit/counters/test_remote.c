@@ -1,0 +1,423 @@
+/* What is Redis's own in the counter store: the text in its fields, times to live, junk under our keys, answers that make
+ * no sense, its own clock, and what is said of a server that is away. */
+#include "counter.h"
+#include "remote.h"
+#include "counters/stores.h"
+
+#include "redis_server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#define START INT64_C(1732320000000)
+
+static struct redis_server server;
+static redisContext *cli;
+static struct counters *counters;
+
+/* What a command answers, as text. */
+static const char *ask_redis(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static const char *ask_redis(const char *format, ...)
+{
+    static char text[1024];
+    va_list args;
+    va_start(args, format);
+    redisReply *reply = redisvCommand(cli, format, args);
+    va_end(args);
+    assert_non_null(reply);
+    if (reply->type == REDIS_REPLY_INTEGER)
+        snprintf(text, sizeof text, "%lld", reply->integer);
+    else
+        snprintf(text, sizeof text, "%s", reply->type == REDIS_REPLY_NIL ? "(nil)" : reply->str);
+    freeReplyObject(reply);
+    return text;
+}
+
+static struct count_ask ask_for(const char *key, const char *limit, int64_t max)
+{
+    return (struct count_ask){.key = key,
+                              .limit = limit,
+                              .max = max,
+                              .window_ms = 60000,
+                              .amount = 1,
+                              .need = 1,
+                              .ttl_ms = 100000,
+                              .share_of = -1};
+}
+
+static struct count_answer reserve_one(const struct count_ask *ask, int64_t now)
+{
+    struct count_answer answer;
+    assert_int_equal(counters_reserve(counters, &(struct count_request){.asks = ask, .n = 1}, now, &answer),
+                     COUNTERS_OK);
+    return answer;
+}
+
+static struct counters *connect_to(const struct redis_server *to)
+{
+    struct error err = {0};
+    struct redis_client *redis = redis_client_new(
+        &(struct redis_config){.path = to->socket, .prefix = "test", .timeout_ms = 10000}, NULL, NULL, &err);
+    assert_non_null(redis);
+    struct counters *out = counters_remote_new(redis, &err);
+    assert_non_null(out);
+    assert_true(redis_client_wait(redis, 60000));
+    return out;
+}
+
+static void disconnect(struct counters *store)
+{
+    struct redis_client *redis = ((struct remote *)store)->redis;
+    counters_free(store);
+    redis_client_free(redis);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    server_do(&server, "FLUSHALL");
+    counters = connect_to(&server);
+    remote_follow_caller_clock(counters);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    disconnect(counters);
+    return 0;
+}
+
+static const char *get_text(void)
+{
+    return ask_redis("HGET test:recipient:{a@example.com} alias-minute");
+}
+
+static void test_text(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("recipient:{a@example.com}", "alias-minute", 3);
+    reserve_one(&ask, START);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720000 1");
+    assert_true(strlen(get_text()) <= 64);
+    assert_string_equal(ask_redis("OBJECT ENCODING test:recipient:{a@example.com}"), "listpack");
+    reserve_one(&ask, START + 12000);
+    reserve_one(&ask, START + 12500);
+    assert_string_equal(get_text(), "3/3 window=60000 born=1732320000000 slot=288720002 2,0,1");
+    ask.hold_ms = 600000;
+    reserve_one(&ask, START + 60000);
+    assert_string_equal(
+        get_text(), "3/3 window=60000 born=1732320000000 slot=288720002 2,0,1 refused=1 held=1732320660000");
+    ask.hold_ms = 0;
+    reserve_one(&ask, START + 700000);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720116 1 refused=1");
+}
+
+static void test_parse(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {
+        {"1/3 window=60000 born=1 slot=5 1", true},
+        {"1/3 window=60000 born=1 slot=5 1,2,3,4,5,6,7,8,9,10,11", true},
+        {"1/3 window=60000 born=1 slot=5 1,2,3,4,5,6,7,8,9,10,11,12", false},
+        {"1/3 window=60000 born=1 slot=5 1 refused=3", true},
+        {"1/3 window=60000 born=1 slot=5 1 held=3", true},
+        {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4", true},
+        {"1/3 window=60000 born=1 slot=5 1 refused=", false},
+        {"1/3 window=60000 born=1 slot=5 1 held=4 refused=3", false},
+        {"1/3 window=60000 born=1 slot=5 1,", false},
+        {"1/3 window=60000 born=1 slot=5 ", false},
+        {"1/3 window=60000 born=1 slot=5", false},
+        {"1/3 window=0 born=1 slot=5 1", false},
+        {"1/3 window=60000 born=-1 slot=5 1", false},
+        {"1/3 window=1000000000000000 born=1 slot=1000000000000000 1", false},
+        {"1000000000000001/3 window=60000 born=1 slot=5 1", false},
+        {"1/3 window=60000 born=1 slot=5 99999999999999999999999999999999999999", false},
+        {" 1/3 window=60000 born=1 slot=5 1", false},
+        {"", false},
+        {"7", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct counter counter = {.max = 77};
+        assert_int_equal(counter_parse(rows[i].text, strlen(rows[i].text), &counter), rows[i].good);
+        assert_int_equal(counter.max, rows[i].good ? 3 : 77);
+    }
+}
+
+static int64_t ttl_of(const char *key)
+{
+    return strtoll(ask_redis("PTTL %s", key), NULL, 10);
+}
+
+static void test_every_key_has_a_ttl(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("a", "short", 3), ask_for("a", "long", 3), ask_for("b", "short", 0),
+                               ask_for("c", "short", 5)};
+    struct count_answer answers[4];
+    asks[1].ttl_ms = 5000000;
+    asks[2].flags = COUNT_SHADOW;
+    asks[3].overflow = "d";
+    const struct count_request request = {.asks = asks, .n = 4, .new_key = "new", .new_max = 1};
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    assert_in_range(ttl_of("test:a"), 4990000, 5000000);
+    assert_in_range(ttl_of("test:b"), 90000, 100000);
+    assert_in_range(ttl_of("test:c"), 90000, 100000);
+    assert_in_range(ttl_of("test:new"), 60000, 120000);
+    reserve_one(&asks[0], START); /* a shorter one does not cut the longer */
+    assert_in_range(ttl_of("test:a"), 4990000, 5000000);
+    ask_redis("PERSIST test:a");
+    reserve_one(&asks[0], START + 6000); /* looked after once a slot */
+    assert_in_range(ttl_of("test:a"), 90000, 100000);
+    asks[0].ttl_ms = 1; /* never gone before its count */
+    asks[0].key = "e";
+    reserve_one(&asks[0], START);
+    assert_in_range(ttl_of("test:e"), 66000, 67000);
+    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", START}, 1, START),
+                     COUNTERS_OK);
+    assert_in_range(ttl_of("test:deferred"), 86390000, 86400000);
+}
+
+static void test_junk_is_replaced(void **state)
+{
+    (void)state;
+    static const char *const junk[] = {
+        "",
+        "7",
+        "x/y",
+        "7/10",
+        "1/3 window=0 born=1 slot=5 1",
+        "1/3 window=60000 born=1 slot=5 1e300",
+        "1/3 window=60000 born=1 slot=5 999999999999999999999999",
+        "1/3 window=99999999999999999999999999999999999999999999999 born=1 slot=1 1",
+        "1/3 window=60000 born=1 slot=5 1,1,1,1,1,1,1,1,1,1,1,1",
+        "1/3 window=60000 born=1 slot=5 ,,,",
+        "1/3 window=60000 born=1 slot=5 1 refused=x",
+        "1/3 window=60000 born=1 slot=5 1 nonsense",
+    };
+    struct count_ask ask = ask_for("k", "l", 5);
+    ask.amount = 2; /* not the plain case, which does not look at slots that have left the window */
+    for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++) {
+        ask_redis("HSET test:k l %s other kept", junk[i]);
+        assert_int_equal(reserve_one(&ask, START).used, 0);
+        assert_int_equal(reserve_one(&ask, START).used, 2);
+        assert_int_equal(counters_junk_resets(counters), i + 1);
+        assert_string_equal(ask_redis("HGET test:k other"), "kept");
+    }
+    ask.amount = 1;
+    for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++) {
+        ask_redis("HSET test:k l %s", junk[i]);
+        assert_int_equal(reserve_one(&ask, START).used, 0);
+        assert_int_equal(reserve_one(&ask, START).used, 1);
+    }
+    ask_redis("HSET test:k l %s", "1/3 window=60000 born=1 slot=288720000 999999999999999999999999");
+    assert_int_equal(reserve_one(&ask, START).used, 0);
+}
+
+static void test_another_type_is_deleted(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("k", "l", 3), ask_for("j", "l", 3)};
+    asks[0].flags = COUNT_ATTEMPT;
+    struct count_answer answers[2];
+    const struct count_request request = {.asks = asks, .n = 2, .retry = "00"};
+    ask_redis("SET test:k junk");
+    ask_redis("RPUSH test:j junk");
+    ask_redis("SADD test:deferred junk");
+    assert_int_equal(counters_peek(counters, &request, START, answers), COUNTERS_OK); /* looks only */
+    assert_string_equal(ask_redis("TYPE test:k"), "string");
+    assert_string_equal(ask_redis("TYPE test:deferred"), "set");
+    const struct count_change change = {
+        .key = "k", .limit = "l", .window_ms = 60000, .slot = 288720000, .created = START, .amount = -1};
+    assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    assert_int_equal(answers[0].result, COUNT_ADMITTED);
+    assert_string_equal(ask_redis("TYPE test:k"), "hash");
+    assert_string_equal(ask_redis("TYPE test:j"), "hash");
+    assert_int_equal(counters_junk_resets(counters), 3 + 1 + 3);
+    ask_redis("SET test:deferred junk");
+    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", START}, 1, START),
+                     COUNTERS_OK);
+    assert_string_equal(ask_redis("TYPE test:deferred"), "zset");
+    struct error condition = {0};
+    counters_condition(counters, &condition);
+    assert_string_equal(condition.text, "");
+}
+
+static void test_deferred_is_bounded(void **state)
+{
+    (void)state;
+    for (int from = 1; from <= 200000; from += 4000) /* a long script would be an outage on a busy machine */
+        ask_redis(
+            "EVAL %s 1 test:deferred %lld %d",
+            "for i = ARGV[2], ARGV[2] + 3999, 4 do redis.call('ZADD', KEYS[1], ARGV[1] + i, i, ARGV[1] + i, "
+            "i + 1, ARGV[1] + i, i + 2, ARGV[1] + i, i + 3) end",
+            (long long)START, from);
+    assert_string_equal(ask_redis("ZCARD test:deferred"), "200000");
+    const struct count_deferral some[] = {{"new", START + 300000}, {"told late", START + 299000}};
+    assert_int_equal(counters_deferred(counters, some, 2, START + 300000), COUNTERS_OK);
+    assert_string_equal(ask_redis("ZCARD test:deferred"), "199002");
+    assert_string_equal(ask_redis("ZSCORE test:deferred new"), "1732320300000");
+    assert_string_equal(ask_redis("ZSCORE test:deferred %s", "told late"), "1732320299000");
+    assert_string_equal(ask_redis("ZSCORE test:deferred 1"), "(nil)");
+    for (int i = 0; i < 5; i++) /* a day later they go, a few at a time */
+        assert_int_equal(counters_deferred(counters,
+                                           &(struct count_deferral){"newer", START + 86400000 + 250000}, 1,
+                                           START + 86400000 + 250000),
+                         COUNTERS_OK);
+    assert_string_equal(ask_redis("ZCARD test:deferred"), "198503");
+}
+
+static void see_count(void *arg, const struct count_view *view)
+{
+    (void)view;
+    ++*(size_t *)arg;
+}
+
+static void test_reset_spares_what_is_no_counter(void **state)
+{
+    (void)state;
+    static const char *const all[] = {"*", "k*", "k"};
+    struct count_ask ask = ask_for("k", "l", 3);
+    char key[16];
+    ask.key = key;
+    for (int i = 0; i < 2500; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        reserve_one(&ask, START);
+    }
+    ask_redis("HSET test:blocks 192.0.2.0/24 {}");
+    ask_redis("XADD test:events * a b");
+    ask_redis("HSET testing l %s", "1/3 window=60000 born=1 slot=5 1");
+    size_t n = 0;
+    assert_int_equal(counters_show(counters, all, 3, START, see_count, &n), COUNTERS_OK);
+    assert_int_equal(n, 2500);
+    assert_int_equal(counters_reset(counters, all, 3, NULL, &n), COUNTERS_OK);
+    assert_int_equal(n, 2500);
+    assert_string_equal(ask_redis("DBSIZE"), "3");
+}
+
+static void see_one(void *arg, const struct count_view *view)
+{
+    *(struct count_view *)arg = *view;
+}
+
+/* Without the caller's clock: the caller's time is of no interest. */
+static void test_own_clock(void **state)
+{
+    (void)state;
+    struct counters *own = connect_to(&server);
+    struct count_ask ask = ask_for("k", "l", 3);
+    struct count_answer first, second;
+    struct count_view view = {0};
+    static const char *const keys[] = {"k"};
+    int64_t before = (int64_t)time(NULL) * 1000 - 1;
+    const struct count_request request = {.asks = &ask, .n = 1};
+    assert_int_equal(counters_reserve(own, &request, START, &first), COUNTERS_OK);
+    assert_int_equal(counters_reserve(own, &request, START * 2, &second), COUNTERS_OK);
+    assert_int_equal(first.used, 0);
+    assert_int_equal(second.used, 1);
+    assert_true(first.created >= before && first.created <= before + 60000);
+    assert_int_equal(counters_show(own, keys, 1, 1, see_one, &view), COUNTERS_OK);
+    assert_int_equal(view.used, 2);
+    assert_in_range(view.reset_ms, 30000, 66000);
+    disconnect(own);
+}
+
+/* A sync that comes twice, in whatever order, is made once; no command is needed for it that counters do not need. */
+static void test_synced_once(void **state)
+{
+    (void)state;
+    static const int64_t sequences[] = {1, 1, 2, 1, 2}, sums[] = {5, 5, 10, 10, 10};
+    struct count_ask ask = ask_for("k", "l", 100);
+    int64_t slot = reserve_one(&ask, START).slot;
+    const struct count_change change = {.key = "k",
+                                        .limit = "l",
+                                        .window_ms = 60000,
+                                        .slot = slot,
+                                        .created = INT64_MAX,
+                                        .amount = 5,
+                                        .here = -1};
+    ask_redis("ACL SETUSER default -get -set");
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        assert_int_equal(counters->ops->sync(counters, &change, 1, START, sequences[i]), COUNTERS_OK);
+        assert_int_equal(reserve_one(&ask, START).used, sums[i] + 1 + (int64_t)i);
+    }
+    ask_redis("ACL SETUSER default +@all");
+    ask_redis("DEL test:k");
+    char key[64];
+    snprintf(key, sizeof key, "%s", ask_redis("RANDOMKEY"));
+    assert_memory_equal(key, "test:paid:{", 11);
+    assert_in_range(ttl_of(key), 3023990000, 3024000000);
+}
+
+/* Scripts flushed, the server replaced by an empty one, then away for good. */
+static void test_server_goes(void **state)
+{
+    (void)state;
+    struct redis_server other;
+    server_start(&other);
+    struct counters *to = connect_to(&other);
+    struct count_ask ask = ask_for("k", "l", 3);
+    struct count_answer answer;
+    const struct count_request request = {.asks = &ask, .n = 1};
+    assert_int_equal(counters_reserve(to, &request, START, &answer), COUNTERS_OK);
+    server_do(&other, "SCRIPT FLUSH");
+    assert_int_equal(counters_reserve(to, &request, START, &answer), COUNTERS_OK);
+    assert_int_equal(answer.used, 1);
+    server_do(&other, "CONFIG SET maxmemory 1");
+    answer.used = 5;
+    assert_int_equal(counters_reserve(to, &request, START, &answer), COUNTERS_DOWN);
+    assert_int_equal(answer.used, 0);
+    assert_int_equal(answer.result, COUNT_UNKNOWN);
+    server_kill(&other);
+    enum counters_status status = COUNTERS_OK;
+    for (int i = 0; i < 100 && status != COUNTERS_DOWN; i++)
+        status = counters_reserve(to, &request, START, &answer);
+    assert_int_equal(status, COUNTERS_DOWN);
+    assert_int_equal(answer.result, COUNT_UNKNOWN);
+    assert_int_equal(counters_charge(to, &request, START), COUNTERS_DOWN);
+    assert_int_equal(counters_deferred(to, &(struct count_deferral){"00", START}, 1, START), COUNTERS_DOWN);
+    struct error condition = {0};
+    counters_condition(to, &condition);
+    assert_true(condition.text[0] != '\0');
+    disconnect(to);
+    server_remove(&other);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    server_start(&server);
+    cli = server_connect(&server);
+    return cli != NULL ? 0 : -1;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    redisFree(cli);
+    server_remove(&server);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),
+        cmocka_unit_test(test_server_goes),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}

@@ -1,0 +1,927 @@
+/* The Redis client against a real redis-server, and against a scripted peer for what a real one cannot be made to say.
+ * Times are bounded generously from above: the machine may be busy; TIMEOUT is far from both ends. */
+#include "redis/client.h"
+#include "errors.h"
+
+#include "peer.h"
+#include "redis_server.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum {
+    TIMEOUT = 1000,          /* of a call, ms */
+    LATE = 5000,             /* a call may overrun by this where the machine is busy */
+    PATIENCE = 20000,        /* for what comes by itself within some seconds */
+    AT_ONCE = TIMEOUT - 100, /* what does not wait at all */
+    HANG = 3000,             /* of the name service */
+};
+
+/* ---- helpers ---- */
+
+struct events {
+    pthread_mutex_t mutex;
+    int downs, ups, wrong; /* wrong: two of a kind in a row */
+    bool last_down, any;
+    char text[512];
+};
+
+static void events_note(void *arg, bool down, const char *text)
+{
+    struct events *events = arg;
+    pthread_mutex_lock(&events->mutex);
+    if (events->any && events->last_down == down)
+        events->wrong++;
+    events->any = true;
+    events->last_down = down;
+    *(down ? &events->downs : &events->ups) += 1;
+    snprintf(events->text, sizeof events->text, "%s", text);
+    pthread_mutex_unlock(&events->mutex);
+}
+
+static void events_get(struct events *events, int *downs, int *ups)
+{
+    pthread_mutex_lock(&events->mutex);
+    *downs = events->downs;
+    *ups = events->ups;
+    assert_int_equal(events->wrong, 0);
+    pthread_mutex_unlock(&events->mutex);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct redis_client *client(const struct redis_config *config)
+{
+    struct error err = {0};
+    struct redis_client *redis = redis_client_new(config, NULL, NULL, &err);
+    assert_non_null(redis);
+    assert_string_equal(err.text, "");
+    return redis;
+}
+
+static struct redis_client *client_of_path(const char *path)
+{
+    struct redis_client *redis = client(&(struct redis_config){.path = path, .timeout_ms = TIMEOUT});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    return redis;
+}
+
+static enum redis_status repeat(struct redis_client *redis, const char *word, redisReply **reply)
+{
+    const char *argv[] = {"ECHO", word};
+    return redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv}, reply);
+}
+
+/* Calls, and asserts that the answer is the right one. */
+static void assert_repeat(struct redis_client *redis, const char *word)
+{
+    redisReply *reply = NULL;
+    assert_int_equal(repeat(redis, word, &reply), REDIS_ANSWERED);
+    assert_int_equal(reply->type, REDIS_REPLY_STRING);
+    assert_string_equal(reply->str, word);
+    freeReplyObject(reply);
+}
+
+static void assert_status(struct redis_client *redis, enum redis_status expected, int64_t at_least,
+                          int64_t at_most)
+{
+    redisReply *untouched = (void *)redis, *reply = untouched;
+    int64_t start = now_ms();
+    assert_int_equal(repeat(redis, "word", &reply), expected);
+    int64_t took = now_ms() - start;
+    assert_ptr_equal(reply, untouched);
+    assert_in_range(took, at_least, at_most);
+}
+
+static void assert_condition(struct redis_client *redis, const char *part)
+{
+    struct error condition = {0};
+    int64_t until = now_ms() + PATIENCE;
+    do {
+        redis_client_condition(redis, &condition);
+        if (part[0] == '\0' ? condition.text[0] == '\0' : strstr(condition.text, part) != NULL)
+            return;
+        server_sleep_ms(10);
+    } while (now_ms() < until);
+    fail_msg("trouble is \"%s\", expected \"%s\"", condition.text, part);
+}
+
+static void wait_restarts(struct redis_client *redis, unsigned restarts)
+{
+    for (int64_t until = now_ms() + PATIENCE; redis_client_restarts(redis) != restarts && now_ms() < until;)
+        server_sleep_ms(10);
+    assert_int_equal(redis_client_restarts(redis), restarts);
+}
+
+static struct redis_server server; /* one for all tests that leave it as they found it */
+
+/* ---- a real server ---- */
+
+static void test_call(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client_of_path(server.socket);
+    assert_repeat(redis, "hello");
+    assert_repeat(redis, "");
+    redisReply *reply = NULL;
+    const char *argv[] = {"ECHO", "a\0b\r\n"};
+    const size_t lens[] = {4, 5};
+    assert_int_equal(redis_client_call(redis, &(struct redis_command){2, argv, lens}, &reply),
+                     REDIS_ANSWERED);
+    assert_int_equal(reply->len, 5);
+    assert_memory_equal(reply->str, "a\0b\r\n", 5);
+    freeReplyObject(reply);
+    const char *wrong[] = {"NOSUCHCOMMAND"};
+    assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 1, .argv = wrong}, &reply),
+                     REDIS_ANSWERED);
+    assert_int_equal(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+    assert_condition(redis, "");
+    assert_int_equal(redis_client_restarts(redis), 0);
+    redis_client_free(redis);
+    redis_client_free(NULL);
+}
+
+static void test_database(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client(
+        &(struct redis_config){.host = "127.0.0.1", .port = server.port, .db = 3, .timeout_ms = TIMEOUT});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    const char *argv[] = {"SET", "in-three", "1"};
+    redisReply *reply = NULL;
+    assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 3, .argv = argv}, &reply),
+                     REDIS_ANSWERED);
+    freeReplyObject(reply);
+    redis_client_free(redis);
+    redisContext *context = server_connect(&server);
+    freeReplyObject(redisCommand(context, "SELECT 3"));
+    reply = redisCommand(context, "DEL in-three");
+    assert_int_equal(reply->integer, 1);
+    freeReplyObject(reply);
+    freeReplyObject(redisCommand(context, "SELECT 0"));
+    reply = redisCommand(context, "DBSIZE"); /* the probe has left nothing */
+    assert_int_equal(reply->integer, 0);
+    freeReplyObject(reply);
+    redisFree(context);
+    redis = client(&(struct redis_config){.path = server.socket, .db = 99, .timeout_ms = TIMEOUT});
+    assert_condition(redis, "SELECT");
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    redis_client_free(redis);
+}
+
+enum { THREADS = 50, CALLS = 2000 };
+
+struct herd {
+    struct redis_client *redis;
+    int number, calls;
+    int wrong, answered;
+};
+
+static void *herd_main(void *arg)
+{
+    struct herd *self = arg;
+    for (int i = 0; i < self->calls; i++) {
+        char word[64];
+        redisReply *reply = NULL;
+        snprintf(word, sizeof word, "%d-%d-%.*s", self->number, i, i % 30,
+                 "abcdefghijklmnopqrstuvwxyz1234567890");
+        if (repeat(self->redis, word, &reply) != REDIS_ANSWERED)
+            continue;
+        self->answered++;
+        if (reply->type != REDIS_REPLY_STRING || strcmp(reply->str, word) != 0)
+            self->wrong++;
+        freeReplyObject(reply);
+    }
+    return NULL;
+}
+
+static int herd_run(struct redis_client *redis, int calls)
+{
+    pthread_t threads[THREADS];
+    struct herd herd[THREADS] = {0};
+    int answered = 0;
+    for (int i = 0; i < THREADS; i++) {
+        herd[i] = (struct herd){.redis = redis, .number = i, .calls = calls};
+        assert_int_equal(pthread_create(&threads[i], NULL, herd_main, &herd[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(herd[i].wrong, 0);
+        answered += herd[i].answered;
+    }
+    return answered;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    struct redis_client *redis =
+        client(&(struct redis_config){.path = server.socket, .timeout_ms = PATIENCE});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_int_equal(herd_run(redis, CALLS), THREADS * CALLS);
+    redis_client_free(redis);
+    redis = client(&(struct redis_config){.host = "127.0.0.1", .port = server.port, .timeout_ms = PATIENCE});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_int_equal(herd_run(redis, CALLS / 10), THREADS * CALLS / 10);
+    redis_client_free(redis);
+}
+
+static void test_large(void **state)
+{
+    (void)state;
+    enum { SIZE = 1000 * 1000 };
+    struct redis_client *redis =
+        client(&(struct redis_config){.path = server.socket, .timeout_ms = PATIENCE});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    char *word = malloc(SIZE + 1);
+    assert_non_null(word);
+    memset(word, 'w', SIZE);
+    word[SIZE] = '\0';
+    assert_repeat(redis, word);
+    assert_repeat(redis, "small");
+    free(word);
+    redis_client_free(redis);
+}
+
+static struct redis_script make_script(const char *source)
+{
+    struct redis_script script;
+    redis_script_init(&script, source);
+    return script;
+}
+
+static void test_sha(void **state)
+{
+    (void)state;
+    char source[200];
+    redisContext *context = server_connect(&server);
+    assert_string_equal(make_script("abc").sha, "a9993e364706816aba3e25717850c26c9cd0d89d");
+    for (int len = 11; len < 190; len++) { /* every place of the padding */
+        memset(source, 'x', sizeof source);
+        memcpy(source, "return 1 --", 11);
+        source[len] = '\0';
+        redisReply *reply = redisCommand(context, "SCRIPT LOAD %s", source);
+        assert_int_equal(reply->type, REDIS_REPLY_STRING);
+        assert_string_equal(make_script(source).sha, reply->str);
+        freeReplyObject(reply);
+    }
+    redisFree(context);
+}
+
+static void assert_eval(struct redis_client *redis, const struct redis_script *script)
+{
+    redisReply *reply = NULL;
+    const char *argv[] = {"key", "value"};
+    const struct redis_command args = {.argc = 2, .argv = argv};
+    assert_int_equal(redis_client_eval(redis, script, 1, &args, &reply), REDIS_ANSWERED);
+    assert_int_equal(reply->type, REDIS_REPLY_ARRAY);
+    assert_int_equal(reply->elements, 2);
+    assert_string_equal(reply->element[0]->str, "key");
+    assert_string_equal(reply->element[1]->str, "value");
+    freeReplyObject(reply);
+}
+
+static void test_eval(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client_of_path(server.socket);
+    struct redis_script script;
+    redis_script_init(&script, "return {KEYS[1], ARGV[1]}");
+    assert_eval(redis, &script);
+    assert_eval(redis, &script);
+    server_do(&server, "SCRIPT FLUSH");
+    assert_eval(redis, &script);
+    redisReply *reply = NULL;
+    redis_script_init(&script, "return redis.error_reply('MINE is an ordinary error')");
+    assert_int_equal(redis_client_eval(redis, &script, 0, &(struct redis_command){0}, &reply),
+                     REDIS_ANSWERED);
+    assert_int_equal(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+    assert_repeat(redis, "still here");
+    redis_client_free(redis);
+}
+
+static void test_frozen(void **state)
+{
+    (void)state;
+    struct events events = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct error err = {0};
+    int downs, ups;
+    struct redis_client *redis = redis_client_new(
+        &(struct redis_config){.path = server.socket, .timeout_ms = TIMEOUT}, events_note, &events, &err);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    kill(server.pid, SIGSTOP);
+    assert_status(redis, REDIS_LOST, TIMEOUT - 1, TIMEOUT + LATE);
+    for (int i = 0; i < 20; i++)
+        assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    assert_condition(redis, "in time");
+    kill(server.pid, SIGCONT);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "back");
+    redis_client_free(redis);
+    events_get(&events, &downs, &ups);
+    assert_in_range(downs, 1, 20);
+    assert_int_equal(ups, downs + 1);
+}
+
+/* A herd meets a server that freezes: each waits once at most, and nobody reads what another asked. */
+static void *freeze_main(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        server_sleep_ms(100);
+        kill(server.pid, SIGSTOP);
+        server_sleep_ms(600);
+        kill(server.pid, SIGCONT);
+    }
+    return NULL;
+}
+
+static void test_frozen_herd(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    struct redis_client *redis = client(&(struct redis_config){.path = server.socket, .timeout_ms = 100});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_int_equal(pthread_create(&thread, NULL, freeze_main, NULL), 0);
+    for (int64_t until = now_ms() + 2200; now_ms() < until;)
+        assert_true(herd_run(redis, 50) >= 0);
+    pthread_join(thread, NULL);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    redis_client_free(redis);
+}
+
+static void test_killed_while_idle(void **state)
+{
+    (void)state;
+    for (int tcp = 0; tcp <= 1; tcp++) {
+        struct redis_client *redis = client(&(struct redis_config){.host = tcp ? "127.0.0.1" : NULL,
+                                                                   .port = server.port,
+                                                                   .path = tcp ? NULL : server.socket,
+                                                                   .timeout_ms = TIMEOUT});
+        assert_true(redis_client_wait(redis, PATIENCE));
+        for (int i = 0; i < 5; i++) {
+            assert_repeat(redis, "before");
+            server_sleep_ms(40); /* idle, so that the look before the write happens */
+            server_do(&server, "CLIENT KILL TYPE normal SKIPME yes");
+            assert_true(redis_client_wait(
+                redis, PATIENCE)); /* the connector may have been in the middle of connecting */
+            assert_repeat(redis, "after");
+        }
+        redis_client_free(redis);
+    }
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct events events = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct error err = {0};
+    int downs, ups;
+    struct redis_client *redis = redis_client_new(
+        &(struct redis_config){.host = "127.0.0.1", .port = server_free_port(), .timeout_ms = TIMEOUT},
+        events_note, &events, &err);
+    assert_false(redis_client_wait(redis, 300));
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    assert_condition(redis, "refused");
+    redis_client_free(redis);
+    events_get(&events, &downs, &ups);
+    assert_int_equal(downs, 1);
+    assert_int_equal(ups, 0);
+    assert_non_null(strstr(events.text, "refused"));
+}
+
+static void write_password(const char *path, const char *password)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(password, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void test_password(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/password", server.dir);
+    server_do(&server, "CONFIG SET requirepass secret");
+    server.password = "secret";
+    struct redis_client *redis = client(&(struct redis_config){.path = server.socket, .timeout_ms = TIMEOUT});
+    assert_condition(redis, "NOAUTH");
+    assert_condition(redis, "password_file");
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    redis_client_free(redis);
+    redis = client(&(struct redis_config){.path = server.socket, .password = "guess", .timeout_ms = TIMEOUT});
+    assert_condition(redis, "WRONGPASS");
+    redis_client_free(redis);
+    redis = client(&(struct redis_config){
+        .path = server.socket, .user = "default", .password = "secret", .timeout_ms = TIMEOUT});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "user and password");
+    redis_client_free(redis);
+    redis =
+        client(&(struct redis_config){.path = server.socket, .password_file = path, .timeout_ms = TIMEOUT});
+    assert_condition(redis, "No such file");
+    write_password(path, "");
+    assert_condition(redis, "is empty");
+    write_password(path, "guess\n");
+    assert_condition(redis, "WRONGPASS");
+    write_password(path, "secret\n");
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "from the file");
+    redis_client_free(redis);
+    server_do(&server, "CONFIG SET requirepass %s", "");
+    server.password = NULL;
+    redis =
+        client(&(struct redis_config){.path = server.socket, .password = "needless", .timeout_ms = TIMEOUT});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_condition(redis, "has no password");
+    redis_client_free(redis);
+}
+
+static void test_acl(void **state)
+{
+    (void)state;
+    struct redis_config config = {
+        .path = server.socket, .user = "gate", .password = "p", .timeout_ms = TIMEOUT};
+    server_do(&server, "ACL SETUSER gate reset on >p ~rcptgate:* +@scripting +setrange +echo");
+    struct redis_client *redis = client(&config);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_condition(redis, "+info");
+    const char *argv[] = {"GET", "rcptgate:x"};
+    redisReply *reply = NULL;
+    assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv}, &reply),
+                     REDIS_DOWN);
+    assert_condition(redis, "NOPERM");
+    assert_repeat(redis, "what is allowed still is");
+    server_do(&server, "ACL SETUSER gate ~rcptgate:* -evalsha");
+    assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv}, &reply),
+                     REDIS_DOWN);
+    for (int64_t until = now_ms() + PATIENCE; redis_client_wait(redis, 0) && now_ms() < until;)
+        server_sleep_ms(10);
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    assert_condition(redis, "NOPERM");
+    server_do(&server, "ACL SETUSER gate +evalsha");
+    assert_true(redis_client_wait(redis, PATIENCE));
+    redis_client_free(redis);
+    config.prefix = "elsewhere";
+    redis = client(&config);
+    assert_condition(redis, "NOPERM");
+    redis_client_free(redis);
+    server_do(&server, "ACL DELUSER gate");
+}
+
+/* The states in which Redis answers and refuses: the call is DOWN, so are the next ones without asking, the
+ * text says what to do, and it comes back by itself. */
+static void test_node_states(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *on[5], *off[5], *condition;
+    } rows[] = {
+        {{"CONFIG", "SET", "maxmemory", "1"}, {"CONFIG", "SET", "maxmemory", "0"}, "maxmemory"},
+        {{"REPLICAOF", "127.0.0.1", "1"}, {"REPLICAOF", "NO", "ONE"}, "replica"},
+        {{"CONFIG", "SET", "min-replicas-to-write", "1"},
+         {"CONFIG", "SET", "min-replicas-to-write", "0"},
+         "NOREPLICAS"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct redis_client *redis = client_of_path(server.socket);
+        redisContext *context = server_connect(&server);
+        const char *set[] = {"SET", "key", "value", "EX", "1"};
+        redisReply *reply = NULL;
+        int argc = rows[i].on[3] != NULL ? 4 : 3;
+        freeReplyObject(redisCommandArgv(context, argc, (const char **)(uintptr_t)rows[i].on, NULL));
+        assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 5, .argv = set}, &reply),
+                         REDIS_DOWN);
+        assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+        assert_condition(redis, rows[i].condition);
+        assert_false(redis_client_wait(redis, 500)); /* the probe sees it too */
+        argc = rows[i].off[3] != NULL ? 4 : 3;
+        freeReplyObject(redisCommandArgv(context, argc, (const char **)(uintptr_t)rows[i].off, NULL));
+        assert_true(redis_client_wait(redis, PATIENCE));
+        assert_condition(redis, "");
+        assert_int_equal(redis_client_call(redis, &(struct redis_command){.argc = 5, .argv = set}, &reply),
+                         REDIS_ANSWERED);
+        freeReplyObject(reply);
+        redisFree(context);
+        redis_client_free(redis);
+    }
+}
+
+static void test_max_clients(void **state)
+{
+    (void)state;
+    redisContext *held = server_connect(&server), *more[8];
+    freeReplyObject(redisCommand(held, "CONFIG SET maxclients 5"));
+    for (int i = 0; i < 8; i++) {
+        more[i] = server_connect(&server); /* writes nothing: hiredis raises SIGPIPE, and here it is deadly */
+    }
+    server_sleep_ms(100);
+    struct redis_client *redis = client(&(struct redis_config){.path = server.socket, .timeout_ms = TIMEOUT});
+    assert_condition(redis, "maxclients");
+    freeReplyObject(redisCommand(held, "CONFIG SET maxclients 1000"));
+    for (int i = 0; i < 8; i++)
+        redisFree(more[i]);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    redis_client_free(redis);
+    redisFree(held);
+}
+
+static void test_busy(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client_of_path(server.socket);
+    redisContext *context = server_connect(&server);
+    server_do(&server, "CONFIG SET busy-reply-threshold 50");
+    assert_int_equal(redisAppendCommand(context, "EVAL %s 0", "while true do end"), 0);
+    int written = 0;
+    assert_int_equal(redisBufferWrite(context, &written), 0);
+    server_sleep_ms(200);
+    assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
+    assert_condition(redis, "SCRIPT KILL");
+    server_do(&server, "SCRIPT KILL");
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "not busy");
+    redisFree(context);
+    redis_client_free(redis);
+}
+
+static void test_eviction(void **state)
+{
+    (void)state;
+    server_do(&server, "CONFIG SET maxmemory-policy allkeys-lru");
+    struct redis_client *redis = client_of_path(server.socket);
+    assert_condition(redis, "allkeys-lru");
+    assert_repeat(redis, "it works all the same");
+    server_do(&server, "CONFIG SET maxmemory-policy noeviction");
+    assert_condition(redis, "");
+    redis_client_free(redis);
+}
+
+static void test_restart(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client_of_path(server.socket);
+    assert_repeat(redis, "one");
+    server_kill(&server);
+    for (int64_t until = now_ms() + PATIENCE; redis_client_wait(redis, 0) && now_ms() < until;)
+        server_sleep_ms(5); /* noticed without a call */
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    server_launch(&server);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "two");
+    wait_restarts(redis, 1);
+    redis_client_free(redis);
+}
+
+/* ---- the scripted peer ---- */
+
+static struct peer *peer_new(void)
+{
+    struct peer *peer = malloc(sizeof *peer);
+    assert_non_null(peer);
+    peer_start(peer);
+    return peer;
+}
+
+static void peer_free(struct peer *peer)
+{
+    peer_stop(peer);
+    free(peer);
+}
+
+/* Whatever the peer does, a call ends in time, the breaker is open then, and when the peer is well again so
+ * is the client; no answer is ever read as another's. */
+static void test_peer(void **state)
+{
+    (void)state;
+    static const struct {
+        enum peer_mode mode;
+        int64_t at_least;
+    } rows[] = {
+        {PEER_DRIP, TIMEOUT - 1}, {PEER_LATE, TIMEOUT - 1}, {PEER_SILENT, TIMEOUT - 1}, {PEER_HANGUP, 0},
+        {PEER_HALF, 0},           {PEER_TRUNCATE, 0},       {PEER_GARBAGE, 0},          {PEER_HUGE_BULK, 0},
+        {PEER_HUGE_ARRAY, 0},     {PEER_DEEP, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct peer *peer = peer_new();
+        struct redis_client *redis = client_of_path(peer->path);
+        redisReply *reply = NULL;
+        char word[64];
+        memset(word, 'w', sizeof word);
+        word[sizeof word - 1] = '\0';
+        assert_repeat(redis, word);
+        atomic_store(&peer->late_ms, TIMEOUT + 200);
+        atomic_store(&peer->mode, rows[i].mode);
+        int64_t start = now_ms();
+        assert_int_equal(repeat(redis, word, &reply), REDIS_LOST);
+        assert_in_range(now_ms() - start, rows[i].at_least, TIMEOUT + LATE);
+        assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+        atomic_store(&peer->mode, PEER_WELL);
+        assert_true(redis_client_wait(redis, PATIENCE));
+        for (int n = 0; n < 50; n++) {
+            snprintf(word, sizeof word, "answer-%d", n);
+            assert_repeat(redis, word);
+            if (rows[i].mode == PEER_LATE)
+                server_sleep_ms(10);
+        }
+        redis_client_free(redis);
+        peer_free(peer);
+    }
+}
+
+static void test_peer_twice(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    atomic_store(&peer->mode, PEER_TWICE);
+    for (int i = 0; i < 10; i++) { /* an answer too many must not become the next one's */
+        char word[32];
+        redisReply *reply = NULL;
+        snprintf(word, sizeof word, "word-%d", i);
+        if (repeat(redis, word, &reply) == REDIS_ANSWERED) {
+            assert_string_equal(reply->str, word);
+            freeReplyObject(reply);
+        }
+        server_sleep_ms(30);
+    }
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+static void test_peer_errors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *error, *advice;
+    } rows[] = {
+        {"LOADING Redis is loading the dataset in memory", "loaded"},
+        {"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", "replica"},
+        {"MISCONF Redis is configured to save RDB snapshots, but", "disk"},
+        {"MOVED 3999 127.0.0.1:6381", "redis+cluster"},
+        {"ASK 3999 127.0.0.1:6381", "redis+cluster"},
+        {"TRYAGAIN Multiple keys request during rehashing of slot", "redis+cluster"},
+        {"CLUSTERDOWN Hash slot not served", "redis+cluster"},
+        {"NOAUTH Authentication required.", "password"},
+        {"ERR Error running script (call to f_x): @user_script:1: @user_script: 1: -OOM command not allowed",
+         "maxmemory"},
+    };
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        atomic_store(&peer->error, rows[i].error);
+        atomic_store(&peer->probe_error, rows[i].error);
+        atomic_store(&peer->mode, PEER_ERROR);
+        assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
+        assert_condition(redis, rows[i].advice);
+        int asked = atomic_load(&peer->commands);
+        for (int n = 0; n < 100; n++)
+            assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+        assert_int_equal(atomic_load(&peer->commands), asked); /* not hammered */
+        assert_false(redis_client_wait(redis, 200));
+        atomic_store(&peer->probe_error, NULL);
+        atomic_store(&peer->mode, PEER_WELL);
+        assert_true(redis_client_wait(redis, PATIENCE));
+    }
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+static void test_peer_greeting(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    atomic_store(&peer->greeting, "-DENIED Redis is running in protected mode\r\n");
+    struct redis_client *redis = client(&(struct redis_config){.path = peer->path, .timeout_ms = TIMEOUT});
+    assert_condition(redis, "protected mode");
+    assert_false(redis_client_wait(redis, 1000));
+    assert_in_range(atomic_load(&peer->accepted), 1, 12); /* some, but no storm */
+    for (int64_t until = now_ms() + PATIENCE; atomic_load(&peer->accepted) < 2 && now_ms() < until;)
+        server_sleep_ms(10);
+    assert_true(atomic_load(&peer->accepted) >= 2);
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+/* Everything closes while idle: the next call is answered, on a connection of its own making. */
+static void test_peer_idle(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    int answered = 0;
+    for (int i = 0; i < 20; i++) {
+        redisReply *reply = NULL;
+        server_sleep_ms(40);
+        peer_disconnect(peer);
+        enum redis_status status = repeat(redis, "again", &reply);
+        assert_int_not_equal(status, REDIS_LOST);
+        if (status == REDIS_ANSWERED) {
+            answered++;
+            freeReplyObject(reply);
+        } else { /* the connector was just connecting, and takes it for a fault */
+            assert_true(redis_client_wait(redis, PATIENCE));
+        }
+    }
+    assert_in_range(answered, 5, 20);
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+/* It accepts connections and says nothing: one wait on the path of a session, of which it is known that
+ * nothing was done. */
+static void test_peer_mute(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    assert_repeat(redis, "word");
+    server_sleep_ms(40);
+    atomic_store(&peer->mute, true);
+    peer_disconnect(peer);
+    assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
+    assert_condition(redis, "in time");
+    for (int i = 0; i < 20; i++)
+        assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    atomic_store(&peer->mute, false);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "word");
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+/* One stall, many callers: nobody waits longer than its own deadline, and those whose command was not sent know it. */
+struct staller {
+    struct redis_client *redis;
+    enum redis_status status;
+    int64_t took;
+};
+
+static void *staller_main(void *arg)
+{
+    struct staller *self = arg;
+    redisReply *reply = NULL;
+    int64_t start = now_ms();
+    self->status = repeat(self->redis, "word", &reply);
+    self->took = now_ms() - start;
+    return NULL;
+}
+
+static void test_stall(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    pthread_t threads[N];
+    struct staller stallers[N];
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    atomic_store(&peer->mode, PEER_SILENT);
+    for (int i = 0; i < N; i++) {
+        stallers[i] = (struct staller){.redis = redis};
+        assert_int_equal(pthread_create(&threads[i], NULL, staller_main, &stallers[i]), 0);
+        server_sleep_ms(5);
+    }
+    int lost = 0;
+    for (int i = 0; i < N; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_not_equal(stallers[i].status, REDIS_ANSWERED);
+        assert_in_range(stallers[i].took, 0, TIMEOUT + LATE);
+        lost += stallers[i].status == REDIS_LOST;
+    }
+    assert_in_range(atomic_load(&peer->commands), 1, lost); /* who was told DOWN was not sent */
+    assert_in_range(lost, 1, N / 4); /* the first of each pipeline, had all come in time */
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
+/* ---- names ---- */
+
+/* Takes the place of libc's for the whole program: a name service that fails, hangs, or knows one name. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **out)
+{
+    (void)hints;
+    if (strcmp(host, "hangs.test") == 0)
+        server_sleep_ms(HANG);
+    if (strcmp(host, "here.test") != 0)
+        return EAI_NONAME;
+    struct addrinfo *info = calloc(1, sizeof *info + sizeof(struct sockaddr_in));
+    if (info == NULL)
+        return EAI_MEMORY;
+    struct sockaddr_in *in = (void *)(info + 1);
+    in->sin_family = AF_INET;
+    in->sin_port = htons((uint16_t)atoi(port));
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    info->ai_family = AF_INET;
+    info->ai_addr = (void *)in;
+    info->ai_addrlen = sizeof *in;
+    *out = info;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *info)
+{
+    free(info);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    struct redis_config config = {.host = "here.test", .port = server.port, .timeout_ms = TIMEOUT};
+    struct redis_client *redis = client(&config);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "found");
+    redis_client_free(redis);
+    config.host = "nowhere.test";
+    redis = client(&config);
+    assert_condition(redis, "nowhere.test");
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    redis_client_free(redis);
+    config.host = "hangs.test";
+    redis = client(&config);
+    assert_condition(redis, "has not ended");
+    assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    int64_t start = now_ms();
+    redis_client_free(redis);
+    assert_in_range(now_ms() - start, 0, HANG - 500);
+    redis = client(&config);
+    start = now_ms();
+    redis_client_free(redis); /* in the middle of a look-up */
+    assert_in_range(now_ms() - start, 0, HANG - 500);
+    server_sleep_ms(HANG + 500); /* let the look-ups end, so that the leak checker sees that they clean up */
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum redis_error node_error;
+    } rows[] = {
+        {"BUSY Redis is busy running a script", REDIS_ERROR_NODE},
+        {"BUSYGROUP Consumer Group name already exists", REDIS_ERROR_NONE},
+        {"BUSYKEY Target key name already exists.", REDIS_ERROR_NONE},
+        {"OOM", REDIS_ERROR_NODE},
+        {"OOMPH", REDIS_ERROR_NONE},
+        {"NOPERM this user has no permissions", REDIS_ERROR_COMMAND},
+        {"NOSCRIPT No matching script.", REDIS_ERROR_NONE},
+        {"WRONGTYPE Operation against a key", REDIS_ERROR_NONE},
+        {"ERR max number of clients reached", REDIS_ERROR_NODE},
+        {"ERR Error running script (call to f_1): @user_script:1: x", REDIS_ERROR_NONE},
+        {"ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't",
+         REDIS_ERROR_NODE},
+        {"", REDIS_ERROR_NONE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        assert_int_equal(redis_errors_find(rows[i].text, "here", &err), rows[i].node_error);
+        assert_int_equal(err.text[0] != '\0', rows[i].node_error != REDIS_ERROR_NONE);
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    server_start(&server);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    server_remove(&server);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_call),
+        cmocka_unit_test(test_database),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_large),       cmocka_unit_test(test_sha),
+        cmocka_unit_test(test_eval),        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_frozen_herd), cmocka_unit_test(test_killed_while_idle),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_password),
+        cmocka_unit_test(test_acl),         cmocka_unit_test(test_node_states),
+        cmocka_unit_test(test_max_clients), cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_eviction),    cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_peer),        cmocka_unit_test(test_peer_twice),
+        cmocka_unit_test(test_peer_errors), cmocka_unit_test(test_peer_greeting),
+        cmocka_unit_test(test_peer_idle),   cmocka_unit_test(test_peer_mute),
+        cmocka_unit_test(test_stall),       cmocka_unit_test(test_names),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

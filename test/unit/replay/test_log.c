@@ -1,0 +1,247 @@
+/* replay_log: logs as the RCPTs that come out, in their order: which lines count, which source, dates without
+ * a year, late lines. */
+#include "replay/log.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+struct seen {
+    char text[8192];
+    size_t n;
+    int64_t last_ms;
+};
+
+static bool note(void *arg, const struct replay_event *event)
+{
+    static const char *const what[] = {"rcpt", "end", "abort", "free"};
+    struct seen *seen = arg;
+    const struct replay_message *m = event->message;
+    char client[NETWORK_TEXT];
+    time_t at = (time_t)(event->time_ms / 1000);
+    struct tm tm;
+    assert_true(event->time_ms >= seen->last_ms || event->what == REPLAY_FREE);
+    seen->last_ms = event->time_ms;
+    if (event->what == REPLAY_FREE || gmtime_r(&at, &tm) == NULL)
+        return true;
+    seen->n += strftime(seen->text + seen->n, 40, "%m%d-%H%M%S ", &tm);
+    seen->n += (size_t)snprintf(seen->text + seen->n, sizeof seen->text - seen->n, "%s %u", what[event->what],
+                                (unsigned)m->number);
+    if (event->what == REPLAY_RCPT)
+        seen->n += (size_t)snprintf(seen->text + seen->n, sizeof seen->text - seen->n, " %s %s>%s%s%s",
+                                    network_format(&m->client, client), m->sender != NULL ? m->sender : "?",
+                                    event->recipient, m->user != NULL ? " user=" : "",
+                                    m->user != NULL ? m->user : "");
+    if (event->what == REPLAY_END)
+        seen->n +=
+            (size_t)snprintf(seen->text + seen->n, sizeof seen->text - seen->n, " %lld", (long long)m->size);
+    seen->n += (size_t)snprintf(seen->text + seen->n, sizeof seen->text - seen->n, "\n");
+    return true;
+}
+
+/* Plays a log (lines; '=' alone on one begins another file), and compares what comes out. */
+static void play(const char *log, int64_t modified_s, const char *want, struct replay_numbers *numbers)
+{
+    struct seen seen = {.n = 0};
+    struct replay_log *replay = replay_log_new(note, &seen);
+    assert_non_null(replay);
+    replay_log_file(replay, modified_s);
+    for (const char *line = log; *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        if (n == 1 && *line == '=')
+            replay_log_file(replay, modified_s);
+        else
+            assert_true(replay_log_line(replay, line, n));
+        line += n + (line[n] == '\n');
+    }
+    assert_true(replay_log_end(replay));
+    if (strcmp(seen.text, want) != 0)
+        fail_msg("got\n%swant\n%s", seen.text, want);
+    if (numbers != NULL)
+        *numbers = *replay_log_numbers(replay);
+    replay_log_free(replay);
+}
+
+#define T "2026-11-23T02:08:2"
+#define P "Z mx postfix/"
+
+static void postfix_lines(void **state)
+{
+    (void)state;
+    struct replay_numbers numbers;
+    play(T "0" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" T "1" P
+           "smtpd[1]: AAAAA1: milter-reject: RCPT from unknown[192.0.2.1]: 550 5.1.1 no; from=<s@x.example> "
+           "to=<no@example.com> proto=ESMTP helo=<x>\n" T "2" P
+           "qmgr[1]: AAAAA1: from=<s@x.example>, size=363, nrcpt=3 (queue active)\n" T "2" P
+           "smtpd[2]: BBBBB2: client=unknown[2001:db8::7], sasl_method=PLAIN, sasl_username=ann\n" T "3" P
+           "qmgr[1]: BBBBB2: from=<>, size=5, nrcpt=1 (queue active)\n" T "3" P
+           "smtp[1]: BBBBB2: to=<j@m.example>, orig_to=<two@example.com>, relay=none, delay=1, dsn=4.0.0, "
+           "status=deferred (x)\n" T "4" P "lmtp[1]: AAAAA1: to=<j@m.example>, orig_to=<one@example.com>, "
+           "relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "4" P
+           "lmtp[1]: AAAAA1: to=<k@m.example>, orig_to=<one@example.com>, relay=x, delay=1, dsn=2.0.0, "
+           "status=sent (x)\n" T "4" P
+           "lmtp[1]: AAAAA1: to=<plain@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "5" P
+           "qmgr[1]: AAAAA1: removed\n" T "6" P "qmgr[1]: BBBBB2: from=<>, size=5, nrcpt=1 (queue active)\n" T
+           "7" P "smtp[1]: BBBBB2: to=<j@m.example>, orig_to=<two@example.com>, relay=x, delay=5, dsn=2.0.0, "
+           "status=sent (x)\n" T "8" P "smtpd[1]: NOQUEUE: reject: RCPT from unknown[192.0.2.66]: 554 "
+           "5.7.1 no; from=<a> to=<b> proto=SMTP helo=<x>\n" T "8" P
+           "pickup[1]: CCCCC3: uid=0 from=<root>\n" T "8" P
+           "local[1]: CCCCC3: to=<root@mx>, relay=local, delay=1, dsn=2.0.0, status=sent (x)\n" T "8" P
+           "smtpd[1]: DDDDD4: client=localhost[127.0.0.1], orig_queue_id=AAAAA1, "
+           "orig_client=unknown[192.0.2.1]\n" T "8" P
+           "lmtp[1]: DDDDD4: to=<one@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "9" P
+           "smtpd[1]: NOQUEUE: milter-reject: RCPT from unknown[192.0.2.9]: 450 4.2.1 no; from=<> "
+           "to=<one@example.com> proto=ESMTP helo=<x>\n"
+           "garbage\n",
+         0,
+         "1123-020820 rcpt 0 192.0.2.1 s@x.example>one@example.com\n"
+         "1123-020820 rcpt 0 192.0.2.1 s@x.example>plain@example.com\n"
+         "1123-020821 rcpt 0 192.0.2.1 s@x.example>no@example.com\n"
+         "1123-020822 end 0 363\n"
+         "1123-020822 rcpt 1 2001:db8::7 >two@example.com user=ann\n"
+         "1123-020823 end 1 5\n"
+         "1123-020829 rcpt 2 192.0.2.9 >one@example.com\n"
+         "1123-020829 end 2 -1\n",
+         &numbers);
+    assert_int_equal(numbers.deliveries, 3);
+    assert_int_equal(numbers.milter_refused, 2);
+    assert_int_equal(numbers.refused, 1);
+    assert_int_equal(numbers.unknown, 2);
+    assert_int_equal(numbers.garbage, 1);
+    assert_int_equal(numbers.late, 0);
+}
+
+static void decision_lines(void **state)
+{
+    (void)state;
+    struct replay_numbers numbers;
+    play(
+        T
+        "0" P "smtpd[1]: AAAAA0: client=unknown[192.0.2.1]\n" /* before the gate was there */
+        T "1Z mx rcptgate[7]: queue=- client=192.0.2.1 from=<s@x.example> to=<one@example.com> "
+        "verdict=accept\n" T "1" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" T
+        "2Z mx rcptgate[7]: queue=AAAAA1 client=192.0.2.1 from=<s@x.example> to=<no%20body@example.com> "
+        "verdict=reject reply=\"550 5.1.1\" by=alias rule=example.com\n" T "2" P
+        "smtpd[1]: AAAAA1: milter-reject: RCPT from unknown[192.0.2.1]: 550 5.1.1 no; from=<s@x.example> "
+        "to=<no@example.com> proto=ESMTP helo=<x>\n" T
+        "3Z mx rcptgate[7]: queue=- client=192.0.2.2 from=<> to=<one@example.com> user=a%20b verdict=defer "
+        "reply=\"450 4.2.1\" by=limit\n" T "3" P
+        "smtpd[1]: NOQUEUE: milter-reject: RCPT from unknown[192.0.2.2]: 450 4.2.1 no; from=<> "
+        "to=<one@example.com> proto=ESMTP helo=<x>\n" T "4" P
+        "qmgr[1]: AAAAA1: from=<s@x.example>, size=363, nrcpt=2 (queue active)\n" T "4" P
+        "lmtp[1]: AAAAA1: to=<one@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T "5" P
+        "lmtp[1]: AAAAA0: to=<old@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (x)\n" T
+        "6Z mx rcptgate[7]: queue=- client=192.0.2.3 from=<q@x.example> to=<a@example.com> verdict=accept\n" T
+        "6Z mx rcptgate[7]: queue=CCCCC3 client=192.0.2.3 from=<q@x.example> to=<b@example.com> "
+        "verdict=accept\n" T "7" P
+        "cleanup[1]: CCCCC3: milter-reject: END-OF-MESSAGE from unknown[192.0.2.3]: 5.7.1 spam; "
+        "from=<q@x.example> to=<a@example.com> proto=ESMTP helo=<x>\n" T
+        "8Z other postfix/smtpd[1]: AAAAA1: client=unknown[192.0.2.8]\n" /* a host without a gate, the same id */
+        T "8Z other postfix/lmtp[1]: AAAAA1: to=<far@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent "
+        "(x)\n",
+        0,
+        "1123-020820 rcpt 0 192.0.2.1 ?>old@example.com\n"
+        "1123-020821 rcpt 1 192.0.2.1 s@x.example>one@example.com\n"
+        "1123-020822 rcpt 1 192.0.2.1 s@x.example>no body@example.com\n"
+        "1123-020823 rcpt 3 192.0.2.2 >one@example.com user=a b\n"
+        "1123-020824 end 1 363\n"
+        "1123-020826 rcpt 4 192.0.2.3 q@x.example>a@example.com\n"
+        "1123-020826 rcpt 4 192.0.2.3 q@x.example>b@example.com\n"
+        "1123-020827 abort 4\n"
+        "1123-020828 rcpt 6 192.0.2.8 ?>far@example.com\n",
+        &numbers);
+    assert_int_equal(numbers.decisions, 5);
+    assert_int_equal(numbers.deliveries, 2);
+    assert_int_equal(numbers.milter_refused, 0);
+}
+
+#define D " mx rcptgate[7]: queue=- client=192.0.2.1 from=<> to=<"
+#define E "@example.com> verdict=reject\n"
+
+static void dates(void **state)
+{
+    (void)state;
+    struct replay_numbers numbers;
+    setenv("TZ", "Europe/Berlin", 1);
+    tzset();
+    /* Local winter and summer time, a zone of their own, out of order. */
+    play("Jan  3 12:00:00" D "a" E "Jul  3 12:00:00" D "b" E "2026-07-03T12:00:01+02:00" D "c" E
+         "2026-07-03T09:59:59Z" D "d" E,
+         1783100000 /* 2026-07-03T17:33 */,
+         "0103-110000 rcpt 0 192.0.2.1 >a@example.com\n"
+         "0703-095959 rcpt 3 192.0.2.1 >d@example.com\n"
+         "0703-100000 rcpt 1 192.0.2.1 >b@example.com\n"
+         "0703-100001 rcpt 2 192.0.2.1 >c@example.com\n",
+         &numbers);
+    assert_int_equal(numbers.first_ms / 1000, 1767438000); /* 2026 */
+    setenv("TZ", "UTC", 1);
+    tzset();
+    /* Over the end of a year, with a line of the old year after the first of the new. */
+    play("Dec 31 23:59:58" D "a" E "Jan  1 00:00:01" D "b" E "Dec 31 23:59:59" D "c" E,
+         1767229200 /* 2026-01-01T01:00 */,
+         "1231-235958 rcpt 0 192.0.2.1 >a@example.com\n"
+         "1231-235959 rcpt 2 192.0.2.1 >c@example.com\n"
+         "0101-000001 rcpt 1 192.0.2.1 >b@example.com\n",
+         &numbers);
+    assert_int_equal(numbers.first_ms / 1000, 1767225598); /* 2025-12-31 */
+    assert_int_equal(numbers.last_ms / 1000, 1767225601);
+    assert_false(numbers.backwards);
+    /* Files in the wrong order are noticed, and their lines sorted all the same. */
+    play("Dec 31 10:00:00" D "a" E "=\n"
+         "Dec 30 10:00:00" D "b" E,
+         1767229200,
+         "1230-100000 rcpt 1 192.0.2.1 >b@example.com\n1231-100000 rcpt 0 192.0.2.1 >a@example.com\n",
+         &numbers);
+    assert_true(numbers.backwards);
+}
+
+static bool count(void *arg, const struct replay_event *event)
+{
+    size_t *n = arg;
+    *n += event->what == REPLAY_RCPT;
+    return true;
+}
+
+/* More than is sorted and remembered at once: bounded, nothing is lost but what must be, and late ones are counted. */
+static void bounds(void **state)
+{
+    (void)state;
+    size_t n = 0;
+    struct replay_log *replay = replay_log_new(count, &n);
+    char line[256];
+    assert_non_null(replay);
+    replay_log_file(replay, 0);
+    for (int i = 0; i < REPLAY_HELD + 1000; i++) {
+        int length = snprintf(line, sizeof line,
+                              "2026-11-23T%02d:%02d:%02dZ mx rcptgate[7]: queue=Q%08d client=192.0.2.1 "
+                              "from=<> to=<a%d@example.com> verdict=accept",
+                              i / 36000, i / 600 % 60, i / 10 % 60, i, i);
+        assert_true(replay_log_line(replay, line, (size_t)length));
+    }
+    assert_int_equal(n, 1000);
+    static const char late[] = "2026-11-22T00:00:00Z mx rcptgate[7]: queue=- client=192.0.2.1 from=<> "
+                               "to=<b@example.com> verdict=accept";
+    assert_true(replay_log_line(replay, late, sizeof late - 1));
+    assert_true(replay_log_end(replay));
+    assert_int_equal(n, REPLAY_HELD + 1001);
+    assert_int_equal(replay_log_numbers(replay)->late, 1);
+    replay_log_free(replay);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(postfix_lines),
+        cmocka_unit_test(decision_lines),
+        cmocka_unit_test(dates),
+        cmocka_unit_test(bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,83 @@
+/* Which Host headers are ours, and what a start that cannot succeed says. */
+#include "sys/http.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+static void test_hosts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host, *address;
+        bool ours;
+    } rows[] = {
+        {"127.0.0.1:9627", "127.0.0.1", true},
+        {"localhost", "127.0.0.1", true},
+        {"LocalHost.:1", "127.0.0.1", true},
+        {"[::1]:9627", "127.0.0.1", true},
+        {"[::1]", "::1", true},
+        {"127.9.9.9:80", "127.9.9.9", true},
+        {"[2001:db8::1]:9627", "2001:db8::1", true},
+        {"192.0.2.1", "0.0.0.0", true},
+        {"[2001:db8::1]", "::", true},
+        {"127.9.9.9", "127.0.0.1", false},
+        {"192.0.2.1", "127.0.0.1", false},
+        {"evil.example", "127.0.0.1", false},
+        {"evil.example", "0.0.0.0", false},
+        {"localhost.evil.example", "127.0.0.1", false},
+        {"localhost:80:80", "127.0.0.1", false},
+        {"localhost:eighty", "127.0.0.1", false},
+        {"127.0.0.1@evil.example", "127.0.0.1", false},
+        {"[::1", "::1", false},
+        {"[::1]x", "::1", false},
+        {"::1", "::1", false},
+        {":80", "127.0.0.1", false},
+        {"", "127.0.0.1", false},
+        {"", "0.0.0.0", false},
+        {NULL, "127.0.0.1", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (http_host_is_ours(rows[i].host, rows[i].address) != rows[i].ours)
+            fail_msg("\"%s\" at %s: %d is wanted", rows[i].host != NULL ? rows[i].host : "(none)",
+                     rows[i].address, rows[i].ours);
+    char longest[400];
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    assert_false(http_host_is_ours(longest, "0.0.0.0"));
+}
+
+static void no_answer(void *arg, const char *path, struct http_answer *out)
+{
+    (void)arg, (void)path, (void)out;
+}
+
+static void test_start(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct http *first = http_start("127.0.0.1", 0, no_answer, NULL, &err);
+    assert_non_null(first);
+    assert_true(http_port(first) > 0);
+    assert_null(http_start("127.0.0.1", http_port(first), no_answer, NULL, &err));
+    assert_non_null(strstr(err.text, "in use"));
+    int port = http_port(first);
+    http_stop(first);
+    struct http *again = http_start("127.0.0.1", port, no_answer, NULL, NULL);
+    assert_non_null(again);
+    http_stop(again);
+    err = (struct error){0};
+    assert_null(http_start("mx.example.com", 0, no_answer, NULL, &err));
+    assert_non_null(strstr(err.text, "no address"));
+    http_stop(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hosts), cmocka_unit_test(test_start)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
