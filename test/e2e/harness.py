@@ -240,10 +240,11 @@ class Postfix:
 # -------------------------------------------------------------------------------------------------------- gate
 
 class Gate:
-    """rcptgate run. Its log goes to stderr, which is kept; a sanitizer's report is a failure of the test."""
+    """rcptgate run. Its log goes to stderr, which is kept; a sanitizer's report is a failure of the test.
+    under: words of a command that it runs under, valgrind for one."""
 
-    def __init__(self, scratch, policy, name="gate", start=True):
-        self.scratch, self.name = scratch, name
+    def __init__(self, scratch, policy, name="gate", start=True, under=()):
+        self.scratch, self.name, self.under = scratch, name, under
         self.state = scratch / f"{name}-state"
         self.socket = scratch / f"{name}.sock"
         self.policy_path = scratch / f"{name}.json"
@@ -269,7 +270,7 @@ class Gate:
         self.policy_path.write_text(json.dumps(self.policy, indent=2))
 
     def start(self, wait=True):
-        self.process = Process([RCPTGATE, "run", "-c", self.policy_path], self.scratch / f"{self.name}.log",
+        self.process = Process([*self.under, RCPTGATE, "run", "-c", self.policy_path], self.scratch / f"{self.name}.log",
                                env=dict(os.environ, **SANITIZERS))
         if wait:
             wait_for(self.accepts, "the gate does not open its socket")
