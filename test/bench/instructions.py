@@ -9,27 +9,44 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+from processes import Failure
+
 MISSING = None if shutil.which("valgrind") and shutil.which("vgdb") else "valgrind is not installed (Debian: valgrind)"
+TRIES = 120  # of half a second
 _COST = re.compile(r"(?:[-+]?\d+|\*)(?: (?:[-+]?\d+|\*))* (\d+)$")
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?$")
 
 
 def under(profile):
     """The words before a command that is to be counted; its profiles go to `profile`.1, .2 and so on."""
-    return ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={profile}"]
+    return ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--vgdb-poll=200", f"--callgrind-out-file={profile}"]
 
 
 class Instructions:
-    """Of a process that was started with under(profile)."""
+    """Of a process that was started with under(profile). poke() makes it execute something, however little.
 
-    def __init__(self, process, profile):
-        self.process, self.profile, self.dumps = process, profile, 0
+    vgdb would wake a process that sleeps by ptrace; the call in which it slept then returns nonsense (a signal that nobody sent), so it is
+    told not to (--max-invoke-ms=0). The command is obeyed when the process next executes something by itself, or is poked."""
+
+    def __init__(self, process, profile, poke):
+        self.process, self.profile, self.poke, self.dumps = process, profile, poke, 0
         self._tell("instrumentation", "on")
 
     def _tell(self, *words):
-        done = subprocess.run(["vgdb", f"--pid={self.process.pid}", *words], capture_output=True, text=True, timeout=60)
-        if done.returncode != 0:
-            raise AssertionError(f"vgdb {' '.join(words)}: {done.stderr.strip()[-300:]}")
+        vgdb = subprocess.Popen(["vgdb", "--max-invoke-ms=0", f"--pid={self.process.pid}", *words], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(TRIES):
+                try:
+                    vgdb.wait(0.5)
+                    break
+                except subprocess.TimeoutExpired:
+                    self.poke()
+            if vgdb.poll() != 0:
+                raise Failure(f"vgdb {' '.join(words)} of {self.process.argv[-1]}: no answer\n{self.process.log()[-1000:]}")
+        finally:
+            vgdb.kill()
+            vgdb.wait()
 
     def begin(self):
         self._tell("zero")
