@@ -7,6 +7,7 @@
  *     -t       take them in turn instead: the population is through before anybody comes again
  *     -o RATE  open loop: RATE recipients a second come whether or not they are answered (else closed: each waits for the last)
  *     -s SECS  measure (5)                   -u SECS  before that, warm up (1)
+ *     -n N     instead: measure N messages, however long they take, then leave as Postfix does (closed loop only)
  *     -a PCT   so many messages are aborted after their last RCPT (0)
  *     -w NAME=PID   also measure the CPU time of that process; up to 8 times
  *     -e SEED  of the drawing (1)            -f N     first number of a recipient (0)
@@ -56,7 +57,7 @@ struct watched {
 
 struct options {
     const char *socket;
-    long connections, messages, recipients, population, first, abort_percent;
+    long connections, messages, recipients, population, first, abort_percent, count;
     double zipf, rate, seconds, warmup;
     bool in_turn;
     struct watched watched[WATCHED];
@@ -103,9 +104,9 @@ static bool measuring;
 static uint64_t answers[KINDS], histogram[BUCKETS], n_messages, n_aborted, n_connects, n_latencies,
     n_rcpts; /* of all: with those of the warming up */
 static double latency_sum, latency_max;
-static struct connection **idle; /* open loop: waiting for work */
-static long n_idle;
-static double pending[PENDING]; /* open loop: when messages were due that nobody could take yet */
+static struct connection **idle;     /* open loop: waiting for work */
+static long n_idle, n_begun, n_left; /* messages begun; connections that have left since all of them were */
+static double pending[PENDING];      /* open loop: when messages were due that nobody could take yet */
 static size_t pending_head, n_pending;
 static uint64_t n_lost; /* due, but more than PENDING waited */
 
@@ -276,13 +277,28 @@ static void connection_open(struct connection *c)
     n_connects += measuring;
 }
 
-static void connection_renew(struct connection *c)
+static void connection_close(struct connection *c)
 {
     put(c, 'Q', "", 0);
     if (send(c->fd, c->out, c->n_out, MSG_NOSIGNAL) < 0)
         die("send");
+    c->n_out = 0;
     close(c->fd);
+    c->fd = -1;
+}
+
+static void connection_renew(struct connection *c)
+{
+    connection_close(c);
     connection_open(c);
+}
+
+/* Every message that was asked for is begun: this connection is not needed any more. */
+static void connection_leave(struct connection *c)
+{
+    connection_close(c);
+    c->step = STEP_IDLE;
+    n_left++;
 }
 
 static void message_over(struct connection *c, bool aborted)
@@ -339,6 +355,10 @@ static bool step_on(struct connection *c)
         c->step = options.rate > 0 ? STEP_IDLE : STEP_MAIL;
         return say(c, 'H', "client.example.net", 19, NO_HELO, NR_HELO);
     case STEP_MAIL:
+        if (options.count > 0 && n_begun++ >= options.count) {
+            connection_leave(c);
+            return false;
+        }
         put_mail(c);
         return (c->protocol & NR_MAIL) == 0;
     case STEP_RCPT:
@@ -471,11 +491,16 @@ static double arrive(double due)
     return due;
 }
 
+static bool all_left(void)
+{
+    return options.count > 0 && n_left == options.connections;
+}
+
 static void serve_until(double end, double *due)
 {
     struct epoll_event events[256];
     double at;
-    while ((at = now()) < end) {
+    while (!all_left() && (at = now()) < end) {
         double wake = end;
         if (options.rate > 0) {
             *due = arrive(*due);
@@ -553,13 +578,16 @@ static void parse(int argc, char **argv)
     static char self[] = "load";
     int option;
     options.watched[options.n_watched++] = (struct watched){.name = self, .clock = CLOCK_PROCESS_CPUTIME_ID};
-    while ((option = getopt(argc, argv, "c:m:r:p:z:to:s:u:a:w:e:f:")) > 0) {
+    while ((option = getopt(argc, argv, "c:m:n:r:p:z:to:s:u:a:w:e:f:")) > 0) {
         switch (option) {
         case 'c':
             options.connections = atol(optarg);
             break;
         case 'm':
             options.messages = atol(optarg);
+            break;
+        case 'n':
+            options.count = atol(optarg);
             break;
         case 'r':
             options.recipients = atol(optarg);
@@ -599,7 +627,7 @@ static void parse(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || options.connections < 1 || options.messages < 1 || options.recipients < 1 ||
-        options.population < 1 || options.seconds <= 0) {
+        options.population < 1 || options.seconds <= 0 || (options.count > 0 && options.rate > 0)) {
         fprintf(stderr,
                 "usage: milter_load [OPTIONS] SOCKET; the options stand at the head of milter_load.c\n");
         exit(2);
@@ -615,6 +643,7 @@ int main(int argc, char **argv)
     connections = calloc((size_t)options.connections, sizeof *connections);
     idle = calloc((size_t)options.connections, sizeof(struct connection *));
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    measuring = options.count > 0;
     if (connections == NULL || idle == NULL || poll_fd < 0)
         die("memory");
     for (long i = 0; i < options.connections; i++) {
@@ -622,12 +651,12 @@ int main(int argc, char **argv)
         go_on(&connections[i]);
     }
     double due = now(), start;
-    serve_until(now() + options.warmup, &due);
+    serve_until(now() + (options.count > 0 ? 0 : options.warmup), &due);
     measuring = true;
     for (size_t i = 0; i < options.n_watched; i++)
         options.watched[i].before = cpu_of(options.watched[i].clock);
     start = now();
-    serve_until(start + options.seconds, &due);
+    serve_until(start + (options.count > 0 ? 1e9 : options.seconds), &due);
     report(now() - start);
     return 0;
 }

@@ -240,10 +240,11 @@ class Postfix:
 # -------------------------------------------------------------------------------------------------------- gate
 
 class Gate:
-    """rcptgate run. Its log goes to stderr, which is kept; a sanitizer's report is a failure of the test."""
+    """rcptgate run. Its log goes to stderr, which is kept; a sanitizer's report is a failure of the test.
+    under: words of a command that it runs under, valgrind for one."""
 
-    def __init__(self, scratch, policy, name="gate", start=True):
-        self.scratch, self.name = scratch, name
+    def __init__(self, scratch, policy, name="gate", start=True, under=()):
+        self.scratch, self.name, self.under = scratch, name, under
         self.state = scratch / f"{name}-state"
         self.state_is_told = True
         self.socket = scratch / f"{name}.sock"
@@ -275,8 +276,8 @@ class Gate:
         return dict(os.environ, **SANITIZERS, **where)
 
     def start(self, wait=True):
-        self.process = Process([RCPTGATE, "run", "-c", self.policy_path], self.scratch / f"{self.name}.log",
-                               env=self.env())
+        self.process = Process([*self.under, RCPTGATE, "run", "-c", self.policy_path],
+                               self.scratch / f"{self.name}.log", env=self.env())
         if wait:
             wait_for(self.accepts, "the gate does not open its socket")
 

@@ -7,10 +7,11 @@ from processes import PATIENCE, Failure, Process, wait_for
 
 
 class Redis:
-    """redis-server on a unix socket, nothing on disk. call() speaks the protocol itself."""
+    """redis-server on a unix socket, nothing on disk. call() speaks the protocol itself.
+    under: words of a command that it runs under."""
 
-    def __init__(self, scratch, name="redis"):
-        self.scratch, self.name = scratch, name
+    def __init__(self, scratch, name="redis", under=()):
+        self.scratch, self.name, self.under = scratch, name, under
         self.socket = scratch / f"{name}.sock"
         self.process = None
         self.start()
@@ -21,7 +22,7 @@ class Redis:
 
     def start(self):
         self.process = Process(
-            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
+            [*self.under, "redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
              "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2"],
             self.scratch / f"{self.name}.log")
         wait_for(self._answers, f"redis does not answer:\n{self.process.log()}")
