@@ -1,6 +1,5 @@
 #include "ruledb_handle.h"
 
-#include "cut_map.h"
 #include "glob.h"
 #include "monotonic.h"
 #include "ruledb.h"
@@ -66,9 +65,7 @@ struct handle {
     int64_t deadline_ms; /* of what runs now; 0: nobody has looked at the clock yet */
     unsigned looks;      /* at the clock, since the first */
     unsigned data_version;
-    bool immutable; /* nothing of it is mapped */
-    unsigned cuts;  /* that had happened when it was opened */
-    bool begun;     /* once at least */
+    bool begun; /* once at least */
     /* What is remembered of the data, until it changes: */
     bool globs, senders, clients; /* the table has rows */
     struct lengths lengths;
@@ -111,20 +108,9 @@ enum handle_fault handle_fault_of(int rc)
     }
 }
 
-enum handle_fault handle_whole(struct handle *handle)
-{
-    if (handle->immutable || handle->cuts == cut_map_count())
-        return FAULT_NONE;
-    handle->err = (struct error){0};
-    error_set(&handle->err, "alias database: its -shm was cut while it was read");
-    return FAULT_BROKEN;
-}
-
 static enum handle_fault failed(struct handle *handle, int rc)
 {
     enum handle_fault fault = handle_fault_of(rc);
-    if (handle_whole(handle) != FAULT_NONE) /* whatever it says now comes of that */
-        return FAULT_BROKEN;
     handle->err = (struct error){0};
     if (fault == FAULT_SLOW)
         error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
@@ -207,7 +193,6 @@ struct handle *handle_open(const char *path, bool immutable, struct error *err, 
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, count_no_memory);
-    cut_map_survive();
     if (is_special(path)) {
         error_set(err, "alias database %s is no regular file; move it away and restore a copy", path);
         *fault = FAULT_BROKEN;
@@ -220,8 +205,6 @@ struct handle *handle_open(const char *path, bool immutable, struct error *err, 
         return NULL;
     }
     handle->deadline_ms = monotonic_ms() + OPEN_MS;
-    handle->immutable = immutable;
-    handle->cuts = cut_map_count();
     int rc = open_file(path, immutable, &handle->db);
     if (rc == SQLITE_OK)
         rc = configure(handle);
@@ -326,8 +309,6 @@ enum handle_fault handle_begin(struct handle *handle, bool *changed)
         int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
         fault = rc == SQLITE_OK ? FAULT_NONE : failed(handle, rc);
     }
-    if (fault == FAULT_NONE)
-        fault = handle_whole(handle);
     bool differs = !handle->begun || version != handle->data_version;
     if (fault == FAULT_NONE && differs) {
         forget(handle);
@@ -346,7 +327,7 @@ enum handle_fault handle_begin(struct handle *handle, bool *changed)
 enum handle_fault handle_end(struct handle *handle)
 {
     sqlite3_reset(handle->stmt[STMT_VERSION]); /* repeats the error of step */
-    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? handle_whole(handle) : FAULT_BROKEN;
+    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
 }
 
 /* --- reading a row --- */

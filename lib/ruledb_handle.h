@@ -39,9 +39,6 @@ void handle_close(struct handle *handle);
 enum handle_fault handle_begin(struct handle *handle, bool *changed);
 enum handle_fault handle_end(struct handle *handle);
 
-/* Asked after a look-up, before its answer is believed. */
-enum handle_fault handle_whole(struct handle *handle);
-
 /* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
  * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
  * handle_reclaim(). */

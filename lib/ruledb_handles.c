@@ -455,8 +455,6 @@ bool lease_can_read(const struct lease *lease)
 
 bool lease_settle(struct lease *lease, enum handle_fault fault)
 {
-    if (fault == FAULT_NONE)
-        fault = handle_whole(lease->handle);
     if (ends_lease(fault)) {
         lease->fault = fault;
     } else if (fault == FAULT_ROW || fault == FAULT_SLOW) {
