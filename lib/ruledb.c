@@ -129,7 +129,7 @@ static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const v
     if (lease_can_read(snapshot->live) && !snapshot->live_slow) {
         enum handle_fault fault = fn(snapshot->live->handle, query, pool, rows);
         if (lease_settle(snapshot->live, fault))
-            return snapshot->live->partial ? ROWS_COPY : ROWS_LIVE;
+            return ROWS_LIVE;
         memset(rows, 0, size);
         snapshot->live_slow = fault == FAULT_SLOW;
     }
@@ -281,13 +281,11 @@ void ruledb_status(struct ruledb *db, struct ruledb_status *out)
     if (db == NULL)
         return;
     struct lease *live = take_live(db);
-    bool trusted = live != NULL, partial = trusted && live->partial;
+    bool trusted = live != NULL;
     handles_give(live);
     handles_trouble(db->live, &out->trouble);
     if (db->kept)
         keeper_status(db->keeper, out);
-    if (partial)
-        out->mode = RULEDB_DOUBTED;
     if (!trusted)
         out->mode = copy_answers(db) ? RULEDB_COPY : RULEDB_NOTHING;
 }

@@ -8,11 +8,9 @@
  *            in both is absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has
  *            passed its checks and is the new copy. That is asked for at once, and takes milliseconds for a small
  *            file.
- *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet. Or the file
- *            was replaced beside the -wal of the one before it: it is read without that, and its rows count as those
- *            of a copy (ROWS_COPY).
- *   COPY     The file is missing, damaged, locked, not yet checked, or was refused: the copy answers (ROWS_COPY)
- *            until max_stale after the last time the file was well.
+ *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet.
+ *   COPY     The file is missing, damaged, locked, not yet checked, was refused, or lies beside the -wal of the one
+ *            that it replaced: the copy answers (ROWS_COPY) until max_stale after the last time the file was well.
  *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
  *
  * Until ruledb_start() nothing is copied or checked but version and columns, and the file is believed: for

@@ -22,7 +22,6 @@ struct lease {
     struct lease *next;      /* in the list of idle ones */
     uint64_t generation;     /* of the data, see handles_generation() */
     unsigned epoch;          /* of the file that the handle has open */
-    bool partial;            /* an earlier file's -wal lies beside it: rows may be missing */
     enum handle_fault fault; /* BUSY or BROKEN: nothing more is asked in this transaction */
 };
 
