@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DOUBT_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
+enum { RECHECK_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
 
 struct ruledb {
     struct ruledb_config config; /* strings owned */
@@ -89,6 +89,22 @@ struct ruledb_snapshot ruledb_begin(struct ruledb *db)
     return (struct ruledb_snapshot){.db = db, .live = db != NULL ? take_live(db) : NULL};
 }
 
+struct ruledb_snapshot ruledb_begin_copy(struct ruledb *db)
+{
+    return (struct ruledb_snapshot){.db = db, .second = true};
+}
+
+bool ruledb_is_proof(const struct ruledb_snapshot *snapshot)
+{
+    const struct ruledb *db = snapshot->db;
+    return db == NULL || !db->kept || (snapshot->live != NULL && keeper_proves(db->keeper, snapshot->live));
+}
+
+bool ruledb_recheck(struct ruledb *db)
+{
+    return keeper_recheck(db->keeper, RECHECK_MS);
+}
+
 void ruledb_end(struct ruledb_snapshot *snapshot)
 {
     handles_give(snapshot->live);
@@ -119,7 +135,7 @@ static struct lease *open_copy(struct ruledb_snapshot *snapshot)
 /* One question to whoever is to answer it: fills `rows`, whose type the caller knows. */
 typedef enum handle_fault ask_fn(struct handle *handle, const void *query, struct pool *pool, void *rows);
 
-/* Asks the live file, and where it cannot answer the copy. *rows is zeroed before each, and after a failure. */
+/* Asks the live file, and where it cannot answer the copy; for a second reading the copy only. *rows is zeroed before each, and after a failure. */
 static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const void *query, struct pool *pool,
                            void *rows, size_t size)
 {
@@ -134,11 +150,11 @@ static enum rows_state ask(struct ruledb_snapshot *snapshot, ask_fn *fn, const v
         snapshot->live_slow = fault == FAULT_SLOW;
     }
     struct lease *copy = open_copy(snapshot);
-    if (copy == NULL || !keeper_copy_is_fresh(snapshot->db->keeper))
+    if (copy == NULL || (!snapshot->second && !keeper_copy_is_fresh(snapshot->db->keeper)))
         return ROWS_UNKNOWN;
     enum handle_fault fault = fn(copy->handle, query, pool, rows);
     if (lease_settle(copy, fault))
-        return ROWS_COPY;
+        return snapshot->second ? ROWS_LIVE : ROWS_COPY;
     memset(rows, 0, size);
     snapshot->copy_slow = fault == FAULT_SLOW;
     return ROWS_UNKNOWN;
@@ -165,71 +181,30 @@ static enum handle_fault ask_client(struct handle *handle, const void *query, st
     return handle_client(handle, of->client, of->now_s, pool, rows);
 }
 
-/* Nothing in these rows lets the recipient exist. */
-static bool is_absent(const struct alias_rows *rows)
-{
-    return rows->full.key == NULL && rows->bare.key == NULL && rows->n_globs == 0 &&
-           rows->domain.catch_all != ACTION_ACCEPT;
-}
-
-/* Does the copy know something that the live rows do not? UNKNOWN: it does, or cannot say. */
-static enum rows_state compare_copy(struct ruledb_snapshot *snapshot, const struct alias_query *query,
-                                    struct pool *pool, const struct alias_rows *live)
-{
-    struct lease *copy = open_copy(snapshot);
-    struct alias_rows rows = {0};
-    if (copy == NULL || !lease_settle(copy, handle_alias(copy->handle, query, pool, &rows)))
-        return ROWS_UNKNOWN;
-    bool more = rows.domain.domain != NULL && (live->domain.domain == NULL || !is_absent(&rows));
-    return more ? ROWS_UNKNOWN : ROWS_LIVE;
-}
-
-/* What is absent in the live file alone may just have been lost. */
-static enum rows_state prove_absence(struct ruledb_snapshot *snapshot, const struct alias_query *query,
-                                     struct pool *pool, const struct alias_rows *live)
-{
-    struct ruledb *db = snapshot->db;
-    if (!keeper_has_copy(db->keeper)) {
-        if (keeper_proves(db->keeper, snapshot->live))
-            return ROWS_LIVE;
-        (void)keeper_doubt(db->keeper, 0);
-        return ROWS_UNKNOWN;
-    }
-    enum rows_state state = compare_copy(snapshot, query, pool, live);
-    if (state == ROWS_LIVE || !keeper_doubt(db->keeper, DOUBT_MS))
-        return state;
-    handles_give(snapshot->copy); /* there is another one */
-    snapshot->copy = NULL;
-    snapshot->copy_asked = false;
-    return compare_copy(snapshot, query, pool, live);
-}
-
 void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                   struct alias_rows *out)
 {
     struct alias_rows rows;
     enum rows_state state = ask(snapshot, ask_alias, query, pool, &rows, sizeof rows);
-    if (state == ROWS_LIVE && snapshot->db != NULL && snapshot->db->kept &&
-        (rows.domain.domain == NULL || is_absent(&rows)))
-        state = prove_absence(snapshot, query, pool, &rows);
-    *out = state != ROWS_UNKNOWN ? rows : (struct alias_rows){0};
+    *out = rows;
     out->state = state;
 }
 
-/* What the live file says of one of its tables; true where nobody can tell. */
-static bool may_have(const struct ruledb_snapshot *snapshot, bool (*has)(const struct handle *handle))
+/* What the file that is asked first says of one of its tables; true where it cannot tell. */
+static bool may_have(struct ruledb_snapshot *snapshot, bool (*has)(const struct handle *handle))
 {
     if (snapshot->db == NULL)
         return false;
-    return !lease_can_read(snapshot->live) || has(snapshot->live->handle);
+    const struct lease *lease = snapshot->second ? open_copy(snapshot) : snapshot->live;
+    return !lease_can_read(lease) || has(lease->handle);
 }
 
-bool ruledb_has_senders(const struct ruledb_snapshot *snapshot)
+bool ruledb_has_senders(struct ruledb_snapshot *snapshot)
 {
     return may_have(snapshot, handle_has_senders);
 }
 
-bool ruledb_has_clients(const struct ruledb_snapshot *snapshot)
+bool ruledb_has_clients(struct ruledb_snapshot *snapshot)
 {
     return may_have(snapshot, handle_has_clients);
 }

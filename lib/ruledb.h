@@ -4,14 +4,16 @@
  * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
  * good copy answers when it does not:
  *
- *   LIVE     The file has passed its checks. Rows come from it. What it does not have is asked of the copy: absent
- *            in both is absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has
- *            passed its checks and is the new copy. That is asked for at once, and takes milliseconds for a small
- *            file.
+ *   LIVE     The file has passed its checks. Rows come from it.
  *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet.
  *   COPY     The file is missing, damaged, locked, not yet checked, was refused, or lies beside the -wal of the one
  *            that it replaced: the copy answers (ROWS_COPY) until max_stale after the last time the file was well.
  *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
+ *
+ * Rows that were lost from the live file a moment ago leave the field to wider ones, or to absence. So what must not stand
+ * on the live file alone is asked a second time, of the copy (ruledb_begin_copy()). Where the two differ, nobody can
+ * tell until the file has passed its checks and is the new copy: ruledb_recheck() asks for that at once, and it takes
+ * milliseconds for a small file.
  *
  * Until ruledb_start() nothing is copied or checked but version and columns, and the file is believed: for
  * programs that look once. */
@@ -32,6 +34,7 @@ struct lease;
 struct ruledb_snapshot {       /* for ruledb.c alone to look into; on the caller's stack */
     struct ruledb *db;         /* NULL: no rules are configured */
     struct lease *live, *copy; /* NULL: cannot be read, or not asked yet */
+    bool second;               /* of the copy alone */
     bool copy_asked;
     bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
 };
@@ -62,14 +65,25 @@ void ruledb_configure(struct ruledb *db, int64_t max_stale_ms, int max_shrink);
 struct ruledb_snapshot ruledb_begin(struct ruledb *db);
 void ruledb_end(struct ruledb_snapshot *snapshot);
 
+/* For a second reading, of the last good copy alone: what it has and what it has not is ROWS_LIVE. Where there is none,
+ * ROWS_UNKNOWN. */
+struct ruledb_snapshot ruledb_begin_copy(struct ruledb *db);
+
+/* Needs what is read in this snapshot no second reading? There are no rules, or nobody keeps a copy; or none can be kept,
+ * and the live data passed its checks and has not changed since. */
+bool ruledb_is_proof(const struct ruledb_snapshot *snapshot);
+
+/* File and copy differ: has the file checked at once. True: a new copy was taken within a moment, and can be asked. */
+bool ruledb_recheck(struct ruledb *db);
+
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
 void ruledb_alias(struct ruledb_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                   struct alias_rows *out);
 
 /* False: there are no sender rules, or client rules, so that nobody needs to ask for them. */
-bool ruledb_has_senders(const struct ruledb_snapshot *snapshot);
-bool ruledb_has_clients(const struct ruledb_snapshot *snapshot);
+bool ruledb_has_senders(struct ruledb_snapshot *snapshot);
+bool ruledb_has_clients(struct ruledb_snapshot *snapshot);
 void ruledb_sender(struct ruledb_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                    struct sender_rows *out);
 void ruledb_client(struct ruledb_snapshot *snapshot, const struct network *client, int64_t now_s,

@@ -31,11 +31,11 @@ enum {
 /* When the next round may begin after one that took `took`: since a session waits for it, since the data has
  * changed, since the file was touched but its data has not changed, since the last one failed, since time has
  * passed. */
-enum reason { WHY_DOUBT, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
+enum reason { WHY_DIFFERS, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
 static const struct {
     int64_t least_ms, times;
 } paces[REASONS] = {
-    [WHY_DOUBT] = {10, 1},     [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
+    [WHY_DIFFERS] = {10, 1},   [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
     [WHY_FAILED] = {3000, 20}, [WHY_AGE] = {300000, 50},
 };
 
@@ -51,7 +51,8 @@ struct told { /* guarded by the mutex */
     bool counted;
     int64_t round_ms;
     struct error refused, copy_trouble, unsure;
-    bool kick, accept, stop, dirty; /* kick: a session doubts */
+    bool kick, accept, stop, dirty; /* kick: somebody wants it looked at; */
+    bool differs;                   /* a session that found it other than the copy */
     unsigned turns, taken;          /* how many there were */
 };
 
@@ -64,8 +65,9 @@ struct keeper {
     pthread_cond_t wake, done;
     struct told told;
 
-    atomic_uint trusted;               /* the epoch that may be believed; 0: none */
-    atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
+    atomic_uint trusted; /* the epoch that may be believed; 0: none */
+    atomic_uint_least64_t
+        proved; /* generation of data that was checked and that no copy is kept of; 0: none */
     atomic_int_least64_t validated_ms; /* when the live file was last well; NEVER_MS */
     atomic_int_least64_t max_stale_ms;
     atomic_int max_shrink;
@@ -78,8 +80,10 @@ struct keeper {
     int64_t round_end_ms, took_ms;
     unsigned judged; /* the epoch that the last round was about */
     bool failed;     /* the last round took nothing, or kept no copy */
-    bool dirty;      /* the data is not what the copy was made of */
+    bool dirty;      /* the data is not what was last taken */
     bool changed;    /* it has changed since the last round began */
+    bool alone;      /* no copy could be kept of what was last taken */
+    bool renew;      /* the copy is gone, or a session found it other than the data */
     char *new_path, *accept_path;
 };
 
@@ -110,17 +114,20 @@ void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrin
 {
     atomic_store(&keeper->max_stale_ms, max_stale_ms);
     atomic_store(&keeper->max_shrink, max_shrink);
-    (void)keeper_doubt(keeper, 0);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->told.kick = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
 }
 
-bool keeper_doubt(struct keeper *keeper, int wait_ms)
+bool keeper_recheck(struct keeper *keeper, int wait_ms)
 {
     struct timespec until = monotonic_in_ms(wait_ms);
     pthread_mutex_lock(&keeper->lock);
     unsigned before = keeper->told.taken;
-    keeper->told.kick = true;
+    keeper->told.kick = keeper->told.differs = true;
     pthread_cond_signal(&keeper->wake);
-    bool patient = wait_ms > 0 && atomic_load(&keeper->cheap);
+    bool patient = atomic_load(&keeper->cheap);
     while (patient && keeper->told.taken == before && atomic_load(&keeper->trusted) != 0 &&
            !keeper->told.stop)
         patient = pthread_cond_timedwait(&keeper->done, &keeper->lock, &until) != ETIMEDOUT;
@@ -215,7 +222,7 @@ static void miss_copy(struct keeper *keeper)
         return;
     atomic_store(&keeper->has_copy, false);
     handles_look(keeper->copies);
-    keeper->dirty = true;
+    keeper->renew = true;
 }
 
 /* --- the lease on the live file --- */
@@ -246,7 +253,7 @@ static void renew_lease(struct keeper *keeper)
         drop_lease(keeper);
     }
     note_change(keeper, changed);
-    if (keeper->lease != NULL && !keeper->dirty &&
+    if (keeper->lease != NULL && keeper->alone && !keeper->dirty &&
         keeper_trusts(keeper, keeper->lease->epoch)) /* the data is still what was checked */
         atomic_store(&keeper->proved, keeper->lease->generation);
 }
@@ -275,23 +282,22 @@ struct finding {
     struct error err;      /* what is wrong with the data; or, UNSURE, why it cannot be told */
     struct error copy_err; /* why no copy was made */
     bool copied;           /* it stands under new_path */
+    int rc;                /* why the live file cannot be copied */
     bool forced;           /* what it lost was not asked */
 };
 
-/* The live file itself, where it lies; pages that were read before are read again. */
-static void check_live(struct keeper *keeper, struct finding *found)
+/* What the round is about: begins anew with nothing in memory, since somebody may have written to the file past SQLite. */
+static bool reread(struct keeper *keeper, sqlite3 *db, struct finding *found)
 {
     bool changed = false;
-    sqlite3 *db = handle_lend(keeper->lease->handle, is_cancelled, keeper);
     (void)lease_end(keeper->lease);
     (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
     enum handle_fault fault = lease_begin(keeper->lease, &changed);
     note_change(keeper, changed);
-    if (fault == FAULT_NONE)
-        found->result = ruledb_check(db, keeper->config->path, &found->counts, &found->err);
-    else
+    keeper->changed = false;
+    if (fault != FAULT_NONE)
         found->err = *handle_error(keeper->lease->handle);
-    handle_reclaim(keeper->lease->handle);
+    return fault == FAULT_NONE;
 }
 
 static void check_copy(struct keeper *keeper, struct finding *found)
@@ -309,27 +315,33 @@ static void check_copy(struct keeper *keeper, struct finding *found)
     handle_close(handle);
 }
 
-/* Copies and checks what is new; checks where it lies what is not, and what cannot be copied. */
-static void look_closely(struct keeper *keeper, struct finding *found)
+/* Copies what is new and checks the copy. False: no copy can be written. */
+static bool check_by_copy(struct keeper *keeper, sqlite3 *db, struct finding *found)
 {
     int rc = SQLITE_OK;
-    if (!keeper->dirty && atomic_load(&keeper->has_copy)) {
-        check_live(keeper, found);
-        return;
-    }
-    sqlite3 *db = handle_lend(keeper->lease->handle, is_cancelled, keeper);
     enum copy_result copied = copy_make(db, keeper->new_path, is_cancelled, keeper, &rc, &found->copy_err);
-    handle_reclaim(keeper->lease->handle);
-    if (copied == COPY_NO_TARGET) {
-        check_live(keeper, found);
-    } else if (copied == COPY_DONE) {
+    if (copied == COPY_NO_TARGET)
+        return false;
+    if (copied == COPY_DONE) {
         (void)lease_end(keeper->lease); /* the WAL is free again */
         found->copied = true;
         check_copy(keeper, found);
     } else if (copied == COPY_NO_SOURCE) {
         ruledb_explain(rc, db, keeper->config->path, &found->err);
-        blame_live(keeper, rc);
+        found->rc = rc;
     }
+    return true;
+}
+
+/* What is not new, and what cannot be copied, is checked where it lies. */
+static void look_closely(struct keeper *keeper, struct finding *found)
+{
+    sqlite3 *db = handle_lend(keeper->lease->handle, is_cancelled, keeper);
+    bool readable = reread(keeper, db, found), is_new = keeper->dirty || keeper->renew || keeper->alone;
+    if (readable && !(is_new && check_by_copy(keeper, db, found)))
+        found->result = ruledb_check(db, keeper->config->path, &found->counts, &found->err);
+    handle_reclaim(keeper->lease->handle);
+    blame_live(keeper, found->rc);
 }
 
 /* Data that lost too much is bad, unless somebody said that it is right. */
@@ -346,32 +358,30 @@ static void weigh(struct keeper *keeper, struct finding *found)
                                             keeper->config->path, &found->err);
 }
 
-/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on
- * the safe side. */
+/* The copy into its place. Without one the old copy stays, for when the file fails. */
 static void keep_copy(struct keeper *keeper, struct finding *found)
 {
-    if (found->copied) {
-        if (copy_install(keeper->new_path, keeper->config->copy_path, &found->copy_err) < 0)
-            return;
+    if (found->copied && copy_install(keeper->new_path, keeper->config->copy_path, &found->copy_err) == 0) {
         handles_look(keeper->copies);
         atomic_store(&keeper->has_copy, true);
-        keeper->dirty = keeper->changed;
-    } else if (found->copy_err.text[0] != '\0') {
-        keeper->dirty = atomic_load(&keeper->has_copy) || keeper->changed;
-    } else if (!keeper->changed) { /* it is still as the file: a restart shall know how young it is */
-        (void)utimensat(AT_FDCWD, keeper->config->copy_path, NULL, 0); /* or think it older */
+        keeper->renew = false;
+    } else if (!found->copied && found->copy_err.text[0] == '\0' && !keeper->changed) {
+        /* it is still as the file: a restart shall know how young it is, or think it older */
+        (void)utimensat(AT_FDCWD, keeper->config->copy_path, NULL, 0);
     }
+    keeper->alone = found->copy_err.text[0] != '\0';
+    keeper->dirty = keeper->changed;
 }
 
 static void take(struct keeper *keeper, struct finding *found, unsigned epoch, uint64_t generation)
 {
     keep_copy(keeper, found);
-    bool kept = found->copy_err.text[0] == '\0';
+    keeper->judged = epoch;
     atomic_store(&keeper->validated_ms, monotonic_ms());
-    atomic_store(&keeper->proved, atomic_load(&keeper->has_copy) || keeper->changed ? 0 : generation);
+    atomic_store(&keeper->proved, keeper->alone && !keeper->changed ? generation : 0);
     atomic_store(&keeper->trusted, epoch);
     (void)unlink(keeper->accept_path); /* mostly there is none */
-    keeper->failed = !kept;
+    keeper->failed = keeper->alone;
     pthread_mutex_lock(&keeper->lock);
     struct told *told = &keeper->told;
     told->counts = found->counts;
@@ -379,7 +389,7 @@ static void take(struct keeper *keeper, struct finding *found, unsigned epoch, u
     told->accept = false;
     told->refused = told->unsure = (struct error){0};
     told->copy_trouble = (struct error){0};
-    if (!kept)
+    if (keeper->alone)
         error_set(
             &told->copy_trouble,
             "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
@@ -429,16 +439,15 @@ static void run_round(struct keeper *keeper)
     struct finding found = {0};
     int64_t start = monotonic_ms();
     unsigned epoch = keeper->lease->epoch;
-    keeper->changed = false;
     (void)stamp_of(keeper->config->path, &keeper->touched); /* a write from now on is seen as one */
     look_closely(keeper, &found);
     weigh(keeper, &found);
     if (keeper->lease == NULL || lease_is_current(keeper->lease)) {
+        keeper->judged = epoch;
         if (found.result == CHECK_GOOD && keeper->lease != NULL)
             take(keeper, &found, epoch, keeper->lease->generation);
         else
             leave(keeper, &found);
-        keeper->judged = epoch;
     } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
         (void)unlink(keeper->new_path);
     }
@@ -457,18 +466,18 @@ static bool is_time(const struct keeper *keeper, enum reason reason)
            (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
 }
 
-static bool is_due(struct keeper *keeper, bool doubt, bool accept)
+static bool is_due(struct keeper *keeper, bool differs, bool kick, bool accept)
 {
     struct stamp stamp;
     if (accept || keeper->judged == 0)
         return true;
     if (keeper->lease->epoch != keeper->judged)
-        return is_time(keeper, WHY_DOUBT);
+        return is_time(keeper, WHY_DIFFERS);
     if (keeper->failed)
         return is_time(keeper, WHY_FAILED) || (keeper->changed && is_time(keeper, WHY_CHANGE));
-    if (keeper->dirty)
-        return is_time(keeper, doubt ? WHY_DOUBT : WHY_CHANGE);
-    if (doubt || (stamp_of(keeper->config->path, &stamp) && !same_stamp(&stamp, &keeper->touched)))
+    if (keeper->dirty || keeper->renew)
+        return is_time(keeper, keeper->dirty && differs ? WHY_DIFFERS : WHY_CHANGE);
+    if (kick || (stamp_of(keeper->config->path, &stamp) && !same_stamp(&stamp, &keeper->touched)))
         return is_time(keeper, WHY_TOUCH);
     return is_time(keeper, WHY_AGE);
 }
@@ -478,18 +487,20 @@ static bool is_due(struct keeper *keeper, bool doubt, bool accept)
 static void turn(struct keeper *keeper)
 {
     pthread_mutex_lock(&keeper->lock);
-    bool doubt = keeper->told.kick, accept = doubt && keeper->told.accept;
-    keeper->told.kick = false;
+    struct told *told = &keeper->told;
+    bool kick = told->kick, accept = kick && told->accept, differs = told->differs;
+    told->kick = told->differs = false;
     pthread_mutex_unlock(&keeper->lock);
+    keeper->renew = keeper->renew || differs;
     miss_copy(keeper);
     renew_lease(keeper);
-    if (keeper->lease != NULL && is_due(keeper, doubt, accept))
+    if (keeper->lease != NULL && is_due(keeper, differs, kick, accept))
         run_round(keeper);
     if (keeper->lease != NULL && lease_end(keeper->lease) != FAULT_NONE)
         drop_lease(keeper);
     pthread_mutex_lock(&keeper->lock);
-    keeper->told.dirty = keeper->dirty;
-    keeper->told.turns++;
+    told->dirty = keeper->dirty || keeper->renew;
+    told->turns++;
     pthread_cond_broadcast(&keeper->done);
     pthread_mutex_unlock(&keeper->lock);
 }

@@ -25,17 +25,16 @@ void keeper_configure(struct keeper *keeper, int64_t max_stale_ms, int max_shrin
  * wait_copy_ms where a copy can answer meanwhile. -1 with err set: no thread. */
 int keeper_start(struct keeper *keeper, int wait_ms, int wait_copy_ms, struct error *err);
 
-/* May what is read of this epoch be believed? And may, where there is no copy to ask, what is absent in this
- * lease be called absent? */
+/* May what is read of this epoch be believed? And is, where no copy can be kept, this the data that passed the checks? */
 bool keeper_trusts(const struct keeper *keeper, unsigned epoch);
 bool keeper_proves(const struct keeper *keeper, const struct lease *live);
 
 bool keeper_has_copy(const struct keeper *keeper);
 bool keeper_copy_is_fresh(const struct keeper *keeper); /* younger than max_stale */
 
-/* The live data is not what the copy says: look at it now. Waits up to wait_ms for a copy to be taken, where
- * a round is that cheap. True when one was. */
-bool keeper_doubt(struct keeper *keeper, int wait_ms);
+/* The live data is not what the copy says: checks it now, and copies it anew. Waits up to wait_ms for the copy to be
+ * taken, where a round is that cheap. True when one was. */
+bool keeper_recheck(struct keeper *keeper, int wait_ms);
 
 /* Takes the next data that passes all other checks, however much it lost. 0, or -1 with err set where it does
  * not within wait_ms. */

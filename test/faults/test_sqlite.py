@@ -1,4 +1,4 @@
-"""Faults of the alias database (rows 26 to 40), in a real gate while RCPTs keep coming.
+"""Faults of the alias database (rows 26 to 40 and 69 to 71), in a real gate while RCPTs keep coming.
 
 In each: what the last good copy knows goes on, what it does not know gets 451, nobody who exists is ever called
 unknown, no RCPT waits for long, `status` and the log name the fault, and all is well again without a restart.
@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from fault_table import recovers
-from harness import SANITIZED, MilterClient, Process, Scratch, World, wait_for
+from harness import SANITIZED, MilterClient, Process, Scratch, World, rows_of, wait_for
 
 KNOWN = [f"a{i}@example.com" for i in range(300)]
 
@@ -119,10 +119,10 @@ def meant(w):
     w.gate.witness.proof.database.meant()
 
 
-def aliases_in(path, options=""):
+def rows_in(path, options=""):
     db = sqlite3.connect(f"file:{path}?mode=ro{options}", uri=True, timeout=30)
     try:
-        return sorted(db.execute("SELECT * FROM aliases").fetchall())
+        return rows_of(db)
     finally:
         db.close()
 
@@ -130,7 +130,7 @@ def aliases_in(path, options=""):
 def copied(w):
     """The last good copy is as the database is."""
     copy = w.gate.state / "aliases.copy.db"
-    return copy.exists() and aliases_in(copy, "&immutable=1") == aliases_in(w.database.path)
+    return copy.exists() and rows_in(copy, "&immutable=1") == rows_in(w.database.path)
 
 
 def settled(w, seconds=30):
@@ -756,3 +756,195 @@ def test_row40_slow_query():
             assert ask(w, "nobody@example.com") == "451 4.3.0"
             restore(w, good)
             w.gate.command("alias", "accept")
+
+
+# --- a key out of order
+
+FRIENDS = [f"s{i}@friend.example" for i in range(500)]
+HOSTS = [f"10.7.{i // 250}.{i % 250}" for i in range(1000)]
+
+
+def interior_page(data, root):
+    """(offset, its page) of the root of a table that has more than one page; a page of a WITHOUT ROWID table."""
+    size = int.from_bytes(data[16:18], "big")
+    at = (root - 1) * size
+    assert data[at] == 2, "the table is too small"
+    return at, data[at:at + size]
+
+
+def asked(data, scratch, table, keys):
+    """What quick_check and integrity_check say of this file, and how many of its keys are not found."""
+    path = scratch / "damaged.db"
+    path.write_bytes(data)
+    db = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    try:
+        checks = [db.execute(f"PRAGMA {name}_check").fetchone()[0] for name in ("quick", "integrity")]
+        column = {"aliases": "address", "client_rules": "network", "sender_rules": f"scope = '{KNOWN[0]}' AND pattern"}[table]
+        found = [db.execute(f"SELECT 1 FROM {table} WHERE {column} = ?", (key,)).fetchone() for key in keys]
+    except sqlite3.DatabaseError as trouble:
+        return str(trouble), "", 0
+    finally:
+        db.close()
+    return *checks, found.count(None)
+
+
+def flipped_key(w, table, keys):
+    """(offset, byte): the flipped bit of an interior page that quick_check does not see, and that hides the most keys."""
+    w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = w.database.path.read_bytes()
+    db = sqlite3.connect(str(w.database.path))
+    root, = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    db.close()
+    page, content = interior_page(data, root)
+    best = (0, 0, 0)
+    for i in range(int.from_bytes(content[3:5], "big")):
+        cell = int.from_bytes(content[12 + 2 * i:14 + 2 * i], "big")
+        for at in range(cell + 8, cell + 40):
+            for bit in (1, 8):
+                changed = bytearray(data)
+                changed[page + at] ^= bit
+                quick, integrity, missed = asked(changed, w.scratch, table, keys)
+                if quick == "ok" and integrity != "ok" and missed > best[0]:
+                    best = (missed, page + at, changed[page + at])
+    assert best[0] > 10, "no bit hides a key"
+    return best[1:]
+
+
+def write_past_sqlite(path, at, byte):
+    fd = os.open(path, os.O_WRONLY)
+    os.pwrite(fd, bytes([byte]), at)
+    os.close(fd)
+
+
+def answer_from(w, client, sender):
+    """The hardest answer that this client gets for KNOWN[0]."""
+    with w.milter() as milter:
+        status = milter.connect(client).status
+        if status == "continue":
+            milter.helo()
+            milter.mail(f"<{sender}>")
+            status = milter.rcpt(f"<{KNOWN[0]}>").status
+            milter.quit()
+        return status
+
+
+def asked_for(w, table, keys):
+    """The answers to a sample of those whom a row of the table lets through."""
+    sample = random.Random(3).sample(keys, 60)
+    if table == "aliases":
+        return {ask(w, key) for key in sample}
+    if table == "sender_rules":
+        return {answer_from(w, "192.0.2.1", key) for key in sample}
+    return {answer_from(w, key, "a@b.example") for key in sample}
+
+
+def with_friends(w):
+    """Many who are let through, one by one, beside a rule that refuses all others."""
+    rows = [(KNOWN[0], "*", "reject"), *((KNOWN[0], friend, "accept") for friend in [*FRIENDS, "a@b.example"])]
+    networks = [("10.0.0.0/8", "reject"), *((host, "accept") for host in HOSTS)]
+    db = sqlite3.connect(str(w.database.path), timeout=30)
+    with db:
+        db.executemany("INSERT INTO sender_rules (scope, pattern, action) VALUES (?, ?, ?)", rows)
+        db.executemany("INSERT INTO client_rules (network, action) VALUES (?, ?)", networks)
+    db.close()
+    wait_for(lambda: copied(w), "the copy has them")
+
+
+DAMAGED = {"aliases": KNOWN, "sender_rules": FRIENDS, "client_rules": HOSTS}
+
+
+# --- rows lost beside what refuses
+
+MANY = [f"m{i}@many.example" for i in range(100000)]
+
+
+def explained(w, to, client="192.0.2.1", sender="a@b.example"):
+    report = w.gate.status(do="explain", to=to, client=client, **{"from": sender})
+    return report["verdict"], report["by"]
+
+
+def until_judged(w, who):
+    """What is said once the data has passed its checks; before that nothing but "later" is."""
+    while (verdict := explained(w, **who)) == ("defer", "backend"):
+        time.sleep(0.05)
+    assert copied(w), f"{verdict} before it was judged"
+    return verdict
+
+
+def lose_spared(w):
+    """Exact rows beside globs that refuse, and drop."""
+    w.database.run("DELETE FROM aliases WHERE address IN ('spam1@example.com', 'drop1@example.com')")
+
+
+def lose_tagged(w):
+    """The row of the address with its tag, beside one without that refuses."""
+    w.database.run("DELETE FROM aliases WHERE address = 'gone+but@example.com'")
+
+
+def lose_friend(w):
+    w.database.run("DELETE FROM sender_rules WHERE pattern = 's7@friend.example'")
+
+
+def lose_host(w):
+    w.database.run("DELETE FROM client_rules WHERE network = '10.7.0.7'")
+
+
+LOST = {  # what is lost: whom that hits, and what is said of them once it is judged
+    lose_spared: [({"to": "spam1@example.com"}, ("reject", "alias")), ({"to": "drop1@example.com"}, ("discard", "alias"))],
+    lose_tagged: [({"to": "gone+but@example.com"}, ("reject", "alias"))],
+    lose_friend: [({"to": KNOWN[0], "sender": "s7@friend.example"}, ("reject", "sender"))],
+    lose_host: [({"to": KNOWN[1], "client": "10.7.0.7"}, ("reject", "client"))],
+}
+
+
+@pytest.mark.parametrize("lose", LOST, ids=lambda lose: lose.__name__)
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+def test_row70_rows_lost_beside_what_refuses(lose, many):
+    """From the first moment until what is left has been judged: 451. Then it holds."""
+    with world() as w:
+        w.database.alias("spam1@example.com")
+        w.database.alias("drop1@example.com")
+        w.database.glob("example.com", "drop*", action="discard")
+        w.database.alias("gone+but@example.com")
+        if many:
+            w.database.domain("many.example")
+            w.database.aliases(MANY)
+        with_friends(w)
+        settled(w)
+        assert {explained(w, **who) for who, _ in LOST[lose]} == {("accept", "")}
+        lose(w)
+        for who, then in LOST[lose]:
+            assert until_judged(w, who) == then
+        assert not [t for t in troubles(w) if t.startswith("aliases")]
+
+
+def take_one(w, client):
+    """A whole message from this client."""
+    with w.milter() as milter:
+        milter.connect(client)
+        milter.helo()
+        milter.mail()
+        assert milter.rcpt(f"<{KNOWN[1]}>").status == "continue"
+        milter.data()
+        milter.body()
+        milter.eom()
+        milter.quit()
+
+
+def test_row70_an_exempt_client_at_its_limit():
+    """The count was read, but nobody knows yet that it counts this client."""
+    limit = {"name": "one", "per": "client", "max": 1, "window": "1h", "over": "reject",
+             "when": {"recipient_domain": "example.com"}}
+    with World("memory", limits=[limit], domains=("example.com", "many.example")) as w:
+        w.database.aliases([*KNOWN, *MANY])
+        take_one(w, "192.0.2.9")
+        settled(w)
+        who = {"to": KNOWN[1], "client": "192.0.2.9"}
+        assert explained(w, **who) == ("reject", "limit")
+        w.database.client("192.0.2.0/24", "accept")
+        assert explained(w, **who) == ("accept", "")
+        wait_for(lambda: copied(w), "it is in the copy")
+        w.database.client("198.51.100.0/24", "accept")  # so that not all are lost
+        wait_for(lambda: copied(w), "it is in the copy")
+        w.database.run("DELETE FROM client_rules WHERE network = '192.0.2.0/24'")
+        assert until_judged(w, who) == ("reject", "limit")
