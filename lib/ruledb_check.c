@@ -41,7 +41,7 @@ static int first_row(sqlite3 *db, const char *sql, sqlite3_stmt **out)
 static enum check_result check_integrity(sqlite3 *db, const char *path, struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = first_row(db, "PRAGMA quick_check(1)", &stmt);
+    int rc = first_row(db, "PRAGMA integrity_check(1)", &stmt);
     if (rc != SQLITE_ROW) {
         ruledb_explain(rc, db, path, err);
         return result_of(rc);
@@ -49,7 +49,7 @@ static enum check_result check_integrity(sqlite3 *db, const char *path, struct e
     const char *said = (const char *)sqlite3_column_text(stmt, 0);
     bool ok = said != NULL && strcmp(said, "ok") == 0;
     if (!ok)
-        error_set(err, "alias database %s is damaged (quick_check: %s); restore a copy, or write it anew",
+        error_set(err, "alias database %s is damaged (integrity_check: %s); restore a copy, or write it anew",
                   path, said != NULL ? said : "out of memory");
     enum check_result result = ok ? CHECK_GOOD : said != NULL ? CHECK_BAD : CHECK_UNSURE;
     sqlite3_finalize(stmt); /* only read, and read to the end of what is asked */
@@ -77,7 +77,7 @@ static void odd_rows_sql(const struct ruledb_columns *columns, char sql[SQL_MAX]
     text_add(&text, " LIMIT 1");
 }
 
-/* quick_check has looked at the types of a STRICT table already. */
+/* integrity_check has looked at the types of a STRICT table already. */
 static int is_strict(sqlite3 *db, const char *table, bool *strict)
 {
     sqlite3_stmt *stmt = NULL;

@@ -1,8 +1,8 @@
 /* ruledb_check: may this data be taken? Reads it all: what takes longer than a session can wait.
  *
- * Integrity (PRAGMA quick_check), version and columns, in tables that are not STRICT the types of every row,
- * and how many rows there are, so that data that lost most of them can be told. A gigabyte takes some ten
- * seconds. */
+ * Integrity (PRAGMA integrity_check: quick_check does not see rows that are out of order, and a look-up misses them),
+ * version and columns, in tables that are not STRICT the types of every row, and how many rows there are, so that
+ * data that lost most of them can be told. A gigabyte takes some ten seconds. */
 #ifndef RCPTGATE_RULEDB_CHECK_H
 #define RCPTGATE_RULEDB_CHECK_H
 

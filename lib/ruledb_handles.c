@@ -243,6 +243,15 @@ void handles_look(struct handles *handles)
     pthread_mutex_unlock(&handles->lock);
 }
 
+unsigned handles_renew(struct handles *handles)
+{
+    pthread_mutex_lock(&handles->lock);
+    drain(handles);
+    unsigned epoch = handles->epoch;
+    pthread_mutex_unlock(&handles->lock);
+    return epoch;
+}
+
 static void watch(struct handles *handles)
 {
     int64_t now = now_ms(), due = atomic_load(&handles->watch_at_ms);

@@ -49,6 +49,9 @@ unsigned handles_epoch(struct handles *handles);
 /* Looks at what stands under the path now; every half second it is done by handles_take(). */
 void handles_look(struct handles *handles);
 
+/* Begins a new epoch for the same file, and returns it: what handles have in memory may not be what the file holds. */
+unsigned handles_renew(struct handles *handles);
+
 /* A new number, which no lease ever had or will have. Leases with the same generation read the same data. */
 uint64_t handles_generation(struct handles *handles);
 

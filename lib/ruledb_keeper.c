@@ -83,6 +83,7 @@ struct keeper {
     bool dirty;      /* the data is not what was last taken */
     bool changed;    /* it has changed since the last round began */
     bool alone;      /* no copy could be kept of what was last taken */
+    bool refused;    /* the data was, since it was last taken: sessions may have read what was damaged */
     bool renew;      /* the copy is gone, or a session found it other than the data */
     char *new_path, *accept_path;
 };
@@ -344,7 +345,24 @@ static void look_closely(struct keeper *keeper, struct finding *found)
     blame_live(keeper, found->rc);
 }
 
-/* Data that lost too much is bad, unless somebody said that it is right. */
+/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or the file was damaged, in
+ * a way that leaves its order intact. */
+static void compare_copies(struct keeper *keeper, struct finding *found)
+{
+    int same = copy_same(keeper->new_path, keeper->config->copy_path);
+    if (same > 0)
+        return;
+    found->result = same == 0 ? CHECK_BAD : CHECK_UNSURE;
+    error_set(
+        &found->err,
+        same == 0
+            ? "alias database %s is not what was written to it: it differs from its last good copy; restore "
+              "it, or, if it is right, run: rcptgate alias accept"
+            : "alias database %s cannot be compared with its last good copy",
+        keeper->config->path);
+}
+
+/* Data that lost too much, or changed past SQLite, is bad, unless somebody said that it is right. */
 static void weigh(struct keeper *keeper, struct finding *found)
 {
     bool marked = access(keeper->accept_path, F_OK) == 0; /* no disk is waited for under the lock */
@@ -353,7 +371,12 @@ static void weigh(struct keeper *keeper, struct finding *found)
     bool counted = keeper->told.counted;
     found->forced = keeper->told.accept || marked;
     pthread_mutex_unlock(&keeper->lock);
-    if (found->result == CHECK_GOOD && counted && !found->forced)
+    if (found->forced)
+        return;
+    if (found->result == CHECK_GOOD && found->copied && !keeper->dirty && !keeper->alone &&
+        atomic_load(&keeper->has_copy))
+        compare_copies(keeper, found);
+    if (found->result == CHECK_GOOD && counted)
         found->result = ruledb_check_shrink(&before, &found->counts, atomic_load(&keeper->max_shrink),
                                             keeper->config->path, &found->err);
 }
@@ -376,6 +399,11 @@ static void keep_copy(struct keeper *keeper, struct finding *found)
 static void take(struct keeper *keeper, struct finding *found, unsigned epoch, uint64_t generation)
 {
     keep_copy(keeper, found);
+    if (keeper->refused) {
+        drop_lease(keeper); /* nothing is opened before the last of the old ones is closed */
+        epoch = handles_renew(keeper->live);
+    }
+    keeper->refused = false;
     keeper->judged = epoch;
     atomic_store(&keeper->validated_ms, monotonic_ms());
     atomic_store(&keeper->proved, keeper->alone && !keeper->changed ? generation : 0);
@@ -404,6 +432,7 @@ static void leave(struct keeper *keeper, struct finding *found)
     if (found->copied)
         (void)unlink(keeper->new_path); /* the next one replaces it anyway */
     keeper->failed = true;
+    keeper->refused = keeper->refused || found->result == CHECK_BAD;
     pthread_mutex_lock(&keeper->lock);
     struct told *told = &keeper->told;
     if (found->result == CHECK_BAD) {

@@ -620,6 +620,95 @@ static void the_bound_is_exact(void **state)
     assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), CHECK_BAD);
 }
 
+/* --- damage --- */
+
+/* Flips a bit of the first key on the interior page of the aliases: the one before its `at`th character. That key is a row,
+ * and all look-ups go by it. Past SQLite, as a disk does it. */
+static struct spot {
+    off_t at;
+    unsigned char was;
+} damage(const char *path, size_t at, unsigned char bit)
+{
+    enum { PAGE = 4096, INTERIOR = 2, HEADER = 12 };
+    unsigned char page[PAGE];
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (off_t from = 0;; from += PAGE) {
+        assert_int_equal(pread(fd, page, PAGE, from), PAGE);
+        size_t cell = (size_t)page[HEADER] << 8 | page[HEADER + 1];
+        if (page[0] != INTERIOR)
+            continue;
+        while (page[cell] != 'a' || page[cell + 1] < '0' || page[cell + 1] > '9')
+            cell++;
+        const struct spot spot = {from + (off_t)(cell + at), page[cell + at]};
+        page[cell + at] ^= bit;
+        assert_int_equal(pwrite(fd, page, PAGE, from), PAGE);
+        assert_int_equal(close(fd), 0);
+        return spot;
+    }
+}
+
+static void mend(const char *path, struct spot spot)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &spot.was, 1, spot.at), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+/* How many are not found; nobody is called absent. */
+static int ask_all(struct place *place)
+{
+    int missed = 0;
+    for (int i = 0; i < ALIASES; i++) {
+        char local[16];
+        snprintf(local, sizeof local, "a%d", i);
+        struct alias_rows rows = ask(place, local);
+        missed += rows.full.key == NULL;
+        if (rows.state == ROWS_LIVE && rows.full.key == NULL)
+            fail_msg("%s was called absent", local);
+        pool_reset(&place->pool);
+    }
+    return missed;
+}
+
+static void rows_out_of_order_at_a_start(void **state)
+{
+    struct place *place = *state;
+    (void)damage(place->path, 0, 0x08); /* 'i': beyond all others */
+    open_db(place, 60000);
+    assert_int_equal(ask_all(place), ALIASES);
+    assert_non_null(strstr(status(place).refused.text, "integrity_check"));
+}
+
+static void rows_out_of_order_while_open(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    struct spot spot = damage(place->path, 0, 0x08);
+    (void)ask_all(place);
+    expect_refused(place, "integrity_check");
+    assert_int_equal(ask_all(place), 0); /* the copy has them */
+    mend(place->path, spot);             /* and nobody remembers the damage */
+    wait_well(place);
+    assert_int_equal(ask_all(place), 0);
+    assert_int_equal(status(place).mode, RULEDB_LIVE);
+}
+
+/* The order is as it was: no check of the file sees it. */
+static void a_row_that_nobody_removed(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    open_db(place, 60000);
+    (void)damage(place->path, 12, 0x01); /* in "example.com" */
+    assert_true(ask_all(place) <= 1);
+    expect_refused(place, "differs from its last good copy");
+    assert_int_equal(ask_all(place), 0);
+    assert_int_equal(ruledb_accept(place->db, PATIENCE_MS, &err), 0); /* who looked at it may say so */
+    assert_int_equal(status(place).mode, RULEDB_LIVE);
+}
+
 static void odd_rows_are_refused(void **state)
 {
     struct place *place = *state;
@@ -738,6 +827,9 @@ int main(void)
         TEST(what_lost_much_is_refused),
         TEST(it_can_be_accepted_beforehand),
         cmocka_unit_test(the_bound_is_exact),
+        TEST(rows_out_of_order_at_a_start),
+        TEST(rows_out_of_order_while_open),
+        TEST(a_row_that_nobody_removed),
         TEST(odd_rows_are_refused),
         TEST(without_room_for_a_copy),
         TEST(every_nth_call_fails),
