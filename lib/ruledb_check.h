@@ -19,9 +19,10 @@ enum check_result {
 
 struct ruledb_counts {
     int64_t rows[RULEDB_TABLES];
+    int64_t accepts[RULEDB_TABLES]; /* of those, with action accept */
 };
 
-enum { CHECK_SHRINK_FROM = 100 }; /* aliases: fewer may come and go as they like */
+enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */
 
 /* path is what err calls the file. *counts is set where the result is GOOD. */
 enum check_result ruledb_check(sqlite3 *db, const char *path, struct ruledb_counts *counts,
@@ -30,8 +31,8 @@ enum check_result ruledb_check(sqlite3 *db, const char *path, struct ruledb_coun
 /* Only counts. SQLITE_OK or what went wrong. */
 int ruledb_count(sqlite3 *db, struct ruledb_counts *counts);
 
-/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before: of the
- * aliases, or of all rows; or every domain. */
+/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before, or all of what were few:
+ * of a table, or of all together. Of sender and client rules those that accept count for their table. */
 enum check_result ruledb_check_shrink(const struct ruledb_counts *before, const struct ruledb_counts *now,
                                       int max_shrink, const char *path, struct error *err);
 

@@ -602,9 +602,11 @@ static void the_bound_is_exact(void **state)
         int max_shrink;
         enum check_result want;
     } rows[] = {
-        {100, 50, 50, CHECK_GOOD},   {100, 49, 50, CHECK_BAD},   {99, 0, 50, CHECK_GOOD},
-        {100, 100, 0, CHECK_GOOD},   {100, 99, 0, CHECK_BAD},    {100, 0, 100, CHECK_GOOD},
-        {1000, 900, 10, CHECK_GOOD}, {1000, 899, 10, CHECK_BAD}, {100, 1000, 0, CHECK_GOOD},
+        {100, 50, 50, CHECK_GOOD},  {100, 49, 50, CHECK_BAD},    {99, 1, 50, CHECK_GOOD},
+        {99, 0, 50, CHECK_BAD},     {1, 0, 99, CHECK_BAD},       {1, 0, 100, CHECK_GOOD},
+        {0, 0, 0, CHECK_GOOD},      {100, 100, 0, CHECK_GOOD},   {100, 99, 0, CHECK_BAD},
+        {100, 0, 100, CHECK_GOOD},  {1000, 900, 10, CHECK_GOOD}, {1000, 899, 10, CHECK_BAD},
+        {100, 1000, 0, CHECK_GOOD},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error err = {0};
@@ -614,10 +616,42 @@ static void the_bound_is_exact(void **state)
             fail_msg("row %zu: not %d", i, (int)rows[i].want);
         assert_true((err.text[0] != '\0') == (rows[i].want == CHECK_BAD));
     }
+}
+
+/* Each on its own, while all others stay. */
+static void every_table_is_counted(void **state)
+{
+    (void)state;
+    for (int i = 0; i < RULEDB_TABLES; i++) {
+        bool rules = i == RULEDB_SENDERS || i == RULEDB_CLIENTS;
+        struct ruledb_counts had = {{1000, 1000, 1000, 1000, 1000}, {0}}, has = had;
+        struct error err = {0};
+        had.rows[i] = 9;
+        has.rows[i] = 0;
+        assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), rules ? CHECK_GOOD : CHECK_BAD);
+        has.rows[i] = 1;
+        assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), CHECK_GOOD);
+        if (!rules)
+            continue;
+        had.accepts[i] = 3; /* they are gone, and those that refuse are not */
+        assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), CHECK_BAD);
+        has.accepts[i] = 1;
+        assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), CHECK_GOOD);
+    }
+}
+
+static void a_small_table_is_not_emptied_unasked(void **state)
+{
+    struct place *place = *state;
     struct error err = {0};
-    const struct ruledb_counts had = {.rows = {[RULEDB_DOMAINS] = 1, [RULEDB_ALIASES] = 1000}};
-    const struct ruledb_counts has = {.rows = {[RULEDB_DOMAINS] = 0, [RULEDB_ALIASES] = 1000}};
-    assert_int_equal(ruledb_check_shrink(&had, &has, 50, "x", &err), CHECK_BAD);
+    run_on(place->path, "DELETE FROM aliases WHERE address NOT IN ('a7@example.com', 'a8@example.com')");
+    open_db(place, 60000);
+    run_on(place->path, "DELETE FROM aliases");
+    assert_int_not_equal(ask(place, "a7").state, ROWS_LIVE);
+    expect_refused(place, "0 of 2 are left in aliases");
+    assert_true(is(place, "a7", ROWS_COPY, true));
+    assert_int_equal(ruledb_accept(place->db, PATIENCE_MS, &err), 0);
+    assert_true(is(place, "a7", ROWS_LIVE, false));
 }
 
 /* --- damage --- */
@@ -827,6 +861,8 @@ int main(void)
         TEST(what_lost_much_is_refused),
         TEST(it_can_be_accepted_beforehand),
         cmocka_unit_test(the_bound_is_exact),
+        cmocka_unit_test(every_table_is_counted),
+        TEST(a_small_table_is_not_emptied_unasked),
         TEST(rows_out_of_order_at_a_start),
         TEST(rows_out_of_order_while_open),
         TEST(a_row_that_nobody_removed),
