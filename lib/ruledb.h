@@ -45,7 +45,7 @@ struct ruledb_config { /* borrowed during ruledb_new() only */
     const char *path;
     const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
     int64_t max_stale_ms;  /* how long the copy answers after the file was last well */
-    int max_shrink;        /* percent of its rows that data may lose at once; below 100 rows: all of them are too many */
+    int max_shrink; /* percent of its rows that data may lose at once; below 100 rows: all of them are too many */
 };
 
 /* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */

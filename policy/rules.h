@@ -116,7 +116,8 @@ bool rules_agree(const struct envelope *envelope, const struct ruling *live, con
 
 /* The same for a limit or a hold that refuses or drops, whatever the rules say: is the client no more exempt in the copy, and
  * the alias the same, where it counts and stands on no exact row? */
-bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy);
+bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live,
+                           const struct ruling *copy);
 
 /* What becomes of a ruling where they do not. */
 void rules_cannot_tell(struct ruling *ruling);
