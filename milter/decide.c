@@ -2,6 +2,7 @@
 #include "milter/decide.h"
 
 #include "base/clock.h"
+#include "milter/ruling.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -22,52 +23,17 @@ static int block_fetch(struct gate *gate, const struct network *client, struct p
     return 0;
 }
 
-/* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
-static void client_fetch(struct aliases_snapshot *snapshot, const struct facts *facts, int64_t now_ms,
-                         struct pool *pool, struct client_row *out)
-{
-    uint64_t generation = aliases_generation(snapshot), *none = facts->no_client_rule;
-    if (none != NULL && *none != 0 && *none == generation) {
-        *out = (struct client_row){.state = ROWS_LIVE};
-        return;
-    }
-    aliases_client(snapshot, facts->client, now_ms / 1000, pool, out);
-    if (none != NULL && out->state == ROWS_LIVE && out->network == NULL)
-        *none = generation;
-}
-
-/* Everything that the alias rules have to say, read in one snapshot. */
-static int rules_fetch(struct gate *gate, const struct policy *policy, const struct facts *facts,
-                       struct decision *d, struct pool *pool)
-{
-    const struct envelope *e = &d->envelope;
-    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
-    struct alias_rows rows = {.state = ROWS_LIVE};
-    struct alias_query alias_query;
-    struct sender_query sender_query;
-    d->senders.state = ROWS_LIVE;
-    int rc = 0;
-    client_fetch(&snapshot, facts, e->now_ms, pool, &d->client);
-    if (gate->rules != NULL && d->recipient.domain[0] != '\0') {
-        rc = rules_alias_query(&d->recipient, pool, &alias_query);
-        if (rc == 0)
-            aliases_alias(&snapshot, &alias_query, pool, &rows);
-        if (rc == 0)
-            rc = rules_alias(policy, e, &rows, pool, &d->ruling.alias);
-    }
-    if (rc == 0 && aliases_has_senders(&snapshot) && !rules_client_exempt(policy, e, &d->client)) {
-        rc = rules_sender_query(e->sender, e->recipient, d->ruling.alias.owner, pool, &sender_query);
-        if (rc == 0)
-            aliases_sender(&snapshot, &sender_query, pool, &d->senders);
-    }
-    aliases_end(&snapshot);
-    return rc;
-}
-
 static bool lets_through(const struct verdict *verdict)
 {
     return verdict->action == ACTION_ACCEPT ||
            (verdict->action == ACTION_DISCARD && verdict->by != VERDICT_BY_LIMIT);
+}
+
+/* Its count was read, but whom it counts is for the alias rules to say. */
+static bool is_hard_limit(const struct verdict *verdict)
+{
+    return verdict->by == VERDICT_BY_LIMIT &&
+           (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD);
 }
 
 /* The counts, from the store that the policy names, or from this process where it stands in. */
@@ -132,11 +98,14 @@ static void backlog_fetch(struct gate *gate, struct plan *plan)
 static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
                           bool peek, struct pool *pool, struct decision *d)
 {
+    const struct ruling_question question = {.gate = gate,
+                                             .policy = policy,
+                                             .envelope = &d->envelope,
+                                             .pool = pool,
+                                             .no_client_rule = facts->no_client_rule};
     if (block_fetch(gate, facts->client, pool, &d->envelope.block) < 0 ||
-        rules_fetch(gate, policy, facts, d, pool) < 0)
+        ruling_read(&question, &d->ruling) < 0)
         return -1;
-    struct alias alias = d->ruling.alias;
-    rules_rule(policy, &d->envelope, &alias, &d->senders, &d->client, &d->ruling);
     if (plan_make(policy, &d->envelope, &d->ruling, facts->held, pool, &d->plan) < 0)
         return -1;
     backlog_fetch(gate, &d->plan);
@@ -149,6 +118,8 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
     }
     d->verdict = judge(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
     d->shadow = judge_shadow(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
+    if (is_hard_limit(&d->verdict) && !ruling_confirms_limit(&question, &d->ruling))
+        d->verdict = verdict_backend(policy);
     if (!peek && d->source != COUNT_SOURCE_NONE && !lets_through(&d->verdict))
         charge_undo(gate, d);
     return 0;

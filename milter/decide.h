@@ -23,17 +23,13 @@ struct facts { /* one RCPT, borrowed */
     int64_t size;               /* -1: not declared */
     const struct receipt *held; /* what the message holds already */
 
-    /* The generation of the alias data in which the client is known to have no rule, 0: not known. The caller keeps it
-     * as long as the client is the same; NULL: nobody does. */
-    uint64_t *no_client_rule;
+    uint64_t *no_client_rule; /* as in struct ruling_question */
 };
 
 struct decision { /* everything between facts and verdict; memory of the pool */
     struct address recipient;
     struct error invalid; /* why recipient is no address; "" when it is one */
     struct envelope envelope;
-    struct sender_rows senders;
-    struct client_row client;
     struct ruling ruling;
     struct plan plan;
     enum count_source source;

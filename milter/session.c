@@ -2,6 +2,7 @@
 #include "milter/session.h"
 
 #include "base/clock.h"
+#include "milter/ruling.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -174,10 +175,6 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
     const struct network *client = &session->client;
     const struct policy *policy = session_policy(session);
     struct verdict verdict = {0};
-    struct client_row row;
-    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
-    aliases_client(&snapshot, client, context_now(&gate->context) / 1000, proof_pool, &row);
-    aliases_end(&snapshot);
     const struct address nobody = {.kind = ADDRESS_NULL};
     struct block_found found;
     struct block_row block = {0};
@@ -189,11 +186,17 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
                                       .recipient = &nobody,
                                       .now_ms = context_now(&gate->context),
                                       .size = -1};
+    const struct ruling_question question = {
+        .gate = gate, .policy = policy, .envelope = &envelope, .client_only = true, .pool = proof_pool};
     struct ruling ruling;
-    if (rules_client_rejected(policy, &envelope, &row, &ruling))
+    if (ruling_read(&question, &ruling) < 0)
+        return verdict;
+    if (ruling.action == ACTION_REJECT)
         verdict = verdict_by_ruling(policy, &ruling);
-    else if (!rules_client_exempt(policy, &envelope, &row))
+    else if (!ruling.client_exempt && ruling.by != VERDICT_BY_BACKEND)
         verdict = connect_holds(gate, policy, client, proof_pool);
+    if (verdict.by == VERDICT_BY_LIMIT && !ruling_confirms_limit(&question, &ruling))
+        verdict = (struct verdict){0};
     if (policy->shadow)
         verdict = (struct verdict){0};
     else if (verdict.action == ACTION_REJECT)

@@ -318,8 +318,7 @@ static void conceal(const struct domain_row *domain, struct alias *out)
  * tell". */
 static void suspect_copy(const struct alias_row *row, struct alias *out)
 {
-    bool exact = out->via == VIA_FULL || out->via == VIA_BARE;
-    bool own_action = exact && row != NULL && out->action == row->action;
+    bool own_action = out->via == VIA_FULL && row != NULL && out->row == row->key;
     if (out->state != ALIAS_FOUND || out->concealed || (out->action != ACTION_ACCEPT && !own_action)) {
         out->state = ALIAS_STALE;
         out->action = ACTION_NONE;
@@ -543,11 +542,12 @@ static const struct sender_row *best_sender_row(const struct sender_rows *sender
     return best;
 }
 
-/* For one alias and one sender: the only rows that a copy may refuse by. */
-static bool sender_row_is_exact(const struct sender_row *row, const struct envelope *envelope)
+/* For that alias and that sender, as received: no other could be more specific. */
+static bool sender_row_is_exact(const char *scope, const char *pattern, const struct envelope *envelope)
 {
-    return scope_rank(row->scope, envelope->recipient) <= RANK_BARE &&
-           pattern_rank(row->pattern, envelope->sender) <= RANK_BARE;
+    const struct address *sender = envelope->sender;
+    return strcmp(scope, envelope->recipient->full) == 0 &&
+           strcmp(pattern, sender->kind == ADDRESS_NULL ? "<>" : sender->full) == 0;
 }
 
 static struct opinion sender_says(const struct envelope *envelope, const struct sender_rows *senders)
@@ -557,7 +557,7 @@ static struct opinion sender_says(const struct envelope *envelope, const struct 
     const struct sender_row *row = best_sender_row(senders, envelope);
     if (row == NULL || row->action == ACTION_ACCEPT)
         return agrees;
-    if (senders->state == ROWS_COPY && !sender_row_is_exact(row, envelope))
+    if (senders->state == ROWS_COPY && !sender_row_is_exact(row->scope, row->pattern, envelope))
         return cannot_say;
     struct opinion opinion = row_says(row->action, VERDICT_BY_SENDER_RULE, row->pattern, row->reply,
                                       REPLY_SENDER_REJECT, REPLY_SENDER_DEFER);
@@ -577,22 +577,21 @@ static void hear(struct opinion *heard, struct opinion next)
         *heard = next;
 }
 
-bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
-                           const struct client_row *row, struct ruling *out)
+void rules_client(const struct policy *policy, const struct envelope *envelope, const struct client_row *row,
+                  struct ruling *out)
 {
     struct opinion heard = agrees;
-    if (rules_client_exempt(policy, envelope, row))
-        return false;
-    hear(&heard, client_says(row));
-    hear(&heard, block_says(envelope->block, row));
-    if (heard.action != ACTION_REJECT)
-        return false;
-    *out = (struct ruling){.action = ACTION_REJECT,
+    bool exempt = rules_client_exempt(policy, envelope, row);
+    if (!exempt) {
+        hear(&heard, client_says(row));
+        hear(&heard, block_says(envelope->block, row));
+    }
+    *out = (struct ruling){.action = heard.action,
                            .by = heard.by,
                            .proof = heard.proof,
                            .reply = heard.reply,
-                           .key = heard.key};
-    return true;
+                           .key = heard.key,
+                           .client_exempt = exempt};
 }
 
 static bool is_concealed(const struct policy *policy, enum action action, enum reply_key key)
@@ -639,4 +638,74 @@ void rules_rule(const struct policy *policy, const struct envelope *envelope, co
         .alias_refused = by_alias.action == ACTION_DEFER || by_alias.action == ACTION_REJECT,
         .alias = *alias,
     };
+}
+
+/* --- the second reading -------------------------------------------------------------------------------- */
+
+static bool alias_is_exact(const struct envelope *envelope, const struct alias *alias)
+{
+    return alias->via == VIA_FULL && strcmp(alias->row, envelope->recipient->full) == 0;
+}
+
+bool rules_are_exact(const struct envelope *envelope, const struct ruling *ruling)
+{
+    char client[NETWORK_TEXT];
+    if (ruling->action == ACTION_ACCEPT || ruling->action == ACTION_DEFER)
+        return ruling->alias.state != ALIAS_NOT_OURS;
+    switch (ruling->by) {
+    case VERDICT_BY_ALIAS:
+        return alias_is_exact(envelope, &ruling->alias);
+    case VERDICT_BY_SENDER_RULE:
+        return sender_row_is_exact(ruling->scope, ruling->proof, envelope);
+    case VERDICT_BY_CLIENT_RULE:
+        return strcmp(ruling->proof, network_format(envelope->client, client)) == 0;
+    case VERDICT_BY_ADDRESS:
+        return true;
+    case VERDICT_BY_BLOCK: /* a client rule could exempt the client */
+    default:
+        return false;
+    }
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_alias(const struct alias *a, const struct alias *b)
+{
+    bool same = a->state == b->state && a->via == b->via && a->action == b->action &&
+                same_text(a->row, b->row) && same_text(a->owner, b->owner) &&
+                same_text(a->class_name, b->class_name) && a->n_mailbox == b->n_mailbox;
+    for (size_t i = 0; same && i < a->n_mailbox; i++)
+        same = strcmp(a->mailbox[i], b->mailbox[i]) == 0;
+    return same;
+}
+
+bool rules_agree(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy)
+{
+    (void)envelope;
+    return live->action == copy->action && live->by == copy->by && live->key == copy->key &&
+           live->client_exempt == copy->client_exempt &&
+           (live->alias.state != ALIAS_NOT_OURS || copy->alias.state == ALIAS_NOT_OURS);
+}
+
+bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live,
+                           const struct ruling *copy)
+{
+    return live->client_exempt == copy->client_exempt &&
+           (live->alias_refused || alias_is_exact(envelope, &live->alias) ||
+            same_alias(&live->alias, &copy->alias));
+}
+
+void rules_cannot_say(struct ruling *ruling)
+{
+    ruling->action = cannot_say.action;
+    ruling->by = cannot_say.by;
+    ruling->key = cannot_say.key;
+    ruling->proof = ruling->scope = ruling->reply = NULL;
+    ruling->alias_refused = true;
+    ruling->alias.state = ALIAS_STALE;
+    ruling->alias.action = ACTION_NONE;
+    ruling->alias.concealed = false;
 }

@@ -87,10 +87,9 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope, co
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);
 
-/* What the client alone brings about, before any recipient is known: a client rule or a block that rejects.
- * False: nothing, and *out is untouched. */
-bool rules_client_rejected(const struct policy *policy, const struct envelope *envelope,
-                           const struct client_row *row, struct ruling *out);
+/* What the client alone brings about, before any recipient is known: a client rule or a block. */
+void rules_client(const struct policy *policy, const struct envelope *envelope, const struct client_row *row,
+                  struct ruling *out);
 
 /* "No such address" from a gate that conceals: what else would refuse an alias that exists must speak first, or
  * the answers tell them apart. */
@@ -101,5 +100,24 @@ bool rules_is_concealed(const struct policy *policy, const struct ruling *ruling
  * may hide a reject, and not as loud as a reject that is proved. */
 void rules_rule(const struct policy *policy, const struct envelope *envelope, const struct alias *alias,
                 const struct sender_rows *senders, const struct client_row *client, struct ruling *out);
+
+/* Rows that were lost from the live file a moment ago leave the field to wider ones, or to absence. So what is refused,
+ * dropped or not ours needs a second reading: the same questions, asked of the last good copy, and ruled on in the same way.
+ *
+ * Needs none: what goes on or comes back later; and what stands on an exact row, than which none is more specific:
+ * the alias row of the address as received, a sender rule for that address and that sender, a rule for that
+ * client alone. The syntax of an address is its own proof. */
+bool rules_are_exact(const struct envelope *envelope, const struct ruling *ruling);
+
+/* Do both readings say the same, for the same reason? */
+bool rules_agree(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy);
+
+/* The same for a limit or a hold that refuses or drops, whatever the rules say: is the client no more exempt in the copy, and
+ * the alias the same, where it counts and stands on no exact row? */
+bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live,
+                           const struct ruling *copy);
+
+/* What becomes of a ruling where they do not. */
+void rules_cannot_say(struct ruling *ruling);
 
 #endif

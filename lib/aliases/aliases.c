@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { UNVERIFIED_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
+enum { RECHECK_MS = 150 }; /* a session waits so long for the changed file to pass its checks */
 
 struct aliases {
     struct aliases_config config; /* strings owned */
@@ -91,6 +91,23 @@ struct aliases_snapshot aliases_begin(struct aliases *db)
     return (struct aliases_snapshot){.db = db, .live = db != NULL ? take_live(db) : NULL};
 }
 
+struct aliases_snapshot aliases_begin_copy(struct aliases *db)
+{
+    return (struct aliases_snapshot){.db = db, .second = true};
+}
+
+bool aliases_is_proof(const struct aliases_snapshot *snapshot)
+{
+    const struct aliases *db = snapshot->db;
+    return db == NULL || !db->kept ||
+           (snapshot->live != NULL && aliases_monitor_proves(db->monitor, snapshot->live));
+}
+
+bool aliases_recheck(struct aliases *db)
+{
+    return monitor_recheck(db->monitor, RECHECK_MS);
+}
+
 void aliases_end(struct aliases_snapshot *snapshot)
 {
     aliases_pool_give(snapshot->live);
@@ -122,7 +139,7 @@ static struct aliases_checkout *open_copy(struct aliases_snapshot *snapshot)
 typedef enum aliases_connection_fault ask_fn(struct aliases_connection *handle, const void *query,
                                              struct pool *pool, void *rows);
 
-/* Asks the live file, and where it cannot answer the copy. *rows is zeroed before each, and after a failure. */
+/* Asks the live file, and where it cannot answer the copy; for a second reading the copy only. *rows is zeroed before each, and after a failure. */
 static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const void *query,
                            struct pool *pool, void *rows, size_t size)
 {
@@ -132,16 +149,16 @@ static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const 
     if (aliases_pool_checkout_can_read(snapshot->live) && !snapshot->live_slow) {
         enum aliases_connection_fault fault = fn(snapshot->live->handle, query, pool, rows);
         if (aliases_pool_checkout_settle(snapshot->live, fault))
-            return snapshot->live->partial ? ROWS_COPY : ROWS_LIVE;
+            return ROWS_LIVE;
         memset(rows, 0, size);
         snapshot->live_slow = fault == FAULT_SLOW;
     }
     struct aliases_checkout *copy = open_copy(snapshot);
-    if (copy == NULL || !aliases_monitor_copy_is_fresh(snapshot->db->monitor))
+    if (copy == NULL || (!snapshot->second && !aliases_monitor_copy_is_fresh(snapshot->db->monitor)))
         return ROWS_UNKNOWN;
     enum aliases_connection_fault fault = fn(copy->handle, query, pool, rows);
     if (aliases_pool_checkout_settle(copy, fault))
-        return ROWS_COPY;
+        return snapshot->second ? ROWS_LIVE : ROWS_COPY;
     memset(rows, 0, size);
     snapshot->copy_slow = fault == FAULT_SLOW;
     return ROWS_UNKNOWN;
@@ -171,73 +188,30 @@ static enum aliases_connection_fault ask_client(struct aliases_connection *handl
     return aliases_connection_client(handle, of->client, of->now_s, pool, rows);
 }
 
-/* Nothing in these rows lets the recipient exist. */
-static bool is_absent(const struct alias_rows *rows)
-{
-    return rows->full.key == NULL && rows->bare.key == NULL && rows->n_globs == 0 &&
-           rows->domain.catch_all != ACTION_ACCEPT;
-}
-
-/* Does the copy know something that the live rows do not? UNKNOWN: it does, or cannot say. */
-static enum rows_state compare_copy(struct aliases_snapshot *snapshot, const struct alias_query *query,
-                                    struct pool *pool, const struct alias_rows *live)
-{
-    struct aliases_checkout *copy = open_copy(snapshot);
-    struct alias_rows rows = {0};
-    if (copy == NULL ||
-        !aliases_pool_checkout_settle(copy, aliases_connection_alias(copy->handle, query, pool, &rows)))
-        return ROWS_UNKNOWN;
-    bool more = rows.domain.domain != NULL && (live->domain.domain == NULL || !is_absent(&rows));
-    return more ? ROWS_UNKNOWN : ROWS_LIVE;
-}
-
-/* What is absent in the live file alone may just have been lost. */
-static enum rows_state prove_absence(struct aliases_snapshot *snapshot, const struct alias_query *query,
-                                     struct pool *pool, const struct alias_rows *live)
-{
-    struct aliases *db = snapshot->db;
-    if (!aliases_monitor_has_copy(db->monitor)) {
-        if (aliases_monitor_proves(db->monitor, snapshot->live))
-            return ROWS_LIVE;
-        (void)aliases_monitor_suspect(db->monitor, 0);
-        return ROWS_UNKNOWN;
-    }
-    enum rows_state state = compare_copy(snapshot, query, pool, live);
-    if (state == ROWS_LIVE || !aliases_monitor_suspect(db->monitor, UNVERIFIED_MS))
-        return state;
-    aliases_pool_give(snapshot->copy); /* there is another one */
-    snapshot->copy = NULL;
-    snapshot->copy_asked = false;
-    return compare_copy(snapshot, query, pool, live);
-}
-
 void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                    struct alias_rows *out)
 {
     struct alias_rows rows;
     enum rows_state state = ask(snapshot, ask_alias, query, pool, &rows, sizeof rows);
-    if (state == ROWS_LIVE && snapshot->db != NULL && snapshot->db->kept &&
-        (rows.domain.domain == NULL || is_absent(&rows)))
-        state = prove_absence(snapshot, query, pool, &rows);
-    *out = state != ROWS_UNKNOWN ? rows : (struct alias_rows){0};
+    *out = rows;
     out->state = state;
 }
 
-/* What the live file says of one of its tables; true where nobody can tell. */
-static bool may_have(const struct aliases_snapshot *snapshot,
-                     bool (*has)(const struct aliases_connection *handle))
+/* What the file that is asked first says of one of its tables; true where it cannot tell. */
+static bool may_have(struct aliases_snapshot *snapshot, bool (*has)(const struct aliases_connection *handle))
 {
     if (snapshot->db == NULL)
         return false;
-    return !aliases_pool_checkout_can_read(snapshot->live) || has(snapshot->live->handle);
+    const struct aliases_checkout *checkout = snapshot->second ? open_copy(snapshot) : snapshot->live;
+    return !aliases_pool_checkout_can_read(checkout) || has(checkout->handle);
 }
 
-bool aliases_has_senders(const struct aliases_snapshot *snapshot)
+bool aliases_has_senders(struct aliases_snapshot *snapshot)
 {
     return may_have(snapshot, aliases_connection_has_senders);
 }
 
-bool aliases_has_clients(const struct aliases_snapshot *snapshot)
+bool aliases_has_clients(struct aliases_snapshot *snapshot)
 {
     return may_have(snapshot, aliases_connection_has_clients);
 }
@@ -289,13 +263,11 @@ void aliases_status(struct aliases *db, struct aliases_status *out)
     if (db == NULL)
         return;
     struct aliases_checkout *live = take_live(db);
-    bool trusted = live != NULL, partial = trusted && live->partial;
+    bool trusted = live != NULL;
     aliases_pool_give(live);
     aliases_pool_condition(db->live, &out->condition);
     if (db->kept)
         aliases_monitor_status(db->monitor, out);
-    if (partial)
-        out->mode = ALIASES_UNVERIFIED;
     if (!trusted)
         out->mode = copy_answers(db) ? ALIASES_COPY : ALIASES_NOTHING;
 }

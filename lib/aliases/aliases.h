@@ -4,16 +4,16 @@
  * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
  * good copy answers when it does not:
  *
- *   LIVE     The file has passed its checks. Rows come from it. What it does not have is asked of the copy: absent
- *            in both is absent; where the copy has it, nobody can tell (ROWS_UNKNOWN) until the changed file has
- *            passed its checks and is the new copy. That is asked for at once, and takes milliseconds for a small
- *            file.
- *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet. Or the file
- *            was replaced beside the -wal of the one before it: it is read without that, and its rows count as those
- *            of a copy (ROWS_COPY).
- *   COPY     The file is missing, damaged, locked, not yet checked, or was refused: the copy answers (ROWS_COPY)
- *            until max_stale after the last time the file was well.
+ *   LIVE     The file has passed its checks. Rows come from it.
+ *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet.
+ *   COPY     The file is missing, damaged, locked, not yet checked, was refused, or lies beside the -wal of the one
+ *            that it replaced: the copy answers (ROWS_COPY) until max_stale after the last time the file was well.
  *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
+ *
+ * Rows that were lost from the live file a moment ago leave the field to wider ones, or to absence. So what must not stand
+ * on the live file alone is asked a second time, of the copy (aliases_begin_copy()). Where the two differ, nobody can
+ * tell until the file has passed its checks and is the new copy: aliases_recheck() asks for that at once, and it takes
+ * milliseconds for a small file.
  *
  * Until aliases_start() nothing is copied or checked but version and columns, and the file is believed: for
  * programs that look once. */
@@ -34,6 +34,7 @@ struct aliases_checkout;
 struct aliases_snapshot {                 /* for aliases.c alone to look into; on the caller's stack */
     struct aliases *db;                   /* NULL: no rules are configured */
     struct aliases_checkout *live, *copy; /* NULL: cannot be read, or not asked yet */
+    bool second;                          /* of the copy alone */
     bool copy_asked;
     bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
 };
@@ -44,7 +45,7 @@ struct aliases_config { /* borrowed during aliases_new() only */
     const char *path;
     const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
     int64_t max_stale_ms;  /* how long the copy answers after the file was last well */
-    int max_shrink;        /* percent of its rows that data may lose at once, from 100 aliases up */
+    int max_shrink; /* percent of its rows that data may lose at once; below 100 rows: all of them are too many */
 };
 
 /* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
@@ -64,14 +65,25 @@ void aliases_configure(struct aliases *db, int64_t max_stale_ms, int max_shrink)
 struct aliases_snapshot aliases_begin(struct aliases *db);
 void aliases_end(struct aliases_snapshot *snapshot);
 
+/* For a second reading, of the last good copy alone: what it has and what it has not is ROWS_LIVE. Where there is none,
+ * ROWS_UNKNOWN. */
+struct aliases_snapshot aliases_begin_copy(struct aliases *db);
+
+/* Needs what is read in this snapshot no second reading? There are no rules, or nobody keeps a copy; or none can be kept,
+ * and the live data passed its checks and has not changed since. */
+bool aliases_is_proof(const struct aliases_snapshot *snapshot);
+
+/* File and copy differ: has the file checked at once. True: a new copy was taken within a moment, and can be asked. */
+bool aliases_recheck(struct aliases *db);
+
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
 void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
                    struct alias_rows *out);
 
 /* False: there are no sender rules, or client rules, so that nobody needs to ask for them. */
-bool aliases_has_senders(const struct aliases_snapshot *snapshot);
-bool aliases_has_clients(const struct aliases_snapshot *snapshot);
+bool aliases_has_senders(struct aliases_snapshot *snapshot);
+bool aliases_has_clients(struct aliases_snapshot *snapshot);
 void aliases_sender(struct aliases_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
                     struct sender_rows *out);
 void aliases_client(struct aliases_snapshot *snapshot, const struct network *client, int64_t now_s,

@@ -1,8 +1,8 @@
 /* aliases_check: may this data be taken? Reads it all: what takes longer than a session can wait.
  *
- * Integrity (PRAGMA quick_check), version and columns, in tables that are not STRICT the types of every row,
- * and how many rows there are, so that data that lost most of them can be told. A gigabyte takes some ten
- * seconds. */
+ * Integrity (PRAGMA integrity_check: quick_check does not see rows that are out of order, and a look-up misses them),
+ * version and columns, in tables that are not STRICT the types of every row, and how many rows there are, so that
+ * data that lost most of them can be told. A gigabyte takes some ten seconds. */
 #ifndef RCPTGATE_ALIASES_CHECK_H
 #define RCPTGATE_ALIASES_CHECK_H
 
@@ -19,9 +19,10 @@ enum check_result {
 
 struct aliases_sizes {
     int64_t rows[ALIASES_TABLES];
+    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
 };
 
-enum { CHECK_SHRINK_FROM = 100 }; /* aliases: fewer may come and go as they like */
+enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */
 
 /* path is what err calls the file. *counts is set where the result is GOOD. */
 enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes,
@@ -30,8 +31,8 @@ enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_si
 /* Only counts. SQLITE_OK or what went wrong. */
 int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes);
 
-/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before: of the
- * aliases, or of all rows; or every domain. */
+/* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before, or all of what were few:
+ * of a table, or of all together. Of sender and client rules those that accept count for their table. */
 enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,
                                        int max_shrink, const char *path, struct error *err);
 

@@ -1,7 +1,6 @@
 #include "connection.h"
 
 #include "base/clock.h"
-#include "cut_map.h"
 #include "base/glob.h"
 #include "aliases/aliases.h"
 #include "aliases/schema.h"
@@ -66,9 +65,7 @@ struct aliases_connection {
     int64_t deadline_ms; /* of what runs now; 0: nobody has looked at the clock yet */
     unsigned looks;      /* at the clock, since the first */
     unsigned data_version;
-    bool immutable; /* nothing of it is mapped */
-    unsigned cuts;  /* that had happened when it was opened */
-    bool begun;     /* once at least */
+    bool begun; /* once at least */
     /* What is remembered of the data, until it changes: */
     bool globs, senders, clients; /* the table has rows */
     struct lengths lengths;
@@ -111,20 +108,9 @@ enum aliases_connection_fault aliases_connection_fault_of(int rc)
     }
 }
 
-enum aliases_connection_fault aliases_connection_whole(struct aliases_connection *handle)
-{
-    if (handle->immutable || handle->cuts == cut_map_count())
-        return FAULT_NONE;
-    handle->err = (struct error){0};
-    error_set(&handle->err, "alias database: its -shm was cut while it was read");
-    return FAULT_BROKEN;
-}
-
 static enum aliases_connection_fault failed(struct aliases_connection *handle, int rc)
 {
     enum aliases_connection_fault fault = aliases_connection_fault_of(rc);
-    if (aliases_connection_whole(handle) != FAULT_NONE) /* whatever it says now comes of that */
-        return FAULT_BROKEN;
     handle->err = (struct error){0};
     if (fault == FAULT_SLOW)
         error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
@@ -208,7 +194,6 @@ struct aliases_connection *aliases_connection_open(const char *path, bool immuta
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, count_no_memory);
-    cut_map_survive();
     if (is_special(path)) {
         error_set(err, "alias database %s is no regular file; move it away and restore a copy", path);
         *fault = FAULT_BROKEN;
@@ -221,8 +206,6 @@ struct aliases_connection *aliases_connection_open(const char *path, bool immuta
         return NULL;
     }
     handle->deadline_ms = clock_monotonic_ms() + OPEN_MS;
-    handle->immutable = immutable;
-    handle->cuts = cut_map_count();
     int rc = open_file(path, immutable, &handle->db);
     if (rc == SQLITE_OK)
         rc = configure(handle);
@@ -328,8 +311,6 @@ enum aliases_connection_fault aliases_connection_begin(struct aliases_connection
         int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
         fault = rc == SQLITE_OK ? FAULT_NONE : failed(handle, rc);
     }
-    if (fault == FAULT_NONE)
-        fault = aliases_connection_whole(handle);
     bool differs = !handle->begun || version != handle->data_version;
     if (fault == FAULT_NONE && differs) {
         forget(handle);
@@ -348,8 +329,7 @@ enum aliases_connection_fault aliases_connection_begin(struct aliases_connection
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle)
 {
     sqlite3_reset(handle->stmt[STMT_VERSION]); /* repeats the error of step */
-    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? aliases_connection_whole(handle)
-                                                                    : FAULT_BROKEN;
+    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
 }
 
 /* --- reading a row --- */

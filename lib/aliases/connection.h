@@ -40,9 +40,6 @@ void aliases_connection_close(struct aliases_connection *handle);
 enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed);
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle);
 
-/* Asked after a look-up, before its answer is believed. */
-enum aliases_connection_fault aliases_connection_whole(struct aliases_connection *handle);
-
 /* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
  * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
  * aliases_connection_reclaim(). */

@@ -31,12 +31,12 @@ enum {
 /* When the next round may begin after one that took `took`: since a session waits for it, since the data has
  * changed, since the file was touched but its data has not changed, since the last one failed, since time has
  * passed. */
-enum reason { WHY_UNVERIFIED, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
+enum reason { WHY_DIFFERS, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
 static const struct {
     int64_t least_ms, times;
 } paces[REASONS] = {
-    [WHY_UNVERIFIED] = {10, 1}, [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
-    [WHY_FAILED] = {3000, 20},  [WHY_AGE] = {300000, 50},
+    [WHY_DIFFERS] = {10, 1},   [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
+    [WHY_FAILED] = {3000, 20}, [WHY_AGE] = {300000, 50},
 };
 
 struct stamp { /* of a file: what a write leaves behind */
@@ -51,7 +51,8 @@ struct notified { /* guarded by the mutex */
     bool counted;
     int64_t round_ms;
     struct error refused, copy_condition, unsure;
-    bool kick, accept, stop, dirty; /* kick: a session doubts */
+    bool kick, accept, stop, dirty; /* kick: somebody wants it looked at; */
+    bool differs;                   /* a session that found it other than the copy */
     unsigned turns, taken;          /* how many there were */
 };
 
@@ -64,8 +65,9 @@ struct monitor {
     pthread_cond_t wake, done;
     struct notified notified;
 
-    atomic_uint trusted;               /* the epoch that may be believed; 0: none */
-    atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
+    atomic_uint trusted; /* the epoch that may be believed; 0: none */
+    atomic_uint_least64_t
+        proved; /* generation of data that was checked and that no copy is kept of; 0: none */
     atomic_int_least64_t validated_ms; /* when the live file was last well; NEVER_MS */
     atomic_int_least64_t max_stale_ms;
     atomic_int max_shrink;
@@ -78,8 +80,11 @@ struct monitor {
     int64_t round_end_ms, took_ms;
     unsigned judged; /* the epoch that the last round was about */
     bool failed;     /* the last round took nothing, or kept no copy */
-    bool dirty;      /* the data is not what the copy was made of */
+    bool dirty;      /* the data is not what was last taken */
     bool changed;    /* it has changed since the last round began */
+    bool alone;      /* no copy could be kept of what was last taken */
+    bool refused;    /* the data was, since it was last taken: sessions may have read what was damaged */
+    bool renew;      /* the copy is gone, or a session found it other than the data */
     char *new_path, *accept_path;
 };
 
@@ -110,17 +115,20 @@ void aliases_monitor_configure(struct monitor *monitor, int64_t max_stale_ms, in
 {
     atomic_store(&monitor->max_stale_ms, max_stale_ms);
     atomic_store(&monitor->max_shrink, max_shrink);
-    (void)aliases_monitor_suspect(monitor, 0);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->notified.kick = true;
+    pthread_cond_signal(&monitor->wake);
+    pthread_mutex_unlock(&monitor->lock);
 }
 
-bool aliases_monitor_suspect(struct monitor *monitor, int wait_ms)
+bool monitor_recheck(struct monitor *monitor, int wait_ms)
 {
     struct timespec until = clock_in_ms(wait_ms);
     pthread_mutex_lock(&monitor->lock);
     unsigned before = monitor->notified.taken;
-    monitor->notified.kick = true;
+    monitor->notified.kick = monitor->notified.differs = true;
     pthread_cond_signal(&monitor->wake);
-    bool patient = wait_ms > 0 && atomic_load(&monitor->cheap);
+    bool patient = atomic_load(&monitor->cheap);
     while (patient && monitor->notified.taken == before && atomic_load(&monitor->trusted) != 0 &&
            !monitor->notified.stop)
         patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
@@ -216,7 +224,7 @@ static void miss_copy(struct monitor *monitor)
         return;
     atomic_store(&monitor->has_copy, false);
     aliases_pool_look(monitor->copies);
-    monitor->dirty = true;
+    monitor->renew = true;
 }
 
 /* --- the lease on the live file --- */
@@ -247,7 +255,7 @@ static void renew_checkout(struct monitor *monitor)
         drop_checkout(monitor);
     }
     note_change(monitor, changed);
-    if (monitor->checkout != NULL && !monitor->dirty &&
+    if (monitor->checkout != NULL && monitor->alone && !monitor->dirty &&
         aliases_monitor_trusts(monitor, monitor->checkout->epoch)) /* the data is still what was checked */
         atomic_store(&monitor->proved, monitor->checkout->generation);
 }
@@ -276,23 +284,22 @@ struct finding {
     struct error err;      /* what is wrong with the data; or, UNSURE, why it cannot be told */
     struct error copy_err; /* why no copy was made */
     bool copied;           /* it stands under new_path */
+    int rc;                /* why the live file cannot be copied */
     bool forced;           /* what it lost was not asked */
 };
 
-/* The live file itself, where it lies; pages that were read before are read again. */
-static void check_live(struct monitor *monitor, struct finding *found)
+/* What the round is about: begins anew with nothing in memory, since somebody may have written to the file past SQLite. */
+static bool reread(struct monitor *monitor, sqlite3 *db, struct finding *found)
 {
     bool changed = false;
-    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
     (void)aliases_pool_checkout_end(monitor->checkout);
     (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
     enum aliases_connection_fault fault = aliases_pool_checkout_begin(monitor->checkout, &changed);
     note_change(monitor, changed);
-    if (fault == FAULT_NONE)
-        found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
-    else
+    monitor->changed = false;
+    if (fault != FAULT_NONE)
         found->err = *aliases_connection_error(monitor->checkout->handle);
-    aliases_connection_reclaim(monitor->checkout->handle);
+    return fault == FAULT_NONE;
 }
 
 static void check_copy(struct monitor *monitor, struct finding *found)
@@ -310,31 +317,54 @@ static void check_copy(struct monitor *monitor, struct finding *found)
     aliases_connection_close(handle);
 }
 
-/* Copies and checks what is new; checks where it lies what is not, and what cannot be copied. */
-static void look_closely(struct monitor *monitor, struct finding *found)
+/* Copies what is new and checks the copy. False: no copy can be written. */
+static bool check_by_copy(struct monitor *monitor, sqlite3 *db, struct finding *found)
 {
     int rc = SQLITE_OK;
-    if (!monitor->dirty && atomic_load(&monitor->has_copy)) {
-        check_live(monitor, found);
-        return;
-    }
-    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
     enum copy_result copied =
         aliases_snapshot_make(db, monitor->new_path, is_cancelled, monitor, &rc, &found->copy_err);
-    aliases_connection_reclaim(monitor->checkout->handle);
-    if (copied == COPY_NO_TARGET) {
-        check_live(monitor, found);
-    } else if (copied == COPY_DONE) {
+    if (copied == COPY_NO_TARGET)
+        return false;
+    if (copied == COPY_DONE) {
         (void)aliases_pool_checkout_end(monitor->checkout); /* the WAL is free again */
         found->copied = true;
         check_copy(monitor, found);
     } else if (copied == COPY_NO_SOURCE) {
         aliases_schema_explain(rc, db, monitor->config->path, &found->err);
-        blame_live(monitor, rc);
+        found->rc = rc;
     }
+    return true;
 }
 
-/* Data that lost too much is bad, unless somebody said that it is right. */
+/* What is not new, and what cannot be copied, is checked where it lies. */
+static void look_closely(struct monitor *monitor, struct finding *found)
+{
+    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
+    bool readable = reread(monitor, db, found), is_new = monitor->dirty || monitor->renew || monitor->alone;
+    if (readable && !(is_new && check_by_copy(monitor, db, found)))
+        found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
+    aliases_connection_reclaim(monitor->checkout->handle);
+    blame_live(monitor, found->rc);
+}
+
+/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or the file was damaged, in
+ * a way that leaves its order intact. */
+static void compare_copies(struct monitor *monitor, struct finding *found)
+{
+    int same = aliases_snapshot_same(monitor->new_path, monitor->config->copy_path);
+    if (same > 0)
+        return;
+    found->result = same == 0 ? CHECK_BAD : CHECK_UNSURE;
+    error_set(
+        &found->err,
+        same == 0
+            ? "alias database %s is not what was written to it: it differs from its last good copy; restore "
+              "it, or, if it is right, run: rcptgate alias accept"
+            : "alias database %s cannot be compared with its last good copy",
+        monitor->config->path);
+}
+
+/* Data that lost too much, or changed past SQLite, is bad, unless somebody said that it is right. */
 static void weigh(struct monitor *monitor, struct finding *found)
 {
     bool marked = access(monitor->accept_path, F_OK) == 0; /* no disk is waited for under the lock */
@@ -343,37 +373,46 @@ static void weigh(struct monitor *monitor, struct finding *found)
     bool counted = monitor->notified.counted;
     found->forced = monitor->notified.accept || marked;
     pthread_mutex_unlock(&monitor->lock);
-    if (found->result == CHECK_GOOD && counted && !found->forced)
+    if (found->forced)
+        return;
+    if (found->result == CHECK_GOOD && found->copied && !monitor->dirty && !monitor->alone &&
+        atomic_load(&monitor->has_copy))
+        compare_copies(monitor, found);
+    if (found->result == CHECK_GOOD && counted)
         found->result = aliases_check_shrink(&before, &found->sizes, atomic_load(&monitor->max_shrink),
                                              monitor->config->path, &found->err);
 }
 
-/* The copy into its place. Without one the old copy stays: it may know aliases that are gone, and that is on
- * the safe side. */
+/* The copy into its place. Without one the old copy stays, for when the file fails. */
 static void keep_copy(struct monitor *monitor, struct finding *found)
 {
-    if (found->copied) {
-        if (aliases_snapshot_install(monitor->new_path, monitor->config->copy_path, &found->copy_err) < 0)
-            return;
+    if (found->copied &&
+        aliases_snapshot_install(monitor->new_path, monitor->config->copy_path, &found->copy_err) == 0) {
         aliases_pool_look(monitor->copies);
         atomic_store(&monitor->has_copy, true);
-        monitor->dirty = monitor->changed;
-    } else if (found->copy_err.text[0] != '\0') {
-        monitor->dirty = atomic_load(&monitor->has_copy) || monitor->changed;
-    } else if (!monitor->changed) { /* it is still as the file: a restart shall know how young it is */
-        (void)utimensat(AT_FDCWD, monitor->config->copy_path, NULL, 0); /* or think it older */
+        monitor->renew = false;
+    } else if (!found->copied && found->copy_err.text[0] == '\0' && !monitor->changed) {
+        /* it is still as the file: a restart shall know how young it is, or think it older */
+        (void)utimensat(AT_FDCWD, monitor->config->copy_path, NULL, 0);
     }
+    monitor->alone = found->copy_err.text[0] != '\0';
+    monitor->dirty = monitor->changed;
 }
 
 static void take(struct monitor *monitor, struct finding *found, unsigned epoch, uint64_t generation)
 {
     keep_copy(monitor, found);
-    bool kept = found->copy_err.text[0] == '\0';
+    if (monitor->refused) {
+        drop_checkout(monitor); /* nothing is opened before the last of the old ones is closed */
+        epoch = aliases_pool_renew(monitor->live);
+    }
+    monitor->refused = false;
+    monitor->judged = epoch;
     atomic_store(&monitor->validated_ms, clock_monotonic_ms());
-    atomic_store(&monitor->proved, atomic_load(&monitor->has_copy) || monitor->changed ? 0 : generation);
+    atomic_store(&monitor->proved, monitor->alone && !monitor->changed ? generation : 0);
     atomic_store(&monitor->trusted, epoch);
     (void)unlink(monitor->accept_path); /* mostly there is none */
-    monitor->failed = !kept;
+    monitor->failed = monitor->alone;
     pthread_mutex_lock(&monitor->lock);
     struct notified *notified = &monitor->notified;
     notified->sizes = found->sizes;
@@ -381,7 +420,7 @@ static void take(struct monitor *monitor, struct finding *found, unsigned epoch,
     notified->accept = false;
     notified->refused = notified->unsure = (struct error){0};
     notified->copy_condition = (struct error){0};
-    if (!kept)
+    if (monitor->alone)
         error_set(
             &notified->copy_condition,
             "no last good copy of the alias rules can be kept: %s; make room, or give the gate write access",
@@ -396,6 +435,7 @@ static void leave(struct monitor *monitor, struct finding *found)
     if (found->copied)
         (void)unlink(monitor->new_path); /* the next one replaces it anyway */
     monitor->failed = true;
+    monitor->refused = monitor->refused || found->result == CHECK_BAD;
     pthread_mutex_lock(&monitor->lock);
     struct notified *notified = &monitor->notified;
     if (found->result == CHECK_BAD) {
@@ -431,16 +471,15 @@ static void run_round(struct monitor *monitor)
     struct finding found = {0};
     int64_t start = clock_monotonic_ms();
     unsigned epoch = monitor->checkout->epoch;
-    monitor->changed = false;
     (void)stamp_of(monitor->config->path, &monitor->touched); /* a write from now on is seen as one */
     look_closely(monitor, &found);
     weigh(monitor, &found);
     if (monitor->checkout == NULL || aliases_pool_checkout_is_current(monitor->checkout)) {
+        monitor->judged = epoch;
         if (found.result == CHECK_GOOD && monitor->checkout != NULL)
             take(monitor, &found, epoch, monitor->checkout->generation);
         else
             leave(monitor, &found);
-        monitor->judged = epoch;
     } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
         (void)unlink(monitor->new_path);
     }
@@ -459,18 +498,18 @@ static bool is_time(const struct monitor *monitor, enum reason reason)
            (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
 }
 
-static bool is_due(struct monitor *monitor, bool unverified, bool accept)
+static bool is_due(struct monitor *monitor, bool differs, bool kick, bool accept)
 {
     struct stamp stamp;
     if (accept || monitor->judged == 0)
         return true;
     if (monitor->checkout->epoch != monitor->judged)
-        return is_time(monitor, WHY_UNVERIFIED);
+        return is_time(monitor, WHY_DIFFERS);
     if (monitor->failed)
         return is_time(monitor, WHY_FAILED) || (monitor->changed && is_time(monitor, WHY_CHANGE));
-    if (monitor->dirty)
-        return is_time(monitor, unverified ? WHY_UNVERIFIED : WHY_CHANGE);
-    if (unverified || (stamp_of(monitor->config->path, &stamp) && !same_stamp(&stamp, &monitor->touched)))
+    if (monitor->dirty || monitor->renew)
+        return is_time(monitor, monitor->dirty && differs ? WHY_DIFFERS : WHY_CHANGE);
+    if (kick || (stamp_of(monitor->config->path, &stamp) && !same_stamp(&stamp, &monitor->touched)))
         return is_time(monitor, WHY_TOUCH);
     return is_time(monitor, WHY_AGE);
 }
@@ -480,18 +519,20 @@ static bool is_due(struct monitor *monitor, bool unverified, bool accept)
 static void turn(struct monitor *monitor)
 {
     pthread_mutex_lock(&monitor->lock);
-    bool unverified = monitor->notified.kick, accept = unverified && monitor->notified.accept;
-    monitor->notified.kick = false;
+    struct notified *notified = &monitor->notified;
+    bool kick = notified->kick, accept = kick && notified->accept, differs = notified->differs;
+    notified->kick = notified->differs = false;
     pthread_mutex_unlock(&monitor->lock);
+    monitor->renew = monitor->renew || differs;
     miss_copy(monitor);
     renew_checkout(monitor);
-    if (monitor->checkout != NULL && is_due(monitor, unverified, accept))
+    if (monitor->checkout != NULL && is_due(monitor, differs, kick, accept))
         run_round(monitor);
     if (monitor->checkout != NULL && aliases_pool_checkout_end(monitor->checkout) != FAULT_NONE)
         drop_checkout(monitor);
     pthread_mutex_lock(&monitor->lock);
-    monitor->notified.dirty = monitor->dirty;
-    monitor->notified.turns++;
+    notified->dirty = monitor->dirty || monitor->renew;
+    notified->turns++;
     pthread_cond_broadcast(&monitor->done);
     pthread_mutex_unlock(&monitor->lock);
 }

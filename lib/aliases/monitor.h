@@ -26,17 +26,16 @@ void aliases_monitor_configure(struct monitor *monitor, int64_t max_stale_ms, in
  * wait_copy_ms where a copy can answer meanwhile. -1 with err set: no thread. */
 int aliases_monitor_start(struct monitor *monitor, int wait_ms, int wait_copy_ms, struct error *err);
 
-/* May what is read of this epoch be believed? And may, where there is no copy to ask, what is absent in this
- * lease be called absent? */
+/* May what is read of this epoch be believed? And is, where no copy can be kept, this the data that passed the checks? */
 bool aliases_monitor_trusts(const struct monitor *monitor, unsigned epoch);
 bool aliases_monitor_proves(const struct monitor *monitor, const struct aliases_checkout *live);
 
 bool aliases_monitor_has_copy(const struct monitor *monitor);
 bool aliases_monitor_copy_is_fresh(const struct monitor *monitor); /* younger than max_stale */
 
-/* The live data is not what the copy says: look at it now. Waits up to wait_ms for a copy to be taken, where
- * a round is that cheap. True when one was. */
-bool aliases_monitor_suspect(struct monitor *monitor, int wait_ms);
+/* The live data is not what the copy says: checks it now, and copies it anew. Waits up to wait_ms for the copy to be
+ * taken, where a round is that cheap. True when one was. */
+bool monitor_recheck(struct monitor *monitor, int wait_ms);
 
 /* Takes the next data that passes all other checks, however much it lost. 0, or -1 with err set where it does
  * not within wait_ms. */

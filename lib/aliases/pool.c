@@ -25,21 +25,15 @@ enum {
 
 enum { WAL_HEADER = 32 }; /* with two random salts: a WAL that was begun anew has another */
 
-struct wal { /* what stands under PATH-wal; zeroed: none, or an empty one */
-    unsigned char header[WAL_HEADER];
-    off_t size;
-    struct timespec mtime;
-};
-
 struct watched {   /* what stat() said of the path */
     uint64_t turn; /* of this look among all */
     bool exists;
     dev_t dev;
     ino_t ino;
     off_t size;
-    struct timespec placed; /* ctime: rename() sets it */
-    struct wal wal;
     ino_t wal_ino, shm_ino; /* of what stands beside it; 0: nothing */
+    bool has_wal;           /* one that is not empty, and can be read: */
+    unsigned char wal[WAL_HEADER];
 };
 
 struct aliases_pool {
@@ -50,8 +44,8 @@ struct aliases_pool {
     size_t n_stale;      /* of n_out: those of an earlier epoch */
     atomic_uint epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
     struct watched watched;
-    struct watched owner;     /* the last file that the WAL under the path was its own */
-    bool orphan;              /* the WAL is of a file that was replaced: the new one is read without it */
+    struct watched owner; /* the last file that the WAL under the path was its own */
+    bool orphan;          /* the WAL is of a file that was replaced: the new one is not opened beside it */
     ino_t held_wal, held_shm; /* those that the handles of this epoch have open; 0: not known yet */
     int64_t retry_at_ms;      /* 0: well. Else: unusable, and not to be tried before then */
     bool probing;             /* one caller is trying */
@@ -154,23 +148,17 @@ static void note_condition(struct aliases_pool *pool, const struct error *err,
 
 /* --- what stands under the path --- */
 
-static struct wal look_at_wal(const char *path)
+static bool read_wal_header(const char *path, unsigned char header[WAL_HEADER])
 {
     char name[PATH_MAX];
-    const struct wal none = {.size = 0};
-    struct wal wal = none;
-    struct stat st;
     if ((size_t)snprintf(name, sizeof name, "%s-wal", path) >= sizeof name)
-        return wal;
+        return false;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* SQLite's locks are on other files */
     if (fd < 0)
-        return wal;
-    if (fstat(fd, &st) == 0 && pread(fd, wal.header, WAL_HEADER, 0) == WAL_HEADER) {
-        wal.size = st.st_size;
-        wal.mtime = st.st_mtim;
-    }
+        return false;
+    bool read_all = pread(fd, header, WAL_HEADER, 0) == WAL_HEADER;
     close(fd);
-    return wal.size > 0 ? wal : none;
+    return read_all;
 }
 
 /* 0: there is none. */
@@ -193,29 +181,22 @@ static struct watched look(struct aliases_pool *pool)
     seen.dev = st.st_dev;
     seen.ino = st.st_ino;
     seen.size = st.st_size;
-    seen.placed = st.st_ctim;
     if (!pool->immutable) {
-        seen.wal = look_at_wal(pool->path);
+        seen.has_wal = read_wal_header(pool->path, seen.wal);
         seen.wal_ino = inode_beside(pool->path, "-wal");
         seen.shm_ino = inode_beside(pool->path, "-shm");
     }
     return seen;
 }
 
-static bool is_newer(struct timespec a, struct timespec b)
-{
-    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
-}
-
-/* A file that is renamed over another one finds the other's WAL beside it, and SQLite would lay that over it.
- * As long as nobody has written to that WAL since, it is not the new file's. */
+/* A file that is renamed over another one finds the other's WAL beside it, and SQLite would lay that over it: nobody
+ * opens the two together. */
 static bool is_orphan(const struct aliases_pool *pool, const struct watched *seen)
 {
     const struct watched *owner = &pool->owner;
-    return seen->exists && owner->exists && seen->wal.size > 0 &&
-           (seen->ino != owner->ino || seen->dev != owner->dev) &&
-           memcmp(seen->wal.header, owner->wal.header, WAL_HEADER) == 0 &&
-           !is_newer(seen->wal.mtime, seen->placed);
+    return seen->exists && owner->exists && (seen->ino != owner->ino || seen->dev != owner->dev) &&
+           seen->has_wal && owner->has_wal && seen->wal_ino == owner->wal_ino &&
+           memcmp(seen->wal, owner->wal, WAL_HEADER) == 0;
 }
 
 static bool is_other_file(const struct watched *old, const struct watched *now)
@@ -263,6 +244,15 @@ void aliases_pool_look(struct aliases_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
+unsigned aliases_pool_renew(struct aliases_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    drain(pool);
+    unsigned epoch = pool->epoch;
+    pthread_mutex_unlock(&pool->lock);
+    return epoch;
+}
+
 static void watch(struct aliases_pool *pool)
 {
     int64_t now = now_ms(), due = atomic_load(&pool->watch_at_ms);
@@ -279,13 +269,12 @@ static struct aliases_checkout *open_another(struct aliases_pool *pool)
     struct error err = {0};
     enum aliases_connection_fault fault = FAULT_MEMORY;
     unsigned epoch = pool->epoch;
-    bool orphan = pool->orphan;
     pool->n_all++;
     pool->n_out++;
     pthread_mutex_unlock(&pool->lock);
     struct aliases_checkout *checkout = calloc(1, sizeof *checkout);
     if (checkout != NULL)
-        checkout->handle = aliases_connection_open(pool->path, pool->immutable || orphan, &err, &fault);
+        checkout->handle = aliases_connection_open(pool->path, pool->immutable, &err, &fault);
     else
         error_set(&err, "out of memory");
     struct watched seen = look(pool);
@@ -294,7 +283,6 @@ static struct aliases_checkout *open_another(struct aliases_pool *pool)
     if (checkout != NULL && checkout->handle != NULL && epoch == pool->epoch) {
         checkout->pool = pool;
         checkout->epoch = epoch;
-        checkout->partial = orphan;
         return checkout;
     }
     if (checkout != NULL)
@@ -323,7 +311,7 @@ static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
     bool patient = true;
     int openings = OPENINGS;
     pthread_mutex_lock(&pool->lock);
-    while (checkout == NULL) {
+    while (checkout == NULL && !pool->orphan) {
         if (!*probe && pool->retry_at_ms != 0) {
             if (now_ms() < pool->retry_at_ms || pool->probing)
                 break;
@@ -456,8 +444,6 @@ bool aliases_pool_checkout_can_read(const struct aliases_checkout *checkout)
 
 bool aliases_pool_checkout_settle(struct aliases_checkout *checkout, enum aliases_connection_fault fault)
 {
-    if (fault == FAULT_NONE)
-        fault = aliases_connection_whole(checkout->handle);
     if (ends_checkout(fault)) {
         checkout->fault = fault;
     } else if (fault == FAULT_ROW || fault == FAULT_SLOW) {
@@ -479,9 +465,8 @@ void aliases_pool_condition(struct aliases_pool *pool, struct error *out)
     if (pool->orphan)
         error_set(
             out,
-            "alias database %s was replaced while the -wal of the file before it stayed: it is read "
-            "without that, what it does not have gets 451, and who writes now damages it; remove %s-wal "
-            "and %s-shm",
+            "alias database %s was replaced while the -wal of the file before it stayed: it is not read, and "
+            "who writes to it now damages it; remove %s-wal and %s-shm",
             pool->path, pool->path, pool->path);
     pthread_mutex_unlock(&pool->lock);
 }

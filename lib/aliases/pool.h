@@ -22,7 +22,6 @@ struct aliases_checkout {
     struct aliases_checkout *next;       /* in the list of idle ones */
     uint64_t generation;                 /* of the data, see aliases_pool_generation() */
     unsigned epoch;                      /* of the file that the handle has open */
-    bool partial;                        /* an earlier file's -wal lies beside it: rows may be missing */
     enum aliases_connection_fault fault; /* BUSY or BROKEN: nothing more is asked in this transaction */
 };
 
@@ -49,6 +48,9 @@ unsigned aliases_pool_epoch(struct aliases_pool *pool);
 
 /* Looks at what stands under the path now; every half second it is done by aliases_pool_take(). */
 void aliases_pool_look(struct aliases_pool *pool);
+
+/* Begins a new epoch for the same file, and returns it: what handles have in memory may not be what the file holds. */
+unsigned aliases_pool_renew(struct aliases_pool *pool);
 
 /* A new number, which no lease ever had or will have. Leases with the same generation read the same data. */
 uint64_t aliases_pool_generation(struct aliases_pool *pool);

@@ -23,6 +23,9 @@ enum copy_result {
 enum copy_result aliases_snapshot_make(sqlite3 *from, const char *path, int (*cancelled)(void *), void *arg,
                                        int *rc, struct error *err);
 
+/* Of two copies: 1: they hold the same pages, 0: they do not; -1: one of them cannot be read. */
+int aliases_snapshot_same(const char *path, const char *other);
+
 /* Renames the copy into its place, for good. -1 with err set. */
 int aliases_snapshot_install(const char *path, const char *place, struct error *err);
 

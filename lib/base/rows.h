@@ -14,8 +14,8 @@
 /* What stands behind the rows. Zeroed: nothing could be read. */
 enum rows_state {
     ROWS_UNKNOWN = 0, /* neither the database nor a copy of it could answer */
-    ROWS_LIVE,        /* the validated live database answered: absence is proof */
-    ROWS_COPY, /* the last good copy answered, or a file that may lack rows: presence counts, absence proves nothing */
+    ROWS_LIVE,        /* the validated live database answered; or, asked for a second reading, its copy */
+    ROWS_COPY,        /* the last good copy answered: presence counts, absence proves nothing */
 };
 
 enum { ROWS_FORMS = 2 }; /* a domain is looked up with A-labels, then (IDN only) with U-labels */

@@ -16,6 +16,7 @@ def world(request):
         w.database.alias("drop@example.com", "box@mailbox.example", action="discard")
         w.database.alias("drop2@example.com", "box@mailbox.example", action="discard")
         w.database.alias("several@example.com", "box@mailbox.example,second@mailbox.example")
+        w.settled()
         yield w
 
 

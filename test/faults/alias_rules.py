@@ -76,7 +76,7 @@ class Rules:
             db.execute("BEGIN")
             if pragma("page_count") * pragma("page_size") > self.LARGEST:
                 raise ValueError("too large")
-            if pragma("quick_check") != "ok" or pragma("user_version") != 1:
+            if pragma("integrity_check") != "ok" or pragma("user_version") != 1:
                 raise ValueError("corrupt, or of another version")
             tables = {name: [dict(row) for row in db.execute(f"SELECT {', '.join(columns.split())} FROM {name}")]
                       for name, columns in self.COLUMNS.items()}
@@ -91,6 +91,9 @@ class Rules:
 
     def __len__(self):
         return len(self.aliases)
+
+    def lost_all_of(self, good):
+        return any(getattr(good, table) and not getattr(self, table) for table in ("domains", "aliases", "globs"))
 
     def find(self, local, domain):
         """The row of this recipient, and how it was found: "exact", "glob", "catch-all", "absent"; None: not ours."""
@@ -175,7 +178,7 @@ class Database:
         try:
             if inode:
                 rules = Rules(path, self._options(path, inode))
-                if len(rules) < self.most / 2 and self.most >= 100:
+                if self.most and (len(rules) < self.most / 2 and self.most >= 100 or rules.lost_all_of(self.good)):
                     rules = None
         except (sqlite3.Error, ValueError, OSError):
             pass

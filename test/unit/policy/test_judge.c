@@ -384,8 +384,7 @@ static bool is_proved_by_rule(const struct world *w, const struct verdict *v, co
             return w->rows.state == ROWS_LIVE && v->action == ACTION_REJECT;
         return state == ALIAS_FOUND &&
                (w->rows.state == ROWS_LIVE ||
-                (w->rows.state == ROWS_COPY &&
-                 (strcmp(v->proof, "a@example.com") == 0 || strcmp(v->proof, "bare@example.com") == 0)));
+                (w->rows.state == ROWS_COPY && strcmp(v->proof, "a@example.com") == 0));
     default:
         return false;
     }

@@ -137,6 +137,8 @@ static const struct alias_case alias_cases[] = {
      "example.com"},
     {"absent from a copy", {.state = ROWS_COPY, .domain = OURS}, NULL, ALIAS_STALE, VIA_NONE, ACTION_NONE,
      NULL},
+    {"the row without the tag rejects in a copy", {.state = ROWS_COPY, .domain = OURS, .bare = ROW("bare",
+     ACTION_REJECT)}, NULL, ALIAS_STALE, VIA_BARE, ACTION_NONE, "bare"},
     {"full before bare", {.state = ROWS_LIVE, .domain = OURS, .full = ROW("full", ACTION_ACCEPT),
      .bare = ROW("bare", ACTION_REJECT)}, NULL, ALIAS_FOUND, VIA_FULL, ACTION_ACCEPT, "full"},
     {"bare before globs", {.state = ROWS_LIVE, .domain = OURS, .bare = ROW("bare", ACTION_ACCEPT),
@@ -571,7 +573,7 @@ static void test_blocks(void **state)
         const struct block_row block = {"192.0.2.0/25", cases[i].block};
         const struct sender_rows senders = {.state = LIVE};
         struct fixture f;
-        struct ruling ruling, early = {0};
+        struct ruling ruling, early;
         char got[256];
         fixture_init(&f);
         fixture_mail(&f, "b@example.net", cases[i].to != NULL ? cases[i].to : "a@example.com");
@@ -583,7 +585,9 @@ static void test_blocks(void **state)
         rules_rule(&f.policy, &f.envelope, &found, &senders, &cases[i].client, &ruling);
         if (strcmp(ruling_text(&ruling, got, sizeof got), cases[i].want) != 0)
             fail_msg("%s:\n got  %s\n want %s", cases[i].name, got, cases[i].want);
-        if (rules_client_rejected(&f.policy, &f.envelope, &cases[i].client, &early) != cases[i].at_connect ||
+        rules_client(&f.policy, &f.envelope, &cases[i].client, &early);
+        if ((early.action == ACTION_REJECT) != cases[i].at_connect ||
+            early.client_exempt != ruling.client_exempt ||
             (cases[i].at_connect && (early.by != ruling.by || strcmp(early.proof, ruling.proof) != 0)))
             fail_msg("%s: another answer at connect", cases[i].name);
         pool_done(&f.pool);
@@ -645,14 +649,147 @@ static void test_specificity_is_query_order(void **state)
     }
 }
 
+/* --- the second reading --- */
+
+#define RULED(does, who, of, ...)                                                                            \
+    {                                                                                                        \
+        .action = (does), .by = (who), .proof = (of), __VA_ARGS__                                            \
+    }
+#define ALIAS(is, how, key) .alias = {.state = (is), .via = (how), .row = (key)}
+
+/* clang-format off */
+static const struct {
+    const char *name, *to;
+    struct ruling ruling;
+    bool want;
+} exact_cases[] = {
+    {"goes on", NULL, RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")), true},
+    {"comes back", NULL, RULED(ACTION_DEFER, VERDICT_BY_ALIAS, "a*", ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")), true},
+    {"is not ours", NULL, RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, ALIAS(ALIAS_NOT_OURS, VIA_NONE, NULL)), false},
+    {"its row", NULL, RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a@example.com", ALIAS(ALIAS_FOUND, VIA_FULL, "a@example.com")), true},
+    {"its row, expired", NULL, RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a@example.com", ALIAS(ALIAS_EXPIRED, VIA_FULL,
+     "a@example.com")), true},
+    {"its row with the tag", "a+x@example.com", RULED(ACTION_DISCARD, VERDICT_BY_ALIAS, "a+x@example.com", ALIAS(ALIAS_FOUND,
+     VIA_FULL, "a+x@example.com")), true},
+    {"the row without the tag", "a+x@example.com", RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a@example.com", ALIAS(ALIAS_FOUND,
+     VIA_BARE, "a@example.com")), false},
+    {"a row in U-labels", "a@b\303\274cher.example", RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a@b\303\274cher.example",
+     ALIAS(ALIAS_FOUND, VIA_FULL, "a@b\303\274cher.example")), false},
+    {"its row, but the domain speaks", NULL, RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", ALIAS(ALIAS_FOUND, VIA_FULL,
+     "example.com")), false},
+    {"a glob", NULL, RULED(ACTION_DISCARD, VERDICT_BY_ALIAS, "a*", ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")), false},
+    {"absent", NULL, RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", ALIAS(ALIAS_UNKNOWN, VIA_NONE, "example.com")), false},
+    {"no address", NULL, RULED(ACTION_REJECT, VERDICT_BY_ADDRESS, "example.com", ALIAS(ALIAS_INVALID, VIA_NONE, "example.com")), true},
+    {"this sender", NULL, RULED(ACTION_REJECT, VERDICT_BY_SENDER_RULE, "b@example.net", .scope = "a@example.com"), true},
+    {"all senders", NULL, RULED(ACTION_REJECT, VERDICT_BY_SENDER_RULE, "*", .scope = "a@example.com"), false},
+    {"this sender, in the domain", NULL, RULED(ACTION_REJECT, VERDICT_BY_SENDER_RULE, "b@example.net", .scope = "@example.com"), false},
+    {"this sender, without the tag", "a+x@example.com", RULED(ACTION_REJECT, VERDICT_BY_SENDER_RULE, "b@example.net",
+     .scope = "a@example.com"), false},
+    {"this client", NULL, RULED(ACTION_REJECT, VERDICT_BY_CLIENT_RULE, "192.0.2.7"), true},
+    {"its network", NULL, RULED(ACTION_REJECT, VERDICT_BY_CLIENT_RULE, "192.0.2.0/24"), false},
+    {"a block", NULL, RULED(ACTION_REJECT, VERDICT_BY_BLOCK, "192.0.2.7"), false},
+};
+/* clang-format on */
+
+static void test_exact(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(exact_cases); i++) {
+        struct fixture f;
+        fixture_init(&f);
+        fixture_mail(&f, "b@example.net", exact_cases[i].to != NULL ? exact_cases[i].to : "a@example.com");
+        if (rules_are_exact(&f.envelope, &exact_cases[i].ruling) != exact_cases[i].want)
+            fail_msg("%s: not %d", exact_cases[i].name, exact_cases[i].want);
+    }
+}
+
+static void test_agree(void **state)
+{
+    static const struct ruling
+        glob = RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a*", .key = REPLY_ALIAS_REJECT,
+                     ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")),
+        absent = RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", .key = REPLY_UNKNOWN,
+                       ALIAS(ALIAS_UNKNOWN, VIA_NONE, "example.com")),
+        drops = RULED(ACTION_DISCARD, VERDICT_BY_ALIAS, "a*", ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")),
+        goes_on = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")),
+        not_ours = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, ALIAS(ALIAS_NOT_OURS, VIA_NONE, NULL)),
+        by_sender = RULED(ACTION_REJECT, VERDICT_BY_SENDER_RULE, "*", .scope = "*"),
+        exempt = RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "a*", .client_exempt = true),
+        unread = RULED(ACTION_DEFER, VERDICT_BY_BACKEND, NULL, ALIAS(ALIAS_STALE, VIA_NONE, NULL));
+    static const struct {
+        const struct ruling *live, *copy;
+        bool want;
+    } cases[] = {
+        {&glob, &glob, true},        {&glob, &absent, false},      {&glob, &drops, false},
+        {&glob, &goes_on, false},    {&glob, &exempt, false},      {&glob, &by_sender, false},
+        {&glob, &unread, false},     {&drops, &glob, false},       {&absent, &not_ours, false},
+        {&not_ours, &absent, false}, {&not_ours, &goes_on, false}, {&not_ours, &not_ours, true},
+    };
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        if (rules_agree(&f.envelope, cases[i].live, cases[i].copy) != cases[i].want)
+            fail_msg("row %zu: not %d", i, cases[i].want);
+}
+
+static void test_agree_on_limits(void **state)
+{
+    const char *boxes[] = {"m@x"}, *others[] = {"n@x"};
+    const struct ruling glob =
+                            RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, ALIAS(ALIAS_FOUND, VIA_GLOB, "a*")),
+                        row = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL,
+                                    ALIAS(ALIAS_FOUND, VIA_FULL, "a@example.com")),
+                        unknown =
+                            RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", .alias_refused = true),
+                        exempt = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, .client_exempt = true);
+    struct ruling forwards = glob, elsewhere = glob, owned = glob, blocked = glob;
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    forwards.alias.mailbox = boxes;
+    elsewhere.alias.mailbox = others;
+    forwards.alias.n_mailbox = elsewhere.alias.n_mailbox = 1;
+    owned.alias.owner = "o";
+    blocked.by = VERDICT_BY_BLOCK;
+    assert_true(rules_agree_on_limits(&f.envelope, &glob, &glob));
+    assert_true(rules_agree_on_limits(&f.envelope, &glob, &blocked)); /* of the alias they say the same */
+    assert_true(rules_agree_on_limits(&f.envelope, &row, &glob));     /* its row is its own proof */
+    assert_true(rules_agree_on_limits(&f.envelope, &unknown, &glob)); /* counts no alias */
+    assert_false(rules_agree_on_limits(&f.envelope, &glob, &row));
+    assert_false(rules_agree_on_limits(&f.envelope, &glob, &owned));
+    assert_false(rules_agree_on_limits(&f.envelope, &glob, &forwards));
+    assert_false(rules_agree_on_limits(&f.envelope, &forwards, &elsewhere));
+    assert_false(rules_agree_on_limits(&f.envelope, &row, &exempt));
+}
+
+static void test_cannot_notify(void **state)
+{
+    struct ruling ruling = RULED(ACTION_DISCARD, VERDICT_BY_ALIAS, "a*", ALIAS(ALIAS_FOUND, VIA_GLOB, "a*"));
+    char got[256];
+    (void)state;
+    rules_cannot_say(&ruling);
+    assert_string_equal(ruling_text(&ruling, got, sizeof got), "defer backend - backend alias_refused");
+    assert_int_equal(ruling.alias.state, ALIAS_STALE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alias_query),    cmocka_unit_test(test_sender_query),
-        cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_conceal),
-        cmocka_unit_test(test_alias_unasked),  cmocka_unit_test(test_alias_details),
-        cmocka_unit_test(test_rule),           cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_alias_query),
+        cmocka_unit_test(test_sender_query),
+        cmocka_unit_test(test_alias),
+        cmocka_unit_test(test_alias_conceal),
+        cmocka_unit_test(test_alias_unasked),
+        cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_rule),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_exempt_clients),
+        cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_agree_on_limits),
+        cmocka_unit_test(test_cannot_notify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,100 @@
+/* Walks from the envelope to the ruling: which questions are asked of the database, in which order, and whether its last good
+ * copy has to say the same. Owns nothing. What cannot be read is a ruling like any other ("cannot tell"); only want of
+ * memory is a failure. */
+#include "milter/ruling.h"
+
+/* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
+static void read_client(const struct ruling_question *q, struct aliases_snapshot *snapshot,
+                        struct client_row *out)
+{
+    uint64_t generation = aliases_generation(snapshot), *none = snapshot->second ? NULL : q->no_client_rule;
+    if (none != NULL && *none != 0 && *none == generation) {
+        *out = (struct client_row){.state = ROWS_LIVE};
+        return;
+    }
+    aliases_client(snapshot, q->envelope->client, q->envelope->now_ms / 1000, q->pool, out);
+    if (none != NULL && out->state == ROWS_LIVE && out->network == NULL)
+        *none = generation;
+}
+
+static int read_alias(const struct ruling_question *q, struct aliases_snapshot *snapshot, struct alias *out)
+{
+    struct alias_rows rows;
+    struct alias_query query;
+    *out = (struct alias){0};
+    if (q->gate->rules == NULL || q->envelope->recipient->domain[0] == '\0')
+        return 0;
+    if (rules_alias_query(q->envelope->recipient, q->pool, &query) < 0)
+        return -1;
+    aliases_alias(snapshot, &query, q->pool, &rows);
+    return rules_alias(q->policy, q->envelope, &rows, q->pool, out);
+}
+
+static int read_senders(const struct ruling_question *q, struct aliases_snapshot *snapshot, const char *owner,
+                        struct sender_rows *out)
+{
+    struct sender_query query;
+    *out = (struct sender_rows){.state = ROWS_LIVE};
+    if (!aliases_has_senders(snapshot))
+        return 0;
+    if (rules_sender_query(q->envelope->sender, q->envelope->recipient, owner, q->pool, &query) < 0)
+        return -1;
+    aliases_sender(snapshot, &query, q->pool, out);
+    return 0;
+}
+
+static int read_rules(const struct ruling_question *q, struct aliases_snapshot *snapshot, struct ruling *out)
+{
+    struct alias alias;
+    struct client_row client;
+    struct sender_rows senders = {.state = ROWS_LIVE};
+    read_client(q, snapshot, &client);
+    if (q->client_only) {
+        rules_client(q->policy, q->envelope, &client, out);
+        return 0;
+    }
+    if (read_alias(q, snapshot, &alias) < 0)
+        return -1;
+    if (!rules_client_exempt(q->policy, q->envelope, &client) &&
+        read_senders(q, snapshot, alias.owner, &senders) < 0)
+        return -1;
+    rules_rule(q->policy, q->envelope, &alias, &senders, &client, out);
+    return 0;
+}
+
+typedef bool agree_fn(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy);
+
+static bool copy_agrees(const struct ruling_question *q, const struct ruling *ruling, agree_fn *agree)
+{
+    struct ruling second;
+    struct aliases_snapshot copy = aliases_begin_copy(q->gate->rules);
+    bool agrees = read_rules(q, &copy, &second) == 0 && agree(q->envelope, ruling, &second);
+    aliases_end(&copy);
+    return agrees;
+}
+
+/* Nothing is checked out meanwhile: the recheck may take a moment. */
+static bool copy_confirms(const struct ruling_question *q, const struct ruling *ruling, agree_fn *agree)
+{
+    return copy_agrees(q, ruling, agree) ||
+           (aliases_recheck(q->gate->rules) && copy_agrees(q, ruling, agree));
+}
+
+int ruling_read(const struct ruling_question *q, struct ruling *out)
+{
+    struct aliases_snapshot snapshot = aliases_begin(q->gate->rules);
+    int rc = read_rules(q, &snapshot, out);
+    bool proved = rc < 0 || rules_are_exact(q->envelope, out) || aliases_is_proof(&snapshot);
+    aliases_end(&snapshot);
+    if (!proved && !copy_confirms(q, out, rules_agree))
+        rules_cannot_say(out);
+    return rc;
+}
+
+bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling *ruling)
+{
+    struct aliases_snapshot snapshot = aliases_begin(q->gate->rules);
+    bool proved = aliases_is_proof(&snapshot);
+    aliases_end(&snapshot);
+    return proved || copy_confirms(q, ruling, rules_agree_on_limits);
+}

@@ -1,0 +1,27 @@
+/* ruling: what the alias rules have to say, read from the database, and what of it is proved. */
+#ifndef RCPTGATE_MILTER_RULING_H
+#define RCPTGATE_MILTER_RULING_H
+
+#include "gate/gate.h"
+#include "policy/rules.h"
+
+struct ruling_question { /* borrowed */
+    struct gate *gate;
+    const struct policy *policy;
+    const struct envelope *envelope;
+    bool client_only; /* at connect: no recipient is known */
+    struct pool *pool;
+
+    /* The generation of the alias data in which the client is known to have no rule, 0: not known. The caller keeps it
+     * as long as the client is the same; NULL: nobody does. */
+    uint64_t *no_client_rule;
+};
+
+/* All that is read is of one moment. What refuses, drops or is not ours for want of a more specific row is asked of the last
+ * good copy too, and "cannot tell" where that says otherwise. -1: out of memory. */
+int ruling_read(const struct ruling_question *question, struct ruling *out);
+
+/* A limit or a hold refuses or drops: does the copy say the same of client and recipient? */
+bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling);
+
+#endif
