@@ -17,7 +17,7 @@ class Actor:
 
     def start(self, loop):
         """Its connections; some kinds have one by nature."""
-        n = 1 if self.kind in ("silent", "pool", "opener", "late") else self.spec["connections"]
+        n = 1 if self.kind in ("silent", "opener", "late") else self.spec["connections"]
         for i in range(n):
             loop.spawn(self._run(i))
 
@@ -87,7 +87,41 @@ class Actor:
             session.close()
             if not answer.soft():
                 return
-            yield r.choice([0.05, 0.3])
+            yield r.choice([0.1, 0.4])
+
+    def roll(self, r, i):
+        """Asks for every alias that there is, one after the other."""
+        session = yield from self._session(r)
+        to = list(self.spec["to"])
+        r.shuffle(to)
+        for begin in range(0, len(to), 20):
+            if session is None or self._over():
+                return
+            yield from session.mail(r.choice(self.spec["from"]))
+            answers = []
+            for address in to[begin:begin + 20]:
+                answers.append((yield from session.rcpt(address)))
+            if any(a.code == "continue" for a in answers):
+                yield from session.end(200)
+            else:
+                session.abort()
+            yield 0.002
+        session.close()
+
+    def slow(self, r, i):
+        """Messages that take more than a second from RCPT to their end."""
+        session = yield from self._session(r)
+        for _ in range(3):
+            if session is None or self._over():
+                return
+            yield from session.mail(r.choice(self.spec["from"]), r.choice([None, 20_000]))
+            answer = yield from session.rcpt(self._pick(r))
+            if answer.code == "continue":
+                yield r.choice([0.3, 1.2])
+                yield from session.end(20_000)
+            else:
+                session.abort()
+        session.close()
 
     def late(self, r, i):
         """Asks each pair once in a while; after a minute has been made to pass it is the same pairs that come back."""

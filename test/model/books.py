@@ -79,7 +79,8 @@ class Books:
     def __init__(self, rules, limits, loop):
         self.loop = loop
         self.rules, self.limits = Versions(rules), Versions(limits)
-        self.rcpts, self.messages, self.strikes, self.connects, self.findings_live = [], [], [], [], []
+        self.rcpts, self.messages, self.strikes, self.connects, self.sessions = [], [], [], [], []
+        self.counters, self.closed = None, FOREVER  # {key: {limit: text}} as Redis holds it when all is over
 
     def strike(self, kind, **facts):
         strike = Strike(kind, time.monotonic(), **facts)

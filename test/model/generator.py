@@ -113,9 +113,112 @@ def strike(r, family, seconds):
     return {"kind": kind, "at": round(r.uniform(0.3, seconds * 0.5), 2), "for": round(r.choice([0.3, 1.0, 2.5, 4.0]), 2), "seed": r.randint(0, 1 << 30)}
 
 
-def world(seed, families=tuple(KINDS)):
-    """families: which kinds of strikes may come."""
+def lost_rows_that_matter(r, spec):
+    """Alias data in which the rows that a strike takes decide: what is beside them refuses or drops."""
+    data, kinds = spec["data"], {s["kind"] for s in spec["strikes"]}
+    if kinds & {"rows-lost", "aliases-emptied", "interior-damaged", "file-worse"} and r.random() < 0.6:
+        for domain, row in data["domains"].items():
+            if r.random() < 0.3:
+                row["catch_all"] = "accept"
+            else:
+                data["globs"][domain, "*"] = {"domain": domain, "glob": "*", "mailbox": "box9@isp.example", "action": r.choice(["reject", "discard"])}
+    if "interior-damaged" in kinds or "pages-damaged" in kinds:
+        for i in range(len(data["aliases"]), 700):
+            address = f"a{i}@{DOMAINS[0]}"
+            data["aliases"][address] = {"address": address, "mailbox": f"box{i % 5}@isp.example", "action": "accept"}
+    if "sender-rules-lost" in kinds:
+        scope = r.choice(["*", "@" + DOMAINS[0]])
+        data["senders"][scope, "*"] = {"scope": scope, "pattern": "*", "action": r.choice(["reject", "discard"])}
+        for sender in SENDERS + [f"friend{i}@friend.example" for i in range(150)]:
+            data["senders"][scope, sender] = {"scope": scope, "pattern": sender, "action": "accept"}
+    if "client-rules-lost" in kinds:
+        data["clients"]["192.0.2.0/24"] = {"network": "192.0.2.0/24", "action": "reject"}
+        for i in range(150):
+            data["clients"][f"192.0.2.{i}"] = {"network": f"192.0.2.{i}", "action": "accept"}
+    if kinds & set(ALIAS_STRIKES):
+        spec["actors"].append({**actor(r, 90, data), "kind": "roll", "to": list(data["aliases"]), "connections": 1, "pause": 0})
+
+
+def retries(r, spec):
+    """Something refuses softly, and attempts at the same subject refuse hard."""
+    per = r.choice(["recipient", "mailbox", "owner", "sender", "sender_domain"])
+    spec["limits"] = [{"name": "l0", "per": "recipient", "max": r.choice([1, 3]), "window": "1h"},
+                      {"name": "l1", "per": per, "count": "attempts", "over": r.choice(["reject", "reject", "discard"]), "max": r.choice([2, 5, 10, 30]),
+                       "window": r.choice(["1h", "1d"])}]
+    for row in list(spec["data"]["aliases"].values())[::4]:
+        row["action"] = "defer"
+    if r.random() < 0.4:
+        spec["strikes"] = [strike(r, "clock", spec["seconds"]) | {"kind": "time-passes", "at": round(spec["seconds"] * n / 4, 2)} for n in (1, 2, 3)]
+    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["pool", "late", "pool", "hammer"])} for i in range(3)]
+    for entry in spec["actors"]:
+        entry["clients"] = [f"192.0.2.{n}" for n in r.sample(range(1, 60), 8)]
+
+
+def volume(r, spec):
+    """Bytes: declared, undeclared, many open at once, a Redis whose clock is off."""
+    spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "mailbox", "recipient_domain"]), "count": "bytes", "max": r.choice([50_000, 300_000]),
+                       "over": r.choice(["reject", "defer"]), "window": r.choice(["1h", "2s", "1d"])}]
+    spec["skew"] = r.choice([0, -70, 70]) if spec["store"] == "redis" else 0
+    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["opener", "liar", "honest", "slow"])} for i in range(3)]
+
+
+def race(r, spec):
+    """Many connections for one alias in one process, while its data is written to all the time."""
+    spec.update(store="memory", gates=1, skew=0)
+    spec["limits"] = [{"name": "l0", "per": "recipient", "max": r.choice([5, 20]), "window": "1s"}]
+    spec["strikes"] = [{"kind": "owner-busy", "at": 0.1, "for": spec["seconds"], "seed": r.randint(0, 1 << 30)}]
+    one = {**actor(r, 0, spec["data"]), "connections": 16, "kind": "burst"}
+    spec["actors"] = [one, {**one, "kind": "hammer", "seed": 5}]
+
+
+def slow_redis(r, spec):
+    """Redis answers, late but in time; everything that a RCPT can ask of it is asked."""
+    spec.update(store="redis", strikes=[{"kind": "redis-slow", "at": 0.4, "for": 3.0, "seed": r.randint(0, 1 << 30)}], seconds=4.0)
+    spec["counters"]["timeout"] = "100ms"
+    spec["limits"] = [{"name": "l0", "per": "recipient", "max": 3, "window": "1h"},
+                      {"name": "l1", "per": ["recipient", "client"], "count": "attempts", "max": 1000, "window": "1h", "over": "reject"},
+                      {"name": "l2", "per": "sender", "count": "attempts", "max": 1000, "window": "2s", "over": "reject"}]
+    for entry in spec["actors"]:
+        entry.update(pause=0.1)
+
+
+def shares(r, spec):
+    """A share beside aliases that discard and addresses that are guessed."""
+    spec["limits"] = [{"name": "l0", "per": r.choice(["host", "all", "client"]), "max": r.choice([20, 50]), "window": "1h", "over": r.choice(["defer", "reject"]),
+                       "share": {"of": r.choice(["recipient", "sender"]), "max": "10%", "above": "0%"}}]
+    if r.random() < 0.4:
+        spec["limits"][0] |= {"count": "attempts", "max": 500}
+    for row in list(spec["data"]["aliases"].values())[::3]:
+        row["action"] = "discard"
+    spec["strikes"] = []
+
+
+def renamed(r, spec):
+    """A limit counts something else from one moment on, under its old name."""
+    spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "client", "mailbox"]), "count": r.choice(["bytes", "attempts", "recipients"]),
+                       "over": "reject", "window": "1d", "max": 1000}]
+    if spec["limits"][0]["count"] == "bytes":
+        spec["limits"][0]["max"] = 1_000_000
+    spec["strikes"] = [{"kind": "owner-policy", "what": "count", "at": 0.5, "for": 0.1, "seed": r.randint(0, 1 << 30)}]
+
+
+THEMES = [retries, retries, volume, race, slow_redis, shares, renamed]
+
+
+def world(seed, families=None, theme=None):
+    """families: which kinds of strikes may come, with no theme; theme: its name."""
     r = random.Random(seed)
+    spec = plain(r, seed, tuple(KINDS) if families is None else families)
+    if theme or families is None and r.random() < 0.5:
+        names = {f.__name__: f for f in THEMES}
+        chosen = names[theme] if theme else r.choice(THEMES)
+        chosen(r, spec)
+        spec["theme"] = chosen.__name__
+    lost_rows_that_matter(r, spec)
+    return spec
+
+
+def plain(r, seed, families):
     seconds = r.choice([1.5, 2.5, 4.0])
     data = rows(r)
     store = r.choice(["redis", "redis", "redis", "memory"])
@@ -134,7 +237,7 @@ def world(seed, families=tuple(KINDS)):
         counters["max_new_subjects"] = r.choice([5, 50])
     if r.random() < 0.1:
         counters["client_network"] = {"ipv4": 24, "ipv6": 48}
-    return {"seed": seed, "seconds": seconds, "mode": "shadow" if r.random() < 0.04 else "enforce", "store": store,
+    return {"seed": seed, "theme": "plain", "seconds": seconds, "mode": "shadow" if r.random() < 0.04 else "enforce", "store": store,
             "gates": r.choice([1, 1, 2, 3]) if store == "redis" else 1, "skew": r.choice([0, 0, 0, -70, 70, -5]) if store == "redis" else 0,
             "data": data, "counters": counters, "max_shrink": "50%", "limits": [limit(r, i) for i in range(r.randint(1, 4))],
             "actors": [actor(r, i, data) for i in range(r.randint(2, 5))], "strikes": strikes}

@@ -6,7 +6,7 @@ and is proven only where it must have been. A finding has a class ("hard/reserve
 from bisect import bisect_right
 from collections import defaultdict
 
-from books import FOREVER
+from books import FOREVER, Rcpt
 from limits import ALWAYS, facts_of
 from rules import HARD_CODE, base, canonical, network_of
 
@@ -81,13 +81,13 @@ class Oracle:
         self.bits = network.get("ipv4", 32), network.get("ipv6", 64)
         timeout = spec["counters"].get("timeout", "100ms")
         self.timeout = int(timeout.rstrip("ms")) / (1000 if timeout.endswith("ms") else 1)
-        self.cache, self.charges, self.starts, self.holds = {}, defaultdict(list), {}, {}
+        self.cache, self.charges, self.holds = {}, defaultdict(list), {}
         self.first_clock = min([s.begin for s in books.strikes if s.kind in CLOCKS], default=FOREVER)
         self.alias_faults = [s for s in books.strikes if s.kind in ALIAS_FAULTS and not s.facts.get("nothing")]
 
     def judge(self):
-        self._index()
         self._retries()
+        self._index()
         for r in self.books.rcpts:
             if r.code is None:
                 continue
@@ -108,6 +108,8 @@ class Oracle:
         self._connects()
         self._messages()
         self._named()
+        if self.books.counters is not None:
+            self._counters()
         return sorted(self.findings, key=lambda finding: finding.when)
 
     def _find(self, kind, r, text, about=()):
@@ -133,9 +135,9 @@ class Oracle:
         return found
 
     def _index(self):
-        """Who could have charged what: for every key all its RCPTs, in the order in which they were asked."""
+        """Who could have charged what: for every key its RCPTs, in the order in which they were asked."""
         self.known = [self.views(r) for r in self.books.rcpts]
-        self.limit_of = {}
+        self.limit_of, self.lists = {}, {}
         for r in self.books.rcpts:
             keys = {}
             for view in self.known[r.index]:
@@ -148,8 +150,21 @@ class Oracle:
             for key, limit in keys.items():
                 self.charges[key].append(r)
                 self.limit_of[key] = limit
-        for key, charges in self.charges.items():
-            self.starts[key] = [c.asked for c in charges]
+        longest = [m.released - m.begun for m in self.books.messages if m.released < FOREVER]
+        self.longest = max(longest, default=0.0)
+
+    def _lists(self, name):
+        """(all that may be taken, what never ended, what was given back), each with the times of asking. Attempts: all, but for retries."""
+        if name not in self.lists:
+            charges = self.charges[name]
+            if name[0][1] == "attempts":
+                kinds = [[c for c in charges if c.index not in self.retry], [], []]
+            else:
+                let = [c for c in charges if c.code in ("continue", None)]
+                kinds = [[c for c in let if c.message.ended < FOREVER], [c for c in let if c.message.ended == c.message.released == FOREVER],
+                         [c for c in let if c.message.ended == FOREVER > c.message.released]]
+            self.lists[name] = [(kind, [c.asked for c in kind]) for kind in kinds]
+        return self.lists[name]
 
     def _shift(self, when):
         return sum(s.facts["by"] for s in self.books.strikes if s.kind == "time-passes" and s.begin <= when and "by" in s.facts)
@@ -187,16 +202,18 @@ class Oracle:
 
     # ---- how much could have been counted
 
-    def _before(self, key, r, horizon):
-        """The RCPTs of that key that could count at r's decision, the newest first."""
-        charges = self.charges[key]
-        for i in range(bisect_right(self.starts[key], r.answered) - 1, -1, -1):
-            c = charges[i]
-            if c.asked < horizon - 30:
-                return
-            last = max(c.answered, min(c.message.end_answered, r.answered)) if key[0][1] == "bytes" else c.answered
-            if last >= horizon and c is not r:
-                yield c
+    def _before(self, name, r, horizon, openly=True):
+        """The RCPTs of that key that could count at r's decision, the newest first. openly: reservations, too."""
+        bytes_ = name[0][1] == "bytes"
+        for number, (charges, starts) in enumerate(self._lists(name)[:3 if openly else 1]):
+            first = max(horizon - 30, r.asked - self.longest - GIVEN_BACK) if number == 2 else horizon - 30
+            for i in range(bisect_right(starts, r.answered) - 1, -1, -1):
+                c = charges[i]
+                if c.asked < first:
+                    break
+                last = max(c.answered, min(c.message.end_answered, r.answered)) if bytes_ else c.answered
+                if last >= horizon and c is not r:
+                    yield c
 
     def _horizon(self, limit, r):
         return -FOREVER if self.first_clock <= r.answered else r.asked - BACK * limit.window - 0.05
@@ -204,20 +221,16 @@ class Oracle:
     def count(self, limit, key, r, openly, enough, source=None):
         """The most that can have been counted at r's decision, at least until it is `enough`. openly: reservations count, too."""
         total, messages, recipients = 0, set(), set()
-        for c in self._before((limit.identity(), key), r, self._horizon(limit, r)):
+        for c in self._before((limit.identity(), key), r, self._horizon(limit, r), openly):
             if total > enough:
                 break
             if source and not any(v.facts.get(source[0]) == source[1] for v in self.known[c.index]):
                 continue
             if limit.count == "attempts":
-                total += c.index not in self.retry
-                continue
-            if c.code not in ("continue", None):
+                total += 1
                 continue
             m = c.message
-            if not openly and m.ended > r.answered:
-                continue
-            if openly and m.released + GIVEN_BACK < r.asked:
+            if m.ended > r.answered and (not openly or m.released + GIVEN_BACK < r.asked):
                 continue
             if m.end is not None and not m.taken() and m.end != "discard" and m.end_answered + GIVEN_BACK < r.asked:
                 continue
@@ -314,39 +327,41 @@ class Oracle:
 
     def _why(self, r, overs):
         """What would explain a hard answer that is none: the class of a finding."""
-        for view in self.known[r.index]:
-            for limit, key in view.keys:
-                if limit.over not in overs or limit.shadow:
-                    continue
-                if view.exempt_recipient or view.facts["null_sender"] and limit.when.get("null_sender") is not True:
-                    continue
-                if self._renamed(limit, r):
-                    return "renamed"
-                if limit.count == "attempts" and self._attempts(limit, key, r) + 1 > limit.max:
-                    return "retries"
-                if self.full(limit, key, view, r, True):
-                    return "reserved"
-                if limit.hold and any(self.full(limit, key, view, c, True) for c in self._before((limit.identity(), key), r, r.asked - limit.hold - 60)):
-                    return "reserved-hold"
-                if self.spec["skew"] or self.first_clock <= r.answered:
-                    return "clocks"
-        if self.spec["counters"].get("max_new_subjects"):
-            return "overflow"
-        return "nothing"
+        asked = [(view, limit, key) for view in self.known[r.index] for limit, key in view.keys if limit.over in overs and view.may_refuse(limit, True)]
+        reasons = {
+            "renamed": lambda view, limit, key: self._renamed(limit, r),
+            "retries": lambda view, limit, key: limit.count == "attempts" and self._attempts(limit, key, r) + 1 > limit.max,
+            "reserved": lambda view, limit, key: self.full(limit, key, view, r, True),
+            "reserved-hold": lambda view, limit, key: limit.hold and self._tripped_openly(limit, key, view, r),
+        }
+        for name, explains in reasons.items():
+            if any(explains(*entry) for entry in asked):
+                return name
+        if any(limit.hold and limit.per == ["client"] for view in self.known[r.index] for limit in view.limits):
+            return "client-hold"
+        if self.spec["skew"] or self.first_clock <= r.answered:
+            return "clocks"
+        return "overflow" if self.spec["counters"].get("max_new_subjects") else "nothing"
+
+    def _tripped_openly(self, limit, key, view, r):
+        """Was there a RCPT before r that reservations, or a declared size alone, refused?"""
+        before = [c for c in self.charges[limit.identity(), key] if c.asked <= r.answered and c.answered + limit.hold + 1 >= r.asked]
+        return any(self.full(limit, key, view, c, True) for c in before[:200] + before[-200:])
 
     def _renamed(self, limit, r):
         return any(s.kind == "owner-policy" and s.facts.get("what") == "count" and s.facts.get("limit") == limit.name and s.begin <= r.answered
                    for s in self.books.strikes)
 
     def _attempts(self, limit, key, r):
-        return sum(1 for _ in self._before((limit.identity(), key), r, self._horizon(limit, r)))
+        horizon = self._horizon(limit, r)
+        return sum(c.answered >= horizon for c in self.charges[limit.identity(), key] if c.asked <= r.answered and c is not r)
 
     def _story(self, r, overs):
         """The RCPTs that share a key of such a limit with r."""
         for view in self.known[r.index]:
             for limit, key in view.keys:
                 if limit.over in overs:
-                    return list(self._before((limit.identity(), key), r, self._horizon(limit, r)))[:40][::-1]
+                    return sorted(self._before((limit.identity(), key), r, self._horizon(limit, r)), key=lambda c: c.asked)[-40:]
         return []
 
     def _soft(self, r):
@@ -362,8 +377,9 @@ class Oracle:
             return
         if self.touched(CLOCKS | {"owner-policy"}, r.asked, r.answered, FOREVER):
             return
-        discards = any(action == "discard" for _, action in actions)
-        self._find("soft/discard" if discards else "soft/skew" if self.spec["skew"] else "soft/limit", r, "nothing is used up",
+        kind = "discard" if any(action == "discard" for _, action in actions) else "skew" if self.spec["skew"] else \
+            "ramp" if any(limit.ramp for view in self.known[r.index] for limit, _ in view.keys) else "limit"
+        self._find(f"soft/{kind}", r, "nothing is used up",
                    self._story(r, ("defer", "reject", "discard")))
 
     def _spills(self, r):
@@ -372,7 +388,7 @@ class Oracle:
     def _backend(self, r):
         if r.code == "451 4.3.2":
             if not any(limit.ramp for view in self.known[r.index] for limit, _ in view.keys):
-                self._find("soft/ramp", r, "no limit has a ramp")
+                self._find("soft/no-ramp", r, "no limit has a ramp")
             return
         if not any(s.touches(r.asked, r.answered, CALM) for s in self.books.strikes):
             self._find("needless/451", r, "nothing is broken")
@@ -387,7 +403,8 @@ class Oracle:
         view = views[0]
         refuses = [rule for rule, action in sorted(view.actions()) if action in ("reject", "defer") and
                    not (rule in ("sender", "client") and view.exempt_client or rule == "sender" and view.found.how is None)]
-        if refuses:
+        drops = any(action == "discard" for _, action in view.actions())  # stronger than a defer
+        if refuses and not (drops and not any(action == "reject" for _, action in view.actions())) and not self.by_limit(r, ("discard",), True):
             self._find(f"accepted/{refuses[0]}{self._fault(r)}", r, f"{refuses} refuse it")
         elif r.message.taken() and not r.dropped and ("alias", "discard") in view.says:
             self._find("not-dropped" + self._fault(r), r, "its alias says discard")
@@ -410,7 +427,7 @@ class Oracle:
         most = 2 * self.timeout if self.timeout < 5 else 2 * 0.5
         if self.touched(GATES, r.asked, r.answered, 1.0):
             return
-        if wait > most + 0.15 + 2 * self.books.noise_of_machine(r.asked, r.answered):
+        if wait > most + 0.15 and wait > most + 0.15 + 2 * self.books.noise_of_machine(r.asked, r.answered):
             names = sorted({s.kind for s in self.books.strikes if s.touches(r.asked, r.answered, 1.0)})
             self._find("wait/" + "+".join(names or ["nothing"]), r, f"waited {wait * 1000:.0f} ms, timeout {self.timeout * 1000:.0f} ms")
 
@@ -442,11 +459,11 @@ class Oracle:
     def _over(self, name):
         (limit_name, kind, per), key = name
         limit = self.limit_of[name]
-        if limit.shadow or kind == "attempts" or len(self.charges[name]) <= (limit.max if kind != "bytes" else 1):
+        if limit.shadow or kind == "attempts" or len(self._lists(name)[0][0]) <= (limit.max if kind != "bytes" else 1):
             return
         spans = defaultdict(list)
         seen = set()
-        for r in self.charges[name]:
+        for r in self._lists(name)[0][0]:
             if r.code != "continue" or not r.message.taken() or r.dropped:
                 continue
             if not all((limit.name, limit.max, limit.window, key) in [(l.name, l.max, l.window, k) for l, k in v.charged()] for v in self.known[r.index]):
@@ -519,3 +536,68 @@ class Oracle:
             for gate, reasons in s.named.items():
                 if reasons is not None and not any(s.facts["expected"] in what for what in reasons):
                     self.findings.append(Finding(f"status/{s.kind}", s.begin, f"gate {gate} does not name {s.kind}: its reasons are {reasons}"))
+
+    # ---- what Redis holds at the end
+
+    def _counters(self):
+        """What is counted lies between what must and what can have been, and no key exists that the contract does not want."""
+        end = Rcpt(self.books.closed + GIVEN_BACK + 0.1, 0, "", "", "", None, "")
+        end.answered, end.code = end.asked, "the end"
+        for name in self.charges:
+            (limit_name, kind, per), key = name
+            limit = self.limit_of[name]
+            if limit.window < 3600 or "host" in per or "%" in str(key):
+                continue
+            text = self.books.counters.get(self._key(per, key), {}).get(limit_name)
+            used = int(text.split("/")[0]) if text else 0
+            most, least = self.count(limit, key, end, True, FOREVER), self._least(name, limit, key)
+            if not least <= used <= most:
+                about = sorted(self.charges[name], key=lambda r: r.asked)[-30:]
+                skew = "-skew" if self.spec["skew"] and kind == "bytes" else "-shadow" if self.spec["mode"] == "shadow" else ""
+                self.findings.append(Finding(f"counted/{'high' if used > most else 'low'}-{kind}{skew}", end.asked,
+                                             f"{self._key(per, key)} {limit_name} is {text!r}, but it must be {least} to {most}", about))
+        self._strange_keys()
+
+    @staticmethod
+    def _key(per, key):
+        words = [word if word.find("/") < 0 else word[:-3] if word.endswith("/32") else word for word in key]
+        if per == ("all",):
+            words = ["*"]
+        return f"rcptgate:{'+'.join(per)}:{{{words[0]}}}" + "".join("|" + word for word in words[1:])
+
+    def _least(self, name, limit, key):
+        """What must have been counted."""
+        total, messages, recipients, deferred = 0, set(), set(), set()
+        for r in self.charges[name]:
+            pair = base(r.sender), base(r.raw)
+            sure = all((limit.name, key) in [(l.name, k) for l, k in v.charged()] for v in self.known[r.index]) and r.code is not None
+            again = pair in deferred
+            if r.soft():
+                deferred.add(pair)
+            if not sure:
+                continue
+            if limit.count == "attempts":
+                total += not again
+            elif r.code == "continue" and r.message.taken() and not r.dropped:
+                if limit.count == "recipients":
+                    total += (r.message, r.raw.lower()) not in recipients
+                    recipients.add((r.message, r.raw.lower()))
+                else:
+                    total += 0 if r.message in messages else r.message.size if limit.count == "bytes" else 1
+                    messages.add(r.message)
+        return total
+
+    def _strange_keys(self):
+        """Addresses that never existed, and aliases that discard, have no keys of their own."""
+        strange = {}
+        for r in self.books.rcpts:
+            views = self.known[r.index]
+            if all(v.found.how == "absent" and not v.exempt_recipient for v in views):
+                strange[base(r.raw)] = "guessed", r
+            elif all(("alias", "discard") in v.says and not v.exempt_client for v in views):
+                strange[base(r.raw)] = "discard", r
+        for key in self.books.counters:
+            for word in key.replace("{", "|").replace("}", "|").split("|"):
+                if word in strange:
+                    what, r = strange[word]
+                    self._find(f"keys/{what}", r, f"Redis has {key} {self.books.counters[key]}")

@@ -32,6 +32,7 @@ class Session:
     def __init__(self, books, gate, client, actor):
         self.books, self.gate, self.client, self.actor = books, gate, client, actor
         self.wire, self.pending, self.message, self.sender, self.protocol = None, b"", None, "", 0
+        books.sessions.append(self)
         self.back, self.changes = [], []  # messages whose RSET has not been told yet
 
     def open(self):

@@ -32,6 +32,7 @@ class Strikes:
         yield max(0.0, begin + spec["at"] - time.monotonic())
         strike = self.books.strike(spec["kind"])
         try:
+            strike.facts.update({"wanted": spec["what"]} if "what" in spec else {})
             yield from getattr(self, spec["kind"].replace("-", "_"))(strike, spec["for"], random.Random(spec["seed"]))
         except (OSError, sqlite3.Error, AssertionError) as trouble:
             strike.facts["trouble"] = str(trouble)
@@ -319,7 +320,7 @@ class Strikes:
         """One limit gets another max, window or count."""
         limits = [dict(entry) for entry in self.place.gates[0].policy["limits"]]
         entry = r.choice(limits)
-        what = r.choice(["max", "window", "count"])
+        what = strike.facts.pop("wanted", None) or r.choice(["max", "window", "count"])
         if what == "max":
             entry["max"] = max(1, int(entry["max"] * r.choice([0.5, 2, 4])))
         elif what == "window":
@@ -343,7 +344,6 @@ def damage_interior(path, r):
     """Flips a bit in a key of an interior page, so that a comparison goes the wrong way; False where no page is interior."""
     data = bytearray(path.read_bytes())
     pages = [at for at in range(0, len(data), 4096) if data[at + (100 if at == 0 else 0)] == 2]
-    spots = [(at, data.find(b"a", at + 12 + 100)) for at in pages]
     keys = []
     for at in pages:
         position = data.find(b"@", at, at + 4096)
