@@ -126,12 +126,17 @@ def lost_rows_that_matter(r, spec):
         for i in range(len(data["aliases"]), 700):
             address = f"a{i}@{DOMAINS[0]}"
             data["aliases"][address] = {"address": address, "mailbox": f"box{i % 5}@isp.example", "action": "accept"}
+    if kinds & {"sender-rules-lost", "client-rules-lost"}:  # what is lost has to be most of all rows
+        data["aliases"] = dict(list(data["aliases"].items())[:20])
+        data["senders"], data["clients"] = {}, {}
+        for entry in spec["actors"]:
+            entry["to"] = [to for to in entry["to"] if to in data["aliases"]] or list(data["aliases"])
     if "sender-rules-lost" in kinds:
         scope = r.choice(["*", "@" + DOMAINS[0]])
         data["senders"][scope, "*"] = {"scope": scope, "pattern": "*", "action": r.choice(["reject", "discard"])}
         for sender in SENDERS + [f"friend{i}@friend.example" for i in range(150)]:
             data["senders"][scope, sender] = {"scope": scope, "pattern": sender, "action": "accept"}
-    if "client-rules-lost" in kinds:
+    elif "client-rules-lost" in kinds:
         data["clients"]["192.0.2.0/24"] = {"network": "192.0.2.0/24", "action": "reject"}
         for i in range(150):
             data["clients"][f"192.0.2.{i}"] = {"network": f"192.0.2.{i}", "action": "accept"}
@@ -159,7 +164,11 @@ def volume(r, spec):
     spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "mailbox", "recipient_domain"]), "count": "bytes", "max": r.choice([50_000, 300_000]),
                        "over": r.choice(["reject", "defer"]), "window": r.choice(["1h", "2s", "1d"])}]
     spec["skew"] = r.choice([0, -70, 70]) if spec["store"] == "redis" else 0
-    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["opener", "liar", "honest", "slow"])} for i in range(3)]
+    for row in spec["data"]["aliases"].values():
+        row.update(action="accept", expires_at=None)
+    spec["data"]["senders"] = {}
+    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["opener", "liar", "honest", "slow"]), "connections": 4, "pause": 0.01}
+                      for i in range(3)]
 
 
 def race(r, spec):
@@ -177,9 +186,8 @@ def slow_redis(r, spec):
     spec["counters"]["timeout"] = "100ms"
     spec["limits"] = [{"name": "l0", "per": "recipient", "max": 3, "window": "1h"},
                       {"name": "l1", "per": ["recipient", "client"], "count": "attempts", "max": 1000, "window": "1h", "over": "reject"},
-                      {"name": "l2", "per": "sender", "count": "attempts", "max": 1000, "window": "2s", "over": "reject"}]
-    for entry in spec["actors"]:
-        entry.update(pause=0.1)
+                      {"name": "l2", "per": "sender", "count": "attempts", "max": 1000, "window": "1d", "over": "reject"}]
+    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["honest", "senders", "hammer", "honest"]), "connections": 8, "pause": 0} for i in range(3)]
 
 
 def shares(r, spec):
@@ -202,7 +210,18 @@ def renamed(r, spec):
     spec["strikes"] = [{"kind": "owner-policy", "what": "count", "at": 0.5, "for": 0.1, "seed": r.randint(0, 1 << 30)}]
 
 
-THEMES = [retries, retries, volume, race, slow_redis, shares, renamed]
+def crowd(r, spec):
+    """More made-up senders than memory has room for, beside an alias that is full."""
+    spec.update(store="memory", gates=1, skew=0, seconds=4.0, strikes=[])
+    spec["counters"]["local_subjects"] = 1000
+    spec["limits"] = [{"name": "l0", "per": "recipient", "max": 5, "window": "1h", "over": r.choice(["defer", "reject"])},
+                      {"name": "l1", "per": "sender", "max": 100, "window": "1h"}]
+    one = actor(r, 0, spec["data"])
+    spec["actors"] = [{**one, "kind": "senders", "connections": 4, "pause": 0, "to": [f"who{i}@elsewhere.example" for i in range(2000)]},
+                      {**one, "kind": "honest", "pause": 0.05}]
+
+
+THEMES = [crowd, retries, retries, volume, race, slow_redis, shares, renamed]
 
 
 def world(seed, families=None, theme=None):

@@ -337,6 +337,8 @@ class Oracle:
         for name, explains in reasons.items():
             if any(explains(*entry) for entry in asked):
                 return name
+        if any(s.touches(r.asked, r.answered, CALM) for s in self.alias_faults):
+            return "rules" + self._fault(r)  # what the limit asks about is not what was meant
         if any(limit.hold and limit.per == ["client"] for view in self.known[r.index] for limit in view.limits):
             return "client-hold"
         if self.spec["skew"] or self.first_clock <= r.answered:
@@ -396,8 +398,9 @@ class Oracle:
     def _accepted(self, r):
         views = self.known[r.index]
         if r.dropped and not self._may_drop(r):
-            why = self._fault(r) or "/" + self._why(r, ("discard",)) if self._discards(r) else self._fault(r) or "/nothing"
-            self._find(f"drop{why}", r, "was accepted and dropped, no rule says so", self._story(r, ("discard",)))
+            why = self._why(r, ("discard",)) if self._discards(r) else "nothing"
+            self._find("drop/" + (why + self._fault(r) if why == "nothing" else why), r,
+                       "was accepted and dropped, no rule says so", self._story(r, ("discard",)))
         if len(views) != 1 or self.alias_faults and self.touched(ALIAS_FAULTS, r.asked, r.answered):
             return
         view = views[0]
@@ -459,7 +462,10 @@ class Oracle:
     def _over(self, name):
         (limit_name, kind, per), key = name
         limit = self.limit_of[name]
-        if limit.shadow or kind == "attempts" or len(self._lists(name)[0][0]) <= (limit.max if kind != "bytes" else 1):
+        if kind == "attempts":
+            self._over_attempts(name, limit, key)
+            return
+        if limit.shadow or len(self._lists(name)[0][0]) <= (limit.max if kind != "bytes" else 1):
             return
         spans = defaultdict(list)
         seen = set()
@@ -474,10 +480,28 @@ class Oracle:
             seen.add(same)
             end = r.message.end_answered if kind == "bytes" else r.answered
             segment = self._segment(r.asked, end)
-            if segment is not None:
+            if segment is not None and not any(s.touches(r.asked, end, CALM) for s in self.alias_faults):
                 spans[segment].append((r.asked, end, r.message.size if kind == "bytes" else 1, r))
         for charges in spans.values():
             self._over_in(limit, kind, charges)
+
+    def _over_attempts(self, name, limit, key):
+        """Nobody is let in after `max` attempts that certainly were none but first ones."""
+        if limit.shadow or len(self.charges[name]) <= limit.max or self._segments() or any(s.kind in OUTAGES | GATES | ALIAS_FAULTS for s in self.books.strikes):
+            return
+        asked, answered, deferred = [], [], set()
+        for r in self.charges[name]:
+            sure = r.code is not None and all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
+            if sure and r.code == "continue" and not r.dropped:
+                before = sum(1 for at in answered[bisect_right(asked, r.answered - limit.window):] if at < r.asked)
+                if before >= limit.max and (base(r.sender), base(r.raw)) not in deferred:
+                    self._find("over/attempts", r, f"{limit.name}: {before} attempts of {limit.max} were before it", self.charges[name][-30:])
+                    return
+            if sure and (base(r.sender), base(r.raw)) not in deferred:
+                asked.append(r.asked)
+                answered.append(r.answered)
+            if r.soft():
+                deferred.add((base(r.sender), base(r.raw)))
 
     def _over_in(self, limit, kind, charges):
         begin = 0

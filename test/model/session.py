@@ -95,12 +95,12 @@ class Session:
         """Header, a body of about `size` bytes and the end of the message: "continue", a code, or "discard"."""
         message, lines = self.message, max(1, size // len(LINE))
         yield from self._ask(b"L", b"Subject\0hello\0")
+        yield from self._ask(b"N")
         message.size = lines * len(LINE) + len("Subject: hello\r\n")
         if not self.protocol & NOT_WANTED[b"B"]:
             body = LINE * lines
             for at in range(0, len(body), PIECE):
                 yield from self._ask(b"B", body[at:at + PIECE])
-        yield from self._ask(b"N")
         message.ended = time.monotonic()
         kind, data = yield from self._ask(b"E", i="4cXqueue")
         message.end_answered, message.end = time.monotonic(), code_of(kind, data)[0]

@@ -173,27 +173,30 @@ class Strikes:
         yield from self._last(strike, seconds)
         self._mend()
 
+    def _most(self, strike, lost):
+        """Is that more than max_shrink, of all rows? Less may be what the owner wanted, and then it is the truth."""
+        rows = sum(len(table) for table in self._truth().values())
+        strike.facts["nothing"] = rows < 100 or lost * 2 <= rows + 2
+        return not strike.facts["nothing"]
+
     def rows_lost(self, strike, seconds, r):
-        """Most aliases: more than max_shrink."""
-        keep = r.choice([0, 1, 3])
-        yield from self._lost(strike, seconds, "DELETE FROM aliases" if len(self._truth()["aliases"]) < 100 else
-                              f"DELETE FROM aliases WHERE length(address) % 10 <> {keep} OR address < 'b'")
+        """Most aliases, or all."""
+        aliases = self._truth()["aliases"]
+        if len(aliases) < 100:
+            yield from self._lost(strike, seconds, "DELETE FROM aliases")
+        elif self._most(strike, sum(not address[1:2] == "1" for address in aliases)):
+            yield from self._lost(strike, seconds, "DELETE FROM aliases WHERE substr(address, 2, 1) <> '1'")
 
     def aliases_emptied(self, strike, seconds, r):
         yield from self._lost(strike, seconds, "DELETE FROM aliases")
 
     def sender_rules_lost(self, strike, seconds, r):
-        """All that accept, where that is most of many: who is on the list meets the rule for everybody else."""
-        rules = self._truth()["senders"].values()
-        most = [row for row in rules if row["action"] == "accept"]
-        strike.facts["nothing"] = not (len(rules) >= 100 and len(most) > len(rules) / 2)
-        if not strike.facts["nothing"]:
+        """All that accept: who is on the list meets the rule for everybody else."""
+        if self._most(strike, sum(row["action"] == "accept" for row in self._truth()["senders"].values())):
             yield from self._lost(strike, seconds, "DELETE FROM sender_rules WHERE action = 'accept'")
 
     def client_rules_lost(self, strike, seconds, r):
-        rules = self._truth()["clients"].values()
-        strike.facts["nothing"] = len(rules) < 100
-        if not strike.facts["nothing"]:
+        if self._most(strike, sum(row["action"] == "accept" for row in self._truth()["clients"].values())):
             yield from self._lost(strike, seconds, "DELETE FROM client_rules WHERE action = 'accept'")
 
     def interior_damaged(self, strike, seconds, r):
@@ -225,6 +228,8 @@ class Strikes:
         """Another file with the domains and hardly an alias."""
         truth = self._truth()
         few = dict(list(truth["aliases"].items())[:len(truth["aliases"]) // 10 if len(truth["aliases"]) >= 100 else 0])
+        if few and not self._most(strike, len(truth["aliases"]) - len(few)):
+            return
         self.place.put_in_place(self.place.fresh_copy({**truth, "aliases": few}, "worse.db"))
         yield from self._last(strike, seconds)
         self._renew()
