@@ -75,7 +75,7 @@ class Actor:
 
     def pool(self, r, i):
         """A big sender: one message after the other, each tried from another address until it is in or refused for good."""
-        sender, to = r.choice(self.spec["from"]), self._pick(r)
+        sender, to, pause = r.choice(self.spec["from"]), self._pick(r), r.choice([0.1, 0.4, 0.4])
         for turn in range(12):
             session = yield from self._session(r, self.spec["clients"][turn % len(self.spec["clients"])])
             if session is None or self._over():
@@ -87,7 +87,7 @@ class Actor:
             session.close()
             if not answer.soft():
                 return
-            yield r.choice([0.1, 0.4])
+            yield pause
 
     def roll(self, r, i):
         """Asks for every alias that there is, one after the other."""

@@ -339,11 +339,13 @@ class Oracle:
                 return name
         if any(s.touches(r.asked, r.answered, CALM) for s in self.alias_faults):
             return "rules" + self._fault(r)  # what the limit asks about is not what was meant
+        if self._spills(r):
+            return "overflow"
         if any(limit.hold and limit.per == ["client"] for view in self.known[r.index] for limit in view.limits):
             return "client-hold"
         if self.spec["skew"] or self.first_clock <= r.answered:
             return "clocks"
-        return "overflow" if self.spec["counters"].get("max_new_subjects") else "nothing"
+        return "nothing"
 
     def _tripped_openly(self, limit, key, view, r):
         """Was there a RCPT before r that reservations, or a declared size alone, refused?"""
@@ -375,7 +377,7 @@ class Oracle:
             return
         if self.by_limit(r, ("defer", "reject", "discard"), False):
             return
-        if self.touched(OUTAGES, r.asked, r.answered) or self.spec["counters"].get("max_new_subjects") and self._spills(r):
+        if self.touched(OUTAGES, r.asked, r.answered) or self._spills(r):
             return
         if self.touched(CLOCKS | {"owner-policy"}, r.asked, r.answered, FOREVER):
             return
@@ -385,6 +387,9 @@ class Oracle:
                    self._story(r, ("defer", "reject", "discard")))
 
     def _spills(self, r):
+        """Can strangers' keys have been so many that r shares one with them?"""
+        if r.index < self.spec["counters"].get("max_new_subjects", 1000):
+            return False
         return any(len(limit.per) > 1 or limit.share or view.facts["catch_all"] for view in self.known[r.index] for limit in view.limits)
 
     def _backend(self, r):
