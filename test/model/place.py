@@ -40,7 +40,8 @@ class Clock:
 
     @property
     def environment(self):
-        return dict(os.environ, **SANITIZERS, LD_PRELOAD=CLOCKSHIFT, CLOCKSHIFT=str(self.path))
+        sanitizers = {**SANITIZERS, "ASAN_OPTIONS": SANITIZERS["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
+        return dict(os.environ, **sanitizers, LD_PRELOAD=CLOCKSHIFT, CLOCKSHIFT=str(self.path))
 
 
 class Redis:

@@ -140,7 +140,9 @@ class Strikes:
         gate.process.popen.send_signal(number)
         while gate.process.alive():
             yield 0.02
-        gate.process.stop()
+        status = gate.process.stop()
+        if number == signal.SIGTERM and status != 0:
+            strike.facts["status"] = status
         yield min(seconds, 0.5)
         gate.spawn()
         while not gate.accepts() and gate.process.alive():
