@@ -162,7 +162,7 @@ def retries(r, spec):
 def volume(r, spec):
     """Bytes: declared, undeclared, many open at once, a Redis whose clock is off."""
     spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "mailbox", "recipient_domain"]), "count": "bytes", "max": r.choice([50_000, 300_000]),
-                       "over": r.choice(["reject", "defer"]), "window": r.choice(["1h", "2s", "1d"])}]
+                       "over": r.choice(["reject", "defer"]), "window": r.choice(["1m", "1m", "2s", "1h", "1d"])}]
     spec["skew"] = r.choice([0, -70, 70]) if spec["store"] == "redis" else 0
     for row in spec["data"]["aliases"].values():
         row.update(action="accept", expires_at=None)

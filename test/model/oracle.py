@@ -497,7 +497,7 @@ class Oracle:
         asked, answered, deferred = [], [], set()
         for r in self.charges[name]:
             sure = r.code is not None and all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
-            if sure and r.code == "continue" and not r.dropped:
+            if sure and r.code == "continue" and not r.dropped and (limit.over != "discard" or r.message.taken()):
                 before = sum(1 for at in answered[bisect_right(asked, r.answered - limit.window):] if at < r.asked)
                 if before >= limit.max and (base(r.sender), base(r.raw)) not in deferred:
                     self._find("over/attempts", r, f"{limit.name}: {before} attempts of {limit.max} were before it", self.charges[name][-30:])
