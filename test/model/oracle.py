@@ -538,7 +538,7 @@ class Oracle:
             actions = {rules.client_action(client) for _, rules in self.books.rules.seen(asked, answered, lag)}
             if "reject" in actions or code[0] == "4" and ("defer" in actions or self.touched(ALIAS_FAULTS, asked, answered)):
                 continue
-            if any(limit.per == ["client"] and limit.hold for _, limits in self.books.limits.states and [(0, s[2]) for s in self.books.limits.states] for limit in limits):
+            if any(limit.per == ["client"] and limit.hold for _, _, limits in self.books.limits.states for limit in limits):
                 continue  # a hold: seen at RCPT
             self.findings.append(Finding(f"connect/{self._fault_at(asked, answered)}", asked, f"client {client} was refused at connect: {code}, rules say {actions}"))
 
