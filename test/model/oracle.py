@@ -435,7 +435,7 @@ class Oracle:
         most = 2 * self.timeout if self.timeout < 5 else 2 * 0.5
         if not self.spec["waits"] or self.touched(GATES, r.asked, r.answered, 1.0):
             return
-        if wait > most + 0.15 and wait > most + 0.15 + 2 * self.books.noise_of_machine(r.asked, r.answered):
+        if wait > most + 0.15 and wait > most + 0.15 + self.books.noise_of_machine(r.gate, r.asked, r.answered):
             names = sorted({s.kind for s in self.books.strikes if s.touches(r.asked, r.answered, 1.0)})
             self._find("wait/" + "+".join(names or ["nothing"]), r, f"waited {wait * 1000:.0f} ms, timeout {self.timeout * 1000:.0f} ms")
 
