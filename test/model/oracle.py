@@ -536,7 +536,8 @@ class Oracle:
         for asked, answered, gate, client, code in self.books.connects:
             lag = FOREVER if any(s.touches(asked, answered, CALM) for s in self.alias_faults) else 0.0
             actions = {rules.client_action(client) for _, rules in self.books.rules.seen(asked, answered, lag)}
-            if "reject" in actions or code[0] == "4" and ("defer" in actions or self.touched(ALIAS_FAULTS, asked, answered)):
+            soft = code == "tempfail" or code[0] == "4"
+            if "reject" in actions or soft and ("defer" in actions or self.touched(ALIAS_FAULTS | GATES, asked, answered)):
                 continue
             if any(limit.per == ["client"] and limit.hold for _, _, limits in self.books.limits.states for limit in limits):
                 continue  # a hold: seen at RCPT
