@@ -153,6 +153,7 @@ def retries(r, spec):
     for row in list(spec["data"]["aliases"].values())[::4]:
         row["action"] = "defer"
     if r.random() < 0.4:
+        spec["seconds"] = 4.0
         spec["strikes"] = [strike(r, "clock", spec["seconds"]) | {"kind": "time-passes", "at": round(spec["seconds"] * n / 4, 2)} for n in (1, 2, 3)]
     spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["pool", "late", "pool", "hammer"])} for i in range(3)]
     for entry in spec["actors"]:

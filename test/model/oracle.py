@@ -5,6 +5,7 @@ and is proven only where it must have been. A finding has a class ("hard/reserve
 
 from bisect import bisect_right
 from collections import defaultdict
+from itertools import islice
 
 from books import FOREVER, Rcpt
 from limits import ALWAYS, facts_of
@@ -179,7 +180,7 @@ class Oracle:
             client = network_of(r.client, *self.bits)
             name = (base(r.sender), base(r.raw)) + (() if r.sender else (client,))
             pair = pairs.setdefault(name, {"young": 0, "ripe": 0, "t": 0.0, "client": None, "free": 0.0, "murky": False})
-            if r.code is None or r.asked < pair["free"] + NOTED or any(b - 1 <= r.answered and r.asked <= e + 1 for b, e in passes):
+            if r.code is None or r.asked < pair["free"] + NOTED or any(b - 0.1 <= r.answered and r.asked <= e + 0.1 for b, e in passes):
                 pair["murky"] = pair["murky"] or pair["free"] > 0 or r.code is None
             pair["free"] = max(pair["free"], min(r.answered, r.asked + 60))
             if pair["murky"] or r.answered > doubt or self.spec["mode"] == "shadow":
@@ -358,10 +359,13 @@ class Oracle:
 
     def _attempts(self, limit, key, r):
         horizon = self._horizon(limit, r)
-        return sum(c.answered >= horizon for c in self.charges[limit.identity(), key] if c.asked <= r.answered and c is not r)
+        found = (c for c in self.charges[limit.identity(), key] if c.asked <= r.answered and c is not r and c.answered >= horizon)
+        return sum(1 for _ in islice(found, limit.max + 1))
 
     def _story(self, r, overs):
-        """The RCPTs that share a key of such a limit with r."""
+        """The RCPTs that share a key of such a limit with r; for the first findings only."""
+        if len(self.findings) > 50:
+            return []
         for view in self.known[r.index]:
             for limit, key in view.keys:
                 if limit.over in overs:
@@ -498,9 +502,10 @@ class Oracle:
         for r in self.charges[name]:
             sure = r.code is not None and all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
             if sure and r.code == "continue" and not r.dropped and (limit.over != "discard" or r.message.taken()):
-                before = sum(1 for at in answered[bisect_right(asked, r.answered - limit.window):] if at < r.asked)
+                recent = (answered[i] for i in range(len(asked) - 1, -1, -1) if asked[i] > r.answered - limit.window)
+                before = sum(1 for _ in islice((at for at in recent if at < r.asked), limit.max))
                 if before >= limit.max and (base(r.sender), base(r.raw)) not in deferred:
-                    self._find("over/attempts", r, f"{limit.name}: {before} attempts of {limit.max} were before it", self.charges[name][-30:])
+                    self._find("over/attempts", r, f"{limit.name}: at least {before} attempts of {limit.max} were before it", self.charges[name][-30:])
                     return
             if sure and (base(r.sender), base(r.raw)) not in deferred:
                 asked.append(r.asked)

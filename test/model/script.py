@@ -1,6 +1,7 @@
 """A failing case as a short script: the policy and rows that matter, and the steps that lead to it, in the order of time."""
 
 import json
+from collections import Counter
 
 from rules import base, canonical
 
@@ -14,12 +15,12 @@ def script(spec, books, findings, logs, options, without):
     if without:
         words.append(f"--without {','.join(without)}")
     lines = ["", "-" * 100, "repeat:  " + " ".join(words)]
-    told = set()
+    told, times = set(), Counter(f.kind for f in findings)
     for finding in findings:
         if finding.kind in told:
             continue
         told.add(finding.kind)
-        lines += _case(spec, books, finding, logs, sum(f.kind == finding.kind for f in findings))
+        lines += _case(spec, books, finding, logs, times[finding.kind])
     return "\n".join(lines)
 
 
