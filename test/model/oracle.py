@@ -321,7 +321,7 @@ class Oracle:
 
     def _fault(self, r):
         """The name of what is wrong with the alias data at that moment."""
-        for s in self.books.strikes:
+        for s in sorted(self.books.strikes, key=lambda s: s.kind not in ALIAS_FAULTS):
             if (s.kind in ALIAS_FAULTS or s.kind.startswith("owner")) and not s.facts.get("nothing") and s.touches(r.asked, r.answered, CALM):
                 return "@" + s.kind
         return ""
