@@ -15,8 +15,18 @@ install(FILES contrib/postfix/postconf-lines contrib/postfix/rcptgate-aliases.cf
 set(RCPTGATE_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd units go")
 set(RCPTGATE_POLICY_DIR /etc/rcptgate) # where the program looks, whatever the prefix
 function(unit file INSTANCE POLICY STATE)
-  configure_file(contrib/systemd/rcptgate.service.in systemd/${file} @ONLY)
-  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/systemd/${file} DESTINATION ${RCPTGATE_UNIT_DIR})
+  set(template ${CMAKE_CURRENT_SOURCE_DIR}/contrib/systemd/rcptgate.service.in)
+  set(made ${CMAKE_CURRENT_BINARY_DIR}/systemd/${file})
+  set(PROGRAM ${CMAKE_INSTALL_FULL_SBINDIR}/rcptgate)
+  configure_file(${template} ${made} @ONLY)
+  # Once more with the prefix that `cmake --install --prefix` names, which may be another one.
+  install(CODE "
+    set(PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_SBINDIR}/rcptgate\")
+    set(INSTANCE \"${INSTANCE}\")
+    set(POLICY \"${POLICY}\")
+    set(STATE \"${STATE}\")
+    configure_file(\"${template}\" \"${made}\" @ONLY)")
+  install(FILES ${made} DESTINATION ${RCPTGATE_UNIT_DIR})
 endfunction()
 unit(rcptgate.service  ""     ${RCPTGATE_POLICY_DIR}/policy.json rcptgate)
 unit(rcptgate@.service ", %i" ${RCPTGATE_POLICY_DIR}/%i.json     rcptgate/%i)

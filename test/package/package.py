@@ -100,6 +100,7 @@ def booted(table, tar, root, given):
         ("a second instance", scenario.several_instances),
         ("upgrade keeps the policy and restarts the gate", partial(scenario.upgrade_keeps_the_policy, newer=NEWER)),
         ("remove, Postfix's way back, purge", scenario.remove_and_purge),
+        ("README, Install: without the package", partial(scenario.without_the_package, source=SOURCE)),
     ]
     try:
         if not table.row("minbase, booted by systemd", boot_minbase, machine):
