@@ -74,8 +74,9 @@ def readme(machine, source, n, leave_out=None):
         if command == leave_out:
             continue
         outside = command.startswith(("apt-get ", "contrib/build-deb", "contrib/install-packages"))
-        flood = "swaks" in command and not outside  # whose exit says that its last message was refused
-        said = machine.sh(f"cd /root/rcptgate; {command}", None if flood else 0, network=not outside)
+        flood = "swaks" in command and not outside  # fails where a message is refused, as a shell of a person allows
+        said = machine.sh(f"cd /root/rcptgate; {'set +e; ' if flood else ''}{command}", None if flood else 0,
+                          network=not outside)
         if flood:
             expect(said.count("450 4.2.1 <shop@example.com>") == 2, f"two of twelve would be refused\n{said}")
 
@@ -96,6 +97,9 @@ def installs_and_runs(machine):
     groups = machine.sh("id -nG rcptgate; id -nG postfix").splitlines()
     expect(set(groups[0].split()) == {"rcptgate", "postfix", "postdrop", "rcptgate-aliases"}, groups[0])
     expect("rcptgate-aliases" in groups[1] and "rcptgate" not in groups[1].split(), groups[1])
+    machine.sh("useradd -G rcptgate,rcptgate-aliases clerk; runuser -u clerk -- sh -ec "
+               "'rcptgate status; rcptgate domain add clerk.example; rcptgate domain remove clerk.example'")
+    machine.sh("runuser -u postfix -- test -w /var/lib/rcptgate/control.sock", 1)
     modes = machine.sh("stat -c '%a %U:%G' /etc/rcptgate/policy.json /var/lib/rcptgate /var/lib/rcptgate/aliases "
                        "/var/lib/rcptgate/aliases/aliases.db /var/lib/rcptgate/control.sock "
                        "/var/spool/postfix/rcptgate /var/spool/postfix/rcptgate/milter.sock").splitlines()
