@@ -276,7 +276,7 @@ def upgrade_keeps_the_policy(machine, newer):
     path = machine.path(POLICY)
     before = path.read_text()
     pid = machine.sh("systemctl show -p MainPID --value rcptgate")
-    machine.apt("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "install", newer)
+    machine.apt("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "install", "--reinstall", newer)
     expect(path.read_text() == before, "the policy was changed")
     expect(machine.sh("systemctl show -p MainPID --value rcptgate") != pid, "the gate was not restarted")
     expect(machine.sh(f"stat -c '%a %U:%G' {POLICY}").strip() == "640 root:rcptgate", "the policy's mode")
