@@ -31,7 +31,7 @@ class Table:
             step(*arguments)
             word = "ok"
             self.passed += 1
-        except Exception as failure:  # pylint: disable=broad-except
+        except Exception as failure:
             word = "FAILED"
             self.failed += 1
             text = str(failure) if isinstance(failure, Failure) else traceback.format_exc()[-800:]
