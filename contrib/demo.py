@@ -153,20 +153,15 @@ def show_counts(gate, redis):
 GO_ON = """
 {b}With your own Postfix{e}
 
-  1. cmake --install build/release; a policy in /etc/rcptgate/policy.json (policy/personal.json and
-     policy/business.json are made to be copied; `rcptgate check` tells what it thinks of yours);
-     `rcptgate alias init`, then `rcptgate run` (contrib/systemd has the unit).
+  1. contrib/build-deb && apt-get install ./build/rcptgate_*.deb
+     The gate runs, refuses nothing yet, and Postfix does not know it. (It is here without a configuration of its
+     own, as this demo needs none: dpkg-reconfigure postfix.)
 
-  2. In main.cf, the gate before the queue:
+  2. rcptgate domain add DOMAIN && rcptgate alias add ALIAS MAILBOX
 
-       smtpd_milters = {{ unix:rcptgate/milter.sock, command_timeout=5s, default_action=tempfail }}
-       smtpd_reject_unlisted_recipient = no
+  3. sh /usr/share/rcptgate/postfix/postconf-lines && postfix reload
 
-  3. and the aliases from the same database behind it (package postfix-sqlite), with the two files of
-     contrib/postfix copied to /etc/postfix, and Postfix in the group of the database (adduser postfix rcptgate):
-
-       virtual_alias_domains = proxy:sqlite:/etc/postfix/rcptgate-domains.cf
-       virtual_alias_maps    = proxy:sqlite:/etc/postfix/rcptgate-aliases.cf
+  README.md, "Install", goes on from there to a flood that stops.
 
   Everything of this demo has been removed again. Tests: ./test/run
 """

@@ -155,9 +155,9 @@ def test_other_sessions_do_not_wait(concealing):
 # -------------------------------------------------------------------------------------------------- error budget
 
 def recommended():
-    """The error limits of the main.cf that we ship."""
-    text = (SOURCE / "contrib/postfix/main.cf.example").read_text()
-    return dict(re.findall(r"(?m)^(smtpd_(?:error_sleep_time|soft_error_limit|hard_error_limit)) = (\S+)$", text))
+    """The error limits that we recommend."""
+    text = (SOURCE / "contrib/postfix/postconf-lines").read_text()
+    return dict(re.findall(r"(?m)^postconf -e '(smtpd_(?:error_sleep_time|soft_error_limit|hard_error_limit)) = (\S+)'$", text))
 
 
 def refused_then_good(world, refused, token):

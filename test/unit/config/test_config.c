@@ -795,7 +795,7 @@ static void test_mutants(void **state)
 static void test_shipped(void **state)
 {
     (void)state;
-    static const char *const files[] = {"default.json", "personal.json", "business.json"};
+    static const char *const files[] = {"default.json", "personal.json", "business.json", "installed.json"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         size_t n;
         char *json = read_file(files[i], &n);
