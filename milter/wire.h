@@ -1,4 +1,4 @@
-/* accept: new connections wait while there are too few descriptors to serve them. The function itself is libmilter's
+/* wire: new connections wait while there are too few descriptors to serve them. The function itself is libmilter's
  * to call; here is what it tells. */
 #ifndef RCPTGATE_MILTER_WIRE_H
 #define RCPTGATE_MILTER_WIRE_H

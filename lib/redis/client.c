@@ -1,4 +1,5 @@
-/* The client: chooses a pipeline for each call, holds the breaker, runs the connector thread.
+/* client: chooses a pipeline for each call, holds the breaker, runs the connector thread. Owns all three; fails by a status
+ * (redis/client.h).
  *
  * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
  * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,

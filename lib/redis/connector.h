@@ -1,4 +1,4 @@
-/* redis_connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
+/* connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
  * that no session pays for it. Used by one thread. */
 #ifndef RCPTGATE_REDIS_CONNECTOR_H
 #define RCPTGATE_REDIS_CONNECTOR_H

@@ -1,4 +1,4 @@
-/* redis_encoder: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
+/* encoder: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
 #ifndef RCPTGATE_REDIS_ENCODER_H
 #define RCPTGATE_REDIS_ENCODER_H
 

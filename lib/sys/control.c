@@ -1,3 +1,6 @@
+/* control: owns the listening socket (the file too), a thread that accepts, and one for each client, 8 at most: who
+ * comes then waits in the queue of the socket. A client that stands still, or goes away, costs only its own thread;
+ * without descriptors accepting pauses and goes on. */
 #include "sys/control.h"
 
 #include "base/clock.h"

@@ -1,4 +1,4 @@
-/* A futex (futex(2), FUTEX_WAIT_BITSET): the kernel compares the number of rings before it lets a thread
+/* futex: futex(2) with FUTEX_WAIT_BITSET: the kernel compares the number of rings before it lets a thread
  * sleep. The C library has no function for that. Cannot fail: without a futex there would be no mutex
  * either. */
 #include "sys/futex.h"

@@ -1,4 +1,4 @@
-/* bell: where threads sleep until one rings for them. A ring has kinds (a bit each, 32 of them), a sleeper
+/* futex: where threads sleep until one wakes them. A wake has kinds (a bit each, 32 of them), a sleeper
  * those that it listens to; all who listen wake by one system call, which a semaphore or a condition for each
  * of them would cost each.
  *

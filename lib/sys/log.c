@@ -1,3 +1,6 @@
+/* log: owns a ring of 1 MB and the thread that writes it out, so that a slow syslog or terminal never holds a session
+ * up. One lock guards the ring. When the ring is full lines are dropped and counted, and the log says so when there is
+ * room again; before the start and after the end a line is written at once by who logs it. */
 #include "sys/log.h"
 
 #include "base/text.h"

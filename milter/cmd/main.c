@@ -1,4 +1,4 @@
-/* rcptgate: the program: finds the subcommand and runs it. */
+/* main: the program: finds the subcommand and runs it. */
 #include "command.h"
 
 #include "json_memory.h"

@@ -1,4 +1,4 @@
-/* alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
+/* rules: alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
  * command: all of it is done, or nothing. */
 #include "command.h"
 

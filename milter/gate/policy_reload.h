@@ -1,4 +1,4 @@
-/* policy_keeper: which policy is in force, and what became of the file.
+/* policy_reload: which policy is in force, and what became of the file.
  *
  * Watches the policy file, loads it anew, puts it in force as a whole, and keeps the last good one: for a
  * file that is missing, unreadable or no JSON, and entry by entry. Tells through the log, CONDITION_POLICY and

@@ -1,4 +1,4 @@
-/* backlog: what waits in Postfix's queue, for limits that count the backlog, here and on the other hosts.
+/* queue_monitor: what waits in Postfix's queue, for limits that count the backlog, here and on the other hosts.
  *
  * While some limit needs it, a thread runs queue.command every queue.every and counts what it prints; a RCPT
  * only looks a number up. The command has as long as queue.every, but at least 5 s and at most 1 m; then it
