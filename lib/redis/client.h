@@ -12,28 +12,13 @@
 
 #include "base/error.h"
 #include "base/redis_config.h"
+#include "redis/command.h"
+#include "redis/script.h"
 
-#include <hiredis/hiredis.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct redis_client;
-
-enum redis_status {
-    REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
-                           Not called REDIS_OK: hiredis has a macro of that name (and of the same value) */
-    REDIS_DOWN, /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING,
-                   OOM, READONLY, MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK,
-                   TRYAGAIN, max clients ...) */
-    REDIS_LOST, /* sent, but no answer came in time, or none that makes sense: it may have been done */
-};
-
-struct redis_command {
-    int argc;
-    const char *const *argv;
-    const size_t *lens;
-};
 
 /* Told of each change between up and down in their order, from the connector thread, outside all locks of this
  * module; must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up:
@@ -52,14 +37,7 @@ const char *redis_client_prefix(const struct redis_client *redis);
 enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
                                     redisReply **reply);
 
-/* A Lua script by its source; its SHA1 is computed once by the caller's redis_script_init. */
-struct redis_script {
-    const char *source;
-    char sha[41];
-};
-void redis_script_init(struct redis_script *script, const char *source);
-
-/* EVALSHA; keys come first in args. On NOSCRIPT asks again with EVAL, which loads the script too, within the
+/* A Lua script: EVALSHA; keys come first in args. On NOSCRIPT asks again with EVAL, which loads the script too, within the
  * same deadline. */
 enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
                                     const struct redis_command *args, redisReply **reply);

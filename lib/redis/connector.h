@@ -3,6 +3,7 @@
 #ifndef RCPTGATE_REDIS_CONNECTOR_H
 #define RCPTGATE_REDIS_CONNECTOR_H
 
+#include "base/redis_config.h"
 #include "probe.h"
 
 struct redis_connector;

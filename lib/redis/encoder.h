@@ -2,7 +2,7 @@
 #ifndef RCPTGATE_REDIS_ENCODER_H
 #define RCPTGATE_REDIS_ENCODER_H
 
-#include "redis/client.h"
+#include "redis/command.h"
 
 #include <stddef.h>
 

@@ -7,7 +7,9 @@
  * EVALSHA is asked too, for its permission; NOSCRIPT is a good answer. INFO, where it is allowed, gives
  * run_id and eviction. */
 #include "probe.h"
+
 #include "errors.h"
+#include "redis/script.h"
 
 #include <stdlib.h>
 #include <string.h>
