@@ -281,31 +281,52 @@ bool endpoints_url(struct loader *loader, const struct place *place, const struc
 
 /* ---- exempt ---- */
 
-static const char list_instead[] = "the other entries of the list";
+/* A list of which a bad element costs only itself. */
+struct list_kind {
+    const char *wanted; /* what an element must be */
+    size_t size;        /* of an element, read */
+    bool (*read)(struct loader *loader, const char *string, void *element, struct error *err);
+};
 
-bool endpoints_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
+/* Returns the good elements, n of them; NULL: out of memory. */
+static void *list_read(struct loader *loader, const struct place *place, const struct key *key,
+                       const struct list_kind *kind, size_t *n)
 {
-    struct networks *out = field, list = {0};
-    if (!json_is_array(place->value))
-        return loader_mistyped(loader, place, key, "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
-    list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
-    loader->failed = loader->failed || list.at == NULL;
+    *n = 0;
+    char *at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * kind->size);
+    loader->failed = loader->failed || at == NULL;
     const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
-    for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
+    loader->instead = "the other entries of the list";
+    for (size_t i = 0; at != NULL && i < json_array_size(place->value); i++) {
         struct place element = config_json_element(place, i, map);
         struct error err = {{0}};
         const char *string = json_string_value(element.value);
-        loader->instead = list_instead;
         if (string == NULL)
-            loader_mistyped(loader, &element, key, "a network in quotes, such as \"192.0.2.0/24\"");
-        else if (network_parse(string, &list.at[list.n], &err) != 0)
+            loader_mistyped(loader, &element, key, kind->wanted);
+        else if (!kind->read(loader, string, at + *n * kind->size, &err))
             loader_bad(loader, &element, key, "%s", err.text);
         else
-            list.n++;
+            (*n)++;
         map = map != NULL ? map->next : NULL;
     }
     loader->instead = NULL;
-    *out = list;
+    return at;
+}
+
+static bool read_network(struct loader *loader, const char *string, void *element, struct error *err)
+{
+    (void)loader;
+    return network_parse(string, element, err) == 0;
+}
+
+bool endpoints_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    static const struct list_kind kind = {"a network in quotes, such as \"192.0.2.0/24\"",
+                                          sizeof(struct network), read_network};
+    struct networks *out = field;
+    if (!json_is_array(place->value))
+        return loader_mistyped(loader, place, key, "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
+    out->at = list_read(loader, place, key, &kind, &out->n);
     return true;
 }
 
@@ -327,8 +348,9 @@ static const char *canonical_local(struct loader *loader, const char *local, siz
 }
 
 /* Either half NULL: any. Empty halves match only what has none: bare "postmaster", and <>. */
-static bool read_pattern(struct loader *loader, const char *string, struct pattern *out, struct error *err)
+static bool read_pattern(struct loader *loader, const char *string, void *element, struct error *err)
 {
+    struct pattern *out = element;
     const char *sign = strrchr(string, '@');
     size_t n = sign != NULL ? (size_t)(sign - string) : strlen(string);
     char domain[ADDRESS_DOMAIN_MAX + 1] = "";
@@ -357,26 +379,10 @@ static bool read_pattern(struct loader *loader, const char *string, struct patte
 
 bool endpoints_patterns(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
-    struct patterns *out = field, list = {0};
+    static const struct list_kind kind = {pattern_wanted, sizeof(struct pattern), read_pattern};
+    struct patterns *out = field;
     if (!json_is_array(place->value))
         return loader_mistyped(loader, place, key, "a list of address patterns, such as [\"postmaster@*\"]");
-    list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
-    loader->failed = loader->failed || list.at == NULL;
-    const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
-    for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
-        struct place element = config_json_element(place, i, map);
-        struct error err = {{0}};
-        const char *string = json_string_value(element.value);
-        loader->instead = list_instead;
-        if (string == NULL)
-            loader_mistyped(loader, &element, key, pattern_wanted);
-        else if (!read_pattern(loader, string, &list.at[list.n], &err))
-            loader_bad(loader, &element, key, "%s", err.text);
-        else
-            list.n++;
-        map = map != NULL ? map->next : NULL;
-    }
-    loader->instead = NULL;
-    *out = list;
+    out->at = list_read(loader, place, key, &kind, &out->n);
     return true;
 }
