@@ -181,7 +181,7 @@ static void log_decision(const struct session *session, const struct outcome *ou
     log_text(LOG_AT_INFO, line);
 }
 
-/* Under aliases.conceal a refusal leaves on the next beat after its RCPT came: what was looked up to find it is much less
+/* Under aliases.conceal a refusal is padded to the next 10 ms after its RCPT came: what was looked up to find it is much less
  * work, and shows no more. */
 static void pad_reply(const struct session *session, const struct outcome *outcome)
 {

@@ -70,7 +70,7 @@ static bool lets_through(const struct verdict *verdict)
            (verdict->action == ACTION_DISCARD && verdict->by != VERDICT_BY_LIMIT);
 }
 
-/* The counts, from the store that the policy names, or from this process where it stands in. */
+/* The counts, from the store that the policy names, or from this process as the fallback. */
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
 {

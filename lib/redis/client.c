@@ -3,7 +3,7 @@
  *
  * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
  * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,
- * and events are told under none. */
+ * and events are sent under none. */
 #include "base/clock.h"
 #include "redis/client.h"
 #include "connector.h"

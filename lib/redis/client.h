@@ -6,7 +6,7 @@
  * nobody ever reads another's answer.
  *
  * A connector thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so
- * that no session pays for it. While the node is known to be down, calls return REDIS_DOWN at once. */
+ * that no session waits for it. While the node is known to be down, calls return REDIS_DOWN at once. */
 #ifndef RCPTGATE_REDIS_CLIENT_H
 #define RCPTGATE_REDIS_CLIENT_H
 
@@ -20,7 +20,7 @@
 
 struct redis_client;
 
-/* Told of each change between up and down in their order, from the connector thread, outside all locks of this
+/* Called at each change between up and down in their order, from the connector thread, outside all locks of this
  * module; must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up:
  * where it is connected to. */
 typedef void redis_event_fn(void *arg, bool down, const char *text);

@@ -1,5 +1,5 @@
 /* connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
- * that no session pays for it. Used by one thread. */
+ * that no session waits for it. Used by one thread. */
 #ifndef RCPTGATE_REDIS_CONNECTOR_H
 #define RCPTGATE_REDIS_CONNECTOR_H
 

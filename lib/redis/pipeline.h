@@ -16,7 +16,7 @@
 
 struct redis_pipeline;
 
-/* The pipeline gave its connection up: called without any lock, before the callers are told. */
+/* The pipeline gave its connection up: called without any lock, before the callers get their status. */
 typedef void redis_pipeline_failed_fn(void *arg, const char *text);
 
 /* down: while it is true, calls get REDIS_DOWN at once. NULL when out of memory. */

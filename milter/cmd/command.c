@@ -1,4 +1,4 @@
-/* command: the options of a command line. Owns nothing; what is wrong is told on standard error. */
+/* command: the options of a command line. Owns nothing; what is wrong is said on standard error. */
 #include "command.h"
 
 #include <stdarg.h>

@@ -40,7 +40,7 @@ struct option_value {
 
 /* Parses argv[1..]: fills the options ("--from X", "--from=X"; "-c FILE" and "-cFILE" go by the name "-c"),
  * moves all else to the front of argv from index 1 on. A "--" ends the options. options ends with a NULL
- * name. How many positional arguments there are, or -1 after command_usage() has told what is wrong. */
+ * name. How many positional arguments there are, or -1 after command_usage() has said what is wrong. */
 int command_options(const char *name, int argc, char **argv, const struct option_value *options);
 
 #endif
