@@ -95,6 +95,7 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
 static void *milter_main(void *arg)
 {
     struct daemon *daemon = arg;
+    (void)pthread_setname_np(pthread_self(), "milter"); /* and of those that libmilter makes */
     if (smfi_main() != MI_SUCCESS) {
         atomic_store(&daemon->milter_failed, true);
         log_line(LOG_AT_ERROR, "event=milter-failed text=\"libmilter gave up\"");
