@@ -1,3 +1,5 @@
+/* answer: owns nothing. A line that libmilter refuses becomes 451, so that a broken text never loses mail nor refuses
+ * it for good. */
 #include "answer.h"
 
 #include "base/text.h"

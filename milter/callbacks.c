@@ -181,7 +181,7 @@ static void log_decision(const struct session *session, const struct outcome *ou
     log_text(LOG_AT_INFO, line);
 }
 
-/* Under aliases.conceal a refusal leaves on the next beat after its RCPT came: what was looked up to find it is much less
+/* Under aliases.conceal a refusal is padded to the next 10 ms after its RCPT came: what was looked up to find it is much less
  * work, and shows no more. */
 static void pad_reply(const struct session *session, const struct outcome *outcome)
 {
@@ -193,20 +193,25 @@ static void pad_reply(const struct session *session, const struct outcome *outco
     (void)nanosleep(&rest, NULL); /* cut short only by a signal to this thread, and they all go elsewhere */
 }
 
-static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
+/* The session, entered, at a RCPT or at the end of a message. NULL: the answer is *status. */
+static struct session *session_entered(SMFICTX *ctx, sfsistat *status)
 {
     struct connection *c = connection_of(ctx);
-    if (c == NULL)
-        return SMFIS_TEMPFAIL;
-    struct session *session = c->session;
-    if (session->not_smtpd)
-        return SMFIS_CONTINUE;
-    if (!session_enter(session))
-        return SMFIS_TEMPFAIL;
+    bool not_ours = c != NULL && c->session->not_smtpd;
+    *status = not_ours ? SMFIS_CONTINUE : SMFIS_TEMPFAIL;
+    return c != NULL && !not_ours && session_enter(c->session) ? c->session : NULL;
+}
+
+static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
+{
+    sfsistat status;
+    struct session *session = session_entered(ctx, &status);
+    if (session == NULL)
+        return status;
     struct outcome outcome;
     session_rcpt(session, argv[0], smfi_getsymval(ctx, rcpt_address), &outcome);
     log_decision(session, &outcome, smfi_getsymval(ctx, queue_id));
-    sfsistat status = SMFIS_CONTINUE;
+    status = SMFIS_CONTINUE;
     if (outcome.enforced) {
         pad_reply(session, &outcome);
         status = answer(ctx, &outcome.line);
@@ -267,14 +272,10 @@ static void discard_recipient(SMFICTX *ctx, const char *raw)
 
 static sfsistat on_end_of_message(SMFICTX *ctx)
 {
-    struct connection *c = connection_of(ctx);
-    if (c == NULL)
-        return SMFIS_TEMPFAIL;
-    struct session *session = c->session;
-    if (session->not_smtpd)
-        return SMFIS_CONTINUE;
-    if (!session_enter(session))
-        return SMFIS_TEMPFAIL;
+    sfsistat status;
+    struct session *session = session_entered(ctx, &status);
+    if (session == NULL)
+        return status;
     struct message *message = &session->message;
     bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
     for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)

@@ -36,7 +36,7 @@ static bool is_hard_limit(const struct verdict *verdict)
            (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD);
 }
 
-/* The counts, from the store that the policy names, or from this process where it stands in. */
+/* The counts, from the store that the policy names, or from this process as the fallback. */
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
 {

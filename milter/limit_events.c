@@ -1,4 +1,5 @@
-/* tripped: see milter/limit_events.h. */
+/* limit_events: which event, and how long a subject is then quiet. Owns nothing; what was said when, and what is too
+ * much, is the business of gate/events. */
 #include "limit_events.h"
 
 #include "sys/log.h"

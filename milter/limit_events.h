@@ -1,4 +1,4 @@
-/* tripped: tells that a limit was tripped, in log and events: once a window for each subject, not for each RCPT. */
+/* limit_events: says that a limit was hit, in log and events: once a window for each subject, not for each RCPT. */
 #ifndef RCPTGATE_MILTER_LIMIT_EVENTS_H
 #define RCPTGATE_MILTER_LIMIT_EVENTS_H
 

@@ -1,4 +1,4 @@
-/* accept: libmilter's accept(), which it calls by this name and which the linker therefore finds here first.
+/* wire: libmilter's accept(), which it calls by this name and which the linker therefore finds here first.
  *
  * Out of descriptors libmilter would try again at once, for ever, at the price of a processor; and the last descriptors
  * would go to sessions, while Redis, SQLite and the log need some to serve them. So the last ones are kept back, and

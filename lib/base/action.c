@@ -1,3 +1,5 @@
+/* action: the names of the actions, in the order of their enum. Owns nothing and cannot fail: what is no action has the
+ * name "none". */
 #include "base/action.h"
 
 #include <stddef.h>

@@ -26,7 +26,7 @@ struct count_ask {
         hold_ms; /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
     int64_t
-        headroom; /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
+        headroom; /* a hold trips only where used + need > max + headroom: by how much max was lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
     int share_of;         /* index of the ask of which this one is a source's share; -1: a limit itself.
@@ -41,8 +41,9 @@ struct count_request {
     size_t n;
     const char *retry; /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
                             COUNT_ATTEMPT */
-    const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
-    int64_t new_max;     /* counters.max_new_subjects */
+    const char
+        *new_key;    /* where new keys with an overflow key are counted, "new:{example.com}"; NULL: none */
+    int64_t new_max; /* counters.max_new_subjects */
 };
 
 enum count_result {
@@ -54,7 +55,7 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
-    bool overflowed; /* the spill key was charged */
+    bool overflowed; /* the overflow key was charged */
     bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
     bool retry;      /* the store knew it as a retry: no attempt was charged */
     int64_t used;    /* before this request */
@@ -89,7 +90,7 @@ struct count_view {
     const char *key; /* without the prefix */
     const char *limit;
     int64_t used, max, window_ms;
-    int64_t refused;  /* since the counter was born */
+    int64_t refused;  /* since the counter was created */
     int64_t held_ms;  /* what is left of its hold; 0: none */
     int64_t reset_ms; /* until its whole allowance is back */
 };

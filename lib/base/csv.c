@@ -1,4 +1,4 @@
-/* A record is read byte by byte into one buffer, in which every field ends with NUL. What is wrong with a record is
+/* csv: a record is read byte by byte into one buffer, in which every field ends with NUL. What is wrong with a record is
  * remembered (the first only), and reading goes on to its end, so that the next record is found. */
 #include "base/csv.h"
 

@@ -1,3 +1,5 @@
+/* error: writes the text, once: the first reason is the one to tell. Too long a text is cut, control characters become
+ * "?", so that it fits a log line and a terminal. */
 #include "base/error.h"
 
 #include <stdarg.h>

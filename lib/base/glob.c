@@ -1,3 +1,5 @@
+/* glob: matches by going over the text once, with one place to go back to. Owns nothing, allocates nothing, cannot
+ * fail. */
 #include "base/glob.h"
 
 #include <stddef.h>

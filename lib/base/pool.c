@@ -1,3 +1,5 @@
+/* pool: a list of blocks, the newest first; pieces are cut off the newest, and one that does not fit gets a new block.
+ * Owns the blocks. Fails with NULL, when out of memory, and is then as it was. */
 #include "base/pool.h"
 
 #include <stdalign.h>

@@ -1,3 +1,5 @@
+/* utf8: walks over the bytes with the bounds of RFC 3629. Owns nothing; a text that is not UTF-8 is false, not an
+ * error. */
 #include "base/utf8.h"
 
 /* The first continuation byte is where overlong forms, surrogates and numbers beyond Unicode show. */

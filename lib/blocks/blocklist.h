@@ -51,7 +51,7 @@ const struct block *blocklist_find(const struct blocklist *list, const struct ne
 /* When the next entry ends; INT64_MAX: none ever does. */
 int64_t blocklist_next_end(const struct blocklist *list);
 
-/* Told of each difference: was NULL: new; is NULL: it has ended. Both are valid during the call only. */
+/* Called for each difference: was NULL: new; is NULL: it has ended. Both are valid during the call only. */
 typedef void blocklist_changed_fn(void *arg, const struct block *was, const struct block *is);
 
 /* A list with the changes that are newer than what it has, in any order, and without what has ended by now_s.

@@ -50,7 +50,7 @@ struct blocks {
 
     /* Under lock; the list under both, so that either suffices to look at it. */
     struct blocklist *list;
-    struct error file_condition, redis_client_condition;
+    struct error file_condition, redis_condition;
 
     /* Under work. */
     bool unsaved;
@@ -153,7 +153,7 @@ void blocks_condition(struct blocks *blocks, struct error *out)
 {
     pthread_mutex_lock(&blocks->lock);
     const struct error *first =
-        blocks->file_condition.text[0] != '\0' ? &blocks->file_condition : &blocks->redis_client_condition;
+        blocks->file_condition.text[0] != '\0' ? &blocks->file_condition : &blocks->redis_condition;
     error_set(out, "%s", first->text);
     pthread_mutex_unlock(&blocks->lock);
 }
@@ -208,47 +208,47 @@ static void drop_add(struct blocks *blocks, const struct block *block)
 
 enum origin { FROM_HERE, FROM_FILE, FROM_REDIS };
 
-struct telling { /* one merge, as it is told */
+struct announcement { /* one merge, as its events say it */
     struct blocks *blocks;
     enum origin origin;
     size_t notified, more, changes;
 };
 
-static void notify(struct telling *telling, const struct block *was, const struct block *is)
+static void notify(struct announcement *announced, const struct block *was, const struct block *is)
 {
-    struct blocks *blocks = telling->blocks;
-    if (blocks->config.event == NULL || telling->origin == FROM_FILE)
+    struct blocks *blocks = announced->blocks;
+    if (blocks->config.event == NULL || announced->origin == FROM_FILE)
         return;
-    if (telling->notified < NOTIFIED)
+    if (announced->notified < NOTIFIED)
         blocks->config.event(blocks->config.arg, &(struct blocks_event){.was = was, .is = is});
     else
-        telling->more++;
-    telling->notified++;
+        announced->more++;
+    announced->notified++;
 }
 
 static void on_change(void *arg, const struct block *was, const struct block *is)
 {
-    struct telling *telling = arg;
+    struct announcement *announced = arg;
     bool was_live = was != NULL && was->action != ACTION_ACCEPT;
     bool is_live = is != NULL && is->action != ACTION_ACCEPT;
-    telling->changes++;
+    announced->changes++;
     if (is == NULL && was != NULL)
-        drop_add(telling->blocks, was);
-    else if (is != NULL && telling->origin == FROM_HERE)
-        push_add(telling->blocks, &is->network);
+        drop_add(announced->blocks, was);
+    else if (is != NULL && announced->origin == FROM_HERE)
+        push_add(announced->blocks, &is->network);
     if (was_live || is_live)
-        notify(telling, was, is);
+        notify(announced, was, is);
 }
 
 /* Puts the changes in force, and out of force what has ended. False: out of memory, nothing was done. */
 static bool merge(struct blocks *blocks, const struct block *changes, size_t n, enum origin origin)
 {
-    struct telling telling = {.blocks = blocks, .origin = origin};
+    struct announcement announced = {.blocks = blocks, .origin = origin};
     struct blocklist *old = blocks->list;
-    struct blocklist *list = blocklist_merge(old, changes, n, now_ms(blocks) / 1000, on_change, &telling);
+    struct blocklist *list = blocklist_merge(old, changes, n, now_ms(blocks) / 1000, on_change, &announced);
     if (list == NULL)
         return false;
-    if (telling.changes == 0) {
+    if (announced.changes == 0) {
         blocklist_unref(list);
         return true;
     }
@@ -258,8 +258,8 @@ static bool merge(struct blocks *blocks, const struct block *changes, size_t n, 
     atomic_store(&blocks->any, blocklist_live(list) > 0);
     blocklist_unref(old);
     blocks->unsaved = true;
-    if (telling.more > 0)
-        blocks->config.event(blocks->config.arg, &(struct blocks_event){.more = telling.more});
+    if (announced.more > 0)
+        blocks->config.event(blocks->config.arg, &(struct blocks_event){.more = announced.more});
     return true;
 }
 
@@ -549,8 +549,8 @@ static bool exchange(struct blocks *blocks)
         status = ok ? pull(blocks, &err) : BLOCKS_REDIS_DOWN;
     }
     ok = status == BLOCKS_REDIS_OK && drop_due(blocks, &err);
-    if (ok || err.text[0] != '\0') /* while it is down, that is trouble enough of somebody else's */
-        condition_note(blocks, &blocks->redis_client_condition, &err);
+    if (ok || err.text[0] != '\0') /* while it is down, that is a condition of the counters */
+        condition_note(blocks, &blocks->redis_condition, &err);
     return ok;
 }
 
@@ -559,7 +559,7 @@ bool blocks_sync(struct blocks *blocks)
     pthread_mutex_lock(&blocks->work);
     bool ok = exchange(blocks);
     struct error err = {0};
-    (void)save(blocks, &err); /* noted as trouble */
+    (void)save(blocks, &err); /* noted as a condition */
     pthread_mutex_unlock(&blocks->work);
     return ok;
 }
@@ -575,7 +575,7 @@ static bool round_make(struct blocks *blocks)
     if (blocklist_next_end(blocks->list) <= now_ms(blocks) / 1000)
         (void)merge(blocks, NULL, 0, FROM_REDIS); /* a look-up passes over what has ended anyway */
     if (!save_may_wait(blocks))
-        (void)save(blocks, &err); /* noted as trouble */
+        (void)save(blocks, &err); /* noted as a condition */
     pthread_mutex_unlock(&blocks->work);
     return ok;
 }

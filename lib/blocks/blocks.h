@@ -14,7 +14,7 @@
 
 struct blocks;
 
-/* One difference that came into force, for the log: of many at once only the first are told one by one, then
+/* One difference that came into force, for the log: of many at once only the first are events one by one, then
  * how many more there were (was and is NULL). Any thread; must not call blocks_*(). */
 struct blocks_event {
     const struct block *was, *is; /* as in blocklist_changed_fn */

@@ -1,4 +1,5 @@
-/* blocks_redis: see blocks/remote.h. Owns its place in the order of changes (epoch and number). */
+/* remote: owns its place in the order of changes (epoch and number), and keeps it when a call fails: then the next one asks
+ * from there. */
 #include "remote.h"
 
 #include "redis/args.h"

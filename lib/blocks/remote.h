@@ -1,4 +1,4 @@
-/* blocks_redis: the blocks in Redis (blocks.lua): what changed there since the last look, and what changed here.
+/* remote: the blocks in Redis (blocks.lua): what changed there since the last look, and what changed here.
  *
  * Only changes are transferred. Not for several threads at once. Each call is bounded by the client's timeout
  * for every few hundred networks; while Redis is down all return at once. */

@@ -1,20 +1,20 @@
-/* The client: chooses a pipeline for each call, holds the breaker, runs the connector thread.
+/* client: chooses a pipeline for each call, holds the breaker, runs the connector thread. Owns all three; fails by a status
+ * (redis/client.h).
  *
  * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
  * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,
- * and events are told under none. */
+ * and events are sent under none. */
 #include "base/clock.h"
 #include "redis/client.h"
 #include "connector.h"
 #include "pipeline.h"
 #include "errors.h"
+#include "sys/worker.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +30,15 @@ static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(320), RETRY_FLAPPING
 static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
 static const int64_t REMEMBER_NODE_ERROR = MS(60000);
 
+struct watch { /* what the connector remembers between probes */
+    uint64_t random;
+    int64_t due, probed_at;
+    int64_t retry;    /* the next pause while down */
+    int64_t up_since; /* 0: down */
+    unsigned openings;
+    bool notified, notified_down;
+};
+
 struct redis_client {
     redis_event_fn *event;
     void *arg;
@@ -37,16 +46,15 @@ struct redis_client {
     char *prefix;
     int64_t timeout_ns;
     struct redis_pipeline *pipelines[PIPELINES];
-    struct redis_connector *connector; /* the connector thread's */
-    pthread_t thread;
-    int wake_fd;
+    struct worker *worker;             /* the connector thread, whose are */
+    struct redis_connector *connector; /* this */
+    struct watch watch;                /* and this */
     atomic_bool down;
     atomic_uint restarts;
     atomic_bool suspect; /* a call was refused in a way that may concern all: probe soon */
 
     pthread_mutex_t mutex; /* of all that follows */
     pthread_cond_t changed;
-    bool stop;
     unsigned openings;
     char run_id[64];
     struct error condition;  /* why it is down */
@@ -56,20 +64,6 @@ struct redis_client {
 };
 
 /* ---- the breaker ---- */
-
-static void client_wake(struct redis_client *redis)
-{
-    const uint64_t one = 1;
-    while (write(redis->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
-static void client_unwake(struct redis_client *redis)
-{
-    uint64_t wakes;
-    while (read(redis->wake_fd, &wakes, sizeof wakes) < 0 && errno == EINTR)
-        ; /* EAGAIN: nobody had woken us */
-}
 
 /* From any thread, without locks. A fault that is already known changes nothing. */
 static void client_open(void *arg, const char *text)
@@ -88,7 +82,7 @@ static void client_open(void *arg, const char *text)
         return;
     for (int i = 0; i < PIPELINES; i++)
         redis_pipeline_drop(redis->pipelines[i]);
-    client_wake(redis);
+    worker_wake(redis->worker);
 }
 
 /* A command was refused by the ACL. Whether all are, is for the connector to find out. */
@@ -99,19 +93,10 @@ static void client_suspect(struct redis_client *redis, const struct error *why)
     redis->refused_at = clock_monotonic_ns();
     pthread_mutex_unlock(&redis->mutex);
     if (!atomic_exchange(&redis->suspect, true))
-        client_wake(redis);
+        worker_wake(redis->worker);
 }
 
 /* ---- the connector ---- */
-
-struct watch { /* what the connector remembers between probes */
-    uint64_t random;
-    int64_t due, probed_at;
-    int64_t retry;    /* the next pause while down */
-    int64_t up_since; /* 0: down */
-    unsigned openings;
-    bool notified, notified_down;
-};
 
 static int64_t watch_jitter(struct watch *watch, int64_t ns)
 {
@@ -222,49 +207,41 @@ static void connector_probe(struct redis_client *redis, struct watch *watch)
     connector_notify(redis, watch);
 }
 
+/* Whether somebody opened the breaker, or suspects something, since the last look: then a probe is due sooner. */
+static void connector_look(struct redis_client *redis, struct watch *watch)
+{
+    pthread_mutex_lock(&redis->mutex);
+    bool opened = redis->openings != watch->openings;
+    watch->openings = redis->openings;
+    pthread_mutex_unlock(&redis->mutex);
+    if (opened) {
+        watch->due = clock_monotonic_ns() + watch_pause(watch);
+        connector_notify(redis, watch);
+    }
+    if (atomic_exchange(&redis->suspect, false) && watch->due > watch->probed_at + RETRY_FIRST)
+        watch->due = watch->probed_at + RETRY_FIRST;
+}
+
+/* Where the server goes away it is known before anybody asks it. */
 static void connector_sleep(struct redis_client *redis, int64_t ns)
 {
     int fd = atomic_load(&redis->down) ? -1 : redis_connector_fd(redis->connector); /* poll ignores -1 */
-    struct pollfd fds[] = {{.fd = redis->wake_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = worker_fd(redis->worker), .events = POLLIN}, {.fd = fd, .events = POLLIN}};
     const struct timespec wait = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     (void)ppoll(fds, 2, &wait, NULL); /* woken for nothing does no harm */
 }
 
-/* Until the next probe is due; false: the end. */
-static bool connector_rest(struct redis_client *redis, struct watch *watch)
-{
-    for (;;) {
-        client_unwake(redis); /* before the reasons are looked at */
-        pthread_mutex_lock(&redis->mutex);
-        bool stop = redis->stop, opened = redis->openings != watch->openings;
-        watch->openings = redis->openings;
-        pthread_mutex_unlock(&redis->mutex);
-        if (stop)
-            return false;
-        if (opened) {
-            watch->due = clock_monotonic_ns() + watch_pause(watch);
-            connector_notify(redis, watch);
-        }
-        if (atomic_exchange(&redis->suspect, false) && watch->due > watch->probed_at + RETRY_FIRST)
-            watch->due = watch->probed_at + RETRY_FIRST;
-        int64_t left = watch->due - clock_monotonic_ns();
-        if (left <= 0)
-            return true;
-        connector_sleep(redis, left);
-        if (!atomic_load(&redis->down) && !redis_connector_quiet(redis->connector))
-            return true; /* the server went away, and it is known before anybody asks it */
-    }
-}
-
-static void *connector_main(void *arg)
+/* A probe where one is due, else waits for that. */
+static int64_t connector_step(void *arg)
 {
     struct redis_client *redis = arg;
-    struct watch watch = {.retry = RETRY_FIRST};
-    watch.random = (uint64_t)clock_monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
-    do
-        connector_probe(redis, &watch);
-    while (connector_rest(redis, &watch));
-    return NULL;
+    connector_look(redis, &redis->watch);
+    int64_t left = redis->watch.due - clock_monotonic_ns();
+    if (left <= 0 || (!atomic_load(&redis->down) && !redis_connector_quiet(redis->connector)))
+        connector_probe(redis, &redis->watch);
+    else
+        connector_sleep(redis, left);
+    return 0;
 }
 
 /* ---- calls ---- */
@@ -350,7 +327,7 @@ bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms)
     pthread_mutex_lock(&redis->mutex);
     int rc = 0;
     while (atomic_load(&redis->down) && rc == 0)
-        rc = pthread_cond_timedwait(&redis->changed, &redis->mutex, &at);
+        rc = pthread_cond_clockwait(&redis->changed, &redis->mutex, CLOCK_MONOTONIC, &at);
     bool up = !atomic_load(&redis->down);
     pthread_mutex_unlock(&redis->mutex);
     return up;
@@ -379,13 +356,15 @@ bool redis_client_is_up(struct redis_client *redis)
     return !atomic_load(&redis->down);
 }
 
-static void client_free(struct redis_client *redis)
+void redis_client_free(struct redis_client *redis)
 {
+    if (redis == NULL)
+        return;
+    worker_stop(redis->worker);
     for (int i = 0; i < PIPELINES; i++)
         redis_pipeline_free(redis->pipelines[i]);
     redis_connector_free(redis->connector);
-    if (redis->wake_fd >= 0)
-        close(redis->wake_fd);
+    worker_free(redis->worker);
     pthread_cond_destroy(&redis->changed);
     pthread_mutex_destroy(&redis->mutex);
     free(redis->name);
@@ -401,62 +380,51 @@ static char *server_name(const struct redis_config *config)
     return asprintf(&name, "%s:%d", config->host, config->port) < 0 ? NULL : name;
 }
 
-static void client_init(struct redis_client *redis)
+static struct redis_client *client_new(redis_event_fn *event, void *arg)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&redis->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    struct redis_client *redis = calloc(1, sizeof *redis);
+    if (redis == NULL)
+        return NULL;
+    pthread_cond_init(&redis->changed, NULL);
     pthread_mutex_init(&redis->mutex, NULL);
     atomic_init(&redis->down, true);
     atomic_init(&redis->suspect, false);
     error_set(&redis->condition, "not connected to Redis yet");
+    redis->event = event;
+    redis->arg = arg;
+    redis->watch.retry = RETRY_FIRST;
+    redis->watch.random =
+        (uint64_t)clock_monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)redis;
+    return redis;
+}
+
+/* False: out of memory. The worker is there. */
+static bool client_make(struct redis_client *redis, const struct redis_config *config)
+{
+    redis->timeout_ns = MS(config->timeout_ms);
+    redis->name = server_name(config);
+    redis->prefix = strdup(config->prefix != NULL ? config->prefix : "rcptgate");
+    if (redis->name == NULL || redis->prefix == NULL)
+        return false;
+    redis->connector = redis_connector_new(config, redis->prefix, worker_fd(redis->worker));
+    bool good = redis->connector != NULL;
+    for (int i = 0; good && i < PIPELINES; i++) {
+        redis->pipelines[i] = redis_pipeline_new(&redis->down, client_open, redis);
+        good = redis->pipelines[i] != NULL;
+    }
+    return good;
 }
 
 struct redis_client *redis_client_new(const struct redis_config *config, redis_event_fn *event, void *arg,
                                       struct error *err)
 {
-    struct redis_client *redis = calloc(1, sizeof *redis);
-    if (redis == NULL) {
-        error_set(err, "out of memory");
-        return NULL;
-    }
-    client_init(redis);
-    redis->event = event;
-    redis->arg = arg;
-    redis->timeout_ns = MS(config->timeout_ms);
-    redis->name = server_name(config);
-    redis->prefix = strdup(config->prefix != NULL ? config->prefix : "rcptgate");
-    redis->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int error = redis->wake_fd < 0 ? errno : 0;
-    if (redis->prefix != NULL)
-        redis->connector = redis_connector_new(config, redis->prefix, redis->wake_fd);
-    if (redis->connector == NULL || redis->name == NULL)
-        error = ENOMEM;
-    for (int i = 0; i < PIPELINES; i++) {
-        redis->pipelines[i] = redis_pipeline_new(&redis->down, client_open, redis);
-        if (redis->pipelines[i] == NULL)
-            error = ENOMEM;
-    }
-    if (error == 0)
-        error = pthread_create(&redis->thread, NULL, connector_main, redis);
-    if (error != 0) {
-        error_set(err, "cannot start the Redis client: %s", strerror(error));
-        client_free(redis);
-        return NULL;
-    }
-    return redis;
-}
-
-void redis_client_free(struct redis_client *redis)
-{
-    if (redis == NULL)
-        return;
-    pthread_mutex_lock(&redis->mutex);
-    redis->stop = true;
-    pthread_mutex_unlock(&redis->mutex);
-    client_wake(redis);
-    pthread_join(redis->thread, NULL);
-    client_free(redis);
+    struct redis_client *redis = client_new(event, arg);
+    if (redis != NULL)
+        redis->worker = worker_new("redis", connector_step, redis, err);
+    if (redis != NULL && redis->worker != NULL && client_make(redis, config) &&
+        worker_start(redis->worker, err) == 0)
+        return redis;
+    error_set(err, "out of memory for the Redis client");
+    redis_client_free(redis);
+    return NULL;
 }

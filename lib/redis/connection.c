@@ -1,4 +1,4 @@
-/* Own socket, because a timeout of hiredis holds for each recv() and a peer that drips bytes outlives it; hiredis'
+/* connection: an own socket, because a timeout of hiredis holds for each recv() and a peer that drips bytes outlives it; hiredis'
  * reader only parses. Owns the descriptor and the reader. Fails by a status; the texts say what to do. */
 #include "base/clock.h"
 #include "connection.h"

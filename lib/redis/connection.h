@@ -1,4 +1,4 @@
-/* redis_connection: one connection to Redis. Every wait ends at an absolute deadline (CLOCK_MONOTONIC, ns), however the peer
+/* connection: one connection to Redis. Every wait ends at an absolute deadline (CLOCK_MONOTONIC, ns), however the peer
  * behaves. Used by one thread at a time. After a failure the connection is good for nothing: close it, so that
  * nobody reads an answer that was meant for another.
  *

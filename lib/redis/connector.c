@@ -1,4 +1,4 @@
-/* Owns copies of the configuration, the addresses that the name had last, one connection and the endpoint it
+/* connector: owns copies of the configuration, the addresses that the name had last, one connection and the endpoint it
  * goes to. A look-up that hangs is left to itself, at most one at a time; meanwhile the addresses of the last
  * one are tried. */
 #include "base/clock.h"

@@ -1,8 +1,9 @@
-/* redis_connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
- * that no session pays for it. Used by one thread. */
+/* connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
+ * that no session waits for it. Used by one thread. */
 #ifndef RCPTGATE_REDIS_CONNECTOR_H
 #define RCPTGATE_REDIS_CONNECTOR_H
 
+#include "base/redis_config.h"
 #include "probe.h"
 
 struct redis_connector;

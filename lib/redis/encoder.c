@@ -1,4 +1,4 @@
-/* RESP: "*<arguments>" and for each "$<length>", the bytes, every part with CR LF
+/* encoder: RESP, "*<arguments>" and for each "$<length>", the bytes, every part with CR LF
  * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
 #include "encoder.h"
 

@@ -1,8 +1,8 @@
-/* redis_encoder: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
+/* encoder: commands in the Redis protocol (RESP), on their way out. Grows, and is used again and again. */
 #ifndef RCPTGATE_REDIS_ENCODER_H
 #define RCPTGATE_REDIS_ENCODER_H
 
-#include "redis/client.h"
+#include "redis/command.h"
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-/* Owns copies of the strings; the password is wiped when the last reference goes. */
+/* endpoint: owns copies of the strings; the password is wiped when the last reference goes. */
 #include "endpoint.h"
 
 #include <arpa/inet.h>

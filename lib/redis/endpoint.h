@@ -1,4 +1,4 @@
-/* redis_endpoint: where to connect and as whom. Never changes once made; shared by counting references, so that the
+/* endpoint: where to connect and as whom. Never changes once made; shared by counting references, so that the
  * pipelines go on with the old one while the connector makes the next. */
 #ifndef RCPTGATE_REDIS_ENDPOINT_H
 #define RCPTGATE_REDIS_ENDPOINT_H

@@ -1,4 +1,4 @@
-/* A table of the codes in Redis' src/server.c, cluster.c and acl.c. Redis 7 passes the code of a failed command in a
+/* errors: a table of the codes in Redis' src/server.c, cluster.c and acl.c. Redis 7 passes the code of a failed command in a
  * script through as it is; Redis 6 wraps it: "ERR Error running script (call to f_...): @user_script:1: ... -OOM ...". */
 #include "errors.h"
 

@@ -1,4 +1,4 @@
-/* redis_errors: error replies that tell of the node's state and not of the command: nothing was done, and
+/* errors: error replies that tell of the node's state and not of the command: nothing was done, and
  * asking again at once is no use. Anything else that a script or a command answers is no refusal. */
 #ifndef RCPTGATE_REDIS_ERRORS_H
 #define RCPTGATE_REDIS_ERRORS_H

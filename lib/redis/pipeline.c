@@ -1,9 +1,9 @@
-/* One mutex a pipeline. It guards the two lists, who leads, and what the connector exchanges; connection and
+/* pipeline: one mutex each. It guards the two lists, who leads, and what the connector exchanges; connection and
  * outgoing buffer belong to the leader (or, while there is none, to who holds the mutex). A waiter lives on
  * the stack of its thread: it is in exactly one list until it is done, and only touched under the mutex.
  *
  * Threads are woken after the mutex was released (pipeline_unlock): else each of a batch would wake only to sleep
- * again on the mutex; and a batch by one ring. A waiter is told once at most, that it is done or that the
+ * again on the mutex; and a batch by one wake. A waiter gets one order at most, that it is done or that the
  * lead is its own; who is done may be gone by then.
  *
  * queue: not yet written. flight: written, in the order of the answers to come. */
@@ -17,7 +17,7 @@
 
 enum { ANSWERS = 64, BATCH_BYTES = 256 * 1024 };
 
-/* Kinds of rings: one for each batch, in turn, and one for the first of those who wait to be written. */
+/* Kinds of wakes: one for each batch, in turn, and one for the first of those who wait to be written. */
 enum { BATCH_KINDS = 31 };
 static const uint32_t FIRST = UINT32_C(1) << BATCH_KINDS;
 
@@ -27,7 +27,7 @@ enum waiter_order { ORDER_NOTHING, ORDER_DONE, ORDER_LEAD };
 
 struct waiter {
     struct waiter *next;
-    uint32_t kinds;   /* of rings that it sleeps for */
+    uint32_t kinds;   /* of wakes that it sleeps for */
     atomic_int order; /* set under the mutex, looked at without */
     const struct redis_request *request;
     int64_t deadline;
@@ -44,7 +44,7 @@ struct redis_pipeline {
     pthread_mutex_t mutex;
     struct waiters queue, flight;
     struct futex futex;
-    uint32_t ring;  /* these kinds are to be rung */
+    uint32_t wake;  /* these kinds are to be woken */
     unsigned batch; /* the number of the next one */
     struct waiter *leader;
     bool poisoned; /* somebody left flight: answers no longer match */
@@ -97,20 +97,20 @@ static void pipeline_give_order(struct redis_pipeline *pipeline, struct waiter *
                                 enum waiter_order order)
 {
     bool alone = order == ORDER_LEAD && (waiter->kinds & FIRST) != 0;
-    pipeline->ring |= alone ? FIRST : waiter->kinds;
+    pipeline->wake |= alone ? FIRST : waiter->kinds;
     atomic_store(&waiter->order, order);
 }
 
 static void pipeline_unlock(struct redis_pipeline *pipeline)
 {
-    uint32_t ring = pipeline->ring;
-    pipeline->ring = 0;
+    uint32_t wake = pipeline->wake;
+    pipeline->wake = 0;
     pthread_mutex_unlock(&pipeline->mutex);
-    if (ring != 0)
-        futex_wake(&pipeline->futex, ring);
+    if (wake != 0)
+        futex_wake(&pipeline->futex, wake);
 }
 
-/* The leader does not sleep, and is told nothing. */
+/* The leader does not sleep, and gets no order. */
 static void pipeline_finish(struct redis_pipeline *pipeline, struct waiter *waiter, enum redis_status status,
                             redisReply *reply)
 {
@@ -131,7 +131,7 @@ static void pipeline_finish_all(struct redis_pipeline *pipeline, struct waiters 
 
 /* ---- the leader's work; the mutex is held but where it says so ---- */
 
-/* The connection is given up: its callers are told, after the breaker has been. */
+/* The connection is given up: its callers get their status once the breaker is open. */
 static void pipeline_give_up(struct redis_pipeline *pipeline, const struct error *err)
 {
     enum redis_status status = pipeline->unsent ? REDIS_DOWN : REDIS_LOST;
@@ -272,20 +272,20 @@ static void pipeline_lead(struct redis_pipeline *pipeline, struct waiter *self)
 
 /* ---- the others ---- */
 
-/* Until it is told, or its deadline. */
+/* Until it gets an order, or its deadline. */
 static enum waiter_order pipeline_sleep(struct redis_pipeline *pipeline, struct waiter *self)
 {
     bool late = false;
     for (;;) {
-        unsigned rings = futex_count(&pipeline->futex);
+        unsigned wakes = futex_count(&pipeline->futex);
         enum waiter_order order = (enum waiter_order)atomic_load(&self->order);
         if (order != ORDER_NOTHING || late)
             return order;
-        late = !futex_wait(&pipeline->futex, rings, self->kinds, self->deadline);
+        late = !futex_wait(&pipeline->futex, wakes, self->kinds, self->deadline);
     }
 }
 
-/* Time is up, and it was told nothing: leaves. */
+/* Time is up without an order: leaves. */
 static void pipeline_leave(struct redis_pipeline *pipeline, struct waiter *self)
 {
     bool written = self->state == WAITER_WRITTEN;

@@ -1,4 +1,4 @@
-/* redis_pipeline: one connection that many threads share.
+/* pipeline: one connection that many threads share.
  *
  * A thread that finds no leader becomes the leader: it writes the commands of everybody who waits at once,
  * reads, and hands each answer to its thread, in order. When its own has come it hands the lead to the next
@@ -16,7 +16,7 @@
 
 struct redis_pipeline;
 
-/* The pipeline gave its connection up: called without any lock, before the callers are told. */
+/* The pipeline gave its connection up: called without any lock, before the callers get their status. */
 typedef void redis_pipeline_failed_fn(void *arg, const char *text);
 
 /* down: while it is true, calls get REDIS_DOWN at once. NULL when out of memory. */

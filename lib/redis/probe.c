@@ -1,4 +1,4 @@
-/* A PING says PONG on a full node, on a replica and on one that may not save. So the probe writes, in a
+/* probe: a PING says PONG on a full node, on a replica and on one that may not save. So the probe writes, in a
  * script, as calls do: SETRANGE of nothing at the beginning of a key that does not exist. Redis refuses it
  * wherever it would refuse a real write (OOM, READONLY, MISCONF, NOREPLICAS, MASTERDOWN, LOADING, BUSY,
  * NOAUTH, NOPERM, MOVED), and otherwise does nothing: no key, no replication, no dirty counter. INFO would
@@ -7,7 +7,9 @@
  * EVALSHA is asked too, for its permission; NOSCRIPT is a good answer. INFO, where it is allowed, gives
  * run_id and eviction. */
 #include "probe.h"
+
 #include "errors.h"
+#include "redis/script.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* redis_probe: whether a connection can do what calls will ask of it, found out without changing anything. */
+/* probe: whether a connection can do what calls will ask of it, found out without changing anything. */
 #ifndef RCPTGATE_REDIS_PROBE_H
 #define RCPTGATE_REDIS_PROBE_H
 

@@ -1,4 +1,4 @@
-/* Shared by the asker and a detached thread, each with a reference; the last one cleans up. */
+/* resolver: shared by the asker and a detached thread, each with a reference; the last one cleans up. */
 #include "resolver.h"
 
 #include <errno.h>

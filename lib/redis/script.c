@@ -1,8 +1,9 @@
-/* The names of scripts: Redis knows a script by the SHA1 of its source (FIPS 180-4). An own SHA1 of a page,
+/* script: the names of scripts. Redis knows a script by the SHA1 of its source (FIPS 180-4). An own SHA1 of a page,
  * because the alternative, asking Redis with SCRIPT LOAD, needs state per connection and one more permission.
  * Nothing here is a secret. */
-#include "redis/client.h"
+#include "redis/script.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 

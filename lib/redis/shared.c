@@ -1,5 +1,5 @@
-/* board: what the gates of several hosts tell each other through Redis (see redis/shared.h). Owns nothing but the
- * answer of the moment. */
+/* shared: each call is a command or two of the client, in portions that keep nobody waiting. Owns nothing but the
+ * answer of the moment; false or REDIS_DOWN where Redis is away. */
 #include "redis/shared.h"
 
 #include "redis/args.h"

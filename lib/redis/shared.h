@@ -1,4 +1,4 @@
-/* board: what the gates of several hosts tell each other through Redis, beside the counters: hashes of short
+/* shared: what the gates of several hosts share through Redis, beside the counters: hashes of short
  * texts. Nothing here is on the path of a RCPT; each call takes at most the timeout
  * of the client, and says false while Redis is away. Keys are put behind the client's prefix. */
 #ifndef RCPTGATE_REDIS_SHARED_H

@@ -1,6 +1,10 @@
+/* control: owns the listening socket (the file too), a thread that accepts, and one for each client, 8 at most: who
+ * comes then waits in the queue of the socket. A client that stands still, or goes away, costs only its own thread;
+ * without descriptors accepting pauses and goes on. */
 #include "sys/control.h"
 
 #include "base/clock.h"
+#include "sys/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,25 +16,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20 };
+enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20, PAUSE_NS = 100000000 };
 
 struct control {
-    int fd, stop_fd; /* stop_fd: readable from control_stop() on, for all threads */
-    pthread_t thread;
+    int fd;
+    struct worker *worker; /* accepts; its descriptor tells all threads of control_stop() */
     control_answer_fn *answer;
     void *arg;
     pthread_mutex_t lock;
     pthread_cond_t left;
     pthread_attr_t roomy; /* a request may nest deeply */
     unsigned clients;     /* under lock: threads that serve one */
-    bool stopping;
     char path[108];
 };
 
@@ -100,10 +102,11 @@ static char *read_line(int fd, int stop_fd, int64_t deadline)
 
 static void serve(struct control *control, int fd)
 {
-    char *request = read_line(fd, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
+    int stop_fd = worker_fd(control->worker);
+    char *request = read_line(fd, stop_fd, clock_monotonic_ms() + CLIENT_MS);
     char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
     if (answer != NULL) /* a client that went away needs none */
-        (void)send_line(fd, answer, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
+        (void)send_line(fd, answer, stop_fd, clock_monotonic_ms() + CLIENT_MS);
     free(answer);
     free(request);
     close(fd);
@@ -125,9 +128,9 @@ static void *client_main(void *arg)
 static bool enter(struct control *control)
 {
     pthread_mutex_lock(&control->lock);
-    while (control->clients == CLIENTS && !control->stopping)
+    while (control->clients == CLIENTS && !worker_stopping(control->worker))
         pthread_cond_wait(&control->left, &control->lock);
-    bool go = !control->stopping;
+    bool go = !worker_stopping(control->worker);
     control->clients += go;
     pthread_mutex_unlock(&control->lock);
     return go;
@@ -153,24 +156,19 @@ static void serve_apart(struct control *control, int fd)
     }
 }
 
-static void *control_main(void *arg)
+static int64_t control_step(void *arg)
 {
     struct control *control = arg;
-    for (;;) {
-        struct pollfd p[2] = {{.fd = control->fd, .events = POLLIN},
-                              {.fd = control->stop_fd, .events = POLLIN}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return NULL;
-        if (p[1].revents != 0)
-            return NULL;
-        if ((p[0].revents & POLLIN) == 0)
-            continue;
-        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0)
-            serve_apart(control, fd);
-        else if (errno == EMFILE || errno == ENFILE)
-            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* no spin without descriptors */
-    }
+    struct pollfd p[2] = {{.fd = control->fd, .events = POLLIN},
+                          {.fd = worker_fd(control->worker), .events = POLLIN}};
+    int rc = poll(p, 2, -1);
+    if (rc > 0 && (p[0].revents & POLLIN) == 0)
+        return 0;
+    int fd = rc > 0 ? accept4(control->fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+    if (fd >= 0)
+        serve_apart(control, fd);
+    bool out_of = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
+    return out_of ? clock_monotonic_ns() + PAUSE_NS : 0; /* no spin without descriptors */
 }
 
 static int address_of(const char *path, struct sockaddr_un *addr, struct error *err)
@@ -192,8 +190,7 @@ static int control_listen(struct control *control, const char *group, struct err
         return -1;
     unlink(control->path);
     control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    control->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (control->fd < 0 || control->stop_fd < 0 || fchmod(control->fd, 0600) < 0 ||
+    if (control->fd < 0 || fchmod(control->fd, 0600) < 0 ||
         bind(control->fd, (struct sockaddr *)&addr, sizeof addr) < 0 || listen(control->fd, 16) < 0) {
         error_set(err, "cannot listen on %s: %s", control->path, strerror(errno));
         return -1;
@@ -212,12 +209,11 @@ static int control_listen(struct control *control, const char *group, struct err
 
 static void control_free(struct control *control)
 {
+    worker_free(control->worker);
     if (control->fd >= 0) {
         unlink(control->path);
         close(control->fd);
     }
-    if (control->stop_fd >= 0)
-        close(control->stop_fd);
     pthread_attr_destroy(&control->roomy);
     pthread_cond_destroy(&control->left);
     pthread_mutex_destroy(&control->lock);
@@ -232,7 +228,7 @@ struct control *control_start(const char *path, const char *group, control_answe
         error_set(err, "out of memory for the control socket");
         return NULL;
     }
-    control->fd = control->stop_fd = -1;
+    control->fd = -1;
     pthread_mutex_init(&control->lock, NULL);
     pthread_cond_init(&control->left, NULL);
     pthread_attr_init(&control->roomy);
@@ -240,12 +236,10 @@ struct control *control_start(const char *path, const char *group, control_answe
     control->answer = answer;
     control->arg = arg;
     snprintf(control->path, sizeof control->path, "%s", path);
-    if (strlen(path) < sizeof control->path && control_listen(control, group, err) == 0) {
-        int rc = pthread_create(&control->thread, NULL, control_main, control);
-        if (rc == 0)
-            return control;
-        error_set(err, "cannot start the control thread: %s", strerror(rc));
-    }
+    control->worker = worker_new("control", control_step, control, err);
+    if (control->worker != NULL && strlen(path) < sizeof control->path &&
+        control_listen(control, group, err) == 0 && worker_start(control->worker, err) == 0)
+        return control;
     error_set(err, "the socket path %s is too long", path);
     control_free(control);
     return NULL;
@@ -255,23 +249,19 @@ bool control_stop(struct control *control)
 {
     if (control == NULL)
         return true;
-    struct timespec until = clock_in_ms(CLIENT_MS);
-    const uint64_t one = 1;
-    bool notified = write(control->stop_fd, &one, sizeof one) == (ssize_t)sizeof one;
+    const struct timespec until = clock_in_ms(CLIENT_MS);
+    (void)worker_stop_by(control->worker, 0); /* it may wait for a client to leave, or serve one itself */
     pthread_mutex_lock(&control->lock);
-    control->stopping = true;
     pthread_cond_broadcast(&control->left);
-    while (notified && control->clients > 0 &&
+    while (control->clients > 0 &&
            pthread_cond_clockwait(&control->left, &control->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
-    notified = notified && control->clients == 0;
+    bool alone = control->clients == 0;
     pthread_mutex_unlock(&control->lock);
     unlink(control->path);
-    if (!notified)
-        return false; /* a thread still uses it */
-    pthread_join(control->thread, NULL);
-    control_free(control);
-    return true;
+    if (alone) /* else a thread still uses it */
+        control_free(control);
+    return alone;
 }
 
 char *control_ask(const char *path, const char *request, int timeout_ms, bool *absent, struct error *err)

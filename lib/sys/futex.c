@@ -1,4 +1,4 @@
-/* A futex (futex(2), FUTEX_WAIT_BITSET): the kernel compares the number of rings before it lets a thread
+/* futex: futex(2) with FUTEX_WAIT_BITSET: the kernel compares the number of wakes before it lets a thread
  * sleep. The C library has no function for that. Cannot fail: without a futex there would be no mutex
  * either. */
 #include "sys/futex.h"
@@ -15,18 +15,18 @@ static_assert(sizeof(atomic_uint) == 4, "a futex is a word of 32 bits");
 
 unsigned futex_count(struct futex *futex)
 {
-    return atomic_load(&futex->rings);
+    return atomic_load(&futex->wakes);
 }
 
-bool futex_wait(struct futex *futex, unsigned rings, uint32_t kinds, int64_t deadline)
+bool futex_wait(struct futex *futex, unsigned wakes, uint32_t kinds, int64_t deadline)
 {
     const struct timespec until = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
-    long rc = syscall(SYS_futex, &futex->rings, FUTEX_WAIT_BITSET_PRIVATE, rings, &until, NULL, kinds);
-    return rc == 0 || errno != ETIMEDOUT; /* EAGAIN: it has rung; EINTR: for nothing */
+    long rc = syscall(SYS_futex, &futex->wakes, FUTEX_WAIT_BITSET_PRIVATE, wakes, &until, NULL, kinds);
+    return rc == 0 || errno != ETIMEDOUT; /* EAGAIN: it was woken; EINTR: for nothing */
 }
 
 void futex_wake(struct futex *futex, uint32_t kinds)
 {
-    atomic_fetch_add(&futex->rings, 1);
-    (void)syscall(SYS_futex, &futex->rings, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, NULL, NULL, kinds);
+    atomic_fetch_add(&futex->wakes, 1);
+    (void)syscall(SYS_futex, &futex->wakes, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, NULL, NULL, kinds);
 }

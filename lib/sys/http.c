@@ -1,3 +1,5 @@
+/* http: owns the listening socket and libmicrohttpd's daemon, with two threads. Only the start can fail, with err; a
+ * request that cannot be served gets a status or has its connection closed. */
 #include "sys/http.h"
 
 #include "base/network.h"

@@ -1,4 +1,4 @@
-/* zlib reads files that are not compressed as they are. The buffer holds at least one whole line at a time:
+/* lines: zlib reads files that are not compressed as they are. The buffer holds at least one whole line at a time:
  * what is left of the last one is moved to its beginning before more is read. */
 #include "sys/lines.h"
 

@@ -1,3 +1,5 @@
+/* listener: owns the socket and the lock file beside it, which stays when it ends. What goes wrong at the start is an
+ * error; a socket that is removed or changed later is made anew by listener_mend(), which tells of it. */
 #include "sys/listener.h"
 
 #include <errno.h>

@@ -1,6 +1,11 @@
+/* log: owns a ring of 1 MB and the thread that writes it out, so that a slow syslog or terminal never holds a session
+ * up. One lock guards the ring. When the ring is full lines are dropped and counted, and the log says so when there is
+ * room again; before the start and after the end a line is written at once by who logs it. */
 #include "sys/log.h"
 
+#include "base/clock.h"
 #include "base/text.h"
+#include "sys/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -29,16 +33,16 @@ struct line {
 
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t filled;
-    pthread_t writer;
-    bool running, stopping, to_stderr;
+    struct worker *writer;
+    bool running; /* lines go to the ring; else they are written at once */
+    bool to_stderr;
     bool asleep; /* the writer waits for a line */
     char *ring;
     size_t head, tail, used, wrap; /* wrap: where the last line before a jump to 0 ended */
     atomic_int level;
     atomic_uint_fast64_t dropped;
     uint64_t dropped_said;
-} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .level = LOG_AT_INFO};
+} self = {.lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_AT_INFO};
 
 static const int syslog_priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 
@@ -149,30 +153,29 @@ static void say_dropped(void)
     write_out(self.to_stderr, LOG_AT_WARNING, notice);
 }
 
-static void *writer_main(void *arg)
+static int64_t writer_step(void *arg)
 {
     (void)arg;
     static char batch[BATCH_BYTES];
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
     pthread_mutex_lock(&self.lock);
-    for (;;) {
-        self.asleep = true;
-        while (self.used == 0 && !self.stopping)
-            pthread_cond_wait(&self.filled, &self.lock);
-        self.asleep = false;
-        if (self.used == 0)
-            break;
+    bool any = self.used > 0;
+    self.asleep = !any;
+    if (any)
         write_batch(batch);
-        bool more = self.used > 0 || self.stopping;
-        pthread_mutex_unlock(&self.lock);
-        say_dropped();
-        if (!more)
-            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-        pthread_mutex_lock(&self.lock);
-    }
-    self.running = false;
+    bool more = self.used > 0;
     pthread_mutex_unlock(&self.lock);
-    return NULL;
+    if (!any)
+        return WORKER_IDLE;
+    say_dropped();
+    return more ? 0 : clock_monotonic_ns() + PAUSE_NS;
+}
+
+static void log_free(void)
+{
+    worker_free(self.writer);
+    free(self.ring);
+    self.writer = NULL;
+    self.ring = NULL;
 }
 
 int log_start(bool to_stderr, enum log_priority level, struct error *err)
@@ -182,45 +185,30 @@ int log_start(bool to_stderr, enum log_priority level, struct error *err)
     self.ring = malloc(RING_BYTES);
     self.head = self.tail = self.used = 0;
     self.wrap = RING_BYTES;
-    self.stopping = false;
-    if (self.ring == NULL) {
+    self.asleep = true;
+    if (self.ring != NULL)
+        self.writer = worker_new("log", writer_step, NULL, err);
+    if (self.writer == NULL || worker_start(self.writer, err) < 0) {
         error_set(err, "out of memory for the log");
+        log_free();
         return -1;
     }
     if (!to_stderr)
         openlog("rcptgate", LOG_PID | LOG_NDELAY, LOG_MAIL);
     self.running = true;
-    int rc = pthread_create(&self.writer, NULL, writer_main, NULL);
-    if (rc != 0) {
-        self.running = false;
-        free(self.ring);
-        self.ring = NULL;
-        error_set(err, "cannot start the log thread: %s", strerror(rc));
-        return -1;
-    }
     return 0;
 }
 
 void log_stop(void)
 {
+    enum { WAIT_NS = 1000000000 };
     pthread_mutex_lock(&self.lock);
-    if (self.ring == NULL) {
-        pthread_mutex_unlock(&self.lock);
-        return;
-    }
-    self.stopping = true;
-    pthread_cond_signal(&self.filled);
+    bool running = self.running;
+    self.running = false;
     pthread_mutex_unlock(&self.lock);
-
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 1;
-    if (pthread_timedjoin_np(self.writer, NULL, &until) != 0)
-        return; /* still blocked in write(): the ring stays, the process is about to end */
-    pthread_mutex_lock(&self.lock);
-    free(self.ring);
-    self.ring = NULL;
-    pthread_mutex_unlock(&self.lock);
+    int64_t until = clock_monotonic_ns() + WAIT_NS;
+    if (running && worker_drain(self.writer, until) && worker_stop_by(self.writer, until))
+        log_free(); /* else it is still blocked in write(): the ring stays, the process is about to end */
 }
 
 void log_set_level(enum log_priority level)
@@ -243,15 +231,14 @@ void log_text(enum log_priority priority, const char *line)
     text_add_printable(&text, line);
 
     pthread_mutex_lock(&self.lock);
-    bool queued = self.running && !self.stopping;
-    bool wake = queued && self.asleep;
+    bool queued = self.running;
     if (queued && !ring_put(priority, clean, text.len))
         atomic_fetch_add(&self.dropped, 1);
-    if (wake)
+    if (queued && self.asleep) {
         self.asleep = false;
+        worker_wake(self.writer); /* under the lock: after log_stop() there is no writer */
+    }
     pthread_mutex_unlock(&self.lock);
-    if (wake)
-        pthread_cond_signal(&self.filled);
     if (!queued)
         write_out(true, priority, clean);
 }

@@ -1,3 +1,5 @@
+/* thread_room: reads the limit of the process and, in /proc and /sys, that of its control group. What cannot be read
+ * bounds nothing. */
 #include "sys/thread_room.h"
 
 #include <limits.h>

@@ -114,7 +114,7 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     sort_out(gate, networks, like, json_is_true(json_object_get(request, "force")), &asked);
     bool more = json_is_true(json_object_get(request, "more"));
     if (asked.n > 0 || !more)
-        (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
+        (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* reported as "trouble" */
     if (gate->local != NULL && conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);

@@ -1,4 +1,4 @@
-/* The decision as `explain` shows it: every step between facts and verdict, as JSON. */
+/* explain: the decision as `explain` shows it: every step between facts and verdict, as JSON. */
 #include "milter/decide.h"
 
 static const char *const state_names[] = {

@@ -148,7 +148,7 @@ static json_t *answer_explain(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure(query.to != NULL ? err.text : "no recipient is named");
 }
 
-/* "forget_longest": true begins the longest times anew, after they were told. */
+/* "forget_longest": true begins the longest times anew, after they were reported. */
 static json_t *answer_status(struct gate *gate, const json_t *request)
 {
     json_t *report = status_report(gate, true);

@@ -22,7 +22,7 @@ struct top {
     struct ranking refused, busiest;
 };
 
-static void shared_offer(struct ranking *ranking, double score, const struct count_view *view)
+static void ranking_offer(struct ranking *ranking, double score, const struct count_view *view)
 {
     size_t i = ranking->n;
     if (score <= 0 || (i == ranking->most && score <= ranking->places[i - 1].score))
@@ -42,12 +42,12 @@ static void look(void *arg, const struct count_view *view)
     if (top->limit != NULL && strcmp(view->limit, top->limit) != 0)
         return;
     bool now = view->used > 0 || view->held_ms > 0; /* else it is over, and only the counter is still there */
-    shared_offer(&top->refused, now ? (double)view->refused : 0, view);
-    shared_offer(&top->busiest, view->max > 0 ? (double)view->used / (double)view->max : 0, view);
+    ranking_offer(&top->refused, now ? (double)view->refused : 0, view);
+    ranking_offer(&top->busiest, view->max > 0 ? (double)view->used / (double)view->max : 0, view);
 }
 
-/* The board becomes a list, and is gone. */
-static json_t *shared_list(struct ranking *ranking)
+/* The ranking becomes a list, and is gone. */
+static json_t *ranking_list(struct ranking *ranking)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < ranking->n; i++)
@@ -65,7 +65,7 @@ json_t *top_report(struct counters *counters, const char *limit, size_t n, int64
     top.busiest.places = calloc(top.busiest.most, sizeof *top.busiest.places);
     bool ok = top.refused.places != NULL && top.busiest.places != NULL &&
               counters_show(counters, all, 1, now_ms, look, &top) == COUNTERS_OK;
-    json_t *refused = shared_list(&top.refused), *busiest = shared_list(&top.busiest);
+    json_t *refused = ranking_list(&top.refused), *busiest = ranking_list(&top.busiest);
     if (ok)
         return json_pack("{s:o, s:o}", "refused", refused, "busiest", busiest);
     json_decref(refused);

@@ -1,21 +1,20 @@
-/* web: see web.h. The thread starts and follows the server; whoever stops the thread stops the server after it. */
+/* web: owns the HTTP server, which answers in threads of its own, and remembers where that listens. What it cannot get
+ * is a condition, and tried again. */
 #include "admin/web.h"
 
 #include "base/clock.h"
 #include "sys/http.h"
 #include "page.h"
 #include "status.h"
-#include "sys/worker.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_MS = 500, RETRY_MS = 5000 };
+enum { RETRY_MS = 5000 };
 
 struct web {
     struct gate *gate;
-    struct worker *worker;
-    struct http *http; /* this and what follows is the thread's */
+    struct http *http; /* NULL: none */
     char host[NETWORK_TEXT];
     int port;
     int64_t retry_ns;
@@ -121,7 +120,7 @@ static void on_get(void *arg, const char *path, struct http_answer *out)
         out_of_memory(out);
 }
 
-/* ---- the thread ---- */
+/* ---- the server ---- */
 
 static void web_close(struct web *web)
 {
@@ -148,9 +147,10 @@ static void web_open(struct web *web)
         err.text, RETRY_MS / 1000);
 }
 
-static int64_t web_look(void *arg)
+void web_look(struct web *web)
 {
-    struct web *web = arg;
+    if (web == NULL)
+        return;
     const struct policy *policy = context_policy(&web->gate->context);
     if (strcmp(web->host, policy->http.host) != 0 || web->port != policy->http.port) {
         web_close(web);
@@ -164,30 +164,20 @@ static int64_t web_look(void *arg)
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
         web_open(web);
-    return clock_monotonic_ns() + (int64_t)LOOK_MS * 1000000;
 }
 
-struct web *web_start(struct gate *gate, struct error *err)
+struct web *web_new(struct gate *gate)
 {
     struct web *web = calloc(1, sizeof *web);
-    if (web == NULL) {
-        error_set(err, "out of memory for the HTTP server");
-        return NULL;
-    }
-    web->gate = gate;
-    web->worker = worker_new("web", web_look, web, err);
-    if (web->worker == NULL || worker_start(web->worker, err) < 0) {
-        web_stop(web);
-        return NULL;
-    }
+    if (web != NULL)
+        web->gate = gate;
     return web;
 }
 
-void web_stop(struct web *web)
+void web_free(struct web *web)
 {
     if (web == NULL)
         return;
-    worker_free(web->worker);
     web_close(web);
     free(web);
 }

@@ -1,7 +1,7 @@
 /* web: /, /metrics, /healthz and /status.json, where http.listen says.
  *
- * A thread of its own starts the server, follows the policy when the address changes, and tries again every 5
- * s where the port cannot be had: that is a note in the conditions (CONDITION_HTTP), and no more. */
+ * Follows the policy when the address changes, and tries again every 5 s where the port cannot be had: that is a
+ * note in the conditions (CONDITION_HTTP), and no more. Used by one thread. */
 #ifndef RCPTGATE_ADMIN_WEB_H
 #define RCPTGATE_ADMIN_WEB_H
 
@@ -9,8 +9,12 @@
 
 struct web;
 
-/* NULL with err set when out of memory or threads. */
-struct web *web_start(struct gate *gate, struct error *err);
-void web_stop(struct web *web); /* NULL is harmless */
+/* Nothing is served yet. NULL: out of memory. */
+struct web *web_new(struct gate *gate);
+void web_free(struct web *web); /* ends the server; NULL is harmless */
+
+/* Starts, moves or ends the server where the policy says so; costs nothing where it does not. An old server ends
+ * when its answers under way are given, each of which waits for Redis once at most. NULL is harmless. */
+void web_look(struct web *web);
 
 #endif

@@ -1,5 +1,5 @@
 /* ask: a command's way to the running gate, and what it does without one (see ask.h). Owns a gate that serves
- * nobody, for as long as one request takes. What fails is told on standard error, with the exit status. */
+ * nobody, for as long as one request takes. What fails is said on standard error, with the exit status. */
 #include "ask.h"
 
 #include "admin/block_requests.h"

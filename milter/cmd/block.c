@@ -1,4 +1,4 @@
-/* block, unblock, blocks: clients that are refused from now on, on every host.
+/* block: and unblock, blocks: clients that are refused from now on, on every host.
  *
  * The running gate does it; where none runs, the state directory is written for its next start. Long lists go
  * in portions, so that neither the socket nor the gate has to hold all at once. */

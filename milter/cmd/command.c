@@ -1,17 +1,9 @@
-/* command: options and usage (see command.h). Owns nothing; what is wrong is told on standard error. */
+/* command: the options of a command line. Owns nothing; what is wrong is said on standard error. */
 #include "command.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-static const struct command *command_find(const char *name)
-{
-    for (const struct command *c = commands; c->name != NULL; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
 
 int command_usage(const char *name, const char *format, ...)
 {
@@ -20,10 +12,7 @@ int command_usage(const char *name, const char *format, ...)
     fprintf(stderr, "rcptgate %s: ", name);
     vfprintf(stderr, format, args);
     va_end(args);
-    const struct command *c = command_find(name);
-    if (c != NULL)
-        fprintf(stderr, "\nusage: rcptgate %s %s\n(rcptgate help %s says more)\n", c->name, c->arguments,
-                c->name);
+    fputc('\n', stderr);
     return EXIT_USAGE;
 }
 

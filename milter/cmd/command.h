@@ -1,10 +1,8 @@
-/* command: what every subcommand needs: its table row, exit statuses, option parsing. */
+/* command: what every subcommand needs: its function, exit statuses, option parsing. The table of them is in commands.h. */
 #ifndef RCPTGATE_CMD_COMMAND_H
 #define RCPTGATE_CMD_COMMAND_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
 
 enum { /* exit statuses, as in sysexits.h */
        EXIT_DONE = 0,
@@ -30,20 +28,7 @@ int cmd_block(int argc, char **argv);
 int cmd_block_undo(int argc, char **argv);
 int cmd_block_list(int argc, char **argv);
 
-struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *arguments; /* for the usage line */
-    const char *summary;   /* one sentence */
-    const char *help;      /* a line for each option */
-};
-
-/* commands.c */
-extern const struct command commands[];   /* name NULL ends it */
-void commands_print(FILE *out);           /* one line each */
-int commands_help(int argc, char **argv); /* "help" */
-
-/* Prints the usage of that command to stderr; returns EXIT_USAGE. */
+/* Tells on stderr what is wrong with the arguments of that command; returns EXIT_USAGE, for which main() shows its usage. */
 int command_usage(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One option of a command line. */
@@ -55,7 +40,7 @@ struct option_value {
 
 /* Parses argv[1..]: fills the options ("--from X", "--from=X"; "-c FILE" and "-cFILE" go by the name "-c"),
  * moves all else to the front of argv from index 1 on. A "--" ends the options. options ends with a NULL
- * name. How many positional arguments there are, or -1 after command_usage() has told what is wrong. */
+ * name. How many positional arguments there are, or -1 after command_usage() has said what is wrong. */
 int command_options(const char *name, int argc, char **argv, const struct option_value *options);
 
 #endif

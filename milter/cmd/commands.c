@@ -1,4 +1,6 @@
 /* commands: the table of all subcommands, and `help`, which prints it. A command is a row here and a file cmd_*.c. */
+#include "commands.h"
+
 #include "command.h"
 
 #include <stdio.h>
@@ -109,6 +111,12 @@ void commands_print(FILE *out)
     for (const struct command *c = commands; c->name != NULL; c++)
         fprintf(out, "  %-8s %s\n", c->name, c->summary);
     fprintf(out, "\nrcptgate help COMMAND says more; rcptgate(8) and rcptgate-policy(5) say all.\n");
+}
+
+void commands_usage(FILE *out, const struct command *command)
+{
+    fprintf(out, "usage: rcptgate %s %s\n(rcptgate help %s says more)\n", command->name, command->arguments,
+            command->name);
 }
 
 int commands_help(int argc, char **argv)

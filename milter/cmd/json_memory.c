@@ -1,3 +1,4 @@
+/* json_memory: owns nothing. Fails by ending the process, with a word on stderr, after a second of trying. */
 #include "json_memory.h"
 
 #include "command.h"

@@ -1,18 +1,27 @@
-/* rcptgate: the program: finds the subcommand and runs it. */
+/* main: the program: finds the subcommand and runs it. */
 #include "command.h"
-
+#include "commands.h"
 #include "json_memory.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+static int run(const struct command *command, int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)
+        return commands_help(2, argv - 1);
+    int status = command->run(argc, argv);
+    if (status == EXIT_USAGE)
+        commands_usage(stderr, command);
+    return status;
+}
+
 static int dispatch(int argc, char **argv)
 {
     for (const struct command *c = commands; c->name != NULL; c++)
         if (strcmp(c->name, argv[1]) == 0)
-            return argc > 2 && strcmp(argv[argc - 1], "--help") == 0 ? commands_help(2, argv)
-                                                                     : c->run(argc - 1, argv + 1);
+            return run(c, argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return commands_help(1, argv);
     if (strcmp(argv[1], "--version") == 0)

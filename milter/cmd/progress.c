@@ -1,3 +1,5 @@
+/* progress: writes to stderr five times a second at most, and nothing where that is no terminal. Owns nothing; a line
+ * that cannot be written is not missed. */
 #include "progress.h"
 
 #include "base/clock.h"

@@ -1,4 +1,4 @@
-/* rule_import: see rule_import.h. Owns the line at hand and no more; a bad row is told and passed over, only a database
+/* rule_import: see rule_import.h. Owns the line at hand and no more; a bad row is reported and passed over, only a database
  * that fails ends it. */
 #include "rule_import.h"
 

@@ -1,4 +1,4 @@
-/* alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
+/* rules: alias, domain, sender, client: edit the rule database with the validation that the daemon uses. One transaction for a
  * command: all of it is done, or nothing. */
 #include "command.h"
 
@@ -198,6 +198,20 @@ static int take_positionals(struct invocation *in)
     return 0;
 }
 
+/* Commits where all went well so far, and says so. */
+static int finish(struct invocation *in, struct aliases_edit *edit, int status, const char *done,
+                  const struct rule *rule)
+{
+    if (status == EXIT_DONE)
+        status = exit_status(aliases_edit_commit(edit, &in->err));
+    if (status == EXIT_DONE) {
+        say(done, rule);
+        hint(edit, rule);
+    }
+    aliases_edit_close(edit);
+    return status;
+}
+
 static int run_add(struct invocation *in)
 {
     struct rule rule;
@@ -214,14 +228,7 @@ static int run_add(struct invocation *in)
     int status = open_to_write(in, true, &edit);
     if (status == EXIT_DONE)
         status = exit_status(aliases_edit_add(edit, rule.table, &rule.record, &in->err));
-    if (status == EXIT_DONE)
-        status = exit_status(aliases_edit_commit(edit, &in->err));
-    if (status == EXIT_DONE) {
-        say("added", &rule);
-        hint(edit, &rule);
-    }
-    aliases_edit_close(edit);
-    return status;
+    return finish(in, edit, status, "added", &rule);
 }
 
 static int run_set(struct invocation *in)
@@ -237,14 +244,7 @@ static int run_set(struct invocation *in)
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
         status = exit_status(rule_write_update(edit, &rule, &in->err));
-    if (status == EXIT_DONE)
-        status = exit_status(aliases_edit_commit(edit, &in->err));
-    if (status == EXIT_DONE) {
-        say("changed", &rule);
-        hint(edit, &rule);
-    }
-    aliases_edit_close(edit);
-    return status;
+    return finish(in, edit, status, "changed", &rule);
 }
 
 static int run_remove(struct invocation *in)

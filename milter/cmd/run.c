@@ -39,7 +39,7 @@ enum {
     ALIASES_MS = 60000,     /* to check the alias data: without, all mail would be answered "later" */
     ALIASES_COPY_MS = 5000, /* the same where a last good copy can answer meanwhile */
     CALLBACKS_MS = 5000,
-    GIVE_WAY = 5, /* nice: mail goes before a reload */
+    GIVE_WAY = 5, /* nice: mail goes before a reload, and before who looks at us */
 };
 
 struct daemon {
@@ -95,6 +95,7 @@ static int state_open(struct daemon *daemon, const struct policy *policy, struct
 static void *milter_main(void *arg)
 {
     struct daemon *daemon = arg;
+    (void)pthread_setname_np(pthread_self(), "milter"); /* and of those that libmilter makes */
     if (smfi_main() != MI_SUCCESS) {
         atomic_store(&daemon->milter_failed, true);
         log_line(LOG_AT_ERROR, "event=milter-failed text=\"libmilter gave up\"");
@@ -186,9 +187,10 @@ static void look_at_socket(struct daemon *daemon, int64_t now)
 static void serve(struct daemon *daemon, const sigset_t *signals)
 {
     const struct timespec look = {.tv_nsec = (long)POLICY_LOOK_MS * 1000000};
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY); /* this thread alone, once all others exist */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), GIVE_WAY); /* this thread, and the HTTP server's */
     int64_t last_tick = 0, last_holds = context_now(&daemon->gate.context);
     for (;;) {
+        web_look(daemon->web);
         int signal = sigtimedwait(signals, NULL, &look);
         if (signal == SIGUSR1)
             reload(daemon);
@@ -215,7 +217,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
 static void stop(struct daemon *daemon)
 {
     sd_notify(0, "STOPPING=1");
-    web_stop(daemon->web);
+    web_free(daemon->web);
     listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
     bool ended = session_list_stop(&daemon->sessions, CALLBACKS_MS);
     bool alone = control_stop(daemon->control);
@@ -307,11 +309,10 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
              policy->milter.socket, policy->n_limits, policy->shadow ? "shadow" : "enforce");
-    condition = (struct error){0};
-    daemon->web = web_start(&daemon->gate, &condition);
+    daemon->web = web_new(&daemon->gate);
     if (daemon->web == NULL)
         conditions_set(&daemon->gate.context.conditions, CONDITION_HTTP, CONDITION_NOTE,
-                       context_now(&daemon->gate.context), "%s", condition.text);
+                       context_now(&daemon->gate.context), "out of memory for the HTTP server");
     sd_notify(0, "READY=1");
     serve(daemon, signals);
     holds_keep(daemon);

@@ -1,4 +1,4 @@
-/* show, reset: the counters of subjects. The gate answers; here it is asked, and printed for a person. */
+/* show: and reset: the counters of subjects. The gate answers; here it is asked, and printed for a person. */
 #include "command.h"
 
 #include "ask.h"

@@ -43,7 +43,7 @@ void block_log_event(void *arg, const struct blocks_event *event)
         {"by", block->host},
         {"reason", block->reason}};
     if (strcmp(block->host, context->host) != 0)
-        return; /* its own gate tells all */
+        return; /* its own gate logs all */
     events_add(context->events, context_now(context), name_of(event), fields,
                sizeof fields / sizeof fields[0]);
 }

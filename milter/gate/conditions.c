@@ -1,4 +1,4 @@
-/* conditions: the table of what can be wrong, and what is (see conditions.h). A change is logged and told on
+/* conditions: the table of what can be wrong, and what is (see conditions.h). A change is logged and passed on
  * outside the lock. Cannot fail: a text too long is cut. */
 #include "gate/conditions.h"
 

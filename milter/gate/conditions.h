@@ -1,8 +1,8 @@
 /* conditions: what is wrong now, since when, and what to do about it. One row for each thing that can go wrong.
  *
  * Whoever notices sets it, again and again if it likes: only a change is logged. `status`, /healthz, /metrics
- * and the log tell the same because they all read this table. Any thread, any time; nothing here blocks on
- * more than a short lock. What to do depends on the cause, so that advice stands in the text of who sets it. */
+ * and the log say the same because they all read this table. Any thread, any time; nothing here blocks on
+ * more than a short lock. What to do depends on the cause, so that advice is in the text of who sets it. */
 #ifndef RCPTGATE_GATE_CONDITIONS_H
 #define RCPTGATE_GATE_CONDITIONS_H
 
@@ -61,7 +61,7 @@ struct condition_row {
 struct conditions {
     pthread_mutex_t lock;
     struct condition_row rows[CONDITIONS];
-    /* Told of each change, outside the lock; may be NULL. For the stream of events. */
+    /* Called at each change, outside the lock; may be NULL. For the stream of events. */
     void (*changed)(void *arg, enum condition condition, bool set, const char *text);
     void *arg;
 };

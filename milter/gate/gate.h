@@ -21,7 +21,7 @@ struct gate {
     /* Set once at the start; these parts of a policy need a restart. */
     struct aliases *rules;     /* NULL: no alias rules */
     struct counters *counters; /* what is asked; never NULL. Where it is not the embedded one it stands on */
-    struct counters *local;    /* the one that counts along, and stands in, and on context.redis */
+    struct counters *local;    /* the one that counts along, and is the fallback, and on context.redis */
     struct refunds *refunds;
     struct ramp_clock ramp;
     struct queue_monitor *backlog; /* knows nothing until queue_monitor_start() */

@@ -32,7 +32,7 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
         log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
                  (unsigned long long)(merged - seen->counters_merged));
     seen->counters_merged = merged;
-    /* As it is now, whatever was told last: an event that comes between two lines here is caught up with the
+    /* As it is now, whatever was logged last: an event that comes between two lines here is caught up with the
      * next time. */
     bool up = gate->context.redis != NULL ? redis_client_is_up(gate->context.redis) : gate->local == NULL;
     if (!up) {
@@ -91,7 +91,7 @@ static void look_at_blocks(struct gate *gate, int64_t now)
     conditions_follow(&gate->context.conditions, CONDITION_BLOCKS, CONDITION_DEGRADED, now, &err);
 }
 
-/* Lines that were lost a while ago are no trouble any more. */
+/* Lines that were lost a while ago are no condition any more. */
 static void look_at_log(struct housekeeping *seen, struct conditions *conditions, int64_t now)
 {
     enum { QUIET_MS = 60000 };

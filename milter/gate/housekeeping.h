@@ -12,7 +12,7 @@ struct housekeeping { /* what was seen last; zeroed at the start */
     int64_t log_dropped_ms; /* when that had grown */
 };
 
-/* Brings the gate's table of conditions up to date with what its parts tell of themselves. */
+/* Brings the gate's table of conditions up to date with what its parts say of themselves. */
 void housekeeping_tick(struct housekeeping *seen, struct gate *gate);
 
 /* For gate_init(): keeps CONDITION_COUNTERS; arg is the context. */

@@ -1,4 +1,5 @@
-/* last_policy: see gate/last_good.h. */
+/* last_good: owns the one file STATE/last-policy.json, which is replaced as a whole. What is missing, of another policy file,
+ * or a stranger's, is as if there were none; only writing fails with err. */
 #include "last_good.h"
 
 #include "base/file.h"

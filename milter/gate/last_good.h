@@ -1,4 +1,4 @@
-/* last_policy: the last good policy on disk, so that a gate starts again although its policy file is broken.
+/* last_good: the last good policy on disk, so that a gate starts again although its policy file is broken.
  *
  * It is kept as STATE/last-policy.json: the policy as it was in force, and the path of the file that it came
  * from. Of a broken file nobody can tell where its state is for certain. So STATE is looked for, in this order:

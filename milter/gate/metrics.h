@@ -40,9 +40,8 @@ struct metrics {
     _Atomic uint64_t duplicates;
     _Atomic uint64_t refused_connections[METRICS_BYS];
     _Atomic uint64_t counters_calls[METRICS_STATUSES];
-    _Atomic uint64_t decided_local,
-        decided_blind;                   /* by the store that stands in; by none though one was needed */
-    _Atomic uint64_t sessions, messages; /* begun; ended with all their data */
+    _Atomic uint64_t decided_local, decided_blind; /* by the fallback; by none though one was needed */
+    _Atomic uint64_t sessions, messages;           /* begun; ended with all their data */
     _Atomic int64_t sessions_open;
     _Atomic uint64_t decision_max_ns, callback_max_ns;
     struct metrics_histogram decision, counters;

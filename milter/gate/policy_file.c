@@ -1,4 +1,5 @@
-/* load: see gate/policy_file.h. */
+/* policy_file: owns nothing but the text while it is parsed. Fails with NULL and err; commands then go on with the last good
+ * policy where there is one, and say so. */
 #include "gate/policy_file.h"
 
 #include "base/file.h"

@@ -1,4 +1,4 @@
-/* load: the policy file, from disk to struct policy.
+/* policy_file: the policy file, from disk to struct policy.
  *
  * Shared by `run` and by every command that needs the policy. Reads, parses, and prints what is wrong with
  * the file in the form of a compiler; decides nothing. */

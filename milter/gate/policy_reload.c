@@ -1,4 +1,5 @@
-/* policy_keeper: see gate/policy_reload.h. */
+/* policy_reload: owns what was last seen of the file, and its problems; the policy itself is the gate's. A file that cannot be used
+ * is a condition, and the policy in force stays. */
 #include "gate/policy_reload.h"
 
 #include "last_good.h"

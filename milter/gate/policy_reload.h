@@ -1,7 +1,7 @@
-/* policy_keeper: which policy is in force, and what became of the file.
+/* policy_reload: which policy is in force, and what became of the file.
  *
  * Watches the policy file, loads it anew, puts it in force as a whole, and keeps the last good one: for a
- * file that is missing, unreadable or no JSON, and entry by entry. Tells through the log, CONDITION_POLICY and
+ * file that is missing, unreadable or no JSON, and entry by entry. Says so in the log, CONDITION_POLICY and
  * CONDITION_POLICY_ENTRIES. A change is taken when two looks found nothing more to change, so that a file is
  * never taken while it is being written. Used by the main thread alone. */
 #ifndef RCPTGATE_GATE_POLICY_RELOAD_H
@@ -36,7 +36,7 @@ struct policy_reload {
 const struct policy *policy_reload_start(struct policy_reload *reload, const char *file,
                                          struct problems *problems, struct error *err);
 
-/* Once the gate stands: tells what start found, and keeps the policy for the next start. */
+/* Once the gate stands: logs what start found, and keeps the policy for the next start. */
 void policy_reload_notify(struct policy_reload *reload, struct gate *gate);
 
 /* Looks at the file, every POLICY_LOOK_MS; now: takes it at once, changed or not. */

@@ -1,4 +1,5 @@
-/* backlog: see gate/queue_monitor.h. */
+/* queue_monitor: owns one worker, which runs the command and syncs with other hosts, and the tables of numbers, which it makes
+ * and swaps under a lock that a RCPT takes only to look one up. A command that fails is a condition. */
 #include "gate/queue_monitor.h"
 
 #include "queue_sync.h"

@@ -1,13 +1,13 @@
-/* backlog: what waits in Postfix's queue, for limits that count the backlog, here and on the other hosts.
+/* queue_monitor: what waits in Postfix's queue, for limits that count the backlog, here and on the other hosts.
  *
  * While some limit needs it, a thread runs queue.command every queue.every and counts what it prints; a RCPT
  * only looks a number up. The command has as long as queue.every, but at least 5 s and at most 1 m; then it
- * is killed. One that fails or hangs is a trouble, not a stop: the last numbers stay for three rounds more,
+ * is killed. One that fails or hangs is a condition, not a stop: the last numbers stay for three rounds more,
  * then they are unknown, and what is unknown refuses nothing.
  *
- * Over Redis each host tells the others its numbers, in the hashes PREFIX:backlog:PER, field "subject|host",
+ * Over Redis each host syncs its numbers, in the hashes PREFIX:backlog:PER, field "subject|host",
  * value "number stamp" (the stamp is that of the round; both parts of the field percent-encoded as in keys).
- * Only what could matter is told: at least a fiftieth of the smallest max of such a limit, and the 1,000
+ * Only what could matter is synced: at least a fiftieth of the smallest max of such a limit, and the 1,000
  * greatest numbers. A host whose stamp stands still is forgotten after three rounds, its fields are removed
  * after an hour, and the hash expires. While Redis is away, and without it, this host's numbers stand
  * alone. */

@@ -1,3 +1,5 @@
+/* queue_parse: owns the tables of numbers, one a subject, until the caller takes or frees them. A line that is no
+ * message of postqueue's is counted as bad, not an error; -1 only when out of memory. */
 #include "queue_parse.h"
 
 #include "policy/address.h"

@@ -1,4 +1,4 @@
-/* queue_count: counts the messages of Postfix's queue, as `postqueue -j` prints them: a JSON object a line
+/* queue_parse: counts the messages of Postfix's queue, as `postqueue -j` prints them: a JSON object a line
  * (postqueue(1)). Only numbers are kept, by the subjects that limits ask for. No I/O. */
 #ifndef RCPTGATE_GATE_QUEUE_PARSE_H
 #define RCPTGATE_GATE_QUEUE_PARSE_H

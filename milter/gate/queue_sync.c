@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    NOTIFIED_MAX = 1000, /* fields of a hash, for each host */
-    NOTIFIED_PART = 50,  /* of the smallest max: less is not told */
+    SYNCED_MAX = 1000, /* fields of a hash, for each host */
+    SYNCED_PART = 50,  /* of the smallest max: less is not synced */
     HOSTS_MAX = 256,
     FIELD_MAX = 2048,
     TTL_MS = 10 * 60 * 1000,
@@ -44,7 +44,7 @@ struct round { /* one `per` */
     const char *own_host; /* as in fields */
     char key[64];
     int64_t now_ms, clock_ms, stale_ms, least;
-    struct entry *own, *theirs; /* to tell; as read */
+    struct entry *own, *theirs; /* to be synced; as read */
     size_t n_own, n_theirs, room;
     struct table *notified; /* the fields of own: a row is its key */
     const char **drop;
@@ -89,8 +89,8 @@ static bool notify_own(struct round *round, const struct table *own)
         if (number->waiting >= round->least)
             round->own[round->n_own++] = (struct entry){.subject = number->row.key, .n = number->waiting};
     qsort(round->own, round->n_own, sizeof *round->own, by_number);
-    if (round->n_own > NOTIFIED_MAX)
-        round->n_own = NOTIFIED_MAX;
+    if (round->n_own > SYNCED_MAX)
+        round->n_own = SYNCED_MAX;
     const char **words = pool_alloc(&round->pool, (2 * round->n_own + 1) * sizeof *words);
     size_t n = 0;
     for (size_t i = 0; words != NULL && i < round->n_own; i++) {
@@ -192,7 +192,7 @@ static void decode(const char *from, char *out, size_t size)
     out[n] = '\0';
 }
 
-/* Does the host still tell? By its stamp, which moves each round; that its clock is wrong does not matter
+/* Does the host still sync? By its stamp, which moves each round; that its clock is wrong does not matter
  * once it was seen to move. */
 static bool is_alive(const struct round *round, const struct host *host)
 {
@@ -229,7 +229,7 @@ static struct table *read_theirs(struct round *round)
 {
     if (!shared_hash(round->redis, round->key, on_field, round))
         return NULL;
-    struct table *sum = table_new(sizeof(struct queue_number), (size_t)HOSTS_MAX * NOTIFIED_MAX);
+    struct table *sum = table_new(sizeof(struct queue_number), (size_t)HOSTS_MAX * SYNCED_MAX);
     round->drop = pool_alloc(&round->pool, (round->n_theirs + 1) * sizeof *round->drop);
     if (sum == NULL || round->drop == NULL) {
         table_free(sum);
@@ -250,7 +250,7 @@ static int64_t least_of(const struct policy *policy, enum subject per)
         if (policy->limits[i].count == LIMIT_BACKLOG && policy->limits[i].per[0] == per &&
             policy->limits[i].max < least)
             least = policy->limits[i].max;
-    least /= NOTIFIED_PART;
+    least /= SYNCED_PART;
     return least > 1 ? least : 1;
 }
 
@@ -271,7 +271,7 @@ void queue_sync(struct queue_sync *share, struct redis_client *redis, const stru
                               .clock_ms = clock_monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
-                              .notified = table_new(sizeof(struct table_row), NOTIFIED_MAX)};
+                              .notified = table_new(sizeof(struct table_row), SYNCED_MAX)};
         snprintf(round.key, sizeof round.key, "backlog:%s", policy_subject_name((enum subject)per));
         if (round.notified != NULL && notify_own(&round, own->of[per]))
             others[per] = read_theirs(&round);

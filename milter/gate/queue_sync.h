@@ -1,4 +1,4 @@
-/* queue_sync: tells the other hosts what waits in this host's queue, and reads what waits in theirs, over
+/* queue_sync: syncs what waits in this host's queue with the other hosts, and what waits in theirs, over
  * Redis (gate/queue_monitor.h says how). For the thread of the backlog alone. */
 #ifndef RCPTGATE_GATE_QUEUE_SYNC_H
 #define RCPTGATE_GATE_QUEUE_SYNC_H

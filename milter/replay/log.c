@@ -1,4 +1,4 @@
-/* Messages live in a table by host and queue id (the least recently used one goes when it is full), and as
+/* log: messages live in a table by host and queue id (the least recently used one goes when it is full), and as
  * long as an event that is held back names them. Events are held back in a binary heap by time, then by
  * message, then in the order of the log. */
 #include "replay/log.h"

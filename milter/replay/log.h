@@ -1,4 +1,4 @@
-/* replay_log: mail logs as the RCPTs that a gate would have been asked about, in the order of time.
+/* log: mail logs as the RCPTs that a gate would have been asked about, in the order of time.
  *
  * Where a host's log has decision lines of rcptgate, these are the source: every RCPT, with its own time.
  * Else Postfix's lines are put together by their queue ids: a RCPT that was accepted is the first delivery

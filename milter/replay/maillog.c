@@ -1,4 +1,4 @@
-/* Every look at the line is bounded by its end: a cursor that never moves beyond it. */
+/* maillog: every look at the line is bounded by its end: a cursor that never moves beyond it. */
 #include "maillog.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* report: reads the numbers of one or two replays and owns nothing that lasts. NULL when out of memory; what cannot be
+ * printed is the caller's to find out, by ferror(). */
 #include "replay/report.h"
 
 #include "config/json_get.h"

@@ -1,4 +1,4 @@
-/* replay_report: what a replay has found, as JSON, and as a person reads it. */
+/* report: what a replay has found, as JSON, and as a person reads it. */
 #ifndef RCPTGATE_REPLAY_REPORT_H
 #define RCPTGATE_REPLAY_REPORT_H
 

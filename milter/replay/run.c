@@ -1,3 +1,6 @@
+/* run: owns the gate, with its memory store and the clock of the log, and the messages whose end the log has not shown
+ * yet. Fails with err where the policy or its alias database cannot be used, or out of memory; a RCPT without a
+ * decision is one that a failed backend would have had. */
 #include "replay/run.h"
 
 #include "base/file.h"

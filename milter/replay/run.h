@@ -1,4 +1,4 @@
-/* replay: one policy and what it would have answered. A gate of its own with embedded counters and the clock
+/* run: one policy and what it would have answered. A gate of its own with embedded counters and the clock
  * of the log: nothing outside is asked but the alias database, read-only. */
 #ifndef RCPTGATE_REPLAY_RUN_H
 #define RCPTGATE_REPLAY_RUN_H

@@ -1,6 +1,11 @@
 /* config: from the bytes of a policy file to a policy (see config.h): the defaults, the walk over the table of
  * keys, and what only the file as a whole tells. Fails only where there is no JSON object, or no memory. */
-#include "loader.h"
+#include "config/config.h"
+
+#include "json.h"
+#include "keys.h"
+#include "limit.h"
+#include "warnings.h"
 
 #include <assert.h>
 
@@ -62,13 +67,17 @@ static void read_policy(struct loader *loader, const json_t *json, const struct 
         return;
     complete(loader, &root);
     warnings_add(loader, &root);
-    problems_sort(loader);
+    problems_sort(loader->problems, loader->first_problem);
 }
 
 const struct policy *config_load(const char *json, size_t n, struct problems *problems)
 {
     struct pool scratch = {0};
-    struct loader loader = {.scratch = &scratch, .problems = problems, .first_problem = problems->n};
+    struct loader loader = {.keys = config_keys,
+                            .n_keys = config_keys_n,
+                            .scratch = &scratch,
+                            .problems = problems,
+                            .first_problem = problems->n};
     loader.policy = policy_new(&loader.pool);
     if (loader.policy == NULL)
         return NULL;

@@ -1,6 +1,8 @@
 /* endpoints: the parsers of what names a place: sockets, URLs, commands, networks, address patterns. No
  * text here repeats a URL: it can carry a password. */
-#include "loader.h"
+#include "endpoints.h"
+
+#include "json.h"
 
 #include "policy/address.h"
 
@@ -56,7 +58,7 @@ bool endpoints_socket(struct loader *loader, const struct place *place, const st
     int port;
     bool good = false;
     if (string == NULL)
-        return problems_mistyped(loader, place, key, "a socket in quotes, such as \"inet:8893@127.0.0.1\"");
+        return loader_mistyped(loader, place, key, "a socket in quotes, such as \"inet:8893@127.0.0.1\"");
     if (strncmp(string, "unix:", 5) == 0) {
         good = is_socket_path(string + 5);
     } else if (strncmp(string, "inet:", 5) == 0 || strncmp(string, "inet6:", 6) == 0) {
@@ -65,11 +67,10 @@ bool endpoints_socket(struct loader *loader, const struct place *place, const st
             sign != NULL && read_port(at, (size_t)(sign - at), &port) && is_host(sign + 1, strlen(sign + 1));
     }
     if (!good)
-        return problems_bad(
-            loader, place, key,
-            "must be unix:/path (at most %d bytes), inet:port@host or inet6:port@host, such as "
-            "\"inet:8893@127.0.0.1\"",
-            SOCKET_PATH_MAX);
+        return loader_bad(loader, place, key,
+                          "must be unix:/path (at most %d bytes), inet:port@host or inet6:port@host, such as "
+                          "\"inet:8893@127.0.0.1\"",
+                          SOCKET_PATH_MAX);
     *(const char **)field = keep(loader, string, strlen(string));
     return !loader->failed;
 }
@@ -80,8 +81,8 @@ bool endpoints_listen(struct loader *loader, const struct place *place, const st
     struct http_config *http = field;
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key,
-                                 "an address and port in quotes, such as \"127.0.0.1:9627\"");
+        return loader_mistyped(loader, place, key,
+                               "an address and port in quotes, such as \"127.0.0.1:9627\"");
     if (string[0] == '\0') {
         http->host = "";
         return true;
@@ -98,9 +99,9 @@ bool endpoints_listen(struct loader *loader, const struct place *place, const st
         memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
     if (colon == NULL || !read_port(colon + 1, strlen(colon + 1), &port) || strchr(host, '/') != NULL ||
         network_parse(host, &address, NULL) < 0 || bracketed != (strchr(host, ':') != NULL))
-        return problems_bad(loader, place, key,
-                            "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\", "
-                            "or \"\" for none");
+        return loader_bad(loader, place, key,
+                          "must be an address and a port, such as \"127.0.0.1:9627\" or \"[::1]:9627\", "
+                          "or \"\" for none");
     network_format(&address, host);
     http->host = keep(loader, host, strlen(host));
     http->port = port;
@@ -112,15 +113,15 @@ bool endpoints_command(struct loader *loader, const struct place *place, const s
 {
     size_t n = json_array_size(place->value);
     if (!json_is_array(place->value) || n == 0)
-        return problems_bad(
+        return loader_bad(
             loader, place, key,
             "must be a list of the program and its arguments, such as [\"/usr/sbin/postqueue\", \"-j\"]");
     for (size_t i = 0; i < n; i++)
         if (!json_is_string(json_array_get(place->value, i)))
-            return problems_bad(loader, place, key, "has something else than strings in its list");
+            return loader_bad(loader, place, key, "has something else than strings in its list");
     if (json_string_value(json_array_get(place->value, 0))[0] != '/')
-        return problems_bad(loader, place, key,
-                            "must begin with the absolute path of a program; no shell looks it up");
+        return loader_bad(loader, place, key,
+                          "must begin with the absolute path of a program; no shell looks it up");
     const char **command = pool_alloc(loader->pool, (n + 1) * sizeof *command);
     for (size_t i = 0; command != NULL && i < n; i++)
         if ((command[i] = pool_strdup(loader->pool, json_string_value(json_array_get(place->value, i)))) ==
@@ -261,9 +262,9 @@ bool endpoints_url(struct loader *loader, const struct place *place, const struc
     counters->kind = COUNTERS_NONE;
     counters->url = "";
     if (url == NULL) {
-        problems_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
+        loader_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
     } else if (is_planned_scheme(url)) {
-        problems_add(
+        loader_problem(
             loader, place, PROBLEM_NOT_YET, endpoints_url_instead,
             "has a scheme that does not exist yet in this version; use redis://, unix:// or \"memory:\"");
     } else {
@@ -272,7 +273,7 @@ bool endpoints_url(struct loader *loader, const struct place *place, const struc
             parsed.url = keep(loader, url, strlen(url));
             *counters = parsed;
         } else {
-            problems_bad(loader, place, key, "%s", wrong);
+            loader_bad(loader, place, key, "%s", wrong);
         }
     }
     return counters->kind != COUNTERS_NONE;
@@ -280,32 +281,52 @@ bool endpoints_url(struct loader *loader, const struct place *place, const struc
 
 /* ---- exempt ---- */
 
-static const char list_instead[] = "the other entries of the list";
+/* A list of which a bad element costs only itself. */
+struct list_kind {
+    const char *wanted; /* what an element must be */
+    size_t size;        /* of an element, read */
+    bool (*read)(struct loader *loader, const char *string, void *element, struct error *err);
+};
 
-bool endpoints_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
+/* Returns the good elements, n of them; NULL: out of memory. */
+static void *list_read(struct loader *loader, const struct place *place, const struct key *key,
+                       const struct list_kind *kind, size_t *n)
 {
-    struct networks *out = field, list = {0};
-    if (!json_is_array(place->value))
-        return problems_mistyped(loader, place, key,
-                                 "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
-    list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
-    loader->failed = loader->failed || list.at == NULL;
+    *n = 0;
+    char *at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * kind->size);
+    loader->failed = loader->failed || at == NULL;
     const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
-    for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
+    loader->instead = "the other entries of the list";
+    for (size_t i = 0; at != NULL && i < json_array_size(place->value); i++) {
         struct place element = config_json_element(place, i, map);
         struct error err = {{0}};
         const char *string = json_string_value(element.value);
-        loader->instead = list_instead;
         if (string == NULL)
-            problems_mistyped(loader, &element, key, "a network in quotes, such as \"192.0.2.0/24\"");
-        else if (network_parse(string, &list.at[list.n], &err) != 0)
-            problems_bad(loader, &element, key, "%s", err.text);
+            loader_mistyped(loader, &element, key, kind->wanted);
+        else if (!kind->read(loader, string, at + *n * kind->size, &err))
+            loader_bad(loader, &element, key, "%s", err.text);
         else
-            list.n++;
+            (*n)++;
         map = map != NULL ? map->next : NULL;
     }
     loader->instead = NULL;
-    *out = list;
+    return at;
+}
+
+static bool read_network(struct loader *loader, const char *string, void *element, struct error *err)
+{
+    (void)loader;
+    return network_parse(string, element, err) == 0;
+}
+
+bool endpoints_networks(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    static const struct list_kind kind = {"a network in quotes, such as \"192.0.2.0/24\"",
+                                          sizeof(struct network), read_network};
+    struct networks *out = field;
+    if (!json_is_array(place->value))
+        return loader_mistyped(loader, place, key, "a list of networks, such as [\"127.0.0.0/8\", \"::1\"]");
+    out->at = list_read(loader, place, key, &kind, &out->n);
     return true;
 }
 
@@ -327,8 +348,9 @@ static const char *canonical_local(struct loader *loader, const char *local, siz
 }
 
 /* Either half NULL: any. Empty halves match only what has none: bare "postmaster", and <>. */
-static bool read_pattern(struct loader *loader, const char *string, struct pattern *out, struct error *err)
+static bool read_pattern(struct loader *loader, const char *string, void *element, struct error *err)
 {
+    struct pattern *out = element;
     const char *sign = strrchr(string, '@');
     size_t n = sign != NULL ? (size_t)(sign - string) : strlen(string);
     char domain[ADDRESS_DOMAIN_MAX + 1] = "";
@@ -357,27 +379,10 @@ static bool read_pattern(struct loader *loader, const char *string, struct patte
 
 bool endpoints_patterns(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
-    struct patterns *out = field, list = {0};
+    static const struct list_kind kind = {pattern_wanted, sizeof(struct pattern), read_pattern};
+    struct patterns *out = field;
     if (!json_is_array(place->value))
-        return problems_mistyped(loader, place, key,
-                                 "a list of address patterns, such as [\"postmaster@*\"]");
-    list.at = pool_alloc(loader->pool, (json_array_size(place->value) + 1) * sizeof *list.at);
-    loader->failed = loader->failed || list.at == NULL;
-    const struct jsonmap *map = place->map != NULL ? place->map->first : NULL;
-    for (size_t i = 0; list.at != NULL && i < json_array_size(place->value); i++) {
-        struct place element = config_json_element(place, i, map);
-        struct error err = {{0}};
-        const char *string = json_string_value(element.value);
-        loader->instead = list_instead;
-        if (string == NULL)
-            problems_mistyped(loader, &element, key, pattern_wanted);
-        else if (!read_pattern(loader, string, &list.at[list.n], &err))
-            problems_bad(loader, &element, key, "%s", err.text);
-        else
-            list.n++;
-        map = map != NULL ? map->next : NULL;
-    }
-    loader->instead = NULL;
-    *out = list;
+        return loader_mistyped(loader, place, key, "a list of address patterns, such as [\"postmaster@*\"]");
+    out->at = list_read(loader, place, key, &kind, &out->n);
     return true;
 }

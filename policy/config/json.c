@@ -1,6 +1,6 @@
 /* json: from bytes to JSON, the walk over its objects, and the sections. Nothing
  * here knows a key of the policy. Fails as a whole only where there is no JSON object. */
-#include "loader.h"
+#include "json.h"
 
 #include "base/text.h"
 
@@ -36,7 +36,7 @@ static json_t *fatal(struct loader *loader, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static json_t *fatal(struct loader *loader, int line, const char *format, ...)
 {
-    struct problem *problem = problems_new(loader);
+    struct problem *problem = loader_problem_new(loader);
     if (problem == NULL)
         return NULL;
     problem->kind = PROBLEM_FATAL;
@@ -119,36 +119,36 @@ json_t *config_json_read(const char *text, size_t n, struct loader *loader)
 
 /* ---- objects ---- */
 
-static const struct key *find_row(const char *prefix, const char *name)
+static const struct key *find_row(const struct loader *loader, const char *prefix, const char *name)
 {
     size_t n = strlen(prefix);
-    for (size_t i = 0; i < config_keys_n; i++) {
-        const char *pointer = config_keys[i].pointer;
+    for (size_t i = 0; i < loader->n_keys; i++) {
+        const char *pointer = loader->keys[i].pointer;
         if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strcmp(pointer + n + 1, name) == 0)
-            return strchr(name, '/') == NULL ? &config_keys[i] : NULL;
+            return strchr(name, '/') == NULL ? &loader->keys[i] : NULL;
     }
     return NULL;
 }
 
-static const char *nearest_row(const char *prefix, const char *name)
+static const char *nearest_row(const struct loader *loader, const char *prefix, const char *name)
 {
     const char *candidates[SIBLINGS_MAX] = {NULL};
     size_t n = strlen(prefix), found = 0;
-    for (size_t i = 0; i < config_keys_n && found < SIBLINGS_MAX - 1; i++) {
-        const char *pointer = config_keys[i].pointer;
+    for (size_t i = 0; i < loader->n_keys && found < SIBLINGS_MAX - 1; i++) {
+        const char *pointer = loader->keys[i].pointer;
         if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strchr(pointer + n + 1, '/') == NULL)
             candidates[found++] = pointer + n + 1;
     }
     return text_nearest(name, candidates);
 }
 
-static void unknown_key(struct loader *loader, const struct place *place, const struct key *section)
+static void unknown_key(struct loader *loader, const struct place *place, const struct key *section,
+                        const char *instead)
 {
-    const char *nearest = nearest_row(section->choices, place->name);
-    const char *instead = section->parse == limit_when ? loader->instead : "";
-    problems_add(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
-                 nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
-                 nearest != NULL ? "\"?" : "; comments begin with \"$\" or \"_\"");
+    const char *nearest = nearest_row(loader, section->choices, place->name);
+    loader_problem(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
+                   nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+                   nearest != NULL ? "\"?" : "; comments begin with \"$\" or \"_\"");
 }
 
 /* True where an earlier member has the same key: it was spoken about then. */
@@ -160,16 +160,16 @@ static bool seen_before(const struct place *up, const struct jsonmap *map)
 static bool parse_member(struct loader *loader, const struct place *place, const struct key *section,
                          void *base, bool *unknown)
 {
-    const struct key *row = find_row(section->choices, place->name);
+    const struct key *row = find_row(loader, section->choices, place->name);
     if (row == NULL) {
-        unknown_key(loader, place, section);
+        unknown_key(loader, place, section, unknown != NULL ? loader->instead : "");
         if (unknown != NULL)
             *unknown = true;
         return true;
     }
     if (place->map->repeated)
-        return problems_bad(loader, place, row,
-                            "stands more than once, and which one is meant cannot be told; keep one of them");
+        return loader_bad(loader, place, row,
+                          "stands more than once, and which one is meant cannot be told; keep one of them");
     return row->parse(loader, place, row, (char *)base + row->offset);
 }
 
@@ -191,6 +191,6 @@ bool config_json_section(struct loader *loader, const struct place *place, const
 {
     (void)field;
     if (!json_is_object(place->value))
-        return problems_mistyped(loader, place, key, "an object");
+        return loader_mistyped(loader, place, key, "an object");
     return config_json_members(loader, place, key, loader->policy, NULL);
 }

@@ -1,6 +1,8 @@
 /* last_good: the last good version of what is bad, on the level of JSON: the patched text is loaded like any other,
  * so that nothing here knows what a key means. Fails only for want of memory. */
-#include "loader.h"
+#include "config/config.h"
+
+#include "json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

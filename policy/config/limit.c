@@ -1,7 +1,9 @@
 /* limit: the members of `limits`. A limit is read into a draft, completed, and taken as a whole or
  * not at all: half a limit would refuse mail that nobody wanted refused. Only a bad reply or share that says
  * nothing, or a key that is unknown outside of `when`, leaves it in force. */
-#include "loader.h"
+#include "limit.h"
+
+#include "json.h"
 
 #include "policy/address.h"
 #include "base/text.h"
@@ -31,7 +33,7 @@ static bool add_subject(struct loader *loader, const struct place *place, const 
 {
     const char *names[SUBJECTS + 1] = {NULL}, *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key, per_wanted);
+        return loader_mistyped(loader, place, key, per_wanted);
     for (int s = 0; s < SUBJECTS; s++)
         names[s] = policy_subject_name((enum subject)s);
     unsigned i = 0;
@@ -39,12 +41,12 @@ static bool add_subject(struct loader *loader, const struct place *place, const 
         i++;
     if (i == SUBJECTS) {
         const char *nearest = text_nearest(string, names);
-        return problems_bad(loader, place, key, "must be %s%s%s%s", per_wanted,
-                            nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
-                            nearest != NULL ? "\"?" : "");
+        return loader_bad(loader, place, key, "must be %s%s%s%s", per_wanted,
+                          nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+                          nearest != NULL ? "\"?" : "");
     }
     if (has_subject(limit, (enum subject)i))
-        return problems_bad(loader, place, key, "names \"%s\" twice", string);
+        return loader_bad(loader, place, key, "names \"%s\" twice", string);
     limit->per[limit->n_per++] = (enum subject)i;
     return true;
 }
@@ -56,7 +58,7 @@ bool limit_per(struct loader *loader, const struct place *place, const struct ke
     if (json_is_string(place->value))
         return add_subject(loader, place, key, &draft->limit);
     if (!json_is_array(place->value) || json_array_size(place->value) == 0)
-        return problems_mistyped(loader, place, key, per_wanted);
+        return loader_mistyped(loader, place, key, per_wanted);
     bool good = true;
     const struct jsonmap *map = place->map->first;
     for (size_t i = 0; i < json_array_size(place->value); i++, map = map->next) {
@@ -78,10 +80,10 @@ static bool parse_condition(struct loader *loader, const struct place *place, co
     if (json_is_string(place->value))
         return add(loader, place, key, list);
     if (!json_is_array(place->value))
-        return problems_mistyped(loader, place, key, wanted);
+        return loader_mistyped(loader, place, key, wanted);
     if (json_array_size(place->value) == 0)
-        return problems_bad(loader, place, key,
-                            "is an empty list, which nothing can match; name %s, or leave it out", wanted);
+        return loader_bad(loader, place, key,
+                          "is an empty list, which nothing can match; name %s, or leave it out", wanted);
     bool good = true;
     const struct jsonmap *map = place->map->first;
     for (size_t i = 0; i < json_array_size(place->value); i++, map = map->next) {
@@ -89,7 +91,7 @@ static bool parse_condition(struct loader *loader, const struct place *place, co
         if (json_is_string(element.value))
             good = add(loader, &element, key, list) && good;
         else
-            good = problems_mistyped(loader, &element, key, wanted);
+            good = loader_mistyped(loader, &element, key, wanted);
     }
     return good;
 }
@@ -119,7 +121,7 @@ static bool add_class(struct loader *loader, const struct place *place, const st
 {
     const char *string = json_string_value(place->value);
     if (string[0] == '\0' || strlen(string) > 255)
-        return problems_bad(loader, place, key, "must be the name of a class, of 1 to 255 bytes");
+        return loader_bad(loader, place, key, "must be the name of a class, of 1 to 255 bytes");
     return add_string(loader, list, string);
 }
 
@@ -128,7 +130,7 @@ static bool add_domain(struct loader *loader, const struct place *place, const s
     char domain[ADDRESS_DOMAIN_MAX + 1];
     struct error err = {{0}};
     if (address_domain(json_string_value(place->value), domain, &err) != 0)
-        return problems_bad(loader, place, key, "%s", err.text);
+        return loader_bad(loader, place, key, "%s", err.text);
     return add_string(loader, list, domain);
 }
 
@@ -137,7 +139,7 @@ static bool add_network(struct loader *loader, const struct place *place, const 
     struct networks *list = field;
     struct error err = {{0}};
     if (network_parse(json_string_value(place->value), &list->at[list->n], &err) != 0)
-        return problems_bad(loader, place, key, "%s", err.text);
+        return loader_bad(loader, place, key, "%s", err.text);
     list->n++;
     return true;
 }
@@ -170,7 +172,7 @@ bool limit_when(struct loader *loader, const struct place *place, const struct k
 {
     bool unknown = false;
     if (!json_is_object(place->value))
-        return problems_mistyped(loader, place, key, "an object, such as { \"class\": \"free\" }");
+        return loader_mistyped(loader, place, key, "an object, such as { \"class\": \"free\" }");
     bool good = config_json_members(loader, place, key, field, &unknown);
     return good && !unknown;
 }
@@ -187,13 +189,13 @@ bool limit_share(struct loader *loader, const struct place *place, const struct 
 {
     struct draft *draft = field;
     if (!json_is_object(place->value))
-        return problems_mistyped(loader, place, key,
-                                 "an object, such as { \"of\": \"client\", \"max\": \"33%\" }");
+        return loader_mistyped(loader, place, key,
+                               "an object, such as { \"of\": \"client\", \"max\": \"33%\" }");
     draft->share_of = UINT32_MAX;
     draft->has_share = config_json_members(loader, place, key, field, NULL);
     if (draft->has_share && (draft->share_of == UINT32_MAX || draft->share_max == 0)) {
         draft->has_share = false;
-        return problems_bad(loader, place, key, "needs both \"of\" and \"max\"");
+        return loader_bad(loader, place, key, "needs both \"of\" and \"max\"");
     }
     return draft->has_share;
 }
@@ -207,9 +209,9 @@ static void complete_reply(struct loader *loader, const struct place *place, str
         return;
     loader->instead = "the default text; the limit is in force";
     if (string == NULL)
-        problems_mistyped(loader, &reply, NULL, "a reply in quotes, such as \"450 4.2.1 try again later\"");
+        loader_mistyped(loader, &reply, NULL, "a reply in quotes, such as \"450 4.2.1 try again later\"");
     else if (reply_parse(string, limit->over, &limit->reply, &err) != 0)
-        problems_bad(loader, &reply, NULL, "%s", err.text);
+        loader_bad(loader, &reply, NULL, "%s", err.text);
     loader->instead = limit_instead;
 }
 
@@ -230,9 +232,10 @@ static void complete_share(struct loader *loader, const struct place *place, str
     enum subject of = share_subjects[draft->share_of];
     const struct place share = config_json_member(place, "share");
     if (has_subject(limit, of)) {
-        problems_add(loader, &share, PROBLEM_SKIPPED, "the limit without a share",
-                     "shares out what is counted for one %s among %ss; take another \"of\", or a smaller max",
-                     policy_subject_name(of), policy_subject_name(of));
+        loader_problem(
+            loader, &share, PROBLEM_SKIPPED, "the limit without a share",
+            "shares out what is counted for one %s among %ss; take another \"of\", or a smaller max",
+            policy_subject_name(of), policy_subject_name(of));
         return;
     }
     const char *per = pool_printf(loader->pool, "%s+%s", limit->per_name, policy_subject_name(of));
@@ -262,14 +265,14 @@ static bool check_backlog(struct loader *loader, const struct place *place, cons
         good = i < sizeof seen / sizeof seen[0];
     }
     if (!good)
-        problems_bad(
+        loader_bad(
             loader, &per, NULL,
             "must be one of mailbox, mailbox_domain, sender, sender_domain, host and all where \"count\" is "
             "\"backlog\": the queue shows nothing else");
     if (draft->has_window)
-        problems_bad(loader, &window, NULL,
-                     "has no meaning where \"count\" is \"backlog\", which is what waits now; "
-                     "leave it out");
+        loader_bad(loader, &window, NULL,
+                   "has no meaning where \"count\" is \"backlog\", which is what waits now; "
+                   "leave it out");
     return good && !draft->has_window;
 }
 
@@ -280,12 +283,12 @@ static void complete_backlog(struct loader *loader, const struct place *place, s
     const struct place hold = config_json_member(place, "hold"), share = config_json_member(place, "share");
     loader->instead = "the limit without it";
     if (draft->limit.hold_ms > 0)
-        problems_bad(
+        loader_bad(
             loader, &hold, NULL,
             "has no meaning where \"count\" is \"backlog\": the limit acts for as long as the queue is full");
     if (draft->has_share)
-        problems_bad(loader, &share, NULL,
-                     "has no meaning where \"count\" is \"backlog\": the queue does not tell who filled it");
+        loader_bad(loader, &share, NULL,
+                   "has no meaning where \"count\" is \"backlog\": the queue does not tell who filled it");
     draft->limit.hold_ms = 0;
     draft->has_share = false;
     loader->instead = limit_instead;
@@ -305,7 +308,7 @@ static bool check_required(struct loader *loader, const struct place *place, con
     bool good = true;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (!keys[i].there && json_object_get(place->value, keys[i].name) == NULL)
-            good = problems_bad(loader, place, NULL, "has no \"%s\"", keys[i].name);
+            good = loader_bad(loader, place, NULL, "has no \"%s\"", keys[i].name);
     return good;
 }
 
@@ -315,16 +318,15 @@ static bool check_together(struct loader *loader, const struct place *place, con
     bool good = true;
     if (draft->size_text && draft->limit.count != LIMIT_BYTES) {
         const struct place max = config_json_member(place, "max");
-        good = problems_bad(
+        good = loader_bad(
             loader, &max, NULL,
             "is a string, but must be a whole number without quotes; sizes are for \"count\": \"bytes\"");
     }
     if (draft->limit.when.unknown != ANY && draft->limit.count != LIMIT_ATTEMPTS) {
         const struct place when = config_json_member(place, "when"),
                            unknown = config_json_member(&when, "unknown");
-        good =
-            problems_bad(loader, &unknown, NULL,
-                         "needs \"count\": \"attempts\": nothing else is counted for an unknown recipient");
+        good = loader_bad(loader, &unknown, NULL,
+                          "needs \"count\": \"attempts\": nothing else is counted for an unknown recipient");
     }
     if (draft->limit.count == LIMIT_BACKLOG)
         good = check_backlog(loader, place, draft) && good;
@@ -337,8 +339,8 @@ static bool name_is_taken(struct loader *loader, const struct place *place, cons
         if (strcmp(loader->policy->limits[i].name, name) != 0)
             continue;
         const struct place at = config_json_member(place, "name");
-        problems_bad(loader, &at, NULL, "is the name of an earlier limit, too; the first \"%s\" is in force",
-                     name);
+        loader_bad(loader, &at, NULL, "is the name of an earlier limit, too; the first \"%s\" is in force",
+                   name);
         return true;
     }
     return false;
@@ -349,8 +351,8 @@ static const struct key limit_section = {.pointer = "/limits/*", .choices = "/li
 static bool read_limit(struct loader *loader, const struct place *place, struct draft *draft)
 {
     if (!json_is_object(place->value))
-        return problems_mistyped(loader, place, NULL,
-                                 "an object: { \"name\": ..., \"per\": ..., \"max\": ... }");
+        return loader_mistyped(loader, place, NULL,
+                               "an object: { \"name\": ..., \"per\": ..., \"max\": ... }");
     draft->limit.over = ACTION_DEFER;
     bool good = config_json_members(loader, place, &limit_section, draft, NULL);
     draft->has_window = draft->limit.window_ms > 0;
@@ -393,11 +395,11 @@ bool limit_list(struct loader *loader, const struct place *place, const struct k
     struct policy *policy = loader->policy;
     (void)field;
     if (!json_is_array(place->value))
-        return problems_mistyped(loader, place, key, "a list of limits");
+        return loader_mistyped(loader, place, key, "a list of limits");
     size_t n = json_array_size(place->value);
     if (n > POLICY_LIMITS_MAX) {
-        problems_bad(loader, place, key, "has more than %d limits, each of which costs time at every RCPT",
-                     POLICY_LIMITS_MAX);
+        loader_bad(loader, place, key, "has more than %d limits, each of which costs time at every RCPT",
+                   POLICY_LIMITS_MAX);
         return false;
     }
     policy->limits = pool_alloc(loader->pool, (n + 1) * sizeof *policy->limits);

@@ -1,6 +1,6 @@
 /* values: the parsers of plain values: numbers, durations, shares, choices, names. Each writes one
  * field, or says what is wrong and leaves it alone. */
-#include "loader.h"
+#include "values.h"
 
 #include "base/text.h"
 
@@ -60,15 +60,15 @@ bool values_duration(struct loader *loader, const struct place *place, const str
     char least[32], most[32];
     int64_t ms = 0;
     if (string == NULL)
-        return problems_mistyped(loader, place, key,
-                                 "a duration in quotes, such as \"90s\" (ms, s, m, h or d)");
+        return loader_mistyped(loader, place, key,
+                               "a duration in quotes, such as \"90s\" (ms, s, m, h or d)");
     if (read_with_unit(string, units, &ms) != 0)
-        return problems_bad(loader, place, key,
-                            "is no duration: write a whole number and ms, s, m, h or d, such as \"90s\"");
+        return loader_bad(loader, place, key,
+                          "is no duration: write a whole number and ms, s, m, h or d, such as \"90s\"");
     if (ms < key->min || ms > key->max)
-        return problems_bad(loader, place, key, "is out of bounds: from %s to %s",
-                            format_duration(least, sizeof least, key->min),
-                            format_duration(most, sizeof most, key->max));
+        return loader_bad(loader, place, key, "is out of bounds: from %s to %s",
+                          format_duration(least, sizeof least, key->min),
+                          format_duration(most, sizeof most, key->max));
     *(int64_t *)field = ms;
     return true;
 }
@@ -79,13 +79,13 @@ bool values_percent(struct loader *loader, const struct place *place, const stru
     const char *string = json_string_value(place->value);
     int64_t percent = 0;
     if (string == NULL)
-        return problems_mistyped(loader, place, key, "a share in quotes, such as \"33%\"");
+        return loader_mistyped(loader, place, key, "a share in quotes, such as \"33%\"");
     if (read_with_unit(string, units, &percent) != 0)
-        return problems_bad(loader, place, key,
-                            "is no share: write a whole number and a percent sign, such as \"33%%\"");
+        return loader_bad(loader, place, key,
+                          "is no share: write a whole number and a percent sign, such as \"33%%\"");
     if (percent < key->min || percent > key->max)
-        return problems_bad(loader, place, key, "is out of bounds: from %d%% to %d%%", (int)key->min,
-                            (int)key->max);
+        return loader_bad(loader, place, key, "is out of bounds: from %d%% to %d%%", (int)key->min,
+                          (int)key->max);
     *(int *)field = (int)percent;
     return true;
 }
@@ -94,11 +94,11 @@ static bool read_integer(struct loader *loader, const struct place *place, const
                          int64_t *out)
 {
     if (!json_is_integer(place->value))
-        return problems_mistyped(loader, place, key, "a whole number without quotes, such as 10");
+        return loader_mistyped(loader, place, key, "a whole number without quotes, such as 10");
     int64_t value = json_integer_value(place->value);
     if (value < key->min || value > key->max)
-        return problems_bad(loader, place, key, "is out of bounds: from %lld to %lld", (long long)key->min,
-                            (long long)key->max);
+        return loader_bad(loader, place, key, "is out of bounds: from %lld to %lld", (long long)key->min,
+                          (long long)key->max);
     *out = value;
     return true;
 }
@@ -141,7 +141,7 @@ bool values_max(struct loader *loader, const struct place *place, const struct k
     }
     draft->has_max = true; /* it is there, however bad: not to be called missing, too */
     if (read_with_unit(string, units, &draft->limit.max) != 0)
-        return problems_bad(
+        return loader_bad(
             loader, place, key,
             "is a string, but must be a whole number without quotes, such as 10, or for a limit that "
             "counts bytes a size, such as \"10MB\" or \"1MiB\"");
@@ -152,7 +152,7 @@ bool values_max(struct loader *loader, const struct place *place, const struct k
 bool values_flag(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
     if (!json_is_boolean(place->value))
-        return problems_mistyped(loader, place, key, "true or false without quotes");
+        return loader_mistyped(loader, place, key, "true or false without quotes");
     *(bool *)field = json_is_true(place->value);
     return true;
 }
@@ -188,11 +188,11 @@ static bool read_choice(struct loader *loader, const struct place *place, const 
                  names[i]);
     }
     if (string == NULL)
-        return problems_mistyped(loader, place, key, listed);
+        return loader_mistyped(loader, place, key, listed);
     const char *nearest = text_nearest(string, names);
-    return problems_bad(loader, place, key, "must be %s%s%s%s", listed,
-                        nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
-                        nearest != NULL ? "\"?" : "");
+    return loader_bad(loader, place, key, "must be %s%s%s%s", listed,
+                      nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+                      nearest != NULL ? "\"?" : "");
 }
 
 bool values_choice(struct loader *loader, const struct place *place, const struct key *key, void *field)
@@ -239,11 +239,11 @@ bool values_path(struct loader *loader, const struct place *place, const struct 
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key, "a path in quotes");
+        return loader_mistyped(loader, place, key, "a path in quotes");
     if (string[0] != '/' || strlen(string) > (size_t)key->max || has_control(string))
-        return problems_bad(loader, place, key,
-                            "must be an absolute path of at most %d bytes without control characters",
-                            (int)key->max);
+        return loader_bad(loader, place, key,
+                          "must be an absolute path of at most %d bytes without control characters",
+                          (int)key->max);
     return keep(loader, string, field);
 }
 
@@ -253,10 +253,10 @@ static bool parse_name(struct loader *loader, const struct place *place, const s
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key, wanted);
+        return loader_mistyped(loader, place, key, wanted);
     size_t n = strlen(string);
     if (n < (size_t)key->min || n > (size_t)key->max || strspn(string, allowed) != n)
-        return problems_bad(loader, place, key, "must be %s", wanted);
+        return loader_bad(loader, place, key, "must be %s", wanted);
     return keep(loader, string, field);
 }
 
@@ -298,10 +298,10 @@ bool values_mode(struct loader *loader, const struct place *place, const struct 
 {
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key, "a file mode in quotes, such as \"0660\"");
+        return loader_mistyped(loader, place, key, "a file mode in quotes, such as \"0660\"");
     size_t n = strspn(string, "01234567");
     if (n != strlen(string) || n < 3 || n > 4 || (n == 4 && string[0] != '0'))
-        return problems_bad(loader, place, key, "must be a file mode of octal digits, such as \"0660\"");
+        return loader_bad(loader, place, key, "must be a file mode of octal digits, such as \"0660\"");
     *(unsigned *)field = (unsigned)strtoul(string, NULL, 8);
     return true;
 }
@@ -312,9 +312,9 @@ bool values_reply(struct loader *loader, const struct place *place, const struct
     enum reply_key reply = (enum reply_key)key->min;
     const char *string = json_string_value(place->value);
     if (string == NULL)
-        return problems_mistyped(loader, place, key,
-                                 "a reply in quotes, such as \"450 4.2.1 try again later\"");
+        return loader_mistyped(loader, place, key,
+                               "a reply in quotes, such as \"450 4.2.1 try again later\"");
     if (reply_parse(string, reply_key_action(reply), field, &err) != 0)
-        return problems_bad(loader, place, key, "%s", err.text);
+        return loader_bad(loader, place, key, "%s", err.text);
     return true;
 }

@@ -1,7 +1,9 @@
 /* warnings: what is in force as written, and will hurt: floods that nothing ends, limits that never act
  * or refuse everything, sockets that anybody may open. Looks at a finished policy; a warning changes nothing
  * in it. */
-#include "loader.h"
+#include "warnings.h"
+
+#include "json.h"
 
 #include <string.h>
 
@@ -86,17 +88,17 @@ static void warn_endless(struct loader *loader, const struct place *place, const
     for (size_t i = 0; i < policy->n_limits; i++)
         if (ends_flood(limit, &policy->limits[i]))
             return;
-    problems_add(loader, place, PROBLEM_WARNING, "",
-                 "defers, but nothing ends a flood: senders come back for days. Add a limit that rejects, "
-                 "also per %s, "
-                 "over a longer window and with a max that can be reached, or one that counts attempts",
-                 limit->per_name);
+    loader_problem(loader, place, PROBLEM_WARNING, "",
+                   "defers, but nothing ends a flood: senders come back for days. Add a limit that rejects, "
+                   "also per %s, "
+                   "over a longer window and with a max that can be reached, or one that counts attempts",
+                   limit->per_name);
 }
 
 static void warn_reply(struct loader *loader, const struct place *place, const struct reply *reply)
 {
     if (place->value != NULL && reply_tells_limit(reply))
-        problems_add(
+        loader_problem(
             loader, place, PROBLEM_WARNING, "",
             "shows %%{limit}, %%{used} or %%{max}: a sender learns how much gets through before anybody "
             "notices. Leave them to the log");
@@ -132,26 +134,27 @@ static void warn_limit(struct loader *loader, const struct place *place, const s
     warn_endless(loader, place, limit);
     warn_reply(loader, &reply, &limit->reply);
     if (never != NULL)
-        problems_add(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
-                     never);
+        loader_problem(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",
+                       never);
     if (limit->count == LIMIT_BACKLOG && limit->over != ACTION_DEFER && !limit->shadow)
-        problems_add(loader, place, PROBLEM_WARNING, "",
-                     "refuses for good what comes while mail waits here, even if only a mailbox's own server "
-                     "is down. Use "
-                     "\"over\": \"defer\"");
+        loader_problem(
+            loader, place, PROBLEM_WARNING, "",
+            "refuses for good what comes while mail waits here, even if only a mailbox's own server "
+            "is down. Use "
+            "\"over\": \"defer\"");
     if (limit->max == 0)
-        problems_add(
+        loader_problem(
             loader, &max, PROBLEM_WARNING, "",
             "is 0: the limit refuses everything that it applies to. Use a rule or a block for that, or a "
             "greater max");
     if (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->over == ACTION_REJECT &&
         limit->hold_ms > 0 && !limit->shadow)
-        problems_add(
+        loader_problem(
             loader, &hold, PROBLEM_WARNING, "",
             "rejects everything from a client for as long as it is held: large providers share addresses "
             "among many senders. Use \"over\": \"defer\", or a shorter window without hold");
     if (loader->policy->counters.kind == COUNTERS_MEMORY && has_subject(limit, SUBJECT_ALL))
-        problems_add(
+        loader_problem(
             loader, &per, PROBLEM_WARNING, "",
             "counts what all gates see, but the counters are those of this process alone (memory:). Set "
             "counters.url to a Redis that the gates share, or count per host");
@@ -185,12 +188,12 @@ static void warn_milter(struct loader *loader, const struct place *root)
                        socket = config_json_member(&milter, "socket");
     const struct policy *policy = loader->policy;
     if ((policy->milter.mode & 02) != 0 && strncmp(policy->milter.socket, "unix:", 5) == 0)
-        problems_add(
+        loader_problem(
             loader, &mode, PROBLEM_WARNING, "",
             "lets every user of this machine open the socket and use up anybody's limits. Use \"0660\" with "
             "\"group\"");
     if (!is_loopback(policy->milter.socket))
-        problems_add(
+        loader_problem(
             loader, &socket, PROBLEM_WARNING, "",
             "can be reached from outside this machine, and a milter asks for no password. Use a unix "
             "socket or "
@@ -202,11 +205,11 @@ static void warn_http(struct loader *loader, const struct place *root)
     const struct place http = config_json_member(root, "http"), listen = config_json_member(&http, "listen");
     const char *host = loader->policy->http.host;
     if (host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
-        problems_add(loader, &listen, PROBLEM_WARNING, "",
-                     "can be reached from outside this machine, and nobody is asked for a password%s. Use "
-                     "127.0.0.1, or let a firewall admit nobody but your monitoring",
-                     loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
-                                                   : "");
+        loader_problem(loader, &listen, PROBLEM_WARNING, "",
+                       "can be reached from outside this machine, and nobody is asked for a password%s. Use "
+                       "127.0.0.1, or let a firewall admit nobody but your monitoring",
+                       loader->policy->http.subjects ? ", while http.subjects shows the addresses of people"
+                                                     : "");
 }
 
 static void warn_counters(struct loader *loader, const struct place *root)
@@ -217,10 +220,11 @@ static void warn_counters(struct loader *loader, const struct place *root)
     if (config->redis.password_file == NULL || file.value == NULL)
         return;
     if (config->kind == COUNTERS_MEMORY)
-        problems_add(loader, &file, PROBLEM_WARNING, "",
-                     "is never read, since counters.url names no Redis. Set counters.url, or leave this out");
+        loader_problem(
+            loader, &file, PROBLEM_WARNING, "",
+            "is never read, since counters.url names no Redis. Set counters.url, or leave this out");
     else if (loader->url_password)
-        problems_add(
+        loader_problem(
             loader, &file, PROBLEM_WARNING, "",
             "comes on top of a password in counters.url; the one in the file is used. Take it out of "
             "the URL");
@@ -250,12 +254,12 @@ static void warn_exempt(struct loader *loader, const struct place *root)
         all = all || (policy->exempt.recipients.at[i].local == NULL &&
                       policy->exempt.recipients.at[i].domain == NULL);
     if (wide)
-        problems_add(
+        loader_problem(
             loader, &clients, PROBLEM_WARNING, "",
             "has a network wider than /8 (IPv6 /32): no limit, rule or block holds for so much of the "
             "Internet. Name the hosts that you trust");
     if (all)
-        problems_add(
+        loader_problem(
             loader, &recipients, PROBLEM_WARNING, "",
             "excepts every address: nobody is ever answered \"unknown\", and no limit rejects. Name the "
             "addresses");

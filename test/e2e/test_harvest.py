@@ -122,11 +122,11 @@ def test_same_time(concealing):
             accepted.append(time.monotonic() - began)
     print({kind: f"{statistics.median(times) * 1000:.2f} ms" for kind, times in took.items()})
     for kind, times in took.items():
-        assert min(times) >= 0.0099, f"{kind} is not held to the beat"
+        assert min(times) >= 0.0099, f"{kind} is not padded"
     shares = {kind: later_share(times, took["never"]) for kind, times in took.items()}
     shown = {kind: share for kind, share in shares.items() if not 0.3 < share < 0.7}
     if shown and statistics.median(accepted) > 0.005:
-        pytest.skip("the machine is too busy to keep a beat of 10 ms: what is not held takes more than 5")
+        pytest.skip("the machine is too busy for a padding to 10 ms: what is not held takes more than 5")
     assert not shown, "they show by their time"
 
 

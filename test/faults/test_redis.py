@@ -116,7 +116,7 @@ def test_row05_stalls_after_reconnect():
     with Faults(5, "stalls right after reconnect") as f:
         f.warm()
         f.begin()
-        f.proxy.bytes, f.proxy.mode = 750, "after"  # of the lane: its name and three requests
+        f.proxy.bytes, f.proxy.mode = 750, "after"  # of the pipeline: its name and three requests
         f.proxy.close_all()
         assert f.admitted(10) == 6
         f.row.remark = "local: 6 more of 10, then 450"
@@ -159,7 +159,7 @@ def test_row07_answer_lost(mode):
             lost += 1
             wait_for(lambda: f.source() == "store" and f.is_well(), "no recovery")
         assert f.proxy.mode == "pass"
-        assert f.used() in (8, 9), f.used()  # the keeper's own question may have been the one without an answer
+        assert f.used() in (8, 9), f.used()  # the connector's own question may have been the one without an answer
         while f.used() < 10:
             assert f.rcpt() == "continue"
         assert f.rcpt() == "550 5.7.1"  # ten were really let through

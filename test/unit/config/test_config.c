@@ -1,6 +1,7 @@
 /* policy: what a file becomes, which problems it has, and that the parser, the schema and the manual speak
  * of the same keys. */
 #include "config/config.h"
+#include "keys.h"
 
 #include "jsonmap.h"
 #include "base/text.h"

@@ -1,4 +1,4 @@
-/* The ring, what is told how often, and a stream that is away for a while, in a real Redis. */
+/* The ring, what is sent how often, and a stream that is away for a while, in a real Redis. */
 #include "gate/events.h"
 
 #include "redis_server.h"

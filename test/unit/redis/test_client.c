@@ -114,7 +114,7 @@ static void assert_condition(struct redis_client *redis, const char *part)
             return;
         server_sleep_ms(10);
     } while (now_ms() < until);
-    fail_msg("trouble is \"%s\", expected \"%s\"", condition.text, part);
+    fail_msg("condition is \"%s\", expected \"%s\"", condition.text, part);
 }
 
 static void wait_restarts(struct redis_client *redis, unsigned restarts)
