@@ -148,10 +148,10 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .now_ms = context_now(&gate->context),
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
-    if (decide_line_of(gate, policy, facts, peek, pool, out) < 0) {
+    if (decide_line_of(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
+    if (out->verdict.action == ACTION_NONE) /* undecided is never accept */
         out->verdict = verdict_backend(policy);
-    }
 }
 
 void decide_line(const struct decision *d, struct reply_line *out)

@@ -35,7 +35,7 @@ struct decision { /* everything between facts and verdict; memory of the pool */
     enum count_source source;
     struct count_answer *answers;
     struct verdict verdict;
-    struct verdict shadow; /* the hardest that a shadow limit would have said; undecided: none */
+    struct verdict shadow; /* the hardest that a shadow limit would have said; accept: none */
 };
 
 /* The first step, apart since a second spelling of an accepted recipient needs no more: zeroes the decision

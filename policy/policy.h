@@ -19,19 +19,23 @@
 /* Bytes of `state`: the control socket below it must fit into the address of a socket. */
 enum { POLICY_STATE_MAX = 94 };
 
-enum subject { /* what `per` counts; each has a name in policy.c */
-               SUBJECT_RECIPIENT,
-               SUBJECT_MAILBOX,
-               SUBJECT_MAILBOX_DOMAIN,
-               SUBJECT_OWNER,
-               SUBJECT_RECIPIENT_DOMAIN,
-               SUBJECT_SENDER,
-               SUBJECT_SENDER_DOMAIN,
-               SUBJECT_CLIENT,
-               SUBJECT_USER,
-               SUBJECT_HOST,
-               SUBJECT_ALL,
-               SUBJECTS
+/* What `per` counts. A new one has a name in policy.c (subjects) and policy.schema.json, a reader in plan.c
+ * (subject_readers), and its place in the answers to: may RCPTs that are refused or discarded count it (plan.c, scope_of)?
+ * can it be the source of a share (config/limit.c and keys.c)? does the queue show it (config/limit.c, gate/queue_parse.c)?
+ * how does a person type it (admin/show.c)? The manual says what it is. */
+enum subject {
+    SUBJECT_RECIPIENT,
+    SUBJECT_MAILBOX,
+    SUBJECT_MAILBOX_DOMAIN,
+    SUBJECT_OWNER,
+    SUBJECT_RECIPIENT_DOMAIN,
+    SUBJECT_SENDER,
+    SUBJECT_SENDER_DOMAIN,
+    SUBJECT_CLIENT,
+    SUBJECT_USER,
+    SUBJECT_HOST,
+    SUBJECT_ALL,
+    SUBJECTS
 };
 
 const char *policy_subject_name(enum subject subject); /* "recipient_domain" */

@@ -12,7 +12,7 @@
 #include "policy/verdict_by.h"
 
 struct verdict {
-    enum action action; /* ACTION_NONE: undecided, answered like a backend that failed */
+    enum action action; /* ACTION_NONE: undecided; decide() makes 451 of it */
     enum verdict_by by;
     const char *proof; /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
     const struct limit *limit; /* VERDICT_BY_LIMIT, _RAMP: which; else NULL */

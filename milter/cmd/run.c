@@ -140,7 +140,8 @@ static void holds_keep(struct daemon *daemon)
     char path[STATE_DIR_PATH];
     struct error err = {0};
     const struct policy *policy = context_policy(&daemon->gate.context);
-    state_dir_path(policy->state, STATE_DIR_HOLDS, path);
+    state_dir_path(daemon->reload.state, STATE_DIR_HOLDS,
+                   path); /* a new policy's state is the next start's */
     bool failed = holds_are_kept(daemon, policy) &&
                   holds_save(daemon->gate.counters, path, context_now(&daemon->gate.context), &err) < 0;
     if (failed && !daemon->holds_failed)
@@ -153,9 +154,7 @@ static void reload(struct daemon *daemon)
 {
     sd_notify(0, "RELOADING=1");
     policy_reload_look(&daemon->reload, &daemon->gate, true);
-    const struct policy *policy = context_policy(&daemon->gate.context);
-    blocks_read(daemon, policy->state);
-    policy_unref(policy);
+    blocks_read(daemon, daemon->reload.state);
     sd_notify(0, "READY=1");
 }
 

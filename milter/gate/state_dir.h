@@ -1,4 +1,4 @@
-/* state_dir: what lies below `state` and under which name; nobody else knows these names.
+/* state_dir: what lies below `state` and under which name; others add a suffix (.new, .accept), nothing else.
  *
  * aliases.copy.db (with .new and .accept beside it, see aliases.h), blocks, holds, last-policy.json,
  * control.sock and lock. A policy takes no `state` that is too long for them (POLICY_STATE_MAX). */
@@ -12,13 +12,13 @@
 
 enum { STATE_DIR_PATH = POLICY_STATE_MAX + 32 };
 
-enum state_dir_file {
-    STATE_DIR_ALIASES_COPY, /* the last good copy of the alias rules */
-    STATE_DIR_BLOCKS,
-    STATE_DIR_HOLDS,
-    STATE_DIR_LAST_GOOD,
-    STATE_DIR_CONTROL, /* the control socket */
-    STATE_DIR_LOCK,    /* held by the gate that runs */
+enum state_dir_file {                         /* and who writes it */
+                      STATE_DIR_ALIASES_COPY, /* the last good copy of the alias rules: aliases/monitor */
+                      STATE_DIR_BLOCKS, /* blocks/blocks; a `block` command while no gate runs (cmd/ask) */
+                      STATE_DIR_HOLDS,  /* gate/holds, from the main thread; with counters in memory alone */
+                      STATE_DIR_LAST_GOOD, /* gate/policy_reload, through gate/last_good */
+                      STATE_DIR_CONTROL,   /* the control socket: cmd/run */
+                      STATE_DIR_LOCK,      /* held by the gate that runs, or a `block` command */
 };
 
 /* Returns path. It is "", never a part of it, for a state beyond POLICY_STATE_MAX, which no policy has. */
