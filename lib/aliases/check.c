@@ -1,4 +1,4 @@
-/* Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
+/* check: whether data may be taken (see check.h). Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
 #include "check.h"
 
 #include "base/action.h"
@@ -136,6 +136,18 @@ int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes)
         sqlite3_finalize(stmt);
     }
     *sizes = counted;
+    return SQLITE_OK;
+}
+
+int aliases_check_pages(sqlite3 *db, int64_t *used)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = first_row(db, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count",
+                       &stmt);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    *used = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
     return SQLITE_OK;
 }
 

@@ -1,3 +1,5 @@
+/* edit: writes alias rules through a connection of its own (see edit.h). Owns it, the one transaction in it, and the statements that
+ * it keeps; whatever fails leaves the database as it was. */
 #include "aliases/edit.h"
 
 #include <errno.h>

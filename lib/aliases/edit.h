@@ -1,4 +1,4 @@
-/* aliases_edit: writing the alias rules, for the commands.
+/* edit: writing the alias rules, for the commands.
  *
  * One transaction for a command: aliases_edit_open() begins it, aliases_edit_commit() ends it, and without that
  * aliases_edit_close() leaves everything as it was. Generic over aliases_schema_columns. Values arrive canonical; what

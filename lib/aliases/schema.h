@@ -1,4 +1,4 @@
-/* aliases_tables: the tables of the alias rules, as data: for reading, for editing, and for checking that a file has them.
+/* schema: the tables of the alias rules, as data: for reading, for editing, and for checking that a file has them.
  *
  * policy/aliases.sql is the schema; this is what the programs know of it. */
 #ifndef RCPTGATE_ALIASES_SCHEMA_H
@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum aliases_table { /* the order is that of the table in aliases_tables.c */
+enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
+
+enum aliases_table { /* the order is that of the table in schema.c */
                      ALIASES_DOMAINS,
                      ALIASES_ALIASES,
                      ALIASES_GLOBS,
