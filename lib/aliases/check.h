@@ -18,19 +18,14 @@ enum check_result {
     CHECK_BAD,
 };
 
-struct aliases_sizes {
-    int64_t rows[ALIASES_TABLES];
-    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
-};
-
 enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */
 
 /* path is what err calls the file. *sizes is set where the result is GOOD. */
 enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes,
                                 struct error *err);
 
-/* Only counts. SQLITE_OK or what went wrong. */
-int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes);
+/* Only counts, and of each table `most` rows at most. SQLITE_OK or what went wrong. */
+int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes);
 
 /* How many pages hold anything; rows that are removed give theirs back. SQLITE_OK or what went wrong. */
 int aliases_check_pages(sqlite3 *db, int64_t *used);

@@ -207,8 +207,8 @@ static void find_copy(struct monitor *monitor)
     if (copy == NULL)
         return;
     struct aliases_sizes sizes;
-    bool counted =
-        aliases_check_count(aliases_connection_lend(copy->connection, NULL, NULL), &sizes) == SQLITE_OK;
+    bool counted = aliases_check_count(aliases_connection_lend(copy->connection, NULL, NULL), INT64_MAX,
+                                       &sizes) == SQLITE_OK;
     aliases_connection_reclaim(copy->connection);
     aliases_pool_give(copy);
     if (!counted)

@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
 
@@ -22,6 +23,11 @@ enum aliases_table { /* the order is that of the table in schema.c */
 };
 
 enum { ALIASES_COLUMNS = 7, ALIASES_KEYS = 2 }; /* the most that a table has */
+
+struct aliases_sizes {
+    int64_t rows[ALIASES_TABLES];
+    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
+};
 
 struct aliases_schema_columns {
     const char *table;                  /* "aliases" */
