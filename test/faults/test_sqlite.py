@@ -677,17 +677,20 @@ def test_row37_reads_fail():
 def test_row37_no_room_for_the_copy():
     """Nothing more can be written to the state directory: new rows hold, and what refuses does once the file itself has passed
     its checks."""
-    with world() as w, flowing(w, known=("continue", "451 4.3.0")) as flow:
-        (w.gate.state / "aliases.copy.db.new").mkdir()  # as root nothing else keeps the gate from writing
-        (w.gate.state / "aliases.copy.db.new" / "x").touch()
-        w.database.alias("fresh@example.com")
-        w.database.run("DELETE FROM aliases WHERE address = 'a299@example.com'")
-        named(w, "aliases-copy", says="last good copy")
-        assert ask(w, "fresh@example.com") == "continue"
-        wait_for(lambda: ask(w, "a299@example.com") == "550 5.1.1", "the removed alias is unknown")
-        wait_for(lambda: flow.now("unknown") == "550 5.1.1", "who never was is unknown")
-        w.database.alias("a299@example.com")
-        shutil.rmtree(w.gate.state / "aliases.copy.db.new")
+    with world() as w:
+        w.database.alias("brief@example.com")
+        settled(w)
+        with flowing(w, known=("continue", "451 4.3.0")) as flow:
+            (w.gate.state / "aliases.copy.db.new").mkdir()  # as root nothing else keeps the gate from writing
+            (w.gate.state / "aliases.copy.db.new" / "x").touch()
+            w.database.alias("fresh@example.com")
+            w.database.run("DELETE FROM aliases WHERE address = 'brief@example.com'")
+            named(w, "aliases-copy", says="last good copy")
+            assert ask(w, "fresh@example.com") == "continue"
+            wait_for(lambda: ask(w, "brief@example.com") == "550 5.1.1", "the removed alias is unknown")
+            wait_for(lambda: flow.now("unknown") == "550 5.1.1", "who never was is unknown")
+            w.database.alias("brief@example.com")
+            shutil.rmtree(w.gate.state / "aliases.copy.db.new")
 
 
 def test_row38_column_lost():
