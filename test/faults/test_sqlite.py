@@ -978,6 +978,23 @@ def test_row70_an_exempt_client_at_its_limit():
         assert until_judged(w, who) == ("reject", "limit")
 
 
+@pytest.mark.parametrize("when", [{"catch_all": True}, {"class": "free"}], ids=["by pattern", "by class"])
+def test_row70_a_limit_of_what_the_row_was_not(when):
+    """Without its row an alias is one of those that the limit is for, which is full: until that is judged it does not refuse it."""
+    limit = {"name": "one", "per": "client", "count": "attempts", "max": 1, "window": "1h", "over": "reject", "when": when}
+    with World("memory", limits=[limit], domains=("example.com", "many.example")) as w:
+        w.database.aliases([*KNOWN, *MANY])
+        w.database.run("UPDATE domains SET class = 'free' WHERE domain = 'example.com'")
+        w.database.run(f"UPDATE aliases SET class = 'paid' WHERE address = '{KNOWN[1]}'")
+        w.database.glob("example.com", "*")
+        wait_for(lambda: copied(w), "the copy is as the database is")
+        other = "any@example.com" if "catch_all" in when else KNOWN[2]
+        assert ask(w, other) == "continue"
+        assert explained(w, other) == ("reject", "limit") and explained(w, KNOWN[1]) == ("accept", "")
+        w.database.run(f"DELETE FROM aliases WHERE address = '{KNOWN[1]}'")
+        assert until_judged(w, {"to": KNOWN[1]}) == ("reject", "limit")
+
+
 # --- none left
 
 EMPTIED = {
