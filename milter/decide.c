@@ -118,7 +118,7 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
     }
     d->verdict = judge(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
     d->shadow = judge_shadow(policy, &d->envelope, &d->ruling, &d->plan, d->source, d->answers);
-    if (is_hard_limit(&d->verdict) && !ruling_confirms_limit(&question, &d->ruling))
+    if (is_hard_limit(&d->verdict) && !ruling_confirms_limit(&question, &d->ruling, d->verdict.limit))
         d->verdict = verdict_backend(policy);
     if (!peek && d->source != COUNT_SOURCE_NONE && !lets_through(&d->verdict))
         charge_undo(gate, d);

@@ -1,4 +1,4 @@
-/* Walks from the envelope to the ruling: which questions are asked of the database, in which order, and whether its last good
+/* ruling: walks from the envelope to the ruling: which questions are asked of the database, in which order, and whether its last good
  * copy has to say the same. Owns nothing. What cannot be read is a ruling like any other ("cannot tell"); only want of
  * memory is a failure. */
 #include "milter/ruling.h"
@@ -62,22 +62,28 @@ static int read_rules(const struct ruling_question *q, struct aliases_snapshot *
     return 0;
 }
 
-typedef bool agree_fn(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy);
+/* Does the copy say the same? All of it, or (by_limit) what that limit asks; NULL: the hold of a client. */
+struct confirmation {
+    bool by_limit;
+    const struct limit *limit;
+};
 
-static bool copy_agrees(const struct ruling_question *q, const struct ruling *ruling, agree_fn *agree)
+static bool copy_agrees(const struct ruling_question *q, const struct ruling *ruling, struct confirmation of)
 {
     struct ruling second;
     struct aliases_snapshot copy = aliases_begin_copy(q->gate->rules);
-    bool agrees = read_rules(q, &copy, &second) == 0 && agree(q->envelope, ruling, &second);
+    bool agrees = read_rules(q, &copy, &second) == 0 &&
+                  (of.by_limit ? rules_agree_on_limit(q->envelope, of.limit, ruling, &second)
+                               : rules_agree(ruling, &second));
     aliases_end(&copy);
     return agrees;
 }
 
 /* Nothing is checked out meanwhile: the recheck may take a moment. */
-static bool copy_confirms(const struct ruling_question *q, const struct ruling *ruling, agree_fn *agree)
+static bool copy_confirms(const struct ruling_question *q, const struct ruling *ruling,
+                          struct confirmation of)
 {
-    return copy_agrees(q, ruling, agree) ||
-           (aliases_recheck(q->gate->rules) && copy_agrees(q, ruling, agree));
+    return copy_agrees(q, ruling, of) || (aliases_recheck(q->gate->rules) && copy_agrees(q, ruling, of));
 }
 
 int ruling_read(const struct ruling_question *q, struct ruling *out)
@@ -86,15 +92,16 @@ int ruling_read(const struct ruling_question *q, struct ruling *out)
     int rc = read_rules(q, &snapshot, out);
     bool proved = rc < 0 || rules_are_exact(q->envelope, out) || aliases_is_proof(&snapshot);
     aliases_end(&snapshot);
-    if (!proved && !copy_confirms(q, out, rules_agree))
+    if (!proved && !copy_confirms(q, out, (struct confirmation){0}))
         rules_cannot_say(out);
     return rc;
 }
 
-bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling *ruling)
+bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling *ruling,
+                           const struct limit *limit)
 {
     struct aliases_snapshot snapshot = aliases_begin(q->gate->rules);
     bool proved = aliases_is_proof(&snapshot);
     aliases_end(&snapshot);
-    return proved || copy_confirms(q, ruling, rules_agree_on_limits);
+    return proved || copy_confirms(q, ruling, (struct confirmation){.by_limit = true, .limit = limit});
 }

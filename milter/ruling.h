@@ -21,7 +21,9 @@ struct ruling_question { /* borrowed */
  * good copy too, and "cannot tell" where that says otherwise. -1: out of memory. */
 int ruling_read(const struct ruling_question *question, struct ruling *out);
 
-/* A limit or a hold refuses or drops: does the copy say the same of client and recipient? */
-bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling);
+/* A limit refuses or drops, or (NULL) the hold of a client: does the copy say the same of what it asks of client and
+ * recipient? */
+bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling,
+                           const struct limit *limit);
 
 #endif

@@ -195,7 +195,7 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
         verdict = verdict_by_ruling(policy, &ruling);
     else if (!ruling.client_exempt && ruling.by != VERDICT_BY_BACKEND)
         verdict = connect_holds(gate, policy, client, proof_pool);
-    if (verdict.by == VERDICT_BY_LIMIT && !ruling_confirms_limit(&question, &ruling))
+    if (verdict.by == VERDICT_BY_LIMIT && !ruling_confirms_limit(&question, &ruling, NULL))
         verdict = (struct verdict){0};
     if (policy->shadow)
         verdict = (struct verdict){0};

@@ -682,19 +682,36 @@ static bool same_alias(const struct alias *a, const struct alias *b)
     return same;
 }
 
-bool rules_agree(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy)
+bool rules_agree(const struct ruling *live, const struct ruling *copy)
 {
-    (void)envelope;
     return live->action == copy->action && live->by == copy->by && live->key == copy->key &&
            live->client_exempt == copy->client_exempt &&
            (live->alias.state != ALIAS_NOT_OURS || copy->alias.state == ALIAS_NOT_OURS);
 }
 
-bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live,
-                           const struct ruling *copy)
+/* Every alias meets these, those that are refused, dropped or gone too, and nothing of the alias is asked. */
+static bool reads_no_alias(const struct limit *limit)
+{
+    const struct when *when = &limit->when;
+    for (size_t i = 0; i < limit->n_per; i++)
+        if (limit->per[i] != SUBJECT_CLIENT && limit->per[i] != SUBJECT_USER &&
+            limit->per[i] != SUBJECT_HOST && limit->per[i] != SUBJECT_ALL)
+            return false;
+    return limit->count == LIMIT_ATTEMPTS && when->class_name.n == 0 && when->catch_all == ANY &&
+           when->unknown == ANY;
+}
+
+/* The hold of a client covers all that it sends: its limit may have been met by another recipient. */
+static bool is_hold_of_client(const struct limit *limit)
+{
+    return limit == NULL || (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->hold_ms > 0);
+}
+
+bool rules_agree_on_limit(const struct envelope *envelope, const struct limit *limit,
+                          const struct ruling *live, const struct ruling *copy)
 {
     return live->client_exempt == copy->client_exempt &&
-           (live->alias_refused || alias_is_exact(envelope, &live->alias) ||
+           (is_hold_of_client(limit) || reads_no_alias(limit) || alias_is_exact(envelope, &live->alias) ||
             same_alias(&live->alias, &copy->alias));
 }
 

@@ -110,12 +110,12 @@ void rules_rule(const struct policy *policy, const struct envelope *envelope, co
 bool rules_are_exact(const struct envelope *envelope, const struct ruling *ruling);
 
 /* Do both readings say the same, for the same reason? */
-bool rules_agree(const struct envelope *envelope, const struct ruling *live, const struct ruling *copy);
+bool rules_agree(const struct ruling *live, const struct ruling *copy);
 
 /* The same for a limit or a hold that refuses or drops, whatever the rules say: is the client no more exempt in the copy, and
- * the alias the same, where it counts and stands on no exact row? */
-bool rules_agree_on_limits(const struct envelope *envelope, const struct ruling *live,
-                           const struct ruling *copy);
+ * what the limit reads of the alias the same, unless that stands on an exact row? limit NULL: the hold of a client. */
+bool rules_agree_on_limit(const struct envelope *envelope, const struct limit *limit,
+                          const struct ruling *live, const struct ruling *copy);
 
 /* What becomes of a ruling where they do not. */
 void rules_cannot_say(struct ruling *ruling);

@@ -1,5 +1,6 @@
-/* Owns two pools of handles, on the live file and on its copy, and asks the keeper which of them to believe.
- * Nothing here waits for a check or a copy, but for a short one where otherwise nobody could tell. */
+/* aliases: who answers for the alias rules (see aliases.h). Owns two pools of connections, on the live file and on its copy, and
+ * asks the monitor which of them to believe. Fails into ROWS_UNKNOWN. Nothing here waits for a check or a copy, but for a
+ * short one where otherwise nobody could tell. */
 #include "aliases/aliases.h"
 
 #include "pool.h"
@@ -19,7 +20,7 @@ struct aliases {
     struct aliases_config config; /* strings owned */
     struct aliases_pool *live, *copies;
     struct monitor *monitor;
-    bool kept; /* the keeper runs, and judges what may be believed */
+    bool kept; /* the monitor runs, and judges what may be believed */
 };
 
 void aliases_free(struct aliases *db)
@@ -72,7 +73,7 @@ void aliases_configure(struct aliases *db, int64_t max_stale_ms, int max_shrink)
 
 /* --- snapshots --- */
 
-/* What is not believed is not asked either: a new file is first opened by the keeper. */
+/* What is not believed is not asked either: a new file is first opened by the monitor. */
 static struct aliases_checkout *take_live(struct aliases *db)
 {
     if (!db->kept)
@@ -105,7 +106,7 @@ bool aliases_is_proof(const struct aliases_snapshot *snapshot)
 
 bool aliases_recheck(struct aliases *db)
 {
-    return monitor_recheck(db->monitor, RECHECK_MS);
+    return aliases_monitor_recheck(db->monitor, RECHECK_MS);
 }
 
 void aliases_end(struct aliases_snapshot *snapshot)
@@ -136,7 +137,7 @@ static struct aliases_checkout *open_copy(struct aliases_snapshot *snapshot)
 /* --- look-ups --- */
 
 /* One question to whoever is to answer it: fills `rows`, whose type the caller knows. */
-typedef enum aliases_connection_fault ask_fn(struct aliases_connection *handle, const void *query,
+typedef enum aliases_connection_fault ask_fn(struct aliases_connection *connection, const void *query,
                                              struct pool *pool, void *rows);
 
 /* Asks the live file, and where it cannot answer the copy; for a second reading the copy only. *rows is zeroed before each, and after a failure. */
@@ -147,7 +148,7 @@ static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const 
     if (snapshot->db == NULL)
         return ROWS_LIVE;
     if (aliases_pool_checkout_can_read(snapshot->live) && !snapshot->live_slow) {
-        enum aliases_connection_fault fault = fn(snapshot->live->handle, query, pool, rows);
+        enum aliases_connection_fault fault = fn(snapshot->live->connection, query, pool, rows);
         if (aliases_pool_checkout_settle(snapshot->live, fault))
             return ROWS_LIVE;
         memset(rows, 0, size);
@@ -156,7 +157,7 @@ static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const 
     struct aliases_checkout *copy = open_copy(snapshot);
     if (copy == NULL || (!snapshot->second && !aliases_monitor_copy_is_fresh(snapshot->db->monitor)))
         return ROWS_UNKNOWN;
-    enum aliases_connection_fault fault = fn(copy->handle, query, pool, rows);
+    enum aliases_connection_fault fault = fn(copy->connection, query, pool, rows);
     if (aliases_pool_checkout_settle(copy, fault))
         return snapshot->second ? ROWS_LIVE : ROWS_COPY;
     memset(rows, 0, size);
@@ -164,16 +165,16 @@ static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const 
     return ROWS_UNKNOWN;
 }
 
-static enum aliases_connection_fault ask_alias(struct aliases_connection *handle, const void *query,
+static enum aliases_connection_fault ask_alias(struct aliases_connection *connection, const void *query,
                                                struct pool *pool, void *rows)
 {
-    return aliases_connection_alias(handle, query, pool, rows);
+    return aliases_connection_alias(connection, query, pool, rows);
 }
 
-static enum aliases_connection_fault ask_sender(struct aliases_connection *handle, const void *query,
+static enum aliases_connection_fault ask_sender(struct aliases_connection *connection, const void *query,
                                                 struct pool *pool, void *rows)
 {
-    return aliases_connection_sender(handle, query, pool, rows);
+    return aliases_connection_sender(connection, query, pool, rows);
 }
 
 struct client_query {
@@ -181,11 +182,11 @@ struct client_query {
     int64_t now_s;
 };
 
-static enum aliases_connection_fault ask_client(struct aliases_connection *handle, const void *query,
+static enum aliases_connection_fault ask_client(struct aliases_connection *connection, const void *query,
                                                 struct pool *pool, void *rows)
 {
     const struct client_query *of = query;
-    return aliases_connection_client(handle, of->client, of->now_s, pool, rows);
+    return aliases_connection_client(connection, of->client, of->now_s, pool, rows);
 }
 
 void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
@@ -198,12 +199,13 @@ void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *
 }
 
 /* What the file that is asked first says of one of its tables; true where it cannot tell. */
-static bool may_have(struct aliases_snapshot *snapshot, bool (*has)(const struct aliases_connection *handle))
+static bool may_have(struct aliases_snapshot *snapshot,
+                     bool (*has)(const struct aliases_connection *connection))
 {
     if (snapshot->db == NULL)
         return false;
     const struct aliases_checkout *checkout = snapshot->second ? open_copy(snapshot) : snapshot->live;
-    return !aliases_pool_checkout_can_read(checkout) || has(checkout->handle);
+    return !aliases_pool_checkout_can_read(checkout) || has(checkout->connection);
 }
 
 bool aliases_has_senders(struct aliases_snapshot *snapshot)

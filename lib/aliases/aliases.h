@@ -4,11 +4,11 @@
  * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
  * good copy answers when it does not:
  *
- *   LIVE     The file has passed its checks. Rows come from it.
- *   DOUBTED  The same while the file has changed since the copy was made, and has not been judged yet.
- *   COPY     The file is missing, damaged, locked, not yet checked, was refused, or lies beside the -wal of the one
- *            that it replaced: the copy answers (ROWS_COPY) until max_stale after the last time the file was well.
- *   NOTHING  No copy either, or too old: ROWS_UNKNOWN to everything.
+ *   LIVE        The file has passed its checks. Rows come from it.
+ *   UNVERIFIED  The same while the file has changed since the copy was made, and has not been judged yet.
+ *   COPY        The file is missing, damaged, locked, not yet checked, was refused, or lies beside the -wal of the one
+ *               that it replaced: the copy answers (ROWS_COPY) until max_stale after the last time the file was well.
+ *   NOTHING     No copy either, or too old: ROWS_UNKNOWN to everything.
  *
  * Rows that were lost from the live file a moment ago leave the field to wider ones, or to absence. So what must not stand
  * on the live file alone is asked a second time, of the copy (aliases_begin_copy()). Where the two differ, nobody can
@@ -20,6 +20,7 @@
 #ifndef RCPTGATE_ALIASES_H
 #define RCPTGATE_ALIASES_H
 
+#include "aliases/types.h"
 #include "base/error.h"
 #include "base/network.h"
 #include "base/pool.h"
@@ -37,15 +38,6 @@ struct aliases_snapshot {                 /* for aliases.c alone to look into; o
     bool second;                          /* of the copy alone */
     bool copy_asked;
     bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
-};
-
-enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
-
-struct aliases_config { /* borrowed during aliases_new() only */
-    const char *path;
-    const char *copy_path; /* the last good copy, beside it ".new" and ".accept"; NULL: none is kept */
-    int64_t max_stale_ms;  /* how long the copy answers after the file was last well */
-    int max_shrink; /* percent of its rows that data may lose at once; below 100 rows: all of them are too many */
 };
 
 /* Never creates the file. One that is missing or cannot be used is not an error here. NULL only when out of memory. */
@@ -91,19 +83,6 @@ void aliases_client(struct aliases_snapshot *snapshot, const struct network *cli
 
 /* Changes whenever the data may have changed; what was read under the same generation still holds. */
 uint64_t aliases_generation(struct aliases_snapshot *snapshot);
-
-enum aliases_mode { ALIASES_NOTHING = 0, ALIASES_COPY, ALIASES_UNVERIFIED, ALIASES_LIVE };
-
-struct aliases_status {
-    enum aliases_mode mode;
-    int64_t aliases, domains; /* rows in what was last taken as good; -1: not known */
-    int64_t validated_age_ms; /* since the file was last well, all checks passed; -1: never */
-    int64_t copy_age_ms;      /* since the copy was last known to be as the file; -1: there is none */
-    int64_t round_ms;         /* what the last copy and check took; 0: there was none */
-    struct error condition; /* the file cannot be read: what is wrong and what to do. Each is "" while well */
-    struct error refused;   /* its data was not taken */
-    struct error copy_condition; /* no copy can be kept */
-};
 
 /* As of now, also where no mail has come yet. NULL db: LIVE. */
 void aliases_status(struct aliases *db, struct aliases_status *out);

@@ -1,4 +1,4 @@
-/* Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
+/* check: whether data may be taken (see check.h). Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
 #include "check.h"
 
 #include "base/action.h"
@@ -120,14 +120,16 @@ static enum check_result check_rows(sqlite3 *db, const struct aliases_schema_col
     return CHECK_BAD;
 }
 
-int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes)
+int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes)
 {
     struct aliases_sizes counted = {0};
     for (size_t i = 0; i < ALIASES_TABLES; i++) {
         char sql[160];
         sqlite3_stmt *stmt = NULL;
-        snprintf(sql, sizeof sql, "SELECT count(*), count(*) FILTER (WHERE action = 'accept') FROM %s",
-                 aliases_schema_columns[i].table);
+        snprintf(sql, sizeof sql,
+                 "SELECT count(*), count(*) FILTER (WHERE action = 'accept') FROM "
+                 "(SELECT action FROM %s LIMIT %" PRId64 ")",
+                 aliases_schema_columns[i].table, most);
         int rc = first_row(db, sql, &stmt);
         if (rc != SQLITE_ROW)
             return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
@@ -136,6 +138,18 @@ int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes)
         sqlite3_finalize(stmt);
     }
     *sizes = counted;
+    return SQLITE_OK;
+}
+
+int aliases_check_pages(sqlite3 *db, int64_t *used)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = first_row(db, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count",
+                       &stmt);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    *used = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
     return SQLITE_OK;
 }
 
@@ -149,7 +163,7 @@ enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_si
         result = check_rows(db, &aliases_schema_columns[i], path, err);
     if (result != CHECK_GOOD)
         return result;
-    rc = aliases_check_count(db, sizes);
+    rc = aliases_check_count(db, INT64_MAX, sizes);
     if (rc == SQLITE_OK)
         return CHECK_GOOD;
     aliases_schema_explain(rc, db, path, err);

@@ -1,4 +1,5 @@
-/* aliases_check: may this data be taken? Reads it all: what takes longer than a session can wait.
+/* check: may this data be taken? Reads it all: what takes longer than a session can wait. "Cannot tell" is an answer of its
+ * own, and says nothing about the data.
  *
  * Integrity (PRAGMA integrity_check: quick_check does not see rows that are out of order, and a look-up misses them),
  * version and columns, in tables that are not STRICT the types of every row, and how many rows there are, so that
@@ -17,19 +18,17 @@ enum check_result {
     CHECK_BAD,
 };
 
-struct aliases_sizes {
-    int64_t rows[ALIASES_TABLES];
-    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
-};
-
 enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */
 
-/* path is what err calls the file. *counts is set where the result is GOOD. */
+/* path is what err calls the file. *sizes is set where the result is GOOD. */
 enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes,
                                 struct error *err);
 
-/* Only counts. SQLITE_OK or what went wrong. */
-int aliases_check_count(sqlite3 *db, struct aliases_sizes *sizes);
+/* Only counts, and of each table `most` rows at most. SQLITE_OK or what went wrong. */
+int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes);
+
+/* How many pages hold anything; rows that are removed give theirs back. SQLITE_OK or what went wrong. */
+int aliases_check_pages(sqlite3 *db, int64_t *used);
 
 /* GOOD, or BAD with err set where `now` lost more than max_shrink percent of what was there before, or all of what were few:
  * of a table, or of all together. Of sender and client rules those that accept count for their table. */

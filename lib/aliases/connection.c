@@ -1,8 +1,9 @@
+/* connection: reads the alias rules through one connection (see connection.h). Owns it and what it remembers of the data until
+ * that changes. Only SQLITE_DONE is absence; whatever else goes wrong is a fault, and what was read then is not used. */
 #include "connection.h"
 
 #include "base/clock.h"
 #include "base/glob.h"
-#include "aliases/aliases.h"
 #include "aliases/schema.h"
 #include "base/utf8.h"
 

@@ -1,6 +1,7 @@
-/* aliases_handle: one read-only connection to the alias rules, with its prepared statements.
+/* connection: one read-only connection to the alias rules, with its prepared statements. Owns them; says of each failure what
+ * kind of fault it is.
  *
- * Used by one thread at a time; lib/aliases.c keeps a pool of them. Every look-up is bounded in time (CONNECTION_QUERY_MS),
+ * Used by one thread at a time; a pool keeps several. Every look-up is bounded in time (CONNECTION_QUERY_MS),
  * and ends with its statement reset. */
 #ifndef RCPTGATE_ALIASES_CONNECTION_H
 #define RCPTGATE_ALIASES_CONNECTION_H

@@ -1,4 +1,8 @@
+/* edit: writes alias rules through a connection of its own (see edit.h). Owns it, the one transaction in it, and the statements that
+ * it keeps; whatever fails leaves the database as it was. */
 #include "aliases/edit.h"
+
+#include "check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -451,6 +455,19 @@ enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_tabl
     snprintf(sql, sizeof sql, "DELETE FROM %s", aliases_schema_columns[table].table);
     int rc = sqlite3_exec(edit->db, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
+}
+
+enum edit_status aliases_edit_count(struct aliases_edit *edit, int64_t most, struct aliases_sizes *out,
+                                    struct error *err)
+{
+    int rc = aliases_check_count(edit->db, most, out);
+    return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
+}
+
+bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_sizes *before,
+                         const struct aliases_sizes *now, int max_shrink, struct error *why)
+{
+    return aliases_check_shrink(before, now, max_shrink, edit->path, why) == CHECK_BAD;
 }
 
 static void read_record(sqlite3_stmt *stmt, size_t n, struct edit_record *out)

@@ -1,4 +1,4 @@
-/* aliases_edit: writing the alias rules, for the commands.
+/* edit: writing the alias rules, for the commands.
  *
  * One transaction for a command: aliases_edit_open() begins it, aliases_edit_commit() ends it, and without that
  * aliases_edit_close() leaves everything as it was. Generic over aliases_schema_columns. Values arrive canonical; what
@@ -62,6 +62,14 @@ enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_tab
 
 /* Deletes all rows of the table. */
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err);
+
+/* How many rows the tables have now, in this transaction; each is counted up to `most`. */
+enum edit_status aliases_edit_count(struct aliases_edit *edit, int64_t most, struct aliases_sizes *out,
+                                    struct error *err);
+
+/* Would a gate that has taken data with so many rows refuse what is there now? Then why says so, and what to run. */
+bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_sizes *before,
+                         const struct aliases_sizes *now, int max_shrink, struct error *why);
 
 /* Calls each() for every row, in the order of the keys, until it returns false. The record is valid during the call.
  * keys NULL: all rows; else the row with these keys, EDIT_NOT_FOUND where there is none. */

@@ -1,14 +1,16 @@
-/* Owns the thread and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest
- * that other threads see (struct told); everything else belongs to the thread. Fails into not trusting: what
- * cannot be checked is not believed.
+/* monitor: watches over the live file of the alias rules and keeps its last good copy (see monitor.h). Owns the thread, the
+ * copy, and the judgement of the live file. What sessions ask is atomic; the mutex guards the rest that other threads see
+ * (struct notified); everything else belongs to the thread. Fails into not trusting: what cannot be checked is not
+ * believed.
  *
- * Of the live file the thread holds one lease, so that it sees every change of the data as one; it gives it
- * back when a new epoch begins, within a tick. */
+ * Of the live file the thread holds one checkout, so that it sees every change of the data as one; it gives it back when
+ * a new epoch begins, within a tick. */
 #include "monitor.h"
 
 #include "base/clock.h"
 #include "check.h"
 #include "snapshot.h"
+#include "sys/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,15 +30,16 @@ enum {
     NEVER_MS = -1,
 };
 
-/* When the next round may begin after one that took `took`: since a session waits for it, since the data has
- * changed, since the file was touched but its data has not changed, since the last one failed, since time has
- * passed. */
-enum reason { WHY_DIFFERS, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
+/* When the next round may begin after one that took `took`: since a session waits for it or rows are gone, since the data
+ * has changed, since the file was touched but its data has not changed, since the last one failed, since time has
+ * passed. What is refused for a change is 451 until then: that is what the least of the pauses is for. */
+enum reason { WHY_URGENT, WHY_CHANGE, WHY_TOUCH, WHY_FAILED, WHY_AGE, REASONS };
 static const struct {
-    int64_t least_ms, times;
+    int64_t least_ms, times, most_ms;
 } paces[REASONS] = {
-    [WHY_DIFFERS] = {10, 1},   [WHY_CHANGE] = {400, 10}, [WHY_TOUCH] = {2000, 20},
-    [WHY_FAILED] = {3000, 20}, [WHY_AGE] = {300000, 50},
+    [WHY_URGENT] = {10, 1, 700},         [WHY_CHANGE] = {400, 10, INT64_MAX},
+    [WHY_TOUCH] = {2000, 20, INT64_MAX}, [WHY_FAILED] = {3000, 20, INT64_MAX},
+    [WHY_AGE] = {300000, 50, INT64_MAX},
 };
 
 struct stamp { /* of a file: what a write leaves behind */
@@ -59,10 +62,9 @@ struct notified { /* guarded by the mutex */
 struct monitor {
     const struct aliases_config *config;
     struct aliases_pool *live, *copies;
-    pthread_t thread;
-    bool running;
+    struct worker *worker; /* NULL: not started */
     pthread_mutex_t lock;
-    pthread_cond_t wake, done;
+    pthread_cond_t done; /* a turn is over */
     struct notified notified;
 
     atomic_uint trusted; /* the epoch that may be believed; 0: none */
@@ -72,19 +74,21 @@ struct monitor {
     atomic_int_least64_t max_stale_ms;
     atomic_int max_shrink;
     atomic_bool has_copy;
-    atomic_bool stopping;
     atomic_bool cheap; /* the last round was */
 
     struct aliases_checkout *checkout; /* the thread's own */
+    bool searched;                     /* for the copy that an earlier process left */
     struct stamp touched;              /* of the live file at the last round */
     int64_t round_end_ms, took_ms;
-    unsigned judged; /* the epoch that the last round was about */
-    bool failed;     /* the last round took nothing, or kept no copy */
-    bool dirty;      /* the data is not what was last taken */
-    bool changed;    /* it has changed since the last round began */
-    bool alone;      /* no copy could be kept of what was last taken */
-    bool refused;    /* the data was, since it was last taken: sessions may have read what was damaged */
-    bool renew;      /* the copy is gone, or a session found it other than the data */
+    unsigned judged;    /* the epoch that the last round was about */
+    bool failed;        /* the last round took nothing, or kept no copy */
+    bool dirty;         /* the data is not what was last taken */
+    bool changed;       /* it has changed since the last round began, */
+    bool urgent;        /* and a session met that, or rows are gone */
+    int64_t used_pages; /* of the data, when it was last looked at: fewer are rows that are gone */
+    bool alone;         /* no copy could be kept of what was last taken */
+    bool refused;       /* the data was, since it was last taken: sessions may have read what was damaged */
+    bool renew;         /* the copy is gone, or a session found it other than the data */
     char *new_path, *accept_path;
 };
 
@@ -117,17 +121,17 @@ void aliases_monitor_configure(struct monitor *monitor, int64_t max_stale_ms, in
     atomic_store(&monitor->max_shrink, max_shrink);
     pthread_mutex_lock(&monitor->lock);
     monitor->notified.kick = true;
-    pthread_cond_signal(&monitor->wake);
     pthread_mutex_unlock(&monitor->lock);
+    worker_wake(monitor->worker);
 }
 
-bool monitor_recheck(struct monitor *monitor, int wait_ms)
+bool aliases_monitor_recheck(struct monitor *monitor, int wait_ms)
 {
     struct timespec until = clock_in_ms(wait_ms);
     pthread_mutex_lock(&monitor->lock);
     unsigned before = monitor->notified.taken;
     monitor->notified.kick = monitor->notified.differs = true;
-    pthread_cond_signal(&monitor->wake);
+    worker_wake(monitor->worker);
     bool patient = atomic_load(&monitor->cheap);
     while (patient && monitor->notified.taken == before && atomic_load(&monitor->trusted) != 0 &&
            !monitor->notified.stop)
@@ -145,7 +149,7 @@ int aliases_monitor_accept(struct monitor *monitor, int wait_ms, struct error *e
     struct notified *notified = &monitor->notified;
     unsigned before = notified->taken;
     notified->accept = notified->kick = true;
-    pthread_cond_signal(&monitor->wake);
+    worker_wake(monitor->worker);
     while (patient && notified->accept && !notified->stop)
         patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
     bool taken = notified->taken != before;
@@ -203,9 +207,9 @@ static void find_copy(struct monitor *monitor)
     if (copy == NULL)
         return;
     struct aliases_sizes sizes;
-    bool counted =
-        aliases_check_count(aliases_connection_lend(copy->handle, NULL, NULL), &sizes) == SQLITE_OK;
-    aliases_connection_reclaim(copy->handle);
+    bool counted = aliases_check_count(aliases_connection_lend(copy->connection, NULL, NULL), INT64_MAX,
+                                       &sizes) == SQLITE_OK;
+    aliases_connection_reclaim(copy->connection);
     aliases_pool_give(copy);
     if (!counted)
         return;
@@ -227,7 +231,7 @@ static void miss_copy(struct monitor *monitor)
     monitor->renew = true;
 }
 
-/* --- the lease on the live file --- */
+/* --- the checkout of the live file --- */
 
 static void drop_checkout(struct monitor *monitor)
 {
@@ -235,13 +239,26 @@ static void drop_checkout(struct monitor *monitor)
     monitor->checkout = NULL;
 }
 
+/* SQLite gives pages back that no row is on any more: to read two numbers costs nothing, to count rows would. */
+static bool lost_pages(struct monitor *monitor)
+{
+    int64_t before = monitor->used_pages;
+    sqlite3 *db = aliases_connection_lend(monitor->checkout->connection, NULL, NULL);
+    if (aliases_check_pages(db, &monitor->used_pages) != SQLITE_OK)
+        monitor->used_pages = 0;
+    aliases_connection_reclaim(monitor->checkout->connection);
+    return monitor->used_pages < before;
+}
+
 static void note_change(struct monitor *monitor, bool changed)
 {
     monitor->changed = monitor->changed || changed;
     monitor->dirty = monitor->dirty || changed;
+    if (changed && monitor->checkout != NULL && lost_pages(monitor))
+        monitor->urgent = true;
 }
 
-/* A lease with a transaction open, or none. */
+/* A checkout with a transaction open, or none. */
 static void renew_checkout(struct monitor *monitor)
 {
     bool changed = false;
@@ -264,10 +281,10 @@ static void renew_checkout(struct monitor *monitor)
 static int is_cancelled(void *arg)
 {
     struct monitor *monitor = arg;
-    return atomic_load(&monitor->stopping) || !aliases_pool_checkout_is_current(monitor->checkout);
+    return worker_stopping(monitor->worker) || !aliases_pool_checkout_is_current(monitor->checkout);
 }
 
-/* What was done with the lease's connection failed: is it the file? */
+/* What was done with the connection failed: is it the file? */
 static void blame_live(struct monitor *monitor, int rc)
 {
     if (aliases_connection_fault_of(rc) == FAULT_BROKEN && monitor->checkout != NULL) {
@@ -296,9 +313,9 @@ static bool reread(struct monitor *monitor, sqlite3 *db, struct finding *found)
     (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
     enum aliases_connection_fault fault = aliases_pool_checkout_begin(monitor->checkout, &changed);
     note_change(monitor, changed);
-    monitor->changed = false;
+    monitor->changed = monitor->urgent = false;
     if (fault != FAULT_NONE)
-        found->err = *aliases_connection_error(monitor->checkout->handle);
+        found->err = *aliases_connection_error(monitor->checkout->connection);
     return fault == FAULT_NONE;
 }
 
@@ -306,15 +323,15 @@ static void check_copy(struct monitor *monitor, struct finding *found)
 {
     enum aliases_connection_fault fault;
     struct error err = {0};
-    struct aliases_connection *handle = aliases_connection_open(monitor->new_path, true, &err, &fault);
-    if (handle != NULL) {
-        sqlite3 *db = aliases_connection_lend(handle, is_cancelled, monitor);
+    struct aliases_connection *copy = aliases_connection_open(monitor->new_path, true, &err, &fault);
+    if (copy != NULL) {
+        sqlite3 *db = aliases_connection_lend(copy, is_cancelled, monitor);
         found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
     } else {
         found->err = err;
         found->result = fault == FAULT_BROKEN ? CHECK_BAD : CHECK_UNSURE;
     }
-    aliases_connection_close(handle);
+    aliases_connection_close(copy);
 }
 
 /* Copies what is new and checks the copy. False: no copy can be written. */
@@ -339,11 +356,11 @@ static bool check_by_copy(struct monitor *monitor, sqlite3 *db, struct finding *
 /* What is not new, and what cannot be copied, is checked where it lies. */
 static void look_closely(struct monitor *monitor, struct finding *found)
 {
-    sqlite3 *db = aliases_connection_lend(monitor->checkout->handle, is_cancelled, monitor);
+    sqlite3 *db = aliases_connection_lend(monitor->checkout->connection, is_cancelled, monitor);
     bool readable = reread(monitor, db, found), is_new = monitor->dirty || monitor->renew || monitor->alone;
     if (readable && !(is_new && check_by_copy(monitor, db, found)))
         found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
-    aliases_connection_reclaim(monitor->checkout->handle);
+    aliases_connection_reclaim(monitor->checkout->connection);
     blame_live(monitor, found->rc);
 }
 
@@ -465,7 +482,7 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
            a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
 }
 
-/* Within a transaction of the lease, which may be over afterwards, and the lease gone. */
+/* Within a transaction of the checkout, which may be over afterwards, and the checkout gone. */
 static void run_round(struct monitor *monitor)
 {
     struct finding found = {0};
@@ -493,22 +510,26 @@ static void run_round(struct monitor *monitor)
 
 static bool is_time(const struct monitor *monitor, enum reason reason)
 {
-    int64_t scaled = monitor->took_ms * paces[reason].times;
-    return clock_monotonic_ms() - monitor->round_end_ms >=
-           (scaled > paces[reason].least_ms ? scaled : paces[reason].least_ms);
+    int64_t pause = monitor->took_ms * paces[reason].times;
+    if (pause < paces[reason].least_ms)
+        pause = paces[reason].least_ms;
+    if (pause > paces[reason].most_ms)
+        pause = paces[reason].most_ms;
+    return clock_monotonic_ms() - monitor->round_end_ms >= pause;
 }
 
-static bool is_due(struct monitor *monitor, bool differs, bool kick, bool accept)
+static bool is_due(struct monitor *monitor, bool kick, bool accept)
 {
     struct stamp stamp;
+    enum reason change = monitor->urgent ? WHY_URGENT : WHY_CHANGE;
     if (accept || monitor->judged == 0)
         return true;
     if (monitor->checkout->epoch != monitor->judged)
-        return is_time(monitor, WHY_DIFFERS);
-    if (monitor->failed)
-        return is_time(monitor, WHY_FAILED) || (monitor->changed && is_time(monitor, WHY_CHANGE));
+        return is_time(monitor, WHY_URGENT);
+    if (monitor->failed) /* what is changed then may well be what mends it */
+        return is_time(monitor, WHY_FAILED) || (monitor->changed && is_time(monitor, WHY_URGENT));
     if (monitor->dirty || monitor->renew)
-        return is_time(monitor, monitor->dirty && differs ? WHY_DIFFERS : WHY_CHANGE);
+        return is_time(monitor, monitor->dirty ? change : WHY_CHANGE);
     if (kick || (stamp_of(monitor->config->path, &stamp) && !same_stamp(&stamp, &monitor->touched)))
         return is_time(monitor, WHY_TOUCH);
     return is_time(monitor, WHY_AGE);
@@ -524,9 +545,10 @@ static void turn(struct monitor *monitor)
     notified->kick = notified->differs = false;
     pthread_mutex_unlock(&monitor->lock);
     monitor->renew = monitor->renew || differs;
+    monitor->urgent = monitor->urgent || differs;
     miss_copy(monitor);
     renew_checkout(monitor);
-    if (monitor->checkout != NULL && is_due(monitor, differs, kick, accept))
+    if (monitor->checkout != NULL && is_due(monitor, kick, accept))
         run_round(monitor);
     if (monitor->checkout != NULL && aliases_pool_checkout_end(monitor->checkout) != FAULT_NONE)
         drop_checkout(monitor);
@@ -537,23 +559,14 @@ static void turn(struct monitor *monitor)
     pthread_mutex_unlock(&monitor->lock);
 }
 
-static void *monitor_main(void *arg)
+static int64_t monitor_step(void *arg)
 {
     struct monitor *monitor = arg;
-    find_copy(monitor);
-    for (;;) {
-        turn(monitor);
-        pthread_mutex_lock(&monitor->lock);
-        struct timespec until = clock_in_ms(TICK_MS);
-        if (!monitor->notified.kick && !monitor->notified.stop)
-            (void)pthread_cond_timedwait(&monitor->wake, &monitor->lock, &until);
-        bool stop = monitor->notified.stop;
-        pthread_mutex_unlock(&monitor->lock);
-        if (stop)
-            break;
-    }
-    drop_checkout(monitor);
-    return NULL;
+    if (!monitor->searched)
+        find_copy(monitor);
+    monitor->searched = true;
+    turn(monitor);
+    return clock_monotonic_ns() + TICK_MS * INT64_C(1000000);
 }
 
 static char *path_with(const char *path, const char *suffix)
@@ -593,11 +606,8 @@ struct monitor *aliases_monitor_new(const struct aliases_config *config, struct 
     atomic_init(&monitor->max_shrink, config->max_shrink);
     if (monitor->new_path != NULL && monitor->accept_path != NULL &&
         pthread_mutex_init(&monitor->lock, NULL) == 0) {
-        if (cond_init(&monitor->wake)) {
-            if (cond_init(&monitor->done))
-                return monitor;
-            pthread_cond_destroy(&monitor->wake);
-        }
+        if (cond_init(&monitor->done))
+            return monitor;
         pthread_mutex_destroy(&monitor->lock);
     }
     free(monitor->new_path);
@@ -608,12 +618,9 @@ struct monitor *aliases_monitor_new(const struct aliases_config *config, struct 
 
 int aliases_monitor_start(struct monitor *monitor, int wait_ms, int wait_copy_ms, struct error *err)
 {
-    int rc = pthread_create(&monitor->thread, NULL, monitor_main, monitor);
-    if (rc != 0) {
-        error_set(err, "cannot start a thread: %s", strerror(rc));
+    monitor->worker = worker_new("aliases", monitor_step, monitor, err);
+    if (monitor->worker == NULL || worker_start(monitor->worker, err) < 0)
         return -1;
-    }
-    monitor->running = true;
     int64_t start = clock_monotonic_ms();
     pthread_mutex_lock(&monitor->lock);
     while (monitor->notified.turns == 0) {
@@ -633,16 +640,12 @@ void aliases_monitor_free(struct monitor *monitor)
 {
     if (monitor == NULL)
         return;
-    if (monitor->running) {
-        atomic_store(&monitor->stopping, true);
-        pthread_mutex_lock(&monitor->lock);
-        monitor->notified.stop = true;
-        pthread_cond_broadcast(&monitor->wake);
-        pthread_cond_broadcast(&monitor->done);
-        pthread_mutex_unlock(&monitor->lock);
-        pthread_join(monitor->thread, NULL);
-    }
-    pthread_cond_destroy(&monitor->wake);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->notified.stop = true;
+    pthread_cond_broadcast(&monitor->done);
+    pthread_mutex_unlock(&monitor->lock);
+    worker_free(monitor->worker);
+    drop_checkout(monitor);
     pthread_cond_destroy(&monitor->done);
     pthread_mutex_destroy(&monitor->lock);
     free(monitor->new_path);

@@ -1,5 +1,6 @@
-/* Owns the pool of handles and the judgement whether the file can be opened. The mutex guards everything but
- * what is atomic; the epoch changes under it. */
+/* pool: connections to one file of alias rules (see pool.h). Owns them, and the judgement whether the file can be opened.
+ * Cannot fail but into NULL: whoever finds the file unusable says so, and it is tried again. The mutex guards everything
+ * but what is atomic; the epoch changes under it. */
 #include "pool.h"
 
 #include <errno.h>
@@ -15,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    POOL_MAX = 8,        /* a lease takes some 5 microseconds: more would only cost memory */
-    WAIT_MS = 100,       /* for a handle, when all are out */
+    POOL_MAX = 8,        /* a checkout takes some 5 microseconds: more would only cost memory */
+    WAIT_MS = 100,       /* for a connection, when all are out */
     WATCH_MS = 500,      /* between two looks at what stands under the path */
     RETRY_MS = 1000,     /* between two attempts at a file that cannot be used */
     RETRY_BUSY_MS = 100, /* the same for one that is locked: locks are short */
@@ -38,15 +39,16 @@ struct watched {   /* what stat() said of the path */
 
 struct aliases_pool {
     pthread_mutex_t lock;
-    pthread_cond_t returned; /* a handle came back */
+    pthread_cond_t returned; /* one came back */
     struct aliases_checkout *idle;
-    size_t n_out, n_all; /* handles lent (or being opened), and all together */
+    size_t n_out, n_all; /* connections taken out (or being opened), and all together */
     size_t n_stale;      /* of n_out: those of an earlier epoch */
-    atomic_uint epoch; /* counts the files that stood under the path; handles of an earlier one are closed */
+    atomic_uint
+        epoch; /* counts the files that stood under the path; connections of an earlier one are closed */
     struct watched watched;
     struct watched owner; /* the last file that the WAL under the path was its own */
     bool orphan;          /* the WAL is of a file that was replaced: the new one is not opened beside it */
-    ino_t held_wal, held_shm; /* those that the handles of this epoch have open; 0: not known yet */
+    ino_t held_wal, held_shm; /* those that the connections of this epoch have open; 0: not known yet */
     int64_t retry_at_ms;      /* 0: well. Else: unusable, and not to be tried before then */
     bool probing;             /* one caller is trying */
     struct error condition;
@@ -95,11 +97,11 @@ struct aliases_pool *aliases_pool_new(const char *path, bool immutable)
 
 static void close_checkout(struct aliases_checkout *checkout)
 {
-    aliases_connection_close(checkout->handle);
+    aliases_connection_close(checkout->connection);
     free(checkout);
 }
 
-/* The handles of the file that was there until now are of no more use: idle ones are closed here, lent ones when
+/* The connections to the file that was there until now are of no more use: idle ones are closed here, others when
  * they come back. New ones are opened only when the last of them is closed, since closing a file drops the locks that
  * this process holds on the same one (POSIX), and old and new can share their -shm. */
 static void drain(struct aliases_pool *pool)
@@ -205,7 +207,7 @@ static bool is_other_file(const struct watched *old, const struct watched *now)
            now->size < old->size; /* VACUUM shrinks, and so does who cuts it: validate again */
 }
 
-/* Somebody removed -wal or -shm: what is written from now on goes to new ones, and our handles would never see
+/* Somebody removed -wal or -shm: what is written from now on goes to new ones, and our connections would never see
  * it. SQLite itself removes neither as long as anybody has the file open. */
 static bool is_parted(struct aliases_pool *pool, const struct watched *seen)
 {
@@ -260,9 +262,9 @@ static void watch(struct aliases_pool *pool)
         aliases_pool_look(pool); /* else not yet, or another thread is looking */
 }
 
-/* --- lending handles --- */
+/* --- taking out and giving back --- */
 
-/* A new handle, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or the
+/* A new connection, with the lock held on entry and on return, but not between. NULL: unusable, and noted; or the
  * epoch is another one: whatever was opened is no more, or came just now, and has to be opened as what it is. */
 static struct aliases_checkout *open_another(struct aliases_pool *pool)
 {
@@ -274,13 +276,13 @@ static struct aliases_checkout *open_another(struct aliases_pool *pool)
     pthread_mutex_unlock(&pool->lock);
     struct aliases_checkout *checkout = calloc(1, sizeof *checkout);
     if (checkout != NULL)
-        checkout->handle = aliases_connection_open(pool->path, pool->immutable, &err, &fault);
+        checkout->connection = aliases_connection_open(pool->path, pool->immutable, &err, &fault);
     else
         error_set(&err, "out of memory");
     struct watched seen = look(pool);
     pthread_mutex_lock(&pool->lock);
     note_seen(pool, &seen);
-    if (checkout != NULL && checkout->handle != NULL && epoch == pool->epoch) {
+    if (checkout != NULL && checkout->connection != NULL && epoch == pool->epoch) {
         checkout->pool = pool;
         checkout->epoch = epoch;
         return checkout;
@@ -297,7 +299,7 @@ static struct aliases_checkout *open_another(struct aliases_pool *pool)
 }
 
 /* False when the wait was in vain. */
-static bool wait_for_handle(struct aliases_pool *pool, int64_t deadline_ms)
+static bool wait_for_return(struct aliases_pool *pool, int64_t deadline_ms)
 {
     struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
     return pthread_cond_timedwait(&pool->returned, &pool->lock, &until) != ETIMEDOUT;
@@ -329,7 +331,7 @@ static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
         } else if (!patient) {
             break;
         } else {
-            patient = wait_for_handle(pool, deadline);
+            patient = wait_for_return(pool, deadline);
         }
     }
     if (checkout == NULL && *probe)
@@ -345,7 +347,7 @@ static void give_back(struct aliases_checkout *checkout, const struct error *err
     pthread_mutex_lock(&pool->lock);
     bool current = checkout->epoch == pool->epoch;
     if (current && fault == FAULT_BROKEN)
-        drain(pool); /* what one handle saw is wrong with the file, not with the handle */
+        drain(pool); /* what one saw is wrong with the file, not with the connection */
     if (current && ends_checkout(fault))
         note_condition(pool, err, fault);
     if (checkout->epoch == pool->epoch) {
@@ -363,7 +365,7 @@ static void give_back(struct aliases_checkout *checkout, const struct error *err
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* The generation of a lease is what the counter said before its first read, unless this handle sees other data than last
+/* The generation of a checkout is what the counter said before its first read, unless this connection sees other data than last
  * time. Then it moves the counter on by two, and takes the odd number between for itself alone: another writer may have
  * committed since, so that others who read the new value may see newer data than this one. */
 enum aliases_connection_fault aliases_pool_checkout_begin(struct aliases_checkout *checkout, bool *changed)
@@ -371,7 +373,7 @@ enum aliases_connection_fault aliases_pool_checkout_begin(struct aliases_checkou
     struct aliases_pool *pool = checkout->pool;
     bool differs = false;
     uint64_t before = atomic_load(&pool->generation);
-    checkout->fault = aliases_connection_begin(checkout->handle, &differs);
+    checkout->fault = aliases_connection_begin(checkout->connection, &differs);
     bool moved = differs || checkout->fault != FAULT_NONE;
     checkout->generation = moved ? aliases_pool_generation(pool) : before;
     *changed = differs;
@@ -380,7 +382,7 @@ enum aliases_connection_fault aliases_pool_checkout_begin(struct aliases_checkou
 
 enum aliases_connection_fault aliases_pool_checkout_end(struct aliases_checkout *checkout)
 {
-    if (aliases_connection_end(checkout->handle) != FAULT_NONE)
+    if (aliases_connection_end(checkout->connection) != FAULT_NONE)
         checkout->fault = FAULT_BROKEN;
     return checkout->fault;
 }
@@ -423,7 +425,7 @@ struct aliases_checkout *aliases_pool_take(struct aliases_pool *pool)
         probed(pool, fault == FAULT_NONE);
     if (fault == FAULT_NONE)
         return checkout;
-    struct error err = *aliases_connection_error(checkout->handle);
+    struct error err = *aliases_connection_error(checkout->connection);
     give_back(checkout, &err);
     return NULL;
 }
@@ -432,8 +434,8 @@ void aliases_pool_give(struct aliases_checkout *checkout)
 {
     if (checkout == NULL)
         return;
-    (void)aliases_pool_checkout_end(checkout); /* what is wrong is in lease->fault */
-    struct error err = *aliases_connection_error(checkout->handle);
+    (void)aliases_pool_checkout_end(checkout); /* what is wrong is in checkout->fault */
+    struct error err = *aliases_connection_error(checkout->connection);
     give_back(checkout, &err);
 }
 
@@ -449,7 +451,7 @@ bool aliases_pool_checkout_settle(struct aliases_checkout *checkout, enum aliase
     } else if (fault == FAULT_ROW || fault == FAULT_SLOW) {
         struct aliases_pool *pool = checkout->pool;
         pthread_mutex_lock(&pool->lock);
-        pool->row_condition = *aliases_connection_error(checkout->handle);
+        pool->row_condition = *aliases_connection_error(checkout->connection);
         pool->row_condition_generation = atomic_load(&pool->generation);
         pthread_mutex_unlock(&pool->lock);
     }

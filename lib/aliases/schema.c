@@ -1,6 +1,6 @@
+/* schema: the tables as data, and whether a file has them (see schema.h). Owns nothing; says in words what is wrong and what
+ * to do. */
 #include "aliases/schema.h"
-
-#include "aliases/aliases.h"
 
 #include <errno.h>
 #include <string.h>

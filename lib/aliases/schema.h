@@ -1,4 +1,4 @@
-/* aliases_tables: the tables of the alias rules, as data: for reading, for editing, and for checking that a file has them.
+/* schema: the tables of the alias rules, as data: for reading, for editing, and for checking that a file has them.
  *
  * policy/aliases.sql is the schema; this is what the programs know of it. */
 #ifndef RCPTGATE_ALIASES_SCHEMA_H
@@ -9,8 +9,11 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-enum aliases_table { /* the order is that of the table in aliases_tables.c */
+enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
+
+enum aliases_table { /* the order is that of the table in schema.c */
                      ALIASES_DOMAINS,
                      ALIASES_ALIASES,
                      ALIASES_GLOBS,
@@ -20,6 +23,11 @@ enum aliases_table { /* the order is that of the table in aliases_tables.c */
 };
 
 enum { ALIASES_COLUMNS = 7, ALIASES_KEYS = 2 }; /* the most that a table has */
+
+struct aliases_sizes {
+    int64_t rows[ALIASES_TABLES];
+    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
+};
 
 struct aliases_schema_columns {
     const char *table;                  /* "aliases" */

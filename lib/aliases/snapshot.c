@@ -1,3 +1,5 @@
+/* snapshot: copies a database page by page (see snapshot.h). Owns the file that it writes until it is complete; after a failure
+ * nothing is left of it, and whose fault it was is told apart: the source or the target. */
 #include "snapshot.h"
 
 #include <errno.h>

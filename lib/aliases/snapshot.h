@@ -1,4 +1,4 @@
-/* aliases_copy: makes a copy of a database, page by page, as it is: what is damaged in it stays damaged, and
+/* snapshot: makes a copy of a database, page by page, as it is: what is damaged in it stays damaged, and
  * is found when the copy is checked.
  *
  * Done in small steps with pauses, written out as it goes, so that neither the disk nor other files' fsync()

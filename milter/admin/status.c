@@ -67,11 +67,12 @@ static json_t *report_aliases(const struct gate *gate, const struct policy *poli
     aliases_status(gate->rules, &status);
     int64_t changed = database_changed_ms(policy->aliases.database);
     json_t *aliases =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "database", policy->aliases.database, "in_force",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "database", policy->aliases.database, "in_force",
                   aliases_mode_name(status.mode), "aliases", (json_int_t)status.aliases, "domains",
                   (json_int_t)status.domains, "validated_age_s",
                   (json_int_t)(status.validated_age_ms < 0 ? -1 : status.validated_age_ms / 1000),
-                  "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000));
+                  "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000),
+                  "validation_ms", (json_int_t)status.round_ms);
     if (changed > 0) {
         json_object_set_new(aliases, "changed", json_string(clock_text(changed, time)));
         json_object_set_new(aliases, "age_s", json_integer(now_ms > changed ? (now_ms - changed) / 1000 : 0));

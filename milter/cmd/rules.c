@@ -29,6 +29,8 @@ enum { /* more of sysexits.h */
        EXIT_BUSY = 75,
 };
 
+enum { CHECKED_ROWS = 100 }; /* for each row that is removed */
+
 static const char *const noun_names[NOUNS] = {
     [NOUN_ALIAS] = "alias", [NOUN_DOMAIN] = "domain", [NOUN_SENDER] = "sender", [NOUN_CLIENT] = "client"};
 
@@ -162,6 +164,33 @@ static void hint(struct aliases_edit *edit, const struct rule *rule)
                at[0].text);
 }
 
+/* --- what a running gate will not take without a word --- */
+
+/* Without a policy there is no gate to speak of. */
+static enum edit_status count_before(struct invocation *in, struct aliases_edit *edit, int64_t most,
+                                     struct aliases_sizes *before)
+{
+    *before = (struct aliases_sizes){0};
+    return in->policy != NULL ? aliases_edit_count(edit, most, before, &in->err) : EDIT_DONE;
+}
+
+/* Within the transaction. `why` stays "" where the gate will take what is there now, or nobody can tell. */
+static void foresee_refusal(const struct invocation *in, struct aliases_edit *edit, int64_t most,
+                            const struct aliases_sizes *before, struct error *why)
+{
+    struct aliases_sizes now;
+    struct error unsaid = {0};
+    if (in->policy != NULL && aliases_edit_count(edit, most, &now, &unsaid) == EDIT_DONE)
+        (void)aliases_edit_shrank(edit, before, &now, in->policy->aliases.max_shrink, why);
+}
+
+static void warn_of_refusal(const struct invocation *in, const struct error *why)
+{
+    if (why->text[0] != '\0')
+        fprintf(stderr, "rcptgate %s: a running gate will not take this: %s\n", noun_names[in->args.noun],
+                why->text);
+}
+
 /* --- verbs --- */
 
 static int run_init(struct invocation *in)
@@ -265,11 +294,21 @@ static int run_remove(struct invocation *in)
     for (int i = 0; i < in->n_keys; i++)
         if (rule_args_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
             return EXIT_REFUSED;
+    /* Of a table with more rows these are less than a percent, and to count it all would take a while. */
+    const int64_t most = CHECKED_ROWS * (int64_t)in->n_keys;
+    struct aliases_sizes before;
+    struct error why = {0};
     int status = open_to_write(in, false, &edit);
+    if (status == EXIT_DONE)
+        status = exit_status(count_before(in, edit, most, &before));
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
         status = exit_status(aliases_edit_remove(edit, rules[i].table, &rules[i].record, &in->err));
-    if (status == EXIT_DONE)
+    if (status == EXIT_DONE) {
+        foresee_refusal(in, edit, most, &before, &why);
         status = exit_status(aliases_edit_commit(edit, &in->err));
+    }
+    if (status == EXIT_DONE)
+        warn_of_refusal(in, &why);
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
         say("removed", &rules[i]);
     aliases_edit_close(edit);
@@ -330,6 +369,10 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
 {
     enum aliases_table tables[2];
     size_t n_tables = tables_of(in->args.noun, tables);
+    struct aliases_sizes before = {0};
+    struct error why = {0};
+    if (in->import.replace && count_before(in, edit, INT64_MAX, &before) != EDIT_DONE)
+        return EXIT_REFUSED;
     for (size_t i = 0; in->import.replace && i < n_tables; i++) {
         enum edit_status cleared = aliases_edit_clear(edit, tables[i], &in->err);
         if (cleared != EDIT_DONE)
@@ -338,11 +381,15 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     struct import_result result = {0};
     in->import.noun = noun_names[in->args.noun];
     enum edit_status status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    if (status == EDIT_DONE && in->import.replace)
+        foresee_refusal(in, edit, INT64_MAX, &before, &why);
     if (status == EDIT_DONE && !in->import.dry_run && (result.bad == 0 || in->import.skip_bad))
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
         return exit_status(status);
     bool kept = result.bad == 0 || in->import.skip_bad;
+    if (kept)
+        warn_of_refusal(in, &why);
     if (in->json)
         printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"bad\": %" PRId64 ", \"written\": %s}\n",
                result.added, result.updated, result.bad, kept && !in->import.dry_run ? "true" : "false");

@@ -147,6 +147,9 @@ static void print_aliases(FILE *out, const json_t *aliases)
     fprintf(out, "%s", who_answers(json_get_text(aliases, "in_force")));
     if (json_get_number(aliases, "copy_age_s") >= 0)
         fprintf(out, "; its copy was good %s ago", duration(json_get_number(aliases, "copy_age_s"), buffer));
+    if (json_get_number(aliases, "validation_ms") > 0)
+        fprintf(out, "; a validation takes %" JSON_INTEGER_FORMAT " ms",
+                json_get_number(aliases, "validation_ms"));
     fputc('\n', out);
 }
 

@@ -222,3 +222,19 @@ def test_many_rows_and_progress(place):
                                               env=dict(os.environ, **SANITIZERS))
     assert status == 0 and "60000 added" in out and b" rows, 0 bad" in terminal
     assert len(place.rows("aliases")) == 60000
+
+
+def test_what_a_gate_will_refuse_is_said_at_once(place):
+    """The last row of a table is gone: whoever runs the gate hears what to run, where it is done."""
+    policy = place.write("policy.json", json.dumps({"state": str(place.scratch / "state"), "aliases": {"database": str(place.database)}}))
+    why = "0 of 1 are left in aliases; restore it, or, if that is right, run: rcptgate alias accept"
+    place.run("domain", "add", "example.com", "-c", policy)
+    place.run("alias", "add", "a@example.com", "m@b.example", "-c", policy)
+    place.run("alias", "add", "b@example.com", "m@b.example", "-c", policy)
+    assert place.run("alias", "remove", "a@example.com", "-c", policy)[1] == ""
+    empty, other = place.write("empty.csv", "address\n"), place.write("other.csv", "address,mailbox\nc@example.com,m@b.example\n")
+    assert why in place.run("alias", "import", "--replace", "--dry-run", empty, "-c", policy)[1]
+    assert place.run("alias", "import", "--replace", other, "-c", policy)[1] == ""
+    assert why in place.run("alias", "remove", "c@example.com", "-c", policy)[1]
+    place.run("sender", "add", "*", "reject", "-c", policy)
+    assert place.run("sender", "remove", "*", "*", "-c", policy)[1] == "", "it refused: more is let through without it"

@@ -677,17 +677,20 @@ def test_row37_reads_fail():
 def test_row37_no_room_for_the_copy():
     """Nothing more can be written to the state directory: new rows hold, and what refuses does once the file itself has passed
     its checks."""
-    with world() as w, flowing(w, known=("continue", "451 4.3.0")) as flow:
-        (w.gate.state / "aliases.copy.db.new").mkdir()  # as root nothing else keeps the gate from writing
-        (w.gate.state / "aliases.copy.db.new" / "x").touch()
-        w.database.alias("fresh@example.com")
-        w.database.run("DELETE FROM aliases WHERE address = 'a299@example.com'")
-        named(w, "aliases-copy", says="last good copy")
-        assert ask(w, "fresh@example.com") == "continue"
-        wait_for(lambda: ask(w, "a299@example.com") == "550 5.1.1", "the removed alias is unknown")
-        wait_for(lambda: flow.now("unknown") == "550 5.1.1", "who never was is unknown")
-        w.database.alias("a299@example.com")
-        shutil.rmtree(w.gate.state / "aliases.copy.db.new")
+    with world() as w:
+        w.database.alias("brief@example.com")
+        settled(w)
+        with flowing(w, known=("continue", "451 4.3.0")) as flow:
+            (w.gate.state / "aliases.copy.db.new").mkdir()  # as root nothing else keeps the gate from writing
+            (w.gate.state / "aliases.copy.db.new" / "x").touch()
+            w.database.alias("fresh@example.com")
+            w.database.run("DELETE FROM aliases WHERE address = 'brief@example.com'")
+            named(w, "aliases-copy", says="last good copy")
+            assert ask(w, "fresh@example.com") == "continue"
+            wait_for(lambda: ask(w, "brief@example.com") == "550 5.1.1", "the removed alias is unknown")
+            wait_for(lambda: flow.now("unknown") == "550 5.1.1", "who never was is unknown")
+            w.database.alias("brief@example.com")
+            shutil.rmtree(w.gate.state / "aliases.copy.db.new")
 
 
 def test_row38_column_lost():
@@ -973,6 +976,23 @@ def test_row70_an_exempt_client_at_its_limit():
         wait_for(lambda: copied(w), "it is in the copy")
         w.database.run("DELETE FROM client_rules WHERE network = '192.0.2.0/24'")
         assert until_judged(w, who) == ("reject", "limit")
+
+
+@pytest.mark.parametrize("when", [{"catch_all": True}, {"class": "free"}], ids=["by pattern", "by class"])
+def test_row70_a_limit_of_what_the_row_was_not(when):
+    """Without its row an alias is one of those that the limit is for, which is full: until that is judged it does not refuse it."""
+    limit = {"name": "one", "per": "client", "count": "attempts", "max": 1, "window": "1h", "over": "reject", "when": when}
+    with World("memory", limits=[limit], domains=("example.com", "many.example")) as w:
+        w.database.aliases([*KNOWN, *MANY])
+        w.database.run("UPDATE domains SET class = 'free' WHERE domain = 'example.com'")
+        w.database.run(f"UPDATE aliases SET class = 'paid' WHERE address = '{KNOWN[1]}'")
+        w.database.glob("example.com", "*")
+        wait_for(lambda: copied(w), "the copy is as the database is")
+        other = "any@example.com" if "catch_all" in when else KNOWN[2]
+        assert ask(w, other) == "continue"
+        assert explained(w, other) == ("reject", "limit") and explained(w, KNOWN[1]) == ("accept", "")
+        w.database.run(f"DELETE FROM aliases WHERE address = '{KNOWN[1]}'")
+        assert until_judged(w, {"to": KNOWN[1]}) == ("reject", "limit")
 
 
 # --- none left

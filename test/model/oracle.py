@@ -338,10 +338,14 @@ class Oracle:
         for name, explains in reasons.items():
             if any(explains(*entry) for entry in asked):
                 return name
+        holds = [(view, limit, (view.facts["client"],)) for view in self.known[r.index] for limit in view.limits
+                 if limit.hold and limit.per == ["client"] and limit.over in overs]
+        if any(self._tripped_openly(limit, key, view, r) for view, limit, key in holds):
+            return "reserved-hold"  # it covers what the rules refuse, too
+        if self._spills(r) and any(len(limit.per) > 1 or limit.share or view.facts["catch_all"] for view, limit, _ in asked):
+            return "overflow"
         if any(s.touches(r.asked, r.answered, CALM) for s in self.alias_faults):
             return "rules" + self._fault(r)  # what the limit asks about is not what was meant
-        if self._spills(r):
-            return "overflow"
         if any(limit.hold and limit.per == ["client"] for view in self.known[r.index] for limit in view.limits):
             return "client-hold"
         if self.spec["skew"] or self.first_clock <= r.answered:

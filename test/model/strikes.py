@@ -348,11 +348,23 @@ class Strikes:
 
 
 def damage_interior(path, r):
-    """Flips a bit in a key of an interior page, so that a comparison goes the wrong way; False where no page is interior."""
-    data = bytearray(path.read_bytes())
-    pages = [at for at in range(0, len(data), 4096) if data[at + (100 if at == 0 else 0)] == 2]
+    """Flips a bit in a key of an interior page, so that a comparison goes the wrong way; False where no page is interior, or no flip that was
+    tried does that: keys that are still in order are other data, as an owner could have written it."""
+    whole = path.read_bytes()
+    keys = keys_of_interior_pages(whole)
+    for spot in r.sample(keys, min(len(keys), 20)):
+        data = bytearray(whole)
+        data[spot] ^= r.choice([1, 2, 4, 8, 16])
+        path.write_bytes(data)
+        if misses_rows(path):
+            return True
+    return False
+
+
+def keys_of_interior_pages(data):
+    """Where the words before an @ begin, in the interior pages of tables without rowid."""
     keys = []
-    for at in pages:
+    for at in [at for at in range(0, len(data), 4096) if data[at + (100 if at == 0 else 0)] == 2]:
         position = data.find(b"@", at, at + 4096)
         while position >= 0:
             start = position
@@ -361,9 +373,17 @@ def damage_interior(path, r):
             if position - start >= 2:
                 keys.append(start)
             position = data.find(b"@", position + 1, at + 4096)
-    if not keys:
-        return False
-    spot = r.choice(keys)
-    data[spot] ^= r.choice([1, 2, 4, 8, 16])
-    path.write_bytes(data)
-    return True
+    return keys
+
+
+def misses_rows(path):
+    """Is there an alias that a scan finds and a look-up does not?"""
+    db = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    db.text_factory = bytes
+    try:
+        rows = [address for address, in db.execute("SELECT address FROM aliases")]
+        return any(db.execute("SELECT 1 FROM aliases WHERE address = CAST(? AS TEXT)", (address,)).fetchone() is None for address in rows)
+    except sqlite3.Error:
+        return True
+    finally:
+        db.close()

@@ -1,4 +1,4 @@
-/* The rule database with its keeper: what is taken, what answers when the file cannot, and what happens when
+/* The alias database with its monitor: what is taken, what answers when the file cannot, and what happens when
  * every nth call of the system, or of malloc, fails. The rule of all tests: who exists is never called absent
  * by live rows. */
 #include "aliases/aliases.h"
@@ -109,8 +109,11 @@ static int shim_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
     return fails(CALL_READ) ? SQLITE_IOERR_READ : real_of(file)->pMethods->xRead(real_of(file), to, n, at);
 }
 
+static atomic_int write_nap_ms; /* how long each write to a copy takes */
+
 static int shim_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
 {
+    nap(atomic_load(&write_nap_ms));
     return fails(CALL_WRITE) ? SQLITE_FULL : real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
 }
 
@@ -315,6 +318,7 @@ static int tear_down(void **state)
 {
     struct place *place = *state;
     no_faults();
+    atomic_store(&write_nap_ms, 0);
     aliases_free(place->db);
     pool_done(&place->pool);
     clear(place->path);
@@ -574,6 +578,29 @@ static void what_lost_much_is_refused(void **state)
     assert_int_equal(aliases_accept(place->db, PATIENCE_MS, &err), 0);
     assert_true(is(place, "a1", ROWS_LIVE, false));
     wait_well(place);
+}
+
+/* However long a validation takes. Rounds that are not urgent come ten times as late. */
+static void what_is_lost_is_judged_soon(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    atomic_store(&write_nap_ms, 60);
+    run_on(place->path, "INSERT INTO aliases (address) VALUES ('b@example.com')");
+    int64_t start = now_ms();
+    while (status(place).aliases != ALIASES + 1 && now_ms() - start < PATIENCE_MS)
+        nap(5);
+    const int64_t soon = 1000 + 3 * status(place).round_ms;
+    assert_true(soon > 2000);
+    run_on(place->path, "DELETE FROM aliases WHERE address NOT IN ('a7@example.com', 'a1@example.com')");
+    start = now_ms();
+    expect_refused(place, "max_shrink");
+    assert_true(now_ms() - start < soon);
+    fill(place->path); /* what mends it, too */
+    start = now_ms();
+    while (status(place).refused.text[0] != '\0' && now_ms() - start < PATIENCE_MS)
+        nap(5);
+    assert_true(now_ms() - start < soon);
 }
 
 static void it_can_be_accepted_beforehand(void **state)
@@ -860,6 +887,7 @@ int main(void)
         TEST(an_old_copy_does_not),
         TEST(changes_hold_at_once),
         TEST(what_lost_much_is_refused),
+        TEST(what_is_lost_is_judged_soon),
         TEST(it_can_be_accepted_beforehand),
         cmocka_unit_test(the_bound_is_exact),
         cmocka_unit_test(every_table_is_counted),

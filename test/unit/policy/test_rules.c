@@ -725,15 +725,13 @@ static void test_agree(void **state)
         {&glob, &unread, false},     {&drops, &glob, false},       {&absent, &not_ours, false},
         {&not_ours, &absent, false}, {&not_ours, &goes_on, false}, {&not_ours, &not_ours, true},
     };
-    struct fixture f;
     (void)state;
-    fixture_init(&f);
     for (size_t i = 0; i < COUNT_OF(cases); i++)
-        if (rules_agree(&f.envelope, cases[i].live, cases[i].copy) != cases[i].want)
+        if (rules_agree(cases[i].live, cases[i].copy) != cases[i].want)
             fail_msg("row %zu: not %d", i, cases[i].want);
 }
 
-static void test_agree_on_limits(void **state)
+static void test_agree_on_limit(void **state)
 {
     const char *boxes[] = {"m@x"}, *others[] = {"n@x"};
     const struct ruling glob =
@@ -744,6 +742,12 @@ static void test_agree_on_limits(void **state)
                             RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", .alias_refused = true),
                         exempt = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, .client_exempt = true);
     struct ruling forwards = glob, elsewhere = glob, owned = glob, blocked = glob;
+    static const struct limit
+        of_owner = {.count = LIMIT_RECIPIENTS, .per = {SUBJECT_OWNER}, .n_per = 1},
+        of_client = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT}, .n_per = 1},
+        of_unknown = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT}, .n_per = 1, .when.unknown = YES},
+        of_domain = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_RECIPIENT_DOMAIN}, .n_per = 1},
+        with_hold = {.count = LIMIT_BYTES, .per = {SUBJECT_CLIENT}, .n_per = 1, .hold_ms = 1};
     struct fixture f;
     (void)state;
     fixture_init(&f);
@@ -752,15 +756,21 @@ static void test_agree_on_limits(void **state)
     forwards.alias.n_mailbox = elsewhere.alias.n_mailbox = 1;
     owned.alias.owner = "o";
     blocked.by = VERDICT_BY_BLOCK;
-    assert_true(rules_agree_on_limits(&f.envelope, &glob, &glob));
-    assert_true(rules_agree_on_limits(&f.envelope, &glob, &blocked)); /* of the alias they say the same */
-    assert_true(rules_agree_on_limits(&f.envelope, &row, &glob));     /* its row is its own proof */
-    assert_true(rules_agree_on_limits(&f.envelope, &unknown, &glob)); /* counts no alias */
-    assert_false(rules_agree_on_limits(&f.envelope, &glob, &row));
-    assert_false(rules_agree_on_limits(&f.envelope, &glob, &owned));
-    assert_false(rules_agree_on_limits(&f.envelope, &glob, &forwards));
-    assert_false(rules_agree_on_limits(&f.envelope, &forwards, &elsewhere));
-    assert_false(rules_agree_on_limits(&f.envelope, &row, &exempt));
+    assert_true(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &glob));
+    assert_true(
+        rules_agree_on_limit(&f.envelope, &of_owner, &glob, &blocked)); /* of the alias they say the same */
+    assert_true(rules_agree_on_limit(&f.envelope, &of_owner, &row, &glob)); /* its row is its own proof */
+    assert_true(rules_agree_on_limit(&f.envelope, &of_client, &unknown, &glob)); /* counts no alias */
+    assert_true(rules_agree_on_limit(&f.envelope, &with_hold, &unknown, &glob));
+    assert_true(rules_agree_on_limit(&f.envelope, NULL, &unknown, &glob));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_unknown, &unknown, &glob));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_domain, &unknown, &glob)); /* which may drop */
+    assert_false(rules_agree_on_limit(&f.envelope, &of_client, &unknown, &exempt));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &row));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &owned));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &forwards));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &forwards, &elsewhere));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &row, &exempt));
 }
 
 static void test_cannot_notify(void **state)
@@ -776,20 +786,13 @@ static void test_cannot_notify(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alias_query),
-        cmocka_unit_test(test_sender_query),
-        cmocka_unit_test(test_alias),
-        cmocka_unit_test(test_alias_conceal),
-        cmocka_unit_test(test_alias_unasked),
-        cmocka_unit_test(test_alias_details),
-        cmocka_unit_test(test_rule),
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_exempt_clients),
-        cmocka_unit_test(test_specificity_is_query_order),
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_agree),
-        cmocka_unit_test(test_agree_on_limits),
-        cmocka_unit_test(test_cannot_notify),
+        cmocka_unit_test(test_alias_query),    cmocka_unit_test(test_sender_query),
+        cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_conceal),
+        cmocka_unit_test(test_alias_unasked),  cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_rule),           cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_exact),          cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_agree_on_limit), cmocka_unit_test(test_cannot_notify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
