@@ -23,6 +23,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/milter/group", values_group, POLICY(milter.group), 0, 64, NULL, "\"postfix\"") \
     X("/milter/mode", values_mode, POLICY(milter.mode), 0, 0, NULL, "\"0660\"") \
     X("/state", values_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"") \
+    X("/user", values_user, POLICY(user), 1, 64, NULL, NULL) \
     X("/aliases", config_json_section, 0, 0, 0, "/aliases", NULL) \
     X("/aliases/database", values_path, POLICY(aliases.database), 0, 1000, NULL, \
       "\"/var/lib/rcptgate/aliases/aliases.db\"") \

@@ -95,10 +95,11 @@ extern const char endpoints_url_instead[]; /* what stands in for a counters.url 
 
 /* json.c, values.c, endpoints.c and limit.c: the parsers. */
 key_parser config_json_section, values_flag, values_choice, values_choice_flag, values_action, values_integer,
-    values_bits, values_max, values_duration, values_percent, values_path, values_group, values_mode,
-    values_prefix, values_subaddress, endpoints_socket, endpoints_url, endpoints_listen, endpoints_command,
-    endpoints_networks, endpoints_patterns, values_reply, limit_list, values_limit_name, limit_per,
-    limit_reply, limit_share, limit_when, values_tristate, limit_classes, limit_domains, limit_clients;
+    values_bits, values_max, values_duration, values_percent, values_path, values_group, values_user,
+    values_mode, values_prefix, values_subaddress, endpoints_socket, endpoints_url, endpoints_listen,
+    endpoints_command, endpoints_networks, endpoints_patterns, values_reply, limit_list, values_limit_name,
+    limit_per, limit_reply, limit_share, limit_when, values_tristate, limit_classes, limit_domains,
+    limit_clients;
 
 /* warnings.c */
 void warnings_add(struct loader *loader, const struct place *root);
