@@ -1,22 +1,54 @@
-/* wire: libmilter's accept(), which it calls by this name and which the linker therefore finds here first.
+/* wire: accept(), poll(), read() and close() for libmilter, which calls them by these names and which the linker therefore finds
+ * here first. So do all others; only descriptors that accept() gave out are treated in another way.
  *
  * Out of descriptors libmilter would try again at once, for ever, at the price of a processor; and the last descriptors
  * would go to sessions, while Redis, SQLite and the log need some to serve them. So the last ones are kept back, and
- * whoever connects meanwhile waits in the queue of the socket. */
+ * whoever connects meanwhile waits in the queue of the socket.
+ *
+ * libmilter polls and reads the head and the rest of each packet apart, although Postfix writes several at once. So what is
+ * there is read at once, and what was read ahead counts as ready. On its way each frame is looked at: a connection with one
+ * that is malformed ends there, before libmilter has all of it.
+ *
+ * Owns what was read ahead, from accept() to close(). A connection belongs to one thread at a time, and libmilter hands it on
+ * under its locks; so there is no lock here but for the table. */
 #include "milter/wire.h"
+
+#include "frames.h"
+#include "sys/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PAUSE_MS = 50 };
+enum { PAUSE_MS = 50, AHEAD = 2048, DESCRIPTORS = 65536 };
+
+/* What these would be without us; glibc exports them under these names, too. */
+ssize_t __read(int fd, void *bytes, size_t n);         // NOLINT: glibc's names
+int __poll(struct pollfd *fds, nfds_t n, int timeout); // NOLINT
+int __close(int fd);                                   // NOLINT
+
+struct connection {
+    struct frames frames;
+    bool bad;            /* nothing more is read; what is left is the part of a frame */
+    unsigned begin, end; /* of what libmilter did not take yet */
+    unsigned char ahead[AHEAD];
+};
 
 static atomic_bool full;
+static _Atomic(struct connection *) connections[DESCRIPTORS]; /* by descriptor; NULL: none of ours */
+
+static struct connection *connection_at(int fd)
+{
+    return fd >= 0 && fd < DESCRIPTORS ? atomic_load_explicit(&connections[fd], memory_order_acquire) : NULL;
+}
 
 bool wire_paused(void)
 {
@@ -30,8 +62,9 @@ static bool few_left(int fd)
     int probe = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (probe >= 0)
         close(probe);
-    return probe < 0 || (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-                         (rlim_t)probe + ACCEPT_RESERVE >= limit.rlim_cur);
+    return probe < 0 || probe + ACCEPT_RESERVE >= DESCRIPTORS ||
+           (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+            (rlim_t)probe + ACCEPT_RESERVE >= limit.rlim_cur);
 }
 
 /* EINTR is the one failure after which libmilter just waits for the next connection. */
@@ -45,11 +78,26 @@ static int ask_again(bool short_of)
     return -1;
 }
 
+/* False: there is no memory for it. */
+static bool connection_begin(int fd)
+{
+    struct connection *connection = malloc(sizeof *connection);
+    if (connection == NULL)
+        return false;
+    memset(connection, 0, offsetof(struct connection, ahead));
+    atomic_store_explicit(&connections[fd], connection, memory_order_release);
+    return true;
+}
+
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
     if (few_left(fd)) /* before a connection is taken that nobody could serve */
         return ask_again(true);
     int got = accept4(fd, address, size, SOCK_CLOEXEC);
+    if (got >= 0 && (got >= DESCRIPTORS || !connection_begin(got))) {
+        __close(got);
+        return ask_again(true);
+    }
     if (got < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
         return ask_again(true);
     if (got < 0 && errno == EINVAL)
@@ -57,4 +105,69 @@ int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
     if (got >= 0)
         atomic_store(&full, false);
     return got;
+}
+
+int close(int fd)
+{
+    if (connection_at(fd) != NULL) /* before the number can be given out again */
+        free(atomic_exchange(&connections[fd], NULL));
+    return __close(fd);
+}
+
+/* Reads what is there, and lets pass what is well formed. */
+static ssize_t read_ahead(struct connection *connection, int fd)
+{
+    ssize_t got = __read(fd, connection->ahead, AHEAD);
+    if (got <= 0)
+        return got;
+    connection->begin = 0;
+    connection->end = (unsigned)frames_pass(&connection->frames, connection->ahead, (size_t)got);
+    connection->bad = connection->end < (size_t)got;
+    if (connection->bad)
+        log_line(LOG_AT_WARNING,
+                 "event=frame text=\"a milter connection is closed: what came over it is no frame of the "
+                 "milter protocol\"");
+    return got;
+}
+
+ssize_t read(int fd, void *bytes, size_t n)
+{
+    struct connection *connection = connection_at(fd);
+    if (connection == NULL)
+        return __read(fd, bytes, n);
+    if (connection->begin == connection->end) {
+        ssize_t got = connection->bad ? 0 : read_ahead(connection, fd);
+        if (got <= 0)
+            return got;
+    }
+    size_t left = connection->end - connection->begin, part = n < left ? n : left;
+    memcpy(bytes, connection->ahead + connection->begin, part);
+    connection->begin += (unsigned)part;
+    return (ssize_t)part; /* 0, the end, where the very first byte is bad */
+}
+
+static bool is_ready(const struct pollfd *p)
+{
+    const struct connection *connection = (p->events & POLLIN) != 0 ? connection_at(p->fd) : NULL;
+    return connection != NULL && (connection->begin < connection->end || connection->bad);
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+    nfds_t ready = 0;
+    for (nfds_t i = 0; i < n; i++)
+        ready += is_ready(&fds[i]);
+    if (ready == 0)
+        return __poll(fds, n, timeout);
+    int rc = 0;
+    for (nfds_t i = 0; i < n; i++)
+        fds[i].revents = 0;
+    if (ready < n && (rc = __poll(fds, n, 0)) < 0)
+        return rc;
+    rc = 0;
+    for (nfds_t i = 0; i < n; i++) {
+        fds[i].revents |= is_ready(&fds[i]) ? POLLIN : 0;
+        rc += fds[i].revents != 0;
+    }
+    return rc;
 }

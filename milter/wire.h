@@ -1,5 +1,5 @@
-/* wire: new connections wait while there are too few descriptors to serve them. The function itself is libmilter's
- * to call; here is what it says. */
+/* wire: libmilter's connections: what it calls accept(), poll(), read() and close() for. The functions themselves are
+ * libmilter's to call; here is what they tell. */
 #ifndef RCPTGATE_MILTER_WIRE_H
 #define RCPTGATE_MILTER_WIRE_H
 

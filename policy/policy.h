@@ -134,6 +134,7 @@ struct policy {
         unsigned mode;              /* permission bits */
     } milter;
     const char *state;
+    const char *user; /* whose rights a gate takes that root starts; NULL: the owner of `state` */
     struct {
         const char *database;   /* NULL: no alias rules */
         const char *subaddress; /* separator characters */

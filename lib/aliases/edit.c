@@ -71,7 +71,7 @@ static int give_directory(const char *dir, const struct owners *owners, struct e
         error_set(err, "%s: %s", dir, strerror(errno));
         return -1;
     }
-    int rc = give(fd, dir, owners, 02770, err);
+    int rc = give(fd, dir, owners, owners->uid == 0 ? 0700 : 02770, err); /* root shares with nobody */
     close(fd);
     return rc;
 }
@@ -129,21 +129,39 @@ static bool is_taken(const char *path, struct error *err)
     return false;
 }
 
-static int write_schema(const char *path, struct error *err)
+/* The new database as bytes, made in memory: a file that SQLite opened by name could be swapped before it does. In
+ * memory there is no WAL mode, so the file says it by itself: versions 2 at bytes 18 and 19 (SQLite file format, 1.3). */
+static unsigned char *make_image(sqlite3_int64 *size, struct error *err)
 {
     sqlite3 *db = NULL;
-    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    unsigned char *image = NULL;
+    int rc = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, aliases_schema_sql, NULL, NULL, NULL);
-    if (rc != SQLITE_OK)
-        error_set(err, "%s cannot be written: %s", path, sqlite3_errmsg(db));
-    int closed = sqlite3_close(db);
-    if (closed != SQLITE_OK)
-        error_set(err, "%s cannot be closed: %s", path, sqlite3_errstr(closed));
-    return rc == SQLITE_OK && closed == SQLITE_OK ? 0 : -1;
+    if (rc == SQLITE_OK)
+        image = sqlite3_serialize(db, "main", size, 0);
+    if (image != NULL)
+        image[18] = image[19] = 2;
+    else
+        error_set(err, "the schema cannot be made: %s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+    return image;
 }
 
-/* Under another name first: nobody sees half a database, and link() never replaces anything. */
+static int write_image(int fd, const char *path, struct error *err)
+{
+    sqlite3_int64 size = 0;
+    unsigned char *image = make_image(&size, err);
+    if (image == NULL)
+        return -1;
+    ssize_t done = write(fd, image, (size_t)size); /* some pages: at once, or the disk is full */
+    if (done != (ssize_t)size || fsync(fd) < 0)
+        error_set(err, "%s cannot be written: %s", path, done < 0 ? strerror(errno) : "no space left");
+    sqlite3_free(image);
+    return done == (ssize_t)size ? 0 : -1;
+}
+
+/* Under another name first: nobody sees half a database, and link() never replaces anything, nor follows a link. */
 static enum edit_status make_file(const char *path, const struct owners *owners, struct error *err)
 {
     char draft[PATH_MAX];
@@ -157,8 +175,8 @@ static enum edit_status make_file(const char *path, const struct owners *owners,
         return EDIT_CREATE;
     }
     enum edit_status status = EDIT_CREATE;
-    int given = give(fd, draft, owners, 0660, err);
-    if (close(fd) == 0 && given == 0 && write_schema(draft, err) == 0) {
+    int ready = give(fd, draft, owners, 0660, err) == 0 ? write_image(fd, path, err) : -1;
+    if (close(fd) == 0 && ready == 0) {
         if (link(draft, path) == 0)
             status = EDIT_DONE;
         else if (errno == EEXIST)

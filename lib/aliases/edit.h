@@ -40,7 +40,7 @@ struct edit_record { /* by the places of aliases_schema_columns */
 
 /* Makes the database, and its directory (2770) where that is missing; the files are 0660, whatever the umask.
  * group: who shares them, NULL: the group of the directory (of its parent for a new one). Run by root, owner
- * and group are those of the directory. Never touches what exists: EDIT_EXISTS, also for -wal and -journal
+ * and group are those of the directory; a new one of root's own has mode 0700. Never touches what exists: EDIT_EXISTS, also for -wal and -journal
  * files left by an earlier database. */
 enum edit_status aliases_edit_create(const char *path, const char *group, struct error *err);
 

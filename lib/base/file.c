@@ -56,6 +56,19 @@ int file_read(const char *path, char **bytes, size_t *n, struct error *err)
     return got != NULL ? 0 : -1;
 }
 
+int file_open_own(const char *path, int flags, mode_t mode)
+{
+    struct stat st;
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+        return fd;
+    (void)close(fd);
+    errno = EPERM;
+    return -1;
+}
+
 static int write_all(int fd, const char *bytes, size_t n)
 {
     while (n > 0) {
@@ -70,20 +83,13 @@ static int write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
-/* Who runs a command as root must not take the file away from the gate. */
-static int give_to_owner(int fd, const char *dir)
-{
-    struct stat st;
-    return geteuid() != 0 || stat(dir, &st) < 0 ? 0 : fchown(fd, st.st_uid, st.st_gid);
-}
-
-static int write_draft(const char *draft, const char *dir, const char *bytes, size_t n, mode_t mode)
+static int write_draft(const char *draft, const char *bytes, size_t n, mode_t mode)
 {
     (void)unlink(draft); /* left by one that was killed */
     int fd = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return -1;
-    int rc = give_to_owner(fd, dir) == 0 && write_all(fd, bytes, n) == 0 && fsync(fd) == 0 ? 0 : -1;
+    int rc = write_all(fd, bytes, n) == 0 && fsync(fd) == 0 ? 0 : -1;
     int why = errno;
     if (close(fd) < 0 && rc == 0)
         return -1;
@@ -111,7 +117,7 @@ int file_write(const char *path, const char *bytes, size_t n, mode_t mode)
     }
     snprintf(dir, sizeof dir, "%.*s", (int)(slash != NULL ? slash - path : 1), slash != NULL ? path : ".");
     const char *parent = dir[0] != '\0' ? dir : "/";
-    if (write_draft(draft, parent, bytes, n, mode) == 0 && rename(draft, path) == 0) {
+    if (write_draft(draft, bytes, n, mode) == 0 && rename(draft, path) == 0) {
         sync_directory(parent);
         return 0;
     }

@@ -16,8 +16,11 @@ enum { FILE_READ_MAX = 16 * 1024 * 1024 }; /* bytes: more is not what anybody me
  * and reason), outputs untouched. A directory, and a file beyond FILE_READ_MAX, are errors. */
 int file_read(const char *path, char **bytes, size_t *n, struct error *err);
 
-/* Writes n bytes, with that mode (less the umask). Where root writes, the file belongs to whom its directory
- * belongs. 0: a start after a power cut finds it; -1 with errno set: the file is as it was. */
+/* Opens a file in a directory of ours, for who may not trust all that lies there: no link, no second name, no FIFO or
+ * device, which could lead elsewhere or never answer. -1 with errno set; EPERM: it is one of these. */
+int file_open_own(const char *path, int flags, mode_t mode);
+
+/* Writes n bytes, with that mode (less the umask). 0: a start after a power cut finds it; -1 with errno set: the file is as it was. */
 int file_write(const char *path, const char *bytes, size_t n, mode_t mode);
 
 #endif

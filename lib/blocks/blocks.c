@@ -11,6 +11,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -367,7 +368,8 @@ static int read_file(FILE *in, struct gathered *gathered)
 static int load(struct blocks *blocks, struct error *err)
 {
     struct gathered gathered = {0};
-    FILE *in = fopen(blocks->path, "re");
+    int fd = file_open_own(blocks->path, O_RDONLY, 0);
+    FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (in == NULL && errno == ENOENT)
         return 0;
     if (in == NULL || read_file(in, &gathered) < 0)

@@ -3,12 +3,13 @@
  * without descriptors accepting pauses and goes on. */
 #include "sys/control.h"
 
+#include "sys/listener.h"
+
 #include "base/clock.h"
 #include "sys/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -195,12 +196,7 @@ static int control_listen(struct control *control, const char *group, struct err
         error_set(err, "cannot listen on %s: %s", control->path, strerror(errno));
         return -1;
     }
-    const struct group *entry = group != NULL ? getgrnam(group) : NULL;
-    if (entry != NULL && chown(control->path, (uid_t)-1, entry->gr_gid) < 0) {
-        error_set(err, "cannot give %s to group %s: %s", control->path, group, strerror(errno));
-        return -1;
-    }
-    if (chmod(control->path, 0660) < 0) {
+    if (listener_set_rights(control->path, group, 0660) < 0) {
         error_set(err, "cannot set the mode of %s: %s", control->path, strerror(errno));
         return -1;
     }

@@ -2,6 +2,8 @@
  * error; a socket that is removed or changed later is made anew by listener_mend(), which tells of it. */
 #include "sys/listener.h"
 
+#include "sys/ids.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -49,34 +51,68 @@ static bool socket_is_live(const struct sockaddr_un *addr)
     return live;
 }
 
-static int group_set(const char *path, const char *group, struct error *err)
+static bool is_any(const char *group)
 {
-    if (group == NULL || group[0] == '\0')
-        return 0;
-    const struct group *entry = getgrnam(group);
-    if (entry == NULL) {
-        error_set(err, "milter.group: there is no group \"%s\" on this host", group);
+    return group == NULL || group[0] == '\0';
+}
+
+/* fchmod() and fchown() of a socket do not reach its file, and a name could be swapped for a link meanwhile. So the file
+ * is pinned, and reached by what is pinned. */
+int listener_set_rights(const char *path, const char *group, unsigned mode)
+{
+    char name[32];
+    struct stat st;
+    const struct group *entry = is_any(group) ? NULL : getgrnam(group);
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), rc = -1;
+    if (fd < 0)
         return -1;
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    errno = ENOTSOCK;
+    if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode))
+        rc = (st.st_mode & 07777) == mode ? 0 : chmod(name, mode);
+    if (rc == 0 && entry != NULL && st.st_gid != entry->gr_gid)
+        rc = fchownat(fd, "", (uid_t)-1, entry->gr_gid, AT_EMPTY_PATH);
+    if (rc == 0 && entry == NULL && !is_any(group)) {
+        errno = ENOENT;
+        rc = -1;
     }
-    if (chown(path, (uid_t)-1, entry->gr_gid) < 0 && entry->gr_gid != getegid()) {
-        error_set(err, "cannot give %s to group %s: %s; run as root or add the gate's user to the group",
-                  path, group, strerror(errno));
-        return -1;
-    }
-    return 0;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return rc;
+}
+
+/* False: the path is in no directory of its own. */
+static bool parent_of(const char *path, char dir[sizeof((struct listener *)NULL)->path])
+{
+    snprintf(dir, sizeof((struct listener *)NULL)->path, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash == NULL || slash == dir)
+        return false;
+    *slash = '\0';
+    return true;
+}
+
+void listener_make_directory(const char *spec, uid_t uid, gid_t gid)
+{
+    char dir[sizeof((struct listener *)NULL)->path], above[sizeof dir];
+    struct ids ids;
+    if (strncmp(spec, "inet", 4) != 0 && parent_of(strchr(spec, ':') + 1, dir) && parent_of(dir, above) &&
+        ids_of_directory(above, &ids, NULL, NULL) == 0 && ids.uid == 0 && mkdir(dir, 0750) == 0)
+        (void)!chown(dir, uid, gid); /* in root's directory: no name is swapped. A failure shows at bind() */
 }
 
 /* The directory is made when only it is missing, so that a first start needs no preparation. */
 static void parent_make(const char *path, const char *group)
 {
     char dir[sizeof((struct listener *)NULL)->path];
-    snprintf(dir, sizeof dir, "%s", path);
-    char *slash = strrchr(dir, '/');
-    if (slash == NULL || slash == dir)
-        return;
-    *slash = '\0';
-    if (mkdir(dir, 0750) == 0)
-        (void)group_set(dir, group, NULL); /* a failure shows when the socket gets its group */
+    const struct group *entry = is_any(group) ? NULL : getgrnam(group);
+    int fd =
+        parent_of(path, dir) && mkdir(dir, 0750) == 0 ? open(dir, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd >= 0 && entry != NULL)
+        (void)!fchown(fd, (uid_t)-1, entry->gr_gid); /* a failure shows when the socket gets its group */
+    if (fd >= 0)
+        close(fd);
 }
 
 static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const char *group, unsigned mode,
@@ -103,8 +139,9 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
         error_set(err, "cannot listen on %s: %s", l->path, strerror(errno));
         return -1;
     }
-    (void)group_set(l->path, group, NULL); /* a wrong group stops nobody else: listener_mend() tells of it */
-    if (chmod(l->path, mode) < 0 || lstat(l->path, &st) < 0) {
+    bool right = listener_set_rights(l->path, group, mode) ==
+                 0; /* a wrong group stops nobody: listener_mend() tells */
+    if (lstat(l->path, &st) < 0 || (!right && (st.st_mode & 07777) != mode)) {
         error_set(err, "cannot set the mode of %s: %s", l->path, strerror(errno));
         return -1;
     }
@@ -115,16 +152,18 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
 static int mend_mode(const struct listener *l, const struct stat *st, const char *group, unsigned mode,
                      struct error *what)
 {
-    bool any_group = group == NULL || group[0] == '\0';
-    const struct group *entry = any_group ? NULL : getgrnam(group);
-    bool right_group = any_group || (entry != NULL && st->st_gid == entry->gr_gid),
-         right_mode = (st->st_mode & 07777) == mode;
-    struct error failed = {0};
-    if (right_group && right_mode)
+    const struct group *entry = is_any(group) ? NULL : getgrnam(group);
+    if ((is_any(group) || (entry != NULL && st->st_gid == entry->gr_gid)) && (st->st_mode & 07777) == mode)
         return 0;
-    if ((!right_group && group_set(l->path, group, &failed) < 0) || chmod(l->path, mode) < 0) {
-        error_set(what, "the mode or group of %s cannot be set right: %s", l->path,
-                  failed.text[0] != '\0' ? failed.text : strerror(errno));
+    if (!is_any(group) && entry == NULL) {
+        error_set(what, "milter.group: there is no group \"%s\" on this host", group);
+        return -1;
+    }
+    if (listener_set_rights(l->path, group, mode) < 0) {
+        error_set(what,
+                  "the mode or group of %s cannot be set right: %s; run as root or add the gate's user to "
+                  "the group",
+                  l->path, strerror(errno));
         return -1;
     }
     error_set(what, "the mode or group of %s was changed; it is set right", l->path);

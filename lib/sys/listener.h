@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct listener {
     int fd;                   /* listening, close-on-exec */
@@ -23,6 +24,14 @@ struct listener {
  * mail that comes another way goes on. */
 int listener_open(struct listener *listener, const char *spec, const char *group, unsigned mode, int wait_ms,
                   struct error *err);
+
+/* The directory of a unix socket, where it alone is missing from root's own directories: made for that user and group. Else
+ * nothing: listener_open() says what is wrong. */
+void listener_make_directory(const char *spec, uid_t uid, gid_t gid);
+
+/* Group (NULL or "": as it is) and mode of the socket that is bound to that name. -1 with errno set; ENOENT: there is no
+ * such group. */
+int listener_set_rights(const char *path, const char *group, unsigned mode);
 
 /* Is the socket file still there, ours, and of the right mode and group? Mends what is not: a wrong mode in
  * place; where the file is gone or another one stands there that nobody listens on, a fresh socket takes over

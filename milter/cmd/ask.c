@@ -39,6 +39,8 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
 {
     struct gate gate;
     json_t *report = NULL;
+    if (state_dir_take_ids(policy, NULL, 0, err) < 0)
+        return NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {
         bool connected = policy->counters.kind == COUNTERS_MEMORY ||
                          (gate.context.redis != NULL && redis_client_wait(gate.context.redis, CONNECT_MS));

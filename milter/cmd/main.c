@@ -2,6 +2,7 @@
 #include "command.h"
 #include "commands.h"
 #include "json_memory.h"
+#include "sys/ids.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ static void move_policy(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write(), not our end */
+    ids_hide_memory();
     json_memory_init();
     if (argc < 2) {
         commands_print(stderr);

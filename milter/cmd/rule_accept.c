@@ -12,7 +12,8 @@
 static int accept_at_start(const struct policy *policy, struct error *err)
 {
     char copy[STATE_DIR_PATH];
-    if (aliases_accept_at_start(state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy), err) < 0)
+    if (state_dir_take_ids(policy, NULL, 0, err) < 0 ||
+        aliases_accept_at_start(state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy), err) < 0)
         return EXIT_REFUSED;
     printf("no gate runs: the next one takes %s as it is\n", policy->aliases.database);
     return EXIT_DONE;

@@ -142,27 +142,32 @@ static FILE *open_draft(const char *file, char draft[PATH_MAX], struct error *er
     return out;
 }
 
-enum edit_status rule_export(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
-                             const char *file, enum rule_format format, struct error *err)
+int rule_export_open(struct rule_export_file *file, const char *name, struct error *err)
 {
-    bool jsonl = format == RULE_FORMAT_JSONL;
     struct stat st;
-    if (strcmp(file, "-") == 0)
-        return write_all(edit, tables, n_tables, stdout, "standard output", jsonl, err);
-    bool special = stat(file, &st) == 0 && !S_ISREG(st.st_mode); /* a pipe or a device is not replaced */
-    char draft[PATH_MAX] = "";
-    FILE *out = special ? fopen(file, "we") : open_draft(file, draft, err);
-    if (out == NULL) {
-        error_set(err, "%s cannot be written: %s", file, strerror(errno));
-        return EDIT_CREATE;
-    }
-    enum edit_status status = write_all(edit, tables, n_tables, out, file, jsonl, err);
-    if ((fclose(out) != 0 || (!special && status == EDIT_DONE && rename(draft, file) < 0)) &&
-        status == EDIT_DONE) {
-        error_set(err, "%s cannot be written: %s", file, strerror(errno));
+    bool standard = strcmp(name, "-") == 0;
+    *file = (struct rule_export_file){.name = standard ? "standard output" : name};
+    file->special = standard || (stat(name, &st) == 0 && !S_ISREG(st.st_mode));
+    file->out = standard ? stdout : file->special ? fopen(name, "we") : open_draft(name, file->draft, err);
+    if (file->out == NULL)
+        error_set(err, "%s cannot be written: %s", name, strerror(errno));
+    return file->out != NULL ? 0 : -1;
+}
+
+enum edit_status rule_export(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
+                             struct rule_export_file *file, enum rule_format format, struct error *err)
+{
+    return write_all(edit, tables, n_tables, file->out, file->name, format == RULE_FORMAT_JSONL, err);
+}
+
+enum edit_status rule_export_close(struct rule_export_file *file, enum edit_status status, struct error *err)
+{
+    bool closed = file->out == stdout || fclose(file->out) == 0;
+    if (status == EDIT_DONE && (!closed || (!file->special && rename(file->draft, file->name) < 0))) {
+        error_set(err, "%s cannot be written: %s", file->name, strerror(errno));
         status = EDIT_CREATE;
     }
-    if (status != EDIT_DONE && !special)
-        (void)unlink(draft); /* there is nothing more to say */
+    if (status != EDIT_DONE && !file->special)
+        (void)unlink(file->draft); /* there is nothing more to say */
     return status;
 }

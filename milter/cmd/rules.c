@@ -10,8 +10,10 @@
 #include "rule_export.h"
 #include "rule_import.h"
 #include "rule_list.h"
+#include "rule_rights.h"
 #include "rule_write.h"
 #include "aliases/edit.h"
+#include "sys/ids.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -37,7 +39,8 @@ static const char *const noun_names[NOUNS] = {
 struct invocation {
     struct rule_args args;
     const char *file;     /* -c; NULL: not given */
-    const char *database; /* --database, then what the policy says */
+    const char *database; /* --database, then what the policy says, then `safe` */
+    char safe[PATH_MAX];  /* by which it is opened */
     const char *group;    /* --group */
     const char *format;   /* --format */
     bool json;
@@ -88,6 +91,9 @@ static void say(const char *what, const struct rule *rule)
 
 static int create(struct invocation *in)
 {
+    if (rule_rights_take_to_create(in->database, in->group, in->policy, in->safe, &in->err) < 0)
+        return EXIT_CANNOT_CREATE;
+    in->database = in->safe;
     enum edit_status status = aliases_edit_create(in->database, in->group, &in->err);
     if (status != EDIT_DONE)
         return exit_status(status);
@@ -97,7 +103,7 @@ static int create(struct invocation *in)
     snprintf(dir, sizeof dir, "%.*s",
              (int)(strrchr(in->database, '/') != NULL ? strrchr(in->database, '/') - in->database : 0),
              in->database);
-    if (stat(dir[0] != '\0' ? dir : ".", &st) == 0 && (st.st_mode & 02070) != 02070)
+    if (stat(dir[0] != '\0' ? dir : ".", &st) == 0 && st.st_uid != 0 && (st.st_mode & 02070) != 02070)
         fprintf(stderr,
                 "rcptgate alias: the directory %s is not shared: its group needs mode 2770, so that the gate "
                 "and all who write "
@@ -106,16 +112,33 @@ static int create(struct invocation *in)
     return EXIT_DONE;
 }
 
+/* Opens the database with the rights of its directory's owner. Whatever else root alone may read or write is open
+ * by now. */
+static enum edit_status open_database(struct invocation *in, bool writes, bool for_good,
+                                      struct aliases_edit **edit, struct error *err)
+{
+    char safe[PATH_MAX];
+    struct stat st;
+    if (stat(in->database, &st) < 0 &&
+        errno == ENOENT) /* it says so; or it is to be made, with rights of its own */
+        return aliases_edit_open(in->database, writes, edit, err);
+    if (rule_rights_take(in->database, for_good, safe, err) < 0)
+        return EDIT_FAILED;
+    memcpy(in->safe, safe, sizeof safe);
+    in->database = in->safe;
+    return aliases_edit_open(in->database, writes, edit, err);
+}
+
 /* 0 with *edit open for writing; creates the database where there is none and `or_create`. */
 static int open_to_write(struct invocation *in, bool or_create, struct aliases_edit **edit)
 {
     struct error missing = {0};
-    enum edit_status status = aliases_edit_open(in->database, true, edit, &missing);
+    enum edit_status status = open_database(in, true, true, edit, &missing);
     if (status == EDIT_MISSING && or_create) {
         int created = create(in);
         if (created != EXIT_DONE)
             return created;
-        return exit_status(aliases_edit_open(in->database, true, edit, &in->err));
+        return exit_status(open_database(in, true, true, edit, &in->err));
     }
     if (status != EDIT_DONE)
         error_set(&in->err, "%s", missing.text);
@@ -328,7 +351,7 @@ static int run_list(struct invocation *in)
     enum aliases_table tables[2];
     size_t n_tables = tables_of(in->args.noun, tables);
     struct aliases_edit *edit = NULL;
-    enum edit_status status = aliases_edit_open(in->database, false, &edit, &in->err);
+    enum edit_status status = open_database(in, false, true, &edit, &in->err);
     if (in->n_keys > 0)
         text_lower(in->keys[0]); /* as keys are */
     if (status == EDIT_DONE)
@@ -357,11 +380,15 @@ static int run_export(struct invocation *in)
     if (usage != 0)
         return usage;
     struct aliases_edit *edit = NULL;
-    enum edit_status status = aliases_edit_open(in->database, false, &edit, &in->err);
+    struct rule_export_file out;
+    if (rule_export_open(&out, file, &in->err) < 0)
+        return EXIT_CANNOT_CREATE;
+    enum edit_status status = open_database(in, false, false, &edit, &in->err);
     if (status == EDIT_DONE)
-        status = rule_export(edit, tables, n_tables, file, format, &in->err);
+        status = rule_export(edit, tables, n_tables, &out, format, &in->err);
     aliases_edit_close(edit);
-    return exit_status(status);
+    (void)ids_give_back(); /* the file is where root wants it */
+    return exit_status(rule_export_close(&out, status, &in->err));
 }
 
 /* Reads all rows into the open database. */

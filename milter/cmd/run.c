@@ -7,6 +7,7 @@
 #include "gate/gate.h"
 #include "gate/holds.h"
 #include "gate/housekeeping.h"
+#include "sys/ids.h"
 #include "sys/listener.h"
 #include "gate/policy_file.h"
 #include "sys/log.h"
@@ -19,6 +20,7 @@
 #include "sys/thread_room.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <libmilter/mfapi.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -290,6 +292,10 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
         housekeeping_counters_event(&daemon->gate.context, true,
                                     condition.text[0] != '\0' ? condition.text : "Redis does not answer");
     }
+    if (ids_are_roots())
+        conditions_set(&daemon->gate.context.conditions, CONDITION_ROOT, CONDITION_NOTE,
+                       context_now(&daemon->gate.context),
+                       "the gate has root's rights: name a \"user\", or give %s to one", policy->state);
     holds_read(daemon, policy);
     blocks_read(daemon, policy->state);
     if (blocks_start(daemon->gate.blocks, err) < 0)
@@ -353,6 +359,22 @@ static void process_prepare(sigset_t *signals)
                   2); /* an arena for each of libmilter's many threads would cost more than it saves */
 }
 
+/* Root goes before anything is opened that others may change. The group of the socket stays, to give it that group. */
+static int rights_take(const struct policy *policy, struct error *err)
+{
+    struct ids ids;
+    gid_t gid = 0;
+    const struct group *group = policy->milter.group != NULL ? getgrnam(policy->milter.group) : NULL;
+    if (!ids_are_roots())
+        return 0;
+    if (group != NULL)
+        gid = group->gr_gid;
+    if (state_dir_ids(policy, &ids, err) < 0)
+        return -1;
+    listener_make_directory(policy->milter.socket, ids.uid, group != NULL ? gid : ids.gid);
+    return state_dir_take_ids(policy, &gid, group != NULL ? 1 : 0, err);
+}
+
 int cmd_run(int argc, char **argv)
 {
     static struct daemon daemon; /* libmilter's threads use it until the process is gone */
@@ -371,6 +393,13 @@ int cmd_run(int argc, char **argv)
     process_prepare(&signals);
     const struct policy *policy = policy_reload_start(&daemon.reload, file, &problems, &err);
     if (policy == NULL) {
+        problems_done(&problems);
+        policy_reload_done(&daemon.reload);
+        fprintf(stderr, "rcptgate: %s\n", err.text);
+        return EXIT_CONFIG;
+    }
+    err = (struct error){0};
+    if (rights_take(policy, &err) < 0) {
         problems_done(&problems);
         policy_reload_done(&daemon.reload);
         fprintf(stderr, "rcptgate: %s\n", err.text);

@@ -38,6 +38,8 @@ static const struct {
     [CONDITION_LOG] = {"log", "Log", "Mail is not affected; decisions are missing from the log."},
     [CONDITION_HTTP] = {"http", "HTTP port",
                         "Mail is not affected; metrics and health cannot be read over HTTP."},
+    [CONDITION_ROOT] = {"root", "Rights",
+                        "Mail is not affected; a fault in the gate could harm the whole host."},
     [CONDITION_SOCKET] = {"socket", "Milter socket",
                           "As long as Postfix cannot reach the gate it answers 451."},
 };

@@ -28,6 +28,7 @@ enum condition {
     CONDITION_STATE,           /* the state directory cannot be used */
     CONDITION_LOG,             /* log lines are lost */
     CONDITION_HTTP,            /* the HTTP port cannot be had */
+    CONDITION_ROOT,            /* the gate runs with root's rights */
     CONDITION_SOCKET,          /* the milter's socket had to be mended, or could not be */
     CONDITIONS
 };

@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -91,7 +92,8 @@ int holds_load(struct counters *counters, const char *path, int64_t now_ms, stru
 {
     char line[KEY_MAX + 200];
     size_t bad = 0;
-    FILE *in = fopen(path, "re");
+    int fd = file_open_own(path, O_RDONLY, 0);
+    FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (in == NULL && errno == ENOENT)
         return 0;
     while (in != NULL && fgets(line, sizeof line, in) != NULL)

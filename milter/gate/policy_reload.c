@@ -53,6 +53,8 @@ static void say_restart_needed(const struct policy *old, const struct policy *ne
     } parts[] = {
         {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
         {"state", strcmp(old->state, new->state) != 0},
+        {"user", (old->user == NULL) != (new->user == NULL) ||
+                     (old->user != NULL && strcmp(old->user, new->user) != 0)},
         {"aliases.database",
          (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
              (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "policy/policy.h"
+#include "sys/ids.h"
 
 #define STATE_DIR_DEFAULT "/var/lib/rcptgate"
 
@@ -23,6 +24,14 @@ enum state_dir_file {                         /* and who writes it */
 
 /* Returns path. It is "", never a part of it, for a state beyond POLICY_STATE_MAX, which no policy has. */
 const char *state_dir_path(const char *state, enum state_dir_file file, char path[STATE_DIR_PATH]);
+
+/* Whose rights a gate with this policy has that root starts: those of `user`, else of whom the state directory belongs to;
+ * root's only where both are root. -1: `user` does not exist. */
+int state_dir_ids(const struct policy *policy, struct ids *out, struct error *err);
+
+/* Root takes these rights for good, with the groups of that user and n `also`, before it opens anything in the state
+ * directory, which is made where it is missing. -1: it would have to go on as root in a directory that others can change. */
+int state_dir_take_ids(const struct policy *policy, const gid_t *also, size_t n, struct error *err);
 
 enum state_dir_lock {
     STATE_DIR_LOCKED,   /* *fd is the caller's to close when all is done */

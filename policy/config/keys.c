@@ -29,6 +29,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/milter/group", values_group, POLICY(milter.group), 0, 64, NULL, "\"postfix\"", NULL) \
     X("/milter/mode", values_mode, POLICY(milter.mode), 0, 0, NULL, "\"0660\"", NULL) \
     X("/state", values_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"", NULL) \
+    X("/user", values_user, POLICY(user), 1, 64, NULL, NULL, NULL) \
     X("/aliases", SECTION("/aliases")) \
     X("/aliases/database", values_path, POLICY(aliases.database), 0, 1000, NULL, \
       "\"/var/lib/rcptgate/aliases/aliases.db\"", NULL) \

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <pwd.h>
 #include <string.h>
 
 /* Digits at the beginning of at, as a number up to 10^17; NULL where there are none or too many. */
@@ -272,6 +273,16 @@ bool values_group(struct loader *loader, const struct place *place, const struct
         return false;
     *(const char **)field = group != NULL && group[0] != '\0' ? group : NULL;
     return true;
+}
+
+bool values_user(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    const char *user = json_string_value(place->value);
+    if (user == NULL)
+        return loader_mistyped(loader, place, key, "the name of a user in quotes");
+    if (user[0] == '\0' || strlen(user) > (size_t)key->max || getpwnam(user) == NULL)
+        return loader_bad(loader, place, key, "must be a user of this host");
+    return keep(loader, user, field);
 }
 
 bool values_prefix(struct loader *loader, const struct place *place, const struct key *key, void *field)

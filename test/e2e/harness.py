@@ -42,6 +42,8 @@ class Database:
     def __init__(self, scratch, name="aliases.db"):
         self.directory = scratch / "aliases"
         self.directory.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, "postfix", "postfix")  # a command of root's refuses one of root's that all may write to
         self.directory.chmod(0o777)
         self.path = self.directory / name
         self.script((SOURCE / "policy/aliases.sql").read_text())

@@ -2,6 +2,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,6 +106,29 @@ static void test_what_cannot_be_read(void **state)
     assert_int_equal(n, 7);
 }
 
+/* What others could plant in our directory. */
+static void test_only_a_plain_file_is_ours(void **state)
+{
+    (void)state;
+    char other[128];
+    snprintf(other, sizeof other, "%s/other", dir);
+    assert_int_equal(file_write(path, "x", 1, 0600), 0);
+    int fd = file_open_own(path, O_RDONLY, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(link(path, other), 0);
+    assert_int_equal(file_open_own(path, O_RDWR | O_CREAT, 0600), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(mkfifo(other, 0600), 0);
+    assert_int_equal(file_open_own(other, O_RDONLY, 0), -1);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(symlink(path, other), 0);
+    assert_int_equal(file_open_own(other, O_RDWR | O_CREAT, 0600), -1);
+    assert_int_equal(errno, ELOOP);
+    assert_int_equal(unlink(other), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +137,7 @@ int main(void)
         cmocka_unit_test(test_a_failure_leaves_the_file),
         cmocka_unit_test(test_a_name_that_is_too_long),
         cmocka_unit_test(test_what_cannot_be_read),
+        cmocka_unit_test(test_only_a_plain_file_is_ours),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -1,0 +1,59 @@
+/* frames: see frames.h. A frame is its length (four bytes, the highest first), a command of one byte, and data. */
+#include "frames.h"
+
+#include <string.h>
+
+/* Is the data of this command one or more strings, each with a NUL at its end? */
+static bool is_strings(unsigned char command)
+{
+    return command != '\0' && strchr("HLMRU", command) != NULL;
+}
+
+/* One byte of the length. False: it is none of a frame. */
+static bool take_length(struct frames *frames, unsigned char byte)
+{
+    frames->size = frames->size << 8 | byte;
+    return ++frames->length_bytes < 4 || (frames->size > 0 && frames->size <= FRAMES_LONGEST);
+}
+
+/* A macro frame says by its first byte which command the macros are for; then come names and values in turn. */
+static void take_data(struct frames *frames, const unsigned char *data, size_t n)
+{
+    if (frames->command != 'D')
+        return;
+    for (const unsigned char *nul = data; (nul = memchr(nul, '\0', n - (size_t)(nul - data))) != NULL; nul++)
+        frames->odd = !frames->odd;
+}
+
+static bool ends_well(const struct frames *frames, unsigned char last)
+{
+    if (frames->command == 'D')
+        return frames->size == 2 ? last != '\0' : frames->size > 2 && last == '\0' && !frames->odd;
+    return !is_strings(frames->command) || frames->size == 1 || last == '\0';
+}
+
+size_t frames_pass(struct frames *frames, const unsigned char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        if (frames->length_bytes < 4) {
+            if (!take_length(frames, bytes[i]))
+                return i;
+            i++;
+            continue;
+        }
+        if (frames->got == 0) {
+            frames->command = bytes[i];
+            frames->odd = false;
+        }
+        size_t left = frames->size - frames->got, part = n - i < left ? n - i : left;
+        take_data(frames, bytes + i, part);
+        frames->got += (uint32_t)part;
+        i += part;
+        if (part < left)
+            break;
+        if (!ends_well(frames, bytes[i - 1]))
+            return i - 1;
+        *frames = (struct frames){0};
+    }
+    return n;
+}
