@@ -74,7 +74,8 @@ static bool lets_through(const struct verdict *verdict)
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
 {
-    int64_t now = d->envelope.now_ms, began = clock_monotonic_ns();
+    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
+    int64_t began = clock_monotonic_ns();
     enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
                                        : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
@@ -98,6 +99,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
                                  .slot = answer->slot,
                                  .created = answer->created,
                                  .amount = ask->amount,
+                                 .open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0,
                                  .here = answer->here,
                                  .unsynced = answer->unsynced};
     return true;
@@ -107,12 +109,13 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 static void charge_undo(struct gate *gate, struct decision *d)
 {
     struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds, true);
+    refunds_begin(&refunds, gate->refunds);
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))
             continue;
         back.amount = -back.amount;
+        back.open = -back.open;
         refunds_add(&refunds, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }

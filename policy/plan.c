@@ -361,7 +361,7 @@ static bool refuses_at_connect(const struct limit *limit)
 static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
 {
     for (const struct receipt *receipt = planner->held; receipt != NULL; receipt = receipt->next)
-        if (receipt->limit == limit && strcmp(receipt->charge.key, key) == 0)
+        if (receipt->limit == limit && strcmp(receipt->key, key) == 0)
             return true;
     return false;
 }
@@ -395,6 +395,13 @@ static void set_max(const struct limit *limit, const struct envelope *envelope, 
     ask->headroom = whole - ask->max;
 }
 
+/* May it refuse for good, or hold? Then what it reserves is open until the message has ended. */
+static bool is_hard(const struct limit *limit)
+{
+    return limit->count != LIMIT_ATTEMPTS &&
+           (limit->over == ACTION_REJECT || limit->over == ACTION_DISCARD || limit->hold_ms > 0);
+}
+
 /* One RCPT's worth of a limit; the key is still to be set. */
 static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
 {
@@ -405,7 +412,8 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .need = 1,
         .hold_ms = limit->hold_ms,
         .ttl_ms = limit->ttl_ms,
-        .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0),
+        .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0) |
+                 (is_hard(limit) ? COUNT_HARD : 0),
         .share_of = -1,
     };
     set_max(limit, envelope, limit->max, &ask);

@@ -161,7 +161,8 @@ static void message_finish(struct replay *replay, struct replay_open *open, bool
     } else {
         if (message->size > 0)
             message_bytes(&open->session->message, (size_t)message->size);
-        message_end(&open->session->message);
+        struct ending ending; /* nothing: a log tells the size, and so it was declared */
+        message_end(&open->session->message, &ending);
     }
     message->open[replay->index] = NULL;
     open->message = NULL;
