@@ -476,6 +476,8 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     struct count_ask ask = limit_ask(limit, planner->envelope);
     set_max(limit, planner->envelope, limit->share.max, &ask);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
+    if (limit->over == ACTION_DEFER)
+        ask.flags &= ~(unsigned)COUNT_HARD;
     ask.share_of = (int)planner->n - 1;
     ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
                                planner->envelope->now_ms - planner->envelope->ramp_since_ms);

@@ -221,7 +221,7 @@ static void change(const struct charge *charge, int64_t amount)
     struct count_change change = charge->change;
     change.amount = amount;
     counters_change_here(pair, &change, now);
-    if (change.slot >= 0)
+    if (!counters_is_told(&change))
         (void)counters_change(pair, &change, 1, now);
 }
 
