@@ -270,8 +270,8 @@ static void log_ending(const struct session *session, const struct ending *endin
 {
     const struct verdict *v = &ending->verdict;
     log_line(LOG_AT_INFO,
-             "queue=%s client=%s at=end verdict=%s reply=\"%s %s\" by=%s limit=%s used=%" PRId64 " max=%" PRId64
-             "%s",
+             "queue=%s client=%s at=end verdict=%s reply=\"%s %s\" by=%s limit=%s used=%" PRId64
+             " max=%" PRId64 "%s",
              queue != NULL ? queue : "-", session->client_text, action_name(v->action), ending->line.code,
              ending->line.dsn, verdict_by_name(v->by), v->limit != NULL ? v->limit->name : "-", v->used,
              v->max, ending->enforced ? "" : " mode=shadow");

@@ -176,6 +176,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .recipient_raw = facts->recipient,
         .resolved = facts->resolved,
         .size = facts->size,
+        .as_taken = gate->as_taken,
         .host = gate->context.host,
         .now_ms = context_now(&gate->context),
     };

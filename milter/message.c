@@ -266,8 +266,8 @@ static bool settle_some(const struct message *message, struct settling *some, st
 {
     struct gate *gate = message->gate;
     enum when_down when_down = message->policy->counters.when_down;
-    enum counters_status status = counters_settle(gate->counters, some->changes, some->n,
-                                                  context_now(&gate->context), some->answers);
+    enum counters_status status =
+        counters_settle(gate->counters, some->changes, some->n, context_now(&gate->context), some->answers);
     if (status != COUNTERS_OK && when_down == WHEN_DOWN_ACCEPT) {
         settle_unasked(message, some);
     } else {

@@ -52,9 +52,9 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
 
 void message_bytes(struct message *message, size_t n);
 
-struct ending { /* what became of a message at its end */
-    bool refused;   /* for all its recipients: it has more bytes than fit, or nobody could tell */
-    bool enforced;  /* as in struct outcome */
+struct ending {    /* what became of a message at its end */
+    bool refused;  /* for all its recipients: it has more bytes than fit, or nobody could tell */
+    bool enforced; /* as in struct outcome */
     struct verdict verdict;
     struct reply_line line;
 };

@@ -76,8 +76,7 @@ static enum action action_of(const struct judge_context *judge_context, size_t i
     const struct limit *limit = judge_context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) ||
-                   !is_hard(judge_context, i)
+    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) || !is_hard(judge_context, i)
                ? ACTION_DEFER
                : limit->over;
 }

@@ -413,7 +413,7 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .hold_ms = limit->hold_ms,
         .ttl_ms = limit->ttl_ms,
         .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0) |
-                 (is_hard(limit) ? COUNT_HARD : 0),
+                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0),
         .share_of = -1,
     };
     set_max(limit, envelope, limit->max, &ask);

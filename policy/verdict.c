@@ -44,8 +44,9 @@ static enum reply_key limit_key(const struct limit *limit, enum action action)
     return action == ACTION_REJECT ? REPLY_OVER_REJECT : REPLY_OVER_DEFER;
 }
 
-static struct verdict limit_verdict(const struct policy *policy, const struct limit *limit, enum action action,
-                                    const struct count_ask *ask, const struct count_answer *answer)
+static struct verdict limit_verdict(const struct policy *policy, const struct limit *limit,
+                                    enum action action, const struct count_ask *ask,
+                                    const struct count_answer *answer)
 {
     assert(answer->result == COUNT_OVER || answer->result == COUNT_HELD);
     struct verdict verdict = {.action = action,

@@ -13,7 +13,8 @@ enum count_flag {
     COUNT_ATTEMPT = 1,   /* charged also when the request is refused; not charged when it is a retry */
     COUNT_SHADOW = 2,    /* its refusal refuses nothing; it is then not charged itself */
     COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
-    COUNT_HARD = 8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
+    COUNT_HARD =
+        8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
 };
 
 struct count_ask {
@@ -27,7 +28,7 @@ struct count_ask {
         hold_ms; /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
     int64_t
-        headroom;   /* a hold trips, and an answer is hard, only where max + headroom is full: by how much max was
+        headroom; /* a hold trips, and an answer is hard, only where max + headroom is full: by how much max was
                        lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
@@ -85,13 +86,16 @@ struct count_change {
     const char *key;
     const char *limit;
     int64_t window_ms;
-    int64_t slot, created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */
-    int64_t amount, open;  /* what is added to the count of that slot, and to the open part of it */
-    int64_t here;          /* from the receipt */
-    bool unsynced;         /* the same */
-    int64_t at_ms; /* by the caller's clock: when the change was made; where slot is -1, when the charge was: the store
+    int64_t slot,
+        created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */
+    int64_t amount, open; /* what is added to the count of that slot, and to the open part of it */
+    int64_t here;         /* from the receipt */
+    bool unsynced;        /* the same */
+    int64_t
+        at_ms; /* by the caller's clock: when the change was made; where slot is -1, when the charge was: the store
                       then finds its own slot by how long ago that is. 0: now, and slot -1 changes nothing */
-    int64_t late;  /* what counts as of at_ms, and as taken, where the slot has left the window: all the bytes; else 0 */
+    int64_t
+        late; /* what counts as of at_ms, and as taken, where the slot has left the window: all the bytes; else 0 */
     int64_t max, ttl_ms; /* of the limit, where late or check is set */
     enum count_check check;
 };

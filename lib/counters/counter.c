@@ -106,8 +106,7 @@ bool counter_parse(const char *text, size_t n, struct counter *out)
         !read_word(&reader, " slot=") || !read_number(&reader, &window->slot) || !read_word(&reader, " ") ||
         !read_slots(&reader, window) || !read_words(&reader, &counter))
         return false;
-    if (window->window_ms < 1 ||
-        window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
+    if (window->window_ms < 1 || window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
         return false;
     window->slot -= WINDOW_SLOTS - 1;
     *out = counter;

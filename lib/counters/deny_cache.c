@@ -222,7 +222,7 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
             continue;
         refused = refused || (request->asks[i].flags & COUNT_SHADOW) == 0;
         int64_t sure_ms = answers[i].hard && answers[i].hard_ms < answers[i].wait_ms ? answers[i].hard_ms
-                                                                                      : answers[i].wait_ms;
+                                                                                     : answers[i].wait_ms;
         if (now_ms + sure_ms < until)
             until = now_ms + sure_ms;
     }

@@ -261,13 +261,12 @@ static void part_refuse(struct task *task, size_t i, int64_t need, bool free_ret
     struct work *work = task->parts[i].work;
     const struct work *whole = whole_of(task, ask);
     answer->result = COUNT_OVER;
-    answer->wait_ms =
-        window_wait(&work->value.counter.window, task->now, ask->max, work->pending + need);
+    answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, work->pending + need);
     answer->hard_ms = hard_for(task, ask, work, need);
     answer->hard = answer->hard_ms > 0;
     if (whole != NULL)
-        answer->wait_ms = less(answer->wait_ms, window_wait(&whole->value.counter.window, task->now,
-                                                            ask->share_above, 1));
+        answer->wait_ms =
+            less(answer->wait_ms, window_wait(&whole->value.counter.window, task->now, ask->share_above, 1));
     if (!trips(ask, free_retry, answer->hard, work->taken))
         return;
     work->trip = task->now + ask->hold_ms;

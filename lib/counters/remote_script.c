@@ -14,8 +14,8 @@ enum {
     ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
     NEW_NUMBERS = 3, /* about new keys */
     ANSWER_ARGS = 8,
-    PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
-    CHANGE_ARGS = 8,  /* of one change, */
+    PLAIN_ARGS = 2,     /* of one ask in the answer to a plain request */
+    CHANGE_ARGS = 8,    /* of one change, */
     CHANGE_NUMBERS = 5, /* in its last word, where there is one */
     SETTLE_ARGS = 4,
 };
@@ -322,7 +322,8 @@ enum counters_status remote_script_ask(struct counters *counters, enum counters_
 static bool is_change(const struct count_change *change)
 {
     return (change->slot >= 0 || change->at_ms > 0) && change->window_ms >= 1 &&
-           (change->amount != 0 || change->open != 0 || change->late > 0 || change->check != COUNT_CHECK_NOTHING);
+           (change->amount != 0 || change->open != 0 || change->late > 0 ||
+            change->check != COUNT_CHECK_NOTHING);
 }
 
 static void add_change(struct args *args, const struct count_change *change, int64_t now_ms)
@@ -425,9 +426,8 @@ enum counters_status remote_script_settle(struct counters *counters, const struc
 {
     struct remote *store = (struct remote *)counters;
     redisReply *reply = NULL;
-    enum counters_status status = n <= COUNTERS_SYNC_MOST
-                                      ? change_some(store, "settle", changes, n, now_ms, 0, &reply)
-                                      : COUNTERS_DOWN;
+    enum counters_status status =
+        n <= COUNTERS_SYNC_MOST ? change_some(store, "settle", changes, n, now_ms, 0, &reply) : COUNTERS_DOWN;
     size_t at = 1;
     bool good = status == COUNTERS_OK;
     for (size_t i = 0; i < n && good; i++) {

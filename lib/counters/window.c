@@ -137,8 +137,7 @@ static int64_t leaves_in(const struct window *window, int i, int64_t now_ms)
 }
 
 /* Until need fits under max, beside all that was charged or what of it is taken. */
-static int64_t wait_beside(const struct window *window, int64_t now_ms, int64_t max, int64_t need,
-                           bool taken)
+static int64_t wait_beside(const struct window *window, int64_t now_ms, int64_t max, int64_t need, bool taken)
 {
     if (need > max)
         return window->window_ms + window->window_ms / PARTS;

@@ -16,7 +16,8 @@
 
 enum {
     WINDOW_SLOTS = 11,
-    WINDOW_STALE_MS = 10000, /* who comes with a time so long past has looked at the clock before others did */
+    WINDOW_STALE_MS =
+        10000, /* who comes with a time so long past has looked at the clock before others did */
 };
 
 /* No slot holds more than this: sums stay exact in int64, and nearly so in the doubles of Lua. */

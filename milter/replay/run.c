@@ -115,6 +115,7 @@ int replay_run_init(struct replay *replay, const char *file, int index, bool ali
     session_list_init(&replay->sessions, &replay->gate);
     if (gate_init(&replay->gate, policy, NULL, err) < 0)
         return -1;
+    replay->gate.as_taken = true;
     replay->gate.context.now_ms = virtual_now;
     replay->gate.context.now_arg = replay;
     replay->causes = totals_new();

@@ -46,8 +46,8 @@ static enum counters_status remote_ask(struct counters *counters, enum counters_
     struct remote *remote = (struct remote *)counters;
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
     if (status != COUNTERS_DOWN &&
-        remote->inner->ops->ask(remote->inner, mode, request, now_ms + atomic_load(&remote->ahead), answers) !=
-            COUNTERS_OK)
+        remote->inner->ops->ask(remote->inner, mode, request, now_ms + atomic_load(&remote->ahead),
+                                answers) != COUNTERS_OK)
         status = COUNTERS_DOWN;
     if (status != COUNTERS_OK && answers != NULL)
         memset(answers, 0, request->n * sizeof *answers);
@@ -261,8 +261,9 @@ static void use(void *arg, const struct count_view *view)
 static int64_t used_there(const char *key)
 {
     int64_t sum = 0;
-    assert_int_equal(counters_show(the_remote->inner, &key, 1, now + atomic_load(&the_remote->ahead), use, &sum),
-                     COUNTERS_OK);
+    assert_int_equal(
+        counters_show(the_remote->inner, &key, 1, now + atomic_load(&the_remote->ahead), use, &sum),
+        COUNTERS_OK);
     return sum;
 }
 

@@ -273,8 +273,9 @@ static void test_old_clocks(void **state)
     for (int i = 0; i < 900; i++) {
         struct count_answer answer;
         int64_t now = START + i - (i % 3) * 400; /* one of three is new */
-        assert_int_equal(counters_reserve(counters, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
-                         COUNTERS_OK);
+        assert_int_equal(
+            counters_reserve(counters, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+            COUNTERS_OK);
         got += answer.result == COUNT_ADMITTED;
         if (answer.slot >= 0)
             assert_true(answer.slot >= window_slot(1000, now));

@@ -137,7 +137,8 @@ static void test_open_text(void **state)
                         "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:1");
     change.amount = -1;
     assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);
-    assert_string_equal(ask_redis("HGET test:k l"), "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1");
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1");
     ask_redis("HSET test:k l %s",
               "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:7 later=1:2 refused=3 word");
     assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);

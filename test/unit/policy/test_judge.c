@@ -42,11 +42,11 @@ struct judge_case {
 #define LIMIT(called, does) .name = (called), .max = 10, .over = (does)
 #define OVER                                                                                                 \
     {                                                                                                        \
-        .result = COUNT_OVER, .hard = true, .used = 10, .taken = 10, .wait_ms = 2000, .hard_ms = 2000         \
+        .result = COUNT_OVER, .hard = true, .used = 10, .taken = 10, .wait_ms = 2000, .hard_ms = 2000        \
     }
 #define HELD                                                                                                 \
     {                                                                                                        \
-        .result = COUNT_HELD, .hard = true, .used = 3, .taken = 3, .wait_ms = 9000, .hard_ms = 9000           \
+        .result = COUNT_HELD, .hard = true, .used = 3, .taken = 3, .wait_ms = 9000, .hard_ms = 9000          \
     }
 #define OPEN                                                                                                 \
     {                                                                                                        \
@@ -438,8 +438,7 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
         if (source == COUNT_SOURCE_LOCAL)
             most = plan_local_max(&w->f.policy, most);
         bool held = answers[i].result == COUNT_HELD && most >= whole;
-        bool weak =
-            !answers[i].hard || (source == COUNT_SOURCE_LOCAL && !held && answers[i].taken < whole);
+        bool weak = !answers[i].hard || (source == COUNT_SOURCE_LOCAL && !held && answers[i].taken < whole);
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
         bool ramped = answers[i].result == COUNT_OVER && ask->max < whole && v->used + ask->need <= most;
         if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)

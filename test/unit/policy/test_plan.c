@@ -339,9 +339,8 @@ static void test_held_overflowed(void **state)
     struct plan plan;
     const struct ruling ruling = {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)};
     struct limit limit = {LIMIT("msgs", SUBJECT_RECIPIENT, "recipient"), .count = LIMIT_MESSAGES};
-    const struct receipt held = {.limit = &limit,
-                                 .key = "recipient:{a@example.com}",
-                                 .charge = {.key = "recipient:{@example.com}"}};
+    const struct receipt held = {
+        .limit = &limit, .key = "recipient:{a@example.com}", .charge = {.key = "recipient:{@example.com}"}};
     fixture_init(&f);
     fixture_mail(&f, "b@example.net", "a+two@example.com");
     f.policy.limits = &limit;
