@@ -9,6 +9,7 @@
 #include "base/text.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,20 +271,43 @@ static void discard_recipient(SMFICTX *ctx, const char *raw)
     log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", quoted);
 }
 
+static void log_ending(const struct session *session, const struct ending *ending, const char *queue)
+{
+    const struct verdict *v = &ending->verdict;
+    log_line(LOG_AT_INFO,
+             "queue=%s client=%s at=end verdict=%s reply=\"%s %s\" by=%s limit=%s used=%" PRId64
+             " max=%" PRId64 "%s",
+             queue != NULL ? queue : "-", session->client_text, action_name(v->action), ending->line.code,
+             ending->line.dsn, verdict_by_name(v->by), v->limit != NULL ? v->limit->name : "-", v->used,
+             v->max, ending->enforced ? "" : " mode=shadow");
+}
+
+/* Recipients are dropped before the message ends: what ends takes them with it. */
+static sfsistat end_message(SMFICTX *ctx, struct session *session)
+{
+    struct message *message = &session->message;
+    struct ending ending;
+    bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
+    for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
+        if (a->discard)
+            discard_recipient(ctx, a->raw);
+    message_end(message, &ending);
+    if (ending.refused)
+        log_ending(session, &ending, smfi_getsymval(ctx, queue_id));
+    if (ending.refused && ending.enforced)
+        return answer(ctx, &ending.line);
+    return nobody_left ? SMFIS_DISCARD : SMFIS_CONTINUE;
+}
+
 static sfsistat on_end_of_message(SMFICTX *ctx)
 {
     sfsistat status;
     struct session *session = session_entered(ctx, &status);
     if (session == NULL)
         return status;
-    struct message *message = &session->message;
-    bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
-    for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
-        if (a->discard)
-            discard_recipient(ctx, a->raw);
-    message_end(message);
+    status = end_message(ctx, session);
     session_leave(session);
-    return nobody_left ? SMFIS_DISCARD : SMFIS_CONTINUE;
+    return status;
 }
 
 static sfsistat on_abort(SMFICTX *ctx)

@@ -40,7 +40,8 @@ static bool is_hard_limit(const struct verdict *verdict)
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
 {
-    int64_t now = d->envelope.now_ms, began = clock_monotonic_ns();
+    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
+    int64_t began = clock_monotonic_ns();
     enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
                                        : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
@@ -64,6 +65,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
                                  .slot = answer->slot,
                                  .created = answer->created,
                                  .amount = ask->amount,
+                                 .open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0,
                                  .here = answer->here,
                                  .unsynced = answer->unsynced};
     return true;
@@ -73,12 +75,13 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 static void charge_undo(struct gate *gate, struct decision *d)
 {
     struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds, true);
+    refunds_begin(&refunds, gate->refunds);
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))
             continue;
         back.amount = -back.amount;
+        back.open = -back.open;
         refunds_add(&refunds, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }
@@ -144,6 +147,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .recipient_raw = facts->recipient,
         .resolved = facts->resolved,
         .size = facts->size,
+        .as_taken = gate->as_taken,
         .host = gate->context.host,
         .now_ms = context_now(&gate->context),
     };

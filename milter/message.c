@@ -22,27 +22,33 @@ static void message_reset(struct message *message)
                                 .size = -1};
 }
 
-static void give_back(const struct message *message, bool may_wait)
+/* One more in the background. */
+static void give_back_one(struct refunds_batch *refunds, const struct count_change *charge)
+{
+    struct count_change change = *charge;
+    change.amount = -change.amount;
+    change.open = -change.open;
+    refunds_add(refunds, &change);
+}
+
+static void give_back(const struct message *message)
 {
     struct refunds_batch refunds;
-    refunds_begin(&refunds, message->gate->refunds, may_wait);
-    for (const struct receipt *r = message->receipts; r != NULL; r = r->next) {
-        struct count_change change = r->charge;
-        change.amount = -change.amount;
-        refunds_add(&refunds, &change);
-    }
+    refunds_begin(&refunds, message->gate->refunds);
+    for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
+        give_back_one(&refunds, &r->charge);
     refunds_end(&refunds);
 }
 
-void message_leave(struct message *message)
+void message_abort(struct message *message)
 {
-    give_back(message, false);
+    give_back(message);
     message_reset(message);
 }
 
 void message_done(struct message *message)
 {
-    message_leave(message);
+    message_abort(message);
     pool_done(&message->pool);
 }
 
@@ -73,7 +79,7 @@ static struct accepted *accepted_find(const struct message *message, const char 
 static bool keep_receipts(struct message *message, const struct decision *d)
 {
     struct refunds_batch back;
-    refunds_begin(&back, message->gate->refunds, false);
+    refunds_begin(&back, message->gate->refunds);
     bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNT_SOURCE_NONE; i++) {
         struct count_change charge;
@@ -81,12 +87,14 @@ static bool keep_receipts(struct message *message, const struct decision *d)
             continue;
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
         if (kept == NULL) {
-            charge.amount = -charge.amount;
-            refunds_add(&back, &charge);
+            give_back_one(&back, &charge);
             kept_all = false;
             continue;
         }
-        *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
+        *kept = (struct receipt){.limit = d->plan.limits[i],
+                                 .key = d->plan.request.asks[i].key,
+                                 .charge = charge,
+                                 .next = message->receipts};
         message->receipts = kept;
     }
     refunds_end(&back);
@@ -177,54 +185,156 @@ void message_bytes(struct message *message, size_t n)
     message->bytes += (int64_t)n;
 }
 
-/* The message took longer than the window: what it had reserved is gone, and maybe the counter with it. All its bytes
- * count now. Lost while the store is down, as the reservation was. */
-static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_t bytes)
+/* ---- its end ---- */
+
+static bool counts_bytes(const struct message *message, const struct receipt *receipt)
 {
-    const struct limit *limit = receipt->limit;
-    const struct count_ask ask = {.key = receipt->charge.key,
-                                  .limit = receipt->charge.limit,
-                                  .max = limit->max,
-                                  .window_ms = receipt->charge.window_ms,
-                                  .amount = bytes,
-                                  .need = bytes,
-                                  .ttl_ms = limit->ttl_ms,
-                                  .flags = limit->shadow ? COUNT_SHADOW : 0,
-                                  .share_of = -1};
-    const struct count_request request = {.asks = &ask, .n = 1};
-    (void)counters_charge(gate->counters, &request, context_now(&gate->context));
+    return receipt->limit->count == LIMIT_BYTES && message->bytes > 0; /* 0: the gate was shown none */
 }
 
-/* What was reserved becomes what was seen. */
-static void settle_bytes(struct gate *gate, struct refunds_batch *refunds, const struct receipt *receipt,
-                         int64_t bytes)
+/* What is to be asked before the bytes of a receipt count. */
+static enum count_check check_of(const struct message *message, const struct receipt *receipt)
 {
-    const struct count_change *charge = &receipt->charge;
-    int64_t slot = charge->slot >= 0 ? charge->slot : charge->here;
-    if (window_slot(charge->window_ms, context_now(&gate->context)) - slot >= WINDOW_SLOTS) {
-        charge_anew(gate, receipt, bytes);
-        return;
+    if (!counts_bytes(message, receipt) || receipt->limit->shadow || receipt->settled)
+        return COUNT_CHECK_NOTHING;
+    if (receipt->charge.amount == 0)
+        return COUNT_CHECK_FULL;
+    return message->bytes > receipt->charge.amount ? COUNT_CHECK_FIT : COUNT_CHECK_NOTHING;
+}
+
+/* What was reserved becomes taken, with the bytes that were seen. */
+static struct count_change settle_of(const struct message *message, const struct receipt *receipt)
+{
+    struct count_change settle = receipt->charge;
+    settle.open = -settle.open;
+    settle.amount = 0;
+    if (!counts_bytes(message, receipt))
+        return settle;
+    settle.amount = message->bytes - receipt->charge.amount;
+    settle.late = message->bytes;
+    settle.max = receipt->limit->max;
+    settle.ttl_ms = receipt->limit->ttl_ms;
+    settle.check = check_of(message, receipt);
+    return settle;
+}
+
+/* Some of the receipts whose bytes are asked for, and what the store says. */
+struct settling {
+    struct receipt *receipts[COUNTERS_SETTLE_MOST];
+    struct count_change changes[COUNTERS_SETTLE_MOST];
+    struct count_answer answers[COUNTERS_SETTLE_MOST];
+    size_t n;
+};
+
+/* The store is down, and the policy says that nothing is counted then: later, what can be. */
+static void settle_unasked(const struct message *message, const struct settling *some)
+{
+    struct refunds_batch refunds;
+    refunds_begin(&refunds, message->gate->refunds);
+    for (size_t i = 0; i < some->n; i++)
+        refunds_add(&refunds, &some->changes[i]);
+    refunds_end(&refunds);
+}
+
+/* Why the first that does not fit does not; an undecided verdict: all do. */
+static struct verdict refusal_of(const struct message *message, const struct settling *some)
+{
+    for (size_t i = 0; i < some->n; i++) {
+        const struct count_ask ask = {.max = some->changes[i].max};
+        if (some->answers[i].result != COUNT_ADMITTED)
+            return verdict_by_limit_soft(message->policy, some->receipts[i]->limit, &ask, &some->answers[i]);
     }
-    struct count_change settle = *charge;
-    settle.amount = bytes - charge->amount;
-    refunds_add(refunds, &settle);
+    return (struct verdict){0};
 }
 
-void message_end(struct message *message)
+/* This process alone. */
+static enum counters_status settle_here(const struct message *message, enum counters_status before,
+                                        struct settling *some)
 {
     struct gate *gate = message->gate;
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds, true);
-    metrics_message(&gate->context.metrics);
-    for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
-        if (r->limit->count == LIMIT_BYTES && message->bytes > 0)
-            settle_bytes(gate, &refunds, r, message->bytes);
-    refunds_end(&refunds);
-    message_reset(message);
+    for (size_t i = 0; i < some->n; i++)
+        some->changes[i].max = plan_local_max(message->policy, some->changes[i].max);
+    enum counters_status status = counters_settle_here(gate->counters, before, some->changes, some->n,
+                                                       context_now(&gate->context), some->answers);
+    if (status == COUNTERS_OK && refusal_of(message, some).action == ACTION_NONE)
+        settle_unasked(message, some); /* what the store is to be told of it */
+    return status;
 }
 
-void message_abort(struct message *message)
+/* Asks for some. False: they do not fit, or nobody can tell, and *why says so. */
+static bool settle_some(const struct message *message, struct settling *some, struct verdict *why)
 {
-    give_back(message, true);
+    struct gate *gate = message->gate;
+    enum when_down when_down = message->policy->counters.when_down;
+    enum counters_status status =
+        counters_settle(gate->counters, some->changes, some->n, context_now(&gate->context), some->answers);
+    if (status != COUNTERS_OK && when_down == WHEN_DOWN_ACCEPT) {
+        settle_unasked(message, some);
+    } else {
+        if (status != COUNTERS_OK && when_down == WHEN_DOWN_LOCAL)
+            status = settle_here(message, status, some);
+        *why = status == COUNTERS_OK ? refusal_of(message, some) : verdict_backend(message->policy);
+        if (why->action != ACTION_NONE)
+            return false;
+    }
+    for (size_t i = 0; i < some->n; i++) {
+        some->receipts[i]->settled = true;
+        some->receipts[i]->charge.amount = message->bytes;
+        some->receipts[i]->charge.open = 0;
+    }
+    return true;
+}
+
+/* Asks for all that must be asked for. False: some bytes do not fit, and *why says so. */
+static bool settle_checked(const struct message *message, struct verdict *why)
+{
+    struct settling some;
+    some.n = 0;
+    for (struct receipt *r = message->receipts; r != NULL; r = r->next) {
+        if (check_of(message, r) == COUNT_CHECK_NOTHING)
+            continue;
+        some.receipts[some.n] = r;
+        some.changes[some.n++] = settle_of(message, r);
+        if (some.n == COUNTERS_SETTLE_MOST && !settle_some(message, &some, why))
+            return false;
+        some.n %= COUNTERS_SETTLE_MOST;
+    }
+    return some.n == 0 || settle_some(message, &some, why);
+}
+
+static void end_line(const struct message *message, const struct verdict *verdict, struct reply_line *out)
+{
+    char client[NETWORK_TEXT];
+    const struct reply_values values = {
+        .recipient = message->accepted != NULL ? message->accepted->full : NULL,
+        .sender = message->sender.kind == ADDRESS_INVALID ? message->sender_raw : message->sender.full,
+        .client = network_format(message->client, client),
+        .limit = verdict->limit != NULL ? verdict->limit->name : NULL,
+        .used = verdict->limit != NULL ? verdict->used : -1,
+        .max = verdict->limit != NULL ? verdict->max : -1,
+        .wait_ms = verdict->limit != NULL ? verdict->wait_ms : -1,
+    };
+    reply_render(&verdict->reply, &values, out);
+}
+
+void message_end(struct message *message, struct ending *out)
+{
+    struct gate *gate = message->gate;
+    *out = (struct ending){.enforced = message->policy == NULL || !message->policy->shadow};
+    if (!settle_checked(message, &out->verdict)) {
+        out->refused = true;
+        end_line(message, &out->verdict, &out->line);
+        message_abort(message);
+        return;
+    }
+    struct refunds_batch refunds;
+    refunds_begin(&refunds, gate->refunds);
+    metrics_message(&gate->context.metrics);
+    for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
+        if (!r->settled) {
+            const struct count_change settle = settle_of(message, r);
+            refunds_add(&refunds, &settle);
+        }
+    refunds_end(&refunds);
     message_reset(message);
 }

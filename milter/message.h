@@ -52,16 +52,21 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
 
 void message_bytes(struct message *message, size_t n);
 
-/* The message reached its end: reservations become charges, bytes are settled. */
-void message_end(struct message *message);
+struct ending {    /* what became of a message at its end */
+    bool refused;  /* for all its recipients: it has more bytes than fit, or nobody could tell */
+    bool enforced; /* as in struct outcome */
+    struct verdict verdict;
+    struct reply_line line;
+};
 
-/* It did not: what was charged is given back, at once. Harmless without an open message. */
+/* The message reached its end: what was reserved is taken, with the bytes that came. Waits for the store only where they may not
+ * fit: without a SIZE=, or where there are more than that. Refused: all was given back. */
+void message_end(struct message *message, struct ending *out);
+
+/* It did not: what was charged is given back, in the background. Harmless without an open message. */
 void message_abort(struct message *message);
 
-/* The same in the background: never waits. */
-void message_leave(struct message *message);
-
-/* Frees what message_leave() keeps for the next one. */
+/* message_abort(), and frees what is kept for the next one. */
 void message_done(struct message *message);
 
 #endif

@@ -60,7 +60,7 @@ bool session_list_stop(struct session_list *list, int wait_ms)
     }
     for (struct session *s = list->first; s != NULL; s = s->next)
         if (idle || !atomic_load(&s->busy)) /* who comes now is being turned away, and busy for a moment */
-            message_leave(&s->message);
+            message_abort(&s->message);
     pthread_mutex_unlock(&list->lock);
     (void)refunds_flush(list->gate->refunds, FLUSH_MS); /* what is left ends with its window */
     return idle;
@@ -151,9 +151,8 @@ static struct verdict connect_holds(struct gate *gate, const struct policy *poli
          counters_fallback(gate->counters, true, status, &plan.request, now, answers) != COUNTERS_OK))
         return none;
     for (size_t i = 0; i < plan.request.n; i++)
-        if (answers[i].result == COUNT_HELD && !plan.limits[i]->shadow)
-            return verdict_by_limit(policy, plan.limits[i], plan.limits[i]->over, &plan.request.asks[i],
-                                    &answers[i]);
+        if (answers[i].result == COUNT_HELD && answers[i].hard && !plan.limits[i]->shadow)
+            return verdict_by_limit(policy, plan.limits[i], &plan.request.asks[i], &answers[i]);
     return none;
 }
 

@@ -36,15 +36,17 @@ static int64_t max_after_ramp(const struct judge_context *judge_context, size_t 
     return judge_context->source == COUNT_SOURCE_LOCAL ? plan_local_max(judge_context->policy, whole) : whole;
 }
 
-/* Did the store that answered see the whole max used up? One that stands in for another may have been
- * asked for less. */
-static bool saw_whole_max(const struct judge_context *judge_context, size_t i)
+/* Does it stand on what was taken? A process that stands in for the store says so only where it took the whole max alone, and
+ * takes over the holds that it knows of unless it was asked for less. */
+static bool is_hard(const struct judge_context *judge_context, size_t i)
 {
     const struct limit *limit = judge_context->plan->limits[i];
-    const struct count_ask *ask = &judge_context->plan->request.asks[i];
-    int64_t whole = ask->share_of >= 0 ? limit->share.max : limit->max;
-    return judge_context->source != COUNT_SOURCE_LOCAL || max_after_ramp(judge_context, i) >= whole ||
-           judge_context->answers[i].used + ask->need > whole;
+    const struct count_answer *answer = &judge_context->answers[i];
+    int64_t whole = judge_context->plan->request.asks[i].share_of >= 0 ? limit->share.max : limit->max;
+    if (!answer->hard || judge_context->source != COUNT_SOURCE_LOCAL)
+        return answer->hard;
+    return answer->taken >= whole ||
+           (answer->result == COUNT_HELD && max_after_ramp(judge_context, i) >= whole);
 }
 
 /* Is it the ramp alone that refuses ask i? */
@@ -74,8 +76,7 @@ static enum action action_of(const struct judge_context *judge_context, size_t i
     const struct limit *limit = judge_context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) ||
-                   !saw_whole_max(judge_context, i)
+    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) || !is_hard(judge_context, i)
                ? ACTION_DEFER
                : limit->over;
 }
@@ -87,7 +88,15 @@ static struct verdict verdict_of(const struct judge_context *judge_context, size
     const struct count_answer *answer = &judge_context->answers[i];
     if (is_ramped(judge_context, i))
         return verdict_by_ramp(judge_context->policy, limit, ask, answer, ramp_wait_of(judge_context, i));
-    return verdict_by_limit(judge_context->policy, limit, action, ask, answer);
+    return action == ACTION_DEFER ? verdict_by_limit_soft(judge_context->policy, limit, ask, answer)
+                                  : verdict_by_limit(judge_context->policy, limit, ask, answer);
+}
+
+/* Old numbers prove nothing: so many rounds of the queue's look must have been missed. */
+static bool is_old(const struct judge_context *judge_context, const struct backlog_ask *backlog)
+{
+    enum { ROUNDS = 3 };
+    return backlog->age_ms > ROUNDS * judge_context->policy->queue.every_ms;
 }
 
 /* What a limit that counts the backlog says. Its proof is the number that was read, with its age. */
@@ -98,13 +107,17 @@ static struct verdict backlog_verdict(const struct judge_context *judge_context,
     if (limit->shadow != judge_context->shadow || !backlog->known || backlog->waiting < backlog->max)
         return verdict_accept();
     const struct count_ask ask = {.limit = limit->name, .max = backlog->max, .headroom = backlog->headroom};
-    const struct count_answer answer = {
-        .result = COUNT_OVER, .used = backlog->waiting, .wait_ms = judge_context->policy->queue.every_ms};
-    enum action action = must_be_soft(judge_context, limit) ? ACTION_DEFER : limit->over;
+    const struct count_answer answer = {.result = COUNT_OVER,
+                                        .hard = !is_old(judge_context, backlog),
+                                        .used = backlog->waiting,
+                                        .taken = backlog->waiting,
+                                        .wait_ms = judge_context->policy->queue.every_ms};
     struct verdict verdict =
         backlog->waiting < backlog->max + backlog->headroom
             ? verdict_by_ramp(judge_context->policy, limit, &ask, &answer, answer.wait_ms)
-            : verdict_by_limit(judge_context->policy, limit, action, &ask, &answer);
+        : answer.hard && !must_be_soft(judge_context, limit)
+            ? verdict_by_limit(judge_context->policy, limit, &ask, &answer)
+            : verdict_by_limit_soft(judge_context->policy, limit, &ask, &answer);
     verdict.age_ms = backlog->age_ms;
     return verdict;
 }

@@ -361,7 +361,7 @@ static bool refuses_at_connect(const struct limit *limit)
 static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
 {
     for (const struct receipt *receipt = planner->held; receipt != NULL; receipt = receipt->next)
-        if (receipt->limit == limit && strcmp(receipt->charge.key, key) == 0)
+        if (receipt->limit == limit && strcmp(receipt->key, key) == 0)
             return true;
     return false;
 }
@@ -395,6 +395,13 @@ static void set_max(const struct limit *limit, const struct envelope *envelope, 
     ask->headroom = whole - ask->max;
 }
 
+/* May it refuse for good, or hold? Then what it reserves is open until the message has ended. */
+static bool is_hard(const struct limit *limit)
+{
+    return limit->count != LIMIT_ATTEMPTS &&
+           (limit->over == ACTION_REJECT || limit->over == ACTION_DISCARD || limit->hold_ms > 0);
+}
+
 /* One RCPT's worth of a limit; the key is still to be set. */
 static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
 {
@@ -405,7 +412,8 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .need = 1,
         .hold_ms = limit->hold_ms,
         .ttl_ms = limit->ttl_ms,
-        .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0),
+        .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0) |
+                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0),
         .share_of = -1,
     };
     set_max(limit, envelope, limit->max, &ask);
@@ -468,6 +476,8 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     struct count_ask ask = limit_ask(limit, planner->envelope);
     set_max(limit, planner->envelope, limit->share.max, &ask);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
+    if (limit->over == ACTION_DEFER)
+        ask.flags &= ~(unsigned)COUNT_HARD;
     ask.share_of = (int)planner->n - 1;
     ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
                                planner->envelope->now_ms - planner->envelope->ramp_since_ms);

@@ -14,7 +14,9 @@
 /* A charge of this message that still can be given back. */
 struct receipt {
     const struct limit *limit;
-    struct count_change charge; /* key is where it was charged; amount as charged */
+    const char *key; /* that was asked for; it may have been charged to the overflow key in its place */
+    struct count_change charge; /* key is where it was charged; amount and open as charged */
+    bool settled;               /* its bytes are taken already */
     struct receipt *next;
 };
 

@@ -24,10 +24,11 @@ struct envelope {
     const struct address *recipient;
     const char *recipient_raw; /* as received, for keys of what cannot be parsed */
     bool resolved;             /* recipient is what Postfix resolved ({rcpt_addr}) */
-    int64_t size;              /* declared SIZE=, -1: none */
-    const char *host;          /* this gate */
-    int64_t now_ms;            /* Unix time */
-    int64_t ramp_since_ms;     /* when ramps began; far in the past: no limit is on its ramp */
+    bool as_taken;    /* what is reserved is taken at once: a log is read, which does not show each end */
+    int64_t size;     /* declared SIZE=, -1: none */
+    const char *host; /* this gate */
+    int64_t now_ms;   /* Unix time */
+    int64_t ramp_since_ms; /* when ramps began; far in the past: no limit is on its ramp */
 };
 
 enum alias_state {

@@ -44,12 +44,11 @@ static enum reply_key limit_key(const struct limit *limit, enum action action)
     return action == ACTION_REJECT ? REPLY_OVER_REJECT : REPLY_OVER_DEFER;
 }
 
-struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit, enum action action,
-                                const struct count_ask *ask, const struct count_answer *answer)
+static struct verdict limit_verdict(const struct policy *policy, const struct limit *limit,
+                                    enum action action, const struct count_ask *ask,
+                                    const struct count_answer *answer)
 {
     assert(answer->result == COUNT_OVER || answer->result == COUNT_HELD);
-    assert(action == ACTION_DEFER || is_for_good(action));
-    assert(action <= limit->over);
     struct verdict verdict = {.action = action,
                               .by = VERDICT_BY_LIMIT,
                               .proof = "",
@@ -62,6 +61,19 @@ struct verdict verdict_by_limit(const struct policy *policy, const struct limit 
     bool own_fits = limit->reply.code[0] == (action == ACTION_REJECT ? '5' : '4');
     verdict.reply = own_fits ? limit->reply : policy->replies[limit_key(limit, action)];
     return verdict;
+}
+
+struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit,
+                                const struct count_ask *ask, const struct count_answer *answer)
+{
+    assert(limit->over == ACTION_DEFER || (is_for_good(limit->over) && answer->hard));
+    return limit_verdict(policy, limit, limit->over, ask, answer);
+}
+
+struct verdict verdict_by_limit_soft(const struct policy *policy, const struct limit *limit,
+                                     const struct count_ask *ask, const struct count_answer *answer)
+{
+    return limit_verdict(policy, limit, ACTION_DEFER, ask, answer);
 }
 
 struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,

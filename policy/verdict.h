@@ -26,9 +26,12 @@ struct verdict verdict_accept(void);
 struct verdict verdict_backend(const struct policy *policy);
 /* ruling must refuse or discard, and carry proof where it does so for good. */
 struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling);
-/* answer must be OVER or HELD. action: the limit's, or softer. max is the ask's. */
-struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit, enum action action,
+/* What the limit itself says. Its proof is an answer that is OVER or HELD, and hard where that is for good. max is the ask's. */
+struct verdict verdict_by_limit(const struct policy *policy, const struct limit *limit,
                                 const struct count_ask *ask, const struct count_answer *answer);
+/* The same, but "later": the answer is soft, or the limit may be no harder here. */
+struct verdict verdict_by_limit_soft(const struct policy *policy, const struct limit *limit,
+                                     const struct count_ask *ask, const struct count_answer *answer);
 /* answer is OVER a max that a ramp has lowered: never harder than "later". wait_ms: until it can get through. */
 struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,
                                const struct count_ask *ask, const struct count_answer *answer,

@@ -13,6 +13,8 @@ enum count_flag {
     COUNT_ATTEMPT = 1,   /* charged also when the request is refused; not charged when it is a retry */
     COUNT_SHADOW = 2,    /* its refusal refuses nothing; it is then not charged itself */
     COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
+    COUNT_HARD =
+        8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
 };
 
 struct count_ask {
@@ -26,7 +28,8 @@ struct count_ask {
         hold_ms; /* once over, held this long; 0: no hold. A hold found longer is cut to it, so COUNT_HOLD_ONLY
                           needs it too. A retry trips none */
     int64_t
-        headroom; /* a hold trips only where used + need > max + headroom: by how much max was lowered for a while; >= 0 */
+        headroom; /* a hold trips, and an answer is hard, only where max + headroom is full: by how much max was
+                       lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
     int share_of;         /* index of the ask of which this one is a source's share; -1: a limit itself.
@@ -58,25 +61,44 @@ struct count_answer {
     bool overflowed; /* the overflow key was charged */
     bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
     bool retry;      /* the store knew it as a retry: no attempt was charged */
+    bool hard;       /* a refusal for which what was taken is enough (or a hold): it may be for good */
     int64_t used;    /* before this request */
+    int64_t taken;   /* of that, what no message under way can give back */
     int64_t
-        wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends; 0 when admitted;
-                        1.1 windows where need is above max */
+        wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends, or the share binds
+                        no more; 0 when admitted; 1.1 windows where need is above max */
+    int64_t hard_ms; /* a hard answer is sure to stay so for so long; 0: it is soft */
     /* The receipt, by which the charge can be given back: */
     int64_t slot;    /* where it was charged; -1: nothing was charged */
     int64_t created; /* of the counter (charged or not): one that was deleted since has another */
     int64_t here;    /* where this process counted it as well, beside the store that answers; -1: nowhere */
 };
 
-/* A charge that is changed later: given back (amount < 0) or settled (bytes). Never refused. */
+/* What the end of a message asks before its bytes count (counters_settle()). */
+enum count_check {
+    COUNT_CHECK_NOTHING = 0,
+    COUNT_CHECK_FULL, /* refuse where max is taken already: nobody said how long the message would be */
+    COUNT_CHECK_FIT,  /* refuse where used + amount > max: it is longer than declared */
+};
+
+/* A charge that is changed later: given back (-a, -a), or settled (d, -a): a what was charged, d the bytes that came less
+ * those that were reserved. */
 struct count_change {
     const char *key;
     const char *limit;
     int64_t window_ms;
-    int64_t slot, created; /* from the receipt */
-    int64_t amount;
-    int64_t here; /* from the receipt */
-    bool unsynced;
+    int64_t slot,
+        created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */
+    int64_t amount, open; /* what is added to the count of that slot, and to the open part of it */
+    int64_t here;         /* from the receipt */
+    bool unsynced;        /* the same */
+    int64_t
+        at_ms; /* by the caller's clock: when the change was made; where slot is -1, when the charge was: the store
+                      then finds its own slot by how long ago that is. 0: now, and slot -1 changes nothing */
+    int64_t
+        late; /* what counts as of at_ms, and as taken, where the slot has left the window: all the bytes; else 0 */
+    int64_t max, ttl_ms; /* of the limit, where late or check is set */
+    enum count_check check;
 };
 
 /* A RCPT that was deferred. */

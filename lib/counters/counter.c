@@ -5,8 +5,8 @@
 
 void counter_move(struct counter *counter, int64_t window_ms, int64_t hold_ms, int64_t now_ms)
 {
-    if (counter->window.window_ms == 0 || counter->created > now_ms)
-        counter->created = now_ms;
+    if (counter->window.window_ms == 0)
+        counter->created = now_ms; /* its name from now on, whatever the clock does */
     window_move(&counter->window, window_ms, now_ms);
     if (counter->held > now_ms + hold_ms)
         counter->held = now_ms + hold_ms;
@@ -53,16 +53,45 @@ static bool read_number(struct reader *reader, int64_t *out)
     return reader->at > start;
 }
 
+/* "4" or "4:1". */
+static bool read_slot(struct reader *reader, int64_t *count, int64_t *open)
+{
+    *open = 0;
+    if (!read_number(reader, count) || (read_word(reader, ":") && !read_number(reader, open)))
+        return false;
+    if (*open > *count)
+        *open = *count;
+    return true;
+}
+
 /* The newest first. */
 static bool read_slots(struct reader *reader, struct window *window)
 {
     for (int i = WINDOW_SLOTS - 1; i >= 0; i--) {
-        if (!read_number(reader, &window->count[i]))
+        if (!read_slot(reader, &window->count[i], &window->open[i]))
             return false;
         if (!read_word(reader, ","))
             return true;
     }
     return false;
+}
+
+/* What follows the slots, each behind a space; a word of another version than this one is passed over. */
+static bool read_words(struct reader *reader, struct counter *counter)
+{
+    while (read_word(reader, " ")) {
+        int64_t *number = read_word(reader, "refused=") ? &counter->refused
+                          : read_word(reader, "held=")  ? &counter->held
+                                                        : NULL;
+        const char *start = reader->at;
+        if (number != NULL && !read_number(reader, number))
+            return false;
+        while (number == NULL && reader->at < reader->end && (unsigned char)*reader->at > ' ')
+            reader->at++;
+        if (reader->at == start)
+            return false;
+    }
+    return reader->at == reader->end;
 }
 
 bool counter_parse(const char *text, size_t n, struct counter *out)
@@ -75,14 +104,9 @@ bool counter_parse(const char *text, size_t n, struct counter *out)
         !read_word(&reader, " window=") || !read_number(&reader, &window->window_ms) ||
         !read_word(&reader, " born=") || !read_number(&reader, &counter.created) ||
         !read_word(&reader, " slot=") || !read_number(&reader, &window->slot) || !read_word(&reader, " ") ||
-        !read_slots(&reader, window))
+        !read_slots(&reader, window) || !read_words(&reader, &counter))
         return false;
-    if (read_word(&reader, " refused=") && !read_number(&reader, &counter.refused))
-        return false;
-    if (read_word(&reader, " held=") && !read_number(&reader, &counter.held))
-        return false;
-    if (reader.at != reader.end || window->window_ms < 1 ||
-        window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
+    if (window->window_ms < 1 || window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
         return false;
     window->slot -= WINDOW_SLOTS - 1;
     *out = counter;

@@ -3,13 +3,13 @@
  *
  * As text (the value of a field in Redis):
  *
- *     7/10 window=60000 born=1732320000000 slot=28872000 4,0,3 refused=12 held=1732320600000
+ *     7/10 window=60000 born=1732320000000 slot=28872000 4:1,0,3 refused=12 held=1732320600000
  *
- * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms),
- * the number of a slot and the counts of it and those before it (so that going on from there means to write
- * in front); then, only where they are not 0, how often it refused since then, and until when it is
- * held. Zero slots at both ends are left out, so that a quiet counter fits into 64 bytes, up to which Redis
- * packs a hash tightly.
+ * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms), the number of
+ * a slot and the counts of it and those before it (so that going on from there means to write in front); "4:1" are four of
+ * which one is open, that is not yet taken; ":0" is not written. Then, only where they are not 0, how often it refused since
+ * it was born, and until when it is held. Words that follow and that a reader does not know are kept. Zero slots at both ends
+ * are left out, so that a quiet counter fits into 64 bytes, up to which Redis packs a hash tightly.
  */
 #ifndef RCPTGATE_COUNTERS_COUNTER_H
 #define RCPTGATE_COUNTERS_COUNTER_H
@@ -29,7 +29,7 @@ struct counter { /* zeroed: does not exist yet */
     int64_t held;    /* until this Unix time in ms; 0: not held */
 };
 
-/* Brings a counter up to now_ms: moves the window, ends holds, clips what a clock that jumped back left in the future
+/* Brings a counter up to now_ms: moves the window, ends holds, clips one that a clock that jumped back left in the future
  * (a hold lasts at most hold_ms from now). A counter that does not exist is made. */
 void counter_move(struct counter *counter, int64_t window_ms, int64_t hold_ms, int64_t now_ms);
 

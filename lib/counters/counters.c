@@ -1,4 +1,4 @@
-/* counts: hands every call to the store that it is for; the few helpers that both stores need. */
+/* counters: hands every call to the store that it is for; the few helpers that both stores need. */
 #include "store.h"
 
 #include <string.h>
@@ -42,10 +42,39 @@ void counters_change_here(struct counters *counters, struct count_change *change
         counters->ops->change_here(counters, change, now_ms);
 }
 
+bool counters_is_told(const struct count_change *change)
+{
+    return change->slot < 0 && change->at_ms <= 0;
+}
+
+void counters_told(struct count_change *change)
+{
+    change->slot = -1;
+    change->at_ms = 0;
+}
+
 enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
                                      int64_t now_ms)
 {
     return n == 0 ? COUNTERS_OK : counters->ops->change(counters, changes, n, now_ms);
+}
+
+enum counters_status counters_settle(struct counters *counters, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, struct count_answer *answers)
+{
+    return n == 0 ? COUNTERS_OK : counters->ops->settle(counters, changes, n, now_ms, answers);
+}
+
+enum counters_status counters_settle_here(struct counters *counters, enum counters_status before,
+                                          struct count_change *changes, size_t n, int64_t now_ms,
+                                          struct count_answer *answers)
+{
+    if (counters->ops->settle_here == NULL)
+        return COUNTERS_DOWN;
+    enum counters_status status = counters->ops->settle_here(counters, changes, n, now_ms, answers);
+    for (size_t i = 0; i < n && before == COUNTERS_UNSURE; i++)
+        counters_told(&changes[i]); /* it counts as made there */
+    return status;
 }
 
 enum counters_status counters_deferred(struct counters *counters, const struct count_deferral *deferrals,

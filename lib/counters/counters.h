@@ -1,4 +1,4 @@
-/* counts: a counter store: in this process (memory), in Redis with the same semantics, or one that stands on both.
+/* counters: a counter store: in this process (memory), in Redis with the same semantics, or one that stands on both.
  *
  * The sliding count: a window is cut into 10 slots by the clock; used is what the current slot and the 10 before it
  * hold. Any span of one window touches at most 11 slots, so never more than max are admitted in any span;
@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct counters; /* a store; counters_stores.h makes them */
+struct counters; /* a store; counters/stores.h makes them */
 
 typedef int64_t counters_now_fn(void *arg); /* a clock: Unix time in ms */
 
@@ -47,14 +47,27 @@ enum counters_status counters_fallback(struct counters *counters, bool peek, enu
                                        struct count_answer *answers);
 
 /* The part of a change that this process counts itself; never waits. Leaves in *change what is to be told by
- * counters_change(), at once or later. Nothing to do in a store that stands alone. */
+ * counters_change(), later; counters_is_told(): nothing is. */
+bool counters_is_told(const struct count_change *change);
 void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms);
 
-/* Applies changes to charges, each on its own; nothing goes below 0. A counter that is gone, or was born later than
- * change.born, is left alone (born INT64_MAX: whoever it is); slot -1 changes nothing. What is given back from a slot
- * that has left the window is gone already; what is added then counts as of now. */
+/* Applies changes to charges, each on its own; nothing goes below 0, and no more of a slot is open than was counted. A counter
+ * that is gone, or was born at another time than change.created, is left alone (INT64_MAX: whoever it is), and so is what has
+ * left the window, but for change.late, which then counts as of change.at_ms. */
 enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
                                      int64_t now_ms);
+
+/* The same of the bytes of one message at its end, all or none, after the check of each: answers say which limit is over. n at
+ * most COUNTERS_SETTLE_MOST. Waits for the store, and does the part of this process with it. */
+enum { COUNTERS_SETTLE_MOST = 64 };
+enum counters_status counters_settle(struct counters *counters, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, struct count_answer *answers);
+
+/* By this process alone, where counters_settle() was not answered; before is what that said. Leaves in the changes what is to be
+ * told by counters_change() later. COUNTERS_DOWN: this store has nobody who stands in. */
+enum counters_status counters_settle_here(struct counters *counters, enum counters_status before,
+                                          struct count_change *changes, size_t n, int64_t now_ms,
+                                          struct count_answer *answers);
 
 /* Remembers which RCPTs were deferred, n at most COUNTERS_DEFERRALS. A store that stands on two does not wait
  * here for the other one, but tells it later. */

@@ -10,16 +10,18 @@
 --   plain, reserve, peek, charge:
 --     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
 --     are counted (0: none), how many may be made, in which window
---     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
---     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
+--     [4] how many asks; for each, grouped by key: window, max, and a word: 'h' where it is hard (what it charges is open), then
+--     nothing, or numbers: its field, its overflow field (0: none), amount, need, hold, flags, ask that it is a share of (0: none),
+--     share_above, headroom. Nothing: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
---   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
---     key, limit, window, slot, born, amount
+--   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
+--     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or numbers: age (ms), late, max, ttl, check.
+--     settle makes all or none, and answers for each: result, used, wait, taken
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
 
 local call, pcall = redis.call, redis.pcall
-local tonumber, floor, match, gmatch = tonumber, math.floor, string.match, string.gmatch
+local tonumber, floor, match, gmatch, byte = tonumber, math.floor, string.match, string.gmatch, string.byte
 local what, now = ARGV[1], tonumber(ARGV[2])
 
 if now < 0 then
@@ -50,34 +52,38 @@ local function plain()
         for i = 1, n do
             local window, max = ARGV[ask], ARGV[ask + 1]
             local slot = floor(now * 10 / window)
-            local used, born, counts, rest = 0, now, '1', ''
+            local hard = byte(ARGV[ask + 2]) == 104
+            local used, born, counts, rest = 0, now, hard and '1:1' or '1', ''
             if texts[i] then
                 local same, newest, list
                 used, same, born, newest, list, rest =
-                    match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d,]*)(.*)$')
+                    match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
                 used, born = tonumber(used), tonumber(born)
                 if same ~= window or born > now or rest ~= '' and not match(rest, '^ refused=%d+$') then
                     return nil
                 end
                 local ago = slot - newest
                 if ago == 0 then
-                    local first, older = match(list, '^(%d+)(.*)$')
-                    if tonumber(first) > used then
+                    local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
+                    if tonumber(first) > used or open ~= '' and tonumber(open) > tonumber(first) then
                         return nil
                     end
-                    counts = first + 1 .. older
+                    if hard then
+                        open = open == '' and 1 or open + 1
+                    end
+                    counts = first + 1 .. (open == '' and '' or ':' .. open) .. older
                 elseif ago < 0 then
                     return nil
                 elseif ago > 10 then
                     used = 0
                 else
-                    counts = '1' .. string.rep(',0', ago - 1)
-                    for count in gmatch(list, '%d+') do
+                    counts = counts .. string.rep(',0', ago - 1)
+                    for count in gmatch(list, '[^,]+') do
                         ago = ago + 1
                         if ago <= 11 then
                             counts = counts .. ',' .. count
                         else
-                            used = used - count
+                            used = used - (tonumber(match(count, '^%d+')) or 0)
                         end
                     end
                 end
@@ -115,6 +121,59 @@ if what == 'plain' then
     what = 'reserve'
 end
 
+-- change, where all is as usual: the window has not changed, and the slot is named by its number. Only that slot's text is
+-- written anew. Returns where the changes begin that need more; nothing was done of those.
+local function short_changes(at)
+    while at < 5 + 8 * ARGV[3] do
+        local key, limit, slot = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 3])
+        local found = pcall('HGET', key, limit)
+        if ARGV[at + 7] ~= '' or type(found) == 'table' then
+            return at
+        end
+        if found then
+            local used, head, window, born, newest, list, rest =
+                match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
+            local current = floor(now * 10 / ARGV[at + 2])
+            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 then
+                return at
+            end
+            if born == ARGV[at + 4] and current - slot <= 10 then
+                local ago, last, items, changed = newest - slot, 10 - current + newest, {}, false
+                for item in gmatch(list, '[^,]+') do
+                    local count, open = match(item, '^(%d+):?(%d*)$')
+                    if not count or tonumber(count) >= 1e14 then
+                        return at
+                    elseif #items > last then
+                        used = used - count -- has left the window
+                    else
+                        if #items == ago then
+                            local left = math.max(count + ARGV[at + 5], 0)
+                            local still = math.min(math.max((tonumber(open) or 0) + ARGV[at + 6], 0), left)
+                            changed = left ~= tonumber(count) or still ~= (tonumber(open) or 0)
+                            used = used + left - count
+                            item = left .. (still > 0 and ':' .. still or '')
+                        end
+                        items[#items + 1] = item
+                    end
+                end
+                if changed then
+                    call('HSET', key, limit, used .. head .. ' ' .. table.concat(items, ',') .. rest)
+                end
+            end
+        end
+        at = at + 8
+    end
+    return at
+end
+
+local change_at = 5
+if what == 'change' and ARGV[4] == '0' then
+    change_at = short_changes(change_at)
+    if change_at >= 5 + 8 * ARGV[3] then
+        return {0}
+    end
+end
+
 local ceil, format = math.ceil, string.format
 local MOST = 1e15
 local junk = 0
@@ -143,24 +202,31 @@ local function map(slot, old, window)
     return floor((ceil((slot + 1) * old / 10) - 1) * 10 / window)
 end
 
-local function add(counter, at, amount)
-    local count = counter[at] + amount
-    counter[at] = count > MOST and MOST or count > 0 and count or 0
+-- Adds to a slot, both parts of it. The open part of slot i is element i + 11.
+local function add(counter, at, amount, open)
+    local count, left = counter[at] + amount, counter[at + 11] + open
+    count = count > MOST and MOST or count > 0 and count or 0
+    counter[at] = count
+    counter[at + 11] = left > count and count or left > 0 and left or 0
 end
 
 -- Puts the slots that were listed, from number slot back, into the counter; false when they are no slots.
 local function fill(counter, list, slot, old)
     local n = 0
-    for digits in gmatch(list, '%d+') do
-        local count = tonumber(digits)
+    for item in gmatch(list, '[^,]+') do
+        local count, open = tonumber(item), 0
+        if not count then
+            count, open = match(item, '^(%d+):(%d+)$')
+            count, open = tonumber(count), tonumber(open)
+        end
         n = n + 1
-        if count > MOST or n > 11 then
+        if not count or count > MOST or open > MOST or n > 11 then
             return false
         end
         if count > 0 then
             local at = counter.slot - map(slot, old, counter.window) + 1
             if at <= 11 then
-                add(counter, at < 1 and 1 or at, count)
+                add(counter, at < 1 and 1 or at, count, open)
             end
         end
         slot = slot - 1
@@ -168,16 +234,36 @@ local function fill(counter, list, slot, old)
     return n > 0
 end
 
--- A counter that does not exist yet. Elements 1..11 are the slots, the current one first; slot is its number.
+-- A counter that does not exist yet. Elements 1..11 are the slots, the current one first, 12..22 what is open of them; slot is the
+-- number of the current one.
 local function fresh(window)
-    return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window), born = now, max = 0,
-            refused = 0, held = 0, pending = 0}
+    return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window),
+            born = now, max = 0, refused = 0, held = 0, words = '', pending = 0}
+end
+
+-- What follows the slots, each behind a space: what is not known here is kept. false: it is none of that.
+local function read_words(counter, rest)
+    local n = 0
+    for word in gmatch(rest, ' ([^ ]+)') do
+        local name, value = match(word, '^(%a+)=(.*)$')
+        if name == 'refused' or name == 'held' then
+            local number = match(value, '^%d+$') and tonumber(value)
+            if not number or number > MOST then
+                return false
+            end
+            counter[name] = number
+        else
+            counter.words = counter.words .. ' ' .. word
+        end
+        n = n + 1 + #word
+    end
+    return n == #rest and #counter.words <= 256
 end
 
 -- The counter in a text, brought up to now; nil when the text is none. window nil: its own.
 local function parse(text, window)
     local max, old, born, slot, list, rest =
-        match(text, '^%d+/(%d+) window=(%d+) born=(%d+) slot=(%d+) ([%d,]+)(.*)$')
+        match(text, '^%d+/(%d+) window=(%d+) born=(%d+) slot=(%d+) ([%d:,]+)(.*)$')
     if not max then
         return nil
     end
@@ -186,27 +272,26 @@ local function parse(text, window)
         return nil
     end
     local counter = fresh(window or old)
-    counter.max = max
-    if born < now then
-        counter.born = born
+    counter.max, counter.born = max, born
+    if old == counter.window and slot > counter.slot and ceil(slot * old / 10) - now <= 10000 then
+        counter.slot = slot -- as window_move() has it
     end
-    if not fill(counter, list, slot, old) then
+    if not fill(counter, list, slot, old) or rest ~= '' and not read_words(counter, rest) then
         return nil
-    end
-    if rest ~= '' then
-        local refused, held = match(rest, '^ refused=(%d+) held=(%d+)$')
-        refused = tonumber(refused or match(rest, '^ refused=(%d+)$') or 0)
-        held = tonumber(held or match(rest, '^ held=(%d+)$') or 0)
-        if refused + held == 0 or refused > MOST or held > MOST then
-            return nil
-        end
-        counter.refused, counter.held = refused, held
     end
     return counter
 end
 
 local function sum(c)
     return c[1] + c[2] + c[3] + c[4] + c[5] + c[6] + c[7] + c[8] + c[9] + c[10] + c[11]
+end
+
+local function sum_open(c)
+    return c[12] + c[13] + c[14] + c[15] + c[16] + c[17] + c[18] + c[19] + c[20] + c[21] + c[22]
+end
+
+local function slot_text(counter, i)
+    return counter[i + 11] > 0 and format('%.0f:%.0f', counter[i], counter[i + 11]) or format('%.0f', counter[i])
 end
 
 local function text(counter)
@@ -217,10 +302,10 @@ local function text(counter)
     while last > first and counter[last] == 0 do
         last = last - 1
     end
-    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f %.0f', sum(counter), counter.max, counter.window,
-                       counter.born, counter.slot + 1 - first, counter[first])
+    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', sum(counter), counter.max, counter.window,
+                       counter.born, counter.slot + 1 - first) .. slot_text(counter, first)
     for i = first + 1, last do
-        out = out .. format(',%.0f', counter[i])
+        out = out .. ',' .. slot_text(counter, i)
     end
     if counter.refused > 0 then
         out = out .. format(' refused=%.0f', counter.refused)
@@ -228,7 +313,22 @@ local function text(counter)
     if counter.held > now then
         out = out .. format(' held=%.0f', counter.held)
     end
-    return out
+    return out .. counter.words
+end
+
+-- Milliseconds until need fits under max, beside all that was charged (open 0) or what of it is taken (open 1).
+local function wait_for(counter, max, need, open)
+    if need > max then
+        return counter.window + floor(counter.window / 10)
+    end
+    local over, i = sum(counter) - open * sum_open(counter) - (max - need), 11
+    local count = counter[11] - open * counter[22]
+    while i > 1 and over > count do
+        over = over - count
+        i = i - 1
+        count = counter[i] - open * counter[i + 11]
+    end
+    return ceil((counter.slot + 12 - i) * counter.window / 10) - now
 end
 
 -- score: when it was deferred, if it was.
@@ -257,7 +357,7 @@ if what == 'deferred' then
     return {junk}
 end
 
-if what == 'change' then
+if what == 'change' or what == 'settle' then
     local sequence, last = tonumber(ARGV[4]), KEYS[#KEYS]
     if sequence > 0 then
         if sequence <= (tonumber(try('HGET', last, 'turn') or 0) or 0) then
@@ -266,22 +366,95 @@ if what == 'change' then
         call('HSET', last, 'turn', ARGV[4]) -- a hash, so that an ACL needs to allow nothing beside what counters need
         call('PEXPIRE', last, 3024000000)   -- 35 days: longer than any window
     end
-    for at = 5, 4 + 6 * ARGV[3], 6 do
-        local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
-        local found = try('HGET', key, limit)
-        local counter = found and parse(found)
-        if counter and counter.born <= tonumber(ARGV[at + 4]) then
-            local amount = tonumber(ARGV[at + 5])
-            local ago = counter.slot - map(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 2]), counter.window)
-            if ago <= 10 or amount > 0 then
-                add(counter, ago >= 0 and ago <= 10 and ago + 1 or 1, amount)
-                call('HSET', key, limit, text(counter))
+
+    local known, answer = {}, {junk}
+
+    -- The counter of the change at `at`; false: none.
+    local function counter_of(at)
+        local key = KEYS[tonumber(ARGV[at])]
+        local name = key .. ' ' .. ARGV[at + 1]
+        if known[name] == nil then
+            local found = try('HGET', key, ARGV[at + 1])
+            known[name] = found and parse(found) or false
+            if found and not known[name] then
+                junk = junk + 1
             end
-        elseif found and not counter then
-            junk = junk + 1
+        end
+        return known[name], name
+    end
+
+    -- How many slots ago something was that is so old.
+    local function slots_ago(counter, age)
+        return counter.slot - floor((now - age) * 10 / counter.window)
+    end
+
+    -- What is longer than the window is counted when it ends, also where its counter is gone by now.
+    local function count_late(at, counter, name, age, late, max, ttl)
+        local key = KEYS[tonumber(ARGV[at])]
+        counter = counter or fresh(tonumber(ARGV[at + 2]))
+        local ago = slots_ago(counter, age)
+        if ago > 10 then
+            return
+        end
+        counter.max = max
+        add(counter, ago < 0 and 1 or ago + 1, late, 0)
+        known[name] = counter
+        call('HSET', key, ARGV[at + 1], text(counter))
+        if call('PTTL', key) < ttl then
+            call('PEXPIRE', key, format('%.0f', ttl))
         end
     end
-    return {junk}
+
+    local function change(at)
+        local counter, name = counter_of(at)
+        local window, slot, born = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+        local age, late, max, ttl = match(ARGV[at + 7], '^(%d+) (%d+) (%d+) (%d+) %d+$')
+        age, late = tonumber(age or 0), tonumber(late or 0)
+        local ago
+        if slot < 0 then
+            ago = counter and slots_ago(counter, age) or 0
+        elseif counter then
+            ago = counter.slot - map(slot, window, counter.window)
+        else
+            ago = floor(now * 10 / window) - slot
+        end
+        if ago > 10 then
+            if late > 0 then
+                count_late(at, counter, name, age, late, max, tonumber(ttl))
+            end
+        elseif counter and (born == counter.born or born > MOST) then
+            add(counter, ago < 0 and 1 or ago + 1, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+            call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+        end
+    end
+
+    -- Whether its check refuses the change at `at`; answers for it.
+    local function refuses(at)
+        local counter = counter_of(at) or fresh(tonumber(ARGV[at + 2]))
+        local max, check = match(ARGV[at + 7], '^%d+ %d+ (%d+) %d+ (%d+)$')
+        local amount, used = tonumber(ARGV[at + 5]), sum(counter)
+        local taken, over, wait = used - sum_open(counter), false, 0
+        max = tonumber(max or 0)
+        if check == '1' and taken >= max then
+            over, wait = true, wait_for(counter, max, 1, 1)
+        elseif check == '2' and used + counter.pending + amount > max then
+            over, wait = true, wait_for(counter, max, counter.pending + amount, 0)
+        end
+        counter.pending = counter.pending + amount
+        local to = #answer
+        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, taken
+        return over
+    end
+
+    local refused = false
+    for at = 5, what == 'settle' and 4 + 8 * ARGV[3] or 0, 8 do
+        refused = refuses(at) or refused
+    end
+    for at = change_at, refused and 0 or 4 + 8 * ARGV[3], 8 do
+        change(at)
+    end
+    answer[1] = junk
+    return answer
 end
 
 if what == 'refused' then
@@ -357,21 +530,9 @@ local function get(field, window, hold)
         counter.held = now + hold
     end
     counter.used = sum(counter)
+    counter.taken = counter.used - sum_open(counter)
     counters[field] = counter
     return counter
-end
-
--- Milliseconds until need fits under max.
-local function wait_for(counter, max, need)
-    if need > max then
-        return counter.window + floor(counter.window / 10)
-    end
-    local over, i = counter.used - (max - need), 11
-    while i > 1 and over > counter[i] do
-        over = over - counter[i]
-        i = i - 1
-    end
-    return ceil((counter.slot + 12 - i) * counter.window / 10) - now
 end
 
 if retry == '-' then
@@ -400,12 +561,13 @@ end
 local function read_ask(i)
     local at = 2 + 3 * i
     local field, other, amount, need, hold, flags, parent, above, headroom =
-        match(ARGV[at + 2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+        match(ARGV[at + 2], '^h? ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     flags = tonumber(flags or 0)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
                  parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
-                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
+                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags % 8 >= 4, result = 1, wait = 0,
+                 hard = byte(ARGV[at + 2]) == 104, hard_for = 0}
     if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
         ask.field, ask.overflowed = tonumber(other), true
     end
@@ -418,20 +580,45 @@ for i = 1, n do
     asks[i] = read_ask(i)
 end
 
+-- For how long what is taken refuses by itself; 0: it does not.
+local function hard_for(ask, need)
+    local counter, whole = ask.counter, ask.max + ask.headroom
+    if counter.taken + need <= whole then
+        return 0
+    end
+    local ms = wait_for(counter, whole, need, 1)
+    if ask.parent == 0 then
+        return ms
+    end
+    local parent = asks[ask.parent].counter
+    return parent.taken >= ask.above and math.min(ms, wait_for(parent, ask.above, 1, 1)) or 0
+end
+
+-- It does not fit.
+local function refuse(ask, pending, need, free)
+    local counter, max = ask.counter, ask.max
+    ask.result, ask.wait, ask.hard_for = 2, wait_for(counter, max, pending + need, 0), hard_for(ask, need)
+    if ask.parent ~= 0 then
+        ask.wait = math.min(ask.wait, wait_for(asks[ask.parent].counter, ask.above, 1, 0))
+    end
+    local least = math.min(need, math.max(1, floor(max / 10)))
+    if ask.hold > 0 and not free and ask.hard_for > 0 and counter.taken + least > max + ask.headroom then
+        counter.trip = now + ask.hold
+        ask.wait = math.max(ask.wait, ask.hold)
+    end
+end
+
 -- Checks one; asks that count the same counter add up.
 local function check(ask)
     local counter = ask.counter
     local free = retry and ask.attempt
     if counter.held > now then
         ask.result, ask.wait = 3, counter.held - now
+        ask.hard_for = ask.wait
     elseif not ask.look and (ask.parent == 0 or asks[ask.parent].counter.used >= ask.above) then
-        local need = counter.pending + (free and 0 or ask.need)
-        if counter.used + need > ask.max then
-            ask.result, ask.wait = 2, wait_for(counter, ask.max, need)
-            if ask.hold > 0 and not free and counter.used + need > ask.max + ask.headroom then
-                counter.trip = now + ask.hold
-                ask.wait = ask.wait < ask.hold and ask.hold or ask.wait
-            end
+        local need = free and 0 or ask.need
+        if counter.used + counter.pending + need > ask.max then
+            refuse(ask, counter.pending, need, free)
         end
     end
     if ask.result == 1 and not ask.look and not ask.attempt then
@@ -451,7 +638,8 @@ for i = 1, n do
     end
 end
 
--- Charges all or none, and answers: for each ask result, used, wait, slot, born, and 1 (overflow) + 2 (a retry).
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, 1 (overflow) + 2 (a retry), taken, and for how long it
+-- is hard.
 local answer, written = {junk}, {}
 for i = 1, n do
     local ask = asks[i]
@@ -467,15 +655,16 @@ for i = 1, n do
         end
         counter.held = counter.trip or counter.held
         if charged then
-            add(counter, 1, ask.amount)
+            add(counter, 1, ask.amount, ask.hard and not ask.attempt and ask.amount or 0)
             if not ask.attempt then
                 slot = counter.slot
             end
         end
     end
-    local to = i * 6 - 4
+    local to = i * 8 - 6
     answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
     answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.overflowed and 1 or 0) + (retry and 2 or 0)
+    answer[to + 6], answer[to + 7] = counter.taken, ask.hard_for
 end
 if peek then
     return answer
@@ -503,7 +692,7 @@ end
 if n_made > 0 then
     local counter = counters[new_field]
     counter.max = format('%.0f', new_max)
-    add(counter, 1, n_made)
+    add(counter, 1, n_made, 0)
     put(new_field)
 end
 for key, list in pairs(out) do

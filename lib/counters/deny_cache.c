@@ -1,4 +1,4 @@
-/* denials: see counters/deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
+/* deny_cache: see deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
  * hashes of all that its answer depends on.
  *
  * Dropping needs no search: each key has one of VERSIONS counters, by its hash; an entry holds the sum of
@@ -221,8 +221,10 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
         if (!refuses(&answers[i]))
             continue;
         refused = refused || (request->asks[i].flags & COUNT_SHADOW) == 0;
-        if (now_ms + answers[i].wait_ms < until)
-            until = now_ms + answers[i].wait_ms;
+        int64_t sure_ms = answers[i].hard && answers[i].hard_ms < answers[i].wait_ms ? answers[i].hard_ms
+                                                                                     : answers[i].wait_ms;
+        if (now_ms + sure_ms < until)
+            until = now_ms + sure_ms;
     }
     if (!refused) /* what was charged may be over now, too, and refuse harder than what is remembered */
         for (size_t i = 0; i < request->n; i++)

@@ -1,10 +1,10 @@
-/* denials: the deny cache: what another store has just refused, remembered for a moment, so that a flood asks it a few
+/* deny_cache: the deny cache: what another store has just refused, remembered for a moment, so that a flood asks it a few
  * times a second and not once a RCPT.
  *
  * A request that was refused is answered the same again, for DENY_CACHE_MS at most and never beyond the moment
- * from which one of its limits could admit. Only the very same request is (same counters, same limits): what
+ * from which one of its limits could admit, or refuse softly where it was hard: what was taken has left by then. Only the very same request is (same counters, same limits): what
  * another of its limits would say could matter. A charge (another limit may now refuse, and harder), a charge that
- * is given back, and a counter that is cleared drop the entries of that key. Refusals that were answered here are
+ * is given back or settled, and a counter that is cleared drop the entries of that key. Refusals that were answered here are
  * counted, to be added to the store in batches. A request that counts attempts is never answered here: only the store
  * counts them.
  *

@@ -9,7 +9,8 @@
  *
  * Once remote has failed it is not asked, even if it is up again: first it has to be told what is unsynced. A thread
  * does that (reconcile), as soon as remote is up: it takes deltas out of local, makes the counters in remote (a
- * charge of nothing) and adds to them (a change), slot by slot, the newest first. Such a sync has a number
+ * charge of nothing) and adds to them (a change), slot by slot, the newest first; which slot of remote's that is says its age,
+ * since the two have clocks of their own. What is open then stays so until its slot leaves. Such a sync has a number
  * (sequence): when its answer is lost the same is sent again, and remote adds each number once, whichever of the two
  * comes first. Once the thread has walked through all of local, remote answers again. During the last walk the fallback
  * answers nobody, as remote could admit a second time what it has not been told of: who needs it waits (FALLBACK_MS at
@@ -179,6 +180,49 @@ static void failover_change_here(struct counters *counters, struct count_change 
         failover_state_note(state, &state->unsynced);
 }
 
+/* The bytes of a message that ends: what remote has of them is checked there, and echoed here. A charge that local made is found
+ * there by its age. */
+static enum counters_status failover_settle(struct counters *counters, const struct count_change *changes,
+                                            size_t n, int64_t now_ms, struct count_answer *answers)
+{
+    struct failover_state *state = state_of(counters);
+    struct count_change told[COUNTERS_SETTLE_MOST];
+    if (!failover_state_current(state) || n > COUNTERS_SETTLE_MOST)
+        return COUNTERS_DOWN;
+    for (size_t i = 0; i < n; i++) {
+        told[i] = changes[i];
+        if (told[i].slot >= 0 || told[i].here < 0)
+            continue;
+        told[i].at_ms = window_slot_end(told[i].window_ms, told[i].here);
+        told[i].created = INT64_MAX;
+        told[i].open = 0;
+    }
+    enum counters_status status = state->remote->ops->settle(state->remote, told, n, now_ms, answers);
+    bool admitted = status == COUNTERS_OK;
+    if (!admitted)
+        failover_state_note(state, &state->closed);
+    for (size_t i = 0; i < n && admitted; i++)
+        admitted = answers[i].result == COUNT_ADMITTED;
+    for (size_t i = 0; i < n && admitted; i++) {
+        struct count_change echo = changes[i];
+        echo.unsynced = false;
+        mirror_change(state->local, &echo, false, now_ms < 0 ? 0 : now_ms);
+        deny_cache_drop(state->deny_cache, changes[i].key);
+    }
+    return status;
+}
+
+static enum counters_status failover_settle_here(struct counters *counters, struct count_change *changes,
+                                                 size_t n, int64_t now_ms, struct count_answer *answers)
+{
+    struct failover_state *state = state_of(counters);
+    bool unsynced = failover_state_behind(state);
+    mirror_settle_here(state->local, changes, n, unsynced, now_ms < 0 ? 0 : now_ms, answers);
+    if (unsynced)
+        failover_state_note(state, &state->unsynced);
+    return COUNTERS_OK;
+}
+
 /* ---- the thread ---- */
 
 /* No fallback is under way any more, nor begins. */
@@ -261,13 +305,13 @@ static enum counters_status failover_change(struct counters *counters, const str
     struct failover_state *state = state_of(counters);
     bool any = false;
     for (size_t i = 0; i < n; i++)
-        any = any || changes[i].slot >= 0;
+        any = any || !counters_is_told(&changes[i]);
     if (!any)
         return COUNTERS_OK;
     enum counters_status status =
         state->remote != NULL ? counters_change(state->remote, changes, n, now_ms) : COUNTERS_DOWN;
-    for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise */
-        if (changes[i].amount < 0)
+    for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise: softer, or harder */
+        if (!counters_is_told(&changes[i]))
             deny_cache_drop(state->deny_cache, changes[i].key);
     return status;
 }
@@ -343,6 +387,8 @@ static const struct counters_ops failover_ops = {
     .reset = failover_reset,
     .fallback = failover_fallback,
     .change_here = failover_change_here,
+    .settle = failover_settle,
+    .settle_here = failover_settle_here,
     .condition = failover_condition,
     .junk = failover_junk,
     .free = failover_free,

@@ -1,4 +1,4 @@
-/* failover_state: what the parts of the store that stands on two share (counters_pair.c tells the whole story): the two stores, and
+/* failover_state: what the parts of the store that stands on two share (failover.c tells the whole story): the two stores, and
  * whether the remote one can be asked. No more than flags; nothing here waits or fails. */
 #ifndef RCPTGATE_COUNTERS_FAILOVER_STATE_H
 #define RCPTGATE_COUNTERS_FAILOVER_STATE_H

@@ -1,4 +1,4 @@
-/* counters_memory: the counter store in this process, the memory table.
+/* memory: the counter store in this process, the memory table.
  *
  * Owns up to max_subjects entries (one a key, with a field for each limit on it) in shards by the hash of the
  * key. A request locks the shards of its keys in ascending order, works on copies, and writes them back once
@@ -74,6 +74,7 @@ struct work { /* the copy of one counter */
     struct field *field; /* the same */
     struct value value;
     int64_t used;    /* before this request */
+    int64_t taken;   /* of that */
     int64_t pending; /* asked for by earlier asks of this request */
     int64_t trip;    /* held until then, once written; 0: no new hold */
     int64_t ttl;
@@ -140,6 +141,7 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
         work->value = work->field->value;
     counter_move(&work->value.counter, window_ms, hold_ms, task->now);
     work->used = window_used(&work->value.counter.window);
+    work->taken = window_taken(&work->value.counter.window);
     return work;
 }
 
@@ -168,6 +170,15 @@ static bool part_overflows(struct task *task, size_t i)
     return false;
 }
 
+/* Is this refusal one that trips the hold of its limit? A declared size alone trips nothing. */
+static bool trips(const struct count_ask *ask, bool free_retry, bool hard, int64_t taken)
+{
+    int64_t least = ask->max / 10 > 1 ? ask->max / 10 : 1;
+    if (least > ask->need)
+        least = ask->need;
+    return ask->hold_ms > 0 && !free_retry && hard && taken + least > ask->max + ask->headroom;
+}
+
 /* Takes over what another store answered. One that has another counter by now, and less in it, was cleared: so is
  * this. */
 static void part_record(struct task *task, size_t i)
@@ -183,9 +194,8 @@ static void part_record(struct task *task, size_t i)
     }
     if (remote->result == COUNT_HELD)
         work->trip = task->now + remote->wait_ms;
-    else if (remote->result == COUNT_OVER && ask->hold_ms > 0 &&
-             remote->used + ask->need > ask->max + ask->headroom &&
-             !(task->retry && (ask->flags & COUNT_ATTEMPT) != 0))
+    else if (remote->result == COUNT_OVER &&
+             trips(ask, task->retry && (ask->flags & COUNT_ATTEMPT) != 0, remote->hard, remote->taken))
         work->trip = task->now + ask->hold_ms;
     else if (remote->result == COUNT_ADMITTED)
         work->value.counter.held = 0;
@@ -202,6 +212,7 @@ static void part_find(struct task *task, size_t i)
         work_get(task, overflows ? part->overflow_hash : part->hash, overflows ? ask->overflow : ask->key,
                  ask->limit, ask->window_ms, task->mode == COUNTERS_CHARGE ? WINDOW_MOST : ask->hold_ms);
     part->answer.used = part->work->used;
+    part->answer.taken = part->work->taken;
     part->answer.created = part->work->value.counter.created;
     if (part->work->ttl < counters_ttl(ask))
         part->work->ttl = counters_ttl(ask);
@@ -209,13 +220,58 @@ static void part_find(struct task *task, size_t i)
         part_record(task, i);
 }
 
+/* The counter that an ask is a share of; NULL: it is none. */
+static const struct work *whole_of(const struct task *task, const struct count_ask *ask)
+{
+    return ask->share_of < 0 ? NULL : task->parts[ask->share_of].work;
+}
+
 static bool share_binds(const struct task *task, const struct count_ask *ask)
 {
-    if (ask->share_of < 0)
-        return true;
-    const struct work *whole = task->parts[ask->share_of].work;
-    assert(whole != NULL);
-    return whole->used >= ask->share_above;
+    const struct work *whole = whole_of(task, ask);
+    return whole == NULL || whole->used >= ask->share_above;
+}
+
+static int64_t less(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* For how long what is taken refuses by itself; 0: it does not. */
+static int64_t hard_for(const struct task *task, const struct count_ask *ask, const struct work *work,
+                        int64_t need)
+{
+    const struct work *whole = whole_of(task, ask);
+    int64_t max = ask->max + ask->headroom;
+    if (work->taken + need <= max)
+        return 0;
+    int64_t ms = window_hard_wait(&work->value.counter.window, task->now, max, need);
+    if (whole == NULL)
+        return ms;
+    return whole->taken >= ask->share_above
+               ? less(ms, window_hard_wait(&whole->value.counter.window, task->now, ask->share_above, 1))
+               : 0;
+}
+
+/* It does not fit. */
+static void part_refuse(struct task *task, size_t i, int64_t need, bool free_retry)
+{
+    const struct count_ask *ask = &task->request->asks[i];
+    struct count_answer *answer = &task->parts[i].answer;
+    struct work *work = task->parts[i].work;
+    const struct work *whole = whole_of(task, ask);
+    answer->result = COUNT_OVER;
+    answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, work->pending + need);
+    answer->hard_ms = hard_for(task, ask, work, need);
+    answer->hard = answer->hard_ms > 0;
+    if (whole != NULL)
+        answer->wait_ms =
+            less(answer->wait_ms, window_wait(&whole->value.counter.window, task->now, ask->share_above, 1));
+    if (!trips(ask, free_retry, answer->hard, work->taken))
+        return;
+    work->trip = task->now + ask->hold_ms;
+    if (answer->wait_ms < ask->hold_ms)
+        answer->wait_ms = ask->hold_ms;
 }
 
 static void part_check(struct task *task, size_t i)
@@ -224,22 +280,15 @@ static void part_check(struct task *task, size_t i)
     struct count_answer *answer = &task->parts[i].answer;
     struct work *work = task->parts[i].work;
     bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
-    answer->used = work->used;
     answer->result = COUNT_ADMITTED;
     if (work->value.counter.held > 0) {
         answer->result = COUNT_HELD;
-        answer->wait_ms = work->value.counter.held - task->now;
+        answer->wait_ms = answer->hard_ms = work->value.counter.held - task->now;
+        answer->hard = true;
     } else if ((ask->flags & COUNT_HOLD_ONLY) == 0 && share_binds(task, ask)) {
-        int64_t need = work->pending + (free_retry ? 0 : ask->need);
-        if (work->used + need <= ask->max)
-            return;
-        answer->result = COUNT_OVER;
-        answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, need);
-        if (ask->hold_ms > 0 && !free_retry && work->used + need > ask->max + ask->headroom) {
-            work->trip = task->now + ask->hold_ms;
-            if (answer->wait_ms < ask->hold_ms)
-                answer->wait_ms = ask->hold_ms;
-        }
+        int64_t need = free_retry ? 0 : ask->need;
+        if (work->used + work->pending + need > ask->max)
+            part_refuse(task, i, need, free_retry);
     }
 }
 
@@ -300,10 +349,11 @@ static void part_apply(struct task *task, size_t i, bool admitted)
         work->value.counter.held = work->trip;
     if (!charged)
         return;
-    window_add(&work->value.counter.window, ask->amount);
+    bool open = !attempt && (ask->flags & COUNT_HARD) != 0;
+    window_add(&work->value.counter.window, ask->amount, open ? ask->amount : 0);
     work->value.unsynced += task->mode == COUNTERS_FALLBACK ? ask->amount : 0;
     if (!attempt)
-        answer->slot = window_slot(ask->window_ms, task->now);
+        answer->slot = window_newest(&work->value.counter.window);
 }
 
 /* A new key counts once something is written under it. */
@@ -318,7 +368,7 @@ static void task_count_new(struct task *task)
         task->new_work->write = true;
         task->new_work->ttl = 2 * COUNTERS_NEW_WINDOW_MS;
         task->new_work->value.counter.max = task->request->new_max;
-        window_add(&task->new_work->value.counter.window, 1);
+        window_add(&task->new_work->value.counter.window, 1, 0);
     }
 }
 
@@ -430,15 +480,127 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
     return status;
 }
 
-/* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
-static void counter_change(struct counter *counter, const struct count_change *change, int64_t now_ms)
+/* Changes. */
+
+uint64_t memory_lock(struct memory *memory, const struct count_change *changes, size_t n, int64_t now_ms)
 {
-    struct counter changed = *counter;
-    window_move(&changed.window, changed.window.window_ms, now_ms);
-    changed.created = changed.created > now_ms ? now_ms : changed.created;
-    if (changed.created <= change->created &&
-        window_change(&changed.window, change->slot, change->window_ms, change->amount))
-        *counter = changed;
+    uint64_t set = 0;
+    for (size_t i = 0; i < n; i++)
+        set |= shard_bit(memory, hash_string(memory->seed, changes[i].key));
+    shards_lock(memory, set, now_ms);
+    return set;
+}
+
+void memory_unlock(struct memory *memory, uint64_t locked)
+{
+    shards_unlock(memory, locked);
+}
+
+static struct field *field_of(struct memory *memory, const struct count_change *change, int64_t now_ms)
+{
+    uint64_t hash = hash_string(memory->seed, change->key);
+    return memory_table_field_find(find(memory, hash, change->key, now_ms), change->limit);
+}
+
+/* Was the counter born when the receipt says, by this process' count or that of the other store? */
+static bool is_same(const struct value *value, const struct count_change *change)
+{
+    return change->created == INT64_MAX || change->created == value->counter.created ||
+           change->created == value->remote_created;
+}
+
+/* What is longer than its window counts when it ends, also where its counter is gone by now. NULL: out of memory. */
+static struct field *count_late(struct memory *memory, const struct count_change *change, int64_t now_ms)
+{
+    uint64_t hash = hash_string(memory->seed, change->key);
+    struct entry *entry = find(memory, hash, change->key, now_ms);
+    if (entry == NULL)
+        entry = memory_table_entry_new(memory_shard(memory, hash), hash, change->key);
+    if (entry == NULL)
+        return NULL;
+    if (entry->expires < now_ms + change->ttl_ms)
+        entry->expires = now_ms + change->ttl_ms;
+    struct field *field = memory_table_field_make(entry, change->limit);
+    if (field == NULL)
+        return NULL;
+    struct counter *counter = &field->value.counter;
+    int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
+    if (counter->window.window_ms == 0)
+        field->generation = atomic_load(&memory->generation);
+    counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
+    counter->max = change->max;
+    (void)window_change(&counter->window, window_slot(change->window_ms, at_ms), change->window_ms,
+                        change->late, 0);
+    return field;
+}
+
+enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
+                                 int64_t now_ms, struct field **out)
+{
+    struct field *field = field_of(memory, change, now_ms);
+    struct window window = {.window_ms = change->window_ms};
+    *out = field;
+    if (field != NULL)
+        window = field->value.counter.window;
+    window_move(&window, window.window_ms, now_ms);
+    int64_t slot_window_ms = slot < 0 ? window.window_ms : change->window_ms;
+    slot = slot < 0 ? window_slot(window.window_ms, change->at_ms) : slot;
+    if (!window_has(&window, slot, slot_window_ms)) {
+        if (change->late > 0)
+            *out = count_late(memory, change, now_ms);
+        return MEMORY_LATE;
+    }
+    /* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
+    if (field == NULL || !is_same(&field->value, change) ||
+        !window_change(&window, slot, slot_window_ms, change->amount, change->open))
+        return MEMORY_UNCHANGED;
+    field->value.counter.window = window;
+    return MEMORY_CHANGED;
+}
+
+/* What the changes before this one, of those that are made together, add to the same counter. */
+static int64_t pending_of(const struct count_change *changes, size_t i)
+{
+    int64_t pending = 0;
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(changes[k].key, changes[i].key) == 0 && strcmp(changes[k].limit, changes[i].limit) == 0)
+            pending += changes[k].amount;
+    return pending;
+}
+
+bool memory_check(struct memory *memory, const struct count_change *changes, size_t n, int64_t now_ms,
+                  struct count_answer *answers)
+{
+    bool admitted = true;
+    for (size_t i = 0; i < n; i++) {
+        const struct count_change *change = &changes[i];
+        const struct field *field = field_of(memory, change, now_ms);
+        struct window window = {.window_ms = change->window_ms};
+        if (field != NULL)
+            window = field->value.counter.window;
+        window_move(&window, window.window_ms, now_ms);
+        struct count_answer answer = {.result = COUNT_ADMITTED,
+                                      .used = window_used(&window),
+                                      .taken = window_taken(&window),
+                                      .slot = -1,
+                                      .here = -1};
+        int64_t need = pending_of(changes, i) + change->amount;
+        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+            answer.result = COUNT_OVER;
+            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+        } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
+            answer.result = COUNT_OVER;
+            answer.wait_ms = window_wait(&window, now_ms, change->max, need);
+        }
+        admitted = admitted && answer.result == COUNT_ADMITTED;
+        answers[i] = answer;
+    }
+    return admitted;
+}
+
+static bool is_change(const struct count_change *change)
+{
+    return !counters_is_told(change) && change->window_ms >= 1;
 }
 
 static enum counters_status memory_change(struct counters *counters, const struct count_change *changes,
@@ -447,18 +609,34 @@ static enum counters_status memory_change(struct counters *counters, const struc
     struct memory *memory = (struct memory *)counters;
     now_ms = now_ms < 0 ? 0 : now_ms;
     for (size_t i = 0; i < n; i++) {
-        const struct count_change *change = &changes[i];
-        if (change->slot < 0 || change->amount == 0 || change->window_ms < 1)
+        if (!is_change(&changes[i]))
             continue;
-        uint64_t hash = hash_string(memory->seed, change->key);
-        uint64_t set = shard_bit(memory, hash);
-        shards_lock(memory, set, now_ms);
-        struct entry *entry = find(memory, hash, change->key, now_ms);
-        struct field *field = memory_table_field_find(entry, change->limit);
-        if (field != NULL)
-            counter_change(&field->value.counter, change, now_ms);
-        shards_unlock(memory, set);
+        struct field *field;
+        uint64_t locked = memory_lock(memory, &changes[i], 1, now_ms);
+        (void)memory_apply(memory, &changes[i], changes[i].slot, now_ms, &field);
+        memory_unlock(memory, locked);
     }
+    return COUNTERS_OK;
+}
+
+static void memory_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
+{
+    (void)memory_change(counters, change, 1, now_ms);
+    counters_told(change);
+}
+
+static enum counters_status memory_settle(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms, struct count_answer *answers)
+{
+    struct memory *memory = (struct memory *)counters;
+    now_ms = now_ms < 0 ? 0 : now_ms;
+    uint64_t locked = memory_lock(memory, changes, n, now_ms);
+    struct field *field;
+    if (memory_check(memory, changes, n, now_ms, answers))
+        for (size_t i = 0; i < n; i++)
+            if (is_change(&changes[i]))
+                (void)memory_apply(memory, &changes[i], changes[i].slot, now_ms, &field);
+    memory_unlock(memory, locked);
     return COUNTERS_OK;
 }
 
@@ -561,6 +739,8 @@ static void memory_free(struct counters *counters)
 static const struct counters_ops memory_ops = {
     .ask = memory_ask,
     .change = memory_change,
+    .change_here = memory_change_here,
+    .settle = memory_settle,
     .deferred = memory_deferred,
     .show = memory_show,
     .reset = memory_reset,

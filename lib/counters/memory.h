@@ -1,5 +1,5 @@
-/* counters_memory: what the parts of the counter store in this process share: counters_memory.c (the store itself) and
- * counters_mirror.c (what it must know of itself to count along with another store, which counters_pair.c asks). */
+/* memory: what the parts of the counter store in this process share: memory.c (the store itself) and mirror.c (what it must
+ * know of itself to count along with another store, which failover.c asks). */
 #ifndef RCPTGATE_COUNTERS_MEMORY_H
 #define RCPTGATE_COUNTERS_MEMORY_H
 
@@ -21,6 +21,22 @@ struct memory {
 };
 
 struct memory_table *memory_shard(struct memory *memory, uint64_t hash);
+
+/* Locks what n changes are made to; what is returned unlocks it. */
+uint64_t memory_lock(struct memory *memory, const struct count_change *changes, size_t n, int64_t now_ms);
+void memory_unlock(struct memory *memory, uint64_t locked);
+
+/* What became of a change: its slot has left the window, or was changed, or none of both. */
+enum memory_changed { MEMORY_UNCHANGED, MEMORY_CHANGED, MEMORY_LATE };
+
+/* Makes a change in the slot, numbered by this process' clock; -1: in that of change->at_ms. *out: the field, if there is one now.
+ * Locked. */
+enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
+                                 int64_t now_ms, struct field **out);
+
+/* Do the checks of all the changes pass? Locked. */
+bool memory_check(struct memory *memory, const struct count_change *changes, size_t n, int64_t now_ms,
+                  struct count_answer *answers);
 
 /* A counter of which the other store knows too little. Owns key and limit. */
 struct delta {
@@ -46,5 +62,9 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
 
 /* The part of a change that is made here (see counters_change_here()). unsynced: so is what comes now. */
 void mirror_change(struct memory *memory, struct count_change *change, bool unsynced, int64_t now_ms);
+
+/* The same of n changes, all or none, after the check of each. */
+void mirror_settle_here(struct memory *memory, struct count_change *changes, size_t n, bool unsynced,
+                        int64_t now_ms, struct count_answer *answers);
 
 #endif

@@ -1,4 +1,4 @@
-/* shard: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
+/* memory_table: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
  *
  * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends
  * first. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every

@@ -1,4 +1,4 @@
-/* counters_mirror: what the embedded store must know of itself to count along with another one: which of its
+/* mirror: what the embedded store must know of itself to count along with another one: which of its
  * counters the other knows too little of (deltas), and the part of a change that is made here.
  *
  * A delta is taken out of its counter while it is being added to the other one, so that it is added once; what could
@@ -106,39 +106,57 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
     *delta = (struct delta){0};
 }
 
-/* Is the other store to be told of this change of a charge that was unsynced? Not as long as it is. */
-static bool is_synced(struct value *value, const struct count_change *change, bool unsynced)
+/* What the other store is to be told of a change of a charge that was unsynced: nothing as long as it still is. It put what
+ * it was told into slots of its own, by age, and what was open then stays so until its slot leaves. */
+static void tell_later(struct field *field, struct count_change *change, enum memory_changed changed,
+                       bool unsynced, int64_t now_ms)
 {
-    if (change->amount < 0 ? value->unsynced + change->amount < 0 : !unsynced)
-        return true;
-    value->unsynced += change->amount;
-    return false;
+    struct value *value = &field->value;
+    int64_t amount = changed == MEMORY_LATE ? change->late : change->amount;
+    bool told = amount == 0 || (amount < 0 ? value->unsynced + amount >= 0 : unsynced);
+    if (told || changed == MEMORY_UNCHANGED) {
+        value->unsynced += changed == MEMORY_UNCHANGED ? 0 : amount;
+        counters_told(change);
+    } else if (changed == MEMORY_LATE) {
+        change->slot = 0; /* long past for whatever clock */
+        change->at_ms = now_ms;
+        change->amount = 0;
+    } else {
+        change->slot = -1;
+        change->at_ms = window_slot_end(change->window_ms, change->here);
+        change->late = 0;
+    }
+    change->open = 0;
+    change->created = INT64_MAX;
 }
 
-/* True: the other store is to be told. */
-static bool value_change(struct value *value, const struct count_change *change, bool unsynced,
-                         int64_t now_ms)
+/* Locked. */
+static void change_here(struct memory *memory, struct count_change *change, bool unsynced, int64_t now_ms)
 {
-    struct window *window = &value->counter.window;
-    window_move(window, window->window_ms, now_ms);
-    (void)window_change(window, change->here, change->window_ms, change->amount);
-    return change->unsynced && is_synced(value, change, unsynced);
+    struct field *field;
+    if (change->here < 0 || change->window_ms < 1)
+        return;
+    enum memory_changed changed = memory_apply(memory, change, change->here, now_ms, &field);
+    if (change->unsynced && field != NULL)
+        tell_later(field, change, changed, unsynced, now_ms);
+    else if (change->unsynced)
+        counters_told(change); /* forgotten or cleared here: what it was is not known */
+    change->here = -1;
 }
 
 void mirror_change(struct memory *memory, struct count_change *change, bool unsynced, int64_t now_ms)
 {
-    if (change->here < 0 || change->amount == 0 || change->window_ms < 1)
-        return;
-    uint64_t hash = hash_string(memory->seed, change->key);
-    struct memory_table *shard = memory_shard(memory, hash);
-    pthread_mutex_lock(&shard->lock);
-    struct field *field =
-        memory_table_field_find(memory_table_entry_find(shard, hash, change->key, now_ms), change->limit);
-    bool notify = field != NULL && value_change(&field->value, change, unsynced, now_ms);
-    pthread_mutex_unlock(&shard->lock);
-    if (notify) {
-        change->slot = change->here;
-        change->created = INT64_MAX;
-    }
-    change->here = -1;
+    uint64_t locked = memory_lock(memory, change, 1, now_ms);
+    change_here(memory, change, unsynced, now_ms);
+    memory_unlock(memory, locked);
+}
+
+void mirror_settle_here(struct memory *memory, struct count_change *changes, size_t n, bool unsynced,
+                        int64_t now_ms, struct count_answer *answers)
+{
+    uint64_t locked = memory_lock(memory, changes, n, now_ms);
+    if (memory_check(memory, changes, n, now_ms, answers))
+        for (size_t i = 0; i < n; i++)
+            change_here(memory, &changes[i], unsynced && changes[i].unsynced, now_ms);
+    memory_unlock(memory, locked);
 }

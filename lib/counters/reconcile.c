@@ -1,4 +1,4 @@
-/* reconcile: see failover_pay.h; counters_pair.c tells the whole story. Owns the sync under way.
+/* reconcile: see reconcile.h; failover.c tells the whole story. Owns the sync under way.
  *
  * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
 #include "reconcile.h"
@@ -72,6 +72,22 @@ static enum counters_status sync_look(struct reconcile *reconcile, int64_t now)
     return COUNTERS_OK;
 }
 
+/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. */
+static struct count_change slot_change(const struct delta *delta, const struct window *window, int i,
+                                       int64_t amount, int64_t now)
+{
+    int64_t end = window_slot_end(window->window_ms, window->slot + i);
+    return (struct count_change){.key = delta->key,
+                                 .limit = delta->limit,
+                                 .window_ms = window->window_ms,
+                                 .slot = -1,
+                                 .at_ms = end < now ? end : now,
+                                 .created = INT64_MAX,
+                                 .amount = amount,
+                                 .open = window->open[i] < amount ? window->open[i] : amount,
+                                 .here = -1};
+}
+
 static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
 {
     struct counters *remote = reconcile->state->remote;
@@ -79,21 +95,14 @@ static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
     struct count_change changes[DELTAS * WINDOW_SLOTS];
     size_t n = 0;
     for (size_t i = 0; i < sync->n; i++) {
-        const struct delta *delta = &sync->deltas[i];
-        struct window window = delta->counter.window;
+        struct window window = sync->deltas[i].counter.window;
         int64_t left = sync->missing[i];
         window_move(&window, window.window_ms, now); /* what has left it meanwhile is missing no more */
         for (int s = WINDOW_SLOTS - 1; s >= 0 && left > 0; s--) {
             int64_t amount = window.count[s] < left ? window.count[s] : left;
             left -= amount;
             if (amount > 0)
-                changes[n++] = (struct count_change){.key = delta->key,
-                                                     .limit = delta->limit,
-                                                     .window_ms = window.window_ms,
-                                                     .slot = window.slot + s,
-                                                     .created = INT64_MAX,
-                                                     .amount = amount,
-                                                     .here = -1};
+                changes[n++] = slot_change(&sync->deltas[i], &window, s, amount, now);
         }
     }
     return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTERS_OK;
@@ -210,7 +219,9 @@ bool reconcile_run(struct reconcile *reconcile)
     if (!failover_state_remote_up(state, &generation))
         return false;
     if (generation != atomic_load(&state->local->generation)) { /* all of local is looked at again */
-        sync_end(reconcile, false);
+        atomic_store(&state->closed, true);                     /* before anybody believes it is as before */
+        if (!reconcile->sync.unsure) /* else the same is sent again: it may have been added, and saved */
+            sync_end(reconcile, false);
         retries_unsync(state->local->retries);
         deny_cache_drop_all(
             state->deny_cache); /* the counters that they were read from may be others by now */

@@ -3,7 +3,6 @@
 #include "counters/refunds.h"
 
 #include "base/clock.h"
-#include "counters/window.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -29,6 +28,7 @@ struct refunds {
     struct job *first, **last;
     size_t n;
     bool busy, stopping;
+    unsigned hurried; /* so many wait for it to be done: it gathers no longer */
 };
 
 /* ---- the queue ---- */
@@ -45,7 +45,8 @@ static void push(struct refunds *refunds, struct job *job)
         refunds->first = oldest->next;
         refunds->n--;
     }
-    pthread_cond_signal(&refunds->wake);
+    if (refunds->n == 1 || refunds->n == REFUNDS_MOST)
+        pthread_cond_signal(&refunds->wake);
     pthread_mutex_unlock(&refunds->lock);
     free(oldest);
 }
@@ -98,28 +99,29 @@ static void jobs_free(struct job *first)
 
 /* ---- the thread ---- */
 
-/* Was this to be added to a window that has ended, while the store was down? It would be charged to the one under way. */
-static bool is_past(const struct count_change *change, int64_t now)
-{
-    return change->amount > 0 && window_slot(change->window_ms, now) - change->slot >= WINDOW_SLOTS;
-}
-
 /* False: the store is down, and took none of them. */
 static bool hand_over(struct refunds *refunds, const struct job *first)
 {
-    int64_t now = refunds->now(refunds->arg);
     struct count_change changes[REFUNDS_MOST];
     size_t n = 0;
     for (const struct job *job = first; job != NULL; job = job->next)
-        if (!is_past(&job->change, now))
-            changes[n++] = job->change;
-    return counters_change(refunds->counters, changes, n, now) != COUNTERS_DOWN;
+        changes[n++] = job->change;
+    return counters_change(refunds->counters, changes, n, refunds->now(refunds->arg)) != COUNTERS_DOWN;
 }
 
 static void pause_ms(struct refunds *refunds, int ms)
 {
     struct timespec until = clock_in_ms(ms);
     while (!refunds->stopping &&
+           pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+}
+
+/* Lets more come to what came first. */
+static void gather(struct refunds *refunds)
+{
+    struct timespec until = clock_in_ms(REFUNDS_GATHER_MS);
+    while (refunds->n < REFUNDS_MOST && !refunds->stopping && refunds->hurried == 0 &&
            pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
 }
@@ -149,6 +151,7 @@ static void *refunds_main(void *arg)
             pthread_cond_wait(&refunds->wake, &refunds->lock);
         if (refunds->first == NULL)
             break;
+        gather(refunds);
         bool done = work(refunds);
         if (refunds->first == NULL)
             pthread_cond_broadcast(&refunds->idle);
@@ -189,9 +192,12 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
 static bool wait_idle(struct refunds *refunds, int wait_ms)
 {
     struct timespec until = clock_in_ms(wait_ms);
+    refunds->hurried++;
+    pthread_cond_signal(&refunds->wake);
     while ((refunds->first != NULL || refunds->busy) &&
            pthread_cond_clockwait(&refunds->idle, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
+    refunds->hurried--;
     return refunds->first == NULL && !refunds->busy;
 }
 
@@ -224,10 +230,9 @@ void refunds_free(struct refunds *refunds, int wait_ms)
 
 /* ---- a batch ---- */
 
-void refunds_begin(struct refunds_batch *batch, struct refunds *refunds, bool may_wait)
+void refunds_begin(struct refunds_batch *batch, struct refunds *refunds)
 {
     batch->refunds = refunds; /* not the list: most have one in it */
-    batch->may_wait = may_wait;
     batch->n = 0;
 }
 
@@ -235,10 +240,13 @@ void refunds_add(struct refunds_batch *batch, const struct count_change *change)
 {
     struct refunds *refunds = batch->refunds;
     struct count_change rest = *change;
-    if (rest.amount == 0)
+    int64_t now = refunds->now(refunds->arg);
+    if (rest.amount == 0 && rest.open == 0 && rest.late == 0)
         return;
-    counters_change_here(refunds->counters, &rest, refunds->now(refunds->arg));
-    if (rest.slot < 0)
+    if (rest.slot >= 0)
+        rest.at_ms = now;
+    counters_change_here(refunds->counters, &rest, now);
+    if (counters_is_told(&rest))
         return;
     if (batch->n == REFUNDS_MOST)
         refunds_end(batch);
@@ -247,11 +255,7 @@ void refunds_add(struct refunds_batch *batch, const struct count_change *change)
 
 void refunds_end(struct refunds_batch *batch)
 {
-    struct refunds *refunds = batch->refunds;
-    bool queue =
-        batch->n > 0 && (!batch->may_wait || counters_change(refunds->counters, batch->list, batch->n,
-                                                             refunds->now(refunds->arg)) == COUNTERS_DOWN);
-    for (size_t i = 0; queue && i < batch->n; i++)
-        push_change(refunds, &batch->list[i]);
+    for (size_t i = 0; i < batch->n; i++)
+        push_change(batch->refunds, &batch->list[i]);
     batch->n = 0;
 }

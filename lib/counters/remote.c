@@ -1,4 +1,4 @@
-/* counters_redis: the counter store in Redis, over the client of redis/client.h and the script counts.lua.
+/* remote: the counter store in Redis, over the client of redis/client.h and the script counters.lua.
  *
  * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTERS_UNSURE, and shows
  * as trouble until a good one came. */
@@ -122,6 +122,7 @@ static const struct counters_ops redis_ops = {
     .ask = remote_script_ask,
     .change = remote_script_change,
     .sync = remote_script_sync,
+    .settle = remote_script_settle,
     .refused = remote_script_refused,
     .deferred = remote_script_deferred,
     .show = remote_keys_show,

@@ -1,4 +1,4 @@
-/* counters_redis: what the parts of the counter store in Redis share: counters_redis.c (the store itself),
+/* remote: what the parts of the counter store in Redis share: remote.c (the store itself),
  * remote_script.c (what goes through the script: requests, changes, retries) and remote_keys.c
  * (show and reset, key by key). */
 #ifndef RCPTGATE_COUNTERS_REMOTE_H
@@ -46,6 +46,8 @@ enum counters_status remote_script_change(struct counters *counters, const struc
                                           size_t n, int64_t now_ms);
 enum counters_status remote_script_sync(struct counters *counters, const struct count_change *changes,
                                         size_t n, int64_t now_ms, int64_t sequence);
+enum counters_status remote_script_settle(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms, struct count_answer *answers);
 enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,
                                            int64_t n, int64_t now_ms);
 enum counters_status remote_script_deferred(struct counters *counters, const struct count_deferral *deferrals,

@@ -1,6 +1,6 @@
 /* remote_script: what the counter store in Redis asks of its script: the shape of the arguments,
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
- * counts.lua describes both. */
+ * counters.lua describes both. */
 #include "remote.h"
 #include "counters/window.h"
 
@@ -13,9 +13,11 @@ enum {
     ASK_ARGS = 3,    /* of one ask; */
     ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
     NEW_NUMBERS = 3, /* about new keys */
-    ANSWER_ARGS = 6,
-    PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
-    CHANGE_ARGS = 6, /* of one change */
+    ANSWER_ARGS = 8,
+    PLAIN_ARGS = 2,     /* of one ask in the answer to a plain request */
+    CHANGE_ARGS = 8,    /* of one change, */
+    CHANGE_NUMBERS = 5, /* in its last word, where there is one */
+    SETTLE_ARGS = 4,
 };
 
 /* Lua writes numbers below this as digits alone. */
@@ -148,16 +150,17 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->amount,
                                           ask->need,
                                           ask->hold_ms,
-                                          (int64_t)ask->flags,
+                                          (int64_t)(ask->flags & ~(unsigned)COUNT_HARD),
                                           ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
                                           ask->share_above,
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
+    const char *hard = (ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD ? "h" : "";
     if (memcmp(numbers, usual, sizeof usual) == 0)
-        args_add(args, "");
+        args_add(args, hard);
     else
-        args_add_numbers(args, "", numbers, ASK_NUMBERS);
+        args_add_numbers(args, hard, numbers, ASK_NUMBERS);
 }
 
 static void add_keys(struct args *args, const struct layout *layout)
@@ -171,7 +174,7 @@ static void add_keys(struct args *args, const struct layout *layout)
     }
 }
 
-/* Is it what counts.lua calls plain? */
+/* Is it what counters.lua calls plain? */
 static bool is_plain(const struct count_request *request, const struct layout *layout)
 {
     if (!layout->own)
@@ -228,7 +231,8 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
 static bool read_answer(redisReply *const *numbers, struct count_answer *out)
 {
     long long result = numbers[0]->integer;
-    if (result < COUNT_ADMITTED || result > COUNT_HELD || numbers[1]->integer < 0 || numbers[2]->integer < 0)
+    if (result < COUNT_ADMITTED || result > COUNT_HELD || numbers[1]->integer < 0 ||
+        numbers[2]->integer < 0 || numbers[6]->integer < 0 || numbers[7]->integer < 0)
         return false;
     *out = (struct count_answer){.result = (enum count_result)result,
                                  .used = numbers[1]->integer,
@@ -237,6 +241,9 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
                                  .created = numbers[4]->integer,
                                  .overflowed = (numbers[5]->integer & 1) != 0,
                                  .retry = (numbers[5]->integer & 2) != 0,
+                                 .taken = numbers[6]->integer,
+                                 .hard_ms = numbers[7]->integer,
+                                 .hard = numbers[7]->integer > 0,
                                  .here = -1};
     return true;
 }
@@ -314,19 +321,41 @@ enum counters_status remote_script_ask(struct counters *counters, enum counters_
 
 static bool is_change(const struct count_change *change)
 {
-    return change->slot >= 0 && change->amount != 0 && change->window_ms >= 1;
+    return (change->slot >= 0 || change->at_ms > 0) && change->window_ms >= 1 &&
+           (change->amount != 0 || change->open != 0 || change->late > 0 ||
+            change->check != COUNT_CHECK_NOTHING);
 }
 
-/* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. */
-static enum counters_status change_some(struct remote *store, const struct count_change *changes, size_t n,
-                                        int64_t now_ms, int64_t sequence)
+static void add_change(struct args *args, const struct count_change *change, int64_t now_ms)
+{
+    int64_t age = change->at_ms > 0 && change->at_ms < now_ms ? now_ms - change->at_ms : 0;
+    const int64_t numbers[CHANGE_NUMBERS] = {age, change->late, change->max, change->ttl_ms,
+                                             (int64_t)change->check};
+    args_add(args, change->limit);
+    args_add_number(args, change->window_ms);
+    args_add_number(args, change->slot < 0 ? -1 : change->slot);
+    args_add_number(args, change->created);
+    args_add_number(args, change->amount);
+    args_add_number(args, change->open);
+    if (change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING)
+        args_add(args, "");
+    else
+        args_add_numbers(args, "", numbers, CHANGE_NUMBERS);
+}
+
+/* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */
+static enum counters_status change_some(struct remote *store, const char *verb,
+                                        const struct count_change *changes, size_t n, int64_t now_ms,
+                                        int64_t sequence, redisReply **out)
 {
     size_t text = 3 * ARGS_NUMBER, real = 0;
     for (size_t i = 0; i < n; i++) {
-        text += strlen(store->prefix) + strlen(changes[i].key) + 2 + CHANGE_ARGS * ARGS_NUMBER;
+        text += strlen(store->prefix) + strlen(changes[i].key) + 2 +
+                (CHANGE_ARGS + CHANGE_NUMBERS) * (ARGS_NUMBER + 1);
         real += is_change(&changes[i]);
     }
     struct args args;
+    *out = NULL;
     if (real == 0)
         return COUNTERS_OK;
     if (args_init(&args, 5 + real * (1 + CHANGE_ARGS), text) < 0)
@@ -335,7 +364,7 @@ static enum counters_status change_some(struct remote *store, const struct count
         if (is_change(&changes[i]))
             args_add_key(&args, store->prefix, changes[i].key);
     args_add(&args, store->syncs);
-    args_add(&args, "change");
+    args_add(&args, verb);
     args_add_now(&args, store, now_ms);
     args_add_number(&args, (int64_t)real);
     args_add_number(&args, sequence);
@@ -344,15 +373,18 @@ static enum counters_status change_some(struct remote *store, const struct count
         if (!is_change(&changes[i]))
             continue;
         args_add_number(&args, ++key);
-        args_add(&args, changes[i].limit);
-        args_add_number(&args, changes[i].window_ms);
-        args_add_number(&args, changes[i].slot);
-        args_add_number(&args, changes[i].created);
-        args_add_number(&args, changes[i].amount);
+        add_change(&args, &changes[i], now_ms);
     }
-    redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, (int)real + 1, &reply);
+    enum counters_status status = remote_run(store, &args, (int)real + 1, out);
     args_done(&args);
+    return status;
+}
+
+static enum counters_status change_unheard(struct remote *store, const struct count_change *changes, size_t n,
+                                           int64_t now_ms, int64_t sequence)
+{
+    redisReply *reply = NULL;
+    enum counters_status status = change_some(store, "change", changes, n, now_ms, sequence, &reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -363,7 +395,7 @@ enum counters_status remote_script_change(struct counters *counters, const struc
 {
     for (size_t i = 0; i < n; i += COUNTERS_SYNC_MOST) {
         size_t some = n - i < COUNTERS_SYNC_MOST ? n - i : COUNTERS_SYNC_MOST;
-        enum counters_status status = change_some((struct remote *)counters, changes + i, some, now_ms, 0);
+        enum counters_status status = change_unheard((struct remote *)counters, changes + i, some, now_ms, 0);
         if (status != COUNTERS_OK) /* some of it may have been done */
             return i > 0 ? COUNTERS_UNSURE : status;
     }
@@ -374,7 +406,42 @@ enum counters_status remote_script_sync(struct counters *counters, const struct 
                                         size_t n, int64_t now_ms, int64_t sequence)
 {
     assert(n <= COUNTERS_SYNC_MOST && sequence > 0);
-    return change_some((struct remote *)counters, changes, n, now_ms, sequence);
+    return change_unheard((struct remote *)counters, changes, n, now_ms, sequence);
+}
+
+static bool read_settled(redisReply *const *numbers, struct count_answer *out)
+{
+    long long result = numbers[0]->integer;
+    *out = (struct count_answer){.result = result == COUNT_OVER ? COUNT_OVER : COUNT_ADMITTED,
+                                 .used = numbers[1]->integer,
+                                 .wait_ms = numbers[2]->integer,
+                                 .taken = numbers[3]->integer,
+                                 .slot = -1,
+                                 .here = -1};
+    return (result == COUNT_ADMITTED || result == COUNT_OVER) && out->used >= 0 && out->wait_ms >= 0;
+}
+
+enum counters_status remote_script_settle(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms, struct count_answer *answers)
+{
+    struct remote *store = (struct remote *)counters;
+    redisReply *reply = NULL;
+    enum counters_status status =
+        n <= COUNTERS_SYNC_MOST ? change_some(store, "settle", changes, n, now_ms, 0, &reply) : COUNTERS_DOWN;
+    size_t at = 1;
+    bool good = status == COUNTERS_OK;
+    for (size_t i = 0; i < n && good; i++) {
+        answers[i] = (struct count_answer){.result = COUNT_ADMITTED, .slot = -1, .here = -1};
+        if (!is_change(&changes[i]))
+            continue;
+        good = reply->elements >= at + SETTLE_ARGS && read_settled(&reply->element[at], &answers[i]);
+        at += SETTLE_ARGS;
+    }
+    if (status == COUNTERS_OK && !good)
+        status = remote_garbled(store, reply);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
 }
 
 enum counters_status remote_script_deferred(struct counters *counters, const struct count_deferral *deferrals,

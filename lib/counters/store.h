@@ -1,4 +1,4 @@
-/* counters_ops: what a counter store is made of. For the stores themselves; everybody else includes counters/counters.h. */
+/* store: what a counter store is made of. For the stores themselves; everybody else includes counters/counters.h. */
 #ifndef RCPTGATE_COUNTERS_STORE_H
 #define RCPTGATE_COUNTERS_STORE_H
 
@@ -19,6 +19,12 @@ struct counters_ops {
                                 struct count_answer *answers);
     enum counters_status (*change)(struct counters *counters, const struct count_change *changes, size_t n,
                                    int64_t now_ms);
+    /* counters_settle(), without the part of this process. */
+    enum counters_status (*settle)(struct counters *counters, const struct count_change *changes, size_t n,
+                                   int64_t now_ms, struct count_answer *answers);
+    /* counters_settle_here(); NULL: nobody stands in. */
+    enum counters_status (*settle_here)(struct counters *counters, struct count_change *changes, size_t n,
+                                        int64_t now_ms, struct count_answer *answers);
     /* A change that was told before, with the same sequence, is not made again, however late it comes:
      * sequences count up, from 1. n at most COUNTERS_SYNC_MOST. Where there is an `up`. */
     enum counters_status (*sync)(struct counters *counters, const struct count_change *changes, size_t n,
@@ -58,6 +64,9 @@ enum {
 
 /* The field in which new keys are counted. */
 #define COUNTERS_NEW_LIMIT "subjects"
+
+/* Leaves nothing of a change to be told. */
+void counters_told(struct count_change *change);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
 int64_t counters_ttl(const struct count_ask *ask);

@@ -1,4 +1,4 @@
-/* counters_stores: how counter stores are made; for who owns one. How they are used: counters/counters.h. */
+/* stores: how counter stores are made; for who owns one. How they are used: counters/counters.h. */
 #ifndef RCPTGATE_COUNTERS_STORES_H
 #define RCPTGATE_COUNTERS_STORES_H
 
@@ -14,7 +14,7 @@ struct counters *counters_memory_new(size_t max_subjects);
 struct counters *counters_remote_new(struct redis_client *redis, struct error *err);
 
 /* A store that stands on two: remote answers, local counts along, so that it can be the fallback, warm, when remote is
- * away (counters_pair.c says how). Takes over both; remote may be NULL: always away. now: the clock that callers pass
+ * away (failover.c says how). Takes over both; remote may be NULL: always away. now: the clock that callers pass
  * as now_ms. NULL with err set: out of memory or threads; both are freed. */
 struct counters *failover_new(struct counters *remote, struct counters *local, counters_now_fn *now,
                               void *arg, struct error *err);

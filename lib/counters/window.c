@@ -16,12 +16,17 @@ static int64_t slot_start(int64_t window_ms, int64_t slot)
     return (slot * window_ms + PARTS - 1) / PARTS;
 }
 
+int64_t window_slot_end(int64_t window_ms, int64_t slot)
+{
+    return slot_start(window_ms, slot + 1) - 1;
+}
+
 /* The number that a slot of another window length has in this one, by its last millisecond. */
 static int64_t slot_map(int64_t slot, int64_t slot_window_ms, int64_t window_ms)
 {
     if (slot_window_ms == window_ms || slot_window_ms < 1 || slot < 0)
         return slot;
-    return window_slot(window_ms, slot_start(slot_window_ms, slot + 1) - 1);
+    return window_slot(window_ms, window_slot_end(slot_window_ms, slot));
 }
 
 static void count_add(int64_t *count, int64_t amount)
@@ -32,10 +37,27 @@ static void count_add(int64_t *count, int64_t amount)
         *count = *count + amount > 0 ? *count + amount : 0;
 }
 
+/* One slot into another, both parts of it. */
+static void slot_add(struct window *window, int64_t at, int64_t amount, int64_t open)
+{
+    count_add(&window->count[at], amount);
+    count_add(&window->open[at], open);
+    if (window->open[at] > window->count[at])
+        window->open[at] = window->count[at];
+}
+
+/* Has somebody moved it on who looked at the clock a little later? */
+static bool is_ahead(const struct window *window, int64_t now_ms)
+{
+    int64_t newest = window_newest(window);
+    return newest > window_slot(window->window_ms, now_ms) &&
+           slot_start(window->window_ms, newest) - now_ms <= WINDOW_STALE_MS;
+}
+
 void window_move(struct window *window, int64_t window_ms, int64_t now_ms)
 {
     int64_t oldest = window_slot(window_ms, now_ms) - NEWEST;
-    if (window->window_ms == window_ms && window->slot == oldest)
+    if (window->window_ms == window_ms && (window->slot == oldest || is_ahead(window, now_ms)))
         return;
     struct window moved = {.window_ms = window_ms, .slot = oldest};
     for (int i = 0; window->window_ms > 0 && i < WINDOW_SLOTS; i++) {
@@ -43,7 +65,7 @@ void window_move(struct window *window, int64_t window_ms, int64_t now_ms)
             continue;
         int64_t at = slot_map(window->slot + i, window->window_ms, window_ms) - oldest;
         if (at >= 0)
-            count_add(&moved.count[at > NEWEST ? NEWEST : at], window->count[i]);
+            slot_add(&moved, at > NEWEST ? NEWEST : at, window->count[i], window->open[i]);
     }
     *window = moved;
 }
@@ -56,21 +78,44 @@ int64_t window_used(const struct window *window)
     return used;
 }
 
-void window_add(struct window *window, int64_t amount)
+int64_t window_taken(const struct window *window)
 {
-    count_add(&window->count[NEWEST], amount);
+    int64_t taken = 0;
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        taken += window->count[i] - window->open[i];
+    return taken;
 }
 
-bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, int64_t amount)
+int64_t window_newest(const struct window *window)
+{
+    return window->slot + NEWEST;
+}
+
+void window_add(struct window *window, int64_t amount, int64_t open)
+{
+    slot_add(window, NEWEST, amount, open);
+}
+
+/* Where it is; -1: it has left. */
+static int64_t slot_place(const struct window *window, int64_t slot, int64_t slot_window_ms)
 {
     int64_t at = slot_map(slot, slot_window_ms, window->window_ms) - window->slot;
-    if (at < 0 && amount <= 0)
+    return at < 0 ? -1 : at > NEWEST ? NEWEST : at;
+}
+
+bool window_has(const struct window *window, int64_t slot, int64_t slot_window_ms)
+{
+    return slot_place(window, slot, slot_window_ms) >= 0;
+}
+
+bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, int64_t amount, int64_t open)
+{
+    int64_t at = slot_place(window, slot, slot_window_ms);
+    if (at < 0)
         return false;
-    if (at < 0 || at > NEWEST)
-        at = NEWEST;
-    int64_t before = window->count[at];
-    count_add(&window->count[at], amount);
-    return window->count[at] != before;
+    int64_t count_before = window->count[at], open_before = window->open[at];
+    slot_add(window, at, amount, open);
+    return window->count[at] != count_before || window->open[at] != open_before;
 }
 
 void window_trim(struct window *window, int64_t most)
@@ -79,6 +124,8 @@ void window_trim(struct window *window, int64_t most)
     for (int i = 0; over > 0 && i < WINDOW_SLOTS; i++) {
         int64_t gone = window->count[i] < over ? window->count[i] : over;
         window->count[i] -= gone;
+        if (window->open[i] > window->count[i])
+            window->open[i] = window->count[i];
         over -= gone;
     }
 }
@@ -89,17 +136,28 @@ static int64_t leaves_in(const struct window *window, int i, int64_t now_ms)
     return slot_start(window->window_ms, window->slot + i + WINDOW_SLOTS) - (now_ms < 0 ? 0 : now_ms);
 }
 
-int64_t window_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need)
+/* Until need fits under max, beside all that was charged or what of it is taken. */
+static int64_t wait_beside(const struct window *window, int64_t now_ms, int64_t max, int64_t need, bool taken)
 {
     if (need > max)
         return window->window_ms + window->window_ms / PARTS;
-    int64_t over = window_used(window) - (max - need);
+    int64_t over = (taken ? window_taken(window) : window_used(window)) - (max - need);
     int64_t wait = 0;
     for (int i = 0; over > 0 && i < WINDOW_SLOTS; i++) {
-        over -= window->count[i];
+        over -= window->count[i] - (taken ? window->open[i] : 0);
         wait = leaves_in(window, i, now_ms);
     }
     return wait;
+}
+
+int64_t window_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need)
+{
+    return wait_beside(window, now_ms, max, need, false);
+}
+
+int64_t window_hard_wait(const struct window *window, int64_t now_ms, int64_t max, int64_t need)
+{
+    return wait_beside(window, now_ms, max, need, true);
 }
 
 int64_t window_rest(const struct window *window, int64_t now_ms)

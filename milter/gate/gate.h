@@ -27,6 +27,7 @@ struct gate {
     struct queue_monitor *backlog; /* knows nothing until queue_monitor_start() */
     struct blocks *blocks;         /* memory alone until blocks_load() and blocks_start() */
     const char *policy_file;       /* borrowed; NULL: not known. For status */
+    bool as_taken;                 /* as in struct envelope */
 };
 
 /* A gate with everything that the policy names. Takes over the caller's reference to policy. event, called

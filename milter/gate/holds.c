@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_MAX = 2048, LIMIT_MAX = 64 };
+enum { LIMIT_MAX = 64 };
 
 struct saving {
     FILE *out;
@@ -67,17 +67,20 @@ int holds_save(struct counters *counters, const char *path, int64_t now_ms, stru
 }
 
 /* False: the line makes no sense. What has ended is passed over. */
-static bool load_line(struct counters *counters, const char *line, int64_t now_ms)
+static bool load_line(struct counters *counters, char *line, int64_t now_ms)
 {
-    char limit[LIMIT_MAX + 1], key[KEY_MAX];
+    char limit[LIMIT_MAX + 1];
     int64_t until, window;
-    int end = 0;
-    if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %2047s%n", &until, &window, limit, key, &end) != 4 ||
-        line[end] != '\n' || window <= 0)
+    int key = 0;
+    if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %n", &until, &window, limit, &key) != 3 || key == 0)
         return false;
+    size_t n = strcspn(line + key, " \n");
+    if (n == 0 || line[key + (int)n] != '\n' || window <= 0)
+        return false;
+    line[key + (int)n] = '\0';
     if (until <= now_ms)
         return true;
-    const struct count_ask ask = {.key = key,
+    const struct count_ask ask = {.key = line + key,
                                   .limit = limit,
                                   .max = INT64_C(1000000000000000),
                                   .window_ms = window,
@@ -90,14 +93,15 @@ static bool load_line(struct counters *counters, const char *line, int64_t now_m
 
 int holds_load(struct counters *counters, const char *path, int64_t now_ms, struct error *err)
 {
-    char line[KEY_MAX + 200];
-    size_t bad = 0;
+    char *line = NULL; /* keys of several subjects are long */
+    size_t room = 0, bad = 0;
     int fd = file_open_own(path, O_RDONLY, 0);
     FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (in == NULL && errno == ENOENT)
         return 0;
-    while (in != NULL && fgets(line, sizeof line, in) != NULL)
+    while (in != NULL && getline(&line, &room, in) > 0)
         bad += !load_line(counters, line, now_ms);
+    free(line);
     bool ok = in != NULL && ferror(in) == 0;
     if (!ok)
         error_set(err, "cannot read %s: %s", path, strerror(errno));

@@ -118,6 +118,7 @@ int replay_run_init(struct replay *replay, const char *file, int index, bool ali
     session_list_init(&replay->sessions, &replay->gate);
     if (gate_init(&replay->gate, policy, NULL, err) < 0)
         return -1;
+    replay->gate.as_taken = true;
     replay->gate.context.now_ms = virtual_now;
     replay->gate.context.now_arg = replay;
     replay->causes = totals_new();
@@ -164,7 +165,8 @@ static void message_finish(struct replay *replay, struct replay_open *open, bool
     } else {
         if (message->size > 0)
             message_bytes(&open->session->message, (size_t)message->size);
-        message_end(&open->session->message);
+        struct ending ending; /* nothing: a log tells the size, and so it was declared */
+        message_end(&open->session->message, &ending);
     }
     message->open[replay->index] = NULL;
     open->message = NULL;

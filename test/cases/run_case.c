@@ -11,7 +11,8 @@
  *   [NAME:] connect ADDRESS [-> 554]
  *   [NAME:] mail <SENDER> [size=N] [user=LOGIN]
  *   [NAME:] rcpt <RECIPIENT> [raw] -> 250 | drop | CODE DSN [TEXT]     raw: Postfix has not resolved it
- *   [NAME:] data N [-> K dropped]   end of message after N bytes; K of the RCPTs that were accepted are dropped
+ *   [NAME:] data N [-> K dropped | CODE DSN [TEXT]]   end of message after N bytes; K of the RCPTs that were accepted are
+ *                                dropped, or the message is refused
  *   [NAME:] send <SENDER> <RECIPIENT> [size=N] [user=LOGIN] [bytes=N] [raw] -> ANSWER
  *                                a whole message: mail, rcpt, and data where it was accepted, else rset
  *   [NAME:] rset | quit | lost   quit takes leave, lost is a connection that breaks
@@ -256,8 +257,11 @@ static void step_send(struct session *session, char *arg, const char *want)
     const struct options options = options_read(address_end(to));
     session_mail(session, arg, options.user, options.size);
     if (step_rcpt(session, to, options.raw, want)) {
+        struct ending ending;
         message_bytes(&session->message, options.bytes > 0 ? (size_t)options.bytes : 1);
-        message_end(&session->message);
+        message_end(&session->message, &ending);
+        if (ending.refused)
+            fail("%s: got \"%s %s\" at its end", arg, ending.line.code, ending.line.dsn);
     } else {
         message_abort(&session->message);
     }
@@ -265,12 +269,17 @@ static void step_send(struct session *session, char *arg, const char *want)
 
 static void step_data(struct session *session, const char *arg, const char *want)
 {
-    char dropped[64];
-    snprintf(dropped, sizeof dropped, "%zu dropped", session->message.n_discard);
-    if (want != NULL)
-        expect("data", dropped, want);
+    char got[1024];
+    struct ending ending;
+    snprintf(got, sizeof got, "%zu dropped", session->message.n_discard);
     message_bytes(&session->message, strtoull(arg, NULL, 10));
-    message_end(&session->message);
+    message_end(&session->message, &ending);
+    if (ending.refused && ending.enforced)
+        snprintf(got, sizeof got, "%s %s %s", ending.line.code, ending.line.dsn, ending.line.text);
+    if (want != NULL)
+        expect("data", got, want);
+    else if (got[0] == '4')
+        fail("data: got \"%s\"", got);
 }
 
 static void step_reset(char *arg)

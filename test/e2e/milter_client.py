@@ -42,7 +42,7 @@ class MilterClient:
         self.socket.settimeout(PATIENCE)
         self.socket.connect(str(path))
         self.buffer = b""
-        self.protocol, self.actions, self.macros_wanted = 0, 0, {}
+        self.protocol, self.actions, self.macros_wanted, self.in_headers = 0, 0, {}, True
         if negotiate:
             self.negotiate()
 
@@ -142,17 +142,25 @@ class MilterClient:
         return self.ask(b"R", b"\0".join([raw, *(word.encode() for word in options)]) + b"\0")
 
     def data(self, **macros):
+        self.in_headers = True
         self.macros(b"T", **{"i": "4cXqueue", **macros})
         return self.ask(b"T")
 
     def header(self, name, value):
         return self.ask(b"L", f"{name}\0{value}\0".encode())
 
+    def end_headers(self):
+        """Once, before the body."""
+        if self.in_headers:
+            self.ask(b"N")
+        self.in_headers = False
+
     def body(self, data=b"hello\r\n"):
+        self.end_headers()
         return self.ask(b"B", data)
 
     def eom(self, **macros):
-        self.ask(b"N")
+        self.end_headers()
         self.macros(b"E", **{"i": "4cXqueue", **macros})
         return self.ask(b"E")
 

@@ -1,5 +1,6 @@
 /* LD_PRELOAD: a wall clock that is off by as many seconds as the 64-bit number at the beginning of the file CLOCKSHIFT
- * says, at any time. (libfaketime cannot be used with Redis: it deadlocks with jemalloc.) */
+ * says, at any time; and each look at it is up to CLOCKSTALE ms old, at random, as if what follows had taken so long.
+ * (libfaketime cannot be used with Redis: it deadlocks with jemalloc.) */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 static const volatile int64_t *shift;
+static unsigned stale_ms;
 
 __attribute__((constructor)) static void shift_open(void)
 {
@@ -18,6 +20,17 @@ __attribute__((constructor)) static void shift_open(void)
     void *at = fd >= 0 ? mmap(NULL, sizeof *shift, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (at != MAP_FAILED)
         shift = at;
+    const char *stale = getenv("CLOCKSTALE");
+    stale_ms = stale != NULL ? (unsigned)atoi(stale) : 0;
+}
+
+static void make_stale(struct timespec *out)
+{
+    static _Thread_local unsigned seed;
+    seed = seed != 0 ? seed : (unsigned)out->tv_nsec ^ (unsigned)gettid();
+    int64_t ns = out->tv_nsec - (int64_t)((unsigned)rand_r(&seed) % (stale_ms + 1)) * 1000000;
+    out->tv_sec -= ns < 0;
+    out->tv_nsec = ns < 0 ? ns + 1000000000 : ns;
 }
 
 int clock_gettime(clockid_t id, struct timespec *out)
@@ -25,6 +38,8 @@ int clock_gettime(clockid_t id, struct timespec *out)
     int rc = (int)syscall(SYS_clock_gettime, id, out);
     if (rc == 0 && shift != NULL && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
         out->tv_sec += *shift;
+    if (rc == 0 && stale_ms > 0 && id == CLOCK_REALTIME)
+        make_stale(out);
     return rc;
 }
 

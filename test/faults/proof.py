@@ -28,13 +28,15 @@ def address_and_network(client):
 
 
 class Charge:
-    """One RCPT that was let through, until its message is over; given_back: when it was not finished."""
+    """One RCPT that was let through, until its message is over; taken: its end was asked for, and until then it proves nothing;
+    given_back: when it was not finished."""
 
-    def __init__(self):
-        self.when, self.given_back = time.monotonic(), None
+    def __init__(self, taken=False):
+        self.when, self.taken, self.given_back = time.monotonic(), taken, None
 
     def counts(self, since):
-        return self.when >= since and (self.given_back is None or self.given_back > time.monotonic() - RETURNED)
+        return self.taken and self.when >= since and \
+            (self.given_back is None or self.given_back > time.monotonic() - RETURNED)
 
 
 class Shared:
@@ -98,7 +100,7 @@ class Proof:
                         self.shared.tripped[key] = charge.when
 
     def attempt(self, facts):
-        self._count(facts, Charge(), True)
+        self._count(facts, Charge(taken=True), True)
 
     def admit(self, facts):
         charge = Charge()

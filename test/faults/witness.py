@@ -102,6 +102,8 @@ class Session:
 
     def _asked(self, command, data):
         if command == b"E":
+            for _, _, charge in self.message.taken:
+                charge.taken = True
             queue_id = next((self.macros[at]["i"] for at in (b"E", b"T", b"R") if "i" in self.macros.get(at, {})), None)
             return Question(command, self.message, self.facts, queue_id=queue_id)
         if command != b"R":

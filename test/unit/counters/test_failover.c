@@ -30,6 +30,7 @@ struct remote {
     int64_t sequence;       /* of the last sync */
     atomic_size_t notified; /* deferrals */
     atomic_int slow_ms;     /* a sync takes so long */
+    _Atomic int64_t ahead;  /* its clock, of ours */
 };
 
 enum { LOSE_ANSWER = 1, LOSE_CHANGE, LATE_CHANGE };
@@ -45,10 +46,32 @@ static enum counters_status remote_ask(struct counters *counters, enum counters_
     struct remote *remote = (struct remote *)counters;
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
     if (status != COUNTERS_DOWN &&
-        remote->inner->ops->ask(remote->inner, mode, request, now_ms, answers) != COUNTERS_OK)
+        remote->inner->ops->ask(remote->inner, mode, request, now_ms + atomic_load(&remote->ahead),
+                                answers) != COUNTERS_OK)
         status = COUNTERS_DOWN;
     if (status != COUNTERS_OK && answers != NULL)
         memset(answers, 0, request->n * sizeof *answers);
+    return status;
+}
+
+/* By its own clock: only ages are told. */
+static void change_inner(struct remote *remote, const struct count_change *changes, size_t n, int64_t now_ms)
+{
+    int64_t ahead = atomic_load(&remote->ahead);
+    for (size_t i = 0; i < n; i++) {
+        struct count_change change = changes[i];
+        change.at_ms += change.at_ms > 0 ? ahead : 0;
+        (void)counters_change(remote->inner, &change, 1, now_ms + ahead);
+    }
+}
+
+static enum counters_status remote_settle(struct counters *counters, const struct count_change *changes,
+                                          size_t n, int64_t now_ms, struct count_answer *answers)
+{
+    struct remote *remote = (struct remote *)counters;
+    enum counters_status status = (enum counters_status)atomic_load(&remote->status);
+    if (status != COUNTERS_DOWN)
+        (void)counters_settle(remote->inner, changes, n, now_ms + atomic_load(&remote->ahead), answers);
     return status;
 }
 
@@ -59,14 +82,15 @@ static enum counters_status remote_change(struct counters *counters, const struc
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
     if (status == COUNTERS_DOWN)
         return status;
-    return counters_change(remote->inner, changes, n, now_ms);
+    change_inner(remote, changes, n, now_ms);
+    return COUNTERS_OK;
 }
 
 static void remote_take(struct remote *remote, const struct count_change *changes, size_t n, int64_t now_ms,
                         int64_t sequence)
 {
     if (sequence > remote->sequence)
-        (void)counters_change(remote->inner, changes, n, now_ms);
+        change_inner(remote, changes, n, now_ms);
     remote->sequence = sequence > remote->sequence ? sequence : remote->sequence;
 }
 
@@ -121,6 +145,7 @@ static void remote_free(struct counters *counters)
 static const struct counters_ops remote_ops = {.ask = remote_ask,
                                                .change = remote_change,
                                                .sync = remote_sync,
+                                               .settle = remote_settle,
                                                .deferred = remote_deferred,
                                                .up = remote_up,
                                                .reset = remote_reset,
@@ -179,6 +204,7 @@ static struct count_ask ask_for(const char *key, int64_t max)
 struct charge {
     struct count_answer answer;
     struct count_change change;
+    int64_t open;
     bool local;
 };
 
@@ -191,6 +217,7 @@ static struct charge rcpt_ask(const struct count_ask *ask)
     charge.local = status != COUNTERS_OK;
     if (charge.local)
         assert_int_equal(counters_fallback(pair, false, status, &request, now, &charge.answer), COUNTERS_OK);
+    charge.open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0;
     charge.change = (struct count_change){.key = ask->key,
                                           .limit = ask->limit,
                                           .window_ms = ask->window_ms,
@@ -221,13 +248,23 @@ static void change(const struct charge *charge, int64_t amount)
     struct count_change change = charge->change;
     change.amount = amount;
     counters_change_here(pair, &change, now);
-    if (change.slot >= 0)
+    if (!counters_is_told(&change))
         (void)counters_change(pair, &change, 1, now);
 }
 
 static void use(void *arg, const struct count_view *view)
 {
     *(int64_t *)arg += view->used;
+}
+
+/* By the clock of remote. */
+static int64_t used_there(const char *key)
+{
+    int64_t sum = 0;
+    assert_int_equal(
+        counters_show(the_remote->inner, &key, 1, now + atomic_load(&the_remote->ahead), use, &sum),
+        COUNTERS_OK);
+    return sum;
 }
 
 static int64_t used(struct counters *counters, const char *key)
@@ -475,6 +512,220 @@ static void test_holds(void **state)
     assert_false(held.local);
     assert_int_equal(held.answer.result, COUNT_HELD);
     assert_int_equal(held.answer.wait_ms, 480000);
+}
+
+/* ---- open and taken ---- */
+
+static struct count_ask hard_ask(const char *key, int64_t max)
+{
+    struct count_ask ask = ask_for(key, max);
+    ask.flags = COUNT_HARD;
+    return ask;
+}
+
+static void settle(const struct charge *charge)
+{
+    struct count_change change = charge->change;
+    change.amount = 0;
+    change.open = -charge->open;
+    counters_change_here(pair, &change, now);
+    if (!counters_is_told(&change))
+        (void)counters_change(pair, &change, 1, now);
+}
+
+/* Whoever answers. */
+static bool is_hard(const struct count_ask *ask)
+{
+    struct charge charge = rcpt_ask(ask);
+    assert_int_equal(charge.answer.result, COUNT_OVER);
+    return charge.answer.hard;
+}
+
+/* local echoes what is open, and settles at once. */
+static void test_echoes_carry_open(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 2);
+    struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask);
+    assert_false(is_hard(&ask));
+    settle(&one);
+    assert_false(is_hard(&ask));
+    remote_is(COUNTERS_DOWN);
+    assert_false(is_hard(&ask));
+    settle(&two);
+    assert_true(is_hard(&ask));
+}
+
+/* What is settled while remote is away is taken there, too, when it is back; what is open stays so. */
+static void test_open_is_merged(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 3);
+    remote_is(COUNTERS_DOWN);
+    struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask), three = rcpt_ask(&ask);
+    settle(&one);
+    settle(&two);
+    assert_false(is_hard(&ask));
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 3);
+    assert_false(is_hard(&ask));
+    settle(&three); /* remote put it into a slot of its own: it stays open there */
+    assert_false(is_hard(&ask));
+    change(&three, -1);
+    assert_int_equal(used(the_remote->inner, "k"), 2);
+}
+
+/* A soft answer ends when what it stood on is settled, also where it is remembered. */
+static void test_settled_is_not_remembered_soft(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 1);
+    struct charge one = rcpt_ask(&ask);
+    assert_false(is_hard(&ask));
+    assert_false(is_hard(&ask));
+    settle(&one);
+    assert_true(is_hard(&ask));
+    now += 65000;
+    assert_true(is_hard(&ask));
+    now += 999; /* remembered, but what was taken is about to leave */
+    assert_true(is_hard(&ask));
+    now += 1;
+    assert_int_equal(rcpt_ask(&ask).answer.result, COUNT_ADMITTED);
+}
+
+/* What is hard by a slot that leaves is soft by what is still open then, and not remembered as hard. */
+static void test_hard_is_not_remembered_longer(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 2);
+    struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask);
+    settle(&one);
+    settle(&two);
+    now += 65500;
+    assert_true(is_hard(&ask));
+    now += 500;
+    rcpt_ask(&ask);
+    rcpt_ask(&ask);
+    assert_false(is_hard(&ask));
+}
+
+/* A share's refusal is remembered no longer than its parent is as full as that. */
+static void test_share_is_not_remembered_longer(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("all", 9), ask_for("all|one", 1)};
+    struct count_answer answers[2];
+    const struct count_request request = {.asks = asks, .n = 2};
+    asks[1].share_of = 0;
+    asks[1].share_above = 2;
+    assert_int_equal(admitted("all", 9, 1), 1);
+    now += 6000;
+    assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);
+    now += 59500;
+    assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);
+    assert_int_equal(answers[1].result, COUNT_OVER);
+    assert_int_equal(answers[1].wait_ms, 500);
+    now += 500; /* one of the parent's two has left */
+    assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);
+    assert_int_equal(answers[1].result, COUNT_ADMITTED);
+}
+
+/* remote's clock is another: slots are never compared with ours. */
+static void test_two_clocks(void **state)
+{
+    (void)state;
+    static const int64_t aheads[] = {-70000, 70000, 3000, -3000};
+    for (int i = 0; i < 4; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        atomic_store(&the_remote->ahead, aheads[i]);
+        struct count_ask ask = hard_ask(key, 100);
+        struct charge bytes = rcpt_ask(&ask), back = rcpt_ask(&ask), open = rcpt_ask(&ask);
+        change(&bytes, 9); /* settled with more than was declared */
+        change(&back, -1);
+        settle(&open);
+        assert_int_equal(used_there(key), 11);
+        assert_int_equal(used(local, key), 11);
+        remote_is(COUNTERS_DOWN);
+        struct charge away = rcpt_ask(&ask), later = rcpt_ask(&ask);
+        change(&away, -1);
+        remote_is(COUNTERS_OK);
+        wait_merged();
+        assert_int_equal(used_there(key), 12);
+        now += 30000;
+        change(&later, -1); /* looked for by its age: it may stand one slot beside, and stays then */
+        int64_t left = used_there(key);
+        assert_in_range(left, 11, 12);
+        now += 30000;
+        assert_int_equal(used_there(key), left); /* never gone before its window */
+        now += 12000;
+        assert_int_equal(used_there(key), 0);
+        assert_int_equal(used(local, key), 0);
+    }
+}
+
+/* The bytes of a message at its end: asked for, and echoed; alone where remote is away, and told later, once. */
+static void test_settle_bytes(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 1000);
+    ask.amount = 0;
+    struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask), three = rcpt_ask(&ask);
+    struct count_answer answer;
+    struct count_change end = one.change;
+    end.amount = end.late = 900;
+    end.max = 1000;
+    end.ttl_ms = 70000;
+    end.check = COUNT_CHECK_FULL;
+    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_ADMITTED);
+    assert_int_equal(used(the_remote->inner, "k"), 900);
+    assert_int_equal(used(local, "k"), 900);
+    remote_is(COUNTERS_DOWN);
+    end.here = two.change.here;
+    end.slot = two.change.slot;
+    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_DOWN);
+    assert_int_equal(counters_settle_here(pair, COUNTERS_DOWN, &end, 1, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_ADMITTED);
+    assert_int_equal(used(local, "k"), 1800);
+    assert_false(counters_is_told(&end));
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(counters_change(pair, &end, 1, now), COUNTERS_OK);
+    assert_int_equal(used(the_remote->inner, "k"), 1800);
+    end = three.change;
+    end.amount = end.late = 1;
+    end.max = 1000;
+    end.check = COUNT_CHECK_FULL;
+    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_OVER);
+    assert_int_equal(used(local, "k"), 1800);
+}
+
+/* A sync whose answer was lost is made once, though remote restarts with what it has saved. */
+static void test_lost_merge_and_restart(void **state)
+{
+    (void)state;
+    static const bool empty[] = {false, true};
+    static const char *const keys[] = {"saved", "lost"};
+    for (int i = 0; i < 2; i++) {
+        remote_is(COUNTERS_DOWN);
+        assert_int_equal(admitted(keys[i], 10, 6), 6);
+        atomic_store(&the_remote->lose, LOSE_ANSWER);
+        atomic_store(&the_remote->gone, true);
+        remote_is(COUNTERS_OK);
+        for (int k = 0; k < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; k++)
+            usleep(1000);
+        assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+        now += 1;
+        remote_restarts(empty[i]);
+        if (empty[i])
+            the_remote->sequence = 0;
+        remote_is(COUNTERS_OK);
+        wait_merged();
+        assert_int_equal(used(the_remote->inner, keys[i]), 6);
+    }
 }
 
 enum { DEFERRALS = 1000 };
@@ -781,6 +1032,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_counters_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_echoes_carry_open, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_open_is_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_settled_is_not_remembered_soft, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hard_is_not_remembered_longer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_share_is_not_remembered_longer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_clocks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_settle_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_merge_and_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merged_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_asked_before, setup, teardown),

@@ -117,7 +117,7 @@ static enum counters_status reserve(struct counters *counters, struct count_answ
 }
 
 #define GOOD_PLAIN "*4\r\n:0\r\n:7000\r\n:5\r\n:8\r\n"
-#define GOOD "*7\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n"
+#define GOOD "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n"
 
 static void test_good(void **state)
 {
@@ -163,18 +163,20 @@ static void test_garbage(void **state)
         "-ERR what\r\n",
         "*6\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n",
         "*8\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:-5\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:-1\r\n",
         "*4\r\n:-1\r\n:7000\r\n:5\r\n:8\r\n",
         "*4\r\n:0\r\n:-7000\r\n:5\r\n:8\r\n",
         "*4\r\n:0\r\n:9000000000000000000\r\n:5\r\n:8\r\n",
         "*4\r\n:0\r\n:7000\r\n:-5\r\n:8\r\n",
-        "*7\r\n:-1\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:0\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:4\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:1\r\n:-5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:1\r\n:5\r\n:-1\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:1\r\n$1\r\n5\r\n:0\r\n:7\r\n:8\r\n:0\r\n",
-        "*7\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n$-1\r\n",
-        "*7\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n",
+        "*9\r\n:-1\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:0\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:4\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n:-5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n:5\r\n:-1\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n$1\r\n5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
+        "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n$-1\r\n:5\r\n:0\r\n",
+        "*9\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n*0\r\n:5\r\n:0\r\n",
     };
     struct counters *counters = new_counters();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -214,6 +216,7 @@ static void call_all(struct counters *counters)
     assert_true(status == COUNTERS_OK || got.result == COUNT_UNKNOWN);
     assert_true(counters_charge(counters, &the_request, 0) <= COUNTERS_UNSURE);
     assert_true(counters_change(counters, &change, 1, 0) <= COUNTERS_UNSURE);
+    assert_true(counters_settle(counters, &change, 1, 0, &got) <= COUNTERS_UNSURE);
     assert_true(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTERS_UNSURE);
     remote_follow_caller_clock(counters); /* else the clock would be asked, and that be all */
     assert_true(counters_show(counters, keys, 3, 0, see, NULL) <= COUNTERS_UNSURE);
@@ -227,8 +230,9 @@ static void test_mutations(void **state)
     static const char *const seeds[] = {
         GOOD,
         "*1\r\n:0\r\n",
+        "*5\r\n:0\r\n:2\r\n:5\r\n:100\r\n:5\r\n",
         "*2\r\n$1\r\n0\r\n*2\r\n$6\r\ntest:k\r\n$7\r\ntest:kk\r\n",
-        "*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n",
+        "*2\r\n$1\r\nl\r\n$36\r\n1/3 window=60000 born=1 slot=5 2:1,2\r\n",
         "*2\r\n$1\r\nl\r\n$53\r\n1/3 window=60000 born=1 slot=5 1,2 refused=1 held=345\r\n",
         "*2\r\n*2\r\n$1\r\nl\r\n$34\r\n1/3 window=60000 born=1 slot=5 1,2\r\n-WRONGTYPE no hash\r\n",
         "*2\r\n$10\r\n1732320000\r\n$3\r\n123\r\n",

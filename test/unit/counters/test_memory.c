@@ -1,17 +1,23 @@
 /* What is the embedded store's own: its bounds, its expiry, large requests. What it has in common with Redis is in
- * test_counts_vectors.c and test_counts_random.c. */
+ * test_vectors.c and test_random.c. */
 #include "counters/stores.h"
 #include "base/hash.h"
+
+#include "counters/window.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #define START INT64_C(1732320000000)
 
@@ -190,6 +196,94 @@ static void test_nothing_asked(void **state)
     counters_free(NULL);
 }
 
+enum { STALE_THREADS = 16, STALE_MAX = 20, STALE_MS = 20, MOST_ADMITTED = 4096 };
+
+static int64_t clock_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+struct stale { /* threads that look at the clock, then for something else, then reserve */
+    struct counters *counters;
+    int64_t until;
+    atomic_size_t n;
+    int64_t at[MOST_ADMITTED]; /* when admitted, by their own clock */
+    atomic_uint seeds;
+};
+
+static void *stale_run(void *arg)
+{
+    struct stale *stale = arg;
+    unsigned seed = atomic_fetch_add(&stale->seeds, 1);
+    for (int64_t now; (now = clock_ms()) < stale->until;) {
+        usleep((useconds_t)(rand_r(&seed) % (STALE_MS * 1000)));
+        struct count_ask ask = ask_for("k", STALE_MAX);
+        ask.window_ms = 1000;
+        struct count_answer answer;
+        assert_int_equal(
+            counters_reserve(stale->counters, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+            COUNTERS_OK);
+        if (answer.result == COUNT_ADMITTED)
+            stale->at[atomic_fetch_add(&stale->n, 1) % MOST_ADMITTED] = now;
+    }
+    return NULL;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A newer charge never moves back for who comes with an older time: no more than max in a span (less what a clock is old at
+ * most, and a thread can be held up). */
+static void test_stale_clocks(void **state)
+{
+    (void)state;
+    static struct stale stale;
+    pthread_t threads[STALE_THREADS];
+    stale = (struct stale){.counters = counters_memory_new(1000), .until = clock_ms() + 2500};
+    for (int i = 0; i < STALE_THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, stale_run, &stale), 0);
+    for (int i = 0; i < STALE_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    size_t n = atomic_load(&stale.n), most = 0;
+    qsort(stale.at, n, sizeof stale.at[0], compare_times);
+    for (size_t i = 0; i < n; i++) {
+        size_t span = 0;
+        while (i + span < n && stale.at[i + span] - stale.at[i] <= 1000 - 5 * STALE_MS)
+            span++;
+        most = span > most ? span : most;
+    }
+    assert_true(n >= 2 * STALE_MAX && n <= 4 * STALE_MAX);
+    assert_int_equal(most, STALE_MAX);
+    counters_free(stale.counters);
+}
+
+/* The same with clocks that are old for longer than a slot, step by step: 60 of 20 once. */
+static void test_old_clocks(void **state)
+{
+    (void)state;
+    struct counters *counters = counters_memory_new(1000);
+    struct count_ask ask = ask_for("k", 20);
+    ask.window_ms = 1000;
+    size_t got = 0;
+    for (int i = 0; i < 900; i++) {
+        struct count_answer answer;
+        int64_t now = START + i - (i % 3) * 400; /* one of three is new */
+        assert_int_equal(
+            counters_reserve(counters, &(struct count_request){.asks = &ask, .n = 1}, now, &answer),
+            COUNTERS_OK);
+        got += answer.result == COUNT_ADMITTED;
+        if (answer.slot >= 0)
+            assert_true(answer.slot >= window_slot(1000, now));
+    }
+    assert_int_equal(got, 20);
+    counters_free(counters);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +294,8 @@ int main(void)
         cmocka_unit_test(test_request_larger_than_the_store),
         cmocka_unit_test(test_retries_are_bounded),
         cmocka_unit_test(test_nothing_asked),
+        cmocka_unit_test(test_stale_clocks),
+        cmocka_unit_test(test_old_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

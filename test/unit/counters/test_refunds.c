@@ -1,4 +1,4 @@
-/* Refunds: at once where the caller may wait, else in the background; kept while the store is down, never repeated. */
+/* Refunds: in the background, several in one call; kept while the store is down, never repeated. */
 #include "counters/refunds.h"
 #include "store.h"
 
@@ -63,11 +63,11 @@ static int teardown(void **state)
     return 0;
 }
 
-static void refund(int n, int64_t amount, bool may_wait)
+static void refund(int n, int64_t amount)
 {
     char key[] = "k", limit[] = "l";
     struct refunds_batch batch;
-    refunds_begin(&batch, refunds, may_wait);
+    refunds_begin(&batch, refunds);
     for (int i = 0; i < n; i++) {
         const struct count_change change = {.key = key,
                                             .limit = limit,
@@ -81,32 +81,37 @@ static void refund(int n, int64_t amount, bool may_wait)
     key[0] = limit[0] = '-'; /* they were borrowed until then */
 }
 
-static void test_at_once(void **state)
+/* What several sessions bring within a moment is one call; nobody waits for it. */
+static void test_gathered(void **state)
 {
     (void)state;
-    refund(100, -1, true);
-    assert_int_equal(store.refunded, 100);
-    assert_int_equal(store.calls, 2); /* of 64 */
-    assert_true(pthread_equal(store.last, pthread_self()));
-    refund(5, 0, true); /* nothing */
-    assert_int_equal(store.calls, 2);
+    for (int i = 0; i < 30; i++)
+        refund(1, -1);
+    assert_int_equal(atomic_load(&store.calls), 0);
+    usleep(500000);
+    assert_int_equal(store.refunded, 30);
+    assert_int_equal(store.calls, 1);
+    assert_false(pthread_equal(store.last, pthread_self()));
+    refund(5, 0); /* nothing */
+    assert_true(refunds_flush(refunds, 10000));
+    assert_int_equal(store.calls, 1);
 }
 
-static void test_in_the_background(void **state)
+static void test_no_more_than_fit(void **state)
 {
     (void)state;
-    refund(100, -1, false);
+    refund(100, -1);
     assert_true(refunds_flush(refunds, 10000));
     assert_int_equal(store.refunded, 100);
-    assert_false(pthread_equal(store.last, pthread_self()));
+    assert_int_equal(store.calls, 2); /* of 64 */
 }
 
 static void test_kept_while_down(void **state)
 {
     (void)state;
     atomic_store(&store.status, COUNTERS_DOWN);
-    refund(100, -1, true);
-    refund(50, -1, false);
+    refund(100, -1);
+    refund(50, -1);
     assert_false(refunds_flush(refunds, 50));
     assert_int_equal(store.refunded, 0);
     atomic_store(&store.status, COUNTERS_OK);
@@ -118,33 +123,19 @@ static void test_not_repeated(void **state)
 {
     (void)state;
     atomic_store(&store.status, COUNTERS_UNSURE);
-    refund(10, -1, true);
-    refund(10, -1, false);
+    refund(10, -1);
+    refund(10, -1);
     assert_true(refunds_flush(refunds, 10000));
     assert_int_equal(store.refunded, 20);
-}
-
-/* Bytes of a window that ended while the store was down are not charged to the one under way. */
-static void test_past(void **state)
-{
-    (void)state;
-    atomic_store(&store.status, COUNTERS_DOWN);
-    refund(1, 5, true);
-    refund(1, -2, true);
-    atomic_fetch_add(&now, 66001);
-    atomic_store(&store.status, COUNTERS_OK);
-    assert_true(refunds_flush(refunds, 10000));
-    assert_int_equal(store.refunded, 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_in_the_background, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gathered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_more_than_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kept_while_down, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_repeated, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_past, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

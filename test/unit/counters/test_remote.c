@@ -115,6 +115,41 @@ static void test_text(void **state)
     assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720116 1 refused=1");
 }
 
+/* "4:1", and words of another version: kept by whoever writes. */
+static void test_open_text(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("k", "l", 9);
+    struct count_change change = {.key = "k", .limit = "l", .window_ms = 60000, .here = -1, .open = -1};
+    ask.flags = COUNT_HARD;
+    struct count_answer answer = reserve_one(&ask, START);
+    assert_string_equal(ask_redis("HGET test:k l"), "1/9 window=60000 born=1732320000000 slot=288720000 1:1");
+    assert_true(strlen(ask_redis("HGET test:k l")) < 64);
+    reserve_one(&ask, START);
+    assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:2");
+    change.slot = answer.slot;
+    change.created = answer.created;
+    assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:1");
+    ask.amount = 2; /* the long way */
+    reserve_one(&ask, START + 6000);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:1");
+    change.amount = -1;
+    assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1");
+    ask_redis("HSET test:k l %s",
+              "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:7 later=1:2 refused=3 word");
+    assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);
+    ask.amount = 1;
+    reserve_one(&ask, START + 6000);
+    assert_string_equal(
+        ask_redis("HGET test:k l"),
+        "4/9 window=60000 born=1732320000000 slot=288720001 3:3,1:1 refused=3 later=1:2 word");
+    assert_int_equal(counters_junk_resets(counters), 0);
+}
+
 static void test_parse(void **state)
 {
     (void)state;
@@ -129,7 +164,15 @@ static void test_parse(void **state)
         {"1/3 window=60000 born=1 slot=5 1 held=3", true},
         {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4", true},
         {"1/3 window=60000 born=1 slot=5 1 refused=", false},
-        {"1/3 window=60000 born=1 slot=5 1 held=4 refused=3", false},
+        {"1/3 window=60000 born=1 slot=5 1 held=4 refused=3", true},
+        {"1/3 window=60000 born=1 slot=5 4:1,0,2:2", true},
+        {"1/3 window=60000 born=1 slot=5 4:9", true},
+        {"1/3 window=60000 born=1 slot=5 4:", false},
+        {"1/3 window=60000 born=1 slot=5 4:1:1", false},
+        {"1/3 window=60000 born=1 slot=5 :1", false},
+        {"1/3 window=60000 born=1 slot=5 1 later=7 refused=3 word", true},
+        {"1/3 window=60000 born=1 slot=5 1 later=7  word", false},
+        {"1/3 window=60000 born=1 slot=5 1 later=7 ", false},
         {"1/3 window=60000 born=1 slot=5 1,", false},
         {"1/3 window=60000 born=1 slot=5 ", false},
         {"1/3 window=60000 born=1 slot=5", false},
@@ -198,7 +241,9 @@ static void test_junk_is_replaced(void **state)
         "1/3 window=60000 born=1 slot=5 1,1,1,1,1,1,1,1,1,1,1,1",
         "1/3 window=60000 born=1 slot=5 ,,,",
         "1/3 window=60000 born=1 slot=5 1 refused=x",
-        "1/3 window=60000 born=1 slot=5 1 nonsense",
+        "1/3 window=60000 born=1 slot=5 1nonsense",
+        "1/3 window=60000 born=1 slot=5 1  two spaces",
+        "1/3 window=60000 born=1 slot=5 4:1:1",
     };
     struct count_ask ask = ask_for("k", "l", 5);
     ask.amount = 2; /* not the plain case, which does not look at slots that have left the window */
@@ -408,6 +453,7 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_open_text, setup, teardown),
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),

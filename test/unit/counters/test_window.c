@@ -43,7 +43,7 @@ static void test_leaves_after_exactly_its_time(void **state)
         int64_t w = windows[i];
         struct window window = {0};
         window_move(&window, w, START);
-        window_add(&window, 7);
+        window_add(&window, 7, 0);
         int64_t wait = window_wait(&window, START, 7, 1);
         assert_true(wait > w && wait <= w + (w + 9) / 10);
         assert_int_equal(window_rest(&window, START), wait);
@@ -63,7 +63,7 @@ static void test_wait_is_for_what_must_leave(void **state)
     struct window window = {0};
     for (int i = 0; i < 5; i++) { /* 2 in each of five slots */
         window_move(&window, MINUTE, START + i * 6000);
-        window_add(&window, 2);
+        window_add(&window, 2, 0);
     }
     int64_t now = START + 4 * 6000;
     assert_int_equal(window_used(&window), 10);
@@ -81,9 +81,9 @@ static void test_clock_jumps_back(void **state)
     (void)state;
     struct window window = {0};
     window_move(&window, MINUTE, START);
-    window_add(&window, 3);
+    window_add(&window, 3, 0);
     window_move(&window, MINUTE, START + 12000);
-    window_add(&window, 4);
+    window_add(&window, 4, 0);
     window_move(&window, MINUTE, START - 3600000);
     assert_int_equal(window_used(&window), 7);
     assert_int_equal(window.count[WINDOW_SLOTS - 1], 7);
@@ -97,7 +97,7 @@ static void test_length_changes(void **state)
     (void)state;
     struct window hour = {0};
     window_move(&hour, 60 * MINUTE, START);
-    window_add(&hour, 5);
+    window_add(&hour, 5, 0);
     struct window minute = hour; /* its slot has not ended: it might have been now */
     window_move(&minute, MINUTE, START + 1000);
     assert_int_equal(window_used(&minute), 5);
@@ -106,7 +106,7 @@ static void test_length_changes(void **state)
     assert_int_equal(window_used(&minute), 0);
     minute = (struct window){0};
     window_move(&minute, MINUTE, START);
-    window_add(&minute, 5);
+    window_add(&minute, 5, 0);
     window_move(&minute, 60 * MINUTE, START + 30000);
     assert_int_equal(window_used(&minute), 5);
     window_move(&minute, 60 * MINUTE, START + 59 * MINUTE);
@@ -121,24 +121,72 @@ static void test_change(void **state)
     struct window window = {0};
     window_move(&window, MINUTE, START);
     int64_t slot = window_slot(MINUTE, START);
-    window_add(&window, 5);
+    window_add(&window, 5, 0);
     window_move(&window, MINUTE, START + 6000);
-    window_add(&window, 1);
-    assert_true(window_change(&window, slot, MINUTE, -2));
+    window_add(&window, 1, 0);
+    assert_true(window_change(&window, slot, MINUTE, -2, 0));
     assert_int_equal(window_used(&window), 4);
-    assert_true(window_change(&window, slot, MINUTE, -100));
+    assert_true(window_change(&window, slot, MINUTE, -100, 0));
     assert_int_equal(window_used(&window), 1);
-    assert_false(window_change(&window, slot, MINUTE, -1));
-    assert_true(window_change(&window, slot, MINUTE, 9));
+    assert_false(window_change(&window, slot, MINUTE, -1, 0));
+    assert_true(window_change(&window, slot, MINUTE, 9, 0));
     assert_int_equal(window_wait(&window, START + 6000, 10, 1), 60000); /* the 9 stand in the old slot */
     window_move(&window, MINUTE, START + 70000);
-    assert_false(window_change(&window, slot, MINUTE, -1)); /* has left */
+    assert_false(window_change(&window, slot, MINUTE, -1, 0)); /* has left */
     assert_int_equal(window_used(&window), 1);
-    assert_true(window_change(&window, slot, MINUTE, 3)); /* counts as of now */
-    assert_int_equal(window.count[WINDOW_SLOTS - 1], 3);
-    assert_true(
-        window_change(&window, window_slot(1000, START + 70000), 1000, -3)); /* numbered by another length */
+    assert_false(window_change(&window, slot, MINUTE, 3, 0));
+    assert_true(window_change(&window, window_slot(1000, START + 70000), 1000, -1, 0) ==
+                false); /* numbered by another length; nothing is there */
     assert_int_equal(window_used(&window), 1);
+}
+
+static void test_open(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    window_move(&window, MINUTE, START);
+    int64_t slot = window_newest(&window);
+    window_add(&window, 5, 5);
+    window_add(&window, 2, 0);
+    assert_int_equal(window_taken(&window), 2);
+    assert_true(window_change(&window, slot, MINUTE, 0, -3)); /* settled */
+    assert_int_equal(window_taken(&window), 5);
+    assert_true(window_change(&window, slot, MINUTE, -1, -1)); /* given back */
+    assert_int_equal(window_used(&window), 6);
+    assert_int_equal(window_taken(&window), 5);
+    assert_true(window_change(&window, slot, MINUTE, -6, 0)); /* never more open than counted */
+    assert_int_equal(window_taken(&window), 0);
+    assert_true(window_change(&window, slot, MINUTE, 4, -9));
+    assert_int_equal(window_taken(&window), 4);
+    window_move(&window, MINUTE, START + 6000);
+    window_add(&window, 3, 3);
+    assert_int_equal(window_hard_wait(&window, START + 6000, 4, 1), 60000);
+    assert_int_equal(window_hard_wait(&window, START + 6000, 7, 1), 0);
+    assert_int_equal(window_wait(&window, START + 6000, 7, 5), 66000);
+    window_move(&window, MINUTE, START + 66000); /* the slot goes with its open */
+    assert_int_equal(window_used(&window), 3);
+    assert_int_equal(window_taken(&window), 0);
+    window_move(&window, 60 * MINUTE, START + 66000); /* both lists are mapped */
+    assert_int_equal(window_used(&window), 3);
+    assert_int_equal(window_taken(&window), 0);
+}
+
+/* Who looked at the clock before others did joins them; a clock that was set back folds. */
+static void test_stale_now(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    window_move(&window, 1000, START + 500);
+    window_add(&window, 5, 0);
+    window_move(&window, 1000, START + 380);
+    window_add(&window, 1, 0);
+    assert_int_equal(window.count[WINDOW_SLOTS - 1], 6);
+    assert_int_equal(window_newest(&window), window_slot(1000, START + 500));
+    window_move(&window, 1000, START + 1550);
+    assert_int_equal(window_used(&window), 6);
+    window_move(&window, 1000, START + 1550 - WINDOW_STALE_MS - 200);
+    assert_int_equal(window_newest(&window), window_slot(1000, START + 1350 - WINDOW_STALE_MS));
+    assert_int_equal(window_used(&window), 6);
 }
 
 static void test_stays_within_bounds(void **state)
@@ -147,9 +195,9 @@ static void test_stays_within_bounds(void **state)
     struct window window = {0};
     window_move(&window, 1000, START);
     for (int i = 0; i < 5; i++)
-        window_add(&window, WINDOW_MOST);
+        window_add(&window, WINDOW_MOST, 0);
     assert_true(window_used(&window) == WINDOW_MOST);
-    assert_true(window_change(&window, window_slot(1000, START), 1000, -WINDOW_MOST));
+    assert_true(window_change(&window, window_slot(1000, START), 1000, -WINDOW_MOST, 0));
     assert_int_equal(window_used(&window), 0);
 }
 
@@ -187,7 +235,7 @@ static void test_never_more_in_any_span(void **state)
                 refused++;
                 continue;
             }
-            window_add(&window, need);
+            window_add(&window, need, 0);
             at[n] = now;
             amount[n++] = need;
         }
@@ -213,6 +261,8 @@ int main(void)
         cmocka_unit_test(test_clock_jumps_back),
         cmocka_unit_test(test_length_changes),
         cmocka_unit_test(test_change),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_stale_now),
         cmocka_unit_test(test_stays_within_bounds),
         cmocka_unit_test(test_never_more_in_any_span),
     };

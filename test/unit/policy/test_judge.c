@@ -42,11 +42,15 @@ struct judge_case {
 #define LIMIT(called, does) .name = (called), .max = 10, .over = (does)
 #define OVER                                                                                                 \
     {                                                                                                        \
-        .result = COUNT_OVER, .used = 10, .wait_ms = 2000                                                    \
+        .result = COUNT_OVER, .hard = true, .used = 10, .taken = 10, .wait_ms = 2000, .hard_ms = 2000        \
     }
 #define HELD                                                                                                 \
     {                                                                                                        \
-        .result = COUNT_HELD, .used = 3, .wait_ms = 9000                                                     \
+        .result = COUNT_HELD, .hard = true, .used = 3, .taken = 3, .wait_ms = 9000, .hard_ms = 9000          \
+    }
+#define OPEN                                                                                                 \
+    {                                                                                                        \
+        .result = COUNT_OVER, .used = 10, .taken = 9, .wait_ms = 2000                                        \
     }
 #define ADMITTED                                                                                             \
     {                                                                                                        \
@@ -67,6 +71,18 @@ static const struct judge_case cases[] = {
      "reject limit l 550 5.7.1 10/10 2000", 0},
     {"over, discard", NULL, ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNT_SOURCE_STORE, 0, {OVER},
      "discard limit l - 10/10 2000", 0},
+    /* what messages under way reserve proves nothing */
+    {"filled by reservations, reject", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {OPEN},
+     "defer limit l 450 4.2.1 10/10 2000", 0},
+    {"filled by reservations, discard", NULL, ACCEPTED, {{LIMIT("l", ACTION_DISCARD)}}, COUNT_SOURCE_STORE, 0, {OPEN},
+     "defer limit l 450 4.2.1 10/10 2000", 0},
+    {"filled by reservations, bytes", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT), .count = LIMIT_BYTES}},
+     COUNT_SOURCE_STORE, 0, {OPEN}, "defer limit l 452 4.2.2 10/10 2000", 0},
+    {"filled by reservations, this process alone", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_LOCAL, 0,
+     {OPEN}, "defer limit l 450 4.2.1 10/10 2000", 0},
+    {"a large message, and this process took less than max", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT),
+     .count = LIMIT_BYTES}}, COUNT_SOURCE_LOCAL, 0, {{.result = COUNT_OVER, .hard = true, .used = 9, .taken = 9,
+     .wait_ms = 5, .hard_ms = 5}}, "defer limit l 452 4.2.2 9/10 5", 0},
     {"held", NULL, ACCEPTED, {{LIMIT("l", ACTION_REJECT)}}, COUNT_SOURCE_STORE, 0, {HELD},
      "reject limit l 550 5.7.1 3/10 9000", 0},
     {"bytes", NULL, ACCEPTED, {{LIMIT("l", ACTION_DEFER), .count = LIMIT_BYTES}}, COUNT_SOURCE_STORE, 0, {OVER},
@@ -201,6 +217,25 @@ static void test_verdicts(void **state)
         if (strcmp(verdict_text(&verdict, got, sizeof got), c->want) != 0)
             fail_msg("%s:\n got  %s\n want %s", c->name, got, c->want);
     }
+}
+
+/* A number that was read long ago refuses nobody for good. */
+static void test_old_backlog(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct limit limit = {LIMIT("waiting", ACTION_REJECT), .count = LIMIT_BACKLOG};
+    struct backlog_ask backlog = {.limit = &limit, .subject = "s", .max = 10, .known = true, .waiting = 10};
+    const struct plan plan = {.backlogs = &backlog, .n_backlogs = 1};
+    const struct ruling accepted = ACCEPTED;
+    fixture_init(&f);
+    f.policy.queue.every_ms = 15000;
+    backlog.age_ms = 45000;
+    assert_int_equal(judge(&f.policy, &f.envelope, &accepted, &plan, COUNT_SOURCE_NONE, NULL).action,
+                     ACTION_REJECT);
+    backlog.age_ms = 45001;
+    assert_int_equal(judge(&f.policy, &f.envelope, &accepted, &plan, COUNT_SOURCE_NONE, NULL).action,
+                     ACTION_DEFER);
 }
 
 static void test_shadow(void **state)
@@ -401,7 +436,8 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
         int64_t most = ask->max + ask->headroom;
         if (source == COUNT_SOURCE_LOCAL)
             most = plan_local_max(&w->f.policy, most);
-        bool weak = source == COUNT_SOURCE_LOCAL && most < whole && v->used + ask->need <= whole;
+        bool held = answers[i].result == COUNT_HELD && most >= whole;
+        bool weak = !answers[i].hard || (source == COUNT_SOURCE_LOCAL && !held && answers[i].taken < whole);
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
         bool ramped = answers[i].result == COUNT_OVER && ask->max < whole && v->used + ask->need <= most;
         if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)
@@ -420,9 +456,13 @@ static struct verdict decide(struct world *w, struct ruling *ruling, struct plan
     assert_int_equal(plan_make(&f->policy, &f->envelope, ruling, NULL, &f->pool, plan), 0);
     if (source == COUNT_SOURCE_LOCAL)
         assert_int_equal(plan_localise(&f->policy, plan, &f->pool), 0);
-    for (size_t i = 0; i < plan->request.n; i++)
+    for (size_t i = 0; i < plan->request.n; i++) {
+        unsigned used = any(25), taken = any(2) == 0 ? used : any(used + 1);
         answers[i] = (struct count_answer){.result = any(3) > 0 ? COUNT_ADMITTED : (enum count_result)any(4),
-                                           .used = any(25)};
+                                           .used = used,
+                                           .taken = taken,
+                                           .hard = any(3) > 0};
+    }
     return judge(&f->policy, &f->envelope, ruling, plan, source, answers);
 }
 
@@ -483,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_shadow),
+        cmocka_unit_test(test_old_backlog),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_refusal_without_proof),
     };

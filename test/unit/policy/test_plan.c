@@ -15,6 +15,7 @@ static void add_ask(struct text *text, const struct count_ask *ask)
     text_add(text, (ask->flags & COUNT_ATTEMPT) != 0 ? " attempt" : "");
     text_add(text, (ask->flags & COUNT_SHADOW) != 0 ? " shadow" : "");
     text_add(text, (ask->flags & COUNT_HOLD_ONLY) != 0 ? " hold-only" : "");
+    text_add(text, (ask->flags & COUNT_HARD) != 0 ? " hard" : "");
     if (ask->hold_ms > 0 && (ask->flags & COUNT_HOLD_ONLY) == 0)
         text_addf(text, " hold %" PRId64, ask->hold_ms);
     if (ask->share_of >= 0)
@@ -161,21 +162,21 @@ static const struct plan_case cases[] = {
     {"bytes, no size", USUAL, ACCEPTED, ALL_OF(bytes), "bytes client:{192.0.2.7} 10 0/1\n"},
     {"bytes, a size", "b@example.net", "a@example.com", "192.0.2.7", NULL, 4096, ACCEPTED, ALL_OF(bytes),
      "bytes client:{192.0.2.7} 10 4096/4096\n"},
-    {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow hold 1000\n"},
+    {"shadow", USUAL, ACCEPTED, ALL_OF(shadow), "dark client:{192.0.2.7} 10 1/1 shadow hard hold 1000\n"},
     {"shadow hold", USUAL, UNKNOWN, ALL_OF(shadow), "dark client:{192.0.2.7} 10 0/0 shadow hold-only\n"},
     {"backlog asks no store", USUAL, ACCEPTED, ALL_OF(backlog), ""},
     {"a hold covers what when does not", USUAL, ACCEPTED, ALL_OF(hold),
      "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
     {"... and what it does", "<>", "a@example.com", "192.0.2.7", NULL, -1, ACCEPTED, ALL_OF(hold),
-     "hold client:{192.0.2.7} 10 1/1 hold 1000\n"},
+     "hold client:{192.0.2.7} 10 1/1 hard hold 1000\n"},
     {"a hold covers the refused", USUAL, UNKNOWN, ALL_OF(hold), "hold client:{192.0.2.7} 10 0/0 hold-only\n"},
     {"no client, no hold", "b@example.net", "a@example.com", NULL, NULL, -1, ACCEPTED, ALL_OF(hold), ""},
     {"shares", USUAL, ACCEPTED, ALL_OF(shared),
-     "mbox mailbox:{m@example.org} 10 1/1 hold 5\n"
+     "mbox mailbox:{m@example.org} 10 1/1 hard hold 5\n"
       "mbox mailbox+sender:{m@example.org}|b@example.net 3 1/1 share of 0 above 5\n"
-     "mbox mailbox:{x@y.example} 10 1/1 hold 5\n"
+     "mbox mailbox:{x@y.example} 10 1/1 hard hold 5\n"
       "mbox mailbox+sender:{x@y.example}|b@example.net 3 1/1 share of 2 above 5\n"
-     "mbox mailbox:{n@example.org} 10 1/1 hold 5\n"
+     "mbox mailbox:{n@example.org} 10 1/1 hard hold 5\n"
       "mbox mailbox+sender:{n@example.org}|b@example.net 3 1/1 share of 4 above 5\n"
      "rcpt recipient:{a@example.com} 10 1/1\n"
      "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 6 above 0\n"
@@ -183,8 +184,8 @@ static const struct plan_case cases[] = {
      "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 8 above 0\n"},
     {"no sender, no share; a catch-all spills", "<>", "a@example.com", "192.0.2.7", NULL, -1,
      {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)}, ALL_OF(shared),
-     "mbox mailbox:{m@example.org} 10 1/1 hold 5\nmbox mailbox:{x@y.example} 10 1/1 hold 5\n"
-      "mbox mailbox:{n@example.org} 10 1/1 hold 5\n"
+     "mbox mailbox:{m@example.org} 10 1/1 hard hold 5\nmbox mailbox:{x@y.example} 10 1/1 hard hold 5\n"
+      "mbox mailbox:{n@example.org} 10 1/1 hard hold 5\n"
      "rcpt recipient:{a@example.com} 10 1/1 spill recipient:{@example.com}\n"
      "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 3 above 0 spill "
      "recipient+client:{@example.com}|192.0.2.7\n"
@@ -300,6 +301,58 @@ static void test_when(void **state)
     }
 }
 
+/* Only what may be refused for good, or held, is open until its message has ended. */
+static void test_hard(void **state)
+{
+    (void)state;
+    static const struct {
+        enum action over;
+        int64_t hold_ms;
+        enum limit_count count;
+        bool want;
+    } rows[] = {
+        {ACTION_DEFER, 0, LIMIT_RECIPIENTS, false}, {ACTION_DEFER, 1, LIMIT_RECIPIENTS, true},
+        {ACTION_REJECT, 0, LIMIT_BYTES, true},      {ACTION_DISCARD, 0, LIMIT_MESSAGES, true},
+        {ACTION_REJECT, 5, LIMIT_ATTEMPTS, false},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct fixture f;
+        struct plan plan;
+        const struct ruling ruling = ACCEPTED;
+        struct limit limit = {LIMIT("l", SUBJECT_HOST, "host"), .count = rows[i].count};
+        limit.over = rows[i].over;
+        limit.hold_ms = rows[i].hold_ms;
+        fixture_init(&f);
+        f.policy.limits = &limit;
+        f.policy.n_limits = 1;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+        assert_int_equal((plan.request.asks[0].flags & COUNT_HARD) != 0, rows[i].want);
+        pool_done(&f.pool);
+    }
+}
+
+/* A key that was charged to its overflow key is held all the same. */
+static void test_held_overflowed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct plan plan;
+    const struct ruling ruling = {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)};
+    struct limit limit = {LIMIT("msgs", SUBJECT_RECIPIENT, "recipient"), .count = LIMIT_MESSAGES};
+    const struct receipt held = {
+        .limit = &limit, .key = "recipient:{a@example.com}", .charge = {.key = "recipient:{@example.com}"}};
+    fixture_init(&f);
+    fixture_mail(&f, "b@example.net", "a+two@example.com");
+    f.policy.limits = &limit;
+    f.policy.n_limits = 1;
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, &held, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.n, 0);
+    fixture_mail(&f, "b@example.net", "c@example.com"); /* another one */
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, &held, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.n, 1);
+    pool_done(&f.pool);
+}
+
 /* What a message was charged for by an earlier recipient is not asked again. */
 static void test_held(void **state)
 {
@@ -321,8 +374,8 @@ static void test_held(void **state)
         struct plan plan;
         char got[1024];
         const struct ruling ruling = ACCEPTED;
-        struct receipt held = {.limit = &helds[i].limits[helds[i].charged], .charge = {.key = helds[i].key}};
-        const struct receipt newest = {.limit = &one_each[10], .charge = {.key = "all:{*}"}, .next = &held};
+        struct receipt held = {.limit = &helds[i].limits[helds[i].charged], .key = helds[i].key};
+        const struct receipt newest = {.limit = &one_each[10], .key = "all:{*}", .next = &held};
         fixture_init(&f);
         f.policy.limits = helds[i].limits;
         f.policy.n_limits = helds[i].n_limits;
@@ -492,6 +545,8 @@ int main(void)
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_when),
         cmocka_unit_test(test_held),
+        cmocka_unit_test(test_hard),
+        cmocka_unit_test(test_held_overflowed),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_connect),
         cmocka_unit_test(test_looks_at_connect),
