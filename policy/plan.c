@@ -184,8 +184,7 @@ static subject_reader *const subject_readers[SUBJECTS] = {
     [SUBJECT_ALL] = read_all,
 };
 
-/* What the limits ask for, and what a retry is known by (retry_of()), as a set of bits: nothing else is worth
- * a reading. */
+/* What the limits ask for, as a set of bits: nothing else is worth a reading. */
 static unsigned subjects_asked(const struct policy *policy)
 {
     unsigned asked = 0;
@@ -195,8 +194,6 @@ static unsigned subjects_asked(const struct policy *policy)
             asked |= 1u << limit->per[k];
         if (limit->share.set)
             asked |= 1u << limit->share.of;
-        if (limit->count == LIMIT_ATTEMPTS)
-            asked |= 1u << SUBJECT_SENDER | 1u << SUBJECT_RECIPIENT;
     }
     return asked;
 }
@@ -568,28 +565,30 @@ static uint64_t hash_add(uint64_t hash, const char *string)
     return hash;
 }
 
-/* An address with its subaddress; its key where it is none. */
-static const char *whole_of(const struct address *address, const struct texts *key)
+/* An address with its subaddress (another one's deferral is not its own); its key where it is none. key: room for one. */
+static const char *whole_of(const struct address *address, const char *raw, char key[ADDRESS_MAX + 1])
 {
-    return address->full[0] != '\0' || key->n == 0 ? address->full : key->at[0];
+    if (address->full[0] != '\0' || address->kind != ADDRESS_INVALID || raw == NULL)
+        return address->full;
+    address_fallback_key(raw, key, ADDRESS_MAX + 1);
+    return key;
 }
 
-/* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's
- * retry). */
-static char *retry_of(const struct planner *planner)
+void plan_pair(const struct envelope *envelope, struct count_pair *out)
 {
-    const struct envelope *envelope = planner->envelope;
-    char client[NETWORK_TEXT];
-    const char *parts[] = {network_format(&envelope->client_subject, client),
-                           whole_of(envelope->sender, &planner->values[SUBJECT_SENDER]),
-                           whole_of(envelope->recipient, &planner->values[SUBJECT_RECIPIENT])};
+    char client[NETWORK_TEXT] = "", sender[ADDRESS_MAX + 1], recipient[ADDRESS_MAX + 1];
+    if (envelope->sender->kind == ADDRESS_NULL) /* which half of the world sends bounces from */
+        network_format(&envelope->client_subject, client);
+    const char *parts[] = {client, whole_of(envelope->sender, envelope->sender_raw, sender),
+                           whole_of(envelope->recipient, envelope->recipient_raw, recipient)};
     uint64_t left = UINT64_C(0xcbf29ce484222325), right = UINT64_C(0x9ae16a3b2f90404f);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         left = hash_add(left, parts[i]);
         right = hash_add(right ^ left >> 32,
                          parts[i]); /* fed by the other half, so that they do not run in step */
     }
-    return pool_printf(planner->pool, "%016" PRIx64 "%016" PRIx64, left, right);
+    out->client = envelope->client_subject;
+    snprintf(out->id, sizeof out->id, "%016" PRIx64 "%016" PRIx64, left, right);
 }
 
 static int finish(const struct planner *planner, struct plan *out)
@@ -603,10 +602,13 @@ static int finish(const struct planner *planner, struct plan *out)
         has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;
         has_overflow = has_overflow || planner->asks[i].overflow != NULL;
     }
-    if (has_attempt) {
-        plan.request.retry = retry_of(planner);
-        if (plan.request.retry == NULL)
+    if (has_attempt &&
+        !planner->policy->shadow) { /* in shadow nothing was deferred, and nothing is a retry */
+        struct count_pair *pair = pool_alloc(planner->pool, sizeof *pair);
+        if (pair == NULL)
             return -1;
+        plan_pair(planner->envelope, pair);
+        plan.request.pair = pair;
     }
     if (has_overflow) {
         const char *const domain[] = {planner->envelope->recipient->domain};

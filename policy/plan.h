@@ -36,10 +36,14 @@ struct plan { /* asks[i] belongs to limits[i] */
     size_t n_backlogs;
 };
 
-/* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory
+/* held: what this message holds already. pair in the request is set where some ask is an attempt (but in shadow). Memory
  * from the pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
 int plan_make(const struct policy *policy, const struct envelope *envelope, const struct ruling *ruling,
               const struct receipt *held, struct pool *pool, struct plan *out);
+
+/* What a retry of this RCPT is known by: its sender and recipient, each canonical with its subaddress, from whatever client
+ * (big senders retry from a pool); for the null sender the client network, too. */
+void plan_pair(const struct envelope *envelope, struct count_pair *out);
 
 /* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`.
  * client is its whole address. Empty for exempt.clients; that a client rule makes it exempt is the

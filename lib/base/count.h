@@ -5,6 +5,8 @@
 #ifndef RCPTGATE_BASE_COUNT_H
 #define RCPTGATE_BASE_COUNT_H
 
+#include "base/network.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,11 +38,25 @@ struct count_ask {
                             new_max new keys in the last minute; NULL: key is always used */
 };
 
+/* What a retry is known by. */
+struct count_pair {
+    char id[33]; /* of sender and recipient, and for the null sender of the client network: [0-9a-f]{32} */
+    struct network client; /* the network that the RCPT comes from */
+};
+
+/* RCPTs of a pair that were answered 4xx: each lets a later one pass uncounted. */
+struct count_deferral {
+    struct count_pair pair;
+    int64_t at_ms; /* when */
+    int n;         /* how many */
+    bool least;    /* the store may know of them: so many wait for the pair, at least */
+};
+
 struct count_request {
     const struct count_ask *asks;
     size_t n;
-    const char *retry; /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
-                            COUNT_ATTEMPT */
+    const struct count_pair *pair;         /* NULL where no ask has COUNT_ATTEMPT */
+    const struct count_deferral *deferred; /* to be noted before the pair is looked for; NULL: nothing */
     const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
     int64_t new_max;     /* counters.max_new_subjects */
 };
@@ -76,12 +92,6 @@ struct count_change {
     int64_t amount;
     int64_t here; /* from the receipt */
     bool unsynced;
-};
-
-/* A RCPT that was deferred. */
-struct count_deferral {
-    char retry[33]; /* as in count_request */
-    int64_t at_ms;  /* when */
 };
 
 /* One counter as `show` prints it. */

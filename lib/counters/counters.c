@@ -83,6 +83,11 @@ void counters_free(struct counters *counters)
         counters->ops->free(counters);
 }
 
+int64_t counters_half_day(int64_t now_ms)
+{
+    return now_ms > 0 ? now_ms / (12 * 60 * 60 * 1000) : 0;
+}
+
 int64_t counters_ttl(const struct count_ask *ask)
 {
     int64_t ttl = ask->window_ms + ask->window_ms / 10 + 1000; /* empty by then; the second is for rounding */

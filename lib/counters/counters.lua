@@ -8,15 +8,21 @@
 -- key of another type is deleted. The first number returned is how often that was seen.
 --
 --   plain, reserve, peek, charge:
---     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
---     are counted (0: none), how many may be made, in which window
+--     ARGV[3] '', or the pair ('-': none; its two hashes are then the last of KEYS) and the client network, how many of its deferrals
+--     are to be noted first, how long ago (ms) they were, the number of the field in which new keys are counted (0: none), how many may
+--     be made, in which window
 --     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
 --     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
 --     key, limit, window, slot, born, amount
 --   refused: limit [3] of KEYS[1] has refused [4] times more
---   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
+--   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
+--     so many wait at least
+--
+-- A deferral lets one later RCPT of its pair pass uncounted. What waits for a pair is a field of one of 64 hashes of its half-day, with
+-- the text "t young ripe client": young ones, the first of them deferred at t, let only another client network through, a minute later
+-- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
 local call, pcall = redis.call, redis.pcall
 local tonumber, floor, match, gmatch = tonumber, math.floor, string.match, string.gmatch
@@ -36,10 +42,11 @@ local function plain()
     local answer, writes, late = {0, now}, {}, {}
     local ask, at, n_keys = 5, 5 + 3 * ARGV[4], #KEYS
     if ARGV[3] ~= '' then
-        if pcall('ZSCORE', KEYS[n_keys], match(ARGV[3], '^%S+')) then
+        local pair = match(ARGV[3], '^%S+')
+        n_keys = n_keys - 2
+        if pcall('HGET', KEYS[n_keys + 1], pair) or pcall('HGET', KEYS[n_keys + 2], pair) then
             return nil
         end
-        n_keys = n_keys - 1
     end
     for k = 1, n_keys do
         local n, put = tonumber(ARGV[at + 1]), {}
@@ -231,29 +238,74 @@ local function text(counter)
     return out
 end
 
--- score: when it was deferred, if it was.
-local function is_retry(score)
-    local ago = score and now - tonumber(score)
-    return score and ago >= 60000 and ago <= 86400000
+local WAITING, RIPE_AFTER, MOST_PAIRS, TWO_HALF_DAYS = 16, 60000, 3125, 86400000
+
+-- What waits for a pair in one hash, brought up to now.
+local function waiting(key, pair)
+    local found = try('HGET', key, pair)
+    local t, young, ripe, client = match(found or '', '^(%d+) (%d%d?) (%d%d?) (%S+)$')
+    if found and not t then
+        junk = junk + 1
+    end
+    local wait = {key = key, pair = pair, found = found, client = client, t = math.min(tonumber(t or now), now),
+                  young = tonumber(young or 0), ripe = tonumber(ripe or 0)}
+    if wait.young > 0 and now - wait.t >= RIPE_AFTER then
+        wait.ripe, wait.young = wait.ripe + wait.young, 0
+    end
+    return wait
+end
+
+local function keep(wait)
+    if wait.young + wait.ripe == 0 then
+        call('HDEL', wait.key, wait.pair)
+        return
+    end
+    local pairs_there = call('HLEN', wait.key)
+    if wait.found or pairs_there < MOST_PAIRS then
+        call('HSET', wait.key, wait.pair, format('%.0f %.0f %.0f %s', wait.t, wait.young, wait.ripe, wait.client))
+        wait.found = true
+    end
+    if pairs_there == 0 then
+        call('PEXPIRE', wait.key, TWO_HALF_DAYS)
+    end
+end
+
+local function note(wait, last, client, ago, n, least)
+    local there = wait.young + wait.ripe
+    n = math.min(least and n - there or n, WAITING - there - last.young - last.ripe)
+    wait.client = client
+    if n > 0 then
+        if wait.young == 0 then
+            wait.t = now - ago
+        end
+        wait.young = wait.young + n
+    end
+    if there > 0 or n > 0 then
+        keep(wait)
+    end
+end
+
+-- Uses up one that waits, the older first; true: there was one.
+local function take(wait, last, client, look)
+    local from = last.ripe > 0 and last or wait.ripe > 0 and wait
+    local of = 'ripe'
+    if not from then
+        of = 'young'
+        from = last.young > 0 and last.client ~= client and last or wait.young > 0 and wait.client ~= client and wait
+    end
+    if from and not look then
+        from[of] = from[of] - 1
+        keep(from)
+    end
+    return from and true or false
 end
 
 if what == 'deferred' then
-    local set, list = KEYS[1], {}
-    for at = 5, #ARGV, 2 do
-        list[#list + 1] = format('%.0f', now - ARGV[at + 1])
-        list[#list + 1] = ARGV[at]
+    for i = 1, tonumber(ARGV[3]) do
+        local at = 5 * i - 1
+        note(waiting(KEYS[2 * i - 1], ARGV[at]), waiting(KEYS[2 * i], ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2]),
+             tonumber(ARGV[at + 3]), ARGV[at + 4] == '1')
     end
-    if not try('ZADD', set, unpack(list)) then
-        call('ZADD', set, unpack(list))
-    end
-    local old = call('ZRANGEBYSCORE', set, '-inf', format('(%.0f', now - tonumber(ARGV[4])), 'LIMIT', 0, 100)
-    if #old > 0 then
-        call('ZREM', set, unpack(old))
-    end
-    if call('ZCARD', set) > tonumber(ARGV[3]) then
-        call('ZREMRANGEBYRANK', set, 0, 999)
-    end
-    call('PEXPIRE', set, ARGV[4])
     return {junk}
 end
 
@@ -297,7 +349,7 @@ end
 -- What is left: reserve, peek, charge, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
-local retry, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%d+) (%d+) (%d+)$')
+local pair, client, n_deferred, ago, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
@@ -374,10 +426,13 @@ local function wait_for(counter, max, need)
     return ceil((counter.slot + 12 - i) * counter.window / 10) - now
 end
 
-if retry == '-' then
-    retry = false
-elseif retry then
-    retry = is_retry(try('ZSCORE', KEYS[#KEYS], retry))
+local retry = false
+if pair and pair ~= '-' then
+    local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
+    if n_deferred ~= '0' and not peek then
+        note(wait, last, client, tonumber(ago), tonumber(n_deferred))
+    end
+    retry = take(wait, last, client, peek)
 end
 
 -- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.

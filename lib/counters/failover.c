@@ -37,7 +37,7 @@
 enum {
     LOOK_MS = 20,     /* is remote up again? */
     FALLBACK_MS = 20, /* the fallback waits so long for the last walk */
-    NOTIFY_MS = 500,  /* between two batches */
+    NOTIFY_MS = 20,   /* between two batches: from another client network a retry may come at once */
 };
 
 struct failover {
@@ -74,6 +74,22 @@ static enum counters_status ask_local(struct failover_state *state, enum counter
     return local->ops->ask(local, mode, request, now_ms, answers);
 }
 
+/* Asks remote, and tells it what was deferred of the pair in the last moments. */
+static enum counters_status reserve_remote(struct failover_state *state, const struct count_request *request,
+                                           int64_t now_ms, struct count_answer *answers)
+{
+    struct retries *retries = state->local->retries;
+    struct count_request with = *request;
+    struct count_deferral deferral;
+    if (request->pair != NULL && retries_collect_pair(retries, request->pair, now_ms, &deferral))
+        with.deferred = &deferral;
+    enum counters_status status =
+        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, &with, now_ms, answers);
+    if (status == COUNTERS_DOWN && with.deferred != NULL)
+        retries_put_back(retries, &deferral, 1);
+    return status;
+}
+
 static enum counters_status failover_reserve(struct failover_state *state,
                                              const struct count_request *request, int64_t now_ms,
                                              struct count_answer *answers)
@@ -83,8 +99,7 @@ static enum counters_status failover_reserve(struct failover_state *state,
         failover_state_note(state, &state->pending);
         return COUNTERS_OK;
     }
-    enum counters_status status =
-        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, request, now_ms, answers);
+    enum counters_status status = reserve_remote(state, request, now_ms, answers);
     if (status != COUNTERS_OK) {
         failover_state_note(state, &state->closed);
         return status;

@@ -59,10 +59,23 @@ static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
 static enum counters_status memory_deferred(struct counters *counters, const struct count_deferral *deferrals,
                                             size_t n, int64_t now_ms)
 {
-    (void)now_ms;
     for (size_t i = 0; i < n; i++)
-        retries_add(((struct memory *)counters)->retries, &deferrals[i]);
+        retries_note(((struct memory *)counters)->retries, &deferrals[i], now_ms);
     return COUNTERS_OK;
+}
+
+/* Is the request a retry? Then one is used up that waited for its pair; another store's word for it is taken. */
+static bool memory_retry(struct memory *memory, enum counters_mode mode, const struct count_request *request,
+                         int64_t now_ms, const struct count_answer *recorded)
+{
+    if (request->pair == NULL || request->n == 0)
+        return false;
+    if (mode == COUNTERS_RECORD && !recorded[0].retry)
+        return false;
+    if (mode != COUNTERS_PEEK && request->deferred != NULL)
+        retries_note(memory->retries, request->deferred, now_ms);
+    return retries_take(memory->retries, request->pair, now_ms, mode == COUNTERS_PEEK) ||
+           mode == COUNTERS_RECORD;
 }
 
 /* A request. */
@@ -411,8 +424,7 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
     task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
     enum counters_status status = COUNTERS_DOWN;
     if (task.parts != NULL && task.works != NULL) {
-        task.retry = mode == COUNTERS_RECORD ? request->n > 0 && answers[0].retry
-                                             : retries_known(memory->retries, request->retry, task.now);
+        task.retry = memory_retry(memory, mode, request, task.now, answers);
         task_hash(&task);
         shards_lock(memory, task.set, task.now);
         status = task_run(&task);

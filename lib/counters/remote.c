@@ -113,7 +113,6 @@ static void remote_free(struct counters *counters)
 {
     struct remote *store = (struct remote *)counters;
     pthread_mutex_destroy(&store->lock);
-    free(store->retries);
     free(store->syncs);
     free(store);
 }
@@ -145,9 +144,8 @@ struct counters *counters_remote_new(struct redis_client *redis, struct error *e
     store->prefix = redis_client_prefix(redis);
     redis_script_init(&store->script, counters_lua);
     redis_script_init(&store->look, remote_keys_look);
-    store->retries = remote_key(store, "deferred");
     store->syncs = syncs_key(store);
-    if (store->retries != NULL && store->syncs != NULL)
+    if (store->syncs != NULL)
         return &store->counters;
     error_set(err, "out of memory for the counters");
     remote_free(&store->counters);

@@ -17,7 +17,6 @@ struct remote {
     struct redis_script script;
     struct redis_script look; /* many keys at once, for show */
     const char *prefix;       /* the client's */
-    char *retries;            /* the key of the retries */
     char *syncs;              /* the key of what this process synced: its last sequence */
     atomic_bool follow;       /* the caller's clock */
     _Atomic uint64_t junk;

@@ -121,7 +121,8 @@ static bool is_scan(const redisReply *reply)
 static bool is_other(const char *key)
 {
     const char *colon = strchr(key, ':');
-    return strcmp(key, "blocks") == 0 || (colon != NULL && colon[1] != '{');
+    return strcmp(key, "blocks") == 0 || strncmp(key, "retries:{", 9) == 0 ||
+           (colon != NULL && colon[1] != '{');
 }
 
 /* Adds to the list what a SCAN brought that matches; -1 when out of memory. */

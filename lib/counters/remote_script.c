@@ -5,14 +5,18 @@
 #include "counters/window.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    HEAD_ARGS = 4,   /* before the asks of a request */
-    ASK_ARGS = 3,    /* of one ask; */
-    ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
-    NEW_NUMBERS = 3, /* about new keys */
+    HEAD_ARGS = 4,     /* before the asks of a request */
+    ASK_ARGS = 3,      /* of one ask; */
+    ASK_NUMBERS = 9,   /* in its last word, where it is not a usual one */
+    EXTRA_NUMBERS = 5, /* about deferrals and new keys */
+    PAIR_KEYS = 2,
+    PAIR_KEY = 48, /* bytes of one: "retries:{63}:40102" */
+    DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 6,
     PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
     CHANGE_ARGS = 6, /* of one change */
@@ -24,6 +28,25 @@ static const int64_t PLAIN_MOST = INT64_C(100000000000000);
 static void args_add_now(struct args *args, const struct remote *store, int64_t now_ms)
 {
     args_add_number(args, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
+}
+
+/* How long ago: the store has a clock of its own. */
+static int64_t ago(const struct count_deferral *deferral, int64_t now_ms)
+{
+    return now_ms > deferral->at_ms ? now_ms - deferral->at_ms : 0;
+}
+
+/* The two hashes of a pair that was deferred then, or comes now. */
+static void args_add_pair_keys(struct args *args, const struct remote *store, const struct count_pair *pair,
+                               int64_t at_ms)
+{
+    unsigned long hash = strlen(pair->id) == 32 ? strtoul(pair->id + 30, NULL, 16) : 0;
+    int64_t half = counters_half_day(at_ms);
+    for (int64_t i = 0; i < PAIR_KEYS; i++) {
+        char key[PAIR_KEY];
+        snprintf(key, sizeof key, "retries:{%lu}:%lld", hash % COUNTERS_RETRY_HASHES, (long long)(half - i));
+        args_add_key(args, store->prefix, key);
+    }
 }
 
 /* A request: which keys, which fields in them. */
@@ -174,7 +197,7 @@ static void add_keys(struct args *args, const struct layout *layout)
 /* Is it what counts.lua calls plain? */
 static bool is_plain(const struct count_request *request, const struct layout *layout)
 {
-    if (!layout->own)
+    if (!layout->own || request->deferred != NULL)
         return false;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
@@ -190,33 +213,40 @@ static const char *mode_name(enum counters_mode mode, bool plain)
     return mode == COUNTERS_PEEK ? "peek" : mode == COUNTERS_CHARGE ? "charge" : plain ? "plain" : "reserve";
 }
 
-/* The retry identifier, and how new keys are counted. */
-static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request)
+/* The pair, and how new keys are counted. */
+static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request,
+                       int64_t now_ms)
 {
-    const int64_t numbers[NEW_NUMBERS] = {layout_number(layout, layout->new_place), request->new_max,
-                                          COUNTERS_NEW_WINDOW_MS};
-    if (request->retry == NULL && layout->new_place == SIZE_MAX)
+    const struct count_deferral *deferred = request->deferred;
+    const int64_t numbers[EXTRA_NUMBERS] = {
+        deferred != NULL ? deferred->n : 0, deferred != NULL ? ago(deferred, now_ms) : 0,
+        layout_number(layout, layout->new_place), request->new_max, COUNTERS_NEW_WINDOW_MS};
+    char pair[sizeof request->pair->id + NETWORK_TEXT] = "- -", client[NETWORK_TEXT];
+    if (request->pair != NULL)
+        snprintf(pair, sizeof pair, "%s %s", request->pair->id,
+                 network_format(&request->pair->client, client));
+    if (request->pair == NULL && layout->new_place == SIZE_MAX)
         args_add(args, "");
     else
-        args_add_numbers(args, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
+        args_add_numbers(args, pair, numbers, EXTRA_NUMBERS);
 }
 
 static int make_args(const struct remote *store, enum counters_mode mode, const struct count_request *request,
                      int64_t now_ms, const struct layout *layout, struct args *args)
 {
-    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
-    size_t numbers = HEAD_ARGS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
+    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + PAIR_KEYS + layout->n_places;
+    size_t numbers = HEAD_ARGS + EXTRA_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
     size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
-                  (request->retry != NULL ? strlen(request->retry) : 1);
+                  PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) + sizeof request->pair->id + NETWORK_TEXT;
     if (args_init(args, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)
         args_add_key(args, store->prefix, layout->keys[k].name);
-    if (request->retry != NULL)
-        args_add(args, store->retries);
+    if (request->pair != NULL)
+        args_add_pair_keys(args, store, request->pair, now_ms);
     args_add(args, mode_name(mode, is_plain(request, layout)));
     args_add_now(args, store, now_ms);
-    add_extras(args, layout, request);
+    add_extras(args, layout, request, now_ms);
     args_add_number(args, (int64_t)request->n);
     for (size_t turn = 0; turn < request->n; turn++)
         add_ask(args, layout, request, turn);
@@ -280,7 +310,7 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
     struct args args;
     if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTERS_DOWN;
-    int n_keys = (int)layout->n_keys + (request->retry != NULL);
+    int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
     redisReply *reply = NULL;
     enum counters_status status = remote_run(store, &args, n_keys, &reply);
     args_done(&args);
@@ -382,19 +412,26 @@ enum counters_status remote_script_deferred(struct counters *counters, const str
 {
     struct remote *store = (struct remote *)counters;
     struct args args;
-    if (args_init(&args, 5 + 2 * n, (4 + n) * ARGS_NUMBER) < 0)
+    char clients[COUNTERS_DEFERRALS][NETWORK_TEXT];
+    assert(n <= COUNTERS_DEFERRALS);
+    if (args_init(&args, 3 + (PAIR_KEYS + DEFERRAL_ARGS) * n,
+                  2 * ARGS_NUMBER + n * (2 * ARGS_NUMBER + PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY))) <
+        0)
         return COUNTERS_DOWN;
-    args_add(&args, store->retries);
+    for (size_t i = 0; i < n; i++)
+        args_add_pair_keys(&args, store, &deferrals[i].pair, deferrals[i].at_ms);
     args_add(&args, "deferred");
     args_add_now(&args, store, now_ms);
-    args_add_number(&args, COUNTERS_RETRIES);
-    args_add_number(&args, COUNTERS_RETRY_UNTIL_MS);
-    for (size_t i = 0; i < n; i++) { /* how long ago: the store has a clock of its own */
-        args_add(&args, deferrals[i].retry);
-        args_add_number(&args, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
+    args_add_number(&args, (int64_t)n);
+    for (size_t i = 0; i < n; i++) {
+        args_add(&args, deferrals[i].pair.id);
+        args_add(&args, network_format(&deferrals[i].pair.client, clients[i]));
+        args_add_number(&args, ago(&deferrals[i], now_ms));
+        args_add_number(&args, deferrals[i].n);
+        args_add(&args, deferrals[i].least ? "1" : "0");
     }
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, 1, &reply);
+    enum counters_status status = remote_run(store, &args, PAIR_KEYS * (int)n, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);

@@ -49,15 +49,19 @@ struct counters { /* the first member of every store */
 };
 
 enum {
-    COUNTERS_RETRY_AFTER_MS = 60 * 1000,           /* sooner is hammering */
-    COUNTERS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
-    COUNTERS_RETRIES = 200 * 1000,                 /* remembered at most */
-    COUNTERS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
+    COUNTERS_RETRY_AFTER_MS = 60 * 1000, /* sooner is hammering, from the same client network */
+    COUNTERS_RETRY_WAITING = 16,         /* of a pair, at most */
+    COUNTERS_RETRIES = 200 * 1000,       /* pairs that are remembered of a half-day, at most */
+    COUNTERS_RETRY_HASHES = 64,          /* over which the store in Redis spreads them */
+    COUNTERS_NEW_WINDOW_MS = 60 * 1000,  /* in which new_max new keys may be made */
     COUNTERS_SYNC_MOST = 256,
 };
 
 /* The field in which new keys are counted. */
 #define COUNTERS_NEW_LIMIT "subjects"
+
+/* The number of the half-day that holds now_ms: what was deferred in it is remembered until the next one ends. */
+int64_t counters_half_day(int64_t now_ms);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
 int64_t counters_ttl(const struct count_ask *ask);

@@ -479,17 +479,17 @@ static void test_holds(void **state)
 
 enum { DEFERRALS = 1000 };
 
-static const char *retry_name(int i, char name[33])
+static struct count_pair pair_of(int i)
 {
-    snprintf(name, 33, "%032x", i);
-    return name;
+    struct count_pair of = {0};
+    snprintf(of.id, sizeof of.id, "%032x", i);
+    return of;
 }
 
 static void defer_all(void)
 {
     for (int i = 0; i < DEFERRALS; i++) {
-        struct count_deferral deferral = {.at_ms = now};
-        retry_name(i, deferral.retry);
+        struct count_deferral deferral = {.pair = pair_of(i), .at_ms = now, .n = 1};
         assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
     }
 }
@@ -501,9 +501,9 @@ static int attempts(struct counters *counters)
     int counted = 0;
     ask.flags = COUNT_ATTEMPT;
     for (int i = 0; i < DEFERRALS; i++) {
-        char name[33];
         struct count_answer answer;
-        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry_name(i, name)};
+        const struct count_pair of = pair_of(i);
+        const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
         if (counters_peek(counters, &request, now, &answer) != COUNTERS_OK)
             assert_int_equal(counters_fallback(counters, true, COUNTERS_DOWN, &request, now, &answer),
                              COUNTERS_OK);
@@ -556,11 +556,11 @@ static void test_retries_are_notified_once(void **state)
 static void test_retries_of_another_host(void **state)
 {
     (void)state;
-    const struct count_deferral deferral = {.retry = "00112233445566778899aabbccddeeff", .at_ms = now};
+    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 1};
     struct count_ask ask = ask_for("attempts", 5);
     struct count_answer answer;
     ask.flags = COUNT_ATTEMPT;
-    const struct count_request request = {.asks = &ask, .n = 1, .retry = deferral.retry};
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &deferral.pair};
     assert_int_equal(counters_deferred(the_remote->inner, &deferral, 1, now), COUNTERS_OK);
     assert_int_equal(counters_reserve(pair, &request, now, &answer), COUNTERS_OK);
     assert_int_equal(used(local, "attempts"), 1);
@@ -577,7 +577,8 @@ static void test_attempts_ask_each(void **state)
     struct count_ask asks[] = {ask_for("k", 3), ask_for("client", 50)};
     asks[1].flags = COUNT_ATTEMPT;
     asks[1].hold_ms = 600000;
-    const struct count_request request = {.asks = asks, .n = 2, .retry = "00112233445566778899aabbccddeeff"};
+    const struct count_pair of = pair_of(77);
+    const struct count_request request = {.asks = asks, .n = 2, .pair = &of};
     for (int i = 0; i < 200; i++) {
         struct count_answer answers[2];
         assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);

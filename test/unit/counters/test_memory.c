@@ -154,10 +154,9 @@ static void test_retries_are_bounded(void **state)
 {
     (void)state;
     struct counters *counters = counters_memory_new(1000);
-    char retry[40];
     for (int i = 0; i < 300000; i++) {
-        struct count_deferral deferral = {.at_ms = START + i};
-        snprintf(deferral.retry, sizeof deferral.retry, "%032x", i);
+        struct count_deferral deferral = {.at_ms = START + i, .n = 1};
+        snprintf(deferral.pair.id, sizeof deferral.pair.id, "%032x", i);
         assert_int_equal(counters_deferred(counters, &deferral, 1, START + i), COUNTERS_OK);
     }
     int known = 0;
@@ -165,8 +164,9 @@ static void test_retries_are_bounded(void **state)
     ask.flags = COUNT_ATTEMPT;
     for (int i = 0; i < 300000; i += 100) {
         struct count_answer answer;
-        snprintf(retry, sizeof retry, "%032x", i);
-        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry};
+        struct count_pair pair = {0};
+        snprintf(pair.id, sizeof pair.id, "%032x", i);
+        const struct count_request request = {.asks = &ask, .n = 1, .pair = &pair};
         assert_int_equal(counters_peek(counters, &request, START + 1000000, &answer), COUNTERS_OK);
         known += answer.result == COUNT_ADMITTED;
         if (i >= 290000)

@@ -136,7 +136,18 @@ static void step_ask(struct run *run, char *line)
     assert_non_null(named->ask.limit);
 }
 
-/* "a b retry=ID as R"; the receipt's name, or NULL. */
+/* "ID" or "ID@CLIENT" */
+static struct count_pair parse_pair(struct run *run, char *word)
+{
+    struct count_pair pair = {0};
+    char *at = strchr(word, '@');
+    if (at != NULL && network_parse(at + 1, &pair.client, NULL) != 0)
+        fail_at(run, "no client %s\n", at + 1);
+    snprintf(pair.id, sizeof pair.id, "%.*s", (int)strcspn(word, "@"), word);
+    return pair;
+}
+
+/* "a b retry=ID@CLIENT as R"; the receipt's name, or NULL. */
 static const char *make_request(struct run *run, char *line, struct count_request *out)
 {
     struct count_ask *asks = pool_alloc(&run->pool, MOST_ASKS * sizeof *asks);
@@ -146,7 +157,9 @@ static const char *make_request(struct run *run, char *line, struct count_reques
         if (strcmp(word, "as") == 0) {
             receipt = pool_strdup(&run->pool, next_word(&line));
         } else if (strncmp(word, "retry=", 6) == 0) {
-            out->retry = pool_strdup(&run->pool, word + 6);
+            struct count_pair *pair = pool_alloc(&run->pool, sizeof *pair);
+            *pair = parse_pair(run, word + 6);
+            out->pair = pair;
         } else {
             const struct named_ask *named = find_ask(run, word);
             names[out->n] = named->name;
@@ -171,9 +184,9 @@ static void write_answers(char *to, size_t size, const struct count_answer *answ
         char wait[40] = "";
         if (a->wait_ms != 0)
             snprintf(wait, sizeof wait, " wait %lld", (long long)a->wait_ms);
-        len += (size_t)snprintf(to + len, size - len, "%s%s %lld%s%s%s", i > 0 ? "; " : "",
+        len += (size_t)snprintf(to + len, size - len, "%s%s %lld%s%s%s%s", i > 0 ? "; " : "",
                                 results[a->result], (long long)a->used, wait, a->overflowed ? " spilled" : "",
-                                a->slot >= 0 ? " charged" : "");
+                                a->slot >= 0 ? " charged" : "", a->retry ? " retry" : "");
     }
 }
 
@@ -283,10 +296,17 @@ static void step_show(struct run *run, char *line, const char *want)
         fail_at(run, "show %s: got\n  %s\nwant\n  %s\n", keys[0], got, want);
 }
 
-static void step_deferred(struct run *run, const char *retry)
+static void step_deferred(struct run *run, char *line)
 {
-    struct count_deferral deferral = {.at_ms = run->now};
-    snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
+    struct count_deferral deferral = {.pair = parse_pair(run, next_word(&line)), .at_ms = run->now, .n = 1};
+    for (char *word; (word = next_word(&line)) != NULL;) {
+        if (strncmp(word, "n=", 2) == 0)
+            deferral.n = atoi(word + 2);
+        else if (strncmp(word, "ago=", 4) == 0)
+            deferral.at_ms -= atoi(word + 4);
+        else
+            deferral.least = true;
+    }
     assert_int_equal(counters_deferred(run->counters, &deferral, 1, run->now), COUNTERS_OK);
 }
 
@@ -325,7 +345,7 @@ static void run_step(struct run *run, const char *source)
     else if (strcmp(verb, "change") == 0)
         step_change(run, line);
     else if (strcmp(verb, "deferred") == 0)
-        step_deferred(run, next_word(&line));
+        step_deferred(run, line);
     else if (want == NULL)
         fail_at(run, "no answer, or no such step: %s\n", source);
     else if (strcmp(verb, "reserve") == 0 || strcmp(verb, "peek") == 0)

@@ -230,7 +230,7 @@ static void test_plans(void **state)
         if (strcmp(plan_text(&plan, got, sizeof got), cases[i].want) != 0)
             fail_msg("%s:\ngot\n%swant\n%s", cases[i].name, got, cases[i].want);
         bool attempt = strstr(got, " attempt") != NULL, overflow = strstr(got, " spill ") != NULL;
-        assert_int_equal(plan.request.retry != NULL, attempt);
+        assert_int_equal(plan.request.pair != NULL, attempt);
         assert_int_equal(plan.request.new_key != NULL, overflow);
         for (size_t k = 0; k < plan.request.n; k++)
             check_ask(&plan.request.asks[k], plan.limits[k]);
@@ -341,9 +341,10 @@ static const char *retry(struct fixture *f, const char *client, const char *from
     f->policy.limits = attempts_each;
     f->policy.n_limits = COUNT_OF(attempts_each);
     assert_int_equal(plan_make(&f->policy, &f->envelope, &ruling, NULL, &f->pool, &plan), 0);
-    assert_int_equal(strlen(plan.request.retry), 32);
-    assert_int_equal(strspn(plan.request.retry, "0123456789abcdef"), 32);
-    return plan.request.retry;
+    assert_int_equal(strlen(plan.request.pair->id), 32);
+    assert_int_equal(strspn(plan.request.pair->id, "0123456789abcdef"), 32);
+    assert_true(network_equal(&plan.request.pair->client, &f->envelope.client_subject));
+    return plan.request.pair->id;
 }
 
 static void test_retry(void **state)
@@ -353,11 +354,16 @@ static void test_retry(void **state)
     fixture_init(&f);
     const char *first = retry(&f, "2001:db8::1", "b@example.net", "a@example.com");
     assert_string_equal(first, retry(&f, "2001:db8::2", "B@Example.net", "A@example.com"));
-    assert_string_not_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
+    assert_string_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
+    assert_string_equal(first, retry(&f, NULL, "b@example.net", "a@example.com"));
     assert_string_not_equal(first, retry(&f, "2001:db8::1", "<>", "a@example.com"));
     assert_string_not_equal(first, retry(&f, "2001:db8::1", "b@example.net", "a+1@example.com"));
     assert_string_not_equal(retry(&f, NULL, "b@example.net", "a..a@example.com"),
                             retry(&f, NULL, "b@example.net", "a..b@example.com"));
+    first = retry(&f, "2001:db8::1", "<>",
+                  "a@example.com"); /* of the null sender, the client network belongs to it */
+    assert_string_equal(first, retry(&f, "2001:db8::2", "<>", "a@example.com"));
+    assert_string_not_equal(first, retry(&f, "2001:db8:1::1", "<>", "a@example.com"));
     pool_done(&f.pool);
 }
 
