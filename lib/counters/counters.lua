@@ -8,8 +8,8 @@
 -- key of another type is deleted. The first number returned is how often that was seen.
 --
 --   plain, reserve, peek, charge:
---     ARGV[3] '', or the pair ('-': none; its two hashes are then the last of KEYS) and the client network, how many of its deferrals
---     are to be noted first, how long ago (ms) they were, the number of the field in which new keys are counted (0: none), how many may
+--     ARGV[3] '', or the pair ('-': none; its two hashes are then the last of KEYS) and the client network; of its deferrals that are to
+--     be noted first the client network, how many they are, how long ago (ms) they were; the number of the field in which new keys are counted (0: none), how many may
 --     be made, in which window
 --     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
 --     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
@@ -349,7 +349,8 @@ end
 -- What is left: reserve, peek, charge, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
-local pair, client, n_deferred, ago, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local pair, client, deferred, n_deferred, ago, new_field, new_max, new_window =
+    match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
@@ -430,7 +431,7 @@ local retry = false
 if pair and pair ~= '-' then
     local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
     if n_deferred ~= '0' and not peek then
-        note(wait, last, client, tonumber(ago), tonumber(n_deferred))
+        note(wait, last, deferred, tonumber(ago), tonumber(n_deferred))
     end
     retry = take(wait, last, client, peek)
 end

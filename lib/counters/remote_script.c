@@ -16,6 +16,7 @@ enum {
     EXTRA_NUMBERS = 5, /* about deferrals and new keys */
     PAIR_KEYS = 2,
     PAIR_KEY = 48, /* bytes of one: "retries:{63}:40102" */
+    PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
     DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 6,
     PLAIN_ARGS = 2,  /* of one ask in the answer to a plain request */
@@ -221,10 +222,12 @@ static void add_extras(struct args *args, const struct layout *layout, const str
     const int64_t numbers[EXTRA_NUMBERS] = {
         deferred != NULL ? deferred->n : 0, deferred != NULL ? ago(deferred, now_ms) : 0,
         layout_number(layout, layout->new_place), request->new_max, COUNTERS_NEW_WINDOW_MS};
-    char pair[sizeof request->pair->id + NETWORK_TEXT] = "- -", client[NETWORK_TEXT];
+    char pair[PAIR_TEXT] = "- - -", client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
+    if (deferred != NULL)
+        network_format(&deferred->pair.client, before);
     if (request->pair != NULL)
-        snprintf(pair, sizeof pair, "%s %s", request->pair->id,
-                 network_format(&request->pair->client, client));
+        snprintf(pair, sizeof pair, "%s %s %s", request->pair->id,
+                 network_format(&request->pair->client, client), before);
     if (request->pair == NULL && layout->new_place == SIZE_MAX)
         args_add(args, "");
     else
@@ -237,7 +240,7 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
     size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + PAIR_KEYS + layout->n_places;
     size_t numbers = HEAD_ARGS + EXTRA_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
     size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
-                  PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) + sizeof request->pair->id + NETWORK_TEXT;
+                  PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) + PAIR_TEXT;
     if (args_init(args, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)

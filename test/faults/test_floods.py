@@ -1,4 +1,4 @@
-"""Rows 63-68: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
+"""Rows 63-68, 73: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
 
 import re
 import statistics
@@ -14,7 +14,7 @@ import harness
 from fault_table import record, recovers
 from flood import flood, tally
 from flood_delay import MAX, Measurement
-from harness import SANITIZED, World, wait_for
+from harness import SANITIZED, MilterClient, World, wait_for
 from load import BUILT, Load, times
 
 
@@ -92,9 +92,13 @@ class Herd:
 def remembered_of(world, wanted):
     """How many retries Redis knows, once it was told."""
     end = time.monotonic() + 5
-    while world.redis.call("ZCARD", "rcptgate:deferred") < wanted and time.monotonic() < end:
+    while remembered_now(world) < wanted and time.monotonic() < end:
         time.sleep(0.1)
-    return world.redis.call("ZCARD", "rcptgate:deferred")
+    return remembered_now(world)
+
+
+def remembered_now(world):
+    return sum(world.redis.call("HLEN", key) for key in world.redis.keys("rcptgate:retries:*"))
 
 
 def attempts_counted(world):
@@ -407,3 +411,76 @@ def test_row68_hostile_addresses_through_postfix(mail):
     logged = check_log(mail.gate)
     assert asked // 4 < logged <= asked
     record(68, f"{asked:,} hostile RCPTs through Postfix", f"one key or 553; {logged:,} reached the gate; every line whole")
+
+
+# ------------------------------------------------------------------------------------------------------ row 73
+
+class Pool:
+    """Messages of one big sender, each tried again from another address and by the other gate."""
+
+    def __init__(self, world, messages):
+        self.world, self.messages, self.tries, self.address = world, messages, 0, 0
+
+    def try_all(self, same_address=False):
+        self.tries += 1
+        self.address += not same_address
+        said = Counter()
+        for g, gate in enumerate(self.world.gates):
+            with MilterClient(gate.socket) as m:
+                m.connect(f"203.0.113.{self.address}")
+                for i in range(self.messages):
+                    if (i + self.tries) % 2 == g:
+                        m.mail(f"<s{i}@sender.example>")
+                        said[m.rcpt(f"<r{i}@example.com>").status] += 1
+        return said
+
+    def noted(self):
+        """Redis knows all that was deferred just now."""
+        mine = f".{self.address}"
+        wait_for(lambda: sum(text.endswith(mine) for text in self.texts()) == self.messages, "Redis is not told who was deferred")
+
+    def texts(self):
+        for key in self.world.redis.keys("rcptgate:retries:*"):
+            yield from self.world.redis.call("HGETALL", key)[1::2]
+
+
+@pytest.mark.skipif(SANITIZED, reason="a preloaded library must not come before the sanitizer's")
+@pytest.mark.parametrize("because", ["stale aliases", "a defer row"])
+def test_row73_retries_from_a_pool(because, clock):
+    """Alias data alone answers 4xx, and what comes again could be answered hard by limits on attempts that no such RCPT has met: one
+    attempt is all that each subject may have."""
+    stale = because == "stale aliases"
+    limits = [{"name": per, "per": per, "count": "attempts", "max": 1, "window": "1d", "over": "reject", "hold": "1d"}
+              for per in (["recipient", "sender"] if stale else ["recipient", "mailbox", "owner", "sender"])]
+    messages = times(1000, 100)
+    with World("redis", limits, gates=2, mta=False, domains=[]) as world:
+        database, away = world.database, world.database.path.with_name("away")
+        database.domain("example.com", catch_all="accept")
+        if stale:
+            database.path.rename(away)
+            for gate in world.gates:
+                wait_for(lambda: "event=aliases-trouble" in gate.log(), "the outage is noticed")
+        else:
+            for i in range(messages):
+                database.alias(f"r{i}@example.com", mailbox=f"m{i}@mailbox.example", owner=f"o{i}", action="defer")
+        pool, answers = Pool(world, messages), Counter()
+        for _ in range(4):
+            answers += pool.try_all()
+            pool.noted()
+        clock(120)
+        answers += pool.try_all(same_address=True)
+        assert answers == {"451 4.3.0" if stale else "450 4.2.1": 5 * messages}
+        if stale:
+            away.rename(database.path)
+        else:
+            database.run("UPDATE aliases SET action = 'accept'")
+        wait_for(lambda: world.gates[0].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
+        wait_for(lambda: world.gates[1].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
+        pool.noted()
+        assert pool.try_all() == {"continue": messages}
+        counted = [key for limit in limits for key in world.redis.keys(f"rcptgate:{limit['per']}:*")]
+        assert not counted, "attempts were counted"
+        assert pool.try_all()["continue"] == messages, "the first attempt of each"
+        assert pool.try_all() == {"550 5.7.1": messages}, "what was let in lets nobody pass"
+        record(73, f"retries of {messages:,} messages after {because}, from a pool of clients, two gates",
+               f"{answers.total()} times 4xx, none counted")

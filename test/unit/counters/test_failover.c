@@ -108,7 +108,8 @@ static enum counters_status remote_deferred(struct counters *counters, const str
     struct remote *remote = (struct remote *)counters;
     if (atomic_load(&remote->status) == COUNTERS_DOWN)
         return COUNTERS_DOWN;
-    atomic_fetch_add(&remote->notified, n);
+    for (size_t i = 0; i < n; i++)
+        atomic_fetch_add(&remote->notified, (size_t)deferrals[i].n);
     return counters_deferred(remote->inner, deferrals, n, now_ms);
 }
 
@@ -549,7 +550,7 @@ static void test_retries_are_notified_once(void **state)
     wait_notified(2 * DEFERRALS);
     remote_restarts(true); /* it may have lost them */
     wait_merged();
-    assert_int_equal(atomic_load(&the_remote->notified), 3 * DEFERRALS);
+    assert_int_equal(atomic_load(&the_remote->notified), 4 * DEFERRALS);
 }
 
 /* What remote knows as a retry, because another host had deferred it, is no attempt for local either. */
@@ -568,6 +569,72 @@ static void test_retries_of_another_host(void **state)
     assert_int_equal(counters_reserve(pair, &request, now, &answer), COUNTERS_OK);
     assert_true(answer.retry);
     assert_int_equal(used(local, "attempts"), 1);
+}
+
+static struct count_answer attempt_from(const char *client)
+{
+    struct count_pair of = pair_of(77);
+    struct count_ask ask = ask_for("attempts", 100);
+    struct count_answer answer;
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
+    assert_int_equal(network_parse(client, &of.client, NULL), 0);
+    if (counters_reserve(pair, &request, now, &answer) != COUNTERS_OK)
+        assert_int_equal(counters_fallback(pair, false, COUNTERS_DOWN, &request, now, &answer), COUNTERS_OK);
+    const struct count_deferral deferral = {.pair = of, .at_ms = now, .n = 1};
+    assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+    return answer;
+}
+
+/* From another client network a retry may come at once: before remote was told in the background, and while it is away. Who
+ * comes again from the same one within a minute hammers. */
+static void test_retries_of_a_pool(void **state)
+{
+    (void)state;
+    char client[32];
+    assert_false(attempt_from("192.0.2.0").retry);
+    for (int i = 1; i < 200; i++) {
+        snprintf(client, sizeof client, "192.0.2.%d", i);
+        remote_is(i >= 50 && i < 150 ? COUNTERS_DOWN : COUNTERS_OK);
+        assert_true(attempt_from(client).retry);
+    }
+    assert_false(attempt_from("192.0.2.199").retry);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "attempts"), 2);
+}
+
+/* How many waits of the pair remote knows. */
+static int remote_knows(void)
+{
+    const struct count_pair of = pair_of(77);
+    const struct count_request request = {
+        .asks =
+            &(struct count_ask){
+                .key = "x", .limit = "l", .window_ms = 1000, .flags = COUNT_ATTEMPT, .share_of = -1},
+        .n = 1,
+        .pair = &of};
+    struct count_answer answer;
+    int n = -1;
+    do {
+        assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+        n++;
+    } while (answer.retry);
+    return n;
+}
+
+/* Remote restarts, and has its data: it is told all once more, and knows what it knew. */
+static void test_retries_are_not_told_twice(void **state)
+{
+    (void)state;
+    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 3};
+    assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+    wait_notified(3);
+    remote_restarts(false);
+    wait_merged();
+    wait_notified(6);
+    now += 60000;
+    assert_int_equal(remote_knows(), 3);
 }
 
 /* A flood of attempts on an alias that is over: each asks remote, is counted there and here, and trips at its max. */
@@ -799,6 +866,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_of_an_outage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_not_told_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),

@@ -288,6 +288,29 @@ static void test_retries_are_bounded(void **state)
     assert_string_equal(ask_redis("DBSIZE"), "1");
 }
 
+/* What was deferred in the last moments is told with the request that may be its retry. */
+static void test_deferrals_come_with_the_request(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("k", "l", 3);
+    ask.flags = COUNT_ATTEMPT;
+    struct count_pair pair = deferral.pair;
+    struct count_request request = {.asks = &ask, .n = 1, .pair = &pair, .deferred = &deferral};
+    struct count_answer answer;
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_false(answer.retry); /* from the same client: "unknown" both */
+    assert_int_equal(network_parse("192.0.2.8", &pair.client, NULL), 0);
+    request.deferred = NULL;
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    request.deferred = &deferral;
+    assert_int_equal(counters_peek(counters, &request, START, &answer), COUNTERS_OK); /* looks only */
+    assert_false(answer.retry);
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    assert_string_equal(ask_redis("DBSIZE"), "1");
+}
+
 static void see_count(void *arg, const struct count_view *view)
 {
     (void)view;
@@ -429,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),
