@@ -477,10 +477,11 @@ def test_row73_retries_from_a_pool(because, clock):
         wait_for(lambda: world.gates[0].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
         wait_for(lambda: world.gates[1].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
         pool.noted()
-        assert pool.try_all() == {"continue": messages}
+        for _ in range(5):
+            assert pool.try_all() == {"continue": messages}, "each answer of 4xx lets one pass"
         counted = [key for limit in limits for key in world.redis.keys(f"rcptgate:{limit['per']}:*")]
         assert not counted, "attempts were counted"
         assert pool.try_all()["continue"] == messages, "the first attempt of each"
-        assert pool.try_all() == {"550 5.7.1": messages}, "what was let in lets nobody pass"
+        assert pool.try_all() == {"550 5.7.1": messages}, "no more than those"
         record(73, f"retries of {messages:,} messages after {because}, from a pool of clients, two gates",
                f"{answers.total()} times 4xx, none counted")
