@@ -75,6 +75,8 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
                            struct decision *d)
 {
     int64_t now = d->envelope.now_ms, began = clock_monotonic_ns();
+    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
+        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
     enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
                                        : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
@@ -107,7 +109,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 static void charge_undo(struct gate *gate, struct decision *d)
 {
     struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds, true);
+    refunds_begin(&refunds, gate->refunds, gate->context.redis == NULL); /* it has waited for one answer */
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))

@@ -59,6 +59,8 @@ struct count_request {
     const struct count_deferral *deferred; /* to be noted before the pair is looked for; NULL: nothing */
     const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
     int64_t new_max;     /* counters.max_new_subjects */
+    int64_t
+        deadline; /* until when the store may wait (CLOCK_MONOTONIC, ns); 0: its own timeout from now on */
 };
 
 enum count_result {

@@ -125,10 +125,11 @@ static enum counters_status failover_ask(struct counters *counters, enum counter
 }
 
 /* Until fallback_end() remote is not opened. False: it is open already. */
-static bool fallback_begin(struct failover *failover)
+static bool fallback_begin(struct failover *failover, int64_t deadline)
 {
     struct failover_state *state = &failover->state;
-    struct timespec until = clock_in_ms(FALLBACK_MS);
+    int64_t left_ms = deadline > 0 ? (deadline - clock_monotonic_ns()) / 1000000 : FALLBACK_MS;
+    struct timespec until = clock_in_ms(left_ms < 0 ? 0 : left_ms < FALLBACK_MS ? left_ms : FALLBACK_MS);
     pthread_mutex_lock(&state->lock);
     while (failover->opening &&
            pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
@@ -170,7 +171,7 @@ static enum counters_status failover_fallback(struct counters *counters, bool pe
     struct failover_state *state = &failover->state;
     if (peek)
         return ask_local(state, COUNTERS_PEEK, request, now_ms, answers);
-    while (before == COUNTERS_DOWN && !fallback_begin(failover)) {
+    while (before == COUNTERS_DOWN && !fallback_begin(failover, request->deadline)) {
         before = failover_ask(counters, COUNTERS_RESERVE, request, now_ms, answers);
         if (before == COUNTERS_OK)
             return COUNTERS_OK;

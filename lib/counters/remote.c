@@ -45,9 +45,10 @@ enum counters_status remote_status(enum redis_status status)
     return status == REDIS_ANSWERED ? COUNTERS_OK : status == REDIS_DOWN ? COUNTERS_DOWN : COUNTERS_UNSURE;
 }
 
-enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, redisReply **out)
+enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, int64_t deadline,
+                                redisReply **out)
 {
-    const struct redis_command command = {args->argc, args->argv, args->lens};
+    const struct redis_command command = {args->argc, args->argv, args->lens, deadline};
     redisReply *reply = NULL;
     enum counters_status status =
         remote_status(redis_client_eval(store->redis, &store->script, n_keys, &command, &reply));

@@ -315,7 +315,7 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
         return COUNTERS_DOWN;
     int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, n_keys, &reply);
+    enum counters_status status = remote_run(store, &args, n_keys, request->deadline, &reply);
     args_done(&args);
     if (status == COUNTERS_OK)
         status = read_answers(store, reply, request, layout, answers);
@@ -384,7 +384,7 @@ static enum counters_status change_some(struct remote *store, const struct count
         args_add_number(&args, changes[i].amount);
     }
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, (int)real + 1, &reply);
+    enum counters_status status = remote_run(store, &args, (int)real + 1, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -434,7 +434,7 @@ enum counters_status remote_script_deferred(struct counters *counters, const str
         args_add(&args, deferrals[i].least ? "1" : "0");
     }
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, PAIR_KEYS * (int)n, &reply);
+    enum counters_status status = remote_run(store, &args, PAIR_KEYS * (int)n, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -454,7 +454,7 @@ enum counters_status remote_script_refused(struct counters *counters, const char
     args_add(&args, limit);
     args_add_number(&args, n);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, 1, &reply);
+    enum counters_status status = remote_run(store, &args, 1, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
