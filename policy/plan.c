@@ -456,8 +456,8 @@ static int set_keys(struct planner *planner, const char *per_name, const struct 
 static int add_share(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
     const struct texts *source = &planner->values[limit->share.of];
-    if (source->n == 0)
-        return 0; /* the null sender is no source */
+    if (source->n == 0 || (scope_of(planner->ruling).subjects & 1u << limit->share.of) == 0)
+        return 0; /* the null sender is no source, nor is what a refused or discarded RCPT must not count */
     struct combination with_source = *of;
     with_source.subjects[of->n] = limit->share.of;
     with_source.texts[of->n] = source->at[0];
