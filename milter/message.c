@@ -184,6 +184,7 @@ static void charge_anew(struct gate *gate, const struct receipt *receipt, int64_
     const struct limit *limit = receipt->limit;
     const struct count_ask ask = {.key = receipt->charge.key,
                                   .limit = receipt->charge.limit,
+                                  .unit = plan_unit(limit),
                                   .max = limit->max,
                                   .window_ms = receipt->charge.window_ms,
                                   .amount = bytes,

@@ -384,6 +384,18 @@ static int push_ask(struct planner *planner, const struct limit *limit, const st
     return 0;
 }
 
+enum count_unit plan_unit(const struct limit *limit)
+{
+    static const enum count_unit units[] = {
+        [LIMIT_RECIPIENTS] = COUNT_UNIT_RECIPIENTS,
+        [LIMIT_MESSAGES] = COUNT_UNIT_MESSAGES,
+        [LIMIT_BYTES] = COUNT_UNIT_BYTES,
+        [LIMIT_ATTEMPTS] = COUNT_UNIT_ATTEMPTS,
+    };
+    assert(limit->count < sizeof units / sizeof units[0]);
+    return units[limit->count];
+}
+
 /* The max of a limit or of its share while its ramp lasts, and what is missing to the whole. */
 static void set_max(const struct limit *limit, const struct envelope *envelope, int64_t whole,
                     struct count_ask *ask)
@@ -397,6 +409,7 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
 {
     struct count_ask ask = {
         .limit = limit->name,
+        .unit = plan_unit(limit),
         .window_ms = limit->window_ms,
         .amount = 1,
         .need = 1,
@@ -418,6 +431,7 @@ static struct count_ask hold_ask(const struct limit *limit)
 {
     return (struct count_ask){
         .limit = limit->name,
+        .unit = plan_unit(limit),
         .max = limit->max,
         .window_ms = limit->window_ms,
         .hold_ms = limit->hold_ms,

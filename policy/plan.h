@@ -61,6 +61,9 @@ bool plan_looks_at_connect(const struct policy *policy);
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
 
+/* What a limit counts in a store, which counts no backlog. */
+enum count_unit plan_unit(const struct limit *limit);
+
 /* What counters.local_share leaves of a max. */
 int64_t plan_local_max(const struct policy *policy, int64_t max);
 

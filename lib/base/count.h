@@ -17,9 +17,22 @@ enum count_flag {
     COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
 };
 
+/* What a limit counts. A counter that counted something else begins anew. */
+enum count_unit {
+    COUNT_UNIT_RECIPIENTS,
+    COUNT_UNIT_MESSAGES,
+    COUNT_UNIT_BYTES,
+    COUNT_UNIT_ATTEMPTS,
+    COUNT_UNITS,
+};
+
+const char *count_unit_name(enum count_unit unit);                      /* "recipients" */
+bool count_unit_find(const char *name, size_t n, enum count_unit *out); /* false: no such name of n bytes */
+
 struct count_ask {
     const char *key;   /* "recipient:{a@example.com}"; the store puts its prefix and ':' in front */
     const char *limit; /* name of the limit: the field in the key */
+    enum count_unit unit;
     int64_t max;       /* 0..10^15 */
     int64_t window_ms; /* 1,000..31 days */
     int64_t amount;    /* charged when admitted; >= 0 */
@@ -100,6 +113,7 @@ struct count_change {
 struct count_view {
     const char *key; /* without the prefix */
     const char *limit;
+    enum count_unit unit;
     int64_t used, max, window_ms;
     int64_t refused;  /* since the counter was born */
     int64_t held_ms;  /* what is left of its hold; 0: none */

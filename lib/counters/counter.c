@@ -18,7 +18,8 @@ void counter_view(const struct counter *counter, int64_t now_ms, struct count_vi
 {
     struct window window = counter->window;
     window_move(&window, window.window_ms, now_ms);
-    *out = (struct count_view){.used = window_used(&window),
+    *out = (struct count_view){.unit = counter->unit,
+                               .used = window_used(&window),
                                .max = counter->max,
                                .window_ms = window.window_ms,
                                .refused = counter->refused,
@@ -81,6 +82,9 @@ bool counter_parse(const char *text, size_t n, struct counter *out)
         return false;
     if (read_word(&reader, " held=") && !read_number(&reader, &counter.held))
         return false;
+    if (read_word(&reader, " ") &&
+        count_unit_find(reader.at, (size_t)(reader.end - reader.at), &counter.unit))
+        reader.at = reader.end;
     if (reader.at != reader.end || window->window_ms < 1 ||
         window->slot > INT64_MAX / window->window_ms - 2 * WINDOW_SLOTS)
         return false;

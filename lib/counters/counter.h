@@ -8,7 +8,7 @@
  * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms),
  * the number of a slot and the counts of it and those before it (so that going on from there means to write
  * in front); then, only where they are not 0, how often it refused since then, and until when it is
- * held. Zero slots at both ends are left out, so that a quiet counter fits into 64 bytes, up to which Redis
+ * held; then what it counts, where that is not recipients ("bytes"). Zero slots at both ends are left out, so that a quiet counter fits into 64 bytes, up to which Redis
  * packs a hash tightly.
  */
 #ifndef RCPTGATE_COUNTERS_COUNTER_H
@@ -23,6 +23,7 @@
 
 struct counter { /* zeroed: does not exist yet */
     struct window window;
+    enum count_unit unit;
     int64_t max;     /* at the last write */
     int64_t created; /* Unix time in ms; `born` in the text */
     int64_t refused; /* since then */

@@ -11,7 +11,7 @@
 --     ARGV[3] '', or the pair ('-': none; its two hashes are then the last of KEYS) and the client network; of its deferrals that are to
 --     be noted first the client network, how many they are, how long ago (ms) they were; the number of the field in which new keys are counted (0: none), how many may
 --     be made, in which window
---     [4] how many asks; for each, grouped by key: window, max, and '', or numbers: its field, its overflow field (0: none), amount,
+--     [4] how many asks; for each, grouped by key: window, max, and '', or what it counts where that is not recipients, and numbers: its field, its overflow field (0: none), amount,
 --     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
@@ -57,13 +57,15 @@ local function plain()
         for i = 1, n do
             local window, max = ARGV[ask], ARGV[ask + 1]
             local slot = floor(now * 10 / window)
-            local used, born, counts, rest = 0, now, '1', ''
+            local unit = match(ARGV[ask + 2], '^%l+')
+            unit = unit and ' ' .. unit or ''
+            local used, born, counts, rest = 0, now, '1', unit
             if texts[i] then
                 local same, newest, list
                 used, same, born, newest, list, rest =
                     match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d,]*)(.*)$')
                 used, born = tonumber(used), tonumber(born)
-                if same ~= window or born > now or rest ~= '' and not match(rest, '^ refused=%d+$') then
+                if same ~= window or born > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
                     return nil
                 end
                 local ago = slot - newest
@@ -178,8 +180,10 @@ end
 -- A counter that does not exist yet. Elements 1..11 are the slots, the current one first; slot is its number.
 local function fresh(window)
     return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window), born = now, max = 0,
-            refused = 0, held = 0, pending = 0}
+            refused = 0, held = 0, pending = 0, unit = ''}
 end
+
+local UNITS = {messages = true, bytes = true, attempts = true}
 
 -- The counter in a text, brought up to now; nil when the text is none. window nil: its own.
 local function parse(text, window)
@@ -199,6 +203,10 @@ local function parse(text, window)
     end
     if not fill(counter, list, slot, old) then
         return nil
+    end
+    local others, unit = match(rest, '^(.-) ?(%l*)$')
+    if UNITS[unit] then
+        rest, counter.unit = others, unit
     end
     if rest ~= '' then
         local refused, held = match(rest, '^ refused=(%d+) held=(%d+)$')
@@ -234,6 +242,9 @@ local function text(counter)
     end
     if counter.held > now then
         out = out .. format(' held=%.0f', counter.held)
+    end
+    if counter.unit ~= '' then
+        out = out .. ' ' .. counter.unit
     end
     return out
 end
@@ -392,7 +403,7 @@ local function is_new(key)
     return not exists[key]
 end
 
-local function get(field, window, hold)
+local function get(field, window, hold, unit)
     local counter = counters[field]
     if counter then
         return counter
@@ -405,7 +416,10 @@ local function get(field, window, hold)
             junk = junk + 1
         end
     end
-    counter = counter or fresh(window)
+    if not counter or counter.unit ~= unit then -- none, or it counted something else
+        counter = fresh(window)
+        counter.unit = unit
+    end
     if counter.held > now + hold then
         counter.held = now + hold
     end
@@ -443,7 +457,7 @@ local function overflow(key)
     if overflows[key] == nil then
         overflows[key] = false
         if is_new(key) then
-            overflows[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
+            overflows[key] = get(new_field, tonumber(new_window), 0, '').used + n_new >= new_max
             if not overflows[key] then
                 n_new = n_new + 1
                 new_keys[n_new] = key
@@ -455,8 +469,8 @@ end
 
 local function read_ask(i)
     local at = 2 + 3 * i
-    local field, other, amount, need, hold, flags, parent, above, headroom =
-        match(ARGV[at + 2], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    local unit, field, other, amount, need, hold, flags, parent, above, headroom =
+        match(ARGV[at + 2], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     flags = tonumber(flags or 0)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
@@ -465,7 +479,7 @@ local function read_ask(i)
     if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
         ask.field, ask.overflowed = tonumber(other), true
     end
-    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold)
+    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold, unit or '')
     return ask
 end
 

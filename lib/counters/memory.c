@@ -204,6 +204,14 @@ static void part_record(struct task *task, size_t i)
         work->value.counter.held = 0;
 }
 
+/* Under this name something else was counted. */
+static void work_begin_anew(struct work *work, const struct count_ask *ask, int64_t now_ms)
+{
+    work->value = (struct value){.counter.unit = ask->unit};
+    counter_move(&work->value.counter, ask->window_ms, 0, now_ms);
+    work->used = 0;
+}
+
 static void part_find(struct task *task, size_t i)
 {
     const struct count_ask *ask = &task->request->asks[i];
@@ -214,6 +222,8 @@ static void part_find(struct task *task, size_t i)
     part->work =
         work_get(task, overflows ? part->overflow_hash : part->hash, overflows ? ask->overflow : ask->key,
                  ask->limit, ask->window_ms, task->mode == COUNTERS_CHARGE ? WINDOW_MOST : ask->hold_ms);
+    if (part->work->value.counter.unit != ask->unit)
+        work_begin_anew(part->work, ask, task->now);
     part->answer.used = part->work->used;
     part->answer.created = part->work->value.counter.created;
     if (part->work->ttl < counters_ttl(ask))

@@ -52,6 +52,7 @@ static enum counters_status sync_open(struct reconcile *reconcile, int64_t now)
         const struct counter *counter = &delta->counter;
         asks[i] = (struct count_ask){.key = delta->key,
                                      .limit = delta->limit,
+                                     .unit = counter->unit,
                                      .max = counter->max,
                                      .window_ms = counter->window.window_ms,
                                      .hold_ms = counter->held > now ? counter->held - now : 0,

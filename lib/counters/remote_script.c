@@ -178,10 +178,11 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
-    if (memcmp(numbers, usual, sizeof usual) == 0)
+    const char *unit = ask->unit == COUNT_UNIT_RECIPIENTS ? "" : count_unit_name(ask->unit);
+    if (unit[0] == '\0' && memcmp(numbers, usual, sizeof usual) == 0)
         args_add(args, "");
     else
-        args_add_numbers(args, "", numbers, ASK_NUMBERS);
+        args_add_numbers(args, unit, numbers, ASK_NUMBERS);
 }
 
 static void add_keys(struct args *args, const struct layout *layout)
@@ -239,8 +240,9 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
 {
     size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + PAIR_KEYS + layout->n_places;
     size_t numbers = HEAD_ARGS + EXTRA_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
-    size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
-                  PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) + PAIR_TEXT;
+    size_t text = numbers * (ARGS_NUMBER + 1) + request->n * sizeof "recipients" + layout->key_bytes +
+                  layout->n_keys * strlen(store->prefix) + PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) +
+                  PAIR_TEXT;
     if (args_init(args, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)

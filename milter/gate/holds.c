@@ -1,4 +1,5 @@
-/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key. */
+/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key,
+ * what is counted (older files do not say so: recipients). */
 #include "gate/holds.h"
 
 #include "base/file.h"
@@ -24,8 +25,8 @@ static void save_one(void *arg, const struct count_view *view)
     struct saving *saving = arg;
     if (view->held_ms <= 0)
         return;
-    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s\n", saving->now_ms + view->held_ms, view->window_ms,
-            view->limit, view->key);
+    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s %s\n", saving->now_ms + view->held_ms,
+            view->window_ms, view->limit, view->key, count_unit_name(view->unit));
     saving->n++;
 }
 
@@ -71,13 +72,19 @@ static bool load_line(struct counters *counters, const char *line, int64_t now_m
     char limit[LIMIT_MAX + 1], key[KEY_MAX];
     int64_t until, window;
     int end = 0;
+    enum count_unit unit = COUNT_UNIT_RECIPIENTS;
     if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %2047s%n", &until, &window, limit, key, &end) != 4 ||
-        line[end] != '\n' || window <= 0)
+        window <= 0)
+        return false;
+    if (line[end] == ' ' && count_unit_find(line + end + 1, strcspn(line + end + 1, "\n"), &unit))
+        end += (int)(1 + strlen(count_unit_name(unit)));
+    if (line[end] != '\n')
         return false;
     if (until <= now_ms)
         return true;
     const struct count_ask ask = {.key = key,
                                   .limit = limit,
+                                  .unit = unit,
                                   .max = INT64_C(1000000000000000),
                                   .window_ms = window,
                                   .hold_ms = until - now_ms,

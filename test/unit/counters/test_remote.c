@@ -115,6 +115,36 @@ static void test_text(void **state)
     assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720116 1 refused=1");
 }
 
+/* What is counted stands in the text where it is not recipients, also on the short way through the script. */
+static void test_text_of_units(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("recipient:{a@example.com}", "alias-minute", 3);
+    ask.unit = COUNT_UNIT_ATTEMPTS;
+    ask.flags = COUNT_ATTEMPT;
+    reserve_one(&ask, START);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720000 1 attempts");
+    assert_true(strlen(get_text()) <= 64);
+    for (int i = 0; i < 3; i++)
+        reserve_one(&ask, START + 6000);
+    assert_string_equal(get_text(),
+                        "4/3 window=60000 born=1732320000000 slot=288720001 3,1 refused=1 attempts");
+    reserve_one(&ask, START + 66000);
+    assert_string_equal(
+        get_text(),
+        "4/3 window=60000 born=1732320000000 slot=288720011 1,0,0,0,0,0,0,0,0,0,3 refused=2 attempts");
+    ask.unit = COUNT_UNIT_BYTES;
+    ask.flags = 0;
+    ask.amount = 5;
+    reserve_one(&ask, START + 66000);
+    assert_string_equal(get_text(), "5/3 window=60000 born=1732320066000 slot=288720011 5 bytes");
+    ask.unit = COUNT_UNIT_RECIPIENTS;
+    ask.amount = 1;
+    reserve_one(&ask, START + 66001);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320066001 slot=288720011 1");
+    assert_int_equal(counters_junk_resets(counters), 0);
+}
+
 static void test_parse(void **state)
 {
     (void)state;
@@ -128,6 +158,10 @@ static void test_parse(void **state)
         {"1/3 window=60000 born=1 slot=5 1 refused=3", true},
         {"1/3 window=60000 born=1 slot=5 1 held=3", true},
         {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4", true},
+        {"1/3 window=60000 born=1 slot=5 1 bytes", true},
+        {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4 attempts", true},
+        {"1/3 window=60000 born=1 slot=5 1 bytes refused=3", false},
+        {"1/3 window=60000 born=1 slot=5 1 bites", false},
         {"1/3 window=60000 born=1 slot=5 1 refused=", false},
         {"1/3 window=60000 born=1 slot=5 1 held=4 refused=3", false},
         {"1/3 window=60000 born=1 slot=5 1,", false},
@@ -448,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),

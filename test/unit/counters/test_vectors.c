@@ -103,6 +103,8 @@ static void set_field(struct run *run, struct named_ask *named, const char *fiel
         }
     if (strcmp(field, "key") == 0)
         ask->key = pool_strdup(&run->pool, value);
+    else if (strcmp(field, "unit") == 0)
+        assert_true(count_unit_find(value, strlen(value), &ask->unit));
     else if (strcmp(field, "limit") == 0)
         ask->limit = pool_strdup(&run->pool, value);
     else if (strcmp(field, "spill") == 0)
