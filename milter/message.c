@@ -85,7 +85,10 @@ static bool keep_receipts(struct message *message, const struct decision *d)
             kept_all = false;
             continue;
         }
-        *kept = (struct receipt){.limit = d->plan.limits[i], .charge = charge, .next = message->receipts};
+        *kept = (struct receipt){.limit = d->plan.limits[i],
+                                 .asked = d->plan.request.asks[i].key,
+                                 .charge = charge,
+                                 .next = message->receipts};
         message->receipts = kept;
     }
     refunds_end(&back);

@@ -74,8 +74,8 @@ static enum action action_of(const struct judge_context *judge_context, size_t i
     const struct limit *limit = judge_context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) ||
-                   !saw_whole_max(judge_context, i)
+    return must_be_soft(judge_context, limit) || judge_context->answers[i].overflowed ||
+                   is_ramped(judge_context, i) || !saw_whole_max(judge_context, i)
                ? ACTION_DEFER
                : limit->over;
 }

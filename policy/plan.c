@@ -358,7 +358,7 @@ static bool refuses_at_connect(const struct limit *limit)
 static bool is_held(const struct planner *planner, const struct limit *limit, const char *key)
 {
     for (const struct receipt *receipt = planner->held; receipt != NULL; receipt = receipt->next)
-        if (receipt->limit == limit && strcmp(receipt->charge.key, key) == 0)
+        if (receipt->limit == limit && strcmp(receipt->asked, key) == 0)
             return true;
     return false;
 }
@@ -449,21 +449,59 @@ struct combination {
     size_t n;
 };
 
-/* The key of a combination, and the one to use instead when a recipient would make one key too many. */
-static int set_keys(struct planner *planner, const char *per_name, const struct combination *of,
-                    struct count_ask *ask)
+/* Can anybody make up as many of these as he likes, with nothing before it in the key that bounds them? */
+static bool is_made_up(const struct planner *planner, enum subject subject)
 {
-    struct combination shared = *of;
-    bool can_overflow = false;
-    for (size_t i = 0; i < of->n && planner->overflow_recipient != NULL; i++) {
-        if (of->subjects[i] != SUBJECT_RECIPIENT)
-            continue;
-        shared.texts[i] = planner->overflow_recipient;
-        can_overflow = true;
+    return subject == SUBJECT_SENDER || subject == SUBJECT_SENDER_DOMAIN ||
+           (subject == SUBJECT_CLIENT && !network_is_ipv4(&planner->envelope->client_subject));
+}
+
+/* Does one of them, behind the first of a list, come from strangers? A domain of ours does not. */
+static bool has_strangers(const struct planner *planner, const struct combination *of)
+{
+    unsigned strangers =
+        1u << SUBJECT_RECIPIENT | 1u << SUBJECT_SENDER | 1u << SUBJECT_SENDER_DOMAIN | 1u << SUBJECT_CLIENT;
+    if (!planner->ruling->alias.ours)
+        strangers |= 1u << SUBJECT_RECIPIENT_DOMAIN;
+    for (size_t i = 1; i < of->n; i++)
+        if ((strangers & 1u << of->subjects[i]) != 0)
+            return true;
+    return false;
+}
+
+enum { MADE_UP_FACTOR = 100 }; /* so many times as many of them as of what has a bound in it */
+
+/* Where an ask goes when strangers have made enough new keys, and where those are counted: for recipients that exist only
+ * through a catch-all or glob of their domain, for what can be made up of the limit, for lists of the first subject. No subject has a bare
+ * '|' in its text, so that these keys are nobody's. */
+static int set_overflow(struct planner *planner, const struct limit *limit, const char *per_name,
+                        const struct combination *of, struct count_ask *ask)
+{
+    const char *overflow[] = {of->texts[0], "*"}, *counted[] = {of->texts[0], "*"};
+    size_t n_overflow = 2, n_counted = 2;
+    ask->new_max = planner->policy->counters.max_new_subjects;
+    if (of->subjects[0] == SUBJECT_RECIPIENT && planner->overflow_recipient != NULL) {
+        overflow[0] = planner->overflow_recipient;
+        n_overflow = of->n > 1 ? 2 : 1;
+        counted[0] = planner->envelope->recipient->domain;
+        n_counted = 1;
+    } else if (is_made_up(planner, of->subjects[0])) {
+        overflow[0] = counted[0] = "*";
+        counted[1] = limit->name;
+        ask->new_max *= MADE_UP_FACTOR;
+    } else if (!has_strangers(planner, of)) {
+        return 0;
     }
+    ask->overflow = make_key(planner->pool, per_name, overflow, n_overflow);
+    ask->new_key = make_key(planner->pool, "new", counted, n_counted);
+    return ask->overflow == NULL || ask->new_key == NULL ? -1 : 0;
+}
+
+static int set_keys(struct planner *planner, const struct limit *limit, const char *per_name,
+                    const struct combination *of, struct count_ask *ask)
+{
     ask->key = make_key(planner->pool, per_name, of->texts, of->n);
-    ask->overflow = can_overflow ? make_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
-    return ask->key == NULL || (can_overflow && ask->overflow == NULL) ? -1 : 0;
+    return ask->key == NULL ? -1 : set_overflow(planner, limit, per_name, of, ask);
 }
 
 /* What one source holds of the limit whose ask came last. */
@@ -482,7 +520,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     ask.share_of = (int)planner->n - 1;
     ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
                                planner->envelope->now_ms - planner->envelope->ramp_since_ms);
-    if (set_keys(planner, limit->share.per, &with_source, &ask) != 0)
+    if (set_keys(planner, limit, limit->share.per, &with_source, &ask) != 0)
         return -1;
     return push_ask(planner, limit, &ask);
 }
@@ -491,7 +529,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
 static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
     struct count_ask ask = limit_ask(limit, planner->envelope);
-    if (set_keys(planner, limit->per_name, of, &ask) != 0)
+    if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
         return -1;
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
     if (once && is_held(planner, limit, ask.key)) {
@@ -611,11 +649,9 @@ static int finish(const struct planner *planner, struct plan *out)
                         .limits = planner->limits,
                         .backlogs = planner->backlogs,
                         .n_backlogs = planner->n_backlogs};
-    bool has_attempt = false, has_overflow = false;
-    for (size_t i = 0; i < planner->n; i++) {
+    bool has_attempt = false;
+    for (size_t i = 0; i < planner->n; i++)
         has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;
-        has_overflow = has_overflow || planner->asks[i].overflow != NULL;
-    }
     if (has_attempt &&
         !planner->policy->shadow) { /* in shadow nothing was deferred, and nothing is a retry */
         struct count_pair *pair = pool_alloc(planner->pool, sizeof *pair);
@@ -623,13 +659,6 @@ static int finish(const struct planner *planner, struct plan *out)
             return -1;
         plan_pair(planner->envelope, pair);
         plan.request.pair = pair;
-    }
-    if (has_overflow) {
-        const char *const domain[] = {planner->envelope->recipient->domain};
-        plan.request.new_key = make_key(planner->pool, "new", domain, 1);
-        plan.request.new_max = planner->policy->counters.max_new_subjects;
-        if (plan.request.new_key == NULL)
-            return -1;
     }
     *out = plan;
     return 0;

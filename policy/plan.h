@@ -14,6 +14,7 @@
 /* A charge of this message that still can be given back. */
 struct receipt {
     const struct limit *limit;
+    const char *asked;          /* the key that was asked for */
     struct count_change charge; /* key is where it was charged; amount as charged */
     struct receipt *next;
 };

@@ -44,11 +44,14 @@ struct count_ask {
         headroom; /* a hold trips only where used + need > max + slack: by how much max was lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
-    int share_of;         /* index of the ask of which this one is a source's share; -1: a limit itself.
+    int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
                             Always less than its own index */
-    int64_t share_above;  /* the share binds once used of that ask is at least this */
-    const char *overflow; /* the key to use instead when key is new and the domain has made its
-                            new_max new keys in the last minute; NULL: key is always used */
+    int64_t share_above; /* the share binds once used of that ask is at least this */
+    /* The key to use instead when key is new and new_max new ones were counted in the last minute: strangers share
+     * it, so it is never held. NULL: key is always used */
+    const char *overflow;
+    const char *new_key; /* where new keys are counted, "new:{example.com}"; set where overflow is */
+    int64_t new_max;
 };
 
 /* What a retry is known by. */
@@ -70,8 +73,6 @@ struct count_request {
     size_t n;
     const struct count_pair *pair;         /* NULL where no ask has COUNT_ATTEMPT */
     const struct count_deferral *deferred; /* to be noted before the pair is looked for; NULL: nothing */
-    const char *new_key; /* where new keys with a spill are counted, "new:{example.com}"; NULL: none */
-    int64_t new_max;     /* counters.max_new_subjects */
     int64_t
         deadline; /* until when the store may wait (CLOCK_MONOTONIC, ns); 0: its own timeout from now on */
 };
@@ -85,7 +86,7 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
-    bool overflowed; /* the spill key was charged */
+    bool overflowed; /* the overflow key was asked: the answer is 4xx at most */
     bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
     bool retry;      /* the store knew it as a retry: no attempt was charged */
     int64_t used;    /* before this request */

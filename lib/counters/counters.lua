@@ -8,11 +8,11 @@
 -- key of another type is deleted. The first number returned is how often that was seen.
 --
 --   plain, reserve, peek, charge:
---     ARGV[3] '', or the pair ('-': none; its two hashes are then the last of KEYS) and the client network; of its deferrals that are to
---     be noted first the client network, how many they are, how long ago (ms) they were; the number of the field in which new keys are counted (0: none), how many may
---     be made, in which window
---     [4] how many asks; for each, grouped by key: window, max, and '', or what it counts where that is not recipients, and numbers: its field, its overflow field (0: none), amount,
---     need, hold, flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
+--     ARGV[3] '', or the pair (its two hashes are then the last of KEYS) and the client network; of its deferrals that are to be noted
+--     first the client network, how many they are, how long ago (ms) they were
+--     [4] how many asks; for each, grouped by key: window, max, and '', or what it counts where that is not recipients, and numbers: its
+--     field, its overflow field (0: none), the field in which new keys are counted, how many may be made in a minute, amount, need, hold,
+--     flags, ask that it is a share of (0: none), share_above, headroom. '': the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number of its
 --     key, limit, window, slot, born, amount
@@ -33,22 +33,23 @@ if now < 0 then
     now = time[1] * 1000 + floor(time[2] / 1000)
 end
 
--- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no overflow keys, max below 10^14. Where all fit, nothing
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, max below 10^14. Where all fit, no key is new that may overflow, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
 -- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
 --
 -- Returns 0 (no junk), the time, then used and born of each ask.
 local function plain()
     local answer, writes, late = {0, now}, {}, {}
-    local ask, at, n_keys = 5, 5 + 3 * ARGV[4], #KEYS
+    local ask, last, k = 5, 5 + 3 * ARGV[4], 0
+    local at = last
     if ARGV[3] ~= '' then
         local pair = match(ARGV[3], '^%S+')
-        n_keys = n_keys - 2
-        if pcall('HGET', KEYS[n_keys + 1], pair) or pcall('HGET', KEYS[n_keys + 2], pair) then
+        if pcall('HGET', KEYS[#KEYS - 1], pair) or pcall('HGET', KEYS[#KEYS], pair) then
             return nil
         end
     end
-    for k = 1, n_keys do
+    while ask < last do -- the keys that new ones may overflow into come after those of all asks
+        k = k + 1
         local n, put = tonumber(ARGV[at + 1]), {}
         local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
         if texts.err then
@@ -91,8 +92,10 @@ local function plain()
                     end
                 end
                 late[k] = late[k] or ago > 0
-            else
+            elseif ARGV[ask + 2] == '' or match(ARGV[ask + 2], '^%l* ?%d+ 0 ') then
                 late[k] = true
+            else
+                return nil
             end
             if used + 1 > tonumber(max) then
                 return nil
@@ -105,8 +108,8 @@ local function plain()
         writes[k] = put
         at = at + 2 + n
     end
-    at = 5 + 3 * ARGV[4]
-    for k = 1, n_keys do
+    at = last
+    for k = 1, #writes do
         call('HSET', KEYS[k], unpack(writes[k]))
         if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
             call('PEXPIRE', KEYS[k], ARGV[at])
@@ -360,9 +363,7 @@ end
 -- What is left: reserve, peek, charge, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
-local pair, client, deferred, n_deferred, ago, new_field, new_max, new_window =
-    match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
+local pair, client, deferred, n_deferred, ago = match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+)$')
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
 
@@ -442,7 +443,7 @@ local function wait_for(counter, max, need)
 end
 
 local retry = false
-if pair and pair ~= '-' then
+if pair then
     local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
     if n_deferred ~= '0' and not peek then
         note(wait, last, deferred, tonumber(ago), tonumber(n_deferred))
@@ -451,16 +452,18 @@ if pair and pair ~= '-' then
 end
 
 -- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
-local overflows, new_keys, n_new = {}, {}, 0
+local NEW_WINDOW = 60000
+local overflows, new_keys, n_new = {}, {}, {}
 
-local function overflow(key)
+local function overflow(key, new_field, new_max)
     if overflows[key] == nil then
         overflows[key] = false
         if is_new(key) then
-            overflows[key] = get(new_field, tonumber(new_window), 0, '').used + n_new >= new_max
+            local n = n_new[new_field] or 0
+            overflows[key] = get(new_field, NEW_WINDOW, 0, '').used + n >= new_max
             if not overflows[key] then
-                n_new = n_new + 1
-                new_keys[n_new] = key
+                n_new[new_field] = n + 1
+                new_keys[#new_keys + 1] = {key = key, field = new_field, max = new_max}
             end
         end
     end
@@ -469,15 +472,15 @@ end
 
 local function read_ask(i)
     local at = 2 + 3 * i
-    local unit, field, other, amount, need, hold, flags, parent, above, headroom =
-        match(ARGV[at + 2], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    local unit, field, other, new_field, new_max, amount, need, hold, flags, parent, above, headroom =
+        match(ARGV[at + 2], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     flags = tonumber(flags or 0)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
                  parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
                  attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags >= 4, result = 1, wait = 0}
-    if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
-        ask.field, ask.overflowed = tonumber(other), true
+    if other and other ~= '0' and overflow(key_of[ask.field], tonumber(new_field), tonumber(new_max)) then
+        ask.field, ask.overflowed, ask.hold = tonumber(other), true, 0 -- strangers share it: nobody holds it
     end
     ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold, unit or '')
     return ask
@@ -566,15 +569,17 @@ end
 for field in pairs(written) do
     put(field)
 end
-local n_made = 0
-for i = 1, n_new do
-    n_made = n_made + (out[new_keys[i]] and 1 or 0)
+local new_fields = {}
+for i = 1, #new_keys do
+    local new = new_keys[i]
+    if out[new.key] then
+        counters[new.field].max = format('%.0f', new.max)
+        add(counters[new.field], 1, 1)
+        new_fields[new.field] = true
+    end
 end
-if n_made > 0 then
-    local counter = counters[new_field]
-    counter.max = format('%.0f', new_max)
-    add(counter, 1, n_made)
-    put(new_field)
+for field in pairs(new_fields) do
+    put(field)
 end
 for key, list in pairs(out) do
     call('HSET', KEYS[key], unpack(list))

@@ -12,8 +12,8 @@
 enum {
     HEAD_ARGS = 4,     /* before the asks of a request */
     ASK_ARGS = 3,      /* of one ask; */
-    ASK_NUMBERS = 9,   /* in its last word, where it is not a usual one */
-    EXTRA_NUMBERS = 5, /* about deferrals and new keys */
+    ASK_NUMBERS = 11,  /* in its last word, where it is not a usual one */
+    EXTRA_NUMBERS = 2, /* about deferrals */
     PAIR_KEYS = 2,
     PAIR_KEY = 48, /* bytes of one: "retries:{63}:40102" */
     PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
@@ -63,14 +63,15 @@ struct place {
     size_t key, at; /* the at-th field of that key, from 0 */
 };
 
-/* Memory for the layout of n asks: each has a place of its own and one to overflow into, and new keys have one. */
-#define PLACES_OF(n) (2 * (n) + 1)
-enum { FEW = PLACES_OF(8) };
+/* Memory for the layout of n asks: each has a place of its own, one to overflow into, and one where new keys are counted. */
+#define PLACES_OF(n) (3 * (n))
+#define NUMBERS_OF(n) (5 * (n))
+enum { FEW = 8 };
 
 struct layout_few { /* on the stack, for up to 8 asks */
-    struct key keys[FEW];
-    struct place places[FEW];
-    size_t numbers[2 * FEW];
+    struct key keys[PLACES_OF(FEW)];
+    struct place places[PLACES_OF(FEW)];
+    size_t numbers[NUMBERS_OF(FEW)];
 };
 
 struct layout {
@@ -78,10 +79,9 @@ struct layout {
     size_t n_keys;
     struct place *places;
     size_t n_places;
-    size_t *place_of, *overflow_of; /* of each ask; SIZE_MAX: none */
-    size_t new_place;               /* SIZE_MAX: no new keys are counted */
-    bool own;                       /* each ask has a field of its own, and no other to overflow into */
-    size_t *order, *turn;           /* the asks as they are sent: by field, where they are own; and back */
+    size_t *place_of, *overflow_of, *new_of; /* of each ask; SIZE_MAX: none */
+    bool own;                                /* each ask has a field of its own, and these come first */
+    size_t *order, *turn; /* the asks as they are sent: by field, where they are own; and back */
     size_t key_bytes;
     void *block; /* to be freed; NULL where few is enough */
 };
@@ -122,38 +122,49 @@ static int64_t layout_number(const struct layout *layout, size_t place)
 
 static int layout_init(struct layout *layout, size_t n, struct layout_few *few)
 {
-    size_t most = PLACES_OF(n);
-    *layout = (struct layout){
-        .keys = few->keys, .places = few->places, .place_of = few->numbers, .new_place = SIZE_MAX};
-    if (most > FEW) {
-        layout->block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
+    *layout = (struct layout){.keys = few->keys, .places = few->places, .place_of = few->numbers};
+    if (n > FEW) {
+        layout->block = malloc(PLACES_OF(n) * (sizeof(struct key) + sizeof(struct place)) +
+                               NUMBERS_OF(n) * sizeof(size_t));
         if (layout->block == NULL)
             return -1;
         layout->keys = layout->block;
-        layout->places = (struct place *)(void *)(layout->keys + most);
-        layout->place_of = (size_t *)(void *)(layout->places + most);
+        layout->places = (struct place *)(void *)(layout->keys + PLACES_OF(n));
+        layout->place_of = (size_t *)(void *)(layout->places + PLACES_OF(n));
     }
     layout->overflow_of = layout->place_of + n;
-    layout->order = layout->overflow_of + n;
+    layout->new_of = layout->overflow_of + n;
+    layout->order = layout->new_of + n;
     layout->turn = layout->order + n;
     return 0;
 }
 
-static void layout_make(struct layout *layout, const struct count_request *request)
+/* The keys of the asks, then those that new ones overflow into. */
+static void layout_places(struct layout *layout, const struct count_request *request)
 {
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        int64_t ttl = counters_ttl(ask);
-        bool overflow = ask->overflow != NULL && request->new_key != NULL;
-        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
-        layout->overflow_of[i] = overflow ? layout_place(layout, ask->overflow, ask->limit, ttl) : SIZE_MAX;
-        if (overflow && layout->new_place == SIZE_MAX)
-            layout->new_place =
-                layout_place(layout, request->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
+        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, counters_ttl(ask));
+        layout->overflow_of[i] = layout->new_of[i] = SIZE_MAX;
     }
+    layout->own = layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        if (ask->overflow == NULL)
+            continue;
+        layout->overflow_of[i] = layout_place(layout, ask->overflow, ask->limit, counters_ttl(ask));
+        layout->new_of[i] =
+            layout_place(layout, ask->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
+    }
+}
+
+static void layout_make(struct layout *layout, const struct count_request *request)
+{
+    layout_places(layout, request);
     for (size_t i = 1; i < layout->n_keys; i++)
         layout->keys[i].first = layout->keys[i - 1].first + layout->keys[i - 1].n_fields;
-    layout->own = layout->new_place == SIZE_MAX && layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++)
+        layout->own = layout->own && layout_number(layout, layout->place_of[i]) <= (int64_t)request->n;
     for (size_t i = 0; i < request->n; i++) {
         layout->turn[i] = layout->own ? (size_t)layout_number(layout, layout->place_of[i]) - 1 : i;
         layout->order[layout->turn[i]] = i;
@@ -166,9 +177,11 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
 {
     size_t i = layout->order[turn];
     const struct count_ask *ask = &request->asks[i];
-    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 1, 1};
+    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 0, 0, 1, 1};
     const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
                                           layout_number(layout, layout->overflow_of[i]),
+                                          layout_number(layout, layout->new_of[i]),
+                                          ask->overflow != NULL ? ask->new_max : 0,
                                           ask->amount,
                                           ask->need,
                                           ask->hold_ms,
@@ -215,24 +228,22 @@ static const char *mode_name(enum counters_mode mode, bool plain)
     return mode == COUNTERS_PEEK ? "peek" : mode == COUNTERS_CHARGE ? "charge" : plain ? "plain" : "reserve";
 }
 
-/* The pair, and how new keys are counted. */
-static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request,
-                       int64_t now_ms)
+/* The pair, and what was deferred of it in the last moments. */
+static void add_pair(struct args *args, const struct count_request *request, int64_t now_ms)
 {
     const struct count_deferral *deferred = request->deferred;
-    const int64_t numbers[EXTRA_NUMBERS] = {
-        deferred != NULL ? deferred->n : 0, deferred != NULL ? ago(deferred, now_ms) : 0,
-        layout_number(layout, layout->new_place), request->new_max, COUNTERS_NEW_WINDOW_MS};
-    char pair[PAIR_TEXT] = "- - -", client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
+    char pair[PAIR_TEXT], client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
+    if (request->pair == NULL) {
+        args_add(args, "");
+        return;
+    }
     if (deferred != NULL)
         network_format(&deferred->pair.client, before);
-    if (request->pair != NULL)
-        snprintf(pair, sizeof pair, "%s %s %s", request->pair->id,
-                 network_format(&request->pair->client, client), before);
-    if (request->pair == NULL && layout->new_place == SIZE_MAX)
-        args_add(args, "");
-    else
-        args_add_numbers(args, pair, numbers, EXTRA_NUMBERS);
+    snprintf(pair, sizeof pair, "%s %s %s", request->pair->id, network_format(&request->pair->client, client),
+             before);
+    const int64_t numbers[EXTRA_NUMBERS] = {deferred != NULL ? deferred->n : 0,
+                                            deferred != NULL ? ago(deferred, now_ms) : 0};
+    args_add_numbers(args, pair, numbers, EXTRA_NUMBERS);
 }
 
 static int make_args(const struct remote *store, enum counters_mode mode, const struct count_request *request,
@@ -251,7 +262,7 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
         args_add_pair_keys(args, store, request->pair, now_ms);
     args_add(args, mode_name(mode, is_plain(request, layout)));
     args_add_now(args, store, now_ms);
-    add_extras(args, layout, request, now_ms);
+    add_pair(args, request, now_ms);
     args_add_number(args, (int64_t)request->n);
     for (size_t turn = 0; turn < request->n; turn++)
         add_ask(args, layout, request, turn);

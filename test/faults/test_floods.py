@@ -1,4 +1,4 @@
-"""Rows 63-68, 73: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
+"""Rows 63-68, 73, 77: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
 
 import re
 import statistics
@@ -485,3 +485,52 @@ def test_row73_retries_from_a_pool(because, clock):
         assert pool.try_all() == {"550 5.7.1": messages}, "no more than those"
         record(73, f"retries of {messages:,} messages after {because}, from a pool of clients, two gates",
                f"{answers.total()} times 4xx, none counted")
+
+
+# ------------------------------------------------------------------------------------------------------ row 77
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+def test_row77_made_up_senders_clients_and_pairs(store):
+    """A full counter of a victim and a client's hold stand, whatever is made up; Redis has no more keys than the bounds allow."""
+    new, bound, n = 20, 2000, times(700000, 24000) // 4
+    limits = [{"name": "full", "per": "recipient", "max": 1, "window": "1d", "over": "reject",
+               "when": {"recipient_domain": "victim.example"}},
+              {"name": "held", "per": "client", "max": 1, "window": "1h", "over": "reject", "hold": "1d",
+               "when": {"sender_domain": "flooder.example"}},
+              {"name": "from", "per": "sender", "max": 5, "window": "1d", "over": "reject", "hold": "1d"},
+              {"name": "sdom", "per": "sender_domain", "max": 10**6, "window": "1d"},
+              {"name": "pair", "per": ["recipient", "sender"], "max": 10**6, "window": "1d"},
+              {"name": "net", "per": "client", "max": 10**6, "window": "1d"},
+              {"name": "share", "per": "host", "max": 10**9, "window": "1d", "share": {"of": "sender", "max": "50%", "above": "0%"}}]
+    with World(store, limits, mta=False, domains=[], counters={"max_new_subjects": new, "local_subjects": bound}) as world:
+        world.database.domain("victim.example", catch_all="accept")
+        world.database.alias("a@example.com")
+        world.database.domain("example.com")
+        gate = world.gate
+
+        def answer(client, sender, to):
+            return flood([(gate, client, [(sender, to)])], send=True, seen=False)[0][0]
+
+        def guard():
+            return answer("198.51.100.1", "x@ok.example", "v@victim.example"), answer("198.51.100.9", "y@ok.example", "a@example.com")
+
+        assert answer("198.51.100.1", "x@ok.example", "v@victim.example") == "continue"
+        assert answer("198.51.100.9", "x@flooder.example", "a@example.com") == "continue"
+        assert answer("198.51.100.9", "x@flooder.example", "a@example.com") == "550 5.7.1"
+        assert guard() == ("550 5.7.1", "refused")
+        began, answers = time.monotonic(), Counter()
+        for part in range(10):
+            some = range(part * n // 10, (part + 1) * n // 10)
+            answers += tally(flood([(gate, f"2001:db8:{part:x}:{s:x}::1", [(f"s{i}@d{i}.example", "a@example.com") for i in some[s::4]])
+                                    for s in range(4)], send=True, seen=False))
+            assert guard() == ("550 5.7.1", "refused"), "what is full and what is held stays"
+        minutes = int((time.monotonic() - began) / 60) + 1
+        assert set(answers) <= {"continue", "450 4.2.1"}, "strangers who share a counter are never answered hard"
+        keys = counters(world) if store == "redis" else []
+        # 100 times as many senders, domains and clients each, as many pairs and shares of one first subject; and what is no stranger's
+        most = minutes * (3 * 100 * new + 2 * new) + 200
+        assert len(keys) <= most, f"{len(keys)} keys, at most {most}"
+        what = "counters-local" if store == "redis" else "counters-evict"
+        wait_for(lambda: any(e["what"] == what and "local_subjects" in e["text"]
+                             for e in gate.status()["reasons"] + gate.status()["notes"]), "status does not say that it forgets")
+        record(77, f"{n:,} made-up senders, domains and pairs ({store})", f"{answers['continue']:,} let in, {len(keys):,} keys")

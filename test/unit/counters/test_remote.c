@@ -201,7 +201,9 @@ static void test_every_key_has_a_ttl(void **state)
     asks[1].ttl_ms = 5000000;
     asks[2].flags = COUNT_SHADOW;
     asks[3].overflow = "d";
-    const struct count_request request = {.asks = asks, .n = 4, .new_key = "new", .new_max = 1};
+    asks[3].new_key = "new";
+    asks[3].new_max = 1;
+    const struct count_request request = {.asks = asks, .n = 4};
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
     assert_in_range(ttl_of("test:a"), 4990000, 5000000);
     assert_in_range(ttl_of("test:b"), 90000, 100000);

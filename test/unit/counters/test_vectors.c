@@ -132,6 +132,8 @@ static void step_ask(struct run *run, char *line)
         *equals = '\0';
         set_field(run, named, word, equals + 1);
     }
+    named->ask.new_key = run->new_key;
+    named->ask.new_max = run->new_max;
     if (named->ask.need < 0)
         named->ask.need = named->ask.amount;
     assert_non_null(named->ask.key);
@@ -154,7 +156,7 @@ static const char *make_request(struct run *run, char *line, struct count_reques
 {
     struct count_ask *asks = pool_alloc(&run->pool, MOST_ASKS * sizeof *asks);
     const char *names[MOST_ASKS], *receipt = NULL;
-    *out = (struct count_request){.asks = asks, .new_key = run->new_key, .new_max = run->new_max};
+    *out = (struct count_request){.asks = asks, .n = 0};
     for (char *word; (word = next_word(&line)) != NULL;) {
         if (strcmp(word, "as") == 0) {
             receipt = pool_strdup(&run->pool, next_word(&line));
