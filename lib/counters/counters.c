@@ -101,6 +101,8 @@ bool counters_match(const char *pattern, const char *key)
     size_t n = strlen(pattern), length = strlen(key);
     if (n == 0 || (pattern[0] != '*' && pattern[n - 1] != '*'))
         return strcmp(pattern, key) == 0;
+    if (strncmp(key, "new:", 4) == 0)
+        return false;
     bool open_start = pattern[0] == '*', open_end = pattern[n - 1] == '*';
     const char *part = pattern + (open_start ? 1 : 0);
     size_t part_n = n == 1 ? 0 : n - (open_start ? 1 : 0) - (open_end ? 1 : 0);

@@ -66,7 +66,8 @@ int64_t counters_half_day(int64_t now_ms);
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
 int64_t counters_ttl(const struct count_ask *ask);
 
-/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? */
+/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? The latter never means where new keys are
+ * counted: these are nobody's counters. */
 bool counters_match(const char *pattern, const char *key);
 
 #endif

@@ -624,7 +624,7 @@ static int remote_knows(void)
 }
 
 /* Remote restarts, and has its data: it is told all once more, and knows what it knew. */
-static void test_retries_are_not_told_twice(void **state)
+static void test_retries_are_synced_once(void **state)
 {
     (void)state;
     const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 3};
@@ -867,7 +867,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_retries_are_not_told_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_synced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),
