@@ -42,6 +42,8 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
 {
     int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
     int64_t began = clock_monotonic_ns();
+    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
+        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
     enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
                                        : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);

@@ -8,7 +8,6 @@
 #include "counters/window.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 static void message_reset(struct message *message)
@@ -126,11 +125,12 @@ static bool duplicate(struct message *message, const char *full, const char *raw
     return true;
 }
 
-static void note_deferred(struct gate *gate, const char *retry)
+/* Whatever answered 4xx, and whatever this RCPT's plan held: the retry is no attempt. */
+static void note_deferred(struct gate *gate, const struct envelope *envelope)
 {
     int64_t now = context_now(&gate->context);
-    struct count_deferral deferral = {.at_ms = now};
-    snprintf(deferral.retry, sizeof deferral.retry, "%s", retry);
+    struct count_deferral deferral = {.at_ms = now, .n = 1};
+    plan_pair(envelope, &deferral.pair);
     (void)counters_deferred(gate->counters, &deferral, 1, now); /* one that was forgotten counts */
 }
 
@@ -173,8 +173,8 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
     decide_line(d, &out->line);
-    if (d->verdict.action == ACTION_DEFER && d->plan.request.retry != NULL)
-        note_deferred(gate, d->plan.request.retry);
+    if (d->verdict.action == ACTION_DEFER && policy->needs_attempts && !policy->shadow)
+        note_deferred(gate, &d->envelope);
     limit_events_add(gate->context.events, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
                  clock_monotonic_ns() - began);

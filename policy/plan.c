@@ -184,8 +184,7 @@ static subject_reader *const subject_readers[SUBJECTS] = {
     [SUBJECT_ALL] = read_all,
 };
 
-/* What the limits ask for, and what a retry is known by (retry_of()), as a set of bits: nothing else is worth
- * a reading. */
+/* What the limits ask for, as a set of bits: nothing else is worth a reading. */
 static unsigned subjects_asked(const struct policy *policy)
 {
     unsigned asked = 0;
@@ -195,8 +194,6 @@ static unsigned subjects_asked(const struct policy *policy)
             asked |= 1u << limit->per[k];
         if (limit->share.set)
             asked |= 1u << limit->share.of;
-        if (limit->count == LIMIT_ATTEMPTS)
-            asked |= 1u << SUBJECT_SENDER | 1u << SUBJECT_RECIPIENT;
     }
     return asked;
 }
@@ -387,6 +384,18 @@ static int push_ask(struct planner *planner, const struct limit *limit, const st
     return 0;
 }
 
+enum count_unit plan_unit(const struct limit *limit)
+{
+    static const enum count_unit units[] = {
+        [LIMIT_RECIPIENTS] = COUNT_UNIT_RECIPIENTS,
+        [LIMIT_MESSAGES] = COUNT_UNIT_MESSAGES,
+        [LIMIT_BYTES] = COUNT_UNIT_BYTES,
+        [LIMIT_ATTEMPTS] = COUNT_UNIT_ATTEMPTS,
+    };
+    assert(limit->count < sizeof units / sizeof units[0]);
+    return units[limit->count];
+}
+
 /* The max of a limit or of its share while its ramp lasts, and what is missing to the whole. */
 static void set_max(const struct limit *limit, const struct envelope *envelope, int64_t whole,
                     struct count_ask *ask)
@@ -407,6 +416,7 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
 {
     struct count_ask ask = {
         .limit = limit->name,
+        .unit = plan_unit(limit),
         .window_ms = limit->window_ms,
         .amount = 1,
         .need = 1,
@@ -429,6 +439,7 @@ static struct count_ask hold_ask(const struct limit *limit)
 {
     return (struct count_ask){
         .limit = limit->name,
+        .unit = plan_unit(limit),
         .max = limit->max,
         .window_ms = limit->window_ms,
         .hold_ms = limit->hold_ms,
@@ -446,29 +457,67 @@ struct combination {
     size_t n;
 };
 
-/* The key of a combination, and the one to use instead when a recipient would make one key too many. */
-static int set_keys(struct planner *planner, const char *per_name, const struct combination *of,
-                    struct count_ask *ask)
+/* Can anybody make up as many of these as he likes, with nothing before it in the key that bounds them? */
+static bool is_made_up(const struct planner *planner, enum subject subject)
 {
-    struct combination shared = *of;
-    bool can_overflow = false;
-    for (size_t i = 0; i < of->n && planner->overflow_recipient != NULL; i++) {
-        if (of->subjects[i] != SUBJECT_RECIPIENT)
-            continue;
-        shared.texts[i] = planner->overflow_recipient;
-        can_overflow = true;
+    return subject == SUBJECT_SENDER || subject == SUBJECT_SENDER_DOMAIN ||
+           (subject == SUBJECT_CLIENT && !network_is_ipv4(&planner->envelope->client_subject));
+}
+
+/* Does one of them, behind the first of a list, come from strangers? A domain of ours does not. */
+static bool has_strangers(const struct planner *planner, const struct combination *of)
+{
+    unsigned strangers =
+        1u << SUBJECT_RECIPIENT | 1u << SUBJECT_SENDER | 1u << SUBJECT_SENDER_DOMAIN | 1u << SUBJECT_CLIENT;
+    if (!planner->ruling->alias.ours)
+        strangers |= 1u << SUBJECT_RECIPIENT_DOMAIN;
+    for (size_t i = 1; i < of->n; i++)
+        if ((strangers & 1u << of->subjects[i]) != 0)
+            return true;
+    return false;
+}
+
+enum { MADE_UP_FACTOR = 100 }; /* so many times as many of them as of what has a bound in it */
+
+/* Where an ask goes when strangers have made enough new keys, and where those are counted: for recipients that exist only
+ * through a catch-all or glob of their domain, for what can be made up of the limit, for lists of the first subject. No subject has a bare
+ * '|' in its text, so that these keys are nobody's. */
+static int set_overflow(struct planner *planner, const struct limit *limit, const char *per_name,
+                        const struct combination *of, struct count_ask *ask)
+{
+    const char *overflow[] = {of->texts[0], "*"}, *counted[] = {of->texts[0], "*"};
+    size_t n_overflow = 2, n_counted = 2;
+    ask->new_max = planner->policy->counters.max_new_subjects;
+    if (of->subjects[0] == SUBJECT_RECIPIENT && planner->overflow_recipient != NULL) {
+        overflow[0] = planner->overflow_recipient;
+        n_overflow = of->n > 1 ? 2 : 1;
+        counted[0] = planner->envelope->recipient->domain;
+        n_counted = 1;
+    } else if (is_made_up(planner, of->subjects[0])) {
+        overflow[0] = counted[0] = "*";
+        counted[1] = limit->name;
+        ask->new_max *= MADE_UP_FACTOR;
+    } else if (!has_strangers(planner, of)) {
+        return 0;
     }
+    ask->overflow = make_key(planner->pool, per_name, overflow, n_overflow);
+    ask->new_key = make_key(planner->pool, "new", counted, n_counted);
+    return ask->overflow == NULL || ask->new_key == NULL ? -1 : 0;
+}
+
+static int set_keys(struct planner *planner, const struct limit *limit, const char *per_name,
+                    const struct combination *of, struct count_ask *ask)
+{
     ask->key = make_key(planner->pool, per_name, of->texts, of->n);
-    ask->overflow = can_overflow ? make_key(planner->pool, per_name, shared.texts, shared.n) : NULL;
-    return ask->key == NULL || (can_overflow && ask->overflow == NULL) ? -1 : 0;
+    return ask->key == NULL ? -1 : set_overflow(planner, limit, per_name, of, ask);
 }
 
 /* What one source holds of the limit whose ask came last. */
 static int add_share(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
     const struct texts *source = &planner->values[limit->share.of];
-    if (source->n == 0)
-        return 0; /* the null sender is no source */
+    if (source->n == 0 || (scope_of(planner->ruling).subjects & 1u << limit->share.of) == 0)
+        return 0; /* the null sender is no source, nor is what a refused or discarded RCPT must not count */
     struct combination with_source = *of;
     with_source.subjects[of->n] = limit->share.of;
     with_source.texts[of->n] = source->at[0];
@@ -481,7 +530,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     ask.share_of = (int)planner->n - 1;
     ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
                                planner->envelope->now_ms - planner->envelope->ramp_since_ms);
-    if (set_keys(planner, limit->share.per, &with_source, &ask) != 0)
+    if (set_keys(planner, limit, limit->share.per, &with_source, &ask) != 0)
         return -1;
     return push_ask(planner, limit, &ask);
 }
@@ -490,7 +539,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
 static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
     struct count_ask ask = limit_ask(limit, planner->envelope);
-    if (set_keys(planner, limit->per_name, of, &ask) != 0)
+    if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
         return -1;
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
     if (once && is_held(planner, limit, ask.key)) {
@@ -578,28 +627,30 @@ static uint64_t hash_add(uint64_t hash, const char *string)
     return hash;
 }
 
-/* An address with its subaddress; its key where it is none. */
-static const char *whole_of(const struct address *address, const struct texts *key)
+/* An address with its subaddress (another one's deferral is not its own); its key where it is none. key: room for one. */
+static const char *whole_of(const struct address *address, const char *raw, char key[ADDRESS_MAX + 1])
 {
-    return address->full[0] != '\0' || key->n == 0 ? address->full : key->at[0];
+    if (address->full[0] != '\0' || address->kind != ADDRESS_INVALID || raw == NULL)
+        return address->full;
+    address_fallback_key(raw, key, ADDRESS_MAX + 1);
+    return key;
 }
 
-/* 32 hex digits: the same client network, sender and recipient (with its subaddress: not another address's
- * retry). */
-static char *retry_of(const struct planner *planner)
+void plan_pair(const struct envelope *envelope, struct count_pair *out)
 {
-    const struct envelope *envelope = planner->envelope;
-    char client[NETWORK_TEXT];
-    const char *parts[] = {network_format(&envelope->client_subject, client),
-                           whole_of(envelope->sender, &planner->values[SUBJECT_SENDER]),
-                           whole_of(envelope->recipient, &planner->values[SUBJECT_RECIPIENT])};
+    char client[NETWORK_TEXT] = "", sender[ADDRESS_MAX + 1], recipient[ADDRESS_MAX + 1];
+    if (envelope->sender->kind == ADDRESS_NULL) /* which half of the world sends bounces from */
+        network_format(&envelope->client_subject, client);
+    const char *parts[] = {client, whole_of(envelope->sender, envelope->sender_raw, sender),
+                           whole_of(envelope->recipient, envelope->recipient_raw, recipient)};
     uint64_t left = UINT64_C(0xcbf29ce484222325), right = UINT64_C(0x9ae16a3b2f90404f);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         left = hash_add(left, parts[i]);
         right = hash_add(right ^ left >> 32,
                          parts[i]); /* fed by the other half, so that they do not run in step */
     }
-    return pool_printf(planner->pool, "%016" PRIx64 "%016" PRIx64, left, right);
+    out->client = envelope->client_subject;
+    snprintf(out->id, sizeof out->id, "%016" PRIx64 "%016" PRIx64, left, right);
 }
 
 static int finish(const struct planner *planner, struct plan *out)
@@ -608,22 +659,16 @@ static int finish(const struct planner *planner, struct plan *out)
                         .limits = planner->limits,
                         .backlogs = planner->backlogs,
                         .n_backlogs = planner->n_backlogs};
-    bool has_attempt = false, has_overflow = false;
-    for (size_t i = 0; i < planner->n; i++) {
+    bool has_attempt = false;
+    for (size_t i = 0; i < planner->n; i++)
         has_attempt = has_attempt || (planner->asks[i].flags & COUNT_ATTEMPT) != 0;
-        has_overflow = has_overflow || planner->asks[i].overflow != NULL;
-    }
-    if (has_attempt) {
-        plan.request.retry = retry_of(planner);
-        if (plan.request.retry == NULL)
+    if (has_attempt &&
+        !planner->policy->shadow) { /* in shadow nothing was deferred, and nothing is a retry */
+        struct count_pair *pair = pool_alloc(planner->pool, sizeof *pair);
+        if (pair == NULL)
             return -1;
-    }
-    if (has_overflow) {
-        const char *const domain[] = {planner->envelope->recipient->domain};
-        plan.request.new_key = make_key(planner->pool, "new", domain, 1);
-        plan.request.new_max = planner->policy->counters.max_new_subjects;
-        if (plan.request.new_key == NULL)
-            return -1;
+        plan_pair(planner->envelope, pair);
+        plan.request.pair = pair;
     }
     *out = plan;
     return 0;

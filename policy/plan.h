@@ -38,10 +38,14 @@ struct plan { /* asks[i] belongs to limits[i] */
     size_t n_backlogs;
 };
 
-/* held: what this message holds already. retry in the request is set where some ask is an attempt. Memory
+/* held: what this message holds already. pair in the request is set where some ask is an attempt (but in shadow). Memory
  * from the pool. 0, or -1 when out of memory. An empty plan has request.n == 0. */
 int plan_make(const struct policy *policy, const struct envelope *envelope, const struct ruling *ruling,
               const struct receipt *held, struct pool *pool, struct plan *out);
+
+/* What a retry of this RCPT is known by: its sender and recipient, each canonical with its subaddress, from whatever client
+ * (big senders retry from a pool); for the null sender the client network, too. */
+void plan_pair(const struct envelope *envelope, struct count_pair *out);
 
 /* The look at a client's holds when it connects: only `per: client` limits with `hold` and `over: reject`.
  * client is its whole address. Empty for exempt.clients; that a client rule makes it exempt is the
@@ -58,6 +62,9 @@ bool plan_looks_at_connect(const struct policy *policy);
  * in it. max + headroom is the whole max as before, so that less than that trips no hold: it would outlast the
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
+
+/* What a limit counts in a store, which counts no backlog. */
+enum count_unit plan_unit(const struct limit *limit);
 
 /* What counters.local_share leaves of a max. */
 int64_t plan_local_max(const struct policy *policy, int64_t max);

@@ -119,6 +119,7 @@ struct counters_config {
     int local_share; /* percent */
     unsigned ipv4_bits, ipv6_bits;
     int64_t max_new_subjects;
+    int64_t local_subjects;
 };
 
 struct http_config {

@@ -5,6 +5,8 @@
 #ifndef RCPTGATE_BASE_COUNT_H
 #define RCPTGATE_BASE_COUNT_H
 
+#include "base/network.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,9 +19,22 @@ enum count_flag {
         8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
 };
 
+/* What a limit counts. A counter that counted something else begins anew. */
+enum count_unit {
+    COUNT_UNIT_RECIPIENTS,
+    COUNT_UNIT_MESSAGES,
+    COUNT_UNIT_BYTES,
+    COUNT_UNIT_ATTEMPTS,
+    COUNT_UNITS,
+};
+
+const char *count_unit_name(enum count_unit unit);                      /* "recipients" */
+bool count_unit_find(const char *name, size_t n, enum count_unit *out); /* false: no such name of n bytes */
+
 struct count_ask {
     const char *key;   /* "recipient:{a@example.com}"; the store puts its prefix and ':' in front */
     const char *limit; /* name of the limit: the field in the key */
+    enum count_unit unit;
     int64_t max;       /* 0..10^15 */
     int64_t window_ms; /* 1,000..31 days */
     int64_t amount;    /* charged when admitted; >= 0 */
@@ -32,21 +47,37 @@ struct count_ask {
                        lowered for a while; >= 0 */
     int64_t ttl_ms; /* the key's time to live after this charge */
     unsigned flags;
-    int share_of;         /* index of the ask of which this one is a source's share; -1: a limit itself.
+    int share_of;        /* index of the ask of which this one is a source's share; -1: a limit itself.
                             Always less than its own index */
-    int64_t share_above;  /* the share binds once used of that ask is at least this */
-    const char *overflow; /* the key to use instead when key is new and the domain has made its
-                            new_max new keys in the last minute; NULL: key is always used */
+    int64_t share_above; /* the share binds once used of that ask is at least this */
+    /* The key to use instead when key is new and new_max new ones were counted in the last minute: strangers share
+     * it, so it is never held. NULL: key is always used */
+    const char *overflow;
+    const char *new_key; /* where new keys are counted, "new:{example.com}"; set where overflow is */
+    int64_t new_max;
+};
+
+/* What a retry is known by. */
+struct count_pair {
+    char id[33]; /* of sender and recipient, and for the null sender of the client network: [0-9a-f]{32} */
+    struct network client; /* the network that the RCPT comes from */
+};
+
+/* RCPTs of a pair that were answered 4xx: each lets a later one pass uncounted. */
+struct count_deferral {
+    struct count_pair pair;
+    int64_t at_ms; /* when */
+    int n;         /* how many */
+    bool least;    /* the store may know of them: so many wait for the pair, at least */
 };
 
 struct count_request {
     const struct count_ask *asks;
     size_t n;
-    const char *retry; /* identifies (client network, sender, recipient), [0-9a-f]{32}; NULL where no ask has
-                            COUNT_ATTEMPT */
-    const char
-        *new_key;    /* where new keys with an overflow key are counted, "new:{example.com}"; NULL: none */
-    int64_t new_max; /* counters.max_new_subjects */
+    const struct count_pair *pair;         /* NULL where no ask has COUNT_ATTEMPT */
+    const struct count_deferral *deferred; /* to be noted before the pair is looked for; NULL: nothing */
+    int64_t
+        deadline; /* until when the store may wait (CLOCK_MONOTONIC, ns); 0: its own timeout from now on */
 };
 
 enum count_result {
@@ -58,7 +89,7 @@ enum count_result {
 
 struct count_answer {
     enum count_result result;
-    bool overflowed; /* the overflow key was charged */
+    bool overflowed; /* the overflow key was asked: the answer is 4xx at most */
     bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
     bool retry;      /* the store knew it as a retry: no attempt was charged */
     bool hard;       /* a refusal for which what was taken is enough (or a hold): it may be for good */
@@ -101,16 +132,11 @@ struct count_change {
     enum count_check check;
 };
 
-/* A RCPT that was deferred. */
-struct count_deferral {
-    char retry[33]; /* as in count_request */
-    int64_t at_ms;  /* when */
-};
-
 /* One counter as `show` prints it. */
 struct count_view {
     const char *key; /* without the prefix */
     const char *limit;
+    enum count_unit unit;
     int64_t used, max, window_ms;
     int64_t refused;  /* since the counter was created */
     int64_t held_ms;  /* what is left of its hold; 0: none */

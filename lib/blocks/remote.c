@@ -77,7 +77,7 @@ static bool is_answer(const redisReply *reply)
 static enum blocks_remote_status run(struct blocks_remote *blocks, struct args *args, redisReply **out,
                                      struct error *err)
 {
-    const struct redis_command command = {args->argc, args->argv, args->lens};
+    const struct redis_command command = {.argc = args->argc, .argv = args->argv, .lens = args->lens};
     redisReply *reply = NULL;
     if (redis_client_eval(blocks->redis, &blocks->script, 2, &command, &reply) != REDIS_ANSWERED)
         return BLOCKS_REDIS_DOWN;

@@ -18,7 +18,8 @@ void counter_view(const struct counter *counter, int64_t now_ms, struct count_vi
 {
     struct window window = counter->window;
     window_move(&window, window.window_ms, now_ms);
-    *out = (struct count_view){.used = window_used(&window),
+    *out = (struct count_view){.unit = counter->unit,
+                               .used = window_used(&window),
                                .max = counter->max,
                                .window_ms = window.window_ms,
                                .refused = counter->refused,
@@ -90,6 +91,8 @@ static bool read_words(struct reader *reader, struct counter *counter)
             reader->at++;
         if (reader->at == start)
             return false;
+        if (number == NULL)
+            (void)count_unit_find(start, (size_t)(reader->at - start), &counter->unit); /* or unknown to us */
     }
     return reader->at == reader->end;
 }

@@ -8,8 +8,9 @@
  * used and max at the last write, the window in milliseconds, when the counter was created (Unix time in ms), the number of
  * a slot and the counts of it and those before it (so that going on from there means to write in front); "4:1" are four of
  * which one is open, that is not yet taken; ":0" is not written. Then, only where they are not 0, how often it refused since
- * it was born, and until when it is held. Words that follow and that a reader does not know are kept. Zero slots at both ends
- * are left out, so that a quiet counter fits into 64 bytes, up to which Redis packs a hash tightly.
+ * then, and until when it is held; then what it counts, where that is not recipients ("bytes"). Words that follow and that a
+ * reader does not know are kept. Zero slots at both ends are left out, so that a quiet counter fits into 64 bytes, up to
+ * which Redis packs a hash tightly.
  */
 #ifndef RCPTGATE_COUNTERS_COUNTER_H
 #define RCPTGATE_COUNTERS_COUNTER_H
@@ -23,6 +24,7 @@
 
 struct counter { /* zeroed: does not exist yet */
     struct window window;
+    enum count_unit unit;
     int64_t max;     /* at the last write */
     int64_t created; /* Unix time in ms; `born` in the text */
     int64_t refused; /* since then */

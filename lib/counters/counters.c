@@ -112,6 +112,11 @@ void counters_free(struct counters *counters)
         counters->ops->free(counters);
 }
 
+int64_t counters_half_day(int64_t now_ms)
+{
+    return now_ms > 0 ? now_ms / (12 * 60 * 60 * 1000) : 0;
+}
+
 int64_t counters_ttl(const struct count_ask *ask)
 {
     int64_t ttl = ask->window_ms + ask->window_ms / 10 + 1000; /* empty by then; the second is for rounding */
@@ -125,6 +130,8 @@ bool counters_match(const char *pattern, const char *key)
     size_t n = strlen(pattern), length = strlen(key);
     if (n == 0 || (pattern[0] != '*' && pattern[n - 1] != '*'))
         return strcmp(pattern, key) == 0;
+    if (strncmp(key, "new:", 4) == 0)
+        return false;
     bool open_start = pattern[0] == '*', open_end = pattern[n - 1] == '*';
     const char *part = pattern + (open_start ? 1 : 0);
     size_t part_n = n == 1 ? 0 : n - (open_start ? 1 : 0) - (open_end ? 1 : 0);

@@ -8,17 +8,23 @@
 -- key of another type is deleted. The first number returned is how often that was seen.
 --
 --   plain, reserve, peek, charge:
---     ARGV[3] '', or the retry identifier ('-': none; its set is then the last of KEYS), the number of the field in which new keys
---     are counted (0: none), how many may be made, in which window
---     [4] how many asks; for each, grouped by key: window, max, and a word: 'h' where it is hard (what it charges is open), then
---     nothing, or numbers: its field, its overflow field (0: none), amount, need, hold, flags, ask that it is a share of (0: none),
---     share_above, headroom. Nothing: the i-th field, amount and need 1, the others 0
+--     ARGV[3] '', or the pair (its two hashes are then the last of KEYS) and the client network; of its deferrals that are to be noted
+--     first the client network, how many they are, how long ago (ms) they were
+--     [4] how many asks; for each, grouped by key: window, max, and a word: 'h' where it is hard (what it charges is open), what it counts
+--     where that is not recipients ('hbytes'), then nothing, or numbers: its field, its overflow field (0: none), the field in which new
+--     keys are counted, how many may be made in a minute, amount, need, hold, flags, ask that it is a share of (0: none), share_above,
+--     headroom. No numbers: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
 --     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or numbers: age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
 --   refused: limit [3] of KEYS[1] has refused [4] times more
---   deferred: remembers retries. KEYS[1] the set, [3] how many, [4] how long (ms); of each: identifier, how long ago (ms)
+--   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
+--     so many wait at least
+--
+-- A deferral lets one later RCPT of its pair pass uncounted. What waits for a pair is a field of one of 64 hashes of its half-day, with
+-- the text "t young ripe client": young ones, the first of them deferred at t, let only another client network through, a minute later
+-- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
 local call, pcall = redis.call, redis.pcall
 local tonumber, floor, match, gmatch, byte = tonumber, math.floor, string.match, string.gmatch, string.byte
@@ -29,21 +35,23 @@ if now < 0 then
     now = time[1] * 1000 + floor(time[2] / 1000)
 end
 
--- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, no overflow keys, max below 10^14. Where all fit, nothing
+-- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, max below 10^14. Where all fit, no key is new that may overflow, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
 -- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
 --
 -- Returns 0 (no junk), the time, then used and born of each ask.
 local function plain()
     local answer, writes, late = {0, now}, {}, {}
-    local ask, at, n_keys = 5, 5 + 3 * ARGV[4], #KEYS
+    local ask, last, k = 5, 5 + 3 * ARGV[4], 0
+    local at = last
     if ARGV[3] ~= '' then
-        if pcall('ZSCORE', KEYS[n_keys], match(ARGV[3], '^%S+')) then
+        local pair = match(ARGV[3], '^%S+')
+        if pcall('HGET', KEYS[#KEYS - 1], pair) or pcall('HGET', KEYS[#KEYS], pair) then
             return nil
         end
-        n_keys = n_keys - 1
     end
-    for k = 1, n_keys do
+    while ask < last do -- the keys that new ones may overflow into come after those of all asks
+        k = k + 1
         local n, put = tonumber(ARGV[at + 1]), {}
         local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
         if texts.err then
@@ -52,14 +60,15 @@ local function plain()
         for i = 1, n do
             local window, max = ARGV[ask], ARGV[ask + 1]
             local slot = floor(now * 10 / window)
-            local hard = byte(ARGV[ask + 2]) == 104
-            local used, born, counts, rest = 0, now, hard and '1:1' or '1', ''
+            local hard, unit = byte(ARGV[ask + 2]) == 104, match(ARGV[ask + 2], '^h?(%l*)')
+            unit = unit ~= '' and ' ' .. unit or ''
+            local used, born, counts, rest = 0, now, hard and '1:1' or '1', unit
             if texts[i] then
                 local same, newest, list
                 used, same, born, newest, list, rest =
                     match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
                 used, born = tonumber(used), tonumber(born)
-                if same ~= window or born > now or rest ~= '' and not match(rest, '^ refused=%d+$') then
+                if same ~= window or born > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
                     return nil
                 end
                 local ago = slot - newest
@@ -88,8 +97,10 @@ local function plain()
                     end
                 end
                 late[k] = late[k] or ago > 0
-            else
+            elseif match(ARGV[ask + 2], '^%l*$') or match(ARGV[ask + 2], '^%l* ?%d+ 0 ') then
                 late[k] = true
+            else
+                return nil
             end
             if used + 1 > tonumber(max) then
                 return nil
@@ -102,8 +113,8 @@ local function plain()
         writes[k] = put
         at = at + 2 + n
     end
-    at = 5 + 3 * ARGV[4]
-    for k = 1, n_keys do
+    at = last
+    for k = 1, #writes do
         call('HSET', KEYS[k], unpack(writes[k]))
         if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
             call('PEXPIRE', KEYS[k], ARGV[at])
@@ -234,11 +245,13 @@ local function fill(counter, list, slot, old)
     return n > 0
 end
 
+local UNITS = {messages = true, bytes = true, attempts = true}
+
 -- A counter that does not exist yet. Elements 1..11 are the slots, the current one first, 12..22 what is open of them; slot is the
 -- number of the current one.
 local function fresh(window)
     return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window),
-            born = now, max = 0, refused = 0, held = 0, words = '', pending = 0}
+            born = now, max = 0, refused = 0, held = 0, unit = '', words = '', pending = 0}
 end
 
 -- What follows the slots, each behind a space: what is not known here is kept. false: it is none of that.
@@ -252,6 +265,8 @@ local function read_words(counter, rest)
                 return false
             end
             counter[name] = number
+        elseif UNITS[word] then
+            counter.unit = word
         else
             counter.words = counter.words .. ' ' .. word
         end
@@ -313,6 +328,9 @@ local function text(counter)
     if counter.held > now then
         out = out .. format(' held=%.0f', counter.held)
     end
+    if counter.unit ~= '' then
+        out = out .. ' ' .. counter.unit
+    end
     return out .. counter.words
 end
 
@@ -331,29 +349,74 @@ local function wait_for(counter, max, need, open)
     return ceil((counter.slot + 12 - i) * counter.window / 10) - now
 end
 
--- score: when it was deferred, if it was.
-local function is_retry(score)
-    local ago = score and now - tonumber(score)
-    return score and ago >= 60000 and ago <= 86400000
+local WAITING, RIPE_AFTER, MOST_PAIRS, TWO_HALF_DAYS = 16, 60000, 3125, 86400000
+
+-- What waits for a pair in one hash, brought up to now.
+local function waiting(key, pair)
+    local found = try('HGET', key, pair)
+    local t, young, ripe, client = match(found or '', '^(%d+) (%d%d?) (%d%d?) (%S+)$')
+    if found and not t then
+        junk = junk + 1
+    end
+    local wait = {key = key, pair = pair, found = found, client = client, t = math.min(tonumber(t or now), now),
+                  young = tonumber(young or 0), ripe = tonumber(ripe or 0)}
+    if wait.young > 0 and now - wait.t >= RIPE_AFTER then
+        wait.ripe, wait.young = wait.ripe + wait.young, 0
+    end
+    return wait
+end
+
+local function keep(wait)
+    if wait.young + wait.ripe == 0 then
+        call('HDEL', wait.key, wait.pair)
+        return
+    end
+    local pairs_there = call('HLEN', wait.key)
+    if wait.found or pairs_there < MOST_PAIRS then
+        call('HSET', wait.key, wait.pair, format('%.0f %.0f %.0f %s', wait.t, wait.young, wait.ripe, wait.client))
+        wait.found = true
+    end
+    if pairs_there == 0 then
+        call('PEXPIRE', wait.key, TWO_HALF_DAYS)
+    end
+end
+
+local function note(wait, last, client, ago, n, least)
+    local there = wait.young + wait.ripe
+    n = math.min(least and n - there or n, WAITING - there - last.young - last.ripe)
+    wait.client = client
+    if n > 0 then
+        if wait.young == 0 then
+            wait.t = now - ago
+        end
+        wait.young = wait.young + n
+    end
+    if there > 0 or n > 0 then
+        keep(wait)
+    end
+end
+
+-- Uses up one that waits, the older first; true: there was one.
+local function take(wait, last, client, look)
+    local from = last.ripe > 0 and last or wait.ripe > 0 and wait
+    local of = 'ripe'
+    if not from then
+        of = 'young'
+        from = last.young > 0 and last.client ~= client and last or wait.young > 0 and wait.client ~= client and wait
+    end
+    if from and not look then
+        from[of] = from[of] - 1
+        keep(from)
+    end
+    return from and true or false
 end
 
 if what == 'deferred' then
-    local set, list = KEYS[1], {}
-    for at = 5, #ARGV, 2 do
-        list[#list + 1] = format('%.0f', now - ARGV[at + 1])
-        list[#list + 1] = ARGV[at]
+    for i = 1, tonumber(ARGV[3]) do
+        local at = 5 * i - 1
+        note(waiting(KEYS[2 * i - 1], ARGV[at]), waiting(KEYS[2 * i], ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2]),
+             tonumber(ARGV[at + 3]), ARGV[at + 4] == '1')
     end
-    if not try('ZADD', set, unpack(list)) then
-        call('ZADD', set, unpack(list))
-    end
-    local old = call('ZRANGEBYSCORE', set, '-inf', format('(%.0f', now - tonumber(ARGV[4])), 'LIMIT', 0, 100)
-    if #old > 0 then
-        call('ZREM', set, unpack(old))
-    end
-    if call('ZCARD', set) > tonumber(ARGV[3]) then
-        call('ZREMRANGEBYRANK', set, 0, 999)
-    end
-    call('PEXPIRE', set, ARGV[4])
     return {junk}
 end
 
@@ -391,7 +454,10 @@ if what == 'change' or what == 'settle' then
     -- What is longer than the window is counted when it ends, also where its counter is gone by now.
     local function count_late(at, counter, name, age, late, max, ttl)
         local key = KEYS[tonumber(ARGV[at])]
-        counter = counter or fresh(tonumber(ARGV[at + 2]))
+        if not counter then
+            counter = fresh(tonumber(ARGV[at + 2]))
+            counter.unit = 'bytes' -- nothing else is late
+        end
         local ago = slots_ago(counter, age)
         if ago > 10 then
             return
@@ -470,8 +536,7 @@ end
 -- What is left: reserve, peek, charge, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
-local retry, new_field, new_max, new_window = match(ARGV[3], '^(%S+) (%d+) (%d+) (%d+)$')
-new_field, new_max = tonumber(new_field or 0), tonumber(new_max)
+local pair, client, deferred, n_deferred, ago = match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+)$')
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
 
@@ -512,7 +577,7 @@ local function is_new(key)
     return not exists[key]
 end
 
-local function get(field, window, hold)
+local function get(field, window, hold, unit)
     local counter = counters[field]
     if counter then
         return counter
@@ -525,7 +590,10 @@ local function get(field, window, hold)
             junk = junk + 1
         end
     end
-    counter = counter or fresh(window)
+    if not counter or counter.unit ~= unit then -- none, or it counted something else
+        counter = fresh(window)
+        counter.unit = unit
+    end
     if counter.held > now + hold then
         counter.held = now + hold
     end
@@ -535,23 +603,28 @@ local function get(field, window, hold)
     return counter
 end
 
-if retry == '-' then
-    retry = false
-elseif retry then
-    retry = is_retry(try('ZSCORE', KEYS[#KEYS], retry))
+local retry = false
+if pair then
+    local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
+    if n_deferred ~= '0' and not peek then
+        note(wait, last, deferred, tonumber(ago), tonumber(n_deferred))
+    end
+    retry = take(wait, last, client, peek)
 end
 
 -- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
-local overflows, new_keys, n_new = {}, {}, 0
+local NEW_WINDOW = 60000
+local overflows, new_keys, n_new = {}, {}, {}
 
-local function overflow(key)
+local function overflow(key, new_field, new_max)
     if overflows[key] == nil then
         overflows[key] = false
         if is_new(key) then
-            overflows[key] = get(new_field, tonumber(new_window), 0).used + n_new >= new_max
+            local n = n_new[new_field] or 0
+            overflows[key] = get(new_field, NEW_WINDOW, 0, '').used + n >= new_max
             if not overflows[key] then
-                n_new = n_new + 1
-                new_keys[n_new] = key
+                n_new[new_field] = n + 1
+                new_keys[#new_keys + 1] = {key = key, field = new_field, max = new_max}
             end
         end
     end
@@ -560,18 +633,22 @@ end
 
 local function read_ask(i)
     local at = 2 + 3 * i
-    local field, other, amount, need, hold, flags, parent, above, headroom =
-        match(ARGV[at + 2], '^h? ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    local hard, unit, field, other, new_field, new_max, amount, need, hold, flags, parent, above, headroom =
+        match(ARGV[at + 2], '^(h?)(%l*) ?(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    if not field then
+        hard, unit = match(ARGV[at + 2], '^(h?)(%l*)$')
+    end
     flags = tonumber(flags or 0)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
                  parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
                  attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags % 8 >= 4, result = 1, wait = 0,
-                 hard = byte(ARGV[at + 2]) == 104, hard_for = 0}
-    if other and other ~= '0' and new_field > 0 and overflow(key_of[ask.field]) then
-        ask.field, ask.overflowed = tonumber(other), true
+                 hard = hard == 'h', hard_for = 0}
+    if other and other ~= '0' and overflow(key_of[ask.field], tonumber(new_field), tonumber(new_max)) then
+        -- strangers share it: nobody holds it, and it answers for nobody for good
+        ask.field, ask.overflowed, ask.hold, ask.hard = tonumber(other), true, 0, false
     end
-    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold)
+    ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold, unit or '')
     return ask
 end
 
@@ -583,7 +660,7 @@ end
 -- For how long what is taken refuses by itself; 0: it does not.
 local function hard_for(ask, need)
     local counter, whole = ask.counter, ask.max + ask.headroom
-    if counter.taken + need <= whole then
+    if ask.overflowed or counter.taken + need <= whole then
         return 0
     end
     local ms = wait_for(counter, whole, need, 1)
@@ -685,15 +762,17 @@ end
 for field in pairs(written) do
     put(field)
 end
-local n_made = 0
-for i = 1, n_new do
-    n_made = n_made + (out[new_keys[i]] and 1 or 0)
+local new_fields = {}
+for i = 1, #new_keys do
+    local new = new_keys[i]
+    if out[new.key] then
+        counters[new.field].max = format('%.0f', new.max)
+        add(counters[new.field], 1, 1, 0)
+        new_fields[new.field] = true
+    end
 end
-if n_made > 0 then
-    local counter = counters[new_field]
-    counter.max = format('%.0f', new_max)
-    add(counter, 1, n_made, 0)
-    put(new_field)
+for field in pairs(new_fields) do
+    put(field)
 end
 for key, list in pairs(out) do
     call('HSET', KEYS[key], unpack(list))

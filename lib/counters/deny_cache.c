@@ -89,9 +89,9 @@ static struct deny_cache_ticket ticket_of(struct deny_cache *cache, const struct
                                        .eligible = is_eligible(request)};
     for (size_t i = 0; ticket.eligible && i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        const int64_t numbers[] = {ask->max,        ask->headroom, ask->window_ms,      ask->amount,
-                                   ask->need,       ask->hold_ms,  (int64_t)ask->flags, ask->share_of,
-                                   ask->share_above};
+        const int64_t numbers[] = {ask->max,           ask->headroom,   ask->window_ms,      ask->amount,
+                                   ask->need,          ask->hold_ms,    (int64_t)ask->flags, ask->share_of,
+                                   (int64_t)ask->unit, ask->share_above};
         uint64_t hash = mix_string(cache, ticket.name, ask->key);
         ticket.version += atomic_load(&cache->versions[hash % VERSIONS]);
         mix_string(cache, ticket.name, ask->limit);

@@ -38,7 +38,7 @@
 enum {
     LOOK_MS = 20,     /* is remote up again? */
     FALLBACK_MS = 20, /* the fallback waits so long for the last walk */
-    NOTIFY_MS = 500,  /* between two batches */
+    NOTIFY_MS = 20,   /* between two batches: from another client network a retry may come at once */
 };
 
 struct failover {
@@ -75,6 +75,22 @@ static enum counters_status ask_local(struct failover_state *state, enum counter
     return local->ops->ask(local, mode, request, now_ms, answers);
 }
 
+/* Asks remote, and tells it what was deferred of the pair in the last moments. */
+static enum counters_status reserve_remote(struct failover_state *state, const struct count_request *request,
+                                           int64_t now_ms, struct count_answer *answers)
+{
+    struct retries *retries = state->local->retries;
+    struct count_request with = *request;
+    struct count_deferral deferral;
+    if (request->pair != NULL && retries_collect_pair(retries, request->pair, now_ms, &deferral))
+        with.deferred = &deferral;
+    enum counters_status status =
+        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, &with, now_ms, answers);
+    if (status == COUNTERS_DOWN && with.deferred != NULL)
+        retries_put_back(retries, &deferral, 1);
+    return status;
+}
+
 static enum counters_status failover_reserve(struct failover_state *state,
                                              const struct count_request *request, int64_t now_ms,
                                              struct count_answer *answers)
@@ -84,8 +100,7 @@ static enum counters_status failover_reserve(struct failover_state *state,
         failover_state_note(state, &state->pending);
         return COUNTERS_OK;
     }
-    enum counters_status status =
-        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, request, now_ms, answers);
+    enum counters_status status = reserve_remote(state, request, now_ms, answers);
     if (status != COUNTERS_OK) {
         failover_state_note(state, &state->closed);
         return status;
@@ -111,10 +126,11 @@ static enum counters_status failover_ask(struct counters *counters, enum counter
 }
 
 /* Until fallback_end() remote is not opened. False: it is open already. */
-static bool fallback_begin(struct failover *failover)
+static bool fallback_begin(struct failover *failover, int64_t deadline)
 {
     struct failover_state *state = &failover->state;
-    struct timespec until = clock_in_ms(FALLBACK_MS);
+    int64_t left_ms = deadline > 0 ? (deadline - clock_monotonic_ns()) / 1000000 : FALLBACK_MS;
+    struct timespec until = clock_in_ms(left_ms < 0 ? 0 : left_ms < FALLBACK_MS ? left_ms : FALLBACK_MS);
     pthread_mutex_lock(&state->lock);
     while (failover->opening &&
            pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
@@ -156,7 +172,7 @@ static enum counters_status failover_fallback(struct counters *counters, bool pe
     struct failover_state *state = &failover->state;
     if (peek)
         return ask_local(state, COUNTERS_PEEK, request, now_ms, answers);
-    while (before == COUNTERS_DOWN && !fallback_begin(failover)) {
+    while (before == COUNTERS_DOWN && !fallback_begin(failover, request->deadline)) {
         before = failover_ask(counters, COUNTERS_RESERVE, request, now_ms, answers);
         if (before == COUNTERS_OK)
             return COUNTERS_OK;

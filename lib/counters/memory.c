@@ -59,10 +59,23 @@ static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
 static enum counters_status memory_deferred(struct counters *counters, const struct count_deferral *deferrals,
                                             size_t n, int64_t now_ms)
 {
-    (void)now_ms;
     for (size_t i = 0; i < n; i++)
-        retries_add(((struct memory *)counters)->retries, &deferrals[i]);
+        retries_note(((struct memory *)counters)->retries, &deferrals[i], now_ms);
     return COUNTERS_OK;
+}
+
+/* Is the request a retry? Then one is used up that waited for its pair; another store's word for it is taken. */
+static bool memory_retry(struct memory *memory, enum counters_mode mode, const struct count_request *request,
+                         int64_t now_ms, const struct count_answer *recorded)
+{
+    if (request->pair == NULL || request->n == 0)
+        return false;
+    if (mode == COUNTERS_RECORD && !recorded[0].retry)
+        return false;
+    if (mode != COUNTERS_PEEK && request->deferred != NULL)
+        retries_note(memory->retries, request->deferred, now_ms);
+    return retries_take(memory->retries, request->pair, now_ms, mode == COUNTERS_PEEK) ||
+           mode == COUNTERS_RECORD;
 }
 
 /* A request. */
@@ -78,14 +91,17 @@ struct work { /* the copy of one counter */
     int64_t pending; /* asked for by earlier asks of this request */
     int64_t trip;    /* held until then, once written; 0: no new hold */
     int64_t ttl;
+    int64_t n_new; /* new keys so far in this request, where those are counted */
     bool write;
+    bool chosen; /* a stranger can choose the key */
 };
 
 struct part { /* one ask of the request */
-    uint64_t hash, overflow_hash;
+    uint64_t hash, overflow_hash, new_hash;
     struct work *work;
+    struct work *new_work; /* of the first ask that brings a new key in: where it is counted */
     struct count_answer answer;
-    bool is_new; /* the first ask that brings this new key in */
+    int64_t hold_ms; /* 0 also where strangers share the key */
 };
 
 struct task {
@@ -95,32 +111,25 @@ struct task {
     enum counters_mode mode;
     int64_t now;
     bool retry;
-    uint64_t new_hash, set; /* shards */
-    struct part *parts;     /* request->n */
-    struct work *works;     /* request->n + 1 */
+    uint64_t set;       /* shards */
+    struct part *parts; /* request->n */
+    struct work *works; /* 2 * request->n: of each ask, and where its new key is counted */
     size_t n_works;
-    struct work *new_work; /* where new keys are counted; NULL until one came */
-    int64_t n_new;         /* so far in this request */
 };
 
 static void task_hash(struct task *task)
 {
     struct memory *memory = task->memory;
     const struct count_request *request = task->request;
-    bool overflow = false;
     for (size_t i = 0; i < request->n; i++) {
         struct part *part = &task->parts[i];
         part->hash = hash_string(memory->seed, request->asks[i].key);
         task->set |= shard_bit(memory, part->hash);
-        if (request->asks[i].overflow == NULL || request->new_key == NULL)
+        if (request->asks[i].overflow == NULL)
             continue;
         part->overflow_hash = hash_string(memory->seed, request->asks[i].overflow);
-        task->set |= shard_bit(memory, part->overflow_hash);
-        overflow = true;
-    }
-    if (overflow) {
-        task->new_hash = hash_string(memory->seed, request->new_key);
-        task->set |= shard_bit(memory, task->new_hash);
+        part->new_hash = hash_string(memory->seed, request->asks[i].new_key);
+        task->set |= shard_bit(memory, part->overflow_hash) | shard_bit(memory, part->new_hash);
     }
 }
 
@@ -145,38 +154,39 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
     return work;
 }
 
-/* Does this ask go to its overflow key: its key is new, and enough new keys were made? */
+/* Does this ask go to its overflow key: its key is new, and enough new keys were made, or there is no room for one? */
 static bool part_overflows(struct task *task, size_t i)
 {
     const struct count_request *request = task->request;
     const struct count_ask *ask = &request->asks[i];
     struct part *part = &task->parts[i];
+    if (ask->overflow == NULL)
+        return false;
     if (task->mode == COUNTERS_RECORD)
-        return task->recorded[i].overflowed && ask->overflow != NULL;
-    if (ask->overflow == NULL || request->new_key == NULL ||
-        find(task->memory, part->hash, ask->key, task->now) != NULL)
+        return task->recorded[i].overflowed;
+    if (find(task->memory, part->hash, ask->key, task->now) != NULL)
         return false;
     for (size_t j = 0; j < i; j++)
         if (task->parts[j].hash == part->hash && request->asks[j].overflow != NULL &&
             strcmp(request->asks[j].key, ask->key) == 0)
             return task->parts[j].answer.overflowed;
-    if (task->new_work == NULL)
-        task->new_work =
-            work_get(task, task->new_hash, request->new_key, COUNTERS_NEW_LIMIT, COUNTERS_NEW_WINDOW_MS, 0);
-    if (task->new_work->used + task->n_new >= request->new_max)
+    struct work *new_work =
+        work_get(task, part->new_hash, ask->new_key, COUNTERS_NEW_LIMIT, COUNTERS_NEW_WINDOW_MS, 0);
+    if (new_work->used + new_work->n_new >= ask->new_max ||
+        memory_table_is_crowded(memory_shard(task->memory, part->hash)))
         return true;
-    task->n_new++;
-    part->is_new = true;
+    new_work->n_new++;
+    part->new_work = new_work;
     return false;
 }
 
 /* Is this refusal one that trips the hold of its limit? A declared size alone trips nothing. */
-static bool trips(const struct count_ask *ask, bool free_retry, bool hard, int64_t taken)
+static bool trips(const struct count_ask *ask, int64_t hold_ms, bool free_retry, bool hard, int64_t taken)
 {
     int64_t least = ask->max / 10 > 1 ? ask->max / 10 : 1;
     if (least > ask->need)
         least = ask->need;
-    return ask->hold_ms > 0 && !free_retry && hard && taken + least > ask->max + ask->headroom;
+    return hold_ms > 0 && !free_retry && hard && taken + least > ask->max + ask->headroom;
 }
 
 /* Takes over what another store answered. One that has another counter by now, and less in it, was cleared: so is
@@ -195,10 +205,19 @@ static void part_record(struct task *task, size_t i)
     if (remote->result == COUNT_HELD)
         work->trip = task->now + remote->wait_ms;
     else if (remote->result == COUNT_OVER &&
-             trips(ask, task->retry && (ask->flags & COUNT_ATTEMPT) != 0, remote->hard, remote->taken))
+             trips(ask, task->parts[i].hold_ms, task->retry && (ask->flags & COUNT_ATTEMPT) != 0,
+                   remote->hard, remote->taken))
         work->trip = task->now + ask->hold_ms;
     else if (remote->result == COUNT_ADMITTED)
         work->value.counter.held = 0;
+}
+
+/* Under this name something else was counted. */
+static void work_begin_anew(struct work *work, const struct count_ask *ask, int64_t now_ms)
+{
+    work->value = (struct value){.counter.unit = ask->unit};
+    counter_move(&work->value.counter, ask->window_ms, 0, now_ms);
+    work->used = work->taken = 0;
 }
 
 static void part_find(struct task *task, size_t i)
@@ -206,11 +225,15 @@ static void part_find(struct task *task, size_t i)
     const struct count_ask *ask = &task->request->asks[i];
     struct part *part = &task->parts[i];
     bool overflows = part_overflows(task, i);
+    part->hold_ms = overflows ? 0 : ask->hold_ms;
     part->answer =
         (struct count_answer){.overflowed = overflows, .retry = task->retry, .slot = -1, .here = -1};
     part->work =
         work_get(task, overflows ? part->overflow_hash : part->hash, overflows ? ask->overflow : ask->key,
-                 ask->limit, ask->window_ms, task->mode == COUNTERS_CHARGE ? WINDOW_MOST : ask->hold_ms);
+                 ask->limit, ask->window_ms, task->mode == COUNTERS_CHARGE ? WINDOW_MOST : part->hold_ms);
+    part->work->chosen = ask->overflow != NULL && !overflows;
+    if (part->work->value.counter.unit != ask->unit)
+        work_begin_anew(part->work, ask, task->now);
     part->answer.used = part->work->used;
     part->answer.taken = part->work->taken;
     part->answer.created = part->work->value.counter.created;
@@ -262,16 +285,17 @@ static void part_refuse(struct task *task, size_t i, int64_t need, bool free_ret
     const struct work *whole = whole_of(task, ask);
     answer->result = COUNT_OVER;
     answer->wait_ms = window_wait(&work->value.counter.window, task->now, ask->max, work->pending + need);
-    answer->hard_ms = hard_for(task, ask, work, need);
+    answer->hard_ms = answer->overflowed ? 0 : hard_for(task, ask, work, need); /* strangers share it */
     answer->hard = answer->hard_ms > 0;
     if (whole != NULL)
         answer->wait_ms =
             less(answer->wait_ms, window_wait(&whole->value.counter.window, task->now, ask->share_above, 1));
-    if (!trips(ask, free_retry, answer->hard, work->taken))
+    int64_t hold_ms = task->parts[i].hold_ms;
+    if (!trips(ask, hold_ms, free_retry, answer->hard, work->taken))
         return;
-    work->trip = task->now + ask->hold_ms;
-    if (answer->wait_ms < ask->hold_ms)
-        answer->wait_ms = ask->hold_ms;
+    work->trip = task->now + hold_ms;
+    if (answer->wait_ms < hold_ms)
+        answer->wait_ms = hold_ms;
 }
 
 static void part_check(struct task *task, size_t i)
@@ -313,7 +337,7 @@ static bool task_check(struct task *task)
 static void part_take(struct task *task, size_t i)
 {
     struct work *work = task->parts[i].work;
-    int64_t hold_ms = task->request->asks[i].hold_ms;
+    int64_t hold_ms = task->parts[i].hold_ms;
     task->parts[i].answer.result = COUNT_ADMITTED;
     if (hold_ms > 0 && task->now + hold_ms > work->value.counter.held)
         work->trip = task->now + hold_ms;
@@ -349,7 +373,7 @@ static void part_apply(struct task *task, size_t i, bool admitted)
         work->value.counter.held = work->trip;
     if (!charged)
         return;
-    bool open = !attempt && (ask->flags & COUNT_HARD) != 0;
+    bool open = !attempt && (ask->flags & COUNT_HARD) != 0 && !answer->overflowed;
     window_add(&work->value.counter.window, ask->amount, open ? ask->amount : 0);
     work->value.unsynced += task->mode == COUNTERS_FALLBACK ? ask->amount : 0;
     if (!attempt)
@@ -361,14 +385,15 @@ static void task_count_new(struct task *task)
 {
     for (size_t i = 0; i < task->request->n; i++) {
         bool written = false;
-        for (size_t j = i; task->parts[i].is_new && j < task->request->n && !written; j++)
+        struct work *new_work = task->parts[i].new_work;
+        for (size_t j = i; new_work != NULL && j < task->request->n && !written; j++)
             written = task->parts[j].work->write && task->parts[j].work->hash == task->parts[i].hash;
         if (!written)
             continue;
-        task->new_work->write = true;
-        task->new_work->ttl = 2 * COUNTERS_NEW_WINDOW_MS;
-        task->new_work->value.counter.max = task->request->new_max;
-        window_add(&task->new_work->value.counter.window, 1, 0);
+        new_work->write = true;
+        new_work->ttl = 2 * COUNTERS_NEW_WINDOW_MS;
+        new_work->value.counter.max = task->request->asks[i].new_max;
+        window_add(&new_work->value.counter.window, 1, 0);
     }
 }
 
@@ -378,9 +403,11 @@ static struct entry *work_entry(struct task *task, struct work *work)
     if (work->entry == NULL) /* unless another work has made it */
         work->entry = find(task->memory, work->hash, work->key, task->now);
     if (work->entry == NULL)
-        work->entry = memory_table_entry_new(memory_shard(task->memory, work->hash), work->hash, work->key);
+        work->entry =
+            memory_table_entry_new(memory_shard(task->memory, work->hash), work->hash, work->key, task->now);
     if (work->entry != NULL) {
         work->entry->busy = true;
+        work->entry->chosen = work->chosen;
         if (work->entry->expires <= task->now)
             work->entry->expires = task->now + work->ttl;
     }
@@ -453,16 +480,15 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
 {
     struct memory *memory = (struct memory *)counters;
     struct part few_parts[FEW] = {0};
-    struct work few_works[FEW + 1];
+    struct work few_works[2 * FEW];
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
     task.recorded = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
-    task.works = few ? few_works : calloc(request->n + 1, sizeof *task.works);
+    task.works = few ? few_works : calloc(2 * request->n, sizeof *task.works);
     enum counters_status status = COUNTERS_DOWN;
     if (task.parts != NULL && task.works != NULL) {
-        task.retry = mode == COUNTERS_RECORD ? request->n > 0 && answers[0].retry
-                                             : retries_known(memory->retries, request->retry, task.now);
+        task.retry = memory_retry(memory, mode, request, task.now, answers);
         task_hash(&task);
         shards_lock(memory, task.set, task.now);
         status = task_run(&task);
@@ -515,7 +541,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
-        entry = memory_table_entry_new(memory_shard(memory, hash), hash, change->key);
+        entry = memory_table_entry_new(memory_shard(memory, hash), hash, change->key, now_ms);
     if (entry == NULL)
         return NULL;
     if (entry->expires < now_ms + change->ttl_ms)
@@ -525,8 +551,10 @@ static struct field *count_late(struct memory *memory, const struct count_change
         return NULL;
     struct counter *counter = &field->value.counter;
     int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
-    if (counter->window.window_ms == 0)
+    if (counter->window.window_ms == 0) {
         field->generation = atomic_load(&memory->generation);
+        counter->unit = COUNT_UNIT_BYTES; /* nothing else is late */
+    }
     counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
     counter->max = change->max;
     (void)window_change(&counter->window, window_slot(change->window_ms, at_ms), change->window_ms,
@@ -717,8 +745,27 @@ static enum counters_status memory_reset(struct counters *counters, const char *
 
 static void memory_condition(struct counters *counters, struct error *out)
 {
-    (void)counters;
-    (void)out; /* nothing can be wrong with it */
+    const struct memory *memory = (const struct memory *)counters;
+    size_t most = 0;
+    bool evicted = false, crowded = false;
+    for (size_t i = 0; i < memory->n_shards; i++) {
+        most += memory->shards[i].most;
+        evicted = evicted || memory_table_has_evicted(&memory->shards[i]);
+        crowded = crowded || memory_table_is_crowded(&memory->shards[i]);
+    }
+    if (crowded)
+        error_set(
+            out,
+            "all %zu subjects that this process counts at most are full or held: those that senders can "
+            "choose share a counter meanwhile; raise counters.local_subjects, or count in Redis",
+            most);
+    else if (evicted)
+        error_set(
+            out,
+            "more than the %zu subjects that this process counts at most: counters that are neither full "
+            "nor held are forgotten, first those that senders can choose; raise counters.local_subjects, "
+            "or count in Redis",
+            most);
 }
 
 static uint64_t memory_junk(struct counters *counters)

@@ -1,5 +1,6 @@
 /* memory_table: see memory_table.h. Short of memory, a new entry or field is not made; longer chains do no harm. */
 #include "memory_table.h"
+#include "base/clock.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -7,7 +8,9 @@
 
 enum {
     FIRST_BUCKETS = 64,
-    SAMPLES = 8, /* entries looked at to find one to evict */
+    SAMPLES = 8, /* entries looked at to find one to evict, at least; */
+    MOST_SAMPLES = 64,
+    REMEMBER_MS = 60000, /* that one was evicted */
 };
 
 static struct entry **bucket_of(const struct memory_table *shard, uint64_t hash)
@@ -52,23 +55,82 @@ void memory_table_sweep(struct memory_table *shard, int64_t now_ms)
     }
 }
 
-/* Of a few entries, removes the one that ends first. */
-static void shard_evict(struct memory_table *shard)
+/* Full, or held: to forget it would let in what was refused. */
+static bool field_binds(const struct field *field, int64_t now_ms)
 {
-    struct entry **first = NULL;
-    int seen = 0;
-    for (size_t i = 0; i < shard->n_buckets && seen < SAMPLES; i++) {
-        shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
-        for (struct entry **at = &shard->buckets[shard->sweep]; *at != NULL; at = &(*at)->next) {
-            if ((*at)->busy)
-                continue;
-            seen++;
-            if (first == NULL || (*at)->expires < (*first)->expires)
-                first = at;
+    const struct counter *counter = &field->value.counter;
+    struct window window = counter->window;
+    if (counter->held > now_ms)
+        return true;
+    if (window.window_ms == 0)
+        return false;
+    window_move(&window, window.window_ms, now_ms);
+    int64_t used = window_used(&window);
+    return used > 0 && used >= counter->max;
+}
+
+/* The lower the sooner it goes. */
+enum rank { RANK_ENDED, RANK_CHOSEN, RANK_OTHER, RANK_BINDS };
+
+static enum rank entry_rank(const struct entry *entry, int64_t now_ms)
+{
+    if (entry->expires <= now_ms)
+        return RANK_ENDED;
+    for (const struct field *field = entry->fields; field != NULL; field = field->next)
+        if (field_binds(field, now_ms))
+            return RANK_BINDS;
+    return entry->chosen ? RANK_CHOSEN : RANK_OTHER;
+}
+
+struct victim {
+    struct entry **at;
+    enum rank rank;
+    int seen;
+};
+
+static void bucket_look(struct entry **at, int64_t now_ms, struct victim *victim)
+{
+    for (; *at != NULL; at = &(*at)->next) {
+        if ((*at)->busy)
+            continue;
+        victim->seen++;
+        enum rank rank = entry_rank(*at, now_ms);
+        if (rank < victim->rank ||
+            (rank == victim->rank && victim->at != NULL && (*at)->expires < (*victim->at)->expires)) {
+            victim->at = at;
+            victim->rank = rank;
         }
     }
-    if (first != NULL)
-        memory_table_entry_remove(shard, first);
+}
+
+/* Removes one of some entries: of few, where one is among them that may well go. False: all of them must stay. Where all
+ * are in use, the request at hand is larger than the shard. */
+static bool shard_evict(struct memory_table *shard, int64_t now_ms)
+{
+    struct victim victim = {.rank = RANK_BINDS};
+    for (size_t i = 0; i < shard->n_buckets && victim.seen < MOST_SAMPLES; i++) {
+        shard->sweep = (shard->sweep + 1) & (shard->n_buckets - 1);
+        bucket_look(&shard->buckets[shard->sweep], now_ms, &victim);
+        if (victim.seen >= SAMPLES && victim.rank <= RANK_CHOSEN)
+            break;
+    }
+    if (victim.at == NULL)
+        return victim.seen == 0;
+    if (victim.rank != RANK_ENDED)
+        atomic_store(&shard->evicted, clock_monotonic_ms());
+    memory_table_entry_remove(shard, victim.at);
+    return true;
+}
+
+bool memory_table_is_crowded(const struct memory_table *shard)
+{
+    return atomic_load(&shard->crowded);
+}
+
+bool memory_table_has_evicted(const struct memory_table *shard)
+{
+    int64_t at = atomic_load(&shard->evicted);
+    return at > 0 && clock_monotonic_ms() - at < REMEMBER_MS;
 }
 
 /* Twice the buckets, where memory allows; longer chains do no harm where it does not. */
@@ -91,14 +153,18 @@ static void shard_grow(struct memory_table *shard)
     shard->sweep = 0;
 }
 
-struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key)
+struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key,
+                                     int64_t now_ms)
 {
     size_t size = strlen(key) + 1;
+    bool room = shard->n_entries < shard->most || shard_evict(shard, now_ms);
+    if (room == atomic_load(&shard->crowded))
+        atomic_store(&shard->crowded, !room);
+    if (!room && shard->n_entries >= 2 * shard->most)
+        return NULL;
     struct entry *entry = malloc(sizeof *entry + size);
     if (entry == NULL)
         return NULL;
-    if (shard->n_entries >= shard->most)
-        shard_evict(shard);
     if (shard->n_entries >= shard->n_buckets)
         shard_grow(shard);
     *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash)};

@@ -1,7 +1,8 @@
 /* memory_table: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
  *
- * A shard owns its entries. It holds at most `most`: the next one pushes out, of a few, the one that ends
- * first. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every
+ * A shard owns its entries. It holds `most`: the next one pushes out, of some, what has ended, what a stranger can choose, what ends
+ * first, in this order, and never what is full or held. Where all of these are, it is crowded: it grows up to twice as
+ * large, and who can do without a new entry makes none. What has ended is never found, and swept a bucket at a time. The caller holds the lock for every
  * call here but init and done. */
 #ifndef RCPTGATE_COUNTERS_MEMORY_TABLE_H
 #define RCPTGATE_COUNTERS_MEMORY_TABLE_H
@@ -9,6 +10,7 @@
 #include "counter.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,7 +37,8 @@ struct entry {
     uint64_t hash;
     int64_t expires;
     struct field *fields;
-    bool busy; /* in use by the request that holds the lock: not to be evicted */
+    bool busy;   /* in use by the request that holds the lock: not to be evicted */
+    bool chosen; /* its key can be chosen by strangers */
     char key[];
 };
 
@@ -43,6 +46,8 @@ struct memory_table {
     pthread_mutex_t lock;
     struct entry **buckets; /* n_buckets, a power of two */
     size_t n_buckets, n_entries, most, sweep;
+    atomic_bool crowded;     /* the last that was to be evicted could not be */
+    _Atomic int64_t evicted; /* when one was, last (CLOCK_MONOTONIC, ms); 0: never */
 };
 
 int memory_table_init(struct memory_table *shard,
@@ -53,8 +58,13 @@ void memory_table_done(struct memory_table *shard);
 struct entry *memory_table_entry_find(struct memory_table *shard, uint64_t hash, const char *key,
                                       int64_t now_ms);
 
-/* A new entry without fields, which ends at 0. NULL: out of memory. */
-struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key);
+/* A new entry without fields, which ends at 0. NULL: out of memory, or crowded and twice as large as it should be. */
+struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key,
+                                     int64_t now_ms);
+
+/* Any thread, without the lock: is there no room for another entry? Was something forgotten within the last minute? */
+bool memory_table_is_crowded(const struct memory_table *shard);
+bool memory_table_has_evicted(const struct memory_table *shard);
 
 /* Frees the entry that *at points to. */
 void memory_table_entry_remove(struct memory_table *shard, struct entry **at);

@@ -2,14 +2,16 @@
  *
  * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
 #include "reconcile.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
+
+static const int64_t REFUSALS_NS = 500000000; /* between two batches of them */
 
 enum {
     DELTAS = COUNTERS_SYNC_MOST / WINDOW_SLOTS, /* synced in one call: some 100 µs of Redis' time */
     DOUBTS = 100,                               /* until a sync that is never answered for is dropped */
     PASSES = 3,
-    DEFERRALS = 4 * COUNTERS_DEFERRALS, /* looked for at once */
 };
 
 struct sync { /* of some deltas */
@@ -25,7 +27,8 @@ struct sync { /* of some deltas */
 struct reconcile {
     struct failover_state *state;
     struct sync sync;
-    int64_t syncs; /* begun */
+    int64_t syncs;        /* begun */
+    int64_t refusals_due; /* monotonic, ns */
 };
 
 /* ---- counters ---- */
@@ -49,6 +52,7 @@ static enum counters_status sync_open(struct reconcile *reconcile, int64_t now)
         const struct counter *counter = &delta->counter;
         asks[i] = (struct count_ask){.key = delta->key,
                                      .limit = delta->limit,
+                                     .unit = counter->unit,
                                      .max = counter->max,
                                      .window_ms = counter->window.window_ms,
                                      .hold_ms = counter->held > now ? counter->held - now : 0,
@@ -158,27 +162,19 @@ static bool walk_counters(struct reconcile *reconcile)
 
 /* ---- retries and refusals ---- */
 
-static bool notify_deferrals(struct failover_state *state, const struct count_deferral *list, size_t n)
-{
-    for (size_t at = 0; at < n; at += COUNTERS_DEFERRALS) {
-        size_t some = n - at < COUNTERS_DEFERRALS ? n - at : COUNTERS_DEFERRALS;
-        if (counters_deferred(state->remote, list + at, some, failover_state_now(state)) == COUNTERS_DOWN)
-            return false;
-        retries_synced(state->local->retries, list + at, some);
-    }
-    return true;
-}
-
-/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote is away. One whose answer was lost may
- * count. */
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote is away. Those whose answer was lost
+ * may count when they come again. */
 static bool notify_retries(struct failover_state *state)
 {
-    struct count_deferral list[DEFERRALS];
-    size_t cursor = 0, n;
-    while (!atomic_load(&state->stop) &&
-           (n = retries_unsynced(state->local->retries, &cursor, list, DEFERRALS)) > 0)
-        if (!notify_deferrals(state, list, n))
+    struct retries *retries = state->local->retries;
+    struct count_deferral list[COUNTERS_DEFERRALS];
+    size_t n;
+    int64_t now = failover_state_now(state);
+    while (!atomic_load(&state->stop) && (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
+        if (counters_deferred(state->remote, list, n, now) == COUNTERS_DOWN) {
+            retries_put_back(retries, list, n);
             return false;
+        }
     return true;
 }
 
@@ -194,10 +190,16 @@ static void notify_refusal(void *arg, const char *key, const char *limit, int64_
 void reconcile_notify(struct reconcile *reconcile)
 {
     struct failover_state *state = reconcile->state;
-    atomic_store(&state->pending, false);
-    deny_cache_each_refusal(state->deny_cache, notify_refusal, state);
+    int64_t now = clock_monotonic_ns();
+    bool due = now >= reconcile->refusals_due;
+    if (due)
+        atomic_store(&state->pending, false);
     if (!notify_retries(state))
         atomic_store(&state->pending, true); /* once more after a while */
+    if (!due)
+        return;
+    deny_cache_each_refusal(state->deny_cache, notify_refusal, state);
+    reconcile->refusals_due = now + REFUSALS_NS;
 }
 
 /* ---- all ---- */

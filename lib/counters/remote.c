@@ -45,9 +45,10 @@ enum counters_status remote_status(enum redis_status status)
     return status == REDIS_ANSWERED ? COUNTERS_OK : status == REDIS_DOWN ? COUNTERS_DOWN : COUNTERS_UNSURE;
 }
 
-enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, redisReply **out)
+enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, int64_t deadline,
+                                redisReply **out)
 {
-    const struct redis_command command = {args->argc, args->argv, args->lens};
+    const struct redis_command command = {args->argc, args->argv, args->lens, deadline};
     redisReply *reply = NULL;
     enum counters_status status =
         remote_status(redis_client_eval(store->redis, &store->script, n_keys, &command, &reply));
@@ -113,7 +114,6 @@ static void remote_free(struct counters *counters)
 {
     struct remote *store = (struct remote *)counters;
     pthread_mutex_destroy(&store->lock);
-    free(store->retries);
     free(store->syncs);
     free(store);
 }
@@ -146,9 +146,8 @@ struct counters *counters_remote_new(struct redis_client *redis, struct error *e
     store->prefix = redis_client_prefix(redis);
     redis_script_init(&store->script, counters_lua);
     redis_script_init(&store->look, remote_keys_look);
-    store->retries = remote_key(store, "deferred");
     store->syncs = syncs_key(store);
-    if (store->retries != NULL && store->syncs != NULL)
+    if (store->syncs != NULL)
         return &store->counters;
     error_set(err, "out of memory for the counters");
     remote_free(&store->counters);

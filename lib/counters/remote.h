@@ -17,7 +17,6 @@ struct remote {
     struct redis_script script;
     struct redis_script look; /* many keys at once, for show */
     const char *prefix;       /* the client's */
-    char *retries;            /* the key of the retries */
     char *syncs;              /* the key of what this process synced: its last sequence */
     atomic_bool follow;       /* the caller's clock */
     _Atomic uint64_t junk;
@@ -33,8 +32,9 @@ enum counters_status remote_garbled(struct remote *store, const redisReply *repl
 
 enum counters_status remote_status(enum redis_status status);
 
-/* Runs the script; *out is an array of numbers, at least one, and the caller's to free, when COUNTERS_OK. */
-enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, redisReply **out);
+/* Runs the script until the deadline (as in struct redis_command); *out is an array of numbers, at least one, and the caller's to free, when COUNTERS_OK. */
+enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, int64_t deadline,
+                                redisReply **out);
 
 /* "prefix:key", the caller's to free; NULL: out of memory. */
 char *remote_key(const struct remote *store, const char *key);

@@ -18,7 +18,7 @@ const char remote_keys_look[] = "local all = {} "
 static enum counters_status command(struct remote *store, const char *const *argv, int argc,
                                     const size_t *lens, redisReply **out)
 {
-    const struct redis_command line = {argc, argv, lens};
+    const struct redis_command line = {.argc = argc, .argv = argv, .lens = lens};
     redisReply *reply = NULL;
     enum counters_status status = remote_status(redis_client_call(store->redis, &line, &reply));
     if (status != COUNTERS_OK)
@@ -121,7 +121,8 @@ static bool is_scan(const redisReply *reply)
 static bool is_other(const char *key)
 {
     const char *colon = strchr(key, ':');
-    return strcmp(key, "blocks") == 0 || (colon != NULL && colon[1] != '{');
+    return strcmp(key, "blocks") == 0 || strncmp(key, "retries:{", 9) == 0 ||
+           (colon != NULL && colon[1] != '{');
 }
 
 /* Adds to the list what a SCAN brought that matches; -1 when out of memory. */
@@ -286,7 +287,7 @@ static enum counters_status visit_look(struct visit *visit, char *const *keys, s
         return COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++)
         args_add_key(&args, visit->store->prefix, keys[i]);
-    const struct redis_command command = {args.argc, args.argv, args.lens};
+    const struct redis_command command = {.argc = args.argc, .argv = args.argv, .lens = args.lens};
     redisReply *reply = NULL;
     enum counters_status status =
         remote_status(redis_client_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));

@@ -5,14 +5,19 @@
 #include "counters/window.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    HEAD_ARGS = 4,   /* before the asks of a request */
-    ASK_ARGS = 3,    /* of one ask; */
-    ASK_NUMBERS = 9, /* in its last word, where it is not a usual one */
-    NEW_NUMBERS = 3, /* about new keys */
+    HEAD_ARGS = 4,     /* before the asks of a request */
+    ASK_ARGS = 3,      /* of one ask; */
+    ASK_NUMBERS = 11,  /* in its last word, where it is not a usual one */
+    EXTRA_NUMBERS = 2, /* about deferrals */
+    PAIR_KEYS = 2,
+    PAIR_KEY = 48, /* bytes of one: "retries:{63}:40102" */
+    PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
+    DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 8,
     PLAIN_ARGS = 2,     /* of one ask in the answer to a plain request */
     CHANGE_ARGS = 8,    /* of one change, */
@@ -28,6 +33,25 @@ static void args_add_now(struct args *args, const struct remote *store, int64_t 
     args_add_number(args, !atomic_load(&store->follow) ? -1 : now_ms < 0 ? 0 : now_ms);
 }
 
+/* How long ago: the store has a clock of its own. */
+static int64_t ago(const struct count_deferral *deferral, int64_t now_ms)
+{
+    return now_ms > deferral->at_ms ? now_ms - deferral->at_ms : 0;
+}
+
+/* The two hashes of a pair that was deferred then, or comes now. */
+static void args_add_pair_keys(struct args *args, const struct remote *store, const struct count_pair *pair,
+                               int64_t at_ms)
+{
+    unsigned long hash = strlen(pair->id) == 32 ? strtoul(pair->id + 30, NULL, 16) : 0;
+    int64_t half = counters_half_day(at_ms);
+    for (int64_t i = 0; i < PAIR_KEYS; i++) {
+        char key[PAIR_KEY];
+        snprintf(key, sizeof key, "retries:{%lu}:%lld", hash % COUNTERS_RETRY_HASHES, (long long)(half - i));
+        args_add_key(args, store->prefix, key);
+    }
+}
+
 /* A request: which keys, which fields in them. */
 
 struct key {
@@ -41,14 +65,15 @@ struct place {
     size_t key, at; /* the at-th field of that key, from 0 */
 };
 
-/* Memory for the layout of n asks: each has a place of its own and one to overflow into, and new keys have one. */
-#define PLACES_OF(n) (2 * (n) + 1)
-enum { FEW = PLACES_OF(8) };
+/* Memory for the layout of n asks: each has a place of its own, one to overflow into, and one where new keys are counted. */
+#define PLACES_OF(n) (3 * (n))
+#define NUMBERS_OF(n) (5 * (n))
+enum { FEW = 8 };
 
 struct layout_few { /* on the stack, for up to 8 asks */
-    struct key keys[FEW];
-    struct place places[FEW];
-    size_t numbers[2 * FEW];
+    struct key keys[PLACES_OF(FEW)];
+    struct place places[PLACES_OF(FEW)];
+    size_t numbers[NUMBERS_OF(FEW)];
 };
 
 struct layout {
@@ -56,10 +81,9 @@ struct layout {
     size_t n_keys;
     struct place *places;
     size_t n_places;
-    size_t *place_of, *overflow_of; /* of each ask; SIZE_MAX: none */
-    size_t new_place;               /* SIZE_MAX: no new keys are counted */
-    bool own;                       /* each ask has a field of its own, and no other to overflow into */
-    size_t *order, *turn;           /* the asks as they are sent: by field, where they are own; and back */
+    size_t *place_of, *overflow_of, *new_of; /* of each ask; SIZE_MAX: none */
+    bool own;                                /* each ask has a field of its own, and these come first */
+    size_t *order, *turn; /* the asks as they are sent: by field, where they are own; and back */
     size_t key_bytes;
     void *block; /* to be freed; NULL where few is enough */
 };
@@ -100,38 +124,49 @@ static int64_t layout_number(const struct layout *layout, size_t place)
 
 static int layout_init(struct layout *layout, size_t n, struct layout_few *few)
 {
-    size_t most = PLACES_OF(n);
-    *layout = (struct layout){
-        .keys = few->keys, .places = few->places, .place_of = few->numbers, .new_place = SIZE_MAX};
-    if (most > FEW) {
-        layout->block = malloc(most * (sizeof(struct key) + sizeof(struct place) + 2 * sizeof(size_t)));
+    *layout = (struct layout){.keys = few->keys, .places = few->places, .place_of = few->numbers};
+    if (n > FEW) {
+        layout->block = malloc(PLACES_OF(n) * (sizeof(struct key) + sizeof(struct place)) +
+                               NUMBERS_OF(n) * sizeof(size_t));
         if (layout->block == NULL)
             return -1;
         layout->keys = layout->block;
-        layout->places = (struct place *)(void *)(layout->keys + most);
-        layout->place_of = (size_t *)(void *)(layout->places + most);
+        layout->places = (struct place *)(void *)(layout->keys + PLACES_OF(n));
+        layout->place_of = (size_t *)(void *)(layout->places + PLACES_OF(n));
     }
     layout->overflow_of = layout->place_of + n;
-    layout->order = layout->overflow_of + n;
+    layout->new_of = layout->overflow_of + n;
+    layout->order = layout->new_of + n;
     layout->turn = layout->order + n;
     return 0;
 }
 
-static void layout_make(struct layout *layout, const struct count_request *request)
+/* The keys of the asks, then those that new ones overflow into. */
+static void layout_places(struct layout *layout, const struct count_request *request)
 {
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        int64_t ttl = counters_ttl(ask);
-        bool overflow = ask->overflow != NULL && request->new_key != NULL;
-        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
-        layout->overflow_of[i] = overflow ? layout_place(layout, ask->overflow, ask->limit, ttl) : SIZE_MAX;
-        if (overflow && layout->new_place == SIZE_MAX)
-            layout->new_place =
-                layout_place(layout, request->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
+        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, counters_ttl(ask));
+        layout->overflow_of[i] = layout->new_of[i] = SIZE_MAX;
     }
+    layout->own = layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        if (ask->overflow == NULL)
+            continue;
+        layout->overflow_of[i] = layout_place(layout, ask->overflow, ask->limit, counters_ttl(ask));
+        layout->new_of[i] =
+            layout_place(layout, ask->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
+    }
+}
+
+static void layout_make(struct layout *layout, const struct count_request *request)
+{
+    layout_places(layout, request);
     for (size_t i = 1; i < layout->n_keys; i++)
         layout->keys[i].first = layout->keys[i - 1].first + layout->keys[i - 1].n_fields;
-    layout->own = layout->new_place == SIZE_MAX && layout->n_places == request->n;
+    for (size_t i = 0; i < request->n; i++)
+        layout->own = layout->own && layout_number(layout, layout->place_of[i]) <= (int64_t)request->n;
     for (size_t i = 0; i < request->n; i++) {
         layout->turn[i] = layout->own ? (size_t)layout_number(layout, layout->place_of[i]) - 1 : i;
         layout->order[layout->turn[i]] = i;
@@ -139,14 +174,24 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 }
 
 /* The turn-th ask. */
+/* What the script is told of an ask beside numbers: is what it charges open, and what it counts. */
+static const char *word_of(const struct count_ask *ask)
+{
+    static const char *const words[2][COUNT_UNITS] = {{"", "messages", "bytes", "attempts"},
+                                                      {"h", "hmessages", "hbytes", "hattempts"}};
+    return words[(ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD][ask->unit];
+}
+
 static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
                     size_t turn)
 {
     size_t i = layout->order[turn];
     const struct count_ask *ask = &request->asks[i];
-    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 1, 1};
+    const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 0, 0, 1, 1};
     const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
                                           layout_number(layout, layout->overflow_of[i]),
+                                          layout_number(layout, layout->new_of[i]),
+                                          ask->overflow != NULL ? ask->new_max : 0,
                                           ask->amount,
                                           ask->need,
                                           ask->hold_ms,
@@ -156,11 +201,11 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
-    const char *hard = (ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD ? "h" : "";
+    const char *word = word_of(ask);
     if (memcmp(numbers, usual, sizeof usual) == 0)
-        args_add(args, hard);
+        args_add(args, word);
     else
-        args_add_numbers(args, hard, numbers, ASK_NUMBERS);
+        args_add_numbers(args, word, numbers, ASK_NUMBERS);
 }
 
 static void add_keys(struct args *args, const struct layout *layout)
@@ -177,7 +222,7 @@ static void add_keys(struct args *args, const struct layout *layout)
 /* Is it what counters.lua calls plain? */
 static bool is_plain(const struct count_request *request, const struct layout *layout)
 {
-    if (!layout->own)
+    if (!layout->own || request->deferred != NULL)
         return false;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
@@ -193,33 +238,41 @@ static const char *mode_name(enum counters_mode mode, bool plain)
     return mode == COUNTERS_PEEK ? "peek" : mode == COUNTERS_CHARGE ? "charge" : plain ? "plain" : "reserve";
 }
 
-/* The retry identifier, and how new keys are counted. */
-static void add_extras(struct args *args, const struct layout *layout, const struct count_request *request)
+/* The pair, and what was deferred of it in the last moments. */
+static void add_pair(struct args *args, const struct count_request *request, int64_t now_ms)
 {
-    const int64_t numbers[NEW_NUMBERS] = {layout_number(layout, layout->new_place), request->new_max,
-                                          COUNTERS_NEW_WINDOW_MS};
-    if (request->retry == NULL && layout->new_place == SIZE_MAX)
+    const struct count_deferral *deferred = request->deferred;
+    char pair[PAIR_TEXT], client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
+    if (request->pair == NULL) {
         args_add(args, "");
-    else
-        args_add_numbers(args, request->retry != NULL ? request->retry : "-", numbers, NEW_NUMBERS);
+        return;
+    }
+    if (deferred != NULL)
+        network_format(&deferred->pair.client, before);
+    snprintf(pair, sizeof pair, "%s %s %s", request->pair->id, network_format(&request->pair->client, client),
+             before);
+    const int64_t numbers[EXTRA_NUMBERS] = {deferred != NULL ? deferred->n : 0,
+                                            deferred != NULL ? ago(deferred, now_ms) : 0};
+    args_add_numbers(args, pair, numbers, EXTRA_NUMBERS);
 }
 
 static int make_args(const struct remote *store, enum counters_mode mode, const struct count_request *request,
                      int64_t now_ms, const struct layout *layout, struct args *args)
 {
-    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + 1 + layout->n_places;
-    size_t numbers = HEAD_ARGS + NEW_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
-    size_t text = numbers * (ARGS_NUMBER + 1) + layout->key_bytes + layout->n_keys * strlen(store->prefix) +
-                  (request->retry != NULL ? strlen(request->retry) : 1);
+    size_t most = HEAD_ARGS + ASK_ARGS * request->n + 3 * layout->n_keys + PAIR_KEYS + layout->n_places;
+    size_t numbers = HEAD_ARGS + EXTRA_NUMBERS + (2 + ASK_NUMBERS) * request->n + 2 * layout->n_keys;
+    size_t text = numbers * (ARGS_NUMBER + 1) + request->n * sizeof "recipients" + layout->key_bytes +
+                  layout->n_keys * strlen(store->prefix) + PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) +
+                  PAIR_TEXT;
     if (args_init(args, most, text) < 0)
         return -1;
     for (size_t k = 0; k < layout->n_keys; k++)
         args_add_key(args, store->prefix, layout->keys[k].name);
-    if (request->retry != NULL)
-        args_add(args, store->retries);
+    if (request->pair != NULL)
+        args_add_pair_keys(args, store, request->pair, now_ms);
     args_add(args, mode_name(mode, is_plain(request, layout)));
     args_add_now(args, store, now_ms);
-    add_extras(args, layout, request);
+    add_pair(args, request, now_ms);
     args_add_number(args, (int64_t)request->n);
     for (size_t turn = 0; turn < request->n; turn++)
         add_ask(args, layout, request, turn);
@@ -287,9 +340,9 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
     struct args args;
     if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTERS_DOWN;
-    int n_keys = (int)layout->n_keys + (request->retry != NULL);
+    int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, n_keys, &reply);
+    enum counters_status status = remote_run(store, &args, n_keys, request->deadline, &reply);
     args_done(&args);
     if (status == COUNTERS_OK)
         status = read_answers(store, reply, request, layout, answers);
@@ -375,7 +428,7 @@ static enum counters_status change_some(struct remote *store, const char *verb,
         args_add_number(&args, ++key);
         add_change(&args, &changes[i], now_ms);
     }
-    enum counters_status status = remote_run(store, &args, (int)real + 1, out);
+    enum counters_status status = remote_run(store, &args, (int)real + 1, 0, out);
     args_done(&args);
     return status;
 }
@@ -449,19 +502,26 @@ enum counters_status remote_script_deferred(struct counters *counters, const str
 {
     struct remote *store = (struct remote *)counters;
     struct args args;
-    if (args_init(&args, 5 + 2 * n, (4 + n) * ARGS_NUMBER) < 0)
+    char clients[COUNTERS_DEFERRALS][NETWORK_TEXT];
+    assert(n <= COUNTERS_DEFERRALS);
+    if (args_init(&args, 3 + (PAIR_KEYS + DEFERRAL_ARGS) * n,
+                  2 * ARGS_NUMBER + n * (2 * ARGS_NUMBER + PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY))) <
+        0)
         return COUNTERS_DOWN;
-    args_add(&args, store->retries);
+    for (size_t i = 0; i < n; i++)
+        args_add_pair_keys(&args, store, &deferrals[i].pair, deferrals[i].at_ms);
     args_add(&args, "deferred");
     args_add_now(&args, store, now_ms);
-    args_add_number(&args, COUNTERS_RETRIES);
-    args_add_number(&args, COUNTERS_RETRY_UNTIL_MS);
-    for (size_t i = 0; i < n; i++) { /* how long ago: the store has a clock of its own */
-        args_add(&args, deferrals[i].retry);
-        args_add_number(&args, now_ms > deferrals[i].at_ms ? now_ms - deferrals[i].at_ms : 0);
+    args_add_number(&args, (int64_t)n);
+    for (size_t i = 0; i < n; i++) {
+        args_add(&args, deferrals[i].pair.id);
+        args_add(&args, network_format(&deferrals[i].pair.client, clients[i]));
+        args_add_number(&args, ago(&deferrals[i], now_ms));
+        args_add_number(&args, deferrals[i].n);
+        args_add(&args, deferrals[i].least ? "1" : "0");
     }
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, 1, &reply);
+    enum counters_status status = remote_run(store, &args, PAIR_KEYS * (int)n, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -481,7 +541,7 @@ enum counters_status remote_script_refused(struct counters *counters, const char
     args_add(&args, limit);
     args_add_number(&args, n);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, 1, &reply);
+    enum counters_status status = remote_run(store, &args, 1, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);

@@ -1,140 +1,288 @@
-/* retries: see retries.h. Owns one table of a fixed size; cannot fail once it is made. */
+/* retries: see retries.h. Owns one table of a fixed size; cannot fail once it is made.
+ *
+ * counters.lua does the same in Redis; test/data/counts.txt holds both to the same answers. A set that holds something
+ * unsynced has its bit in `dirty`, so that looking for it costs nothing where there is none. */
 #include "retries.h"
 #include "store.h"
 #include "base/hash.h"
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETS = 16384, WAYS = COUNTERS_RETRIES / SETS, LOCKS = 64 };
+enum { SETS = 16384, WAYS = COUNTERS_RETRIES / SETS, LOCKS = 64, WORD = 64 };
 
-struct retry {
-    uint64_t id[2]; /* its hex digits */
-    int64_t at;     /* 0: empty */
-    bool synced;    /* the other store knows it */
+struct retry { /* what waits for a pair of one half-day; young + ripe 0: empty */
+    uint64_t id[2];
+    int64_t at;            /* when the first of the young ones was deferred */
+    int64_t half;          /* the number of the half-day in which they were deferred */
+    struct network client; /* of the last */
+    uint8_t young, ripe;
+    uint8_t unsynced; /* so many of both, the newest, the other store is yet to be told of */
+    bool lost;        /* it may have known them: it is told how many wait at least */
 };
 
 struct retries {
-    uint64_t seed[2]; /* identifiers can be chosen by strangers, sets cannot */
+    uint64_t seed[2]; /* pairs can be chosen by strangers, sets cannot */
     pthread_mutex_t locks[LOCKS];
+    atomic_uint_fast64_t dirty[SETS / WORD];
     struct retry (*sets)[WAYS]; /* SETS */
 };
 
-static uint64_t parse_half(const char *retry, size_t from)
+/* One set, locked. */
+struct set {
+    struct retries *retries;
+    size_t at;
+    struct retry *ways;
+};
+
+static struct set set_lock(struct retries *retries, size_t at)
 {
-    char digits[17] = "";
-    if (strlen(retry) > from)
-        snprintf(digits, sizeof digits, "%s", retry + from);
-    return strtoull(digits, NULL, 16);
+    pthread_mutex_lock(&retries->locks[at % LOCKS]);
+    return (struct set){retries, at, retries->sets[at]};
 }
 
-static struct retry *retry_set(const struct retries *retries, const char *retry, struct retry *id,
-                               size_t *set)
+static struct set set_of(struct retries *retries, const uint64_t id[2])
 {
-    id->id[0] = parse_half(retry, 0);
-    id->id[1] = parse_half(retry, 16);
-    *set = hash_string(retries->seed, retry) % SETS;
-    return retries->sets[*set];
+    return set_lock(retries, hash_bytes(retries->seed, id, 2 * sizeof *id) % SETS);
 }
 
-static pthread_mutex_t *set_lock(struct retries *retries, size_t set)
+static void set_unlock(const struct set *set)
 {
-    pthread_mutex_t *lock = &retries->locks[set % LOCKS];
-    pthread_mutex_lock(lock);
-    return lock;
+    pthread_mutex_unlock(&set->retries->locks[set->at % LOCKS]);
 }
 
-static bool retry_same(const struct retry *a, const struct retry *b)
+static void set_soil(const struct set *set)
 {
-    return a->at != 0 && a->id[0] == b->id[0] && a->id[1] == b->id[1];
+    atomic_fetch_or(&set->retries->dirty[set->at / WORD], UINT64_C(1) << set->at % WORD);
 }
 
-bool retries_known(struct retries *retries, const char *retry, int64_t now_ms)
+/* ---- pairs ---- */
+
+static void parse_id(const char *text, uint64_t id[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        char digits[17] = "";
+        if (strlen(text) > 16 * i)
+            snprintf(digits, sizeof digits, "%s", text + 16 * i);
+        id[i] = strtoull(digits, NULL, 16);
+    }
+}
+
+static int waiting(const struct retry *retry)
+{
+    return retry == NULL ? 0 : retry->young + retry->ripe;
+}
+
+/* NULL: nothing waits. */
+static struct retry *set_find(const struct set *set, const uint64_t id[2], int64_t half)
+{
+    for (int i = 0; i < WAYS; i++) {
+        struct retry *retry = &set->ways[i];
+        if (waiting(retry) > 0 && retry->half == half && retry->id[0] == id[0] && retry->id[1] == id[1])
+            return retry;
+    }
+    return NULL;
+}
+
+/* A place for another one: an empty one, else that of the oldest. */
+static struct retry *set_make(const struct set *set, const uint64_t id[2], int64_t half)
+{
+    struct retry *to = &set->ways[0];
+    for (int i = 1; i < WAYS && waiting(to) > 0; i++)
+        if (waiting(&set->ways[i]) == 0 || set->ways[i].at < to->at)
+            to = &set->ways[i];
+    *to = (struct retry){.id = {id[0], id[1]}, .half = half};
+    return to;
+}
+
+/* What is young for a minute is ripe. */
+static void roll(struct retry *retry, int64_t now_ms)
 {
     if (retry == NULL)
-        return false;
-    struct retry id;
-    size_t at;
-    const struct retry *set = retry_set(retries, retry, &id, &at);
-    bool known = false;
-    pthread_mutex_t *lock = set_lock(retries, at);
-    for (int i = 0; i < WAYS; i++)
-        if (retry_same(&set[i], &id))
-            known = now_ms - set[i].at >= COUNTERS_RETRY_AFTER_MS &&
-                    now_ms - set[i].at <= COUNTERS_RETRY_UNTIL_MS;
-    pthread_mutex_unlock(lock);
-    return known;
+        return;
+    if (retry->at > now_ms) /* the clock was set back */
+        retry->at = now_ms;
+    if (retry->young == 0 || now_ms - retry->at < COUNTERS_RETRY_AFTER_MS)
+        return;
+    retry->ripe += retry->young;
+    retry->young = 0;
 }
 
-void retries_add(struct retries *retries, const struct count_deferral *deferral)
+void retries_note(struct retries *retries, const struct count_deferral *deferral, int64_t now_ms)
 {
-    struct retry id = {.at = deferral->at_ms > 0 ? deferral->at_ms : 1};
-    size_t at;
-    struct retry *set = retry_set(retries, deferral->retry, &id, &at), *to = &set[0];
-    pthread_mutex_t *lock = set_lock(retries, at);
-    for (int i = 0; i < WAYS; i++) {
-        if (retry_same(&set[i], &id)) {
-            to = &set[i];
-            break;
-        }
-        if (set[i].at < to->at)
-            to = &set[i];
+    uint64_t id[2];
+    int64_t half = counters_half_day(deferral->at_ms);
+    parse_id(deferral->pair.id, id);
+    struct set set = set_of(retries, id);
+    struct retry *retry = set_find(&set, id, half);
+    int before = waiting(retry) + waiting(set_find(&set, id, half - 1));
+    int n = deferral->least ? deferral->n - waiting(retry) : deferral->n;
+    if (n > COUNTERS_RETRY_WAITING - before)
+        n = COUNTERS_RETRY_WAITING - before;
+    if (retry == NULL && n > 0)
+        retry = set_make(&set, id, half);
+    roll(retry, now_ms);
+    if (retry != NULL)
+        retry->client = deferral->pair.client;
+    if (n > 0) {
+        if (retry->young == 0)
+            retry->at = deferral->at_ms;
+        retry->young += (uint8_t)n;
+        retry->unsynced += (uint8_t)n;
+        set_soil(&set);
     }
-    *to = id;
-    pthread_mutex_unlock(lock);
+    set_unlock(&set);
 }
 
-/* Copies out what is unsynced in a set, as far as there is room; false: something is left. */
-static bool set_unsynced(const struct retry *set, struct count_deferral *out, size_t *n, size_t most)
+static bool take(uint8_t *from, struct retry *retry, bool look)
+{
+    if (*from == 0)
+        return false;
+    if (!look)
+        --*from;
+    if (retry->unsynced > waiting(retry))
+        retry->unsynced = (uint8_t)waiting(retry);
+    return true;
+}
+
+static bool take_ripe(struct retry *retry, bool look)
+{
+    return retry != NULL && take(&retry->ripe, retry, look);
+}
+
+static bool take_young(struct retry *retry, const struct network *client, bool look)
+{
+    return retry != NULL && !network_equal(&retry->client, client) && take(&retry->young, retry, look);
+}
+
+bool retries_take(struct retries *retries, const struct count_pair *pair, int64_t now_ms, bool look)
+{
+    uint64_t id[2];
+    int64_t half = counters_half_day(now_ms);
+    parse_id(pair->id, id);
+    struct set set = set_of(retries, id);
+    struct retry *old = set_find(&set, id, half - 1), *retry = set_find(&set, id, half);
+    roll(old, now_ms);
+    roll(retry, now_ms);
+    bool taken = take_ripe(old, look) || take_ripe(retry, look) || take_young(old, &pair->client, look) ||
+                 take_young(retry, &pair->client, look);
+    set_unlock(&set);
+    return taken;
+}
+
+/* ---- what the other store is yet to be told ---- */
+
+/* n of a pair; least: that many in all. */
+static struct count_deferral deferral_of(const struct retry *retry, int n, int64_t at)
+{
+    struct count_deferral deferral = {
+        .pair.client = retry->client, .at_ms = at, .n = n, .least = retry->lost};
+    snprintf(deferral.pair.id, sizeof deferral.pair.id, "%016" PRIx64 "%016" PRIx64, retry->id[0],
+             retry->id[1]);
+    return deferral;
+}
+
+/* Those that are ripe were deferred a minute before the young ones, or earlier. Returns how many deferrals: at most 2. */
+static size_t retry_collect(struct retry *retry, struct count_deferral *out)
+{
+    size_t n = 0;
+    int young = retry->unsynced < retry->young ? retry->unsynced : retry->young;
+    int ripe = retry->unsynced - young;
+    if (ripe > 0)
+        out[n++] = deferral_of(retry, ripe, retry->at - COUNTERS_RETRY_AFTER_MS);
+    if (young > 0)
+        out[n++] = deferral_of(retry, young + (retry->lost ? ripe : 0), retry->at);
+    retry->unsynced = 0;
+    retry->lost = false;
+    return n;
+}
+
+/* False: there was no room for all. */
+static bool set_collect(const struct set *set, int64_t oldest, struct count_deferral *out, size_t *n,
+                        size_t most)
 {
     for (int i = 0; i < WAYS; i++) {
-        if (set[i].at == 0 || set[i].synced)
+        struct retry *retry = &set->ways[i];
+        if (waiting(retry) == 0 || retry->unsynced == 0 || retry->half < oldest)
             continue;
-        if (*n == most)
+        if (*n + 2 > most)
             return false;
-        struct count_deferral *to = &out[(*n)++];
-        snprintf(to->retry, sizeof to->retry, "%016" PRIx64 "%016" PRIx64, set[i].id[0], set[i].id[1]);
-        to->at_ms = set[i].at;
+        *n += retry_collect(retry, &out[*n]);
     }
     return true;
 }
 
-size_t retries_unsynced(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n)
+size_t retries_collect(struct retries *retries, int64_t now_ms, struct count_deferral *out, size_t n)
 {
     size_t got = 0;
-    for (bool all = true; all && *cursor < SETS; *cursor += all) {
-        pthread_mutex_t *lock = set_lock(retries, *cursor);
-        all = set_unsynced(retries->sets[*cursor], out, &got, n);
-        pthread_mutex_unlock(lock);
-    }
+    int64_t oldest = counters_half_day(now_ms) - 1;
+    for (size_t word = 0; word < SETS / WORD; word++)
+        for (uint64_t bits = atomic_exchange(&retries->dirty[word], 0); bits != 0; bits &= bits - 1) {
+            struct set set = set_lock(retries, word * WORD + (size_t)__builtin_ctzll(bits));
+            bool all = set_collect(&set, oldest, out, &got, n);
+            set_unlock(&set);
+            if (!all) {
+                atomic_fetch_or(&retries->dirty[word], bits);
+                return got;
+            }
+        }
     return got;
 }
 
-void retries_synced(struct retries *retries, const struct count_deferral *synced, size_t n)
+bool retries_collect_pair(struct retries *retries, const struct count_pair *pair, int64_t now_ms,
+                          struct count_deferral *out)
 {
-    for (size_t t = 0; t < n; t++) {
-        struct retry id = {.at = synced[t].at_ms};
-        size_t at;
-        struct retry *set = retry_set(retries, synced[t].retry, &id, &at);
-        pthread_mutex_t *lock = set_lock(retries, at);
-        for (int i = 0; i < WAYS; i++)
-            if (retry_same(&set[i], &id) && set[i].at == id.at)
-                set[i].synced = true;
-        pthread_mutex_unlock(lock);
+    uint64_t id[2];
+    parse_id(pair->id, id);
+    struct set set = set_of(retries, id);
+    struct retry *retry = set_find(&set, id, counters_half_day(now_ms));
+    bool any = retry != NULL && retry->unsynced > 0;
+    if (any) {
+        *out = deferral_of(retry, retry->unsynced, retry->at);
+        retry->unsynced = 0;
+        retry->lost = false;
+    }
+    set_unlock(&set);
+    return any;
+}
+
+void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t id[2];
+        int64_t half = counters_half_day(list[i].at_ms);
+        parse_id(list[i].pair.id, id);
+        struct set set = set_of(retries, id);
+        struct retry *retry = set_find(&set, id, half);
+        if (retry == NULL) /* its ripe ones may have been given a time of the half-day before */
+            retry = set_find(&set, id, half + 1);
+        if (retry != NULL) {
+            int unsynced = list[i].least ? waiting(retry) : retry->unsynced + list[i].n;
+            retry->unsynced = (uint8_t)(unsynced < waiting(retry) ? unsynced : waiting(retry));
+            retry->lost = retry->lost || list[i].least;
+            set_soil(&set);
+        }
+        set_unlock(&set);
     }
 }
 
 void retries_unsync(struct retries *retries)
 {
     for (size_t s = 0; s < SETS; s++) {
-        pthread_mutex_t *lock = set_lock(retries, s);
-        for (int i = 0; i < WAYS; i++)
-            if (retries->sets[s][i].synced) /* what was never written stays out of memory */
-                retries->sets[s][i].synced = false;
-        pthread_mutex_unlock(lock);
+        struct set set = set_lock(retries, s);
+        for (int i = 0; i < WAYS; i++) {
+            struct retry *retry = &set.ways[i];
+            if (waiting(retry) == 0) /* what was never written stays out of memory */
+                continue;
+            retry->unsynced = (uint8_t)waiting(retry);
+            retry->lost = true;
+            set_soil(&set);
+        }
+        set_unlock(&set);
     }
 }
 

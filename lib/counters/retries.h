@@ -1,7 +1,10 @@
-/* retries: which RCPTs were deferred, remembered in this process: identifier and time of each, in sets of a
- * fixed size, the oldest of a set giving way. Bounded, thread-safe; one that was forgotten counts as new.
+/* retries: the RCPTs that were answered 4xx and may come again uncounted, remembered in this process: for each pair (see
+ * struct count_pair) and half-day when the first of the young ones was deferred, how many are young (less than a minute
+ * old) and how many ripe, and from which client network the last one came. What is ripe lets any RCPT of the pair pass,
+ * what is young only one from another client network.
  *
- * It also knows which of them another store is yet to be told of (unsynced). */
+ * Bounded (sets of a fixed size, the oldest of a set giving way), thread-safe; one that was forgotten counts as new.
+ * It also knows how many of them another store is yet to be told of (unsynced): the newest ones. */
 #ifndef RCPTGATE_COUNTERS_RETRIES_H
 #define RCPTGATE_COUNTERS_RETRIES_H
 
@@ -16,18 +19,23 @@ struct retries;
 struct retries *retries_new(void); /* NULL: out of memory */
 void retries_free(struct retries *retries);
 
-void retries_add(struct retries *retries, const struct count_deferral *deferral);
+void retries_note(struct retries *retries, const struct count_deferral *deferral, int64_t now_ms);
 
-/* Was it deferred long enough ago to be no hammering, and not too long ago? retry may be NULL. */
-bool retries_known(struct retries *retries, const char *retry, int64_t now_ms);
+/* Is this RCPT a retry? One that waits for its pair is then used up, unless look. */
+bool retries_take(struct retries *retries, const struct count_pair *pair, int64_t now_ms, bool look);
 
-/* Up to n that the other store is yet to be told of, from *cursor on (0 at first); returns how many. */
-size_t retries_unsynced(struct retries *retries, size_t *cursor, struct count_deferral *out, size_t n);
+/* Takes out up to n, at least 2, that the other store is yet to be told of; they then count as synced. Returns how
+ * many. */
+size_t retries_collect(struct retries *retries, int64_t now_ms, struct count_deferral *out, size_t n);
 
-/* It was told these. What was deferred again meanwhile is to be told again. */
-void retries_synced(struct retries *retries, const struct count_deferral *synced, size_t n);
+/* The same of one pair, this half-day; false: nothing. */
+bool retries_collect_pair(struct retries *retries, const struct count_pair *pair, int64_t now_ms,
+                          struct count_deferral *out);
 
-/* It may have lost them: all are to be told once more. */
+/* The other store could not be told of these: they are unsynced again. */
+void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n);
+
+/* The other store may have lost them: it is to be told of all once more. */
 void retries_unsync(struct retries *retries);
 
 #endif

@@ -55,10 +55,11 @@ struct counters { /* the first member of every store */
 };
 
 enum {
-    COUNTERS_RETRY_AFTER_MS = 60 * 1000,           /* sooner is hammering */
-    COUNTERS_RETRY_UNTIL_MS = 24 * 60 * 60 * 1000, /* later is forgotten */
-    COUNTERS_RETRIES = 200 * 1000,                 /* remembered at most */
-    COUNTERS_NEW_WINDOW_MS = 60 * 1000,            /* in which new_max new keys may be made */
+    COUNTERS_RETRY_AFTER_MS = 60 * 1000, /* sooner is hammering, from the same client network */
+    COUNTERS_RETRY_WAITING = 16,         /* of a pair, at most */
+    COUNTERS_RETRIES = 200 * 1000,       /* pairs that are remembered of a half-day, at most */
+    COUNTERS_RETRY_HASHES = 64,          /* over which the store in Redis spreads them */
+    COUNTERS_NEW_WINDOW_MS = 60 * 1000,  /* in which new_max new keys may be made */
     COUNTERS_SYNC_MOST = 256,
 };
 
@@ -67,11 +68,14 @@ enum {
 
 /* Leaves nothing of a change to be told. */
 void counters_told(struct count_change *change);
+/* The number of the half-day that holds now_ms: what was deferred in it is remembered until the next one ends. */
+int64_t counters_half_day(int64_t now_ms);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
 int64_t counters_ttl(const struct count_ask *ask);
 
-/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? */
+/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? The latter never means where new keys are
+ * counted: these are nobody's counters. */
 bool counters_match(const char *pattern, const char *key);
 
 #endif

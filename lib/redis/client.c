@@ -285,11 +285,21 @@ static enum redis_status client_call(struct redis_client *redis, const struct re
     return REDIS_ANSWERED;
 }
 
+int64_t redis_client_deadline(const struct redis_client *redis)
+{
+    return clock_monotonic_ns() + redis->timeout_ns;
+}
+
+static int64_t command_deadline(const struct redis_client *redis, const struct redis_command *command)
+{
+    return command->deadline > 0 ? command->deadline : redis_client_deadline(redis);
+}
+
 enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
                                     redisReply **reply)
 {
     const struct redis_request request = {.rest = command};
-    return client_call(redis, &request, clock_monotonic_ns() + redis->timeout_ns, reply);
+    return client_call(redis, &request, command_deadline(redis, command), reply);
 }
 
 enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
@@ -301,7 +311,7 @@ enum redis_status redis_client_eval(struct redis_client *redis, const struct red
     const struct redis_request by_sha = {.n_head = 3, .head = {"EVALSHA", script->sha, keys}, .rest = args};
     const struct redis_request by_source = {
         .n_head = 3, .head = {"EVAL", script->source, keys}, .rest = args};
-    int64_t deadline = clock_monotonic_ns() + redis->timeout_ns;
+    int64_t deadline = command_deadline(redis, args);
     redisReply *got = NULL;
     enum redis_status status = client_call(redis, &by_sha, deadline, &got);
     if (status == REDIS_ANSWERED && got->type == REDIS_REPLY_ERROR && strncmp(got->str, "NOSCRIPT", 8) == 0) {

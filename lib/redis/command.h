@@ -4,6 +4,7 @@
 
 #include <hiredis/hiredis.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum redis_status {
     REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
@@ -18,6 +19,7 @@ struct redis_command {
     int argc;
     const char *const *argv;
     const size_t *lens;
+    int64_t deadline; /* of redis_client_deadline(), or an earlier one; 0: the timeout from now on */
 };
 
 #endif

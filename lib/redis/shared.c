@@ -12,7 +12,7 @@ enum { AT_ONCE = 512 }; /* words of one command, so that no other one waits long
 /* The caller frees *reply where this is true. */
 static bool call(struct redis_client *redis, const struct args *args, redisReply **reply)
 {
-    const struct redis_command command = {args->argc, args->argv, args->lens};
+    const struct redis_command command = {.argc = args->argc, .argv = args->argv, .lens = args->lens};
     return redis_client_call(redis, &command, reply) == REDIS_ANSWERED;
 }
 
@@ -102,7 +102,7 @@ enum redis_status shared_stream_add(struct redis_client *redis, const char *cons
     args_add(&args, "*");
     for (size_t i = 0; i < n_words; i++)
         args_add(&args, words_in[i]);
-    const struct redis_command xadd = {args.argc, args.argv, args.lens};
+    const struct redis_command xadd = {.argc = args.argc, .argv = args.argv, .lens = args.lens};
     enum redis_status status = redis_client_call(redis, &xadd, &reply);
     args_done(&args);
     if (status == REDIS_ANSWERED && reply->type != REDIS_REPLY_STRING)

@@ -17,6 +17,7 @@
 enum condition {
     CONDITION_COUNTERS,        /* the counter store does not answer: when_down is in force */
     CONDITION_COUNTERS_EVICT,  /* Redis may throw counters away (maxmemory-policy) */
+    CONDITION_COUNTERS_LOCAL,  /* this process counts fewer subjects beside Redis than there are */
     CONDITION_ALIASES,         /* the alias database cannot be used: the last good copy answers, or nobody */
     CONDITION_ALIASES_REFUSED, /* new alias data was not taken (integrity, version, max_shrink) */
     CONDITION_ALIASES_COPY,    /* no last good copy can be kept */

@@ -7,16 +7,11 @@
 
 #include <stdio.h>
 
-enum {
-    MEMORY_SUBJECTS = 500000,
-    MIRROR_SUBJECTS = 200000, /* beside Redis: some 300 bytes each with one limit */
-};
-
 static int counters_init(struct gate *gate, const struct counters_config *config, redis_event_fn *event,
                          struct error *err)
 {
     bool alone = config->kind == COUNTERS_MEMORY;
-    struct counters *memory = counters_memory_new(alone ? MEMORY_SUBJECTS : MIRROR_SUBJECTS), *remote = NULL;
+    struct counters *memory = counters_memory_new((size_t)config->local_subjects), *remote = NULL;
     if (memory == NULL) {
         error_set(err, "out of memory for the counters");
         return -1;

@@ -1,4 +1,5 @@
-/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key. */
+/* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key,
+ * what is counted (older files do not say so: recipients). */
 #include "gate/holds.h"
 
 #include "base/file.h"
@@ -25,8 +26,8 @@ static void save_one(void *arg, const struct count_view *view)
     struct saving *saving = arg;
     if (view->held_ms <= 0)
         return;
-    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s\n", saving->now_ms + view->held_ms, view->window_ms,
-            view->limit, view->key);
+    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s %s\n", saving->now_ms + view->held_ms,
+            view->window_ms, view->limit, view->key, count_unit_name(view->unit));
     saving->n++;
 }
 
@@ -72,16 +73,21 @@ static bool load_line(struct counters *counters, char *line, int64_t now_ms)
     char limit[LIMIT_MAX + 1];
     int64_t until, window;
     int key = 0;
+    enum count_unit unit = COUNT_UNIT_RECIPIENTS;
     if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %n", &until, &window, limit, &key) != 3 || key == 0)
         return false;
     size_t n = strcspn(line + key, " \n");
-    if (n == 0 || line[key + (int)n] != '\n' || window <= 0)
+    char *rest = line + key + n;
+    if (*rest == ' ' && count_unit_find(rest + 1, strcspn(rest + 1, "\n"), &unit))
+        rest += 1 + strlen(count_unit_name(unit));
+    if (n == 0 || *rest != '\n' || window <= 0)
         return false;
     line[key + (int)n] = '\0';
     if (until <= now_ms)
         return true;
     const struct count_ask ask = {.key = line + key,
                                   .limit = limit,
+                                  .unit = unit,
                                   .max = INT64_C(1000000000000000),
                                   .window_ms = window,
                                   .hold_ms = until - now_ms,

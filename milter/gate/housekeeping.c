@@ -44,6 +44,16 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
     conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
 }
 
+/* What counts beside Redis is no store that answers: that it must forget some is worth knowing. */
+static void look_at_local_counters(struct gate *gate, int64_t now)
+{
+    struct error err = {0};
+    if (gate->local == NULL)
+        return;
+    counters_condition(gate->local, &err);
+    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_LOCAL, CONDITION_NOTE, now, &err);
+}
+
 /* Who answers for the alias rules now, for the end of a sentence. */
 static const char *who_answers(enum aliases_mode mode)
 {
@@ -111,6 +121,7 @@ void housekeeping_tick(struct housekeeping *seen, struct gate *gate)
 {
     int64_t now = context_now(&gate->context);
     look_at_counters(seen, gate, now);
+    look_at_local_counters(gate, now);
     look_at_rules(gate, now);
     look_at_blocks(gate, now);
     look_at_log(seen, &gate->context.conditions, now);

@@ -61,6 +61,7 @@ static void say_restart_needed(const struct policy *old, const struct policy *ne
         {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
         {"counters.prefix", strcmp(old->counters.redis.prefix, new->counters.redis.prefix) != 0},
         {"counters.timeout", old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},
+        {"counters.local_subjects", old->counters.local_subjects != new->counters.local_subjects},
         {"log.to", old->log.to_stderr != new->log.to_stderr},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

@@ -51,6 +51,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/counters/client_network/ipv6", values_bits, POLICY(counters.ipv6_bits), 0, 128, NULL, "64", NULL) \
     X("/counters/max_new_subjects", values_integer, POLICY(counters.max_new_subjects), 1, 1000000000, NULL, \
       "1000", NULL) \
+    X("/counters/local_subjects", values_integer, POLICY(counters.local_subjects), 1000, 100000000, NULL, \
+      "200000", NULL) \
     X("/http", SECTION("/http")) \
     X("/http/listen", endpoints_listen, POLICY(http), 0, 0, NULL, "\"127.0.0.1:9627\"", NULL) \
     X("/http/subjects", values_flag, POLICY(http.subjects), 0, 0, NULL, "false", NULL) \

@@ -77,7 +77,7 @@ def test_another_gates_retries_are_no_attempts():
     with flooded(gates=2) as world:
         first, other = world.gates
         assert flood(first, others(300)) == [SOFT] * 300
-        wait_for(lambda: world.redis.call("ZCARD", "rcptgate:deferred") == 300, "Redis was not told who was deferred")
+        wait_for(lambda: len(list(waiting(world))) == 300, "Redis was not told who was deferred")
         counted(world, 300)
         age(world, 120_000)
         for i in range(0, 300, 10):  # among those who come back, elsewhere, are some who come for the first time
@@ -85,9 +85,34 @@ def test_another_gates_retries_are_no_attempts():
         counted(world, 330)
 
 
+def waiting(world):
+    """Key, pair and text of all that may be tried again."""
+    for key in world.redis.keys("rcptgate:retries:*"):
+        words = world.redis.call("HGETALL", key)
+        for pair, text in zip(words[::2], words[1::2]):
+            yield key, pair, text
+
+
 def age(world, ms):
-    for retry in world.redis.call("ZRANGE", "rcptgate:deferred", 0, -1):
-        world.redis.call("ZINCRBY", "rcptgate:deferred", -ms, retry)
+    for key, pair, text in list(waiting(world)):
+        at, rest = text.split(" ", 1)
+        world.redis.call("HSET", key, pair, f"{int(at) - ms} {rest}")
+
+
+def test_a_pool_of_clients_retries_at_once():
+    """One message, from another address of the sender's each time: what one gate answered 4xx any gate lets pass, as often as it was
+    answered so, and a limit that would answer hard sees one attempt."""
+    limits = [LIMITS[0], {"name": "tries", "per": "recipient", "count": "attempts", "max": 2, "window": "1h", "over": "reject"}]
+    with flooded(gates=2, limits=limits) as world:
+        for i in range(20):
+            if i > 0 and i % 2 == 0:  # the other gate is asked: it knows as soon as Redis was told
+                wait_for(lambda n=i: any(text.endswith(f".{n - 1}") for _, _, text in waiting(world)),
+                         "Redis was not told who was deferred")
+            with MilterClient(world.gates[i // 2 % 2].socket) as m:
+                m.connect(f"203.0.113.{i}")
+                m.mail("<bob@sender.example>")
+                assert m.rcpt(ALIAS).status == SOFT
+        assert world.redis.used(f"rcptgate:recipient:{{{ALIAS[1:-1]}}}", "tries") == 2
 
 
 def test_redis_restarts_in_a_flood():

@@ -1,4 +1,4 @@
-"""Rows 63-68: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
+"""Rows 63-68, 73, 77: abuse. What one sender does to one recipient is felt by nobody else, and nothing grows without bound."""
 
 import re
 import statistics
@@ -14,7 +14,7 @@ import harness
 from fault_table import record, recovers
 from flood import flood, tally
 from flood_delay import MAX, Measurement
-from harness import SANITIZED, World, wait_for
+from harness import SANITIZED, MilterClient, World, wait_for
 from load import BUILT, Load, times
 
 
@@ -92,9 +92,13 @@ class Herd:
 def remembered_of(world, wanted):
     """How many retries Redis knows, once it was told."""
     end = time.monotonic() + 5
-    while world.redis.call("ZCARD", "rcptgate:deferred") < wanted and time.monotonic() < end:
+    while remembered_now(world) < wanted and time.monotonic() < end:
         time.sleep(0.1)
-    return world.redis.call("ZCARD", "rcptgate:deferred")
+    return remembered_now(world)
+
+
+def remembered_now(world):
+    return sum(world.redis.call("HLEN", key) for key in world.redis.keys("rcptgate:retries:*"))
 
 
 def attempts_counted(world):
@@ -407,3 +411,126 @@ def test_row68_hostile_addresses_through_postfix(mail):
     logged = check_log(mail.gate)
     assert asked // 4 < logged <= asked
     record(68, f"{asked:,} hostile RCPTs through Postfix", f"one key or 553; {logged:,} reached the gate; every line whole")
+
+
+# ------------------------------------------------------------------------------------------------------ row 73
+
+class Pool:
+    """Messages of one big sender, each tried again from another address and by the other gate."""
+
+    def __init__(self, world, messages):
+        self.world, self.messages, self.tries, self.address = world, messages, 0, 0
+
+    def try_all(self, same_address=False):
+        self.tries += 1
+        self.address += not same_address
+        said = Counter()
+        for g, gate in enumerate(self.world.gates):
+            with MilterClient(gate.socket) as m:
+                m.connect(f"203.0.113.{self.address}")
+                for i in range(self.messages):
+                    if (i + self.tries) % 2 == g:
+                        m.mail(f"<s{i}@sender.example>")
+                        said[m.rcpt(f"<r{i}@example.com>").status] += 1
+        return said
+
+    def noted(self):
+        """Redis knows all that was deferred just now."""
+        mine = f".{self.address}"
+        wait_for(lambda: sum(text.endswith(mine) for text in self.texts()) == self.messages, "Redis is not told who was deferred")
+
+    def texts(self):
+        for key in self.world.redis.keys("rcptgate:retries:*"):
+            yield from self.world.redis.call("HGETALL", key)[1::2]
+
+
+@pytest.mark.skipif(SANITIZED, reason="a preloaded library must not come before the sanitizer's")
+@pytest.mark.parametrize("because", ["stale aliases", "a defer row"])
+def test_row73_retries_from_a_pool(because, clock):
+    """Alias data alone answers 4xx, and what comes again could be answered hard by limits on attempts that no such RCPT has met: one
+    attempt is all that each subject may have."""
+    stale = because == "stale aliases"
+    limits = [{"name": per, "per": per, "count": "attempts", "max": 1, "window": "1d", "over": "reject", "hold": "1d"}
+              for per in (["recipient", "sender"] if stale else ["recipient", "mailbox", "owner", "sender"])]
+    messages = times(1000, 100)
+    with World("redis", limits, gates=2, mta=False, domains=[]) as world:
+        database, away = world.database, world.database.path.with_name("away")
+        database.domain("example.com", catch_all="accept")
+        if stale:
+            database.path.rename(away)
+            for gate in world.gates:
+                wait_for(lambda: "event=aliases-trouble" in gate.log(), "the outage is noticed")
+        else:
+            for i in range(messages):
+                database.alias(f"r{i}@example.com", mailbox=f"m{i}@mailbox.example", owner=f"o{i}", action="defer")
+        pool, answers = Pool(world, messages), Counter()
+        for _ in range(4):
+            answers += pool.try_all()
+            pool.noted()
+        clock(120)
+        answers += pool.try_all(same_address=True)
+        assert answers == {"451 4.3.0" if stale else "450 4.2.1": 5 * messages}
+        if stale:
+            away.rename(database.path)
+        else:
+            database.run("UPDATE aliases SET action = 'accept'")
+        wait_for(lambda: world.gates[0].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
+        wait_for(lambda: world.gates[1].status(do="explain", to="r0@example.com")["verdict"] == "accept", "the fault is over")
+        pool.noted()
+        for _ in range(5):
+            assert pool.try_all() == {"continue": messages}, "each answer of 4xx lets one pass"
+        counted = [key for limit in limits for key in world.redis.keys(f"rcptgate:{limit['per']}:*")]
+        assert not counted, "attempts were counted"
+        assert pool.try_all()["continue"] == messages, "the first attempt of each"
+        assert pool.try_all() == {"550 5.7.1": messages}, "no more than those"
+        record(73, f"retries of {messages:,} messages after {because}, from a pool of clients, two gates",
+               f"{answers.total()} times 4xx, none counted")
+
+
+# ------------------------------------------------------------------------------------------------------ row 77
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+def test_row77_made_up_senders_clients_and_pairs(store):
+    """A full counter of a victim and a client's hold stand, whatever is made up; Redis has no more keys than the bounds allow."""
+    new, bound, n = 20, 2000, times(700000, 24000) // 4
+    limits = [{"name": "full", "per": "recipient", "max": 1, "window": "1d", "over": "reject",
+               "when": {"recipient_domain": "victim.example"}},
+              {"name": "held", "per": "client", "max": 1, "window": "1h", "over": "reject", "hold": "1d",
+               "when": {"sender_domain": "flooder.example"}},
+              {"name": "from", "per": "sender", "max": 5, "window": "1d", "over": "reject", "hold": "1d"},
+              {"name": "sdom", "per": "sender_domain", "max": 10**6, "window": "1d"},
+              {"name": "pair", "per": ["recipient", "sender"], "max": 10**6, "window": "1d"},
+              {"name": "net", "per": "client", "max": 10**6, "window": "1d"},
+              {"name": "share", "per": "host", "max": 10**9, "window": "1d", "share": {"of": "sender", "max": "50%", "above": "0%"}}]
+    with World(store, limits, mta=False, domains=[], counters={"max_new_subjects": new, "local_subjects": bound}) as world:
+        world.database.domain("victim.example", catch_all="accept")
+        world.database.alias("a@example.com")
+        world.database.domain("example.com")
+        gate = world.gate
+
+        def answer(client, sender, to):
+            return flood([(gate, client, [(sender, to)])], send=True, seen=False)[0][0]
+
+        def guard():
+            return answer("198.51.100.1", "x@ok.example", "v@victim.example"), answer("198.51.100.9", "y@ok.example", "a@example.com")
+
+        assert answer("198.51.100.1", "x@ok.example", "v@victim.example") == "continue"
+        assert answer("198.51.100.9", "x@flooder.example", "a@example.com") == "continue"
+        assert answer("198.51.100.9", "x@flooder.example", "a@example.com") == "550 5.7.1"
+        assert guard() == ("550 5.7.1", "refused")
+        began, answers = time.monotonic(), Counter()
+        for part in range(10):
+            some = range(part * n // 10, (part + 1) * n // 10)
+            answers += tally(flood([(gate, f"2001:db8:{part:x}:{s:x}::1", [(f"s{i}@d{i}.example", "a@example.com") for i in some[s::4]])
+                                    for s in range(4)], send=True, seen=False))
+            assert guard() == ("550 5.7.1", "refused"), "what is full and what is held stays"
+        minutes = int((time.monotonic() - began) / 60) + 1
+        assert set(answers) <= {"continue", "450 4.2.1"}, "strangers who share a counter are never answered hard"
+        keys = counters(world) if store == "redis" else []
+        # 100 times as many senders, domains and clients each, as many pairs and shares of one first subject; and what is no stranger's
+        most = minutes * (3 * 100 * new + 2 * new) + 200
+        assert len(keys) <= most, f"{len(keys)} keys, at most {most}"
+        what = "counters-local" if store == "redis" else "counters-evict"
+        wait_for(lambda: any(e["what"] == what and "local_subjects" in e["text"]
+                             for e in gate.status()["reasons"] + gate.status()["notes"]), "status does not say that it forgets")
+        record(77, f"{n:,} made-up senders, domains and pairs ({store})", f"{answers['continue']:,} let in, {len(keys):,} keys")

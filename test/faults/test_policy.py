@@ -1,4 +1,4 @@
-"""Rows 41-47: the policy file breaks while the gate runs, or before it starts."""
+"""Rows 41-47, 78: the policy file breaks while the gate runs, or before it starts."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from fault_table import recovers
-from harness import SANITIZED, Failure, World, wait_for
+from fault_table import record, recovers
+from harness import SANITIZED, Failure, MilterClient, World, wait_for
 from load import LONG, Load, session, times, troubles
 
 ALIAS, FULL, UNKNOWN = "a@example.com", "full@example.com", "nobody@example.com"
@@ -302,3 +302,33 @@ def test_row47_reload_under_load(world):
         assert late < early * 1.3 + 4096, f"{early} kB -> {late} kB"
     wait_for(lambda: str(1000000 + rounds - 1) in (gate.state / "last-policy.json").read_text(), "the last one is kept",
              15)
+
+
+# ------------------------------------------------------------------------------------------------------ row 78
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_row78_another_count_under_the_same_name(store):
+    """What were messages are no recipients, nor is their hold one of them."""
+    def limits(count):
+        return [{"name": "day", "per": "recipient", "max": 3, "window": "1d", "over": "reject", "hold": "1d", "count": count}]
+
+    def send():
+        with MilterClient(world.gate.socket) as milter:
+            milter.connect("192.0.2.1")
+            milter.mail()
+            answer = milter.rcpt(f"<{ALIAS}>")
+            if answer.kind == "continue":
+                milter.data()
+                milter.body()
+                milter.eom()
+            return answer.status
+
+    with World(store, limits("messages"), mta=False) as world:
+        world.database.alias(ALIAS)
+        assert [send() for _ in range(4)] == ["continue"] * 3 + ["550 5.7.1"]
+        for count in ("recipients", "attempts", "messages"):
+            before = loads(world.gate)
+            world.gate.write_policy(limits=limits(count))
+            wait_for(lambda: loads(world.gate) > before, "the policy is in force")
+            assert [send() for _ in range(4)] == ["continue"] * 3 + ["550 5.7.1"], count
+        record(78, f"count of a limit changed under its name ({store})", "begins anew each time")

@@ -700,3 +700,34 @@ def test_throughput_while_frozen():
         healthy = (before + throughput(f, 4, 1)) / 2
         f.row.remark = f"throughput {frozen / healthy:.0%} of {healthy:.0f}/s"
         assert frozen > 0.8 * healthy, f.row.remark
+
+
+def test_row76_slow_but_alive():
+    """All that a RCPT asks shares one deadline: many at once, refused ones whose retry is noted and whose charge goes back, and with
+    the script lost."""
+    limits = [*LIMITS, {"name": "login", "per": "mailbox", "max": 5, "window": "1h",
+                        "share": {"of": "client", "max": "50%", "above": "0%"}}]
+    with Faults(76, "Redis slow but alive: 45 ms of 100", limits=limits) as f, f.postfix.quiet():
+        f.warm(2)
+        f.proxy.mode, f.proxy.seconds = "delay", 0.045
+        f.begin()
+        longest = []
+
+        def session(n):
+            with MilterClient(f.gate.socket) as milter:
+                milter.connect(f"192.0.2.{n}")
+                milter.mail(f"<s{n}@sender.example>")
+                for i in range(30):
+                    began = time.monotonic()
+                    milter.rcpt(f"<{ALIAS}>" if i % 3 else f"<f{i}@flow.example>")
+                    longest.append(time.monotonic() - began)
+
+        for n in range(1, 4):
+            session(n)
+            f.redis.call("SCRIPT", "FLUSH")
+        harness.run_threads(16, lambda n: session(100 + n))
+        f.row.remark = f"the client waits {1000 * max(longest):.0f} ms at most"
+        f.check_longest(f.timeout_ms + 50)
+        assert max(longest) < 2 * (f.timeout_ms + 50) / 1000, f.row.remark
+        heal_proxy(f)
+        f.check_recovery(used=None)

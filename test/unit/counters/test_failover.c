@@ -132,7 +132,8 @@ static enum counters_status remote_deferred(struct counters *counters, const str
     struct remote *remote = (struct remote *)counters;
     if (atomic_load(&remote->status) == COUNTERS_DOWN)
         return COUNTERS_DOWN;
-    atomic_fetch_add(&remote->notified, n);
+    for (size_t i = 0; i < n; i++)
+        atomic_fetch_add(&remote->notified, (size_t)deferrals[i].n);
     return counters_deferred(remote->inner, deferrals, n, now_ms);
 }
 
@@ -730,17 +731,17 @@ static void test_lost_merge_and_restart(void **state)
 
 enum { DEFERRALS = 1000 };
 
-static const char *retry_name(int i, char name[33])
+static struct count_pair pair_of(int i)
 {
-    snprintf(name, 33, "%032x", i);
-    return name;
+    struct count_pair of = {0};
+    snprintf(of.id, sizeof of.id, "%032x", i);
+    return of;
 }
 
 static void defer_all(void)
 {
     for (int i = 0; i < DEFERRALS; i++) {
-        struct count_deferral deferral = {.at_ms = now};
-        retry_name(i, deferral.retry);
+        struct count_deferral deferral = {.pair = pair_of(i), .at_ms = now, .n = 1};
         assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
     }
 }
@@ -752,9 +753,9 @@ static int attempts(struct counters *counters)
     int counted = 0;
     ask.flags = COUNT_ATTEMPT;
     for (int i = 0; i < DEFERRALS; i++) {
-        char name[33];
         struct count_answer answer;
-        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry_name(i, name)};
+        const struct count_pair of = pair_of(i);
+        const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
         if (counters_peek(counters, &request, now, &answer) != COUNTERS_OK)
             assert_int_equal(counters_fallback(counters, true, COUNTERS_DOWN, &request, now, &answer),
                              COUNTERS_OK);
@@ -800,18 +801,18 @@ static void test_retries_are_notified_once(void **state)
     wait_notified(2 * DEFERRALS);
     remote_restarts(true); /* it may have lost them */
     wait_merged();
-    assert_int_equal(atomic_load(&the_remote->notified), 3 * DEFERRALS);
+    assert_int_equal(atomic_load(&the_remote->notified), 4 * DEFERRALS);
 }
 
 /* What remote knows as a retry, because another host had deferred it, is no attempt for local either. */
 static void test_retries_of_another_host(void **state)
 {
     (void)state;
-    const struct count_deferral deferral = {.retry = "00112233445566778899aabbccddeeff", .at_ms = now};
+    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 1};
     struct count_ask ask = ask_for("attempts", 5);
     struct count_answer answer;
     ask.flags = COUNT_ATTEMPT;
-    const struct count_request request = {.asks = &ask, .n = 1, .retry = deferral.retry};
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &deferral.pair};
     assert_int_equal(counters_deferred(the_remote->inner, &deferral, 1, now), COUNTERS_OK);
     assert_int_equal(counters_reserve(pair, &request, now, &answer), COUNTERS_OK);
     assert_int_equal(used(local, "attempts"), 1);
@@ -821,6 +822,72 @@ static void test_retries_of_another_host(void **state)
     assert_int_equal(used(local, "attempts"), 1);
 }
 
+static struct count_answer attempt_from(const char *client)
+{
+    struct count_pair of = pair_of(77);
+    struct count_ask ask = ask_for("attempts", 100);
+    struct count_answer answer;
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
+    assert_int_equal(network_parse(client, &of.client, NULL), 0);
+    if (counters_reserve(pair, &request, now, &answer) != COUNTERS_OK)
+        assert_int_equal(counters_fallback(pair, false, COUNTERS_DOWN, &request, now, &answer), COUNTERS_OK);
+    const struct count_deferral deferral = {.pair = of, .at_ms = now, .n = 1};
+    assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+    return answer;
+}
+
+/* From another client network a retry may come at once: before remote was told in the background, and while it is away. Who
+ * comes again from the same one within a minute hammers. */
+static void test_retries_of_a_pool(void **state)
+{
+    (void)state;
+    char client[32];
+    assert_false(attempt_from("192.0.2.0").retry);
+    for (int i = 1; i < 200; i++) {
+        snprintf(client, sizeof client, "192.0.2.%d", i);
+        remote_is(i >= 50 && i < 150 ? COUNTERS_DOWN : COUNTERS_OK);
+        assert_true(attempt_from(client).retry);
+    }
+    assert_false(attempt_from("192.0.2.199").retry);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "attempts"), 2);
+}
+
+/* How many waits of the pair remote knows. */
+static int remote_knows(void)
+{
+    const struct count_pair of = pair_of(77);
+    const struct count_request request = {
+        .asks =
+            &(struct count_ask){
+                .key = "x", .limit = "l", .window_ms = 1000, .flags = COUNT_ATTEMPT, .share_of = -1},
+        .n = 1,
+        .pair = &of};
+    struct count_answer answer;
+    int n = -1;
+    do {
+        assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+        n++;
+    } while (answer.retry);
+    return n;
+}
+
+/* Remote restarts, and has its data: it is told all once more, and knows what it knew. */
+static void test_retries_are_synced_once(void **state)
+{
+    (void)state;
+    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 3};
+    assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+    wait_notified(3);
+    remote_restarts(false);
+    wait_merged();
+    wait_notified(6);
+    now += 60000;
+    assert_int_equal(remote_knows(), 3);
+}
+
 /* A flood of attempts on an alias that is over: each asks remote, is counted there and here, and trips at its max. */
 static void test_attempts_ask_each(void **state)
 {
@@ -828,7 +895,8 @@ static void test_attempts_ask_each(void **state)
     struct count_ask asks[] = {ask_for("k", 3), ask_for("client", 50)};
     asks[1].flags = COUNT_ATTEMPT;
     asks[1].hold_ms = 600000;
-    const struct count_request request = {.asks = asks, .n = 2, .retry = "00112233445566778899aabbccddeeff"};
+    const struct count_pair of = pair_of(77);
+    const struct count_request request = {.asks = asks, .n = 2, .pair = &of};
     for (int i = 0; i < 200; i++) {
         struct count_answer answers[2];
         assert_int_equal(counters_reserve(pair, &request, now, answers), COUNTERS_OK);
@@ -1057,6 +1125,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_of_an_outage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_synced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_lost, setup, teardown),

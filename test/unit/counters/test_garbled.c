@@ -217,7 +217,8 @@ static void call_all(struct counters *counters)
     assert_true(counters_charge(counters, &the_request, 0) <= COUNTERS_UNSURE);
     assert_true(counters_change(counters, &change, 1, 0) <= COUNTERS_UNSURE);
     assert_true(counters_settle(counters, &change, 1, 0, &got) <= COUNTERS_UNSURE);
-    assert_true(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTERS_UNSURE);
+    assert_true(counters_deferred(counters, &(struct count_deferral){.pair.id = "00", .n = 1}, 1, 0) <=
+                COUNTERS_UNSURE);
     remote_follow_caller_clock(counters); /* else the clock would be asked, and that be all */
     assert_true(counters_show(counters, keys, 3, 0, see, NULL) <= COUNTERS_UNSURE);
     assert_true(counters_reset(counters, keys, 3, NULL, &n) <= COUNTERS_UNSURE);
@@ -268,7 +269,8 @@ static void test_down_and_lost(void **state)
     assert_int_equal(got.result, COUNT_UNKNOWN);
     assert_int_equal(counters_peek(counters, &the_request, 0, &got),
                      COUNTERS_DOWN); /* a look charges nothing */
-    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0), COUNTERS_UNSURE);
+    assert_int_equal(counters_deferred(counters, &(struct count_deferral){.pair.id = "00", .n = 1}, 1, 0),
+                     COUNTERS_UNSURE);
     counters_free(counters);
 }
 

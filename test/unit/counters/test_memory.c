@@ -156,14 +156,102 @@ static void test_request_larger_than_the_store(void **state)
     counters_free(counters);
 }
 
+static struct count_ask sender_ask(const char *key, int64_t max)
+{
+    struct count_ask ask = ask_for(key, max);
+    ask.overflow = "sender:{*}|*";
+    ask.new_key = "new:{*}|l";
+    ask.new_max = 1000000;
+    return ask;
+}
+
+static enum counters_status send_from(struct counters *counters, int i, int64_t max,
+                                      struct count_answer *answer)
+{
+    char key[32];
+    snprintf(key, sizeof key, "sender:{s%d}", i);
+    const struct count_ask ask = sender_ask(key, max);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    return counters_reserve(counters, &request, START, answer);
+}
+
+/* Senders that were made up push out one another, and neither what is full nor what is held nor, as long as they are there, what
+ * nobody can make up; and it is said that something is forgotten. */
+static void test_made_up_senders(void **state)
+{
+    (void)state;
+    enum { BOUND = 10000, SENDERS = 700000, VICTIMS = 50 };
+    struct counters *counters = counters_memory_new(BOUND);
+    struct error condition = {0};
+    struct count_answer answer;
+    char key[32];
+    for (int i = 0; i < VICTIMS; i++) {
+        struct count_ask ask = ask_for(key, 1);
+        const struct count_request request = {.asks = &ask, .n = 1};
+        snprintf(key, sizeof key, "recipient:{full%d}", i);
+        assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+        snprintf(key, sizeof key, "client:{held%d}", i);
+        ask.hold_ms = 600000;
+        ask.max = 0;
+        assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+        snprintf(key, sizeof key, "recipient:{half%d}", i);
+        reserve_one(counters, key, 2, 60000, START);
+    }
+    counters_condition(counters, &condition);
+    assert_string_equal(condition.text, "");
+    for (int i = 0; i < SENDERS; i++)
+        assert_int_equal(send_from(counters, i, 10, &answer), COUNTERS_OK);
+    assert_true(size_of(counters, START) <= BOUND + 64);
+    for (int i = 0; i < VICTIMS; i++) {
+        snprintf(key, sizeof key, "recipient:{full%d}", i);
+        assert_int_equal(reserve_one(counters, key, 1, 70000, START).result, COUNT_OVER);
+        snprintf(key, sizeof key, "recipient:{half%d}", i);
+        assert_int_equal(reserve_one(counters, key, 2, 60000, START).used, 1);
+        struct count_ask ask = ask_for(key, 5);
+        const struct count_request request = {.asks = &ask, .n = 1};
+        ask.hold_ms = 600000;
+        snprintf(key, sizeof key, "client:{held%d}", i);
+        assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+        assert_int_equal(answer.result, COUNT_HELD);
+    }
+    counters_condition(counters, &condition);
+    assert_non_null(strstr(condition.text, "counters.local_subjects"));
+    counters_free(counters);
+}
+
+/* Where all that is there must stay, what is made up shares a counter, and what is not still finds room. */
+static void test_full_of_what_must_stay(void **state)
+{
+    (void)state;
+    enum { BOUND = 1000 };
+    struct counters *counters = counters_memory_new(BOUND);
+    struct error condition = {0};
+    struct count_answer answer;
+    int overflowed = 0;
+    for (int i = 0; i < 5 * BOUND; i++) {
+        assert_int_equal(send_from(counters, i, 1, &answer), COUNTERS_OK);
+        overflowed += answer.overflowed;
+    }
+    assert_in_range(overflowed, 4 * BOUND - 10, 4 * BOUND + 10);
+    assert_true(size_of(counters, START) <= BOUND + 10);
+    counters_condition(counters, &condition);
+    assert_non_null(strstr(condition.text, "full or held"));
+    for (int i = 0; i < BOUND - 10; i++) {
+        assert_int_equal(send_from(counters, i, 1, &answer), COUNTERS_OK);
+        assert_int_equal(answer.result, COUNT_OVER);
+    }
+    assert_int_equal(reserve_one(counters, "recipient:{a}", 5, 70000, START).used, 0);
+    assert_int_equal(reserve_one(counters, "recipient:{a}", 5, 70000, START).used, 1);
+    counters_free(counters);
+}
+
 static void test_retries_are_bounded(void **state)
 {
     (void)state;
     struct counters *counters = counters_memory_new(1000);
-    char retry[40];
     for (int i = 0; i < 300000; i++) {
-        struct count_deferral deferral = {.at_ms = START + i};
-        snprintf(deferral.retry, sizeof deferral.retry, "%032x", i);
+        struct count_deferral deferral = {.at_ms = START + i, .n = 1};
+        snprintf(deferral.pair.id, sizeof deferral.pair.id, "%032x", i);
         assert_int_equal(counters_deferred(counters, &deferral, 1, START + i), COUNTERS_OK);
     }
     int known = 0;
@@ -171,8 +259,9 @@ static void test_retries_are_bounded(void **state)
     ask.flags = COUNT_ATTEMPT;
     for (int i = 0; i < 300000; i += 100) {
         struct count_answer answer;
-        snprintf(retry, sizeof retry, "%032x", i);
-        const struct count_request request = {.asks = &ask, .n = 1, .retry = retry};
+        struct count_pair pair = {0};
+        snprintf(pair.id, sizeof pair.id, "%032x", i);
+        const struct count_request request = {.asks = &ask, .n = 1, .pair = &pair};
         assert_int_equal(counters_peek(counters, &request, START + 1000000, &answer), COUNTERS_OK);
         known += answer.result == COUNT_ADMITTED;
         if (i >= 290000)
@@ -292,6 +381,8 @@ int main(void)
         cmocka_unit_test(test_expires),
         cmocka_unit_test(test_many_asks),
         cmocka_unit_test(test_request_larger_than_the_store),
+        cmocka_unit_test(test_made_up_senders),
+        cmocka_unit_test(test_full_of_what_must_stay),
         cmocka_unit_test(test_retries_are_bounded),
         cmocka_unit_test(test_nothing_asked),
         cmocka_unit_test(test_stale_clocks),

@@ -150,6 +150,36 @@ static void test_open_text(void **state)
     assert_int_equal(counters_junk_resets(counters), 0);
 }
 
+/* What is counted stands in the text where it is not recipients, also on the short way through the script. */
+static void test_text_of_units(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("recipient:{a@example.com}", "alias-minute", 3);
+    ask.unit = COUNT_UNIT_ATTEMPTS;
+    ask.flags = COUNT_ATTEMPT;
+    reserve_one(&ask, START);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720000 1 attempts");
+    assert_true(strlen(get_text()) <= 64);
+    for (int i = 0; i < 3; i++)
+        reserve_one(&ask, START + 6000);
+    assert_string_equal(get_text(),
+                        "4/3 window=60000 born=1732320000000 slot=288720001 3,1 refused=1 attempts");
+    reserve_one(&ask, START + 66000);
+    assert_string_equal(
+        get_text(),
+        "4/3 window=60000 born=1732320000000 slot=288720011 1,0,0,0,0,0,0,0,0,0,3 refused=2 attempts");
+    ask.unit = COUNT_UNIT_BYTES;
+    ask.flags = 0;
+    ask.amount = 5;
+    reserve_one(&ask, START + 66000);
+    assert_string_equal(get_text(), "5/3 window=60000 born=1732320066000 slot=288720011 5 bytes");
+    ask.unit = COUNT_UNIT_RECIPIENTS;
+    ask.amount = 1;
+    reserve_one(&ask, START + 66001);
+    assert_string_equal(get_text(), "1/3 window=60000 born=1732320066001 slot=288720011 1");
+    assert_int_equal(counters_junk_resets(counters), 0);
+}
+
 static void test_parse(void **state)
 {
     (void)state;
@@ -163,6 +193,10 @@ static void test_parse(void **state)
         {"1/3 window=60000 born=1 slot=5 1 refused=3", true},
         {"1/3 window=60000 born=1 slot=5 1 held=3", true},
         {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4", true},
+        {"1/3 window=60000 born=1 slot=5 1 bytes", true},
+        {"1/3 window=60000 born=1 slot=5 1 refused=3 held=4 attempts", true},
+        {"1/3 window=60000 born=1 slot=5 1 bytes refused=3", true},
+        {"1/3 window=60000 born=1 slot=5 1 bites", true},
         {"1/3 window=60000 born=1 slot=5 1 refused=", false},
         {"1/3 window=60000 born=1 slot=5 1 held=4 refused=3", true},
         {"1/3 window=60000 born=1 slot=5 4:1,0,2:2", true},
@@ -192,6 +226,10 @@ static void test_parse(void **state)
     }
 }
 
+/* Its last two digits name the hash. */
+static const struct count_deferral deferral = {
+    .pair.id = "00112233445566778899aabbccddeec0", .at_ms = START, .n = 1};
+
 static int64_t ttl_of(const char *key)
 {
     return strtoll(ask_redis("PTTL %s", key), NULL, 10);
@@ -206,7 +244,9 @@ static void test_every_key_has_a_ttl(void **state)
     asks[1].ttl_ms = 5000000;
     asks[2].flags = COUNT_SHADOW;
     asks[3].overflow = "d";
-    const struct count_request request = {.asks = asks, .n = 4, .new_key = "new", .new_max = 1};
+    asks[3].new_key = "new";
+    asks[3].new_max = 1;
+    const struct count_request request = {.asks = asks, .n = 4};
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
     assert_in_range(ttl_of("test:a"), 4990000, 5000000);
     assert_in_range(ttl_of("test:b"), 90000, 100000);
@@ -221,9 +261,8 @@ static void test_every_key_has_a_ttl(void **state)
     asks[0].key = "e";
     reserve_one(&asks[0], START);
     assert_in_range(ttl_of("test:e"), 66000, 67000);
-    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", START}, 1, START),
-                     COUNTERS_OK);
-    assert_in_range(ttl_of("test:deferred"), 86390000, 86400000);
+    assert_int_equal(counters_deferred(counters, &deferral, 1, START), COUNTERS_OK);
+    assert_in_range(ttl_of("test:retries:{0}:40100"), 86390000, 86400000);
 }
 
 static void test_junk_is_replaced(void **state)
@@ -270,13 +309,14 @@ static void test_another_type_is_deleted(void **state)
     struct count_ask asks[] = {ask_for("k", "l", 3), ask_for("j", "l", 3)};
     asks[0].flags = COUNT_ATTEMPT;
     struct count_answer answers[2];
-    const struct count_request request = {.asks = asks, .n = 2, .retry = "00"};
+    const struct count_request request = {.asks = asks, .n = 2, .pair = &deferral.pair};
     ask_redis("SET test:k junk");
     ask_redis("RPUSH test:j junk");
-    ask_redis("SADD test:deferred junk");
+    ask_redis("SADD test:retries:{0}:40100 junk");
+    ask_redis("SET test:retries:{0}:40099 junk");
     assert_int_equal(counters_peek(counters, &request, START, answers), COUNTERS_OK); /* looks only */
     assert_string_equal(ask_redis("TYPE test:k"), "string");
-    assert_string_equal(ask_redis("TYPE test:deferred"), "set");
+    assert_string_equal(ask_redis("TYPE test:retries:{0}:40100"), "set");
     const struct count_change change = {
         .key = "k", .limit = "l", .window_ms = 60000, .slot = 288720000, .created = START, .amount = -1};
     assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
@@ -284,38 +324,72 @@ static void test_another_type_is_deleted(void **state)
     assert_int_equal(answers[0].result, COUNT_ADMITTED);
     assert_string_equal(ask_redis("TYPE test:k"), "hash");
     assert_string_equal(ask_redis("TYPE test:j"), "hash");
-    assert_int_equal(counters_junk_resets(counters), 3 + 1 + 3);
-    ask_redis("SET test:deferred junk");
-    assert_int_equal(counters_deferred(counters, &(struct count_deferral){"00", START}, 1, START),
-                     COUNTERS_OK);
-    assert_string_equal(ask_redis("TYPE test:deferred"), "zset");
+    assert_int_equal(counters_junk_resets(counters), 4 + 1 + 4);
+    ask_redis("SET test:retries:{0}:40100 junk");
+    assert_int_equal(counters_deferred(counters, &deferral, 1, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("TYPE test:retries:{0}:40100"), "hash");
     struct error condition = {0};
     counters_condition(counters, &condition);
     assert_string_equal(condition.text, "");
 }
 
-static void test_deferred_is_bounded(void **state)
+static void defer(const char *id)
+{
+    struct count_deferral of = deferral;
+    snprintf(of.pair.id, sizeof of.pair.id, "%s", id);
+    of.pair.client = (struct network){
+        .addr = {[10] = 255, [11] = 255, [12] = 192, [14] = 2, [15] = 7}, .bits = 128, .set = true};
+    assert_int_equal(counters_deferred(counters, &of, 1, START), COUNTERS_OK);
+}
+
+/* One hash of a half-day takes so many pairs; who is in it already may wait again, and what waits no more makes room. */
+static void test_retries_are_bounded(void **state)
 {
     (void)state;
-    for (int from = 1; from <= 200000; from += 4000) /* a long script would be an outage on a busy machine */
-        ask_redis(
-            "EVAL %s 1 test:deferred %lld %d",
-            "for i = ARGV[2], ARGV[2] + 3999, 4 do redis.call('ZADD', KEYS[1], ARGV[1] + i, i, ARGV[1] + i, "
-            "i + 1, ARGV[1] + i, i + 2, ARGV[1] + i, i + 3) end",
-            (long long)START, from);
-    assert_string_equal(ask_redis("ZCARD test:deferred"), "200000");
-    const struct count_deferral some[] = {{"new", START + 300000}, {"told late", START + 299000}};
-    assert_int_equal(counters_deferred(counters, some, 2, START + 300000), COUNTERS_OK);
-    assert_string_equal(ask_redis("ZCARD test:deferred"), "199002");
-    assert_string_equal(ask_redis("ZSCORE test:deferred new"), "1732320300000");
-    assert_string_equal(ask_redis("ZSCORE test:deferred %s", "told late"), "1732320299000");
-    assert_string_equal(ask_redis("ZSCORE test:deferred 1"), "(nil)");
-    for (int i = 0; i < 5; i++) /* a day later they go, a few at a time */
-        assert_int_equal(counters_deferred(counters,
-                                           &(struct count_deferral){"newer", START + 86400000 + 250000}, 1,
-                                           START + 86400000 + 250000),
-                         COUNTERS_OK);
-    assert_string_equal(ask_redis("ZCARD test:deferred"), "198503");
+    struct count_ask ask = ask_for("k", "l", 3);
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &deferral.pair};
+    struct count_answer answer;
+    ask_redis("EVAL %s 1 test:retries:{0}:40100",
+              "for i = 1, 3124 do redis.call('HSET', KEYS[1], i, '1732320000000 1 0 unknown') end");
+    defer("00112233445566778899aabbccddee00");
+    assert_string_equal(ask_redis("HGET test:retries:{0}:40100 00112233445566778899aabbccddee00"),
+                        "1732320000000 1 0 192.0.2.7");
+    defer("00112233445566778899aabbccddeec0");
+    assert_string_equal(ask_redis("HLEN test:retries:{0}:40100"), "3125");
+    defer("00112233445566778899aabbccddee00");
+    assert_string_equal(ask_redis("HGET test:retries:{0}:40100 00112233445566778899aabbccddee00"),
+                        "1732320000000 2 0 192.0.2.7");
+    ask_redis("HDEL test:retries:{0}:40100 1");
+    defer("00112233445566778899aabbccddeec0");
+    assert_int_equal(counters_reserve(counters, &request, START, &answer),
+                     COUNTERS_OK); /* from another client */
+    assert_true(answer.retry);
+    assert_string_equal(ask_redis("HLEN test:retries:{0}:40100"), "3124");
+    assert_string_equal(ask_redis("DBSIZE"), "1");
+}
+
+/* What was deferred in the last moments is told with the request that may be its retry. */
+static void test_deferrals_come_with_the_request(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("k", "l", 3);
+    ask.flags = COUNT_ATTEMPT;
+    struct count_pair pair = deferral.pair;
+    struct count_request request = {.asks = &ask, .n = 1, .pair = &pair, .deferred = &deferral};
+    struct count_answer answer;
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_false(answer.retry); /* from the same client: "unknown" both */
+    assert_int_equal(network_parse("192.0.2.8", &pair.client, NULL), 0);
+    request.deferred = NULL;
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    request.deferred = &deferral;
+    assert_int_equal(counters_peek(counters, &request, START, &answer), COUNTERS_OK); /* looks only */
+    assert_false(answer.retry);
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    assert_string_equal(ask_redis("DBSIZE"), "1");
 }
 
 static void see_count(void *arg, const struct count_view *view)
@@ -426,7 +500,7 @@ static void test_server_goes(void **state)
     assert_int_equal(status, COUNTERS_DOWN);
     assert_int_equal(answer.result, COUNT_UNKNOWN);
     assert_int_equal(counters_charge(to, &request, START), COUNTERS_DOWN);
-    assert_int_equal(counters_deferred(to, &(struct count_deferral){"00", START}, 1, START), COUNTERS_DOWN);
+    assert_int_equal(counters_deferred(to, &deferral, 1, START), COUNTERS_DOWN);
     struct error condition = {0};
     counters_condition(to, &condition);
     assert_true(condition.text[0] != '\0');
@@ -456,10 +530,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open_text, setup, teardown),
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_deferred_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),

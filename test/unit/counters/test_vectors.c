@@ -105,6 +105,8 @@ static void set_field(struct run *run, struct named_ask *named, const char *fiel
         }
     if (strcmp(field, "key") == 0)
         ask->key = pool_strdup(&run->pool, value);
+    else if (strcmp(field, "unit") == 0)
+        assert_true(count_unit_find(value, strlen(value), &ask->unit));
     else if (strcmp(field, "limit") == 0)
         ask->limit = pool_strdup(&run->pool, value);
     else if (strcmp(field, "spill") == 0)
@@ -132,23 +134,38 @@ static void step_ask(struct run *run, char *line)
         *equals = '\0';
         set_field(run, named, word, equals + 1);
     }
+    named->ask.new_key = run->new_key;
+    named->ask.new_max = run->new_max;
     if (named->ask.need < 0)
         named->ask.need = named->ask.amount;
     assert_non_null(named->ask.key);
     assert_non_null(named->ask.limit);
 }
 
-/* "a b retry=ID as R"; the receipt's name, or NULL. */
+/* "ID" or "ID@CLIENT" */
+static struct count_pair parse_pair(struct run *run, char *word)
+{
+    struct count_pair pair = {0};
+    char *at = strchr(word, '@');
+    if (at != NULL && network_parse(at + 1, &pair.client, NULL) != 0)
+        fail_at(run, "no client %s\n", at + 1);
+    snprintf(pair.id, sizeof pair.id, "%.*s", (int)strcspn(word, "@"), word);
+    return pair;
+}
+
+/* "a b retry=ID@CLIENT as R"; the receipt's name, or NULL. */
 static const char *make_request(struct run *run, char *line, struct count_request *out)
 {
     struct count_ask *asks = pool_alloc(&run->pool, MOST_ASKS * sizeof *asks);
     const char *names[MOST_ASKS], *receipt = NULL;
-    *out = (struct count_request){.asks = asks, .new_key = run->new_key, .new_max = run->new_max};
+    *out = (struct count_request){.asks = asks, .n = 0};
     for (char *word; (word = next_word(&line)) != NULL;) {
         if (strcmp(word, "as") == 0) {
             receipt = pool_strdup(&run->pool, next_word(&line));
         } else if (strncmp(word, "retry=", 6) == 0) {
-            out->retry = pool_strdup(&run->pool, word + 6);
+            struct count_pair *pair = pool_alloc(&run->pool, sizeof *pair);
+            *pair = parse_pair(run, word + 6);
+            out->pair = pair;
         } else {
             const struct named_ask *named = find_ask(run, word);
             names[out->n] = named->name;
@@ -174,9 +191,10 @@ static void write_answers(char *to, size_t size, const struct count_answer *answ
         if (a->wait_ms != 0)
             snprintf(wait, sizeof wait, " wait %lld", (long long)a->wait_ms);
         bool soft = a->result != COUNT_ADMITTED && !a->hard;
-        len += (size_t)snprintf(to + len, size - len, "%s%s %lld%s%s%s%s", i > 0 ? "; " : "",
+        len += (size_t)snprintf(to + len, size - len, "%s%s %lld%s%s%s%s%s", i > 0 ? "; " : "",
                                 results[a->result], (long long)a->used, wait, soft ? " soft" : "",
-                                a->overflowed ? " spilled" : "", a->slot >= 0 ? " charged" : "");
+                                a->overflowed ? " spilled" : "", a->slot >= 0 ? " charged" : "",
+                                a->retry ? " retry" : "");
     }
 }
 
@@ -325,11 +343,17 @@ static void step_show(struct run *run, char *line, const char *want)
         fail_at(run, "show %s: got\n  %s\nwant\n  %s\n", keys[0], got, want);
 }
 
-static void step_deferred(struct run *run, const char *retry)
+static void step_deferred(struct run *run, char *line)
 {
-    struct count_deferral deferral = {.at_ms = run->now};
-    assert_true(strlen(retry) < sizeof deferral.retry);
-    strcpy(deferral.retry, retry);
+    struct count_deferral deferral = {.pair = parse_pair(run, next_word(&line)), .at_ms = run->now, .n = 1};
+    for (char *word; (word = next_word(&line)) != NULL;) {
+        if (strncmp(word, "n=", 2) == 0)
+            deferral.n = atoi(word + 2);
+        else if (strncmp(word, "ago=", 4) == 0)
+            deferral.at_ms -= atoi(word + 4);
+        else
+            deferral.least = true;
+    }
     assert_int_equal(counters_deferred(run->counters, &deferral, 1, run->now), COUNTERS_OK);
 }
 
@@ -368,7 +392,7 @@ static void run_step(struct run *run, const char *source)
     else if (strcmp(verb, "change") == 0)
         step_change(run, line);
     else if (strcmp(verb, "deferred") == 0)
-        step_deferred(run, next_word(&line));
+        step_deferred(run, line);
     else if (want == NULL)
         fail_at(run, "no answer, or no such step: %s\n", source);
     else if (strcmp(verb, "reserve") == 0 || strcmp(verb, "peek") == 0)

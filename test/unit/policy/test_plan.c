@@ -21,7 +21,7 @@ static void add_ask(struct text *text, const struct count_ask *ask)
     if (ask->share_of >= 0)
         text_addf(text, " share of %d above %" PRId64, ask->share_of, ask->share_above);
     if (ask->overflow != NULL)
-        text_addf(text, " spill %s", ask->overflow);
+        text_addf(text, " spill %s of %" PRId64 " in %s", ask->overflow, ask->new_max, ask->new_key);
     text_add(text, "\n");
 }
 
@@ -61,6 +61,7 @@ static struct limit attempts_each[COUNT_OF(one_each)]; /* the same, of attempts;
 static struct limit pairs[] = {
     {OF2("pair", SUBJECT_RECIPIENT, SUBJECT_CLIENT, "recipient+client")},
     {OF2("mix", SUBJECT_MAILBOX, SUBJECT_MAILBOX_DOMAIN, "mailbox+mailbox_domain")}};
+static struct limit made_up[] = {{OF2("mu", SUBJECT_CLIENT, SUBJECT_RECIPIENT, "client+recipient")}};
 static struct limit bytes[] = {{LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES}};
 static struct limit held_bytes[] = {
     {LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES, .hold_ms = 9}};
@@ -120,8 +121,9 @@ static const struct plan_case cases[] = {
       "mbox mailbox:{n@example.org} 10 1/1\n"
      "mdom mailbox_domain:{example.org} 10 1/1\nmdom mailbox_domain:{y.example} 10 1/1\n"
      "ownr owner:{Owner%201} 10 1/1\nrdom recipient_domain:{example.com} 10 1/1\n"
-     "from sender:{b@example.net} 10 1/1\nsdom sender_domain:{example.net} 10 1/1\n"
-     "clnt client:{2001:db8::/64} 10 1/1\nuser user:{login} 10 1/1\n"
+     "from sender:{b@example.net} 10 1/1 spill sender:{*}|* of 100000 in new:{*}|from\n"
+     "sdom sender_domain:{example.net} 10 1/1 spill sender_domain:{*}|* of 100000 in new:{*}|sdom\n"
+     "clnt client:{2001:db8::/64} 10 1/1 spill client:{*}|* of 100000 in new:{*}|clnt\nuser user:{login} 10 1/1\n"
      "host host:{mx1.example.com} 10 1/1\nall all:{*} 10 1/1\n"},
     {"what is lacking does not apply", "<>", "a@example.com", NULL, NULL, -1,
      {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(one_each),
@@ -152,7 +154,8 @@ static const struct plan_case cases[] = {
      {.action = ACTION_REJECT, .by = VERDICT_BY_SENDER_RULE, .alias = FOUND(VIA_FULL, ACTION_DISCARD)},
      attempts_each, 1, ""},
     {"lists", USUAL, ACCEPTED, ALL_OF(pairs),
-     "pair recipient+client:{a@example.com}|192.0.2.7 10 1/1\n"
+     "pair recipient+client:{a@example.com}|192.0.2.7 10 1/1 spill recipient+client:{a@example.com}|* of 1000 in "
+     "new:{a@example.com}|*\n"
      "mix mailbox+mailbox_domain:{m@example.org}|example.org 10 1/1\n"
      "mix mailbox+mailbox_domain:{m@example.org}|y.example 10 1/1\n"
      "mix mailbox+mailbox_domain:{x@y.example}|example.org 10 1/1\n"
@@ -173,30 +176,42 @@ static const struct plan_case cases[] = {
     {"no client, no hold", "b@example.net", "a@example.com", NULL, NULL, -1, ACCEPTED, ALL_OF(hold), ""},
     {"shares", USUAL, ACCEPTED, ALL_OF(shared),
      "mbox mailbox:{m@example.org} 10 1/1 hard hold 5\n"
-      "mbox mailbox+sender:{m@example.org}|b@example.net 3 1/1 share of 0 above 5\n"
+      "mbox mailbox+sender:{m@example.org}|b@example.net 3 1/1 share of 0 above 5 spill mailbox+sender:{m@example.org}|* of 1000 in "
+      "new:{m@example.org}|*\n"
      "mbox mailbox:{x@y.example} 10 1/1 hard hold 5\n"
-      "mbox mailbox+sender:{x@y.example}|b@example.net 3 1/1 share of 2 above 5\n"
+      "mbox mailbox+sender:{x@y.example}|b@example.net 3 1/1 share of 2 above 5 spill mailbox+sender:{x@y.example}|* of 1000 in "
+      "new:{x@y.example}|*\n"
      "mbox mailbox:{n@example.org} 10 1/1 hard hold 5\n"
-      "mbox mailbox+sender:{n@example.org}|b@example.net 3 1/1 share of 4 above 5\n"
+      "mbox mailbox+sender:{n@example.org}|b@example.net 3 1/1 share of 4 above 5 spill mailbox+sender:{n@example.org}|* of 1000 in "
+      "new:{n@example.org}|*\n"
      "rcpt recipient:{a@example.com} 10 1/1\n"
-     "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 6 above 0\n"
+     "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 6 above 0 spill recipient+client:{a@example.com}|* "
+     "of 1000 in new:{a@example.com}|*\n"
      "host host:{mx1.example.com} 10 1/1\n"
-     "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 8 above 0\n"},
+     "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 8 above 0 spill host+recipient:{mx1.example.com}|* "
+     "of 1000 in new:{mx1.example.com}|*\n"},
     {"no sender, no share; a catch-all spills", "<>", "a@example.com", "192.0.2.7", NULL, -1,
      {.action = ACTION_ACCEPT, .alias = FOUND(VIA_CATCH_ALL, ACTION_ACCEPT)}, ALL_OF(shared),
      "mbox mailbox:{m@example.org} 10 1/1 hard hold 5\nmbox mailbox:{x@y.example} 10 1/1 hard hold 5\n"
       "mbox mailbox:{n@example.org} 10 1/1 hard hold 5\n"
-     "rcpt recipient:{a@example.com} 10 1/1 spill recipient:{@example.com}\n"
+     "rcpt recipient:{a@example.com} 10 1/1 spill recipient:{@example.com} of 1000 in new:{example.com}\n"
      "rcpt recipient+client:{a@example.com}|192.0.2.7 4 1/1 share of 3 above 0 spill "
-     "recipient+client:{@example.com}|192.0.2.7\n"
+     "recipient+client:{@example.com}|* of 1000 in new:{example.com}\n"
      "host host:{mx1.example.com} 10 1/1\n"
      "host host+recipient:{mx1.example.com}|a@example.com 2 1/1 share of 5 above 0 spill "
-     "host+recipient:{mx1.example.com}|@example.com\n"},
+     "host+recipient:{mx1.example.com}|* of 1000 in new:{mx1.example.com}|*\n"},
     {"bytes that could confuse", "b@example.net", "\"a}|b %\"@example.com", "192.0.2.7", NULL, -1, ACCEPTED,
-     ALL_OF(pairs) - 1, "pair recipient+client:{\"a%7D%7Cb%20%25\"@example.com}|192.0.2.7 10 1/1\n"},
+     ALL_OF(pairs) - 1, "pair recipient+client:{\"a%7D%7Cb%20%25\"@example.com}|192.0.2.7 10 1/1 spill "
+     "recipient+client:{\"a%7D%7Cb%20%25\"@example.com}|* of 1000 in new:{\"a%7D%7Cb%20%25\"@example.com}|*\n"},
+    {"a list of what can be made up is bounded as such", "b@example.net", "a@example.com", "2001:db8::1", NULL, -1, ACCEPTED,
+     ALL_OF(made_up), "mu client+recipient:{2001:db8::/64}|a@example.com 10 1/1 spill client+recipient:{*}|* of 100000 in "
+     "new:{*}|mu\n"},
+    {"... and of an IPv4 client by it", USUAL, ACCEPTED, ALL_OF(made_up),
+     "mu client+recipient:{192.0.2.7}|a@example.com 10 1/1 spill client+recipient:{192.0.2.7}|* of 1000 in new:{192.0.2.7}|*\n"},
     {"an invalid recipient that is not ours", "b@example.net", "A..B@example.com", "192.0.2.7", NULL, -1,
      {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(pairs),
-     "pair recipient+client:{a..b@example.com}|192.0.2.7 10 1/1\n"},
+     "pair recipient+client:{a..b@example.com}|192.0.2.7 10 1/1 spill recipient+client:{a..b@example.com}|* of 1000 in "
+     "new:{a..b@example.com}|*\n"},
 };
 /* clang-format on */
 
@@ -230,15 +245,10 @@ static void test_plans(void **state)
         assert_int_equal(plan_make(&f.policy, &f.envelope, &cases[i].ruling, NULL, &f.pool, &plan), 0);
         if (strcmp(plan_text(&plan, got, sizeof got), cases[i].want) != 0)
             fail_msg("%s:\ngot\n%swant\n%s", cases[i].name, got, cases[i].want);
-        bool attempt = strstr(got, " attempt") != NULL, overflow = strstr(got, " spill ") != NULL;
-        assert_int_equal(plan.request.retry != NULL, attempt);
-        assert_int_equal(plan.request.new_key != NULL, overflow);
+        bool attempt = strstr(got, " attempt") != NULL;
+        assert_int_equal(plan.request.pair != NULL, attempt);
         for (size_t k = 0; k < plan.request.n; k++)
             check_ask(&plan.request.asks[k], plan.limits[k]);
-        if (overflow) {
-            assert_string_equal(plan.request.new_key, "new:{example.com}");
-            assert_int_equal(plan.request.new_max, 1000);
-        }
         pool_done(&f.pool);
     }
 }
@@ -394,9 +404,10 @@ static const char *retry(struct fixture *f, const char *client, const char *from
     f->policy.limits = attempts_each;
     f->policy.n_limits = COUNT_OF(attempts_each);
     assert_int_equal(plan_make(&f->policy, &f->envelope, &ruling, NULL, &f->pool, &plan), 0);
-    assert_int_equal(strlen(plan.request.retry), 32);
-    assert_int_equal(strspn(plan.request.retry, "0123456789abcdef"), 32);
-    return plan.request.retry;
+    assert_int_equal(strlen(plan.request.pair->id), 32);
+    assert_int_equal(strspn(plan.request.pair->id, "0123456789abcdef"), 32);
+    assert_true(network_equal(&plan.request.pair->client, &f->envelope.client_subject));
+    return plan.request.pair->id;
 }
 
 static void test_retry(void **state)
@@ -406,11 +417,16 @@ static void test_retry(void **state)
     fixture_init(&f);
     const char *first = retry(&f, "2001:db8::1", "b@example.net", "a@example.com");
     assert_string_equal(first, retry(&f, "2001:db8::2", "B@Example.net", "A@example.com"));
-    assert_string_not_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
+    assert_string_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
+    assert_string_equal(first, retry(&f, NULL, "b@example.net", "a@example.com"));
     assert_string_not_equal(first, retry(&f, "2001:db8::1", "<>", "a@example.com"));
     assert_string_not_equal(first, retry(&f, "2001:db8::1", "b@example.net", "a+1@example.com"));
     assert_string_not_equal(retry(&f, NULL, "b@example.net", "a..a@example.com"),
                             retry(&f, NULL, "b@example.net", "a..b@example.com"));
+    first = retry(&f, "2001:db8::1", "<>",
+                  "a@example.com"); /* of the null sender, the client network belongs to it */
+    assert_string_equal(first, retry(&f, "2001:db8::2", "<>", "a@example.com"));
+    assert_string_not_equal(first, retry(&f, "2001:db8:1::1", "<>", "a@example.com"));
     pool_done(&f.pool);
 }
 

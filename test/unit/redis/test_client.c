@@ -4,6 +4,7 @@
 #include "errors.h"
 
 #include "peer.h"
+#include "base/clock.h"
 #include "redis_server.h"
 
 #include <fcntl.h>
@@ -137,8 +138,9 @@ static void test_call(void **state)
     redisReply *reply = NULL;
     const char *argv[] = {"ECHO", "a\0b\r\n"};
     const size_t lens[] = {4, 5};
-    assert_int_equal(redis_client_call(redis, &(struct redis_command){2, argv, lens}, &reply),
-                     REDIS_ANSWERED);
+    assert_int_equal(
+        redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv, .lens = lens}, &reply),
+        REDIS_ANSWERED);
     assert_int_equal(reply->len, 5);
     assert_memory_equal(reply->str, "a\0b\r\n", 5);
     freeReplyObject(reply);
@@ -347,6 +349,33 @@ static void *freeze_main(void *arg)
         kill(server.pid, SIGCONT);
     }
     return NULL;
+}
+
+/* The deadline that a caller hands down holds for all its calls, whatever the timeout is; who sets none has the timeout. */
+static void test_deadline_is_handed_down(void **state)
+{
+    (void)state;
+    struct redis_client *redis =
+        client(&(struct redis_config){.path = server.socket, .timeout_ms = 10 * LATE});
+    assert_true(redis_client_wait(redis, PATIENCE));
+    const char *argv[] = {"ECHO", "word"};
+    struct redis_command command = {.argc = 2, .argv = argv};
+    redisReply *reply = NULL;
+    int64_t start = now_ms(), whole = redis_client_deadline(redis) / 1000000;
+    assert_in_range(whole - clock_monotonic_ms(), 9 * LATE, 10 * LATE);
+    command.deadline = redis_client_deadline(redis);
+    assert_int_equal(redis_client_call(redis, &command, &reply), REDIS_ANSWERED);
+    freeReplyObject(reply);
+    kill(server.pid, SIGSTOP);
+    command.deadline = clock_monotonic_ns() + INT64_C(100000000);
+    assert_int_equal(redis_client_call(redis, &command, &reply), REDIS_LOST);
+    assert_in_range(now_ms() - start, 99, 2 * LATE);
+    kill(server.pid, SIGCONT);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    command.deadline = 1; /* long ago: nothing is asked, and Redis is as well as before */
+    assert_int_equal(redis_client_call(redis, &command, &reply), REDIS_DOWN);
+    assert_repeat(redis, "still here");
+    redis_client_free(redis);
 }
 
 static void test_frozen_herd(void **state)
@@ -909,19 +938,33 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_call),
-        cmocka_unit_test(test_database),    cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_large),       cmocka_unit_test(test_sha),
-        cmocka_unit_test(test_eval),        cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_frozen_herd), cmocka_unit_test(test_killed_while_idle),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_password),
-        cmocka_unit_test(test_acl),         cmocka_unit_test(test_node_states),
-        cmocka_unit_test(test_max_clients), cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_eviction),    cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_peer),        cmocka_unit_test(test_peer_twice),
-        cmocka_unit_test(test_peer_errors), cmocka_unit_test(test_peer_greeting),
-        cmocka_unit_test(test_peer_idle),   cmocka_unit_test(test_peer_mute),
-        cmocka_unit_test(test_stall),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_call),
+        cmocka_unit_test(test_database),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_sha),
+        cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_deadline_is_handed_down),
+        cmocka_unit_test(test_frozen_herd),
+        cmocka_unit_test(test_killed_while_idle),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_password),
+        cmocka_unit_test(test_acl),
+        cmocka_unit_test(test_node_states),
+        cmocka_unit_test(test_max_clients),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_peer),
+        cmocka_unit_test(test_peer_twice),
+        cmocka_unit_test(test_peer_errors),
+        cmocka_unit_test(test_peer_greeting),
+        cmocka_unit_test(test_peer_idle),
+        cmocka_unit_test(test_peer_mute),
+        cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
