@@ -3,6 +3,8 @@
  * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
 #include "reconcile.h"
 
+#include "counters/counters.h"
+
 #include <stdlib.h>
 
 enum {

@@ -121,7 +121,7 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 {
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        int64_t ttl = counters_ttl(ask);
+        int64_t ttl = store_ttl(ask);
         bool overflow = ask->overflow != NULL && request->new_key != NULL;
         layout->place_of[i] = layout_place(layout, ask->key, ask->limit, ttl);
         layout->overflow_of[i] = overflow ? layout_place(layout, ask->overflow, ask->limit, ttl) : SIZE_MAX;

@@ -2,7 +2,11 @@
 #ifndef RCPTGATE_COUNTERS_STORE_H
 #define RCPTGATE_COUNTERS_STORE_H
 
-#include "counters/counters.h"
+#include "base/error.h"
+#include "counters/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 /* How a request is answered. */
 enum counters_mode {
@@ -65,13 +69,14 @@ enum {
 /* The field in which new keys are counted. */
 #define COUNTERS_NEW_LIMIT "subjects"
 
-/* Leaves nothing of a change to be told. */
-void counters_told(struct count_change *change);
+/* Is nothing of a change left to be told? */
+bool store_is_synced(const struct count_change *change);
+void store_mark_synced(struct count_change *change);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
-int64_t counters_ttl(const struct count_ask *ask);
+int64_t store_ttl(const struct count_ask *ask);
 
 /* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? */
-bool counters_match(const char *pattern, const char *key);
+bool store_match(const char *pattern, const char *key);
 
 #endif
