@@ -187,7 +187,7 @@ void message_bytes(struct message *message, size_t n)
 
 /* ---- its end ---- */
 
-static bool counts_bytes(const struct message *message, const struct receipt *receipt)
+static bool has_bytes(const struct message *message, const struct receipt *receipt)
 {
     return receipt->limit->count == LIMIT_BYTES && message->bytes > 0; /* 0: the gate was shown none */
 }
@@ -195,7 +195,7 @@ static bool counts_bytes(const struct message *message, const struct receipt *re
 /* What is to be asked before the bytes of a receipt count. */
 static enum count_check check_of(const struct message *message, const struct receipt *receipt)
 {
-    if (!counts_bytes(message, receipt) || receipt->limit->shadow || receipt->settled)
+    if (!has_bytes(message, receipt) || receipt->limit->shadow || receipt->settled)
         return COUNT_CHECK_NOTHING;
     if (receipt->charge.amount == 0)
         return COUNT_CHECK_FULL;
@@ -208,7 +208,7 @@ static struct count_change settle_of(const struct message *message, const struct
     struct count_change settle = receipt->charge;
     settle.open = -settle.open;
     settle.amount = 0;
-    if (!counts_bytes(message, receipt))
+    if (!has_bytes(message, receipt))
         return settle;
     settle.amount = message->bytes - receipt->charge.amount;
     settle.late = message->bytes;

@@ -1,7 +1,7 @@
-/* counters: hands every call to the store that it is for; the few helpers that both stores need. */
-#include "store.h"
+/* counters: see counters.h. Hands every call to the store that it is for; owns nothing. */
+#include "counters/counters.h"
 
-#include <string.h>
+#include "store.h"
 
 enum counters_status counters_reserve(struct counters *counters, const struct count_request *request,
                                       int64_t now_ms, struct count_answer *answers)
@@ -42,17 +42,6 @@ void counters_change_here(struct counters *counters, struct count_change *change
         counters->ops->change_here(counters, change, now_ms);
 }
 
-bool counters_is_told(const struct count_change *change)
-{
-    return change->slot < 0 && change->at_ms <= 0;
-}
-
-void counters_told(struct count_change *change)
-{
-    change->slot = -1;
-    change->at_ms = 0;
-}
-
 enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
                                      int64_t now_ms)
 {
@@ -73,7 +62,7 @@ enum counters_status counters_settle_here(struct counters *counters, enum counte
         return COUNTERS_DOWN;
     enum counters_status status = counters->ops->settle_here(counters, changes, n, now_ms, answers);
     for (size_t i = 0; i < n && before == COUNTERS_UNSURE; i++)
-        counters_told(&changes[i]); /* it counts as made there */
+        store_mark_synced(&changes[i]); /* it counts as made there */
     return status;
 }
 
@@ -110,34 +99,4 @@ void counters_free(struct counters *counters)
 {
     if (counters != NULL)
         counters->ops->free(counters);
-}
-
-int64_t counters_half_day(int64_t now_ms)
-{
-    return now_ms > 0 ? now_ms / (12 * 60 * 60 * 1000) : 0;
-}
-
-int64_t counters_ttl(const struct count_ask *ask)
-{
-    int64_t ttl = ask->window_ms + ask->window_ms / 10 + 1000; /* empty by then; the second is for rounding */
-    if (ttl < ask->ttl_ms)
-        ttl = ask->ttl_ms;
-    return ttl < ask->hold_ms ? ask->hold_ms : ttl;
-}
-
-bool counters_match(const char *pattern, const char *key)
-{
-    size_t n = strlen(pattern), length = strlen(key);
-    if (n == 0 || (pattern[0] != '*' && pattern[n - 1] != '*'))
-        return strcmp(pattern, key) == 0;
-    if (strncmp(key, "new:", 4) == 0)
-        return false;
-    bool open_start = pattern[0] == '*', open_end = pattern[n - 1] == '*';
-    const char *part = pattern + (open_start ? 1 : 0);
-    size_t part_n = n == 1 ? 0 : n - (open_start ? 1 : 0) - (open_end ? 1 : 0);
-    if (part_n > length)
-        return false;
-    if (open_start && open_end)
-        return part_n == 0 || memmem(key, length, part, part_n) != NULL;
-    return memcmp(open_start ? key + length - part_n : key, part, part_n) == 0;
 }

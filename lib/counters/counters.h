@@ -10,20 +10,11 @@
 
 #include "base/count.h"
 #include "base/error.h"
+#include "counters/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct counters; /* a store; counters/stores.h makes them */
-
-typedef int64_t counters_now_fn(void *arg); /* a clock: Unix time in ms */
-
-enum counters_status {
-    COUNTERS_OK = 0,
-    COUNTERS_DOWN, /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
-    COUNTERS_UNSURE, /* the answer was lost: it may have been charged */
-};
 
 /* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTERS_OK
  * all are zeroed (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own
@@ -47,8 +38,7 @@ enum counters_status counters_fallback(struct counters *counters, bool peek, enu
                                        struct count_answer *answers);
 
 /* The part of a change that this process counts itself; never waits. Leaves in *change what is to be told by
- * counters_change(), later; counters_is_told(): nothing is. */
-bool counters_is_told(const struct count_change *change);
+ * counters_change(), later: nothing where slot is -1 and at_ms is 0. */
 void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms);
 
 /* Applies changes to charges, each on its own; nothing goes below 0, and no more of a slot is open than was counted. A counter
@@ -78,7 +68,6 @@ enum counters_status counters_deferred(struct counters *counters, const struct c
 /* Calls each() for every counter whose key matches one of the keys: a whole key
  * ("recipient:{a@example.com}"), or with a '*' at its beginning and/or end ("*:{a@example.com}*"). Slow with
  * many subjects; not for the path of a RCPT. each() must not call the store. */
-typedef void counters_each_fn(void *arg, const struct count_view *view);
 enum counters_status counters_show(struct counters *counters, const char *const *keys, size_t n,
                                    int64_t now_ms, counters_each_fn *each, void *arg);
 

@@ -202,27 +202,27 @@ static enum counters_status failover_settle(struct counters *counters, const str
                                             size_t n, int64_t now_ms, struct count_answer *answers)
 {
     struct failover_state *state = state_of(counters);
-    struct count_change told[COUNTERS_SETTLE_MOST];
+    struct count_change sent[COUNTERS_SETTLE_MOST];
     if (!failover_state_current(state) || n > COUNTERS_SETTLE_MOST)
         return COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++) {
-        told[i] = changes[i];
-        if (told[i].slot >= 0 || told[i].here < 0)
+        sent[i] = changes[i];
+        if (sent[i].slot >= 0 || sent[i].here < 0)
             continue;
-        told[i].at_ms = window_slot_end(told[i].window_ms, told[i].here);
-        told[i].created = INT64_MAX;
-        told[i].open = 0;
+        sent[i].at_ms = window_slot_end(sent[i].window_ms, sent[i].here);
+        sent[i].created = INT64_MAX;
+        sent[i].open = 0;
     }
-    enum counters_status status = state->remote->ops->settle(state->remote, told, n, now_ms, answers);
+    enum counters_status status = state->remote->ops->settle(state->remote, sent, n, now_ms, answers);
     bool admitted = status == COUNTERS_OK;
     if (!admitted)
         failover_state_note(state, &state->closed);
     for (size_t i = 0; i < n && admitted; i++)
         admitted = answers[i].result == COUNT_ADMITTED;
     for (size_t i = 0; i < n && admitted; i++) {
-        struct count_change echo = changes[i];
-        echo.unsynced = false;
-        mirror_change(state->local, &echo, false, now_ms < 0 ? 0 : now_ms);
+        struct count_change record = changes[i];
+        record.unsynced = false;
+        mirror_change(state->local, &record, false, now_ms < 0 ? 0 : now_ms);
         deny_cache_drop(state->deny_cache, changes[i].key);
     }
     return status;
@@ -321,13 +321,13 @@ static enum counters_status failover_change(struct counters *counters, const str
     struct failover_state *state = state_of(counters);
     bool any = false;
     for (size_t i = 0; i < n; i++)
-        any = any || !counters_is_told(&changes[i]);
+        any = any || !store_is_synced(&changes[i]);
     if (!any)
         return COUNTERS_OK;
     enum counters_status status =
         state->remote != NULL ? counters_change(state->remote, changes, n, now_ms) : COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise: softer, or harder */
-        if (!counters_is_told(&changes[i]))
+        if (!store_is_synced(&changes[i]))
             deny_cache_drop(state->deny_cache, changes[i].key);
     return status;
 }

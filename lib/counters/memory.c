@@ -237,8 +237,8 @@ static void part_find(struct task *task, size_t i)
     part->answer.used = part->work->used;
     part->answer.taken = part->work->taken;
     part->answer.created = part->work->value.counter.created;
-    if (part->work->ttl < counters_ttl(ask))
-        part->work->ttl = counters_ttl(ask);
+    if (part->work->ttl < store_ttl(ask))
+        part->work->ttl = store_ttl(ask);
     if (task->mode == COUNTERS_RECORD)
         part_record(task, i);
 }
@@ -628,7 +628,7 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
 
 static bool is_change(const struct count_change *change)
 {
-    return !counters_is_told(change) && change->window_ms >= 1;
+    return !store_is_synced(change) && change->window_ms >= 1;
 }
 
 static enum counters_status memory_change(struct counters *counters, const struct count_change *changes,
@@ -650,7 +650,7 @@ static enum counters_status memory_change(struct counters *counters, const struc
 static void memory_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
 {
     (void)memory_change(counters, change, 1, now_ms);
-    counters_told(change);
+    store_mark_synced(change);
 }
 
 static enum counters_status memory_settle(struct counters *counters, const struct count_change *changes,
@@ -673,7 +673,7 @@ static enum counters_status memory_settle(struct counters *counters, const struc
 static bool matches_any(const char *const *keys, size_t n, const char *key)
 {
     for (size_t i = 0; i < n; i++)
-        if (counters_match(keys[i], key))
+        if (store_match(keys[i], key))
             return true;
     return false;
 }

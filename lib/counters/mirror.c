@@ -108,15 +108,15 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
 
 /* What the other store is to be told of a change of a charge that was unsynced: nothing as long as it still is. It put what
  * it was told into slots of its own, by age, and what was open then stays so until its slot leaves. */
-static void tell_later(struct field *field, struct count_change *change, enum memory_changed changed,
-                       bool unsynced, int64_t now_ms)
+static void sync_rest(struct field *field, struct count_change *change, enum memory_changed changed,
+                      bool unsynced, int64_t now_ms)
 {
     struct value *value = &field->value;
     int64_t amount = changed == MEMORY_LATE ? change->late : change->amount;
-    bool told = amount == 0 || (amount < 0 ? value->unsynced + amount >= 0 : unsynced);
-    if (told || changed == MEMORY_UNCHANGED) {
+    bool synced = amount == 0 || (amount < 0 ? value->unsynced + amount >= 0 : unsynced);
+    if (synced || changed == MEMORY_UNCHANGED) {
         value->unsynced += changed == MEMORY_UNCHANGED ? 0 : amount;
-        counters_told(change);
+        store_mark_synced(change);
     } else if (changed == MEMORY_LATE) {
         change->slot = 0; /* long past for whatever clock */
         change->at_ms = now_ms;
@@ -138,9 +138,9 @@ static void change_here(struct memory *memory, struct count_change *change, bool
         return;
     enum memory_changed changed = memory_apply(memory, change, change->here, now_ms, &field);
     if (change->unsynced && field != NULL)
-        tell_later(field, change, changed, unsynced, now_ms);
+        sync_rest(field, change, changed, unsynced, now_ms);
     else if (change->unsynced)
-        counters_told(change); /* forgotten or cleared here: what it was is not known */
+        store_mark_synced(change); /* forgotten or cleared here: what it was is not known */
     change->here = -1;
 }
 

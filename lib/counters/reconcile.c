@@ -4,6 +4,8 @@
 #include "reconcile.h"
 #include "base/clock.h"
 
+#include "counters/counters.h"
+
 #include <stdlib.h>
 
 static const int64_t REFUSALS_NS = 500000000; /* between two batches of them */

@@ -3,6 +3,7 @@
 #include "counters/refunds.h"
 
 #include "base/clock.h"
+#include "store.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -246,7 +247,7 @@ void refunds_add(struct refunds_batch *batch, const struct count_change *change)
     if (rest.slot >= 0)
         rest.at_ms = now;
     counters_change_here(refunds->counters, &rest, now);
-    if (counters_is_told(&rest))
+    if (store_is_synced(&rest))
         return;
     if (batch->n == REFUNDS_MOST)
         refunds_end(batch);

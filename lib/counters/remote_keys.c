@@ -133,7 +133,7 @@ static int scan_take(const struct remote *store, const redisReply *keys, const c
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];
         if (is_string(key) && strlen(key->str) == key->len && key->len > n && !is_other(key->str + n) &&
-            counters_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
+            store_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
             return -1;
     }
     return 0;

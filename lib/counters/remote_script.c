@@ -44,7 +44,7 @@ static void args_add_pair_keys(struct args *args, const struct remote *store, co
                                int64_t at_ms)
 {
     unsigned long hash = strlen(pair->id) == 32 ? strtoul(pair->id + 30, NULL, 16) : 0;
-    int64_t half = counters_half_day(at_ms);
+    int64_t half = store_half_day(at_ms);
     for (int64_t i = 0; i < PAIR_KEYS; i++) {
         char key[PAIR_KEY];
         snprintf(key, sizeof key, "retries:{%lu}:%lld", hash % COUNTERS_RETRY_HASHES, (long long)(half - i));
@@ -146,7 +146,7 @@ static void layout_places(struct layout *layout, const struct count_request *req
 {
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, counters_ttl(ask));
+        layout->place_of[i] = layout_place(layout, ask->key, ask->limit, store_ttl(ask));
         layout->overflow_of[i] = layout->new_of[i] = SIZE_MAX;
     }
     layout->own = layout->n_places == request->n;
@@ -154,7 +154,7 @@ static void layout_places(struct layout *layout, const struct count_request *req
         const struct count_ask *ask = &request->asks[i];
         if (ask->overflow == NULL)
             continue;
-        layout->overflow_of[i] = layout_place(layout, ask->overflow, ask->limit, counters_ttl(ask));
+        layout->overflow_of[i] = layout_place(layout, ask->overflow, ask->limit, store_ttl(ask));
         layout->new_of[i] =
             layout_place(layout, ask->new_key, COUNTERS_NEW_LIMIT, 2 * COUNTERS_NEW_WINDOW_MS);
     }

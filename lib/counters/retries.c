@@ -115,7 +115,7 @@ static void roll(struct retry *retry, int64_t now_ms)
 void retries_note(struct retries *retries, const struct count_deferral *deferral, int64_t now_ms)
 {
     uint64_t id[2];
-    int64_t half = counters_half_day(deferral->at_ms);
+    int64_t half = store_half_day(deferral->at_ms);
     parse_id(deferral->pair.id, id);
     struct set set = set_of(retries, id);
     struct retry *retry = set_find(&set, id, half);
@@ -162,7 +162,7 @@ static bool take_young(struct retry *retry, const struct network *client, bool l
 bool retries_take(struct retries *retries, const struct count_pair *pair, int64_t now_ms, bool look)
 {
     uint64_t id[2];
-    int64_t half = counters_half_day(now_ms);
+    int64_t half = store_half_day(now_ms);
     parse_id(pair->id, id);
     struct set set = set_of(retries, id);
     struct retry *old = set_find(&set, id, half - 1), *retry = set_find(&set, id, half);
@@ -219,7 +219,7 @@ static bool set_collect(const struct set *set, int64_t oldest, struct count_defe
 size_t retries_collect(struct retries *retries, int64_t now_ms, struct count_deferral *out, size_t n)
 {
     size_t got = 0;
-    int64_t oldest = counters_half_day(now_ms) - 1;
+    int64_t oldest = store_half_day(now_ms) - 1;
     for (size_t word = 0; word < SETS / WORD; word++)
         for (uint64_t bits = atomic_exchange(&retries->dirty[word], 0); bits != 0; bits &= bits - 1) {
             struct set set = set_lock(retries, word * WORD + (size_t)__builtin_ctzll(bits));
@@ -239,7 +239,7 @@ bool retries_collect_pair(struct retries *retries, const struct count_pair *pair
     uint64_t id[2];
     parse_id(pair->id, id);
     struct set set = set_of(retries, id);
-    struct retry *retry = set_find(&set, id, counters_half_day(now_ms));
+    struct retry *retry = set_find(&set, id, store_half_day(now_ms));
     bool any = retry != NULL && retry->unsynced > 0;
     if (any) {
         *out = deferral_of(retry, retry->unsynced, retry->at);
@@ -254,7 +254,7 @@ void retries_put_back(struct retries *retries, const struct count_deferral *list
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t id[2];
-        int64_t half = counters_half_day(list[i].at_ms);
+        int64_t half = store_half_day(list[i].at_ms);
         parse_id(list[i].pair.id, id);
         struct set set = set_of(retries, id);
         struct retry *retry = set_find(&set, id, half);

@@ -2,7 +2,11 @@
 #ifndef RCPTGATE_COUNTERS_STORE_H
 #define RCPTGATE_COUNTERS_STORE_H
 
-#include "counters/counters.h"
+#include "base/error.h"
+#include "counters/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 /* How a request is answered. */
 enum counters_mode {
@@ -66,16 +70,18 @@ enum {
 /* The field in which new keys are counted. */
 #define COUNTERS_NEW_LIMIT "subjects"
 
-/* Leaves nothing of a change to be told. */
-void counters_told(struct count_change *change);
+/* Is nothing of a change left to be told? */
+bool store_is_synced(const struct count_change *change);
+void store_mark_synced(struct count_change *change);
+
 /* The number of the half-day that holds now_ms: what was deferred in it is remembered until the next one ends. */
-int64_t counters_half_day(int64_t now_ms);
+int64_t store_half_day(int64_t now_ms);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
-int64_t counters_ttl(const struct count_ask *ask);
+int64_t store_ttl(const struct count_ask *ask);
 
-/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? The latter never means where new keys are
- * counted: these are nobody's counters. */
-bool counters_match(const char *pattern, const char *key);
+/* Does key match pattern, a whole key or one with a '*' at its beginning and/or end? The latter never means where new keys
+ * are counted: these are nobody's counters. */
+bool store_match(const char *pattern, const char *key);
 
 #endif

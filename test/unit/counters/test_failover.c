@@ -249,7 +249,7 @@ static void change(const struct charge *charge, int64_t amount)
     struct count_change change = charge->change;
     change.amount = amount;
     counters_change_here(pair, &change, now);
-    if (!counters_is_told(&change))
+    if (!store_is_synced(&change))
         (void)counters_change(pair, &change, 1, now);
 }
 
@@ -530,7 +530,7 @@ static void settle(const struct charge *charge)
     change.amount = 0;
     change.open = -charge->open;
     counters_change_here(pair, &change, now);
-    if (!counters_is_told(&change))
+    if (!store_is_synced(&change))
         (void)counters_change(pair, &change, 1, now);
 }
 
@@ -649,13 +649,13 @@ static void test_two_clocks(void **state)
         assert_int_equal(used_there(key), 11);
         assert_int_equal(used(local, key), 11);
         remote_is(COUNTERS_DOWN);
-        struct charge away = rcpt_ask(&ask), later = rcpt_ask(&ask);
+        struct charge away = rcpt_ask(&ask), second = rcpt_ask(&ask);
         change(&away, -1);
         remote_is(COUNTERS_OK);
         wait_merged();
         assert_int_equal(used_there(key), 12);
         now += 30000;
-        change(&later, -1); /* looked for by its age: it may stand one slot beside, and stays then */
+        change(&second, -1); /* looked for by its age: it may stand one slot beside, and stays then */
         int64_t left = used_there(key);
         assert_in_range(left, 11, 12);
         now += 30000;
@@ -690,7 +690,7 @@ static void test_settle_bytes(void **state)
     assert_int_equal(counters_settle_here(pair, COUNTERS_DOWN, &end, 1, now, &answer), COUNTERS_OK);
     assert_int_equal(answer.result, COUNT_ADMITTED);
     assert_int_equal(used(local, "k"), 1800);
-    assert_false(counters_is_told(&end));
+    assert_false(store_is_synced(&end));
     remote_is(COUNTERS_OK);
     wait_merged();
     assert_int_equal(counters_change(pair, &end, 1, now), COUNTERS_OK);
