@@ -1,4 +1,4 @@
-/* denials: see counters/deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
+/* deny_cache: see counters/deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
  * hashes of all that its answer depends on.
  *
  * Dropping needs no search: each key has one of VERSIONS counters, by its hash; an entry holds the sum of

@@ -1,4 +1,4 @@
-/* denials: the deny cache: what another store has just refused, remembered for a moment, so that a flood asks it a few
+/* deny_cache: the deny cache: what another store has just refused, remembered for a moment, so that a flood asks it a few
  * times a second and not once a RCPT.
  *
  * A request that was refused is answered the same again, for DENY_CACHE_MS at most and never beyond the moment

@@ -1,4 +1,4 @@
-/* shard: see counters/memory_table.h. Short of memory, a new entry or field is not made; longer chains do no harm. */
+/* memory_table: see counters/memory_table.h. Short of memory, a new entry or field is not made; longer chains do no harm. */
 #include "memory_table.h"
 #include "base/clock.h"
 

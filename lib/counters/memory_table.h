@@ -1,4 +1,4 @@
-/* shard: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
+/* memory_table: one part of the memory table: entries (a key each) with fields (a limit each), in chained buckets.
  *
  * A shard owns its entries. It holds `most`: the next one pushes out, of some, what has ended, what a stranger can choose, what ends
  * first, in this order, and never what is full or held. Where all of these are, it is crowded: it grows up to twice as

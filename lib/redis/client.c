@@ -1,4 +1,4 @@
-/* The client: chooses a pipeline for each call, holds the breaker, runs the connector thread.
+/* client: see redis/client.h. Chooses a pipeline for each call, holds the breaker, runs the connector thread.
  *
  * The breaker is the flag `down`. Whoever finds a fault opens it (client_open); only the connector closes it,
  * after a probe that went all the way. Lock order: the client's mutex and a pipeline's are never held together,

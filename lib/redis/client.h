@@ -1,4 +1,4 @@
-/* redis: one process-wide client for all threads, with an absolute deadline for every call.
+/* client: one process-wide client for all threads, with an absolute deadline for every call.
  *
  * A few pipelines (2), each one connection. In a pipeline a waiting thread becomes the leader, writes the commands of
  * everybody who waits at once and hands out the answers: no hop to another thread when idle, batches when

@@ -1,4 +1,4 @@
-/* One mutex a pipeline. It guards the two lists, who leads, and what the connector exchanges; connection and
+/* pipeline: see pipeline.h. One mutex each; it guards the two lists, who leads, and what the connector exchanges; connection and
  * outgoing buffer belong to the leader (or, while there is none, to who holds the mutex). A waiter lives on
  * the stack of its thread: it is in exactly one list until it is done, and only touched under the mutex.
  *

@@ -1,4 +1,4 @@
-/* redis_pipeline: one connection that many threads share.
+/* pipeline: one connection that many threads share.
  *
  * A thread that finds no leader becomes the leader: it writes the commands of everybody who waits at once,
  * reads, and hands each answer to its thread, in order. When its own has come it hands the lead to the next
