@@ -1,6 +1,7 @@
 /* remote_script: what the counter store in Redis asks of its script: the shape of the arguments,
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
  * counters.lua describes both. */
+#include "counters/counters.h"
 #include "remote.h"
 #include "counters/window.h"
 
