@@ -3,6 +3,9 @@
  * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTERS_UNSURE, and shows
  * as trouble until a good one came. */
 #include "remote.h"
+#include "remote_call.h"
+#include "remote_keys.h"
+#include "remote_script.h"
 #include "counters/stores.h"
 #include "base/hash.h"
 
@@ -13,69 +16,6 @@
 
 extern const char counters_lua[];
 
-enum counters_status remote_garbled(struct remote *store, const redisReply *reply)
-{
-    pthread_mutex_lock(&store->lock);
-    store->garbage = (struct error){0};
-    if (reply->type == REDIS_REPLY_ERROR)
-        error_set(&store->garbage, "Redis fails on the counters: %s", reply->str);
-    else
-        error_set(&store->garbage,
-                  "Redis gives answers that make no sense (type %d): is it a Redis, and are the keys "
-                  "under \"%s:\" left to the gate alone?",
-                  reply->type, store->prefix);
-    atomic_store(&store->garbled, true);
-    pthread_mutex_unlock(&store->lock);
-    return COUNTERS_UNSURE;
-}
-
-/* An array of numbers, the first of which says how much junk was found. */
-static bool is_numbers(const redisReply *reply)
-{
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0)
-        return false;
-    for (size_t i = 0; i < reply->elements; i++)
-        if (reply->element[i] == NULL || reply->element[i]->type != REDIS_REPLY_INTEGER)
-            return false;
-    return reply->element[0]->integer >= 0;
-}
-
-enum counters_status remote_status(enum redis_status status)
-{
-    return status == REDIS_ANSWERED ? COUNTERS_OK : status == REDIS_DOWN ? COUNTERS_DOWN : COUNTERS_UNSURE;
-}
-
-enum counters_status remote_run(struct remote *store, const struct args *args, int n_keys, int64_t deadline,
-                                redisReply **out)
-{
-    const struct redis_command command = {args->argc, args->argv, args->lens, deadline};
-    redisReply *reply = NULL;
-    enum counters_status status =
-        remote_status(redis_client_eval(store->redis, &store->script, n_keys, &command, &reply));
-    if (status != COUNTERS_OK)
-        return status;
-    if (!is_numbers(reply)) {
-        status = remote_garbled(store, reply);
-        freeReplyObject(reply);
-        return status;
-    }
-    if (atomic_load(&store->garbled))
-        atomic_store(&store->garbled, false);
-    if (reply->element[0]->integer > 0)
-        atomic_fetch_add(&store->junk, (uint64_t)reply->element[0]->integer);
-    *out = reply;
-    return COUNTERS_OK;
-}
-
-char *remote_key(const struct remote *store, const char *key)
-{
-    size_t n = strlen(store->prefix) + strlen(key) + 2;
-    char *full = malloc(n);
-    if (full != NULL)
-        snprintf(full, n, "%s:%s", store->prefix, key);
-    return full;
-}
-
 /* Of this process alone: "prefix:paid:{random}". */
 static char *syncs_key(const struct remote *store)
 {
@@ -83,7 +23,7 @@ static char *syncs_key(const struct remote *store)
     char key[48];
     hash_seed(id);
     snprintf(key, sizeof key, "paid:{%016" PRIx64 "%016" PRIx64 "}", id[0], id[1]);
-    return remote_key(store, key);
+    return remote_call_key(store, key);
 }
 
 static void remote_condition(struct counters *counters, struct error *out)

@@ -2,7 +2,8 @@
  * are looked for with SCAN; then each key is read once. What is no counter of ours is passed over, whatever
  * it is called. */
 #include "counter.h"
-#include "remote.h"
+#include "remote_call.h"
+#include "remote_keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static enum counters_status command(struct remote *store, const char *const *arg
 {
     const struct redis_command line = {.argc = argc, .argv = argv, .lens = lens};
     redisReply *reply = NULL;
-    enum counters_status status = remote_status(redis_client_call(store->redis, &line, &reply));
+    enum counters_status status = remote_call_status(redis_client_call(store->redis, &line, &reply));
     if (status != COUNTERS_OK)
         return status;
     *out = reply;
@@ -153,7 +154,7 @@ static enum counters_status scan(struct remote *store, const char *pattern, stru
             break;
         if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor ||
             (strcmp(reply->element[0]->str, "0") != 0 && strcmp(reply->element[0]->str, cursor) == 0))
-            status = remote_garbled(store, reply);
+            status = remote_call_garbled(store, reply);
         else if (scan_take(store, reply->element[1], pattern, list) < 0)
             status = COUNTERS_DOWN;
         else
@@ -237,7 +238,7 @@ static enum counters_status visit_reset(struct visit *visit, const char *full, c
         if (reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0)
             visit->n_reset += (size_t)reply->integer;
         else
-            status = remote_garbled(visit->store, reply);
+            status = remote_call_garbled(visit->store, reply);
         freeReplyObject(reply);
     }
     args_done(&args);
@@ -246,7 +247,7 @@ static enum counters_status visit_reset(struct visit *visit, const char *full, c
 
 static enum counters_status visit_key(struct visit *visit, const char *key)
 {
-    char *full = remote_key(visit->store, key);
+    char *full = remote_call_key(visit->store, key);
     if (full == NULL)
         return COUNTERS_DOWN;
     const char *const argv[] = {"HGETALL", full};
@@ -257,7 +258,7 @@ static enum counters_status visit_key(struct visit *visit, const char *key)
         if (reply->type == REDIS_REPLY_ARRAY)
             status = visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, full, reply);
         else if (!is_wrong_type(reply)) /* that is none of ours */
-            status = remote_garbled(visit->store, reply);
+            status = remote_call_garbled(visit->store, reply);
         freeReplyObject(reply);
     }
     free(full);
@@ -269,7 +270,7 @@ static enum counters_status look_take(struct visit *visit, char *const *keys, si
                                       const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
-        return remote_garbled(visit->store, reply);
+        return remote_call_garbled(visit->store, reply);
     for (size_t i = 0; i < n; i++)
         if (reply->element[i] != NULL && reply->element[i]->type == REDIS_REPLY_ARRAY)
             (void)visit_show(visit, keys[i], reply->element[i]); /* which cannot fail */
@@ -289,8 +290,8 @@ static enum counters_status visit_look(struct visit *visit, char *const *keys, s
         args_add_key(&args, visit->store->prefix, keys[i]);
     const struct redis_command command = {.argc = args.argc, .argv = args.argv, .lens = args.lens};
     redisReply *reply = NULL;
-    enum counters_status status =
-        remote_status(redis_client_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));
+    enum counters_status status = remote_call_status(
+        redis_client_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));
     args_done(&args);
     if (status == COUNTERS_OK) {
         status = look_take(visit, keys, n, reply);
@@ -329,7 +330,7 @@ static enum counters_status redis_now(struct remote *store, int64_t *now)
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(part[0]) && is_string(part[1]))
         *now = strtoll(part[0]->str, NULL, 10) * 1000 + strtoll(part[1]->str, NULL, 10) / 1000;
     else
-        status = remote_garbled(store, reply);
+        status = remote_call_garbled(store, reply);
     freeReplyObject(reply);
     return status;
 }

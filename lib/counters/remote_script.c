@@ -2,7 +2,8 @@
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
  * counters.lua describes both. */
 #include "counters/counters.h"
-#include "remote.h"
+#include "remote_call.h"
+#include "remote_script.h"
 #include "counters/window.h"
 
 #include <assert.h>
@@ -324,14 +325,14 @@ static enum counters_status read_answers(struct remote *store, const redisReply 
     redisReply *const *numbers = reply->element;
     bool plain = reply->elements == 2 + request->n * PLAIN_ARGS, good = true;
     if (!plain && reply->elements != 1 + request->n * ANSWER_ARGS)
-        return remote_garbled(store, reply);
+        return remote_call_garbled(store, reply);
     for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
         size_t i = layout->order[turn];
         good = plain ? read_plain(&numbers[2 + turn * PLAIN_ARGS], numbers[1]->integer, &request->asks[i],
                                   &answers[i])
                      : read_answer(&numbers[1 + turn * ANSWER_ARGS], &answers[i]);
     }
-    return good ? COUNTERS_OK : remote_garbled(store, reply);
+    return good ? COUNTERS_OK : remote_call_garbled(store, reply);
 }
 
 static enum counters_status ask_script(struct remote *store, enum counters_mode mode,
@@ -343,7 +344,7 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
         return COUNTERS_DOWN;
     int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, n_keys, request->deadline, &reply);
+    enum counters_status status = remote_call_script(store, &args, n_keys, request->deadline, &reply);
     args_done(&args);
     if (status == COUNTERS_OK)
         status = read_answers(store, reply, request, layout, answers);
@@ -429,7 +430,7 @@ static enum counters_status change_some(struct remote *store, const char *verb,
         args_add_number(&args, ++key);
         add_change(&args, &changes[i], now_ms);
     }
-    enum counters_status status = remote_run(store, &args, (int)real + 1, 0, out);
+    enum counters_status status = remote_call_script(store, &args, (int)real + 1, 0, out);
     args_done(&args);
     return status;
 }
@@ -492,7 +493,7 @@ enum counters_status remote_script_settle(struct counters *counters, const struc
         at += SETTLE_ARGS;
     }
     if (status == COUNTERS_OK && !good)
-        status = remote_garbled(store, reply);
+        status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -522,7 +523,7 @@ enum counters_status remote_script_deferred(struct counters *counters, const str
         args_add(&args, deferrals[i].least ? "1" : "0");
     }
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, PAIR_KEYS * (int)n, 0, &reply);
+    enum counters_status status = remote_call_script(store, &args, PAIR_KEYS * (int)n, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
@@ -542,7 +543,7 @@ enum counters_status remote_script_refused(struct counters *counters, const char
     args_add(&args, limit);
     args_add_number(&args, n);
     redisReply *reply = NULL;
-    enum counters_status status = remote_run(store, &args, 1, 0, &reply);
+    enum counters_status status = remote_call_script(store, &args, 1, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);

@@ -2,6 +2,7 @@
  * no sense, its own clock, and what is said of a server that is away. */
 #include "counter.h"
 #include "remote.h"
+#include "remote_call.h"
 #include "counters/stores.h"
 
 #include "redis_server.h"
