@@ -18,6 +18,7 @@ CALM = 6.0            # seconds after which nothing of a fault may show any more
 MOST_WAITING = 16
 ALIAS_FAULTS = {"rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
                 "file-gone", "file-locked", "file-garbage"}
+ROWS_DIFFER = ALIAS_FAULTS - {"file-gone", "file-locked", "file-garbage"}  # what the gate reads meanwhile is not what was meant
 OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled"}
 CLOCKS = {"clock-redis", "clock-gate", "time-passes"}
 GATES = {"gate-killed", "gate-restarted"}
@@ -385,7 +386,7 @@ class Oracle:
             return
         if self.by_limit(r, ("defer", "reject", "discard"), False):
             return
-        if self.touched(OUTAGES, r.asked, r.answered) or self._spills(r):
+        if self.touched(OUTAGES | ROWS_DIFFER, r.asked, r.answered) or self._spills(r):
             return
         if self.touched(CLOCKS | {"owner-policy"}, r.asked, r.answered, FOREVER):
             return
