@@ -4,6 +4,7 @@
 #include "blocks/blocklist.h"
 
 #include "netset.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -113,6 +114,13 @@ static bool word_parse(const char *word, struct block *out)
     return ms >= 0;
 }
 
+static const char *clean(char *string)
+{
+    if (string != NULL)
+        utf8_clean(string);
+    return string;
+}
+
 int blocklist_parse(const char *network, const char *text, struct pool *pool, struct block *out)
 {
     struct block block = {.action = ACTION_NONE, .host = "", .reason = ""};
@@ -121,7 +129,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         return -1;
     for (const char *at = text + strspn(text, " "); *at != '\0'; at += strspn(at, " ")) {
         if (strncmp(at, "reason=", 7) == 0) { /* the last: it may hold spaces */
-            block.reason = pool_strndup(pool, at + 7, strnlen(at + 7, BLOCK_REASON));
+            block.reason = clean(pool_strndup(pool, at + 7, strnlen(at + 7, BLOCK_REASON)));
             break;
         }
         size_t n = strcspn(at, " ");
@@ -131,7 +139,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         word[n] = '\0';
         at += n;
         if (strncmp(word, "by=", 3) == 0)
-            block.host = pool_strdup(pool, word + 3);
+            block.host = clean(pool_strdup(pool, word + 3));
         else if (!word_parse(word, &block))
             return -1;
     }
