@@ -82,6 +82,8 @@ void blocklist_format(const struct block *block, struct text *out)
             text_addf(out, "action=%s", actions[i].name);
     text_addf(out, " until=%s at=%s", blocklist_time(block->until_s, until),
               blocklist_time_ms(block->changed_ms, at));
+    if (block->forced)
+        text_add(out, " forced=yes");
     if (block->host[0] != '\0') {
         text_add(out, " by=");
         text_add_percent(out, block->host);
@@ -103,6 +105,7 @@ static bool word_parse(const char *word, struct block *out)
                 out->action = actions[i].action;
         return out->action != ACTION_NONE;
     }
+    out->forced = out->forced || strcmp(word, "forced=yes") == 0;
     bool until = strncmp(word, "until=", 6) == 0;
     if (!until && strncmp(word, "at=", 3) != 0)
         return true;
@@ -112,6 +115,12 @@ static bool word_parse(const char *word, struct block *out)
     else
         out->changed_ms = ms;
     return ms >= 0;
+}
+
+bool blocklist_is_wide(const struct network *network)
+{
+    enum { IPV4_LEAST = 8, IPV6_LEAST = 32 };
+    return network->bits < (network_is_ipv4(network) ? 128 - 32 + IPV4_LEAST : IPV6_LEAST);
 }
 
 static const char *clean(char *string)

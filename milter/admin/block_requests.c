@@ -10,8 +10,6 @@
 #include <unistd.h>
 
 enum {
-    IPV4_LEAST = 8, /* bits of a network that needs no --force */
-    IPV6_LEAST = 32,
     PAGE_MOST = 10000,
     LOCK_MS = 3000,
 };
@@ -26,8 +24,8 @@ static bool needs_force(const struct policy *policy, const struct network *netwo
 {
     char exempt[NETWORK_TEXT];
     bool ipv4 = network_is_ipv4(network);
-    if (network->bits < (ipv4 ? 128 - 32 + IPV4_LEAST : IPV6_LEAST)) {
-        error_set(why, "is wider than /%d; --force blocks it all the same", ipv4 ? IPV4_LEAST : IPV6_LEAST);
+    if (blocklist_is_wide(network)) {
+        error_set(why, "is wider than /%d; --force blocks it all the same", ipv4 ? 8 : 32);
         return true;
     }
     for (size_t i = 0; i < policy->exempt.clients.n; i++) {
@@ -91,6 +89,7 @@ static void sort_out(struct gate *gate, const json_t *networks, const struct blo
             ok = is_blocked(list, &change.network, now_s, &why);
         else if (ok && !force)
             ok = !needs_force(policy, &change.network, &why);
+        change.forced = force && ok && blocklist_is_wide(&change.network);
         if (ok)
             asked->changes[asked->n++] = change;
         else
@@ -113,8 +112,8 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     }
     sort_out(gate, networks, like, json_is_true(json_object_get(request, "force")), &asked);
     bool more = json_is_true(json_object_get(request, "more"));
-    if (asked.n > 0 || !more)
-        (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* told as trouble */
+    if ((asked.n > 0 || !more) && blocks_change(gate->blocks, asked.changes, asked.n, more, &err) < 0)
+        asked.n = 0; /* told as trouble, as are blocks that are in force and cannot be kept */
     if (gate->local != NULL && conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);

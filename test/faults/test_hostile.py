@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from fault_table import recovers
-from harness import Closed, Web, World, wait_for
+from harness import SANITIZED, Closed, Web, World, wait_for
 
 ALIAS = "a@example.com"
 ORDER = "rcptgate:changes:{rcptgate:blocks}"
@@ -116,3 +116,72 @@ def test_row79_rows_and_keys_that_are_not_utf8():
         assert "\x1b" not in w.gate.command("blocks")
         json.loads(w.gate.command("status", "--json", check=None))
         recovers(lambda: served(w), "others are served")
+
+
+FILL = """
+for i = 0, tonumber(ARGV[1]) - 1 do
+  local network = string.format('%d.%d.%d.%d', 11 + math.floor(i / 16777216), math.floor(i / 65536) % 256, math.floor(i / 256) % 256, i % 256)
+  redis.call('HSET', KEYS[1], network, 'action=reject until=never at=2026-01-01T00:00:00.000Z by=x')
+  redis.call('ZADD', KEYS[2], i + 1, network)
+end
+redis.call('ZADD', KEYS[2], -1, 'epoch')
+"""
+
+
+def resident_mb(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+
+def at_connect(world, client):
+    with world.milter() as m:
+        answer = m.connect(client)
+        if answer.kind == "reject" or answer.status.startswith("5"):
+            return "refused"
+        m.mail()
+        return m.rcpt(f"<{ALIAS}>").status
+
+
+def test_row81_blocks_that_nobody_made():
+    with World("redis", LIMITS, mta=False) as w:
+        w.database.alias(ALIAS)
+        rows = {"0.0.0.0/0": "action=reject until=never at=2026-01-01T00:00:00.000Z by=x",
+                "::/0": "action=reject until=9999-12-31T23:59:59Z at=9999-12-31T23:59:59.999Z by=x forced=yes",
+                "203.0.113.0/24": "action=reject until=never at=9999-12-31T23:59:59.999Z by=x",
+                "192.0.2.0/24": "action=reject until=9999-12-31T23:59:59Z at=2026-01-01T00:00:00.000Z by=x"}
+        for number, (network, text) in enumerate(rows.items(), 1):
+            w.redis.call("HSET", "rcptgate:blocks", network, text)
+            w.redis.call("ZADD", ORDER, str(number), network)
+        w.redis.call("ZADD", ORDER, "-1", "epoch")
+        w.gate.witness.proof.block("192.0.2.0/24")
+        wait_for(lambda: "192.0.2.0/24" in w.gate.command("blocks"), "the one that is right")
+        assert at_connect(w, "192.0.2.1") == "refused"
+        for client in ("198.51.100.1", "203.0.113.1", "2001:db8::1"):
+            assert at_connect(w, client) == "continue"
+        wait_for(lambda: "wider than /8" in w.gate.command("status", check=None), "it says so")
+        w.gate.command("status", check=1)
+        w.gate.command("block", "203.0.113.0/24")
+        assert at_connect(w, "203.0.113.1") == "refused"
+        wait_for(lambda: "9999" not in str(w.redis.call("HGET", "rcptgate:blocks", "203.0.113.0/24")), "Redis has it, too")
+        w.gate.command("unblock", "203.0.113.0/24")
+        wait_for(lambda: "unblocked" in str(w.redis.call("HGET", "rcptgate:blocks", "203.0.113.0/24")), "Redis has it, too")
+        assert at_connect(w, "203.0.113.1") == "continue"
+        w.gate.command("block", "0.0.0.0/0", "--force")
+        wait_for(lambda: "forced=yes" in str(w.redis.call("HGET", "rcptgate:blocks", "0.0.0.0/0")), "with its mark")
+        assert at_connect(w, "198.51.100.1") == "refused"
+        w.gate.command("unblock", "0.0.0.0/0")
+        assert at_connect(w, "198.51.100.1") == "continue"
+
+
+def test_row81_more_blocks_than_anybody_has():
+    with World("redis", LIMITS, mta=False) as w:
+        w.database.alias(ALIAS)
+        before = resident_mb(w.gate.process.pid)
+        w.redis.call("EVAL", FILL, "2", "rcptgate:blocks", ORDER, "300000")
+        wait_for(lambda: "more than the 250000" in w.gate.command("status", check=None), "it says so")
+        assert served(w)
+        assert resident_mb(w.gate.process.pid) - before < (1000 if SANITIZED else 200)
+        said = w.gate.command("block", "192.0.2.0/24", check=69)
+        assert "cannot be blocked" in said and "1 network" not in said
+        w.gate.command("unblock", "11.0.0.1")
+        recovers(lambda: at_connect(w, "11.0.0.1") == "continue", "unblocked")
