@@ -26,6 +26,7 @@ enum {
     TICK_MS = 100,  /* between two looks at the live file */
     CHEAP_MS = 100, /* a round that took no longer may be waited for */
     NEVER_MS = -1,
+    CHECK_MS = 300000, /* for one; ten million rows take a tenth of it */
 };
 
 /* When the next round may begin after one that took `took`: since a session waits for it, since the data has
@@ -63,6 +64,7 @@ struct monitor {
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
     struct notified notified;
+    int64_t check_until_ms; /* the thread's: when it gives up what it does now */
 
     atomic_uint trusted;               /* the epoch that may be believed; 0: none */
     atomic_uint_least64_t proved;      /* generation of data that was checked; 0: none */
@@ -256,7 +258,8 @@ static void renew_checkout(struct monitor *monitor)
 static int is_cancelled(void *arg)
 {
     struct monitor *monitor = arg;
-    return atomic_load(&monitor->stopping) || !aliases_pool_checkout_is_current(monitor->checkout);
+    return atomic_load(&monitor->stopping) || clock_monotonic_ms() > monitor->check_until_ms ||
+           !aliases_pool_checkout_is_current(monitor->checkout);
 }
 
 /* What was done with the lease's connection failed: is it the file? */
@@ -314,6 +317,7 @@ static void check_copy(struct monitor *monitor, struct finding *found)
 static void look_closely(struct monitor *monitor, struct finding *found)
 {
     int rc = SQLITE_OK;
+    monitor->check_until_ms = clock_monotonic_ms() + CHECK_MS;
     if (!monitor->dirty && atomic_load(&monitor->has_copy)) {
         check_live(monitor, found);
         return;
