@@ -20,7 +20,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20 };
+enum {
+    REQUEST_MS = 1000, /* for the request line: who connects and is silent keeps others out no longer */
+    CLIENT_MS = 5000,  /* for the answer to be taken */
+    CLIENTS = 64,
+    STACK_BYTES = 8 << 20,
+};
 
 struct control {
     int fd, stop_fd; /* stop_fd: readable from control_stop() on, for all threads */
@@ -101,7 +106,7 @@ static char *read_line(int fd, int stop_fd, int64_t deadline)
 
 static void serve(struct control *control, int fd)
 {
-    char *request = read_line(fd, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);
+    char *request = read_line(fd, control->stop_fd, clock_monotonic_ms() + REQUEST_MS);
     char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
     if (answer != NULL) /* a client that went away needs none */
         (void)send_line(fd, answer, control->stop_fd, clock_monotonic_ms() + CLIENT_MS);

@@ -14,6 +14,8 @@ enum {
     LOCK_MS = 3000,
 };
 
+static const json_int_t FOR_MOST_S = INT64_C(100) * 365 * 86400;
+
 static json_t *failure(const char *text)
 {
     return json_pack("{s:s}", "error", text);
@@ -126,6 +128,8 @@ json_t *block_requests_block(struct gate *gate, const json_t *request)
     const json_t *for_s = json_object_get(request, "for_s");
     json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
     enum action action = action_from_name(json_get_text(request, "action"));
+    if (seconds < 0 || seconds > FOR_MOST_S)
+        return failure("a block lasts up to 100 years; without a time it lasts until it is taken away");
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,

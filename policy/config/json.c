@@ -144,6 +144,8 @@ static const char *nearest_row(const char *prefix, const char *name)
 
 static void unknown_key(struct loader *loader, const struct place *place, const struct key *section)
 {
+    if (loader->problems->n - loader->first_problem > PROBLEMS_MAX)
+        return; /* nobody will read it, and a file of megabytes has a million */
     const char *nearest = nearest_row(section->choices, place->name);
     const char *instead = section->parse == limit_when ? loader->instead : "";
     problems_add(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
