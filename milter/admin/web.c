@@ -201,6 +201,8 @@ static int64_t web_look(void *arg)
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
         web_open(web);
+    if (web->http != NULL)
+        http_look(web->http);
     return clock_monotonic_ns() + (int64_t)LOOK_MS * 1000000;
 }
 

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -223,3 +224,56 @@ def test_row80_triggers_of_the_file_do_not_run():
         before = w.database.run("SELECT count(*) FROM domains")
         w.gate.command("alias", "add", "new@example.com", "y@b.example")
         assert w.database.run("SELECT count(*) FROM domains") == before
+
+
+def test_row82_slow_http_clients():
+    with World("memory", LIMITS, mta=False) as w:
+        web = Web(w.scratch)
+        w.gate.write_policy(http={"listen": web.listen})
+        wait_for(web.up, "the page")
+        slow = []
+        for _ in range(70):
+            s = socket.create_connection((web.address, web.port))
+            s.sendall(b"GET /healthz HTTP/1.1\r\nX-A: ")
+            slow.append(s)
+        for _ in range(5):
+            for s in slow:
+                try:
+                    s.send(b"a")
+                except OSError:
+                    pass
+            begin = time.monotonic()
+            assert web.ask("/healthz")[0].status == 200
+            assert time.monotonic() - begin < (20 if SANITIZED else 3)
+            time.sleep(1)
+        lone = slow[-1]
+        lone.settimeout(30)
+
+        def drip():
+            try:
+                lone.send(b"a")
+                return lone.recv(1, socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
+        recovers(drip, "it is sent away all the same")
+        for s in slow:
+            s.close()
+
+
+@pytest.mark.parametrize("head", ["Host: {here}\r\nHost: evil.example\r\n",
+                                  "Host: {here}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n"])
+def test_row82_requests_that_can_be_read_in_two_ways(head):
+    with World("memory", LIMITS, mta=False) as w:
+        web = Web(w.scratch)
+        w.gate.write_policy(http={"listen": web.listen})
+        wait_for(web.up, "the page")
+        with socket.create_connection((web.address, web.port), 30) as s:
+            head = head.replace("{here}", f"{web.address}:{web.port}")
+            s.sendall(f"GET /healthz HTTP/1.1\r\n{head}\r\n0\r\n\r\n".encode())
+            said = b""
+            while more := s.recv(4096):
+                said += more
+        assert said.startswith(b"HTTP/1.1 400") and b"Connection: close" in said
