@@ -104,6 +104,8 @@ enum aliases_connection_fault aliases_connection_fault_of(int rc)
         return FAULT_SLOW;
     case SQLITE_NOMEM:
         return FAULT_MEMORY;
+    case SQLITE_TOOBIG:
+        return FAULT_ROW;
     default:
         return FAULT_BROKEN;
     }
@@ -141,7 +143,7 @@ static int configure(struct aliases_connection *handle)
     sqlite3_progress_handler(db, PROGRESS_OPS, out_of_time, handle);
     int rc = sqlite3_busy_timeout(db, CONNECTION_BUSY_MS);
     if (rc == SQLITE_OK)
-        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, &on);
+        rc = aliases_schema_defend(db);
     if (rc == SQLITE_OK) /* the same plan whatever is bound */
         rc = sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_QPSG, 1, &on);
     char pragmas[128];
@@ -490,10 +492,23 @@ static enum aliases_connection_fault find_domain(struct aliases_connection *hand
     return fault;
 }
 
+/* A list that is longer than anybody means costs each RCPT its length. */
+static const char *take_mailboxes(struct row *row, int column)
+{
+    const char *list = peek(row, column);
+    size_t commas = 0;
+    bool longer = list != NULL && strlen(list) > ALIASES_MAILBOX_TEXT;
+    for (const char *c = list; c != NULL && !longer && (c = strchr(c, ',')) != NULL; c++)
+        longer = ++commas >= ALIASES_MAILBOXES_MAX;
+    if (longer)
+        row->fault = bad_row(row->handle, row->table, "mailbox (at most 100)", row->stmt);
+    return take(row, column);
+}
+
 static void take_alias(struct row *row, struct alias_row *out)
 {
     out->key = take_key(row, 0);
-    out->mailbox = take(row, 1);
+    out->mailbox = take_mailboxes(row, 1);
     out->owner = take(row, 2);
     out->class_name = take(row, 3);
     out->reply = take(row, 4);

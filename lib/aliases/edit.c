@@ -3,6 +3,7 @@
 #include "aliases/edit.h"
 
 #include "check.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct kept {
 
 struct aliases_edit {
     sqlite3 *db;
+    int64_t until_ms; /* of the step that runs now */
     char *path;
     struct kept kept[STATEMENTS];
 };
@@ -224,6 +226,10 @@ static enum edit_status failed(const struct aliases_edit *edit, int rc, struct e
         error_set(err, "%s cannot be written (%s); run this as a member of the group that shares it",
                   edit->path, detail);
         return EDIT_FAILED;
+    case SQLITE_INTERRUPT:
+        error_set(err, "%s: one step took more than %d s and was given up; nothing was changed", edit->path,
+                  EDIT_STEP_MS / 1000);
+        return EDIT_FAILED;
     case SQLITE_CONSTRAINT:
         error_set(err, "the database refuses it: %s", detail);
         return EDIT_INVALID;
@@ -233,9 +239,25 @@ static enum edit_status failed(const struct aliases_edit *edit, int rc, struct e
     }
 }
 
+static int out_of_time(void *arg)
+{
+    const struct aliases_edit *edit = arg;
+    return clock_monotonic_ms() > edit->until_ms;
+}
+
+static void step_begins(struct aliases_edit *edit)
+{
+    edit->until_ms = clock_monotonic_ms() + EDIT_STEP_MS;
+}
+
 static int start(struct aliases_edit *edit, bool writes, struct error *err)
 {
-    int rc = sqlite3_busy_timeout(edit->db, EDIT_BUSY_MS);
+    enum { PROGRESS_OPS = 10000 };
+    step_begins(edit);
+    sqlite3_progress_handler(edit->db, PROGRESS_OPS, out_of_time, edit);
+    int rc = aliases_schema_defend(edit->db);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_busy_timeout(edit->db, EDIT_BUSY_MS);
     if (rc == SQLITE_OK)
         rc = aliases_schema_validate(edit->db, edit->path, err);
     if (rc == SQLITE_OK && writes && sqlite3_db_readonly(edit->db, "main") == 1)
@@ -275,6 +297,7 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
 
 enum edit_status aliases_edit_commit(struct aliases_edit *edit, struct error *err)
 {
+    step_begins(edit);
     int rc = sqlite3_exec(edit->db, "COMMIT", NULL, NULL, NULL);
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
 }
@@ -427,6 +450,7 @@ static int ready(struct aliases_edit *edit, enum statement statement, enum alias
 static enum edit_status change(struct aliases_edit *edit, enum statement statement, enum aliases_table table,
                                const struct edit_record *record, struct error *err)
 {
+    step_begins(edit);
     int rc = ready(edit, statement, table, record);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(edit->kept[statement].stmt);
@@ -470,6 +494,7 @@ enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_tab
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err)
 {
     char sql[64];
+    step_begins(edit);
     snprintf(sql, sizeof sql, "DELETE FROM %s", aliases_schema_columns[table].table);
     int rc = sqlite3_exec(edit->db, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
@@ -519,6 +544,7 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
     }
     sqlite3_str_appendf(sql, " ORDER BY 1%s", columns->n_keys > 1 ? ", 2" : "");
     sqlite3_stmt *stmt = NULL;
+    step_begins(edit);
     int rc = prepare(edit, sql, table, keys, PART_KEYS, &stmt);
     size_t n = 0;
     bool more = rc == SQLITE_OK;
@@ -527,6 +553,7 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
         read_record(stmt, columns->n, &record);
         n++;
         more = each(table, &record, context);
+        step_begins(edit);
     }
     enum edit_status status = EDIT_DONE;
     if (rc != SQLITE_DONE && rc != SQLITE_ROW) {

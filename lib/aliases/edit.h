@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { EDIT_BUSY_MS = 5000 };
+enum { EDIT_BUSY_MS = 5000, EDIT_STEP_MS = 60000 };
 
 enum edit_status {
     EDIT_DONE = 0,

@@ -28,6 +28,7 @@ enum {
     TICK_MS = 100,  /* between two looks at the live file */
     CHEAP_MS = 100, /* a round that took no longer may be waited for */
     NEVER_MS = -1,
+    CHECK_MS = 300000, /* for one; ten million rows take a tenth of it */
 };
 
 /* When the next round may begin after one that took `took`: since a session waits for it or rows are gone, since the data
@@ -66,6 +67,7 @@ struct monitor {
     pthread_mutex_t lock;
     pthread_cond_t done; /* a turn is over */
     struct notified notified;
+    int64_t check_until_ms; /* the thread's: when it gives up what it does now */
 
     atomic_uint trusted; /* the epoch that may be believed; 0: none */
     atomic_uint_least64_t
@@ -281,7 +283,8 @@ static void renew_checkout(struct monitor *monitor)
 static int is_cancelled(void *arg)
 {
     struct monitor *monitor = arg;
-    return worker_stopping(monitor->worker) || !aliases_pool_checkout_is_current(monitor->checkout);
+    return worker_stopping(monitor->worker) || clock_monotonic_ms() > monitor->check_until_ms ||
+           !aliases_pool_checkout_is_current(monitor->checkout);
 }
 
 /* What was done with the connection failed: is it the file? */
@@ -356,6 +359,7 @@ static bool check_by_copy(struct monitor *monitor, sqlite3 *db, struct finding *
 /* What is not new, and what cannot be copied, is checked where it lies. */
 static void look_closely(struct monitor *monitor, struct finding *found)
 {
+    monitor->check_until_ms = clock_monotonic_ms() + CHECK_MS;
     sqlite3 *db = aliases_connection_lend(monitor->checkout->connection, is_cancelled, monitor);
     bool readable = reread(monitor, db, found), is_new = monitor->dirty || monitor->renew || monitor->alone;
     if (readable && !(is_new && check_by_copy(monitor, db, found)))

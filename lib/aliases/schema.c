@@ -71,9 +71,28 @@ void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error 
                   "group write access to them and their directory",
                   path, detail);
         break;
+    case SQLITE_TOOBIG:
+        error_set(err, "alias database %s has a row of more than %d bytes; mend or remove it", path,
+                  ALIASES_ROW_MAX);
+        break;
     default:
         error_set(err, "alias database %s cannot be read: %s", path, detail);
     }
+}
+
+int aliases_schema_defend(sqlite3 *db)
+{
+    static const struct {
+        int option, on;
+    } options[] = {{SQLITE_DBCONFIG_DEFENSIVE, 1},
+                   {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+                   {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+                   {SQLITE_DBCONFIG_ENABLE_VIEW, 0}};
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof options / sizeof options[0]; i++)
+        rc = sqlite3_db_config(db, options[i].option, options[i].on, NULL);
+    (void)sqlite3_limit(db, SQLITE_LIMIT_LENGTH, ALIASES_ROW_MAX);
+    return rc;
 }
 
 /* One integer from the database. */
@@ -88,6 +107,20 @@ static int read_int(sqlite3 *db, const char *sql, int *out)
         *out = sqlite3_column_int(stmt, 0);
     int done = sqlite3_finalize(stmt);
     return rc == SQLITE_ROW ? SQLITE_OK : rc == SQLITE_DONE ? SQLITE_CORRUPT : done;
+}
+
+/* A view or a virtual table runs whatever its maker wrote. SQLITE_OK also where it is no table: then *is_table is false. */
+static int probe_table(sqlite3 *db, const char *table, bool *is_table)
+{
+    int n = 0;
+    char *sql =
+        sqlite3_mprintf("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND "
+                        "name = %Q COLLATE NOCASE",
+                        table);
+    int rc = sql != NULL ? read_int(db, sql, &n) : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    *is_table = n == 1;
+    return rc;
 }
 
 /* SQLITE_OK also where the column is missing: then *missing is the query that failed. */
@@ -123,7 +156,17 @@ int aliases_schema_validate(sqlite3 *db, const char *path, struct error *err)
     }
     for (size_t i = 0; rc == SQLITE_OK && i < ALIASES_TABLES; i++) {
         const char *missing = NULL;
-        rc = probe_columns(db, &aliases_schema_columns[i], &missing);
+        bool is_table = true;
+        rc = probe_table(db, aliases_schema_columns[i].table, &is_table);
+        if (rc == SQLITE_OK && !is_table) {
+            error_set(err,
+                      "alias database %s has no table %s (a view is none); compare it with what `rcptgate "
+                      "alias init` creates",
+                      path, aliases_schema_columns[i].table);
+            return SQLITE_MISMATCH;
+        }
+        if (rc == SQLITE_OK)
+            rc = probe_columns(db, &aliases_schema_columns[i], &missing);
         if (missing != NULL) {
             error_set(
                 err,

@@ -41,6 +41,16 @@ extern const struct aliases_schema_columns aliases_schema_columns[ALIASES_TABLES
 int aliases_schema_column(enum aliases_table table, const char *name);
 bool aliases_schema_column_is_number(const char *name);
 
+enum {
+    ALIASES_ROW_MAX = 1 << 20,    /* bytes that SQLite makes of one row or text; more is SQLITE_TOOBIG */
+    ALIASES_MAILBOXES_MAX = 100,  /* of one row */
+    ALIASES_MAILBOX_TEXT = 65536, /* bytes of them */
+};
+
+/* For a file that others write: nothing in it runs (triggers, views, functions in its schema), nothing is longer than
+ * ALIASES_ROW_MAX. Before its first use. An SQLite result code. */
+int aliases_schema_defend(sqlite3 *db);
+
 /* May this open database be trusted? Looks at user_version, the tables and their columns. SQLITE_OK; another SQLite
  * result code with err saying what is wrong with `path` and what to do. */
 int aliases_schema_validate(sqlite3 *db, const char *path, struct error *err);

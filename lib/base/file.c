@@ -4,14 +4,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Everything up to the end; NULL with errno set. A FIFO or a terminal may be read as well, so no size is asked for. */
-static char *read_all(FILE *in, size_t *n)
+/* A pipe or a terminal may be read as well, but whoever is to write to it must not keep us for ever. */
+static ssize_t read_some(int fd, char *bytes, size_t n)
+{
+    enum { SILENCE_MS = 5000 };
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int rc = poll(&p, 1, SILENCE_MS);
+    if (rc == 0)
+        errno = ETIMEDOUT;
+    return rc > 0 ? read(fd, bytes, n) : -1;
+}
+
+/* Everything up to the end; NULL with errno set. */
+static char *read_all(int fd, size_t *n)
 {
     char *bytes = NULL;
     size_t size = 0, used = 0;
@@ -23,15 +35,17 @@ static char *read_all(FILE *in, size_t *n)
                 break;
             bytes = more;
         }
-        size_t got = fread(bytes + used, 1, size - used - 1, in);
-        used += got;
-        if (ferror(in))
+        ssize_t got = read_some(fd, bytes + used, size - used - 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
             break;
+        used += (size_t)got;
         if (used > FILE_READ_MAX) {
             errno = EFBIG;
             break;
         }
-        if (feof(in)) {
+        if (got == 0) {
             bytes[used] = '\0';
             *n = used;
             return bytes;
@@ -45,14 +59,14 @@ static char *read_all(FILE *in, size_t *n)
 
 int file_read(const char *path, char **bytes, size_t *n, struct error *err)
 {
-    FILE *in = fopen(path, "re");
-    char *got = in != NULL ? read_all(in, n) : NULL;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    char *got = fd >= 0 ? read_all(fd, n) : NULL;
     if (got == NULL)
         error_set(err, "%s cannot be read: %s", path, strerror(errno));
     else
         *bytes = got;
-    if (in != NULL)
-        (void)fclose(in); /* only read: nothing can be lost */
+    if (fd >= 0)
+        (void)close(fd); /* only read: nothing can be lost */
     return got != NULL ? 0 : -1;
 }
 

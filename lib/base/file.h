@@ -13,7 +13,7 @@
 enum { FILE_READ_MAX = 16 * 1024 * 1024 }; /* bytes: more is not what anybody means to be read */
 
 /* The bytes of a file, NUL-terminated (not counted in *n); the caller frees them. 0, or -1 with err set (file
- * and reason), outputs untouched. A directory, and a file beyond FILE_READ_MAX, are errors. */
+ * and reason), outputs untouched. A pipe that is silent for 5 s, a directory, and a file beyond FILE_READ_MAX, are errors. */
 int file_read(const char *path, char **bytes, size_t *n, struct error *err);
 
 /* Opens a file in a directory of ours, for who may not trust all that lies there: no link, no second name, no FIFO or

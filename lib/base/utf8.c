@@ -2,22 +2,41 @@
  * error. */
 #include "base/utf8.h"
 
-/* The first continuation byte is where overlong forms, surrogates and numbers beyond Unicode show. */
+#include <stddef.h>
+
+/* Bytes of the character that begins there; 0: it is none. The first continuation byte is where overlong forms, surrogates and
+ * numbers beyond Unicode show. */
+static size_t length(const unsigned char *s)
+{
+    unsigned char lead = *s;
+    if (lead < 0x80)
+        return 1;
+    size_t more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+    unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (lead < 0xc2 || lead > 0xf4 || s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i <= more; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    return more + 1;
+}
+
 bool utf8_valid(const char *string)
 {
     const unsigned char *s = (const unsigned char *)string;
-    while (*s != '\0') {
-        unsigned char lead = *s++;
-        if (lead < 0x80)
-            continue;
-        int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-        unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (lead < 0xc2 || lead > 0xf4 || *s < low || *s > high)
-            return false;
-        for (s++; more > 1; more--, s++)
-            if ((*s & 0xc0) != 0x80)
-                return false;
+    size_t n = 0;
+    while (*s != '\0' && (n = length(s)) > 0)
+        s += n;
+    return *s == '\0';
+}
+
+void utf8_clean(char *string)
+{
+    for (char *s = string; *s != '\0';) {
+        size_t n = length((const unsigned char *)s);
+        if (n == 0 || (n == 1 && ((unsigned char)*s < ' ' || *s == 0x7f)))
+            *s = '?';
+        s += n > 0 ? n : 1;
     }
-    return true;
 }

@@ -6,4 +6,7 @@
 
 bool utf8_valid(const char *string);
 
+/* What comes from outside and is shown: each byte that is no UTF-8, and each control character, becomes a "?". */
+void utf8_clean(char *string);
+
 #endif

@@ -4,6 +4,7 @@
 #include "blocks/blocklist.h"
 
 #include "netset.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -81,6 +82,8 @@ void blocklist_format(const struct block *block, struct text *out)
             text_addf(out, "action=%s", actions[i].name);
     text_addf(out, " until=%s at=%s", blocklist_time(block->until_s, until),
               blocklist_time_ms(block->changed_ms, at));
+    if (block->forced)
+        text_add(out, " forced=yes");
     if (block->host[0] != '\0') {
         text_add(out, " by=");
         text_add_percent(out, block->host);
@@ -102,6 +105,7 @@ static bool word_parse(const char *word, struct block *out)
                 out->action = actions[i].action;
         return out->action != ACTION_NONE;
     }
+    out->forced = out->forced || strcmp(word, "forced=yes") == 0;
     bool until = strncmp(word, "until=", 6) == 0;
     if (!until && strncmp(word, "at=", 3) != 0)
         return true;
@@ -113,6 +117,19 @@ static bool word_parse(const char *word, struct block *out)
     return ms >= 0;
 }
 
+bool blocklist_is_wide(const struct network *network)
+{
+    enum { IPV4_LEAST = 8, IPV6_LEAST = 32 };
+    return network->bits < (network_is_ipv4(network) ? 128 - 32 + IPV4_LEAST : IPV6_LEAST);
+}
+
+static const char *clean(char *string)
+{
+    if (string != NULL)
+        utf8_clean(string);
+    return string;
+}
+
 int blocklist_parse(const char *network, const char *text, struct pool *pool, struct block *out)
 {
     struct block block = {.action = ACTION_NONE, .host = "", .reason = ""};
@@ -121,7 +138,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         return -1;
     for (const char *at = text + strspn(text, " "); *at != '\0'; at += strspn(at, " ")) {
         if (strncmp(at, "reason=", 7) == 0) { /* the last: it may hold spaces */
-            block.reason = pool_strndup(pool, at + 7, strnlen(at + 7, BLOCK_REASON));
+            block.reason = clean(pool_strndup(pool, at + 7, strnlen(at + 7, BLOCK_REASON)));
             break;
         }
         size_t n = strcspn(at, " ");
@@ -131,7 +148,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         word[n] = '\0';
         at += n;
         if (strncmp(word, "by=", 3) == 0)
-            block.host = pool_strdup(pool, word + 3);
+            block.host = clean(pool_strdup(pool, word + 3));
         else if (!word_parse(word, &block))
             return -1;
     }

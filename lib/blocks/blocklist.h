@@ -21,6 +21,7 @@ struct block {
     enum action action; /* ACTION_REJECT or ACTION_DEFER; ACTION_ACCEPT: a tombstone */
     int64_t changed_ms; /* Unix time of the change */
     int64_t until_s;    /* Unix time when it ends, of a tombstone when it may be forgotten; 0: never */
+    bool forced;        /* may be wider than blocklist_is_wide() says */
     const char *host;   /* that made the change; "" where nobody knows. Never NULL in a list */
     const char *reason; /* "" where none was given. Never NULL in a list */
 };
@@ -61,6 +62,9 @@ struct blocklist *blocklist_merge(const struct blocklist *old, const struct bloc
 
 /* Does change a count, and not b? Neither where they are the same. */
 bool blocklist_is_newer(const struct block *a, const struct block *b);
+
+/* Wider than /8, IPv6 than /32: blocked only by who says so. */
+bool blocklist_is_wide(const struct network *network);
 
 /* "action=reject until=2026-11-23T04:00:00Z at=2026-11-23T03:00:00.123Z by=mx1.example.com reason=..." */
 void blocklist_format(const struct block *block, struct text *out);

@@ -27,6 +27,7 @@ enum {
     GIVE_WAY = 5,      /* nice: mail goes first */
     REST_MS = 1,       /* between two portions, for Redis to answer others */
     SAVE_AGAIN_MS = 5000,
+    RECHECK_MS = 30000,
     NOTIFIED = 20,                /* of one merge, one by one */
     TOMBSTONE_S = 30 * 24 * 3600, /* a host that was away for longer brings back what was unblocked */
     FILE_LINE = NETWORK_TEXT + BLOCK_TEXT,
@@ -58,6 +59,8 @@ struct blocks {
     bool push_all;
     char *path;
     int64_t save_after_ms; /* where it failed */
+    struct error refused;  /* what Redis has that does not hold here; */
+    int64_t recheck_ms;    /* when all is looked at again; 0: not */
     struct blocks_remote *redis;
     struct networks_due push; /* changed here, not yet in Redis */
     struct blocks_due drop;   /* ended; without strings */
@@ -323,17 +326,39 @@ static int save(struct blocks *blocks, struct error *err)
 }
 
 struct gathered { /* changes that come one by one */
+    const struct blocks *blocks;
+    int64_t latest_ms; /* a change after it is none: some host's clock was wrong, or somebody else wrote it */
     struct pool pool;
     struct blocks_due list;
-    size_t junk, lost;
+    size_t junk, lost, wide, ahead, beyond;
 };
+
+static struct gathered gathered_begin(const struct blocks *blocks)
+{
+    return (struct gathered){.blocks = blocks, .latest_ms = now_ms(blocks) + BLOCKS_AHEAD_MS};
+}
+
+/* No list grows without bounds because others write to Redis. */
+static bool is_full(const struct gathered *gathered, const char *text)
+{
+    struct network network;
+    const struct blocklist *list = gathered->blocks->list;
+    return blocklist_size(list) + gathered->list.n >= BLOCKS_MAX &&
+           (network_parse(text, &network, NULL) < 0 || blocklist_get(list, &network) == NULL);
+}
 
 static void gather(void *arg, const char *network, const char *text)
 {
     struct gathered *gathered = arg;
     struct block block;
-    if (blocklist_parse(network, text, &gathered->pool, &block) < 0)
+    if (is_full(gathered, network))
+        gathered->beyond++;
+    else if (blocklist_parse(network, text, &gathered->pool, &block) < 0)
         gathered->junk++;
+    else if (block.changed_ms > gathered->latest_ms)
+        gathered->ahead++;
+    else if (block.action != ACTION_ACCEPT && !block.forced && blocklist_is_wide(&block.network))
+        gathered->wide++;
     else if (!blocks_due_add(&gathered->list, &block))
         gathered->lost++;
 }
@@ -342,6 +367,31 @@ static void gathered_done(struct gathered *gathered)
 {
     pool_done(&gathered->pool);
     free(gathered->list.at);
+}
+
+/* What was not taken, and why. */
+static void gathered_tell(const struct gathered *gathered, const char *where, struct error *err)
+{
+    if (gathered->wide > 0)
+        error_set(err,
+                  "%zu blocks in %s are wider than /8 (IPv6 /32) without the mark of rcptgate block --force, "
+                  "and do not "
+                  "hold: who wrote them? Remove them, or block them with --force",
+                  gathered->wide, where);
+    if (gathered->ahead > 0)
+        error_set(err,
+                  "%zu blocks in %s were made in the future and do not hold: is some host's clock wrong? "
+                  "Remove them, or "
+                  "block them again",
+                  gathered->ahead, where);
+    if (gathered->beyond > 0)
+        error_set(err, "%zu blocks in %s are more than the %d that are kept, and do not hold",
+                  gathered->beyond, where, BLOCKS_MAX);
+    if (gathered->junk > 0)
+        error_set(err,
+                  "%zu blocks in %s make no sense and are passed over; was something else than rcptgate "
+                  "block used?",
+                  gathered->junk, where);
 }
 
 static int read_file(FILE *in, struct gathered *gathered)
@@ -367,7 +417,7 @@ static int read_file(FILE *in, struct gathered *gathered)
 /* What the file has, with `work` held. */
 static int load(struct blocks *blocks, struct error *err)
 {
-    struct gathered gathered = {0};
+    struct gathered gathered = gathered_begin(blocks);
     int fd = file_open_own(blocks->path, O_RDONLY, 0);
     FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (in == NULL && errno == ENOENT)
@@ -376,8 +426,7 @@ static int load(struct blocks *blocks, struct error *err)
         error_set(err, "cannot read %s: %s", blocks->path, strerror(errno));
     if (in != NULL)
         (void)fclose(in); /* only read: nothing can be lost */
-    if (gathered.junk > 0)
-        error_set(err, "%zu lines of %s make no sense and are passed over", gathered.junk, blocks->path);
+    gathered_tell(&gathered, blocks->path, err);
     bool was_unsaved = blocks->unsaved;
     if (gathered.lost > 0 || !merge(blocks, gathered.list.at, gathered.list.n, FROM_FILE))
         error_set(err, "out of memory for the blocks in %s", blocks->path);
@@ -441,10 +490,13 @@ int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, 
             if (changes[i].action == ACTION_ACCEPT)
                 stamped[i].until_s = now / 1000 + TOMBSTONE_S;
         }
-        if (!merge(blocks, stamped, n, FROM_HERE))
+        if (!merge(blocks, stamped, n, FROM_HERE)) {
             error_set(err, "out of memory for the blocks");
-        else
-            rc = more ? 0 : save(blocks, err);
+        } else {
+            rc = 0;
+            if (!more)
+                (void)save(blocks, err);
+        }
     }
     pthread_mutex_unlock(&blocks->work);
     free(stamped);
@@ -459,7 +511,7 @@ static bool push_some(struct blocks *blocks, const struct block *const *list, si
 {
     if (n == 0)
         return true;
-    if (blocks_remote_push(blocks->redis, list, n, err) != BLOCKS_REDIS_OK)
+    if (blocks_remote_push(blocks->redis, list, n, now_ms(blocks) + BLOCKS_AHEAD_MS, err) != BLOCKS_REDIS_OK)
         return false;
     const struct timespec rest = {.tv_nsec = REST_MS * 1000000L};
     if (n == BLOCKS_REDIS_MOST)
@@ -518,8 +570,13 @@ static bool drop_due(struct blocks *blocks, struct error *err)
 /* What others changed. Entries that have ended come along where no gate was there to drop them. */
 static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
 {
-    struct gathered gathered = {0};
+    struct gathered gathered = gathered_begin(blocks);
     int64_t now_s = now_ms(blocks) / 1000;
+    if (blocks->recheck_ms != 0 && now_ms(blocks) >= blocks->recheck_ms) {
+        blocks->recheck_ms = 0;
+        blocks_remote_again(blocks->redis);
+    }
+    bool whole = blocks_remote_is_new(blocks->redis);
     enum blocks_remote_status status = blocks_remote_pull(blocks->redis, gather, &gathered, err);
     for (size_t i = 0; i < gathered.list.n; i++)
         if (gathered.list.at[i].until_s != 0 && gathered.list.at[i].until_s <= now_s)
@@ -528,11 +585,13 @@ static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
         gathered.lost += gathered.list.n;
     if (gathered.lost > 0)
         error_set(err, "out of memory for the blocks of other hosts");
-    if (gathered.junk > 0)
-        error_set(err,
-                  "%zu blocks in Redis make no sense and are passed over; was something else than "
-                  "rcptgate block used?",
-                  gathered.junk);
+    struct error refused = {0};
+    gathered_tell(&gathered, "Redis", &refused);
+    if (refused.text[0] != '\0' || (whole && status == BLOCKS_REDIS_OK)) {
+        blocks->refused = refused;
+        blocks->recheck_ms = refused.text[0] != '\0' ? now_ms(blocks) + RECHECK_MS : 0;
+    }
+    error_set(err, "%s", blocks->refused.text);
     gathered_done(&gathered);
     return status;
 }

@@ -30,7 +30,10 @@ struct blocks_config {          /* strings are copied */
     void *arg;                    /* of both */
 };
 
-enum { BLOCKS_MAX = 1000000 };
+enum {
+    BLOCKS_MAX = 250000,                /* some 300 bytes each */
+    BLOCKS_AHEAD_MS = 24 * 3600 * 1000, /* how far the clock of another host may be ahead */
+};
 
 /* Empty, without a thread and without a file. NULL with err set. */
 struct blocks *blocks_new(const struct blocks_config *config, struct error *err);
@@ -63,8 +66,8 @@ bool blocks_any(const struct blocks *blocks);
 struct blocklist *blocks_list(struct blocks *blocks);
 
 /* Makes the changes (ACTION_ACCEPT: unblocks), stamped with this host and time; changed_ms and host are not
- * looked at. more: others follow at once, so that the file can wait. -1 with err set: what could be done was
- * done; it is not all in the file. */
+ * looked at. more: others follow at once, so that the file can wait. 0: they are in force; err says where the file
+ * cannot have them. -1 with err set: nothing was done. */
 int blocks_change(struct blocks *blocks, const struct block *changes, size_t n, bool more, struct error *err);
 
 /* "" while well, else what is wrong and what to do. */

@@ -4,7 +4,7 @@
 -- networks, each with the number of its last change, so that who knows the number asks for what came after it. Its member
 -- 'epoch' (minus the time at which it was made) tells a set that was lost and made anew.
 --
---   push               network at text ...   takes what is newer; returns epoch, the last number before and after
+--   push latest        network at text ...   takes what is newer (what was made after `latest` is nothing); returns epoch, the last number before and after
 --   drop               network at ...        forgets entries that have ended, unless they changed since
 --   pull epoch number  most                  returns epoch, last number, number reached, network, text, ...
 
@@ -28,7 +28,7 @@ end
 
 local function is_newer(at, text, old)
     local old_at = changed(old)
-    return at > old_at or (at == old_at and text > old)
+    return at > old_at or old_at > ARGV[2] or (at == old_at and text > old)
 end
 
 local function push()
@@ -38,7 +38,7 @@ local function push()
     end
     local before = last()
     local number = before
-    for i = 2, #ARGV, 3 do
+    for i = 3, #ARGV, 3 do
         local network, at, text = ARGV[i], ARGV[i + 1], ARGV[i + 2]
         local old = call('HGET', blocks, network)
         local newer = not old or is_newer(at, text, old)

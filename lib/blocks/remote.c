@@ -139,6 +139,16 @@ static enum blocks_remote_status pull_some(struct blocks_remote *blocks, blocks_
     return status;
 }
 
+void blocks_remote_again(struct blocks_remote *blocks)
+{
+    blocks->number = 0;
+}
+
+bool blocks_remote_is_new(const struct blocks_remote *blocks)
+{
+    return blocks->number == 0;
+}
+
 enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, blocks_remote_take_fn *take,
                                              void *arg, struct error *err)
 {
@@ -159,15 +169,17 @@ enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, block
 /* ---- push and drop ---- */
 
 enum blocks_remote_status blocks_remote_push(struct blocks_remote *blocks, const struct block *const *list,
-                                             size_t n, struct error *err)
+                                             size_t n, int64_t latest_ms, struct error *err)
 {
     struct args args;
     redisReply *reply = NULL;
+    char latest[BLOCK_TIME];
     char(*texts)[NETWORK_TEXT + BLOCK_TIME + BLOCK_TEXT] = calloc(n + 1, sizeof *texts);
-    if (texts == NULL || args_begin(blocks, &args, "push", 3 * n, 0) < 0) {
+    if (texts == NULL || args_begin(blocks, &args, "push", 3 * n + 1, 0) < 0) {
         free(texts);
         return BLOCKS_REDIS_DOWN;
     }
+    args_add(&args, blocklist_time_ms(latest_ms, latest));
     for (size_t i = 0; i < n; i++) {
         char *network = texts[i], *at = network + NETWORK_TEXT, *value = at + BLOCK_TIME;
         struct text text;

@@ -28,9 +28,13 @@ enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, block
 
 enum { BLOCKS_REDIS_MOST = 250 }; /* that one push or drop takes */
 
-/* Of each network the newer one stays. */
+/* The next pull gives all, as the first one does; is it so? */
+void blocks_remote_again(struct blocks_remote *blocks);
+bool blocks_remote_is_new(const struct blocks_remote *blocks);
+
+/* Of each network the newer one stays; one from after latest_ms is nothing. */
 enum blocks_remote_status blocks_remote_push(struct blocks_remote *blocks, const struct block *const *list,
-                                             size_t n, struct error *err);
+                                             size_t n, int64_t latest_ms, struct error *err);
 
 /* Forgets entries that have ended, unless they changed since. */
 enum blocks_remote_status blocks_remote_drop(struct blocks_remote *blocks, const struct block *list, size_t n,

@@ -2,6 +2,7 @@
  * script through as it is; Redis 6 wraps it: "ERR Error running script (call to f_...): @user_script:1: ... -OOM ...". */
 #include "errors.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -17,8 +18,9 @@ static const struct row {
     {"WRONGPASS", REDIS_ERROR_NODE, PASSWORD},
     {"ERR invalid password", REDIS_ERROR_NODE, PASSWORD},
     {"NOPERM", REDIS_ERROR_COMMAND,
-     "the ACL of this user is too narrow: see ACL SETUSER; it needs +@scripting and the commands and keys of "
-     "the counters"},
+     "the ACL of this user is too narrow: see ACL SETUSER in rcptgate(8) for all it needs; ACL LOG there "
+     "names the "
+     "command that is missing"},
     {"OOM", REDIS_ERROR_NODE, "it is full: raise its maxmemory"},
     {"READONLY", REDIS_ERROR_NODE,
      "it is a replica: let counters.url point at the master, or use redis+sentinel://"},
@@ -49,6 +51,21 @@ static const struct row *row_find(const char *text)
     return NULL;
 }
 
+/* Within a script Redis 6 and 7 word a missing right in their own ways, without a code; neither says which. */
+static const char *const refusals_in_scripts[] = {
+    "can't run this command or subcommand",
+    "can't access at least one of the keys",
+    "No permissions to access a key",
+};
+
+static bool is_refusal(const char *text)
+{
+    for (size_t i = 0; i < sizeof refusals_in_scripts / sizeof refusals_in_scripts[0]; i++)
+        if (strstr(text, refusals_in_scripts[i]) != NULL)
+            return true;
+    return false;
+}
+
 enum redis_error redis_errors_find(const char *text, const char *who, struct error *out)
 {
     const struct row *row = row_find(text);
@@ -56,6 +73,8 @@ enum redis_error redis_errors_find(const char *text, const char *who, struct err
         const char *inner = strstr(text, ": -");
         row = inner != NULL ? row_find(inner + 3) : NULL;
     }
+    if (row == NULL && is_refusal(text))
+        row = row_find("NOPERM");
     if (row == NULL)
         return REDIS_ERROR_NONE;
     error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);

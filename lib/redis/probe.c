@@ -41,8 +41,6 @@ static enum redis_connection_status judge_write(const redisReply *reply, const c
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
         strstr(reply->str, "WRONGTYPE") != NULL)
         return REDIS_CONNECTION_OK;
-    if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
-        return REDIS_CONNECTION_REFUSED;
     if (strstr(reply->str, "can't run this command") != NULL) {
         error_set(
             &out->warning,
@@ -50,6 +48,8 @@ static enum redis_connection_status judge_write(const redisReply *reply, const c
             who);
         return REDIS_CONNECTION_OK;
     }
+    if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
+        return REDIS_CONNECTION_REFUSED;
     error_set(err, "Redis at %s cannot run scripts: it says \"%.160s\"", who, reply->str);
     return REDIS_CONNECTION_REFUSED;
 }

@@ -23,7 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENT_MS = 5000, CLIENTS = 8, STACK_BYTES = 8 << 20, PAUSE_NS = 100000000 };
+enum {
+    REQUEST_MS = 1000, /* for the request line: who connects and is silent keeps others out no longer */
+    CLIENT_MS = 5000,  /* for the answer to be taken */
+    CLIENTS = 64,
+    STACK_BYTES = 8 << 20,
+    PAUSE_NS = 100000000,
+};
 
 struct control {
     int fd;
@@ -104,7 +110,7 @@ static char *read_line(int fd, int stop_fd, int64_t deadline)
 static void serve(struct control *control, int fd)
 {
     int stop_fd = worker_fd(control->worker);
-    char *request = read_line(fd, stop_fd, clock_monotonic_ms() + CLIENT_MS);
+    char *request = read_line(fd, stop_fd, clock_monotonic_ms() + REQUEST_MS);
     char *answer = request != NULL ? control->answer(control->arg, request) : NULL;
     if (answer != NULL) /* a client that went away needs none */
         (void)send_line(fd, answer, stop_fd, clock_monotonic_ms() + CLIENT_MS);

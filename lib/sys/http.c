@@ -2,12 +2,15 @@
  * request that cannot be served gets a status or has its connection closed. */
 #include "sys/http.h"
 
+#include "base/clock.h"
 #include "base/network.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +20,23 @@
 
 enum {
     THREADS = 2,                  /* one may wait for a backend while the other answers */
-    CONNECTIONS = 32,             /* at once; more wait in the kernel */
+    CONNECTIONS = 64,             /* at once; more wait in the kernel */
+    CROWD = 48,                   /* from so many on the oldest goes for whoever comes */
     CONNECTION_S = 5,             /* of silence */
+    REQUEST_MS = 10000,           /* from accept to the end of the answer: one request a connection */
     CONNECTION_BYTES = 32 * 1024, /* for request and headers */
     BACKLOG = 32,
 };
 
+struct visitor {
+    int fd; /* -1: none */
+    int64_t since_ms;
+};
+
 struct http {
     struct MHD_Daemon *daemon;
+    pthread_mutex_t lock;
+    struct visitor visitors[CONNECTIONS]; /* under lock */
     http_answer_fn *answer;
     void *arg;
     char address[NETWORK_TEXT];
@@ -91,7 +103,84 @@ bool http_host_is_ours(const char *host, const char *address)
     return is_number(name) || (gethostname(here, sizeof here - 1) == 0 && strcasecmp(name, here) == 0);
 }
 
+/* ---- who is there ---- */
+
+/* A client that sends a byte a second is never silent, and would keep its place for ever. The library notices the end and
+ * frees the place. */
+static void send_away(struct visitor *visitor)
+{
+    (void)shutdown(visitor->fd, SHUT_RDWR);
+    visitor->since_ms = INT64_MAX; /* once is enough */
+}
+
+static void visitor_add(struct http *http, int fd)
+{
+    struct visitor *place = NULL, *oldest = NULL;
+    size_t n = 0;
+    for (struct visitor *v = http->visitors; v < http->visitors + CONNECTIONS; v++) {
+        if (v->fd < 0)
+            place = v;
+        else if (n++ == 0 || v->since_ms < oldest->since_ms)
+            oldest = v;
+    }
+    if (n >= CROWD && oldest->since_ms != INT64_MAX)
+        send_away(oldest);
+    if (place != NULL)
+        *place = (struct visitor){fd, clock_monotonic_ms()};
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http *http = arg;
+    (void)context;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL)
+        return;
+    pthread_mutex_lock(&http->lock);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED)
+        visitor_add(http, info->connect_fd);
+    for (size_t i = 0; what == MHD_CONNECTION_NOTIFY_CLOSED && i < CONNECTIONS; i++)
+        if (http->visitors[i].fd == info->connect_fd)
+            http->visitors[i].fd = -1;
+    pthread_mutex_unlock(&http->lock);
+}
+
+void http_look(struct http *http)
+{
+    int64_t now = clock_monotonic_ms();
+    pthread_mutex_lock(&http->lock);
+    for (struct visitor *v = http->visitors; v < http->visitors + CONNECTIONS; v++)
+        if (v->fd >= 0 && v->since_ms != INT64_MAX && now - v->since_ms > REQUEST_MS)
+            send_away(v);
+    pthread_mutex_unlock(&http->lock);
+}
+
 /* ---- one request ---- */
+
+struct heads {
+    unsigned hosts, lengths, encodings;
+};
+
+static enum MHD_Result count_head(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct heads *heads = arg;
+    (void)kind, (void)value;
+    heads->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    heads->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    heads->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    return MHD_YES;
+}
+
+/* What two readers could understand in two ways (RFC 9112, 3.2 and 6.1). */
+static bool is_ambiguous(struct MHD_Connection *connection)
+{
+    struct heads heads = {0};
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, count_head, &heads);
+    return heads.hosts > 1 || heads.lengths > 1 || heads.encodings > 1 ||
+           (heads.lengths > 0 && heads.encodings > 0);
+}
 
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct http_answer *answer)
 {
@@ -103,6 +192,8 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct htt
     }
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
         (void)MHD_add_response_header(response, headers[i][0], headers[i][1]);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION,
+                                  "close"); /* nothing follows that could be hidden */
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->type);
     if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
@@ -133,6 +224,9 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         *n = 0;
         return MHD_YES;
     }
+    if (is_ambiguous(connection))
+        return send_text(connection, MHD_HTTP_BAD_REQUEST,
+                         "One Host, and one way to tell the length of a body.\n");
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     bool plain =
         host == NULL && strcmp(version, MHD_HTTP_VERSION_1_0) == 0; /* no browser: a simple health check */
@@ -203,11 +297,15 @@ struct http *http_start(const char *address, int port, http_answer_fn *answer, v
         http->answer = answer;
         http->arg = arg;
         http->port = port_of(fd);
+        pthread_mutex_init(&http->lock, NULL);
+        for (size_t i = 0; i < CONNECTIONS; i++)
+            http->visitors[i].fd = -1;
         snprintf(http->address, sizeof http->address, "%s", address);
         const struct MHD_OptionItem options[] = {
             {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, NULL},
             {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
             {MHD_OPTION_THREAD_POOL_SIZE, THREADS, NULL},
+            {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
             {MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL},
             {MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_S, NULL},
             {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, NULL},
@@ -236,5 +334,6 @@ void http_stop(struct http *http)
     if (http == NULL)
         return;
     MHD_stop_daemon(http->daemon); /* closes the listener, too */
+    pthread_mutex_destroy(&http->lock);
     free(http);
 }

@@ -31,6 +31,9 @@ struct http *http_start(const char *address, int port, http_answer_fn *answer, v
 int http_port(const struct http *http);
 
 /* Ends all connections. NULL is harmless. */
+/* To be called now and then: ends requests that take too long. */
+void http_look(struct http *http);
+
 void http_stop(struct http *http);
 
 /* Is this value of a Host header ours? For http.c and its test. */

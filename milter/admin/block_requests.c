@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 enum {
-    IPV4_LEAST = 8, /* bits of a network that needs no --force */
-    IPV6_LEAST = 32,
     PAGE_MOST = 10000,
     LOCK_MS = 3000,
 };
+
+static const json_int_t FOR_MOST_S = INT64_C(100) * 365 * 86400;
 
 static json_t *failure(const char *text)
 {
@@ -26,8 +26,8 @@ static bool needs_force(const struct policy *policy, const struct network *netwo
 {
     char exempt[NETWORK_TEXT];
     bool ipv4 = network_is_ipv4(network);
-    if (network->bits < (ipv4 ? 128 - 32 + IPV4_LEAST : IPV6_LEAST)) {
-        error_set(why, "is wider than /%d; --force blocks it all the same", ipv4 ? IPV4_LEAST : IPV6_LEAST);
+    if (blocklist_is_wide(network)) {
+        error_set(why, "is wider than /%d; --force blocks it all the same", ipv4 ? 8 : 32);
         return true;
     }
     for (size_t i = 0; i < policy->exempt.clients.n; i++) {
@@ -91,6 +91,7 @@ static void sort_out(struct gate *gate, const json_t *networks, const struct blo
             ok = is_blocked(list, &change.network, now_s, &why);
         else if (ok && !force)
             ok = !needs_force(policy, &change.network, &why);
+        change.forced = force && ok && blocklist_is_wide(&change.network);
         if (ok)
             asked->changes[asked->n++] = change;
         else
@@ -113,8 +114,8 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     }
     sort_out(gate, networks, like, json_is_true(json_object_get(request, "force")), &asked);
     bool more = json_is_true(json_object_get(request, "more"));
-    if (asked.n > 0 || !more)
-        (void)blocks_change(gate->blocks, asked.changes, asked.n, more, &err); /* reported as "trouble" */
+    if ((asked.n > 0 || !more) && blocks_change(gate->blocks, asked.changes, asked.n, more, &err) < 0)
+        asked.n = 0; /* reported as "trouble", as are blocks that are in force and cannot be kept */
     if (gate->local != NULL && conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);
@@ -127,6 +128,8 @@ json_t *block_requests_block(struct gate *gate, const json_t *request)
     const json_t *for_s = json_object_get(request, "for_s");
     json_int_t seconds = json_is_integer(for_s) ? json_integer_value(for_s) : 0;
     enum action action = action_from_name(json_get_text(request, "action"));
+    if (seconds < 0 || seconds > FOR_MOST_S)
+        return failure("a block lasts up to 100 years; without a time it lasts until it is taken away");
     if (action != ACTION_REJECT && action != ACTION_DEFER)
         return failure("a block can reject or defer, nothing else");
     const struct block like = {.action = action,

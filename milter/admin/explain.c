@@ -1,4 +1,5 @@
 /* explain: the decision as `explain` shows it: every step between facts and verdict, as JSON. */
+#include "config/json_get.h"
 #include "milter/decide.h"
 
 static const char *const state_names[] = {
@@ -39,15 +40,21 @@ static const char *const source_names[] = {
     [COUNT_SOURCE_LOCAL] = "counted in this process: the counter store does not answer",
 };
 
+static json_t *clean_or_none(const char *text)
+{
+    return text != NULL ? json_get_clean(text) : NULL;
+}
+
 static json_t *explain_alias(const struct alias *alias)
 {
     json_t *mailboxes = json_array();
     for (size_t i = 0; i < alias->n_mailbox; i++)
-        json_array_append_new(mailboxes, json_string(alias->mailbox[i]));
-    return json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:o, s:b}", "state", state_names[alias->state],
-                     "via", via_names[alias->via], "row", alias->row, "action",
-                     alias->action != ACTION_NONE ? action_name(alias->action) : NULL, "owner", alias->owner,
-                     "class", alias->class_name, "mailbox", mailboxes, "concealed", alias->concealed);
+        json_array_append_new(mailboxes, json_get_clean(alias->mailbox[i]));
+    return json_pack("{s:s, s:s, s:o*, s:s*, s:o*, s:o*, s:o, s:b}", "state", state_names[alias->state],
+                     "via", via_names[alias->via], "row", clean_or_none(alias->row), "action",
+                     alias->action != ACTION_NONE ? action_name(alias->action) : NULL, "owner",
+                     clean_or_none(alias->owner), "class", clean_or_none(alias->class_name), "mailbox",
+                     mailboxes, "concealed", alias->concealed);
 }
 
 static json_t *explain_limits(const struct decision *d)
@@ -86,18 +93,19 @@ json_t *admin_explain(const struct policy *policy, const struct decision *d)
         snprintf(reply, sizeof reply, "%s %s %s", line.code, line.dsn, line.text);
     bool invalid = d->recipient.kind == ADDRESS_INVALID, bad_sender = e->sender->kind == ADDRESS_INVALID;
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:s, s:b, s:b, s:o, s:s, s:s*, s:o, s:s, s:s, s:s, s:s*, s:b, s:s}", //
-        "given", e->recipient_raw, "recipient", invalid ? "" : d->recipient.full,                       //
-        "invalid", d->invalid.text, "sender", bad_sender ? e->sender_raw : e->sender->full,             //
-        "sender_invalid", bad_sender,                                                                   //
-        "client", network_format(e->client, client),                                                    //
-        "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,       //
-        "alias", explain_alias(&d->ruling.alias),                                                       //
-        "ruling", ruling_names[d->ruling.by], "rule", d->ruling.proof,                                  //
-        "limits", explain_limits(d),                                                                    //
-        "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                                 //
-        "verdict", action_name(v->action),                                                              //
-        "by", v->by != VERDICT_BY_NOBODY ? verdict_by_name(v->by) : "",                                 //
-        "limit", v->limit != NULL ? v->limit->name : NULL,                                              //
-        "shadow_mode", policy->shadow, "reply", reply);
+        "{s:o, s:o, s:s, s:o, s:b, s:s, s:b, s:b, s:o, s:s, s:o*, s:o, s:s, s:s, s:s, s:s*, s:b, s:o}", //
+        "given", json_get_clean(e->recipient_raw), "recipient",
+        json_get_clean(invalid ? "" : d->recipient.full),                                                   //
+        "invalid", d->invalid.text, "sender", json_get_clean(bad_sender ? e->sender_raw : e->sender->full), //
+        "sender_invalid", bad_sender,                                                                       //
+        "client", network_format(e->client, client),                                                        //
+        "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,           //
+        "alias", explain_alias(&d->ruling.alias),                                                           //
+        "ruling", ruling_names[d->ruling.by], "rule", clean_or_none(d->ruling.proof),                       //
+        "limits", explain_limits(d),                                                                        //
+        "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                                     //
+        "verdict", action_name(v->action),                                                                  //
+        "by", v->by != VERDICT_BY_NOBODY ? verdict_by_name(v->by) : "",                                     //
+        "limit", v->limit != NULL ? v->limit->name : NULL,                                                  //
+        "shadow_mode", policy->shadow, "reply", json_get_clean(reply));
 }

@@ -2,6 +2,7 @@
  * empty list. */
 #include "show.h"
 
+#include "config/json_get.h"
 #include "policy/address.h"
 #include "base/network.h"
 #include "base/text.h"
@@ -122,10 +123,10 @@ static const char **key_list(const json_t *keys)
 
 json_t *show_counter(const struct count_view *v)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", v->key, "limit", v->limit, "used",
-                     (json_int_t)v->used, "max", (json_int_t)v->max, "window_ms", (json_int_t)v->window_ms,
-                     "refused", (json_int_t)v->refused, "held_ms", (json_int_t)v->held_ms, "reset_ms",
-                     (json_int_t)v->reset_ms);
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "key", json_get_clean(v->key), "limit",
+                     json_get_clean(v->limit), "used", (json_int_t)v->used, "max", (json_int_t)v->max,
+                     "window_ms", (json_int_t)v->window_ms, "refused", (json_int_t)v->refused, "held_ms",
+                     (json_int_t)v->held_ms, "reset_ms", (json_int_t)v->reset_ms);
 }
 
 static void show_add(void *arg, const struct count_view *v)

@@ -30,6 +30,43 @@ static bool shows_subjects(struct gate *gate)
     return subjects;
 }
 
+/* Words with an "@" become "(address)": what an error quotes is nobody's business who may only read pages. */
+static json_t *without_addresses(const char *text)
+{
+    char *out = malloc(9 * strlen(text) + 1), *to = out;
+    while (out != NULL && *text != '\0') {
+        size_t n = strcspn(text, " \"{}|,;"), word = n > 0 ? n : 1;
+        bool address = memchr(text, '@', word) != NULL;
+        memcpy(to, address ? "(address)" : text, address ? 9 : word);
+        to += address ? 9 : word;
+        text += word;
+    }
+    json_t *string = out != NULL ? json_stringn(out, (size_t)(to - out)) : NULL;
+    free(out);
+    return string;
+}
+
+static void hide_addresses(json_t *value)
+{
+    const char *name;
+    json_t *part;
+    size_t i;
+    void *next;
+    json_object_foreach_safe(value, next, name,
+                             part) if (json_is_string(part) && strchr(json_string_value(part), '@') != NULL)
+        json_object_set_new(value, name, without_addresses(json_string_value(part)));
+    else hide_addresses(part);
+    json_array_foreach(value, i, part) hide_addresses(part);
+}
+
+/* What the pages may show of it. */
+static json_t *for_pages(struct gate *gate, json_t *report)
+{
+    if (!shows_subjects(gate))
+        hide_addresses(report);
+    return report;
+}
+
 static void answer_json(json_t *report, int status, struct http_answer *out)
 {
     out->status = status;
@@ -42,14 +79,14 @@ static void answer_json(json_t *report, int status, struct http_answer *out)
 static void answer_health(struct gate *gate, FILE *file, struct http_answer *out)
 {
     (void)file;
-    json_t *report = health_report(gate);
+    json_t *report = for_pages(gate, health_report(gate));
     answer_json(report, report != NULL && health_grade(report) == CONDITION_NOTE ? 200 : 503, out);
 }
 
 static void answer_status(struct gate *gate, FILE *file, struct http_answer *out)
 {
     (void)file;
-    answer_json(status_report(gate, shows_subjects(gate)), 200, out);
+    answer_json(for_pages(gate, status_report(gate, shows_subjects(gate))), 200, out);
 }
 
 static void answer_metrics(struct gate *gate, FILE *file, struct http_answer *out)
@@ -69,7 +106,7 @@ static void answer_style(struct gate *gate, FILE *file, struct http_answer *out)
 
 static void answer_page(struct gate *gate, FILE *file, struct http_answer *out)
 {
-    json_t *report = status_report(gate, shows_subjects(gate));
+    json_t *report = for_pages(gate, status_report(gate, shows_subjects(gate)));
     out->status = report != NULL ? 200 : 503;
     out->type = "text/html; charset=utf-8";
     if (report != NULL)
@@ -164,6 +201,8 @@ void web_look(struct web *web)
     policy_unref(policy);
     if (web->http == NULL && web->host[0] != '\0')
         web_open(web);
+    if (web->http != NULL)
+        http_look(web->http);
 }
 
 struct web *web_new(struct gate *gate)

@@ -64,8 +64,13 @@ static int portion_send(struct job *job, bool more)
     job->done += (size_t)json_integer_value(json_object_get(report, "done"));
     complain(job, json_object_get(report, "refused"));
     const char *condition = json_string_value(json_object_get(report, "trouble"));
-    if (condition != NULL && condition[0] != '\0' && !more)
+    json_int_t done = json_integer_value(json_object_get(report, "done"));
+    bool failed =
+        done == 0 && json_array_size(json_object_get(report, "refused")) < json_array_size(job->networks);
+    if (condition != NULL && condition[0] != '\0' && (!more || failed))
         fprintf(stderr, "rcptgate: %s\n", condition);
+    if (failed)
+        job->status = EXIT_UNAVAILABLE;
     json_decref(report);
     json_array_clear(job->networks);
     return 0;

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *const kind_names[] = {
     [PROBLEM_WARNING] = "warning",
@@ -62,6 +63,36 @@ static void check_database(const struct policy *policy, struct problems *problem
              "without a good copy of it every recipient that is not exempt gets 451: %.400s", condition.text);
 }
 
+static void check_secret(const char *path, mode_t others, const char *pointer, const char *text,
+                         struct problems *problems)
+{
+    struct stat st;
+    if (stat(path, &st) < 0 || (st.st_mode & others) == 0)
+        return;
+    struct problem *p = problems_append(problems);
+    if (p == NULL)
+        return;
+    *p = (struct problem){.kind = PROBLEM_WARNING};
+    snprintf(p->pointer, sizeof p->pointer, "%s", pointer);
+    snprintf(p->text, sizeof p->text, "%s", text);
+}
+
+/* Who may read what is secret, or write it? */
+static void check_secrets(const char *file, const struct policy *policy, struct problems *problems)
+{
+    const struct redis_config *redis = &policy->counters.redis;
+    if (redis->password != NULL)
+        check_secret(file, 0004, "/counters/url",
+                     "has a password, and every user of this machine can read this file: take the right away "
+                     "(chmod o-r), "
+                     "or put the password into counters.password_file",
+                     problems);
+    check_secret(file, 0002, "", "every user of this machine can write this file: chmod o-w", problems);
+    if (redis->password_file != NULL)
+        check_secret(redis->password_file, 0006, "/counters/password_file",
+                     "can be read or written by every user of this machine: chmod o-rwx", problems);
+}
+
 int cmd_check(int argc, char **argv)
 {
     const char *file = LOAD_DEFAULT_FILE;
@@ -79,6 +110,8 @@ int cmd_check(int argc, char **argv)
     struct error err = {0};
     const struct policy *policy = policy_reload_check(file, &problems, &err);
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
+    if (policy != NULL)
+        check_secrets(file, policy, &problems);
     if (policy != NULL)
         check_database(policy, &problems);
     if (json) {

@@ -2,6 +2,7 @@
 #include "rule_export.h"
 
 #include "base/csv.h"
+#include "base/utf8.h"
 #include "progress.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ struct export
     FILE *out;
     const struct aliases_schema_columns *columns; /* of the file */
     bool jsonl;
+    bool terminal; /* it would obey control characters */
     bool bad_text; /* a row cannot be said in JSON */
     int64_t n;
     struct progress progress;
@@ -54,10 +56,14 @@ static void write_csv(const struct export *export, const struct edit_value *cell
     for (size_t i = 0; i < export->columns->n; i++) {
         if (i > 0)
             putc(',', export->out);
+        char *clean = cells[i].kind == EDIT_TEXT && export->terminal ? strdup(cells[i].text) : NULL;
+        if (clean != NULL)
+            utf8_clean(clean);
         if (cells[i].kind == EDIT_TEXT)
-            csv_write(export->out, cells[i].text);
+            csv_write(export->out, clean != NULL ? clean : cells[i].text);
         else if (cells[i].kind == EDIT_NUMBER)
             fprintf(export->out, "%" PRId64, cells[i].number);
+        free(clean);
     }
     fputs("\r\n", export->out);
 }
@@ -99,7 +105,10 @@ static bool write_row(enum aliases_table table, const struct edit_record *record
 static enum edit_status write_all(struct aliases_edit *edit, const enum aliases_table *tables,
                                   size_t n_tables, FILE *out, const char *name, bool jsonl, struct error *err)
 {
-    struct export export = {.out = out, .columns = &aliases_schema_columns[tables[0]], .jsonl = jsonl};
+    struct export export = {.out = out,
+                            .columns = &aliases_schema_columns[tables[0]],
+                            .jsonl = jsonl,
+                            .terminal = isatty(fileno(out)) == 1};
     enum edit_status status = EDIT_DONE;
     progress_begin(&export.progress);
     for (size_t i = 0; i < export.columns->n && !jsonl; i++)

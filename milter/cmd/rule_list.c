@@ -3,6 +3,8 @@
  * A table needs the width of its columns first, so that it reads the rows twice, in one transaction; nothing is kept. */
 #include "rule_list.h"
 
+#include "base/utf8.h"
+
 #include "base/glob.h"
 
 #include <jansson.h>
@@ -83,6 +85,7 @@ static void print_cells(const struct listing *listing, size_t n, const char cell
                 (size_t)snprintf(line + len, sizeof line - len, "%-*s  ", (int)listing->width[i], cells[i]);
     while (len > 0 && line[len - 1] == ' ')
         line[--len] = '\0';
+    utf8_clean(line); /* for a terminal, which would obey it */
     puts(line);
 }
 

@@ -4,6 +4,7 @@
 
 #include "sys/log.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,6 +107,7 @@ void conditions_set(struct conditions *conditions, enum condition condition, enu
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    utf8_clean(text);
 
     pthread_mutex_lock(&conditions->lock);
     struct condition_row *row = &conditions->rows[condition];

@@ -3,6 +3,7 @@
 
 #include "redis/shared.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "sys/worker.h"
 
 #include <inttypes.h>
@@ -56,6 +57,7 @@ static void event_word(struct event *event, const char *word)
         n = room - 1;
     memcpy(event->text + event->used, word, n);
     event->text[event->used + n] = '\0';
+    utf8_clean(event->text + event->used);
     event->used += n + (n + 1 < room ? 1 : 0);
     event->n_words++;
 }

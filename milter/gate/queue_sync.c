@@ -15,6 +15,7 @@ enum {
     SYNCED_MAX = 1000, /* fields of a hash, for each host */
     SYNCED_PART = 50,  /* of the smallest max: less is not synced */
     HOSTS_MAX = 256,
+    WAITING_MOST = 1000 * 1000 * 1000, /* that one host may say */
     FIELD_MAX = 2048,
     TTL_MS = 10 * 60 * 1000,
     SKEW_MS = 60 * 1000, /* what the clocks of two hosts may differ by, until a stamp was seen to move */
@@ -125,8 +126,8 @@ static bool value_read(const char *value, int64_t *n, int64_t *stamp)
 {
     char *end;
     *n = strtoll(value, &end, 10);
-    if (end == value || *end != ' ' || *n < 0)
-        return false;
+    if (end == value || *end != ' ' || *n < 0 || *n > WAITING_MOST)
+        return false; /* no queue is so long, and sums must not overflow */
     value = end + 1;
     *stamp = strtoll(value, &end, 10);
     return end != value && *end == '\0' && *stamp >= 0;

@@ -145,6 +145,8 @@ static const char *nearest_row(const struct loader *loader, const char *prefix, 
 static void unknown_key(struct loader *loader, const struct place *place, const struct key *section,
                         const char *instead)
 {
+    if (loader->problems->n - loader->first_problem > PROBLEMS_MAX)
+        return; /* nobody will read it, and a file of megabytes has a million */
     const char *nearest = nearest_row(loader, section->choices, place->name);
     loader_problem(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
                    nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",

@@ -192,6 +192,11 @@ static void warn_milter(struct loader *loader, const struct place *root)
             loader, &mode, PROBLEM_WARNING, "",
             "lets every user of this machine open the socket and use up anybody's limits. Use \"0660\" with "
             "\"group\"");
+    if (strncmp(policy->milter.socket, "unix:", 5) != 0 && is_loopback(policy->milter.socket))
+        loader_problem(loader, &socket, PROBLEM_WARNING, "",
+                       "can be reached by every user of this machine, who can fill anybody's limits and have "
+                       "networks held. "
+                       "Use a unix socket with \"group\" and \"mode\"");
     if (!is_loopback(policy->milter.socket))
         loader_problem(
             loader, &socket, PROBLEM_WARNING, "",

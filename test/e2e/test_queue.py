@@ -280,3 +280,17 @@ done
         assert re.search(r"^rcptgate_queue_oldest_seconds 200\d\d$", metrics, re.M)
         page = web.get("/").replace("&#8239;", " ")
         assert re.search(r"Postfix's queue</dt><dd>1 500 messages, the oldest for 6h; read \d+s ago, which took \d+ ms</dd>", page), page
+
+
+def test_numbers_of_other_hosts_do_not_overflow():
+    with World("redis", mta=False) as world:
+        world.database.alias("a@example.com", mailbox="sum@box.example")
+        world.database.alias("b@example.com", mailbox="mad@box.example")
+        now = int(time.time() * 1000)
+        most = 2 ** 63 - 1
+        world.redis.call("HSET", "rcptgate:backlog:mailbox", "sum@box.example|mx7", f"{most} {now}",
+                         "sum@box.example|mx8", f"5 {now}", "sum@box.example|mx9", f"{most - 2} {now}",
+                         "mad@box.example|mx7", f"{most} {now}")
+        world.gate.write_policy(limits=[BOX], queue={"every": "1s", "command": ["/bin/true"]})
+        wait_for(lambda: ask(world.gate, "a@example.com").startswith("450 4.2.1"), "what makes sense counts")
+        assert ask(world.gate, "b@example.com") == "continue", "what makes none does not"

@@ -104,7 +104,7 @@ def test_a_link_in_place_of_a_draft(scratch, victim):
         for _ in range(20):
             run("alias", "init", "--database", directory / "aliases.db", check=None)
             for path in directory.iterdir():
-                path.unlink()
+                path.unlink(missing_ok=True)
     finally:
         stop.set()
         attacker.join()

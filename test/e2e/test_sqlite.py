@@ -1,8 +1,10 @@
 """As in production: the gate and Postfix read the same alias database, the one at RCPT, the other behind it."""
 
+import time
+
 import pytest
 
-from harness import World
+from harness import World, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,30 @@ def test_an_alias_made_by_the_command(world):
         assert smtp.send(["made@example.com"])[0][0].status in ("451 4.3.0", "550 5.1.1"), "never accepted any more"
         world.settled()
         assert smtp.send(["made@example.com"])[0][0].status == "550 5.1.1"
+
+
+def rcpt(world, recipient="a@example.com"):
+    with world.milter() as m:
+        m.connect()
+        m.mail()
+        return m.rcpt(f"<{recipient}>").status
+
+
+FOREVER = ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+           "SELECT 'x@y' AS address, NULL AS mailbox, NULL AS owner, NULL AS class, 'accept' AS action, NULL AS reply, "
+           "max(i) AS expires_at FROM n")
+
+
+def test_a_view_in_place_of_a_table():
+    with World("memory", [], mta=False) as w:
+        w.database.alias("a@example.com")
+        w.settled()
+        w.database.script(f"ALTER TABLE aliases RENAME TO a; CREATE VIEW aliases AS {FOREVER};")
+        wait_for(lambda: "no table aliases" in w.gate.command("status", check=None), "named")
+        assert rcpt(w) == "continue", "by the last good copy"
+        begin = time.monotonic()
+        assert "no table aliases" in w.gate.command("alias", "list", check=1)
+        assert "no table aliases" in w.gate.command("alias", "add", "x@example.com", "y@b.example", check=1)
+        assert time.monotonic() - begin < 30
+        w.database.script("DROP VIEW aliases; ALTER TABLE a RENAME TO aliases;")
+        wait_for(lambda: w.gate.has_taken(w.database), "taken again")

@@ -598,7 +598,7 @@ static void files_that_are_no_rules(void **state)
     } rows[] = {
         {"PRAGMA user_version = 2", "user_version 2"},
         {"PRAGMA user_version = 0", "user_version 0"},
-        {"DROP TABLE sender_rules", "sender_rules.scope"},
+        {"DROP TABLE sender_rules", "no table sender_rules"},
         {"ALTER TABLE client_rules DROP COLUMN reply", "client_rules.reply"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

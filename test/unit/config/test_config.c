@@ -650,7 +650,8 @@ static void test_sockets(void **state)
         char json[300];
         snprintf(json, sizeof json, "{\"milter\":{\"socket\":\"%s\"}}", rows[i].socket);
         const struct policy *policy = load(json, &problems);
-        if (problems.n != !rows[i].good)
+        bool every_user = rows[i].good && strncmp(rows[i].socket, "inet", 4) == 0; /* a warning */
+        if (problems.n != (size_t)(!rows[i].good || every_user))
             fail_msg("%s: %zu problems", rows[i].socket, problems.n);
         assert_string_equal(policy->milter.socket,
                             rows[i].good ? rows[i].socket : "unix:/var/spool/postfix/rcptgate/milter.sock");

@@ -906,6 +906,15 @@ static void test_refusals(void **state)
         {"OOM", REDIS_ERROR_NODE},
         {"OOMPH", REDIS_ERROR_NONE},
         {"NOPERM this user has no permissions", REDIS_ERROR_COMMAND},
+        {"ERR ACL failure in script: The user executing the script can't run this command or subcommand",
+         REDIS_ERROR_COMMAND},
+        {"ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -NOPERM this user has no "
+         "permissions",
+         REDIS_ERROR_COMMAND},
+        {"ERR Error running script (call to f_1): @user_script:1: The user executing the script can't run "
+         "this command or "
+         "subcommand",
+         REDIS_ERROR_COMMAND},
         {"NOSCRIPT No matching script.", REDIS_ERROR_NONE},
         {"WRONGTYPE Operation against a key", REDIS_ERROR_NONE},
         {"ERR max number of clients reached", REDIS_ERROR_NODE},

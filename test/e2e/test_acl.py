@@ -1,0 +1,85 @@
+"""The Redis ACL of the manual is enough for everything, and each right in it is needed or named when it is missing."""
+
+import re
+
+import pytest
+
+from harness import SOURCE, World, wait_for
+
+ALIAS = "a@example.com"
+LIMITS = [
+    {"name": "soft", "per": "recipient", "max": 3, "window": "1m", "over": "defer", "hold": "10s",
+     "share": {"of": "client", "max": "50%", "above": "50%"}},
+    {"name": "size", "per": "mailbox", "count": "bytes", "max": "1MB", "window": "1h", "over": "defer"},
+    {"name": "tries", "per": "client", "count": "attempts", "max": 10, "window": "1m", "over": "defer"},
+    {"name": "pair", "per": ["recipient", "sender"], "count": "messages", "max": 100, "window": "1h", "over": "reject"},
+    {"name": "waiting", "per": "mailbox", "count": "backlog", "max": 100, "over": "defer"},
+]
+
+
+def acl():
+    line = re.search(r"^\.Dl (ACL SETUSER rcptgate .+)$", (SOURCE / "milter/rcptgate.8").read_text(), re.M).group(1)
+    return line.replace("PASSWORD", "secret").split()
+
+
+@pytest.fixture()
+def world():
+    with World("redis", LIMITS, mta=False, queue={"every": "1s", "command": ["/bin/true"]}) as w:
+        w.database.alias(ALIAS)
+        port = w.scratch.port()
+        w.redis.call("CONFIG", "SET", "bind", w.scratch.address)
+        w.redis.call("CONFIG", "SET", "port", port)
+        w.redis.call(*acl())
+        w.gate.stop()
+        w.redis.call("FLUSHALL")
+        w.redis.call("ACL", "LOG", "RESET")
+        w.gate.write_policy(counters={"url": f"redis://rcptgate:secret@{w.scratch.address}:{port}/0", "timeout": "10s"})
+        w.gate.start()
+        w.settled()
+        yield w
+
+
+def everything(world):
+    gate = world.gate
+    for i in range(8):
+        with world.milter() as m:
+            m.connect(f"192.0.2.{i % 2 + 1}")
+            m.mail()
+            m.rcpt(f"<{ALIAS}>")
+            m.abort()
+    gate.command("block", "203.0.113.0/24", "--for", "1h")
+    commands(gate)
+    gate.stop()
+    commands(gate)
+    gate.command("block", "203.0.113.7")
+    gate.command("unblock", "203.0.113.0/24")
+
+
+def commands(gate):
+    gate.command("show", ALIAS, check=None)
+    gate.command("top", check=None)
+    gate.command("blocks", check=None)
+    gate.command("explain", "--to", ALIAS, check=None)
+    gate.command("status", check=None)
+    gate.command("reset", ALIAS, check=None)
+
+
+def test_the_line_of_the_manual_is_enough(world):
+    everything(world)
+    assert world.redis.call("ACL", "LOG") == []
+    assert world.redis.call("XLEN", "rcptgate:events") > 0
+
+
+@pytest.mark.parametrize("right", ["time", "hset", "evalsha"])
+def test_a_missing_right_is_told(world, right):
+    world.redis.call("ACL", "SETUSER", "rcptgate", f"-{right}")
+
+    def told():
+        with world.milter() as m:
+            m.connect()
+            m.mail()
+            m.rcpt(f"<{ALIAS}>")
+        return "ACL SETUSER" in world.gate.command("status", check=None)
+
+    wait_for(told, "status says that the ACL is too narrow")
+    world.gate.stop()
