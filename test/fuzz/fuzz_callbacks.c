@@ -33,7 +33,7 @@ static struct smfiDesc description;
 static struct smfi_str contexts[CONTEXTS];
 static struct gate gate;
 static struct session_list list;
-static int64_t now_ms = INT64_C(1767225600000);
+static int64_t started_ms = INT64_C(1767225600000), now_ms;
 
 /* ---- libmilter ---- */
 
@@ -333,7 +333,7 @@ static void step(struct smfi_str *ctx, struct fuzz_input *in)
         demand(ctx->priv == NULL);
         break;
     default:
-        now_ms += fuzz_below(in, 8) == 7 ? -fuzz_number(in) * 1000 : fuzz_number(in) * 1000;
+        now_ms += (fuzz_below(in, 8) == 7 ? -1 : 1) * (fuzz_number(in) % 3000000) * 1000;
     }
 }
 
@@ -349,7 +349,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_input in = {data, size};
     size_t n = 0;
     start_once();
-    now_ms += 86400000; /* nothing is left of the input before */
+    started_ms += 2 * 86400000; /* nothing is left of the input before */
+    now_ms = started_ms;
     while (in.left > 0)
         step(&contexts[fuzz_below(&in, CONTEXTS)], &in);
     for (size_t i = 0; i < CONTEXTS; i++) {
