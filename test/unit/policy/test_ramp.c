@@ -16,6 +16,7 @@ static void test_points(void **state)
         int64_t max, ramp, since, want;
     } points[] = {
         {100, 0, 0, 100},
+        {100, 0, -7, 100},
         {100, 1000, 0, 10},
         {100, 1000, 500, 55},
         {100, 1000, 999, 99},
