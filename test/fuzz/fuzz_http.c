@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { PATIENCE_MS = 60000 };
+
 static struct http *http;
 static atomic_int answered;
 
@@ -46,7 +48,7 @@ static int exchange(const void *request, size_t n)
     (void)shutdown(fd, SHUT_WR);
     for (ssize_t more; have + 1 < sizeof got; have += (size_t)more) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (poll(&p, 1, 10000) <= 0)
+        if (poll(&p, 1, PATIENCE_MS) <= 0)
             fuzz_fail(__FILE__, __LINE__, "the server answers or closes");
         more = recv(fd, got + have, sizeof got - 1 - have, 0);
         if (more <= 0)
