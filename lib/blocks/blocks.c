@@ -370,7 +370,7 @@ static void gathered_done(struct gathered *gathered)
 }
 
 /* What was not taken, and why. */
-static void gathered_tell(const struct gathered *gathered, const char *where, struct error *err)
+static void gathered_report(const struct gathered *gathered, const char *where, struct error *err)
 {
     if (gathered->wide > 0)
         error_set(err,
@@ -426,7 +426,7 @@ static int load(struct blocks *blocks, struct error *err)
         error_set(err, "cannot read %s: %s", blocks->path, strerror(errno));
     if (in != NULL)
         (void)fclose(in); /* only read: nothing can be lost */
-    gathered_tell(&gathered, blocks->path, err);
+    gathered_report(&gathered, blocks->path, err);
     bool was_unsaved = blocks->unsaved;
     if (gathered.lost > 0 || !merge(blocks, gathered.list.at, gathered.list.n, FROM_FILE))
         error_set(err, "out of memory for the blocks in %s", blocks->path);
@@ -586,7 +586,7 @@ static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
     if (gathered.lost > 0)
         error_set(err, "out of memory for the blocks of other hosts");
     struct error refused = {0};
-    gathered_tell(&gathered, "Redis", &refused);
+    gathered_report(&gathered, "Redis", &refused);
     if (refused.text[0] != '\0' || (whole && status == BLOCKS_REDIS_OK)) {
         blocks->refused = refused;
         blocks->recheck_ms = refused.text[0] != '\0' ? now_ms(blocks) + RECHECK_MS : 0;

@@ -33,7 +33,19 @@ static void nap(int ms)
 
 /* --- faults: the nth call fails, and all after it while `lasting` --- */
 
-enum fault_call { CALL_OPEN, CALL_READ, CALL_WRITE, CALL_SYNC, CALL_LOCK, CALL_MALLOC, CALLS };
+enum fault_call {
+    CALL_OPEN,
+    CALL_READ,
+    CALL_WRITE,
+    CALL_SYNC,
+    CALL_LOCK,
+    CALL_SIZE,
+    CALL_MAP,
+    CALL_ACCESS,
+    CALL_PATH,
+    CALL_MALLOC,
+    CALLS
+};
 
 static struct {
     atomic_int countdown[CALLS]; /* 0: off. The call that brings it to 0 fails */
@@ -129,7 +141,7 @@ static int shim_sync(sqlite3_file *file, int flags)
 
 static int shim_size(sqlite3_file *file, sqlite3_int64 *size)
 {
-    return real_of(file)->pMethods->xFileSize(real_of(file), size);
+    return fails(CALL_SIZE) ? SQLITE_IOERR_FSTAT : real_of(file)->pMethods->xFileSize(real_of(file), size);
 }
 
 static int shim_lock(sqlite3_file *file, int level)
@@ -164,6 +176,10 @@ static int shim_device(sqlite3_file *file)
 
 static int shim_shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
+    if (fails(CALL_MAP)) {
+        *out = NULL;
+        return SQLITE_IOERR_SHMMAP;
+    }
     return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 
@@ -199,6 +215,18 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     return rc;
 }
 
+static int shim_access(sqlite3_vfs *vfs, const char *name, int flags, int *out)
+{
+    (void)vfs;
+    return fails(CALL_ACCESS) ? SQLITE_IOERR_ACCESS : real_vfs->xAccess(real_vfs, name, flags, out);
+}
+
+static int shim_full_path(sqlite3_vfs *vfs, const char *name, int size, char *out)
+{
+    (void)vfs;
+    return fails(CALL_PATH) ? SQLITE_CANTOPEN : real_vfs->xFullPathname(real_vfs, name, size, out);
+}
+
 static sqlite3_mem_methods real_mem;
 
 static void *shim_malloc(int n)
@@ -227,6 +255,8 @@ static void shim_install(void)
     vfs.zName = "failing";
     vfs.szOsFile = (int)sizeof(struct shim_file) + real_vfs->szOsFile;
     vfs.xOpen = shim_open;
+    vfs.xAccess = shim_access;
+    vfs.xFullPathname = shim_full_path;
     vfs.pNext = NULL;
     shim_methods = (sqlite3_io_methods){
         .iVersion = 2,
@@ -874,6 +904,55 @@ static void every_nth_call_of_a_start_fails(void **state)
     wait_well(place);
 }
 
+/* What is there is never absent, what is not is never there, and no rule of another action is found. */
+static void look_at_all(struct place *place)
+{
+    const struct sender_query senders = {
+        .scopes = {"*"}, .n_scopes = 1, .patterns = {"x@spam.example", "@spam.example"}, .n_patterns = 2};
+    struct sender_rows found;
+    struct client_row row;
+    struct network client;
+    look_around(place);
+    assert_int_equal(network_parse("192.0.2.7", &client, NULL), 0);
+    struct aliases_snapshot snapshot = aliases_begin(place->db);
+    bool has_senders = aliases_has_senders(&snapshot), has_clients = aliases_has_clients(&snapshot);
+    aliases_sender(&snapshot, &senders, &place->pool, &found);
+    aliases_client(&snapshot, &client, 1, &place->pool, &row);
+    aliases_end(&snapshot);
+    assert_true(has_senders && has_clients); /* or nobody would ask */
+    assert_true(found.state == ROWS_UNKNOWN || (found.n_rows == 1 && found.rows[0].action == ACTION_REJECT));
+    assert_true(row.state == ROWS_UNKNOWN || (row.network != NULL && row.action == ACTION_ACCEPT));
+    pool_reset(&place->pool);
+}
+
+/* Each call of each kind that a program makes which opens the file and looks, one after the other. */
+static void every_call_of_a_look_fails(void **state)
+{
+    struct place *place = *state;
+    const struct aliases_config config = {.path = place->path, .max_stale_ms = 60000, .max_shrink = 50};
+    run_on(place->path,
+           "INSERT INTO sender_rules(scope, pattern, action) VALUES ('*', '@spam.example', 'reject');"
+           "INSERT INTO client_rules(network, action) VALUES ('192.0.2.0/24', 'reject'), ('192.0.2.7', "
+           "'accept')");
+    for (int call = 0; call < CALLS; call++) {
+        int n = 0;
+        long before;
+        do {
+            before = atomic_load(&faults.failed);
+            atomic_store(&faults.countdown[call], ++n);
+            place->db = aliases_new(&config);
+            if (place->db != NULL) {
+                look_at_all(place);
+                look_at_all(place); /* on what is open now */
+            }
+            no_faults();
+            close_db(place);
+        } while (atomic_load(&faults.failed) > before);
+        assert_true(n > 1 || call == CALL_WRITE || call == CALL_SYNC); /* a look writes nothing */
+        print_message("call %d: %d\n", call, n - 1);
+    }
+}
+
 int main(void)
 {
     shim_install();
@@ -898,6 +977,7 @@ int main(void)
         TEST(a_row_that_nobody_removed),
         TEST(odd_rows_are_refused),
         TEST(without_room_for_a_copy),
+        TEST(every_call_of_a_look_fails),
         TEST(every_nth_call_fails),
         TEST(every_nth_call_of_a_start_fails),
     };

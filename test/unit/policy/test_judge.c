@@ -269,6 +269,55 @@ static void test_shadow(void **state)
     }
 }
 
+/* One limit of a max of 40 and a share of 10, asked of one store; what the verdict is. */
+static void expect_one(struct fixture *f, const struct count_ask *ask, enum count_source source,
+                       const struct count_answer *answer, const char *want)
+{
+    const struct limit limit = {
+        .name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 10000, .share = {.set = true, .max = 10}};
+    const struct limit *limits[] = {&limit, &limit};
+    const struct count_ask asks[] = {{.max = 40, .share_of = -1}, *ask};
+    const struct count_answer answers[] = {ADMITTED, *answer};
+    const struct plan plan = {.request = {.asks = asks, .n = 2}, .limits = limits};
+    const struct ruling accepted = ACCEPTED;
+    char got[256];
+    struct verdict verdict = judge(&f->policy, &f->envelope, &accepted, &plan, source, answers);
+    assert_string_equal(verdict_text(&verdict, got, sizeof got), want);
+}
+
+static void test_this_process_saw_all_of_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct count_answer over = OVER, held = HELD;
+    fixture_init(&f);
+    expect_one(&f, &(struct count_ask){.max = 10, .need = 1, .share_of = 0}, COUNT_SOURCE_LOCAL, &over,
+               "reject limit l 550 5.7.1 10/10 2000"); /* of the share */
+    expect_one(&f, &(struct count_ask){.max = 10, .need = 1, .share_of = -1}, COUNT_SOURCE_LOCAL, &over,
+               "defer limit l 450 4.2.1 10/10 2000");
+    expect_one(&f, &(struct count_ask){.max = 40, .need = 1, .share_of = -1}, COUNT_SOURCE_LOCAL, &held,
+               "reject limit l 550 5.7.1 3/40 9000");
+}
+
+static void test_a_ramp_tells_when_it_lets_through(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct count_ask ask = {.max = 7, .headroom = 33, .need = 1, .share_of = -1};
+    fixture_init(&f);
+    f.envelope.ramp_since_ms = f.envelope.now_ms - 1000;
+    /* 4 + 36 t / 10 s lets 11 through after 1,945 ms */
+    expect_one(&f, &ask, COUNT_SOURCE_STORE,
+               &(struct count_answer){.result = COUNT_OVER, .used = 10, .wait_ms = 2000},
+               "defer ramp l 451 4.3.2 10/7 945");
+    expect_one(&f, &ask, COUNT_SOURCE_STORE,
+               &(struct count_answer){.result = COUNT_OVER, .used = 10, .wait_ms = 900},
+               "defer ramp l 451 4.3.2 10/7 900");
+    expect_one(&f, &ask, COUNT_SOURCE_STORE,
+               &(struct count_answer){.result = COUNT_OVER, .used = 39, .wait_ms = 20000},
+               "defer ramp l 451 4.3.2 39/7 9000"); /* all of max */
+}
+
 static void test_names(void **state)
 {
     static const char *const want[] = {[VERDICT_BY_NOBODY] = "nobody",   [VERDICT_BY_CLIENT_RULE] = "client",
@@ -524,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_shadow),
         cmocka_unit_test(test_old_backlog),
+        cmocka_unit_test(test_this_process_saw_all_of_it),
+        cmocka_unit_test(test_a_ramp_tells_when_it_lets_through),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_refusal_without_proof),
     };

@@ -16,6 +16,12 @@ static void test_points(void **state)
         int64_t max, ramp, since, want;
     } points[] = {
         {100, 0, 0, 100},
+        {100, 0, -7, 100},
+        {100, 1, 0, 10},
+        {100, 10, 0, 10},
+        {100, 10, 1, 19},
+        {100, 10, -1, 10},
+        {2, 1000, 0, 1},
         {100, 1000, 0, 10},
         {100, 1000, 500, 55},
         {100, 1000, 999, 99},
@@ -57,6 +63,10 @@ static void test_wait(void **state)
 {
     (void)state;
     assert_int_equal(ramp_wait(100, 1000, 0, 10), 0);
+    assert_int_equal(ramp_wait(100, 10, -5, 100), 10);
+    assert_int_equal(ramp_wait(100, 10, 0, 100), 10);
+    assert_int_equal(ramp_wait(100, 10, 1, 100), 9);
+    assert_int_equal(ramp_wait(100, 10, 1, 19), 0);
     assert_int_equal(ramp_wait(100, 1000, 0, 100), 1000);
     assert_int_equal(ramp_wait(100, 1000, 0, 1000), 1000);
     assert_int_equal(ramp_wait(100, 1000, 400, 55), 100);

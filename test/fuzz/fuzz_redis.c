@@ -1,0 +1,221 @@
+/* fuzz_redis: whatever Redis answers, the counter store says that it is unsure and zeroes its answers, or gives answers that
+ * are within their bounds. The client of lib/redis is replaced by this file: bytes go in as RESP, no socket is needed.
+ * The first byte chooses the call, and whether the rest is RESP as it is, or numbers of which a good array is made. */
+#include "fuzz.h"
+
+#include "counters/stores.h"
+#include "remote.h"
+
+enum { ASKS = 3 };
+
+static const uint8_t *feed;
+static size_t feed_len;
+
+struct redis_client {
+    int unused;
+};
+
+/* More elements than anybody sends: the connection of lib/redis makes no such array (unit/redis/client holds it to that). */
+static bool announces_much(void)
+{
+    for (size_t i = 0; i < feed_len; i++) {
+        size_t digits = 0;
+        while (feed[i] == '*' && i + 1 + digits < feed_len && feed[i + 1 + digits] >= '0' &&
+               feed[i + 1 + digits] <= '9')
+            digits++;
+        if (digits > 5)
+            return true;
+    }
+    return false;
+}
+
+static enum redis_status answer(redisReply **out)
+{
+    void *reply = NULL;
+    if (announces_much())
+        return REDIS_LOST;
+    redisReader *reader = redisReaderCreate();
+    demand(reader != NULL);
+    redisReaderFeed(reader, (const char *)feed, feed_len);
+    if (redisReaderGetReply(reader, &reply) != REDIS_OK || reply == NULL) {
+        redisReaderFree(reader);
+        return REDIS_LOST; /* what the client says of bytes that are no answer */
+    }
+    redisReaderFree(reader);
+    *out = reply;
+    return REDIS_ANSWERED;
+}
+
+const char *redis_client_prefix(const struct redis_client *redis)
+{
+    (void)redis;
+    return "test";
+}
+
+enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
+                                    redisReply **reply)
+{
+    (void)redis, (void)command;
+    return answer(reply);
+}
+
+void redis_script_init(struct redis_script *script, const char *source)
+{
+    script->source = source;
+}
+
+enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
+                                    const struct redis_command *args, redisReply **reply)
+{
+    (void)redis, (void)script;
+    demand(n_keys > 0 && args->argc >= n_keys);
+    return answer(reply);
+}
+
+bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms)
+{
+    (void)redis, (void)timeout_ms;
+    return true;
+}
+
+bool redis_client_is_up(struct redis_client *redis)
+{
+    (void)redis;
+    return true;
+}
+
+unsigned redis_client_restarts(struct redis_client *redis)
+{
+    (void)redis;
+    return 0;
+}
+
+void redis_client_condition(struct redis_client *redis, struct error *out)
+{
+    (void)redis, (void)out;
+}
+
+/* ---- calls ---- */
+
+static const struct count_ask asks[ASKS] = {
+    {.key = "recipient:{a}",
+     .limit = "one",
+     .max = 9,
+     .window_ms = 1000,
+     .amount = 1,
+     .need = 1,
+     .share_of = -1},
+    {.key = "recipient:{a}",
+     .limit = "two",
+     .max = 5,
+     .window_ms = 60000,
+     .amount = 1,
+     .need = 1,
+     .share_of = -1,
+     .hold_ms = 1000},
+    {.key = "client:{b}",
+     .limit = "three",
+     .max = 5,
+     .window_ms = 60000,
+     .amount = 1,
+     .need = 1,
+     .share_of = 1,
+     .flags = COUNT_ATTEMPT},
+};
+
+static void check_answers(enum counters_status status, const struct count_answer *answers, size_t n)
+{
+    static const struct count_answer zero;
+    for (size_t i = 0; i < n; i++) {
+        const struct count_answer *a = &answers[i];
+        if (status != COUNTERS_OK) {
+            demand(a->result == COUNT_UNKNOWN && a->used == zero.used);
+            continue;
+        }
+        demand(a->result >= COUNT_ADMITTED && a->result <= COUNT_HELD);
+        demand(a->used >= 0 && a->wait_ms >= 0);
+    }
+}
+
+static void call_request(struct counters *counters, size_t n, bool peek)
+{
+    const struct count_request request = {
+        .asks = asks, .n = n, .retry = n == ASKS ? "0123456789abcdef0123456789abcdef" : NULL};
+    struct count_answer got[ASKS];
+    memset(got, 0x55, sizeof got);
+    check_answers((peek ? counters_peek : counters_reserve)(counters, &request, 0, got), got, n);
+}
+
+static void see(void *arg, const struct count_view *view)
+{
+    (void)arg;
+    demand(strlen(view->key) > 0 && strlen(view->limit) < 65536);
+    demand(view->used >= 0 && view->max >= 0 && view->refused >= 0 && view->held_ms >= 0 &&
+           view->reset_ms >= 0);
+}
+
+static void call(struct counters *counters, unsigned how)
+{
+    static const char *const keys[] = {"recipient:{a}", "*", "client*"};
+    const struct count_change change = {
+        .key = "recipient:{a}", .limit = "one", .window_ms = 1000, .slot = 5, .created = 5, .amount = -1};
+    size_t n = 0;
+    switch (how % 8) {
+    case 0:
+    case 1:
+    case 2:
+        call_request(counters, how % 8 + 1, (how & 64) != 0);
+        break;
+    case 3:
+        demand(counters_change(counters, &change, 1, 0) <= COUNTERS_UNSURE);
+        break;
+    case 4:
+        demand(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTERS_UNSURE);
+        break;
+    case 5:
+        demand(counters_charge(counters, &(struct count_request){.asks = asks, .n = 1}, 0) <=
+               COUNTERS_UNSURE);
+        break;
+    case 6:
+        demand(counters_reset(counters, keys, 3, NULL, &n) <= COUNTERS_UNSURE);
+        break;
+    default:
+        demand(counters_show(counters, keys, 3, 1700000000000, see, NULL) <= COUNTERS_UNSURE);
+    }
+}
+
+/* "*N" of as many numbers as the bytes give. */
+static size_t make_numbers(struct fuzz_input *in, char *out, size_t size)
+{
+    size_t n = 0, count = fuzz_below(in, 24);
+    n += (size_t)snprintf(out, size, "*%zu\r\n", count);
+    for (size_t i = 0; i < count && n + 32 < size; i++)
+        n += (size_t)snprintf(out + n, size - n, ":%lld\r\n",
+                              (long long)(fuzz_below(in, 8) == 7 ? -fuzz_number(in) : fuzz_number(in)));
+    return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct redis_client client;
+    static char made[1024];
+    struct fuzz_input in = {data, size};
+    struct error condition = {0};
+    unsigned how = fuzz_byte(&in);
+    struct counters *counters = counters_remote_new(&client, NULL);
+    demand(counters != NULL);
+    if ((how & 128) != 0) {
+        feed_len = make_numbers(&in, made, sizeof made);
+        feed = (const uint8_t *)made;
+    } else {
+        feed = in.at;
+        feed_len = in.left;
+    }
+    if ((how & 32) == 0)
+        remote_follow_caller_clock(counters); /* else the clock is asked first */
+    call(counters, how);
+    counters_condition(counters, &condition);
+    demand(memchr(condition.text, '\0', sizeof condition.text) != NULL);
+    counters_free(counters);
+    return 0;
+}
