@@ -141,6 +141,23 @@ static void test_change(void **state)
     assert_int_equal(window_used(&window), 1);
 }
 
+static void test_trim_takes_the_oldest(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    for (int i = 0; i < 3; i++) {
+        window_move(&window, MINUTE, START + i * 6000);
+        window_add(&window, 2);
+    }
+    window_trim(&window, 6);
+    assert_int_equal(window_used(&window), 6);
+    window_trim(&window, 3);
+    assert_int_equal(window_used(&window), 3);
+    assert_int_equal(window.count[WINDOW_SLOTS - 3], 0);
+    assert_int_equal(window.count[WINDOW_SLOTS - 2], 1);
+    assert_int_equal(window.count[WINDOW_SLOTS - 1], 2);
+}
+
 static void test_stays_within_bounds(void **state)
 {
     (void)state;
@@ -213,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_clock_jumps_back),
         cmocka_unit_test(test_length_changes),
         cmocka_unit_test(test_change),
+        cmocka_unit_test(test_trim_takes_the_oldest),
         cmocka_unit_test(test_stays_within_bounds),
         cmocka_unit_test(test_never_more_in_any_span),
     };
