@@ -189,6 +189,23 @@ static void test_stale_now(void **state)
     assert_int_equal(window_used(&window), 6);
 }
 
+static void test_trim_takes_the_oldest(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    for (int i = 0; i < 3; i++) {
+        window_move(&window, MINUTE, START + i * 6000);
+        window_add(&window, 2, 0);
+    }
+    window_trim(&window, 6);
+    assert_int_equal(window_used(&window), 6);
+    window_trim(&window, 3);
+    assert_int_equal(window_used(&window), 3);
+    assert_int_equal(window.count[WINDOW_SLOTS - 3], 0);
+    assert_int_equal(window.count[WINDOW_SLOTS - 2], 1);
+    assert_int_equal(window.count[WINDOW_SLOTS - 1], 2);
+}
+
 static void test_stays_within_bounds(void **state)
 {
     (void)state;
@@ -263,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_change),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_stale_now),
+        cmocka_unit_test(test_trim_takes_the_oldest),
         cmocka_unit_test(test_stays_within_bounds),
         cmocka_unit_test(test_never_more_in_any_span),
     };

@@ -318,6 +318,26 @@ static void test_a_ramp_tells_when_it_lets_through(void **state)
                "defer ramp l 451 4.3.2 39/7 9000"); /* all of max */
 }
 
+/* Backlogs and counts that say the same: the first in the file speaks. */
+static void test_a_backlog_and_a_limit_are_equals(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct limit in_file[] = {{LIMIT("first", ACTION_DEFER)}, {LIMIT("second", ACTION_DEFER)}};
+    const struct count_ask ask = {.max = 10, .need = 1, .share_of = -1};
+    const struct count_answer over = OVER;
+    const struct ruling accepted = ACCEPTED;
+    fixture_init(&f);
+    for (int i = 0; i < 2; i++) {
+        const struct limit *counted[] = {&in_file[i]};
+        struct backlog_ask backlog = {.limit = &in_file[1 - i], .max = 10, .known = true, .waiting = 10};
+        const struct plan plan = {
+            .request = {.asks = &ask, .n = 1}, .limits = counted, .backlogs = &backlog, .n_backlogs = 1};
+        struct verdict verdict = judge(&f.policy, &f.envelope, &accepted, &plan, COUNT_SOURCE_STORE, &over);
+        assert_string_equal(verdict.limit->name, "first");
+    }
+}
+
 static void test_names(void **state)
 {
     static const char *const want[] = {[VERDICT_BY_NOBODY] = "nobody",   [VERDICT_BY_CLIENT_RULE] = "client",
@@ -575,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_old_backlog),
         cmocka_unit_test(test_this_process_saw_all_of_it),
         cmocka_unit_test(test_a_ramp_tells_when_it_lets_through),
+        cmocka_unit_test(test_a_backlog_and_a_limit_are_equals),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_refusal_without_proof),
     };
