@@ -139,8 +139,8 @@ static void check_answers(enum counters_status status, const struct count_answer
 
 static void call_request(struct counters *counters, size_t n, bool peek)
 {
-    const struct count_request request = {
-        .asks = asks, .n = n, .retry = n == ASKS ? "0123456789abcdef0123456789abcdef" : NULL};
+    static const struct count_pair pair = {.id = "0123456789abcdef0123456789abcdef"};
+    const struct count_request request = {.asks = asks, .n = n, .pair = n == ASKS ? &pair : NULL};
     struct count_answer got[ASKS];
     memset(got, 0x55, sizeof got);
     check_answers((peek ? counters_peek : counters_reserve)(counters, &request, 0, got), got, n);
@@ -170,7 +170,8 @@ static void call(struct counters *counters, unsigned how)
         demand(counters_change(counters, &change, 1, 0) <= COUNTERS_UNSURE);
         break;
     case 4:
-        demand(counters_deferred(counters, &(struct count_deferral){"00", 0}, 1, 0) <= COUNTERS_UNSURE);
+        demand(counters_deferred(counters, &(struct count_deferral){.pair.id = "00", .n = 1}, 1, 0) <=
+               COUNTERS_UNSURE);
         break;
     case 5:
         demand(counters_charge(counters, &(struct count_request){.asks = asks, .n = 1}, 0) <=
