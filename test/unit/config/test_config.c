@@ -266,6 +266,14 @@ static void test_what_skips_a_limit(void **state)
     } rows[] = {
         {LIMIT(ASKS), 1},
         {LIMIT(ASKS ",\"hodl\":1"), 1},
+        {LIMIT(ASKS ",\"ovr\":1,\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
+        {LIMIT(ASKS ",\"shadw\":true"), 0}, /* would be refused by it */
+        {LIMIT(ASKS ",\"wen\":{}"), 0},
+        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"abov\":\"50%\"}"), 0},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"windw\":\"1m\"}]}", 0},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"coutn\":\"bytes\"}]}",
+         0},
+        {"{\"limts\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\"}]}", 0},
         {LIMIT(ASKS ",\"reply\":\"450 x\""), 1},
         {LIMIT(ASKS ",\"ramp\":\"1m\""), 1},
         {LIMIT(ASKS ",\"share\":{\"of\":\"client\",\"max\":\"9%\"}"), 1},
@@ -458,7 +466,38 @@ static void test_defaults(void **state)
     const char *const with_section[] = {"/aliases/database /var/lib/rcptgate/aliases/aliases.db", NULL};
     check_description("{}", lines);
     check_description("{\"aliases\":{}}", with_section);
-    check_description("{\"aliases\":\"x\"}", with_section);
+}
+
+/* No good version before: a mistake refuses nothing that the file would let through. */
+static void test_mistakes_refuse_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *line;
+    } rows[] = {
+        {"{\"mode\":\"shadwo\"}", "/mode 1"},
+        {"{\"mode\":5}", "/mode 1"},
+        {"{\"mode\":\"enforce\",\"mode\":\"enforce\"}", "/mode 1"},
+        {"{\"mdoe\":\"enforce\"}", "/mode 1"},
+        {"{\"mode\":\"enforce\",\"mdoe\":\"shadow\"}", "/mode 0"}, /* what is spelled right counts */
+        {"{\"$mdoe\":\"shadow\",\"_mode\":1}", "/mode 0"},
+        {"{\"alises\":{}}", "/aliases/database -"},
+        {"{\"aliases\":\"x\"}", "/aliases/database -"},
+        {"{\"aliases\":{},\"aliases\":{}}", "/aliases/database -"},
+        {"{\"aliases\":{\"databse\":\"/x\"}}", "/aliases/database -"},
+        {"{\"aliases\":{\"database\":5}}", "/aliases/database -"},
+        {"{\"aliases\":{\"database\":\"/x\",\"subadress\":\"+-\"}}", "/aliases/subaddress +-"},
+        {"{\"aliases\":{\"database\":\"/x\",\"subadress\":5}}", "/aliases/subaddress +"},
+        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h 6379 0 - - - redis://h"},
+        {"{\"counters\":{\"wen_down\":\"accept\"}}", "/counters/when_down 2"},
+        {"{\"exemt\":{\"clients\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
+        {"{\"exempt\":{\"client\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
+        {"{\"milter\":{\"sokcet\":\"unix:/x\"}}", "/milter/socket unix:/x"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *const lines[] = {rows[i].line, NULL};
+        check_description(rows[i].json, lines);
+    }
 }
 
 static void test_values(void **state)
@@ -1089,16 +1128,27 @@ static void test_schema_defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_problem),   cmocka_unit_test(test_what_skips_a_limit),
-        cmocka_unit_test(test_second_name),   cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_ttl_and_share),
-        cmocka_unit_test(test_urls),          cmocka_unit_test(test_syntax_error_tells_no_secret),
-        cmocka_unit_test(test_sockets),       cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_mutants),       cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_prefixes),      cmocka_unit_test(test_size),
-        cmocka_unit_test(test_many_problems), cmocka_unit_test(test_again),
-        cmocka_unit_test(test_flood_ends),    cmocka_unit_test(test_schema),
-        cmocka_unit_test(test_manual),        cmocka_unit_test(test_schema_defaults),
+        cmocka_unit_test(test_one_problem),
+        cmocka_unit_test(test_what_skips_a_limit),
+        cmocka_unit_test(test_second_name),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_ttl_and_share),
+        cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_syntax_error_tells_no_secret),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_mutants),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_many_problems),
+        cmocka_unit_test(test_mistakes_refuse_nothing),
+        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_flood_ends),
+        cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_schema_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
