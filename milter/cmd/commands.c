@@ -18,6 +18,7 @@
     "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
     "  --update           import: a row that exists takes the file's columns\n"                              \
     "  --replace          import: in place of all rows that are there\n"                                     \
+    "  --force            import: also where --replace removes more than max_shrink\n"                       \
     "  --skip-bad         import: write the good rows although some are bad\n"                               \
     "  --dry-run          import: only say what would be done\n"
 

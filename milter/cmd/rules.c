@@ -11,6 +11,7 @@
 #include "rule_import.h"
 #include "rule_list.h"
 #include "rule_write.h"
+#include "aliases/check.h"
 #include "aliases/edit.h"
 #include "base/text.h"
 
@@ -27,6 +28,7 @@
 enum { /* more of sysexits.h */
        EXIT_CANNOT_CREATE = 73,
        EXIT_BUSY = 75,
+       EXIT_INTERRUPTED = 130, /* as the shell says of SIGINT */
 };
 
 static const char *const noun_names[NOUNS] = {
@@ -325,32 +327,82 @@ static int run_export(struct invocation *in)
     return exit_status(status);
 }
 
-/* Reads all rows into the open database. */
-static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
+/* Would so many rows be gone that somebody should say so first? Below CHECK_SHRINK_FROM only where none is left. */
+static bool removes_too_much(const struct invocation *in, const struct edit_difference *difference)
+{
+    int max_shrink = in->policy != NULL ? in->policy->aliases.max_shrink : 50;
+    if (difference->before < CHECK_SHRINK_FROM)
+        return difference->before > 0 && difference->removed == difference->before && difference->added == 0;
+    return difference->removed >
+           difference->before / 100 * max_shrink + difference->before % 100 * max_shrink / 100;
+}
+
+/* What was there has been replaced: by what, in rows, and may it be? */
+static enum edit_status compare(struct invocation *in, struct aliases_edit *edit,
+                                struct import_result *result, bool *too_much)
 {
     enum aliases_table tables[2];
     size_t n_tables = tables_of(in->args.noun, tables);
-    for (size_t i = 0; in->import.replace && i < n_tables; i++) {
-        enum edit_status cleared = aliases_edit_clear(edit, tables[i], &in->err);
-        if (cleared != EDIT_DONE)
-            return exit_status(cleared);
+    struct edit_difference difference = {0};
+    enum edit_status status = EDIT_DONE;
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE; i++)
+        status = aliases_edit_compare(edit, tables[i], &difference, &in->err);
+    result->added = difference.added;
+    result->updated = difference.changed;
+    result->removed = difference.removed;
+    *too_much = !in->import.force && removes_too_much(in, &difference);
+    return status;
+}
+
+static void say_imported(const struct invocation *in, const struct import_result *result, bool written)
+{
+    if (in->json) {
+        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"removed\": %" PRId64
+               ", \"bad\": %" PRId64 ", \"written\": %s}\n",
+               result->added, result->updated, result->removed, result->bad, written ? "true" : "false");
+        return;
     }
+    printf("%s%" PRId64 " added, %" PRId64 " updated, ", written ? "" : "would be: ", result->added,
+           result->updated);
+    if (in->import.replace)
+        printf("%" PRId64 " removed, ", result->removed);
+    printf("%" PRId64 " bad%s\n", result->bad,
+           result->bad > 0 && !in->import.skip_bad ? "; nothing was written (--skip-bad writes the others)"
+                                                   : "");
+}
+
+static enum edit_status clear(struct invocation *in, struct aliases_edit *edit)
+{
+    enum aliases_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    enum edit_status status = EDIT_DONE;
+    for (size_t i = 0; in->import.replace && i < n_tables && status == EDIT_DONE; i++)
+        status = aliases_edit_clear(edit, tables[i], &in->err);
+    return status;
+}
+
+/* Reads all rows into the open database. */
+static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
+{
     struct import_result result = {0};
+    bool too_much = false;
     in->import.noun = noun_names[in->args.noun];
-    enum edit_status status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
-    if (status == EDIT_DONE && !in->import.dry_run && (result.bad == 0 || in->import.skip_bad))
+    rule_import_catch_signals();
+    enum edit_status status = clear(in, edit);
+    if (status == EDIT_DONE)
+        status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    if (status == EDIT_DONE && in->import.replace)
+        status = compare(in, edit, &result, &too_much);
+    bool good = (result.bad == 0 || in->import.skip_bad) && !too_much, write = good && !in->import.dry_run;
+    if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
-        return exit_status(status);
-    bool kept = result.bad == 0 || in->import.skip_bad;
-    if (in->json)
-        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"bad\": %" PRId64 ", \"written\": %s}\n",
-               result.added, result.updated, result.bad, kept && !in->import.dry_run ? "true" : "false");
-    else
-        printf("%s%" PRId64 " added, %" PRId64 " updated, %" PRId64 " bad%s\n",
-               in->import.dry_run ? "would be: " : "", result.added, result.updated, result.bad,
-               kept ? "" : "; nothing was written (--skip-bad writes the others)");
-    return kept ? EXIT_DONE : EXIT_REFUSED;
+        return rule_import_interrupted() ? EXIT_INTERRUPTED : exit_status(status);
+    say_imported(in, &result, write);
+    if (too_much)
+        error_set(&in->err, "%" PRId64 " rows would be removed, more than max_shrink allows; %s",
+                  result.removed, "nothing was written (--force does it)");
+    return good ? EXIT_DONE : EXIT_REFUSED;
 }
 
 static int run_import(struct invocation *in)
@@ -415,8 +467,9 @@ static int check_options(const struct invocation *in, const struct verb *verb)
     bool imports = verb->run == run_import, files = imports || verb->run == run_export;
     if (in->json && verb->run != run_list && !imports)
         return command_usage(noun, "--json goes with list and import");
-    if (!imports && (import->skip_bad || import->replace || import->dry_run || import->update))
-        return command_usage(noun, "--skip-bad, --replace, --dry-run and --update go with import");
+    if (!imports &&
+        (import->skip_bad || import->replace || import->dry_run || import->update || import->force))
+        return command_usage(noun, "--skip-bad, --replace, --force, --dry-run and --update go with import");
     if (!files && in->format != NULL)
         return command_usage(noun, "--format goes with import and export");
     for (enum rule_field field = 0; field < FIELDS && files; field++)
@@ -432,15 +485,16 @@ static int check_options(const struct invocation *in, const struct verb *verb)
 static int parse_line(struct invocation *in, int argc, char **argv, const struct verb **verb)
 {
     const char *noun = noun_names[in->args.noun];
-    struct option_value options[FIELDS + 10] = {{"-c", &in->file, NULL},
+    struct option_value options[FIELDS + 11] = {{"-c", &in->file, NULL},
                                                 {"--database", &in->database, NULL},
                                                 {"--json", NULL, &in->json},
                                                 {"--format", &in->format, NULL},
                                                 {"--skip-bad", NULL, &in->import.skip_bad},
                                                 {"--replace", NULL, &in->import.replace},
                                                 {"--dry-run", NULL, &in->import.dry_run},
-                                                {"--update", NULL, &in->import.update}};
-    size_t n = 8;
+                                                {"--update", NULL, &in->import.update},
+                                                {"--force", NULL, &in->import.force}};
+    size_t n = 9;
     if (in->args.noun == NOUN_ALIAS)
         options[n++] = (struct option_value){"--group", &in->group, NULL};
     for (enum rule_field field = 0; field < FIELDS; field++)
