@@ -4,6 +4,7 @@
 #include "gate/policy_file.h"
 #include "gate/policy_reload.h"
 #include "aliases/aliases.h"
+#include "rule_inert.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -62,6 +63,28 @@ static void check_database(const struct policy *policy, struct problems *problem
              "without a good copy of it every recipient that is not exempt gets 451: %.400s", condition.text);
 }
 
+enum { ROWS_LOOKED_AT = 1000000, ROWS_NAMED = 20 };
+
+static void name_inert(const struct error *why, void *context)
+{
+    struct problems *problems = context;
+    size_t named = 0;
+    for (size_t i = 0; i < problems->n; i++)
+        named += strcmp(problems->at[i].pointer, "/aliases/database") == 0;
+    struct problem *p = named < ROWS_NAMED ? problems_append(problems) : NULL;
+    if (p == NULL)
+        return;
+    *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
+    snprintf(p->text, sizeof p->text, "%.500s", why->text);
+}
+
+static void check_rows(const struct policy *policy, struct problems *problems)
+{
+    if (policy->aliases.database != NULL)
+        (void)rule_inert_scan(policy->aliases.database, policy->aliases.subaddress, ROWS_LOOKED_AT,
+                              name_inert, problems);
+}
+
 int cmd_check(int argc, char **argv)
 {
     const char *file = LOAD_DEFAULT_FILE;
@@ -79,8 +102,10 @@ int cmd_check(int argc, char **argv)
     struct error err = {0};
     const struct policy *policy = policy_reload_check(file, &problems, &err);
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
-    if (policy != NULL)
+    if (policy != NULL) {
         check_database(policy, &problems);
+        check_rows(policy, &problems);
+    }
     if (json) {
         status = print_json(file, &problems, status);
     } else {

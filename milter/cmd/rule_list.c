@@ -4,13 +4,18 @@
 #include "rule_list.h"
 
 #include "base/glob.h"
+#include "rule_inert.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { CELL = 512, WIDTH_MAX = 48 }; /* bytes of a cell; columns wider than that are not aligned */
+enum {
+    CELL = 512,
+    WIDTH_MAX = 48, /* bytes of a cell; columns wider than that are not aligned */
+    DOUBTS = 20,    /* lines about rows that can never act */
+};
 
 struct listing {
     const char *pattern;
@@ -151,13 +156,36 @@ static enum edit_status list_json(struct aliases_edit *edit, const enum aliases_
     return status;
 }
 
-enum edit_status rule_list(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
-                           const char *pattern, bool json, int64_t now_s, struct error *err)
+/* ---- what is listed and can never act ---- */
+
+struct doubts {
+    const struct rule_args *args;
+    const char *pattern;
+    size_t n;
+};
+
+static bool doubt_row(enum aliases_table table, const struct edit_record *record, void *context)
 {
-    if (json)
-        return list_json(edit, tables, n_tables, pattern, err);
-    enum edit_status status = EDIT_DONE;
-    for (size_t i = 0; i < n_tables && status == EDIT_DONE; i++)
-        status = list_table(edit, tables[i], pattern, now_s, err);
+    struct doubts *doubts = context;
+    struct error why = {0};
+    if (wanted(table, record, doubts->pattern) && rule_inert(doubts->args, table, record, &why)) {
+        if (doubts->n++ == 0)
+            fflush(stdout);
+        fprintf(stderr, "rcptgate: %s\n", why.text);
+    }
+    pool_reset(doubts->args->pool);
+    return doubts->n < DOUBTS;
+}
+
+enum edit_status rule_list(struct aliases_edit *edit, const struct rule_args *args,
+                           const enum aliases_table *tables, size_t n_tables, const char *pattern, bool json,
+                           struct error *err)
+{
+    struct doubts doubts = {.args = args, .pattern = pattern};
+    enum edit_status status = json ? list_json(edit, tables, n_tables, pattern, err) : EDIT_DONE;
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && !json; i++)
+        status = list_table(edit, tables[i], pattern, args->now_s, err);
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && doubts.n < DOUBTS; i++)
+        status = aliases_edit_list(edit, tables[i], NULL, doubt_row, &doubts, err);
     return status;
 }

@@ -249,6 +249,39 @@ static int run_set(struct invocation *in)
     return finish(in, edit, status, "changed", &rule);
 }
 
+/* The row with the key just as it was typed: of what another program wrote, not all can be said in another way. *rule is
+ * that row where there is one. */
+static enum edit_status remove_as_stored(struct invocation *in, struct aliases_edit *edit, const char *key,
+                                         struct rule *rule, struct error *err)
+{
+    const bool sender = in->args.noun == NOUN_SENDER;
+    const char *scope = in->args.given[FIELD_SCOPE] != NULL ? in->args.given[FIELD_SCOPE] : "*";
+    struct rule stored = {.table = rule_args_table(in->args.noun)};
+    if (in->args.noun == NOUN_ALIAS && strpbrk(key, "*?") != NULL)
+        return EDIT_NOT_FOUND; /* a glob */
+    stored.record.at[0] = (struct edit_value){.kind = EDIT_TEXT, .text = sender ? scope : key};
+    if (sender)
+        stored.record.at[1] = (struct edit_value){.kind = EDIT_TEXT, .text = key};
+    enum edit_status status = aliases_edit_remove(edit, stored.table, &stored.record, err);
+    if (status == EDIT_DONE)
+        *rule = stored;
+    return status;
+}
+
+static enum edit_status remove_one(struct invocation *in, struct aliases_edit *edit, const char *key,
+                                   struct rule *rule)
+{
+    struct error stored = {0};
+    enum edit_status status = remove_as_stored(in, edit, key, rule, &stored);
+    if (status == EDIT_NOT_FOUND)
+        return rule_args_key(&in->args, key, rule, &in->err) < 0
+                   ? EDIT_INVALID
+                   : aliases_edit_remove(edit, rule->table, &rule->record, &in->err);
+    if (status != EDIT_DONE)
+        error_set(&in->err, "%s", stored.text);
+    return status;
+}
+
 static int run_remove(struct invocation *in)
 {
     struct aliases_edit *edit = NULL;
@@ -264,12 +297,9 @@ static int run_remove(struct invocation *in)
         error_set(&in->err, "out of memory");
         return EXIT_INTERNAL;
     }
-    for (int i = 0; i < in->n_keys; i++)
-        if (rule_args_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
-            return EXIT_REFUSED;
     int status = open_to_write(in, false, &edit);
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
-        status = exit_status(aliases_edit_remove(edit, rules[i].table, &rules[i].record, &in->err));
+        status = exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
     if (status == EXIT_DONE)
         status = exit_status(aliases_edit_commit(edit, &in->err));
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
@@ -295,8 +325,8 @@ static int run_list(struct invocation *in)
     if (in->n_keys > 0)
         text_lower(in->keys[0]); /* as keys are */
     if (status == EDIT_DONE)
-        status = rule_list(edit, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
-                           in->args.now_s, &in->err);
+        status = rule_list(edit, &in->args, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
+                           &in->err);
     aliases_edit_close(edit);
     return exit_status(status);
 }
