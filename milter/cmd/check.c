@@ -100,7 +100,8 @@ int cmd_check(int argc, char **argv)
 
     struct problems problems = {0};
     struct error err = {0};
-    const struct policy *policy = policy_reload_check(file, &problems, &err);
+    const struct policy *policy =
+        policy_reload_check(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &problems, &err);
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
     if (policy != NULL) {
         check_database(policy, &problems);

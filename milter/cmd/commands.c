@@ -120,8 +120,17 @@ void commands_usage(FILE *out, const struct command *command)
             command->name);
 }
 
+const char *commands_hint(const char *name, char buffer[COMMAND_HINT])
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        names[i] = commands[i].name;
+    return command_hint(name, names, buffer);
+}
+
 int commands_help(int argc, char **argv)
 {
+    char hint[COMMAND_HINT];
     const char *policy = NULL; /* every command takes -c; there is nothing to ask it for */
     const struct option_value options[] = {{"-c", &policy, NULL}, {NULL, NULL, NULL}};
     int n = command_options("help", argc, argv, options);
@@ -135,7 +144,7 @@ int commands_help(int argc, char **argv)
         return EXIT_DONE;
     }
     if (argc > 1)
-        return command_usage("help", "there is no command \"%s\"", argv[1]);
+        return command_usage("help", "there is no command \"%s\"%s", argv[1], commands_hint(argv[1], hint));
     commands_print(stdout);
     return EXIT_DONE;
 }

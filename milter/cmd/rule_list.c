@@ -4,6 +4,7 @@
 #include "rule_list.h"
 
 #include "base/glob.h"
+#include "command.h"
 #include "rule_inert.h"
 
 #include <jansson.h>
@@ -149,7 +150,7 @@ static enum edit_status list_json(struct aliases_edit *edit, const enum aliases_
     for (size_t i = 0; i < n_tables && status == EDIT_DONE && !listing.failed; i++)
         status = aliases_edit_list(edit, tables[i], NULL, print_object, &listing, err);
     fputs(listing.n > 0 ? "\n]\n" : "]\n", stdout);
-    if (status == EDIT_DONE && listing.failed) {
+    if (status == EDIT_DONE && listing.failed && !command_reader_gone()) {
         error_set(err, "a row cannot be printed as JSON: it is not UTF-8, or memory ran out");
         return EDIT_FAILED;
     }

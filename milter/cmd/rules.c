@@ -268,6 +268,35 @@ static enum edit_status remove_as_stored(struct invocation *in, struct aliases_e
     return status;
 }
 
+struct left {
+    const char *domain;
+    int64_t aliases;
+};
+
+static bool count_left(enum aliases_table table, const struct edit_record *record, void *context)
+{
+    struct left *left = context;
+    const char *text = record->at[0].text, *at = text != NULL ? strrchr(text, '@') : NULL;
+    const char *domain = table == ALIASES_GLOBS ? text : at != NULL ? at + 1 : NULL;
+    left->aliases += domain != NULL && strcmp(domain, left->domain) == 0;
+    return true;
+}
+
+/* A domain that goes leaves its aliases behind. */
+static void say_left(struct aliases_edit *edit, const struct rule *rule)
+{
+    struct left left = {.domain = rule->record.at[0].text};
+    if (rule->table != ALIASES_DOMAINS)
+        return;
+    (void)aliases_edit_list(edit, ALIASES_ALIASES, NULL, count_left, &left, NULL); /* only a hint */
+    (void)aliases_edit_list(edit, ALIASES_GLOBS, NULL, count_left, &left, NULL);
+    if (left.aliases > 0)
+        printf("%" PRId64
+               " alias%s of it %s left; no alias rule applies to %s any more: rcptgate alias list '*@%s'\n",
+               left.aliases, left.aliases == 1 ? "" : "es", left.aliases == 1 ? "is" : "are", left.domain,
+               left.domain);
+}
+
 static enum edit_status remove_one(struct invocation *in, struct aliases_edit *edit, const char *key,
                                    struct rule *rule)
 {
@@ -302,8 +331,10 @@ static int run_remove(struct invocation *in)
         status = exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
     if (status == EXIT_DONE)
         status = exit_status(aliases_edit_commit(edit, &in->err));
-    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++) {
         say("removed", &rules[i]);
+        say_left(edit, &rules[i]);
+    }
     aliases_edit_close(edit);
     return status;
 }
@@ -489,6 +520,17 @@ static const struct verb *find_verb(const char *name, enum rule_noun noun)
     return NULL;
 }
 
+static int no_verb(enum rule_noun noun, const char *name)
+{
+    const char *names[sizeof verbs / sizeof verbs[0] + 1] = {NULL};
+    char hint[COMMAND_HINT];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (!verbs[i].alias_only || noun == NOUN_ALIAS)
+            names[n++] = verbs[i].name;
+    return command_usage(noun_names[noun], "there is no \"%s\"%s", name, command_hint(name, names, hint));
+}
+
 /* Do the options go with the verb? 0, or the exit status of a usage error. */
 static int check_options(const struct invocation *in, const struct verb *verb)
 {
@@ -535,8 +577,7 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
         return EXIT_USAGE;
     *verb = positional > 0 ? find_verb(argv[1], in->args.noun) : NULL;
     if (*verb == NULL)
-        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1])
-                              : command_usage(noun, "what is to be done?");
+        return positional > 0 ? no_verb(in->args.noun, argv[1]) : command_usage(noun, "what is to be done?");
     in->keys = argv + 2;
     in->n_keys = positional - 1;
     if (in->n_keys < (*verb)->min_keys)
@@ -555,7 +596,7 @@ static int find_database(struct invocation *in)
         return 0;
     in->policy = policy_file_load_or_complain(file);
     if (in->policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(file);
     in->args.subaddress = in->policy->aliases.subaddress;
     if (in->database == NULL)
         in->database = in->policy->aliases.database;

@@ -1,0 +1,134 @@
+"""What the commands say to people: who may not ask, what waits for a restart, what was mistyped."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness import PATIENCE, RCPTGATE, SANITIZED, SANITIZERS, World, wait_for
+
+NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def world():
+    limits = [{"name": "minute", "per": "recipient", "max": 2, "window": "1h", "over": "defer"}]
+    with World("memory", limits, mta=False, exempt={"clients": ["127.0.0.0/8"]}) as found:
+        found.database.domain("example.com")
+        found.database.alias("a@example.com")
+        found.settled()
+        yield found
+
+
+def run(*words, check=0, **options):
+    done = subprocess.run([RCPTGATE, *map(str, words)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), **options)
+    assert done.returncode == check, (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",),
+          ("reset", "a@example.com"), ("block", "192.0.2.9"), ("blocks",))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+@pytest.mark.parametrize("words", ASKING, ids=" ".join)
+def test_no_right_to_ask(world, words):
+    """Who may not ask is told so, and gets no answer that would have to be made up."""
+    world.scratch.path.chmod(0o755)
+    for mode in (0o755, 0o700):  # of the state directory: the socket cannot be opened, or not be seen
+        world.gate.state.chmod(mode)
+        said = run(*words, "-c", world.gate.policy_path, check=77, **NOBODY)
+        assert "451" not in said and "DOWN" not in said and "may not ask the gate" in said or "unknown" in said, said
+    world.gate.state.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_no_right_to_read(world):
+    """Without a gate a command reads for itself; where it may not, an answer would be made up."""
+    policy = world.scratch / "other.json"
+    policy.write_text(json.dumps(dict(world.gate.policy, state=str(world.scratch / "none"))))
+    world.database.directory.chmod(0o700)
+    said = run("explain", "--to", "a@example.com", "-c", policy, check=77, **NOBODY)
+    assert "may not read" in said and "451" not in said
+    world.database.directory.chmod(0o777)
+    policy.chmod(0o600)
+    for words in ASKING:
+        run(*words, "-c", policy, check=77, **NOBODY)
+    policy.unlink()
+
+
+def test_a_restart_that_is_due(world):
+    """After an edit of what only a restart changes, status goes on to say what is in force, and that a restart is due."""
+    before = world.gate.status()
+    old = world.gate.policy["counters"]
+    world.gate.write_policy(counters=dict(old, url="redis://192.0.2.1:6379/3"))
+    wait_for(lambda: world.gate.status()["notes"] != [], "no note")
+    now = world.gate.status()
+    assert now["counters"] == before["counters"] and now["status"] == before["status"]
+    assert [(note["what"], note["text"]) for note in now["notes"]] == [("restart", "waiting for a restart: counters.url")]
+    assert "counters.url" in run("status", "-c", world.gate.policy_path)
+    world.gate.write_policy(counters=old)
+    wait_for(lambda: world.gate.status()["notes"] == [], "the note stays")
+
+
+def test_status_names_rows_that_never_act(world):
+    assert "1 alias of 1 domain," in run("status", "-c", world.gate.policy_path)
+    world.database.run("PRAGMA ignore_check_constraints = 1")
+    world.database.script("PRAGMA ignore_check_constraints = 1;"
+                          "INSERT INTO client_rules (network, action) VALUES ('192.0.2.7/32', 'reject')")
+    world.settled()
+    assert "1 row can never act" in run("status", "-c", world.gate.policy_path)
+    said = run("check", world.gate.policy_path)
+    assert "192.0.2.7/32 can never match: write it as 192.0.2.7" in said
+    assert "192.0.2.7/32" in run("client", "list", "-c", world.gate.policy_path)
+    run("client", "remove", "192.0.2.7/32", "-c", world.gate.policy_path)
+    assert "never act" not in run("status", "-c", world.gate.policy_path)
+
+
+def test_a_refused_block_promises_nothing(world):
+    said = run("block", "127.0.0.1", "-c", world.gate.policy_path, check=1)
+    assert "exempt" in said and "other" not in said
+
+
+def test_nearest_names():
+    for words, near in ((("stauts",), "status"), (("explain", "--form", "x"), "--from"), (("alias", "lst"), "list"),
+                        (("help", "chek"), "check"), (("alias", "add", "--mailbx", "x"), "--mailbox")):
+        said = run(*words, check=64)
+        assert f'did you mean "{near}"?' in said, said
+    assert "did you mean" not in run("xyzzyx", check=64)
+    assert run("-V") == run("--version") != ""
+
+
+def test_check_reads_standard_input():
+    assert "-: usable" in run("check", "-", check=1, input='{"conters": {}}') or SANITIZED
+    assert json.loads(run("check", "-", "--json", input="{}"))["status"] == "clean"
+    run("check", "-", check=78, input="{")
+
+
+def test_what_does_not_exist(world):
+    c = ("-c", world.gate.policy_path)
+    for words in (("top", "--limit", "minut"), ("reset", "a@example.com", "--limit", "minut")):
+        assert 'no limit "minut"; did you mean "minute"?' in run(*words, *c, check=1)
+    assert "did you mean" in run("show", "ownr:bob", *c, check=1)
+    run("top", "--limit", "minute", *c)
+
+
+def test_nobody_reads_on(world):
+    """export | head -1 is no error."""
+    world.database.aliases([f"x{i}@example.com" for i in range(20000)])
+    done = subprocess.run(["sh", "-c", '"$0" alias export --database "$1" | head -1; "$0" alias list --database "$1" | head -1',
+                           RCPTGATE, str(world.database.path)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), check=True)
+    assert done.stderr == "" and done.stdout.startswith("address,mailbox")
+    done = subprocess.run(["bash", "-c", 'set -o pipefail; "$0" alias export --database "$1" | head -1', RCPTGATE,
+                           str(world.database.path)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), check=False)
+    assert done.returncode == 0, done
+
+
+def test_a_domain_with_aliases_left(world):
+    said = run("domain", "remove", "example.com", "--database", world.database.path)
+    assert "20001 aliases of it are left" in said
+    run("domain", "add", "example.com", "--database", world.database.path)
