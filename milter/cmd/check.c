@@ -17,11 +17,23 @@ static const char *const kind_names[] = {
     [PROBLEM_FATAL] = "unusable",
 };
 
-static const char *const status_names[] = {"clean", "usable", "unusable"};
+enum { WARNED = 3 };
 
-static const char *status_name(int status)
+static const char *const status_names[] = {"clean", "usable", "unusable", [WARNED] = "warnings"};
+
+/* Nothing is clean that somebody is warned of, though all of it is in force as written. */
+static const char *status_name(int status, const struct problems *problems)
 {
-    return status_names[status == EXIT_DONE ? 0 : status == EXIT_REFUSED ? 1 : 2];
+    bool clean = status == EXIT_DONE;
+    return status_names[clean && problems->n > 0 ? WARNED : clean ? 0 : status == EXIT_REFUSED ? 1 : 2];
+}
+
+static void print_status(const char *file, int status, const struct problems *problems)
+{
+    if (status == EXIT_DONE && problems->n > 0)
+        printf("%s: usable as written, with %zu warning%s\n", file, problems->n, problems->n == 1 ? "" : "s");
+    else
+        printf("%s: %s\n", file, status_name(status, problems));
 }
 
 static int print_json(const char *file, const struct problems *problems, int status)
@@ -36,7 +48,7 @@ static int print_json(const char *file, const struct problems *problems, int sta
         json_array_append_new(list, entry);
     }
     json_t *report =
-        json_pack("{s:s, s:s, s:o}", "file", file, "status", status_name(status), "problems", list);
+        json_pack("{s:s, s:s, s:o}", "file", file, "status", status_name(status, problems), "problems", list);
     int rc = report != NULL ? json_dumpf(report, stdout, JSON_INDENT(2)) : -1;
     json_decref(report);
     if (rc < 0 || putchar('\n') == EOF)
@@ -113,7 +125,7 @@ int cmd_check(int argc, char **argv)
         policy_file_print(stdout, file, &problems, PROBLEM_WARNING);
         if (policy == NULL && problems.n == 0)
             printf("%s\n", err.text);
-        printf("%s: %s\n", file, status_name(status));
+        print_status(file, status, &problems);
     }
     policy_unref(policy);
     problems_done(&problems);

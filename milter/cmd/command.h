@@ -28,6 +28,7 @@ int cmd_status(int argc, char **argv);
 int cmd_block(int argc, char **argv);
 int cmd_block_undo(int argc, char **argv);
 int cmd_block_list(int argc, char **argv);
+int cmd_postfix_lines(int argc, char **argv);
 
 /* Tells on stderr what is wrong with the arguments of that command; returns EXIT_USAGE, for which main() shows its usage. */
 int command_usage(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));

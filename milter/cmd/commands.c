@@ -25,7 +25,8 @@
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
      "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
-    {"check", cmd_check, "[-c FILE | FILE] [--json]", "Validates a policy and names every problem.",
+    {"check", cmd_check, "[-c FILE | FILE] [--json]",
+     "Validates a policy and names every problem; - is standard input.",
      "  --json             for programs\n"
      "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
     {"explain", cmd_explain,
@@ -101,6 +102,10 @@ const struct command commands[] = {
      "  --json             for programs\n"},
     {"blocks", cmd_block_list, "[-c FILE] [--json]", "Lists the blocked networks.",
      "  --json             for programs\n"},
+    {"postfix-lines", cmd_postfix_lines, "[--check] [-c FILE]",
+     "Prints Postfix's settings for this host, as lines to paste; changes nothing.",
+     "  --check            say instead what Postfix lacks of them\n"
+     "Exit status of --check: 0 nothing, 1 something, 69 postconf cannot be asked.\n"},
     {"help", commands_help, "[COMMAND]", "Says how a command is used.", ""},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -110,7 +115,7 @@ void commands_print(FILE *out)
     fprintf(out,
             "rcptgate " RCPTGATE_VERSION ": alias rules and rate limits at RCPT TO, as a Postfix milter\n\n");
     for (const struct command *c = commands; c->name != NULL; c++)
-        fprintf(out, "  %-8s %s\n", c->name, c->summary);
+        fprintf(out, "  %-14s %s\n", c->name, c->summary);
     fprintf(out, "\nrcptgate help COMMAND says more; rcptgate(8) and rcptgate-policy(5) say all.\n");
 }
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import PATIENCE, RCPTGATE, SANITIZED, SANITIZERS, World, wait_for
+from harness import PATIENCE, RCPTGATE, SOURCE, SANITIZED, SANITIZERS, World, wait_for
 
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 
@@ -132,3 +132,58 @@ def test_a_domain_with_aliases_left(world):
     said = run("domain", "remove", "example.com", "--database", world.database.path)
     assert "20001 aliases of it are left" in said
     run("domain", "add", "example.com", "--database", world.database.path)
+
+
+def test_postfix_lines(world):
+    """The lines of this host are those that Postfix then has: what they set, --check finds."""
+    c = ("-c", world.gate.policy_path)
+    etc = world.scratch / "postfix-etc"
+    etc.mkdir()
+    (etc / "main.cf").write_text("compatibility_level = 3.6\n")
+    (etc / "master.cf").write_text("smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n")
+    env = dict(os.environ, **SANITIZERS, MAIL_CONFIG=str(etc))
+    lines = run("postfix-lines", *c)
+    assert f"unix:{world.gate.socket}" in lines and "\npostconf -e 'smtpd_reject_unlisted_recipient = no'" in lines
+
+    def check(status):
+        done = subprocess.run([RCPTGATE, "postfix-lines", "--check", *map(str, c)], capture_output=True, text=True, env=env,
+                              timeout=3 * PATIENCE, check=False)
+        assert done.returncode == status, done
+        return done.stdout
+
+    before = check(1)
+    for name in ("smtpd_milters", "smtpd_reject_unlisted_recipient", "smtpd_soft_error_limit", "smtpd_hard_error_limit"):
+        assert f"{name} = " in before
+    subprocess.run(["sh", "-e"], input=lines, text=True, check=True, env=env, timeout=PATIENCE)
+    assert check(1).startswith("submission/inet/smtpd_milters")
+    subprocess.run(["postconf", "-P", "submission/inet/smtpd_milters="], check=True, env=env, timeout=PATIENCE)
+    assert "has what it needs" in check(0)
+    subprocess.run(["postconf", "-e", "enable_original_recipient = no"], check=True, env=env, timeout=PATIENCE)
+    assert "enable_original_recipient = no" in check(1)
+
+
+def test_completions_are_the_table():
+    subprocess.run([SOURCE / "contrib/completion/generate", "--check", RCPTGATE], check=True, timeout=3 * PATIENCE)
+
+
+@pytest.mark.parametrize("line,wanted", [("rcptgate stat", "status"), ("rcptgate -c x.json expl", "explain"), ("rcptgate alias im", "import"),
+                                         ("rcptgate explain --fr", "--from"), ("rcptgate client add --action de", "defer"),
+                                         ("rcptgate help postf", "postfix-lines")])
+def test_bash_completes(line, wanted):
+    script = ('source "$0"; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _rcptgate; echo "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, SOURCE / "contrib/completion/rcptgate.bash", line], check=True, capture_output=True,
+                          text=True, timeout=PATIENCE)
+    assert done.stdout.split() == [wanted]
+
+
+def test_check_is_not_clean_beside_a_warning(world):
+    """What refuses everybody, or never acts, is not called clean; the exit status is that of a file with every entry in force."""
+    policy = world.scratch / "odd.json"
+    limit = {"name": "a", "per": "owner", "max": 1, "window": "1m", "over": "reject"}
+    policy.write_text(json.dumps({"limits": [limit]}))
+    said = run("check", policy)
+    assert "never acts" in said and said.splitlines()[-1] == f"{policy}: usable as written, with 1 warning"
+    assert json.loads(run("check", "--json", policy))["status"] == "warnings"
+    policy.write_text(json.dumps({"aliases": {"database": str(world.scratch / "none/aliases.db")}}))
+    said = run("check", policy)
+    assert "gets 451" in said and ": clean" not in said

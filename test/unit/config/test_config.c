@@ -191,6 +191,14 @@ static const struct {
      PROBLEM_SKIPPED, ""},
     {LIMIT(ASKS ",\"when\":{\"unknown\":true,\"catch_all\":true}"), "/limits/0", 1, PROBLEM_WARNING,
      "never acts"},
+    {LIMIT(ASKS ",\"when\":{\"class\":\"free\"}"), "/limits/0", 1, PROBLEM_WARNING, "without \"aliases\""},
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"mailbox\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
+     PROBLEM_WARNING, "without \"aliases\""},
+    {LIMIT(ASKS ",\"when\":{\"client\":[\"127.0.0.1\",\"::1\"]}"), "/limits/0", 1, PROBLEM_WARNING,
+     "in exempt.clients"},
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":5,\"window\":\"1h\",\"over\":\"reject\"},\n"
+     "{\"name\":\"b\",\"per\":[\"sender\",\"client\"],\"max\":6,\"window\":\"1m\",\"over\":\"reject\"}]}",
+     "/limits/1", 2, PROBLEM_WARNING, "is full before it"},
     {LIMIT(ASKS ",\"share\":{\"of\":\"sender\"}"), "/limits/0/share", 1, PROBLEM_SKIPPED, "needs both"},
     {LIMIT(ASKS ",\"share\":{\"of\":\"owner\",\"max\":\"1%\"}"), "/limits/0/share/of", 1, PROBLEM_SKIPPED,
      "\"client\", "},
@@ -207,9 +215,9 @@ static const struct {
      "/limits/0/per/1", 1, PROBLEM_SKIPPED, "twice"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"all\",\"max\":1,\"window\":\"1m\",\"over\":\"reject\"}]}",
      "/limits/0/per", 1, PROBLEM_WARNING, "memory:"},
-    {"{\"limits\":[{\"name\":\"a\",\"per\":\"owner\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
      PROBLEM_WARNING, "nothing ends a flood"},
-    {"{\"limits\":[{\"name\":\"a\",\"per\":\"owner\",\"max\":1,\"window\":\"1m\",\"over\":\"discard\","
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":1,\"window\":\"1m\",\"over\":\"discard\","
      "\"reply\":\"250 x\"}]}",
      "/limits/0/reply", 1, PROBLEM_SKIPPED, "only defer and reject"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\",\"over\":\"reject\"}]}",
@@ -305,7 +313,7 @@ static void test_second_name(void **state)
         load("{\"limits\":[\n"
              "{\"name\":\"a\",\"per\":\"client\",\"max\":1,\"window\":\"1m\",\"over\":\"reject\"},\n"
              "{\"name\":\"a\",\"per\":\"client\",\"max\":2,\"window\":\"1m\",\"over\":\"reject\"},\n"
-             "{\"name\":\"b\",\"per\":\"client\",\"max\":3,\"window\":\"1m\",\"over\":\"reject\"}]}",
+             "{\"name\":\"b\",\"per\":\"client\",\"max\":3,\"window\":\"10m\",\"over\":\"reject\"}]}",
              &problems);
     assert_int_equal(policy->n_limits, 2);
     assert_int_equal(policy->limits[0].max, 1);
@@ -971,7 +979,8 @@ static void test_flood_ends(void **state)
         struct problems problems = {0};
         char json[600];
         snprintf(json, sizeof json,
-                 "{\"limits\":[{\"name\":\"a\",\"max\":10,\"window\":\"1m\",%s},{\"name\":\"b\",%s}]}",
+                 "{\"aliases\":{},\"limits\":[{\"name\":\"a\",\"max\":10,\"window\":\"1m\",%s},{\"name\":"
+                 "\"b\",%s}]}",
                  rows[i].first, rows[i].second);
         const struct policy *policy = load(json, &problems);
         assert_int_equal(policy->n_limits, 2);
