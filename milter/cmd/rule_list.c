@@ -14,8 +14,8 @@
 
 enum {
     CELL = 512,
-    WIDTH_MAX = 48, /* bytes of a cell; columns wider than that are not aligned */
-    DOUBTS = 20,    /* lines about rows that can never act */
+    WIDTH_MAX = 48,   /* bytes of a cell; columns wider than that are not aligned */
+    INERT_NAMED = 20, /* lines about rows that can never act */
 };
 
 struct listing {
@@ -159,34 +159,34 @@ static enum edit_status list_json(struct aliases_edit *edit, const enum aliases_
 
 /* ---- what is listed and can never act ---- */
 
-struct doubts {
+struct inert_rows {
     const struct rule_args *args;
     const char *pattern;
     size_t n;
 };
 
-static bool doubt_row(enum aliases_table table, const struct edit_record *record, void *context)
+static bool name_inert(enum aliases_table table, const struct edit_record *record, void *context)
 {
-    struct doubts *doubts = context;
+    struct inert_rows *inert = context;
     struct error why = {0};
-    if (wanted(table, record, doubts->pattern) && rule_inert(doubts->args, table, record, &why)) {
-        if (doubts->n++ == 0)
+    if (wanted(table, record, inert->pattern) && rule_inert(inert->args, table, record, &why)) {
+        if (inert->n++ == 0)
             fflush(stdout);
         fprintf(stderr, "rcptgate: %s\n", why.text);
     }
-    pool_reset(doubts->args->pool);
-    return doubts->n < DOUBTS;
+    pool_reset(inert->args->pool);
+    return inert->n < INERT_NAMED;
 }
 
 enum edit_status rule_list(struct aliases_edit *edit, const struct rule_args *args,
                            const enum aliases_table *tables, size_t n_tables, const char *pattern, bool json,
                            struct error *err)
 {
-    struct doubts doubts = {.args = args, .pattern = pattern};
+    struct inert_rows inert = {.args = args, .pattern = pattern};
     enum edit_status status = json ? list_json(edit, tables, n_tables, pattern, err) : EDIT_DONE;
     for (size_t i = 0; i < n_tables && status == EDIT_DONE && !json; i++)
         status = list_table(edit, tables[i], pattern, args->now_s, err);
-    for (size_t i = 0; i < n_tables && status == EDIT_DONE && doubts.n < DOUBTS; i++)
-        status = aliases_edit_list(edit, tables[i], NULL, doubt_row, &doubts, err);
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && inert.n < INERT_NAMED; i++)
+        status = aliases_edit_list(edit, tables[i], NULL, name_inert, &inert, err);
     return status;
 }
