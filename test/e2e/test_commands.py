@@ -187,3 +187,37 @@ def test_check_is_not_clean_beside_a_warning(world):
     policy.write_text(json.dumps({"aliases": {"database": str(world.scratch / "none/aliases.db")}}))
     said = run("check", policy)
     assert "gets 451" in said and ": clean" not in said
+
+
+def test_misspelt_keys_and_a_restart():
+    """A slip switches nothing off: what was in force stays, for the gate, after a restart of it, and for commands."""
+    limits = [{"name": "minute", "per": "recipient", "max": 1, "window": "1h", "over": "defer"}]
+    with World("memory", limits, mta=False) as own:
+        own.database.domain("example.com")
+        own.database.alias("a@example.com")
+        own.settled()
+        wait_for(lambda: (own.gate.state / "last-policy.json").exists(), "no last good policy")
+        good = dict(own.gate.policy)
+
+        def answers():
+            with own.milter() as client:
+                client.connect()
+                client.helo()
+                client.mail("<b@sender.example>")
+                return client.rcpt("<nobody@example.com>").status
+
+        for right, slip in (("aliases", "alises"), ("limits", "limts"), ("counters", "conters"), ("exempt", "exemt")):
+            if right in good:
+                own.gate.policy = {slip if key == right else key: value for key, value in good.items()}
+                own.gate.write_policy(mode="shadwo")
+                wait_for(lambda slip=slip: any(slip in reason["text"] for reason in own.gate.status()["reasons"]), f"{slip} is not named")
+                for restart in (False, True):
+                    if restart:
+                        own.gate.stop()
+                        own.gate.start()
+                        own.settled()
+                    now = own.gate.status()
+                    assert now["mode"] == "enforce" and now["aliases"] and len(now["limits"]) == 1, (slip, restart)
+                    assert answers() == "550 5.1.1", (slip, restart)
+                assert "nobody@example.com" in run("explain", "--to", "nobody@example.com", "-c", own.gate.policy_path)
+                run("alias", "list", "-c", own.gate.policy_path)
