@@ -6,9 +6,11 @@
 #include "aliases/aliases.h"
 #include "rule_inert.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const kind_names[] = {
     [PROBLEM_WARNING] = "warning",
@@ -71,8 +73,14 @@ static void check_database(const struct policy *policy, struct problems *problem
     if (p == NULL)
         return;
     *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
-    snprintf(p->text, sizeof p->text,
-             "without a good copy of it every recipient that is not exempt gets 451: %.400s", condition.text);
+    if (access(policy->aliases.database, R_OK) < 0 && errno == EACCES)
+        snprintf(p->text, sizeof p->text,
+                 "cannot be read by you, which says nothing of the gate: check as root, or as a member of "
+                 "its group");
+    else
+        snprintf(p->text, sizeof p->text,
+                 "without a good copy of it every recipient that is not exempt gets 451: %.400s",
+                 condition.text);
 }
 
 enum { ROWS_LOOKED_AT = 1000000, ROWS_NAMED = 20 };

@@ -52,6 +52,8 @@ def test_no_right_to_read(world):
     world.database.directory.chmod(0o700)
     said = run("explain", "--to", "a@example.com", "-c", policy, check=77, **NOBODY)
     assert "may not read" in said and "451" not in said
+    said = run("check", policy, **NOBODY)
+    assert "cannot be read by you" in said and "451" not in said
     world.database.directory.chmod(0o777)
     policy.chmod(0o600)
     for words in ASKING:
