@@ -159,7 +159,7 @@ GO_ON = """
 
   2. rcptgate domain add DOMAIN && rcptgate alias add ALIAS MAILBOX
 
-  3. sh /usr/share/rcptgate/postfix/postconf-lines && postfix reload
+  3. rcptgate postfix-lines | sh && postfix reload
 
   README.md, "Install", goes on from there to a flood that stops.
 

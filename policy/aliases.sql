@@ -9,7 +9,8 @@
 -- 0660, -wal and -shm too). The gate opens it read-only, but SQLite needs the -shm file writable for its locks.
 --
 -- Keys are canonical, or they never match: lower case, domains as A-labels (xn--...; the U-label form is looked
--- up too), no trailing dot, no needless quotes. The CHECKs below stop what SQL can see of that; `rcptgate alias add` does the rest.
+-- up too), no trailing dot, no needless quotes. The CHECKs below stop what SQL can see of that; `rcptgate alias add` does the rest,
+-- and `rcptgate check` names rows that can never act.
 -- NOT GLOB '*[A-Z]*' is "lower case in ASCII" in every SQLite, whatever lower() has been replaced with.
 --
 -- action is what a recipient gets:
@@ -25,7 +26,7 @@ BEGIN;
 
 -- Our domains. A recipient whose domain is not here is not ours: no alias rule applies to it.
 CREATE TABLE domains (
-    domain    TEXT NOT NULL PRIMARY KEY CHECK (domain NOT GLOB '*[A-Z]*'),
+    domain    TEXT NOT NULL PRIMARY KEY CHECK (domain NOT GLOB '*[A-Z @]*' AND domain NOT GLOB '*.' AND domain <> ''),
     action    TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
     catch_all TEXT CHECK (catch_all IN ('accept', 'reject')), -- who has no alias and no glob; NULL is reject
     owner     TEXT,                                           -- for aliases that name none: who pays for the mail,
@@ -36,20 +37,22 @@ CREATE TABLE domains (
 -- One row for an alias. A deleted alias stays as a row with 'reject': no glob and no catch-all revives it.
 -- A row for user@example.com serves user+anything@example.com too, unless that has a row of its own.
 CREATE TABLE aliases (
-    address    TEXT NOT NULL PRIMARY KEY CHECK (address NOT GLOB '*[A-Z]*'),
+    address    TEXT NOT NULL PRIMARY KEY CHECK (address NOT GLOB '*[A-Z]*'
+                                            AND address NOT GLOB '*[. ]' AND address NOT GLOB ' *'),
     mailbox    TEXT,    -- where it forwards to: one address, or several separated by commas
     owner      TEXT,
     class      TEXT,
     action     TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
     reply      TEXT,
-    expires_at INTEGER  -- Unix time in seconds; from then on the alias is unknown (550 5.1.1). NULL: never
+    expires_at INTEGER CHECK (expires_at < 1000000000000) -- Unix time in seconds, not milliseconds; from then on
+                                                          -- the alias is unknown (550 5.1.1). NULL: never
 ) STRICT, WITHOUT ROWID;
 
 -- Aliases by pattern, on the local part: '*' is any text, also none, '?' is one character, everything else is itself.
 -- Asked when no row of `aliases` matches; the glob with the most literal characters wins, then byte order.
 CREATE TABLE alias_globs (
-    domain  TEXT NOT NULL CHECK (domain NOT GLOB '*[A-Z]*'),
-    glob    TEXT NOT NULL CHECK (glob NOT GLOB '*[A-Z]*'), -- 'shop-*'
+    domain  TEXT NOT NULL CHECK (domain NOT GLOB '*[A-Z @]*' AND domain NOT GLOB '*.' AND domain <> ''),
+    glob    TEXT NOT NULL CHECK (glob NOT GLOB '*[A-Z]*' AND glob NOT GLOB '* ' AND glob <> ''), -- 'shop-*'
     mailbox TEXT,
     owner   TEXT,
     class   TEXT,
@@ -60,8 +63,13 @@ CREATE TABLE alias_globs (
 
 -- Who may write to whom. The most specific scope wins, and in it the most specific pattern.
 CREATE TABLE sender_rules (
-    scope   TEXT NOT NULL CHECK (scope NOT GLOB '*[A-Z]*'),     -- an alias address, '@domain', 'owner:name', or '*'
-    pattern TEXT NOT NULL CHECK (pattern NOT GLOB '*[A-Z]*'),   -- an address, '@domain', '@.domain' (and below), '<>', '*'
+    scope   TEXT NOT NULL                                       -- an alias address, '@domain', 'owner:name', or '*'
+        CHECK (scope NOT GLOB '*[A-Z]*' AND (scope = '*' OR scope GLOB 'owner:?*' OR
+                                             (scope GLOB '*@?*' AND scope NOT GLOB '*[. ]'))),
+    pattern TEXT NOT NULL                                       -- an address, '@domain', '@.domain' (and below), '<>', '*'
+        CHECK (pattern NOT GLOB '*[A-Z]*' AND (pattern IN ('*', '<>') OR
+                                               (pattern GLOB '*@?*' AND pattern NOT GLOB '*[. ]' AND
+                                                (pattern NOT GLOB '?*@.*' OR pattern GLOB '"*')))),
     action  TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
     reply   TEXT,
     PRIMARY KEY (scope, pattern)
@@ -70,10 +78,11 @@ CREATE TABLE sender_rules (
 -- Clients by network: '192.0.2.7', '192.0.2.0/24', '2001:db8::/32', without host bits, IPv6 as in RFC 5952.
 -- The longest prefix that has not expired wins; 'accept' makes a client exempt from blocks and limits.
 CREATE TABLE client_rules (
-    network    TEXT NOT NULL PRIMARY KEY CHECK (network NOT GLOB '*[A-Z]*'),
+    network    TEXT NOT NULL PRIMARY KEY CHECK (network NOT GLOB '*[A-Z ]*' AND network NOT GLOB '*.*/32' AND
+                                                network NOT GLOB '*/128' AND network NOT GLOB '*.'),
     action     TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
     reply      TEXT,
-    expires_at INTEGER
+    expires_at INTEGER CHECK (expires_at < 1000000000000)
 ) STRICT, WITHOUT ROWID;
 
 PRAGMA user_version = 1;

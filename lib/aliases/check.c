@@ -1,5 +1,5 @@
 /* check: whether data may be taken (see check.h). Owns nothing: the connection is the caller's, whose progress handler can end what takes too long. */
-#include "check.h"
+#include "aliases/check.h"
 
 #include "base/action.h"
 #include "base/text.h"

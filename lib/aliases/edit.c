@@ -2,7 +2,7 @@
  * it keeps; whatever fails leaves the database as it was. */
 #include "aliases/edit.h"
 
-#include "check.h"
+#include "aliases/check.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -493,9 +493,11 @@ enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_tab
 
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err)
 {
-    char sql[64];
+    char sql[160];
+    const char *name = aliases_schema_columns[table].table;
     step_begins(edit);
-    snprintf(sql, sizeof sql, "DELETE FROM %s", aliases_schema_columns[table].table);
+    snprintf(sql, sizeof sql, "CREATE TEMP TABLE was_%s AS SELECT * FROM main.%s; DELETE FROM main.%s", name,
+             name, name);
     int rc = sqlite3_exec(edit->db, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
 }
@@ -511,6 +513,42 @@ bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_s
                          const struct aliases_sizes *now, int max_shrink, struct error *why)
 {
     return aliases_check_shrink(before, now, max_shrink, edit->path, why) == CHECK_BAD;
+}
+
+/* "old.a = new.a AND old.b = new.b" for columns from..to, with what joins and compares them. */
+static void add_compared(sqlite3_str *sql, const struct aliases_schema_columns *columns, size_t from,
+                         size_t to, const char *compare, const char *join)
+{
+    for (size_t i = from; i < to; i++)
+        sqlite3_str_appendf(sql, "%sold.%s %s new.%s", i > from ? join : "", columns->names[i], compare,
+                            columns->names[i]);
+}
+
+enum edit_status aliases_edit_compare(struct aliases_edit *edit, enum aliases_table table,
+                                      struct edit_difference *out, struct error *err)
+{
+    const struct aliases_schema_columns *columns = &aliases_schema_columns[table];
+    sqlite3_str *sql = sqlite3_str_new(edit->db);
+    sqlite3_str_appendf(
+        sql, "SELECT count(*), count(*) - count(new.%s), count(*) FILTER (WHERE new.%s NOT NULL AND (",
+        columns->names[0], columns->names[0]);
+    add_compared(sql, columns, columns->n_keys, columns->n, "IS NOT", " OR ");
+    sqlite3_str_appendf(
+        sql, ")), (SELECT count(*) FROM main.%s) FROM temp.was_%s AS old LEFT JOIN main.%s AS new ON ",
+        columns->table, columns->table, columns->table);
+    add_compared(sql, columns, 0, columns->n_keys, "=", " AND ");
+    sqlite3_stmt *stmt = NULL;
+    int rc = prepare(edit, sql, table, NULL, PART_ALL, &stmt);
+    if (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        int64_t before = sqlite3_column_int64(stmt, 0), removed = sqlite3_column_int64(stmt, 1);
+        out->before += before;
+        out->removed += removed;
+        out->changed += sqlite3_column_int64(stmt, 2);
+        out->added += sqlite3_column_int64(stmt, 3) - (before - removed);
+    }
+    enum edit_status status = rc == SQLITE_ROW ? EDIT_DONE : failed(edit, rc, err);
+    sqlite3_finalize(stmt); /* repeats the error of step */
+    return status;
 }
 
 static void read_record(sqlite3_stmt *stmt, size_t n, struct edit_record *out)

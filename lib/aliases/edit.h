@@ -60,7 +60,7 @@ enum edit_status aliases_edit_set(struct aliases_edit *edit, enum aliases_table 
 enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_table table,
                                      const struct edit_record *keys, struct error *err);
 
-/* Deletes all rows of the table. */
+/* Deletes all rows of the table. What it held is remembered until the edit is closed, once a table. */
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err);
 
 /* How many rows the tables have now, in this transaction; each is counted up to `most`. */
@@ -70,6 +70,14 @@ enum edit_status aliases_edit_count(struct aliases_edit *edit, int64_t most, str
 /* Would a gate that has taken data with so many rows refuse what is there now? Then why says so, and what to run. */
 bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_sizes *before,
                          const struct aliases_sizes *now, int max_shrink, struct error *why);
+
+struct edit_difference { /* rows */
+    int64_t before, added, changed, removed;
+};
+
+/* What a table that was cleared holds now, compared with then: is added to *out. */
+enum edit_status aliases_edit_compare(struct aliases_edit *edit, enum aliases_table table,
+                                      struct edit_difference *out, struct error *err);
 
 /* Calls each() for every row, in the order of the keys, until it returns false. The record is valid during the call.
  * keys NULL: all rows; else the row with these keys, EDIT_NOT_FOUND where there is none. */

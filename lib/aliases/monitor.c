@@ -8,7 +8,7 @@
 #include "monitor.h"
 
 #include "base/clock.h"
-#include "check.h"
+#include "aliases/check.h"
 #include "snapshot.h"
 #include "sys/worker.h"
 

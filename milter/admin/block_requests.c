@@ -116,7 +116,8 @@ static json_t *change(struct gate *gate, const json_t *request, const struct blo
     bool more = json_is_true(json_object_get(request, "more"));
     if ((asked.n > 0 || !more) && blocks_change(gate->blocks, asked.changes, asked.n, more, &err) < 0)
         asked.n = 0; /* reported as "trouble", as are blocks that are in force and cannot be kept */
-    if (gate->local != NULL && conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
+    if (asked.n > 0 && gate->local != NULL &&
+        conditions_get(&gate->context.conditions, CONDITION_COUNTERS).set)
         error_set(&err, "Redis does not answer: it holds on this host, on the others when Redis is back");
     free(asked.changes);
     return json_pack("{s:I, s:o, s:s}", "done", (json_int_t)asked.n, "refused", asked.refused, "trouble",

@@ -187,7 +187,7 @@ static void put_aliases(FILE *out, const json_t *aliases)
     if (json_get_number(aliases, "aliases") >= 0) {
         fputs(", ", out);
         put_number(out, json_get_number(aliases, "aliases"));
-        fputs(" aliases of ", out);
+        fputs(json_get_number(aliases, "aliases") == 1 ? " alias of " : " aliases of ", out);
         put_number(out, json_get_number(aliases, "domains"));
         fputs(json_get_number(aliases, "domains") == 1 ? " domain" : " domains", out);
     }

@@ -71,6 +71,58 @@ static json_t *request_keys(struct gate *gate, const json_t *request)
     return NULL;
 }
 
+static json_t *failure_nearest(const char *what, const char *name, const char *const *names)
+{
+    struct error err = {0};
+    const char *nearest = text_nearest(name, names);
+    error_set(&err, "there is no %s \"%.100s\"%s%s%s", what, name, nearest != NULL ? "; did you mean \"" : "",
+              nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "");
+    return failure(err.text);
+}
+
+/* A failure where the request names a limit that the policy lacks; NULL: it does not. */
+static json_t *unknown_limit(struct gate *gate, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "limit"));
+    const struct policy *policy = context_policy(&gate->context);
+    const char **names = calloc(policy->n_limits + 1, sizeof *names);
+    bool known = name == NULL;
+    for (size_t i = 0; i < policy->n_limits && names != NULL && !known; i++) {
+        names[i] = policy->limits[i].name;
+        known = strcmp(names[i], name) == 0;
+    }
+    json_t *report = known           ? NULL
+                     : names != NULL ? failure_nearest("limit", name, names)
+                                     : failure("out of memory");
+    free(names);
+    policy_unref(policy);
+    return report;
+}
+
+/* As unknown_limit(), for "ownr:bob". What has a colon can be a key or an IPv6 address, too. */
+static json_t *unknown_kind(const json_t *request)
+{
+    const json_t *subjects = json_object_get(request, "subjects");
+    for (size_t i = 0; i < json_array_size(subjects); i++) {
+        const char *subject = json_string_value(json_array_get(subjects, i)), *names[SUBJECTS + 1] = {NULL};
+        size_t n = subject != NULL ? strspn(subject, "abcdefghijklmnopqrstuvwxyz_") : 0;
+        struct network network;
+        char kind[64];
+        if (n == 0 || n >= sizeof kind || subject[n] != ':' || subject[n + 1] == '{' ||
+            network_parse(subject, &network, NULL) == 0)
+            continue;
+        snprintf(kind, sizeof kind, "%.*s", (int)n, subject);
+        bool known = false;
+        for (int s = 0; s < SUBJECTS; s++) {
+            names[s] = policy_subject_name((enum subject)s);
+            known = known || strcmp(names[s], kind) == 0;
+        }
+        if (!known)
+            return failure_nearest("kind of subject", kind, names);
+    }
+    return NULL;
+}
+
 /* What waits in Postfix's queue for the subjects of a request. */
 static json_t *request_backlog(struct gate *gate, const json_t *request)
 {
@@ -88,7 +140,10 @@ static json_t *request_backlog(struct gate *gate, const json_t *request)
 
 static json_t *answer_show(struct gate *gate, const json_t *request)
 {
-    json_t *keys = request_keys(gate, request);
+    json_t *unknown = unknown_kind(request);
+    json_t *keys = unknown == NULL ? request_keys(gate, request) : NULL;
+    if (unknown != NULL)
+        return unknown;
     if (keys == NULL)
         return failure("no subject is named");
     json_t *report = show_report(gate->counters, keys, context_now(&gate->context));
@@ -104,6 +159,9 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
 
 static json_t *answer_top(struct gate *gate, const json_t *request)
 {
+    json_t *unknown = unknown_limit(gate, request);
+    if (unknown != NULL)
+        return unknown;
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_int_t n = json_integer_value(json_object_get(request, "n"));
     size_t most = n > 0 ? (size_t)n : 1;
@@ -117,6 +175,11 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
 
 static json_t *answer_reset(struct gate *gate, const json_t *request)
 {
+    json_t *unknown = unknown_kind(request);
+    if (unknown == NULL)
+        unknown = unknown_limit(gate, request);
+    if (unknown != NULL)
+        return unknown;
     json_t *keys = request_keys(gate, request);
     if (keys == NULL)
         return failure("no subject is named");

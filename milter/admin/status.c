@@ -35,10 +35,10 @@ static json_t *report_counters(const struct gate *gate, const struct policy *pol
 {
     static const char *const downs[] = {"local", "defer", "accept"};
     char at[256];
-    counters_at(&policy->counters, at, sizeof at);
+    counters_at(&gate->started->counters, at, sizeof at);
     return json_pack("{s:s, s:s, s:s, s:I}", "kind", gate->local != NULL ? "redis" : "memory", "at", at,
                      "when_down", downs[policy->counters.when_down], "timeout_ms",
-                     (json_int_t)policy->counters.redis.timeout_ms);
+                     (json_int_t)gate->started->counters.redis.timeout_ms);
 }
 
 /* When the database was last written to: its write-ahead log may be younger than the file. 0: cannot be told. */
@@ -58,18 +58,18 @@ static int64_t database_changed_ms(const char *path)
     return changed;
 }
 
-static json_t *report_aliases(const struct gate *gate, const struct policy *policy, int64_t now_ms)
+static json_t *report_aliases(const struct gate *gate, int64_t now_ms)
 {
     char time[CLOCK_TEXT];
     struct aliases_status status;
-    if (gate->rules == NULL || policy->aliases.database == NULL)
+    if (gate->rules == NULL)
         return json_null();
     aliases_status(gate->rules, &status);
-    int64_t changed = database_changed_ms(policy->aliases.database);
+    int64_t changed = database_changed_ms(gate->started->aliases.database);
     json_t *aliases =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "database", policy->aliases.database, "in_force",
-                  aliases_mode_name(status.mode), "aliases", (json_int_t)status.aliases, "domains",
-                  (json_int_t)status.domains, "validated_age_s",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "database", gate->started->aliases.database,
+                  "in_force", aliases_mode_name(status.mode), "aliases", (json_int_t)status.aliases,
+                  "domains", (json_int_t)status.domains, "validated_age_s",
                   (json_int_t)(status.validated_age_ms < 0 ? -1 : status.validated_age_ms / 1000),
                   "copy_age_s", (json_int_t)(status.copy_age_ms < 0 ? -1 : status.copy_age_ms / 1000),
                   "validation_ms", (json_int_t)status.round_ms);
@@ -194,7 +194,7 @@ json_t *status_report(struct gate *gate, bool subjects)
         add(report, "uptime_s", json_integer((now - gate->context.started_ms) / 1000)) |
         add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
         add(report, "policy", report_policy(gate, policy, now)) |
-        add(report, "aliases", report_aliases(gate, policy, now)) |
+        add(report, "aliases", report_aliases(gate, now)) |
         add(report, "counters", report_counters(gate, policy)) | add(report, "queue", backlog_or_null(gate)) |
         add(report, "blocks", json_integer((json_int_t)networks_blocked(gate))) |
         add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
@@ -278,7 +278,7 @@ static void print_process(FILE *out, const struct gate *gate)
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
 }
 
-static void print_aliases_metrics(FILE *out, const struct gate *gate, const struct policy *policy)
+static void print_aliases_metrics(FILE *out, const struct gate *gate)
 {
     static const enum aliases_mode modes[] = {ALIASES_LIVE, ALIASES_UNVERIFIED, ALIASES_COPY,
                                               ALIASES_NOTHING};
@@ -289,10 +289,10 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate, const stru
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         fprintf(out, "rcptgate_aliases_in_force{data=\"%s\"} %d\n", aliases_mode_name(modes[i]),
                 status.mode == modes[i]);
-    if (policy->aliases.database != NULL)
+    if (gate->rules != NULL)
         gauge(out, "rcptgate_aliases_changed_timestamp_seconds",
               "When the alias database was last written to; 0: it cannot be seen.",
-              (double)database_changed_ms(policy->aliases.database) / 1000);
+              (double)database_changed_ms(gate->started->aliases.database) / 1000);
     gauge(out, "rcptgate_aliases_rows", "Aliases in the data that was last taken as good; -1: not known.",
           (double)status.aliases);
     gauge(out, "rcptgate_aliases_validated_age_seconds",
@@ -316,7 +316,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
           (double)policy_since(gate) / 1000);
     gauge(out, "rcptgate_policy_limits", "Limits of the policy in force.", (double)policy->n_limits);
     if (gate->rules != NULL)
-        print_aliases_metrics(out, gate, policy);
+        print_aliases_metrics(out, gate);
     counter(out, "rcptgate_log_lines_dropped_total",
             "Log lines lost because whoever reads the log is too slow.", log_dropped());
     counter(out, "rcptgate_counters_junk_resets_total",

@@ -10,6 +10,7 @@
 #include "admin/requests.h"
 #include "gate/state_dir.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,7 +27,8 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
     (void)blocks_sync(gate->blocks); /* what others did; without Redis the state directory must do */
     json_t *report = requests_answer(gate, request);
     bool shared = blocks_sync(gate->blocks);
-    if (!shared && json_object_get(report, "trouble") != NULL && *json_get_text(report, "trouble") == '\0')
+    if (!shared && json_get_number(report, "done") > 0 && json_object_get(report, "trouble") != NULL &&
+        *json_get_text(report, "trouble") == '\0')
         json_object_set_new(
             report, "trouble",
             json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
@@ -74,6 +76,31 @@ json_t *ask_running(const struct policy *policy, const json_t *request, bool *ab
     return report;
 }
 
+bool ask_allowed(const struct policy *policy, struct error *err)
+{
+    char path[STATE_DIR_PATH];
+    if (access(state_dir_path(policy->state, STATE_DIR_CONTROL, path), R_OK | W_OK) == 0 || errno != EACCES)
+        return true;
+    error_set(err,
+              "you may not ask the gate (no access to %s): do it as root, or as a member of the gate's group",
+              path);
+    return false;
+}
+
+/* What an answer without a running gate reads must be readable, or every recipient would seem to get 451. */
+static bool may_read(const struct policy *policy, struct error *err)
+{
+    const char *const files[] = {policy->aliases.database, policy->counters.redis.password_file};
+    for (size_t i = 0; i < 2; i++) {
+        if (files[i] == NULL || access(files[i], R_OK) == 0 || errno != EACCES)
+            continue;
+        error_set(err, "no gate runs, and you may not read %s: do it as root, or as a member of its group",
+                  files[i]);
+        return false;
+    }
+    return true;
+}
+
 json_t *ask_gate(const struct policy *policy, json_t *request, int *status)
 {
     struct error err = {0}, running = {0};
@@ -85,6 +112,12 @@ json_t *ask_gate(const struct policy *policy, json_t *request, int *status)
     }
     enum requests_alone alone = requests_alone(request);
     json_t *report = ask_running(policy, request, &absent, &running);
+    if (report == NULL && (!ask_allowed(policy, &err) || (absent && !may_read(policy, &err)))) {
+        fprintf(stderr, "rcptgate: %s\n", err.text);
+        json_decref(request);
+        *status = EXIT_NO_RIGHT;
+        return NULL;
+    }
     if (report == NULL && (alone == REQUESTS_ALONE_COUNTERS ? policy->counters.kind != COUNTERS_MEMORY
                            : alone == REQUESTS_ALONE_BLOCKS ? absent
                                                             : true))

@@ -191,7 +191,7 @@ static int change(const char *what, int argc, char **argv, const struct option_v
     job.for_s = seconds;
     job.policy = policy_file_load_or_complain(options->file);
     if (job.policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(options->file);
     int status = work(&job, n, argv);
     policy_unref(job.policy);
     return status;
@@ -264,7 +264,7 @@ int cmd_block_list(int argc, char **argv)
         return command_usage("blocks", "unexpected argument %s", argv[1]);
     const struct policy *policy = policy_file_load_or_complain(file);
     if (policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(file);
     size_t printed = 0;
     json_t *after = NULL;
     int status;

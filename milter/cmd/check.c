@@ -4,11 +4,14 @@
 #include "gate/policy_file.h"
 #include "gate/policy_reload.h"
 #include "aliases/aliases.h"
+#include "rule_inert.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *const kind_names[] = {
     [PROBLEM_WARNING] = "warning",
@@ -17,11 +20,23 @@ static const char *const kind_names[] = {
     [PROBLEM_FATAL] = "unusable",
 };
 
-static const char *const status_names[] = {"clean", "usable", "unusable"};
+enum { WARNED = 3 };
 
-static const char *status_name(int status)
+static const char *const status_names[] = {"clean", "usable", "unusable", [WARNED] = "warnings"};
+
+/* Nothing is clean that somebody is warned of, though all of it is in force as written. */
+static const char *status_name(int status, const struct problems *problems)
 {
-    return status_names[status == EXIT_DONE ? 0 : status == EXIT_REFUSED ? 1 : 2];
+    bool clean = status == EXIT_DONE;
+    return status_names[clean && problems->n > 0 ? WARNED : clean ? 0 : status == EXIT_REFUSED ? 1 : 2];
+}
+
+static void print_status(const char *file, int status, const struct problems *problems)
+{
+    if (status == EXIT_DONE && problems->n > 0)
+        printf("%s: usable as written, with %zu warning%s\n", file, problems->n, problems->n == 1 ? "" : "s");
+    else
+        printf("%s: %s\n", file, status_name(status, problems));
 }
 
 static int print_json(const char *file, const struct problems *problems, int status)
@@ -36,7 +51,7 @@ static int print_json(const char *file, const struct problems *problems, int sta
         json_array_append_new(list, entry);
     }
     json_t *report =
-        json_pack("{s:s, s:s, s:o}", "file", file, "status", status_name(status), "problems", list);
+        json_pack("{s:s, s:s, s:o}", "file", file, "status", status_name(status, problems), "problems", list);
     int rc = report != NULL ? json_dumpf(report, stdout, JSON_INDENT(2)) : -1;
     json_decref(report);
     if (rc < 0 || putchar('\n') == EOF)
@@ -59,8 +74,36 @@ static void check_database(const struct policy *policy, struct problems *problem
     if (p == NULL)
         return;
     *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
-    snprintf(p->text, sizeof p->text,
-             "without a good copy of it every recipient that is not exempt gets 451: %.400s", condition.text);
+    if (access(policy->aliases.database, R_OK) < 0 && errno == EACCES)
+        snprintf(p->text, sizeof p->text,
+                 "cannot be read by you, which says nothing of the gate: check as root, or as a member of "
+                 "its group");
+    else
+        snprintf(p->text, sizeof p->text,
+                 "without a good copy of it every recipient that is not exempt gets 451: %.400s",
+                 condition.text);
+}
+
+enum { ROWS_LOOKED_AT = 1000000, ROWS_NAMED = 20 };
+
+static void name_inert(const struct error *why, void *context)
+{
+    struct problems *problems = context;
+    size_t named = 0;
+    for (size_t i = 0; i < problems->n; i++)
+        named += strcmp(problems->at[i].pointer, "/aliases/database") == 0;
+    struct problem *p = named < ROWS_NAMED ? problems_append(problems) : NULL;
+    if (p == NULL)
+        return;
+    *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
+    snprintf(p->text, sizeof p->text, "%.500s", why->text);
+}
+
+static void check_rows(const struct policy *policy, struct problems *problems)
+{
+    if (policy->aliases.database != NULL)
+        (void)rule_inert_scan(policy->aliases.database, policy->aliases.subaddress, ROWS_LOOKED_AT,
+                              name_inert, problems);
 }
 
 static void check_secret(const char *path, mode_t others, const char *pointer, const char *text,
@@ -108,19 +151,21 @@ int cmd_check(int argc, char **argv)
 
     struct problems problems = {0};
     struct error err = {0};
-    const struct policy *policy = policy_reload_check(file, &problems, &err);
+    const struct policy *policy =
+        policy_reload_check(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &problems, &err);
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
-    if (policy != NULL)
+    if (policy != NULL) {
         check_secrets(file, policy, &problems);
-    if (policy != NULL)
         check_database(policy, &problems);
+        check_rows(policy, &problems);
+    }
     if (json) {
         status = print_json(file, &problems, status);
     } else {
         policy_file_print(stdout, file, &problems, PROBLEM_WARNING);
         if (policy == NULL && problems.n == 0)
             printf("%s\n", err.text);
-        printf("%s: %s\n", file, status_name(status));
+        print_status(file, status, &problems);
     }
     policy_unref(policy);
     problems_done(&problems);

@@ -3,7 +3,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include "base/text.h"
+
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 int command_usage(const char *name, const char *format, ...)
 {
@@ -14,6 +20,27 @@ int command_usage(const char *name, const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return EXIT_USAGE;
+}
+
+const char *command_hint(const char *name, const char *const *names, char buffer[COMMAND_HINT])
+{
+    const char *nearest = text_nearest(name, names);
+    snprintf(buffer, COMMAND_HINT, "%s%s%s", nearest != NULL ? "; did you mean \"" : "",
+             nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "");
+    return buffer;
+}
+
+bool command_reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    struct stat st;
+    return fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode) && poll(&out, 1, 0) == 1 &&
+           (out.revents & POLLERR) != 0;
+}
+
+int command_no_policy(const char *file)
+{
+    return access(file, R_OK) < 0 && errno == EACCES ? EXIT_NO_RIGHT : EXIT_CONFIG;
 }
 
 static const struct option_value *option_find(const struct option_value *options, const char *arg, size_t *n)
@@ -35,6 +62,19 @@ static const struct option_value *option_short(const struct option_value *option
     return NULL;
 }
 
+/* False, after saying so. */
+static bool option_unknown(const char *name, const char *arg, const struct option_value *options)
+{
+    enum { OPTIONS_MAX = 32 };
+    const char *names[OPTIONS_MAX + 1] = {NULL};
+    char typed[64], hint[COMMAND_HINT];
+    for (size_t i = 0; i < OPTIONS_MAX && options[i].name != NULL; i++)
+        names[i] = options[i].name;
+    snprintf(typed, sizeof typed, "%.*s", (int)strcspn(arg, "="), arg);
+    command_usage(name, "unknown option %s%s", arg, arg[1] == '-' ? command_hint(typed, names, hint) : "");
+    return false;
+}
+
 /* Takes one option at argv[*i]. False: complained. */
 static bool option_take(const char *name, int argc, char **argv, int *i, const struct option_value *options)
 {
@@ -46,8 +86,7 @@ static bool option_take(const char *name, int argc, char **argv, int *i, const s
         return true;
     }
     if (o == NULL) {
-        command_usage(name, "unknown option %s", arg);
-        return false;
+        return option_unknown(name, arg, options);
     }
     if (o->flag != NULL) {
         if (arg[n] == '=') {

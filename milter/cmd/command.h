@@ -11,6 +11,7 @@ enum { /* exit statuses, as in sysexits.h */
        EXIT_NO_INPUT = 66,
        EXIT_UNAVAILABLE = 69,
        EXIT_INTERNAL = 70,
+       EXIT_NO_RIGHT = 77,
        EXIT_CONFIG = 78,
 };
 
@@ -27,9 +28,20 @@ int cmd_status(int argc, char **argv);
 int cmd_block(int argc, char **argv);
 int cmd_block_undo(int argc, char **argv);
 int cmd_block_list(int argc, char **argv);
+int cmd_postfix_lines(int argc, char **argv);
 
 /* Tells on stderr what is wrong with the arguments of that command; returns EXIT_USAGE, for which main() shows its usage. */
 int command_usage(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* `; did you mean "status"?`, or "" where none of names (which end with NULL) is near. Returns buffer. */
+enum { COMMAND_HINT = 64 };
+const char *command_hint(const char *name, const char *const *names, char buffer[COMMAND_HINT]);
+
+/* Has whoever read our standard output, a pipe, gone away? Then it had enough, which is no error. */
+bool command_reader_gone(void);
+
+/* How to exit where no policy was found, of which was spoken: EXIT_NO_RIGHT or EXIT_CONFIG. */
+int command_no_policy(const char *file);
 
 /* One option of a command line. */
 struct option_value {

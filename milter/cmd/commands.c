@@ -18,13 +18,15 @@
     "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
     "  --update           import: a row that exists takes the file's columns\n"                              \
     "  --replace          import: in place of all rows that are there\n"                                     \
+    "  --force            import: also where --replace removes more than max_shrink\n"                       \
     "  --skip-bad         import: write the good rows although some are bad\n"                               \
     "  --dry-run          import: only say what would be done\n"
 
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
      "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
-    {"check", cmd_check, "[-c FILE | FILE] [--json]", "Validates a policy and names every problem.",
+    {"check", cmd_check, "[-c FILE | FILE] [--json]",
+     "Validates a policy and names every problem; - is standard input.",
      "  --json             for programs\n"
      "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
     {"explain", cmd_explain,
@@ -100,6 +102,10 @@ const struct command commands[] = {
      "  --json             for programs\n"},
     {"blocks", cmd_block_list, "[-c FILE] [--json]", "Lists the blocked networks.",
      "  --json             for programs\n"},
+    {"postfix-lines", cmd_postfix_lines, "[--check] [-c FILE]",
+     "Prints Postfix's settings for this host, as lines to paste; changes nothing.",
+     "  --check            say instead what Postfix lacks of them\n"
+     "Exit status of --check: 0 nothing, 1 something, 69 postconf cannot be asked.\n"},
     {"help", commands_help, "[COMMAND]", "Says how a command is used.", ""},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -109,7 +115,7 @@ void commands_print(FILE *out)
     fprintf(out,
             "rcptgate " RCPTGATE_VERSION ": alias rules and rate limits at RCPT TO, as a Postfix milter\n\n");
     for (const struct command *c = commands; c->name != NULL; c++)
-        fprintf(out, "  %-8s %s\n", c->name, c->summary);
+        fprintf(out, "  %-14s %s\n", c->name, c->summary);
     fprintf(out, "\nrcptgate help COMMAND says more; rcptgate(8) and rcptgate-policy(5) say all.\n");
 }
 
@@ -119,8 +125,17 @@ void commands_usage(FILE *out, const struct command *command)
             command->name);
 }
 
+const char *commands_hint(const char *name, char buffer[COMMAND_HINT])
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        names[i] = commands[i].name;
+    return command_hint(name, names, buffer);
+}
+
 int commands_help(int argc, char **argv)
 {
+    char hint[COMMAND_HINT];
     const char *policy = NULL; /* every command takes -c; there is nothing to ask it for */
     const struct option_value options[] = {{"-c", &policy, NULL}, {NULL, NULL, NULL}};
     int n = command_options("help", argc, argv, options);
@@ -134,7 +149,7 @@ int commands_help(int argc, char **argv)
         return EXIT_DONE;
     }
     if (argc > 1)
-        return command_usage("help", "there is no command \"%s\"", argv[1]);
+        return command_usage("help", "there is no command \"%s\"%s", argv[1], commands_hint(argv[1], hint));
     commands_print(stdout);
     return EXIT_DONE;
 }

@@ -2,6 +2,8 @@
 #ifndef RCPTGATE_CMD_COMMANDS_H
 #define RCPTGATE_CMD_COMMANDS_H
 
+#include "command.h"
+
 #include <stdio.h>
 
 struct command {
@@ -16,6 +18,7 @@ extern const struct command commands[]; /* name NULL ends it */
 
 void commands_print(FILE *out);                                /* one line each */
 void commands_usage(FILE *out, const struct command *command); /* how it is called, and where more is said */
-int commands_help(int argc, char **argv);                      /* "help" */
+const char *commands_hint(const char *name, char buffer[COMMAND_HINT]); /* as command_hint() */
+int commands_help(int argc, char **argv);                               /* "help" */
 
 #endif

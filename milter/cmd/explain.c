@@ -141,7 +141,7 @@ int cmd_explain(int argc, char **argv)
         return command_usage("explain", "--size takes a number of bytes, not \"%s\"", size);
     const struct policy *policy = policy_file_load_or_complain(file);
     if (policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(file);
     json_t *request = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:I}", "do", "explain", "to", to, "from", from,
                                 "client", client, "user", user, "size", bytes);
     int status;

@@ -25,9 +25,11 @@ static int dispatch(int argc, char **argv)
             return run(c, argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return commands_help(1, argv);
-    if (strcmp(argv[1], "--version") == 0)
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return puts("rcptgate " RCPTGATE_VERSION) < 0;
-    fprintf(stderr, "rcptgate: there is no command \"%s\"; rcptgate help lists them\n", argv[1]);
+    char hint[COMMAND_HINT];
+    fprintf(stderr, "rcptgate: there is no command \"%s\"%s; rcptgate help lists them\n", argv[1],
+            commands_hint(argv[1], hint));
     return EXIT_USAGE;
 }
 
@@ -57,7 +59,10 @@ int main(int argc, char **argv)
     }
     move_policy(argc, argv);
     int status = dispatch(argc, argv);
-    if (fflush(stdout) != 0 && status == EXIT_DONE) {
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if (command_reader_gone()) /* `export | head -1`: who reads has enough */
+        return status == EXIT_INTERNAL ? EXIT_DONE : status;
+    if (failed && status == EXIT_DONE) {
         perror("rcptgate: standard output");
         return EXIT_INTERNAL;
     }

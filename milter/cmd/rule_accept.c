@@ -19,6 +19,12 @@ static int accept_at_start(const struct policy *policy, struct error *err)
     return EXIT_DONE;
 }
 
+static void say_taken(json_int_t aliases, json_int_t domains)
+{
+    printf("taken: %" JSON_INTEGER_FORMAT " alias%s, %" JSON_INTEGER_FORMAT " domain%s\n", aliases,
+           aliases == 1 ? "" : "es", domains, domains == 1 ? "" : "s");
+}
+
 int rule_accept(const struct policy *policy, struct error *err)
 {
     bool absent = false;
@@ -37,9 +43,8 @@ int rule_accept(const struct policy *policy, struct error *err)
     if (error != NULL)
         error_set(err, "%s", error[0] != '\0' ? error : "out of memory");
     else
-        printf("taken: %" JSON_INTEGER_FORMAT " aliases, %" JSON_INTEGER_FORMAT " domains\n",
-               json_integer_value(json_object_get(report, "aliases")),
-               json_integer_value(json_object_get(report, "domains")));
+        say_taken(json_integer_value(json_object_get(report, "aliases")),
+                  json_integer_value(json_object_get(report, "domains")));
     json_decref(report);
     return status;
 }

@@ -3,6 +3,7 @@
 
 #include "base/csv.h"
 #include "base/utf8.h"
+#include "command.h"
 #include "progress.h"
 
 #include <errno.h>
@@ -116,7 +117,7 @@ static enum edit_status write_all(struct aliases_edit *edit, const enum aliases_
     for (size_t i = 0; i < n_tables && status == EDIT_DONE && !export.bad_text && !ferror(out); i++)
         status = aliases_edit_list(edit, tables[i], NULL, write_row, &export, err);
     progress_wipe(&export.progress);
-    if (status != EDIT_DONE)
+    if (status != EDIT_DONE || (out == stdout && command_reader_gone()))
         return status;
     if (export.bad_text) {
         error_set(err, "a row cannot be written as JSON: it is not UTF-8, or memory ran out; try csv");

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,26 @@ struct import {
     struct csv csv;
     char text[LINE_MAX_BYTES]; /* JSON Lines */
 };
+
+static volatile sig_atomic_t interrupted; /* by which signal */
+
+static void interrupt(int signal)
+{
+    interrupted = signal;
+}
+
+/* A read that waits is interrupted, too. */
+void rule_import_catch_signals(void)
+{
+    const struct sigaction action = {.sa_handler = interrupt};
+    (void)sigaction(SIGINT, &action, NULL); /* neither can fail */
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool rule_import_interrupted(void)
+{
+    return interrupted != 0;
+}
 
 enum row_status { ROW_OK, ROW_END, ROW_BAD, ROW_FAILED };
 
@@ -245,6 +266,10 @@ static enum edit_status read_rows(struct import *import, struct progress *progre
         struct error why = {0};
         enum row_status row = jsonl ? read_jsonl(import, cells, &why) : read_csv(import, cells, &why);
         enum edit_status status = row == ROW_OK ? write_row(import, cells, &why) : EDIT_INVALID;
+        if (interrupted != 0) {
+            error_set(err, "interrupted at %s:%" PRId64 "; nothing was changed", import->name, import->line);
+            return EDIT_FAILED;
+        }
         if (row == ROW_END)
             return EDIT_DONE;
         if (row == ROW_FAILED || (status != EDIT_DONE && status != EDIT_EXISTS && status != EDIT_INVALID)) {

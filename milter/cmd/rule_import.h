@@ -19,13 +19,17 @@ enum rule_format rule_import_format(const char *name);
 struct import_options {
     enum rule_format format; /* UNKNOWN: '{' begins JSON Lines, all else CSV */
     bool update;             /* a row that exists takes the file's columns; else it is an error */
-    bool replace, dry_run, skip_bad;
+    bool replace, dry_run, skip_bad, force;
     const char *noun; /* for messages: "alias" */
 };
 
 struct import_result {
-    int64_t added, updated, bad; /* rows */
+    int64_t added, updated, removed, bad; /* rows */
 };
+
+/* From here on Ctrl-C and SIGTERM end an import before it is committed. */
+void rule_import_catch_signals(void);
+bool rule_import_interrupted(void);
 
 /* EDIT_DONE also where rows were bad. name: what the file is called in messages. */
 enum edit_status rule_import(struct aliases_edit *edit, const struct rule_args *args, FILE *in,

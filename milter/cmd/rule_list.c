@@ -6,13 +6,19 @@
 #include "base/utf8.h"
 
 #include "base/glob.h"
+#include "command.h"
+#include "rule_inert.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { CELL = 512, WIDTH_MAX = 48 }; /* bytes of a cell; columns wider than that are not aligned */
+enum {
+    CELL = 512,
+    WIDTH_MAX = 48,   /* bytes of a cell; columns wider than that are not aligned */
+    INERT_NAMED = 20, /* lines about rows that can never act */
+};
 
 struct listing {
     const char *pattern;
@@ -147,20 +153,43 @@ static enum edit_status list_json(struct aliases_edit *edit, const enum aliases_
     for (size_t i = 0; i < n_tables && status == EDIT_DONE && !listing.failed; i++)
         status = aliases_edit_list(edit, tables[i], NULL, print_object, &listing, err);
     fputs(listing.n > 0 ? "\n]\n" : "]\n", stdout);
-    if (status == EDIT_DONE && listing.failed) {
+    if (status == EDIT_DONE && listing.failed && !command_reader_gone()) {
         error_set(err, "a row cannot be printed as JSON: it is not UTF-8, or memory ran out");
         return EDIT_FAILED;
     }
     return status;
 }
 
-enum edit_status rule_list(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
-                           const char *pattern, bool json, int64_t now_s, struct error *err)
+/* ---- what is listed and can never act ---- */
+
+struct inert_rows {
+    const struct rule_args *args;
+    const char *pattern;
+    size_t n;
+};
+
+static bool name_inert(enum aliases_table table, const struct edit_record *record, void *context)
 {
-    if (json)
-        return list_json(edit, tables, n_tables, pattern, err);
-    enum edit_status status = EDIT_DONE;
-    for (size_t i = 0; i < n_tables && status == EDIT_DONE; i++)
-        status = list_table(edit, tables[i], pattern, now_s, err);
+    struct inert_rows *inert = context;
+    struct error why = {0};
+    if (wanted(table, record, inert->pattern) && rule_inert(inert->args, table, record, &why)) {
+        if (inert->n++ == 0)
+            fflush(stdout);
+        fprintf(stderr, "rcptgate: %s\n", why.text);
+    }
+    pool_reset(inert->args->pool);
+    return inert->n < INERT_NAMED;
+}
+
+enum edit_status rule_list(struct aliases_edit *edit, const struct rule_args *args,
+                           const enum aliases_table *tables, size_t n_tables, const char *pattern, bool json,
+                           struct error *err)
+{
+    struct inert_rows inert = {.args = args, .pattern = pattern};
+    enum edit_status status = json ? list_json(edit, tables, n_tables, pattern, err) : EDIT_DONE;
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && !json; i++)
+        status = list_table(edit, tables[i], pattern, args->now_s, err);
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE && inert.n < INERT_NAMED; i++)
+        status = aliases_edit_list(edit, tables[i], NULL, name_inert, &inert, err);
     return status;
 }

@@ -12,6 +12,7 @@
 #include "rule_list.h"
 #include "rule_rights.h"
 #include "rule_write.h"
+#include "aliases/check.h"
 #include "aliases/edit.h"
 #include "sys/ids.h"
 #include "base/text.h"
@@ -29,6 +30,7 @@
 enum { /* more of sysexits.h */
        EXIT_CANNOT_CREATE = 73,
        EXIT_BUSY = 75,
+       EXIT_INTERRUPTED = 130, /* as the shell says of SIGINT */
 };
 
 enum { CHECKED_ROWS = 100 }; /* for each row that is removed */
@@ -299,6 +301,68 @@ static int run_set(struct invocation *in)
     return finish(in, edit, status, "changed", &rule);
 }
 
+/* The row with the key just as it was typed: of what another program wrote, not all can be said in another way. *rule is
+ * that row where there is one. */
+static enum edit_status remove_as_stored(struct invocation *in, struct aliases_edit *edit, const char *key,
+                                         struct rule *rule, struct error *err)
+{
+    const bool sender = in->args.noun == NOUN_SENDER;
+    const char *scope = in->args.given[FIELD_SCOPE] != NULL ? in->args.given[FIELD_SCOPE] : "*";
+    struct rule stored = {.table = rule_args_table(in->args.noun)};
+    if (in->args.noun == NOUN_ALIAS && strpbrk(key, "*?") != NULL)
+        return EDIT_NOT_FOUND; /* a glob */
+    stored.record.at[0] = (struct edit_value){.kind = EDIT_TEXT, .text = sender ? scope : key};
+    if (sender)
+        stored.record.at[1] = (struct edit_value){.kind = EDIT_TEXT, .text = key};
+    enum edit_status status = aliases_edit_remove(edit, stored.table, &stored.record, err);
+    if (status == EDIT_DONE)
+        *rule = stored;
+    return status;
+}
+
+struct left {
+    const char *domain;
+    int64_t aliases;
+};
+
+static bool count_left(enum aliases_table table, const struct edit_record *record, void *context)
+{
+    struct left *left = context;
+    const char *text = record->at[0].text, *at = text != NULL ? strrchr(text, '@') : NULL;
+    const char *domain = table == ALIASES_GLOBS ? text : at != NULL ? at + 1 : NULL;
+    left->aliases += domain != NULL && strcmp(domain, left->domain) == 0;
+    return true;
+}
+
+/* A domain that goes leaves its aliases behind. */
+static void say_left(struct aliases_edit *edit, const struct rule *rule)
+{
+    struct left left = {.domain = rule->record.at[0].text};
+    if (rule->table != ALIASES_DOMAINS)
+        return;
+    (void)aliases_edit_list(edit, ALIASES_ALIASES, NULL, count_left, &left, NULL); /* only a hint */
+    (void)aliases_edit_list(edit, ALIASES_GLOBS, NULL, count_left, &left, NULL);
+    if (left.aliases > 0)
+        printf("%" PRId64
+               " alias%s of it %s left; no alias rule applies to %s any more: rcptgate alias list '*@%s'\n",
+               left.aliases, left.aliases == 1 ? "" : "es", left.aliases == 1 ? "is" : "are", left.domain,
+               left.domain);
+}
+
+static enum edit_status remove_one(struct invocation *in, struct aliases_edit *edit, const char *key,
+                                   struct rule *rule)
+{
+    struct error stored = {0};
+    enum edit_status status = remove_as_stored(in, edit, key, rule, &stored);
+    if (status == EDIT_NOT_FOUND)
+        return rule_args_key(&in->args, key, rule, &in->err) < 0
+                   ? EDIT_INVALID
+                   : aliases_edit_remove(edit, rule->table, &rule->record, &in->err);
+    if (status != EDIT_DONE)
+        error_set(&in->err, "%s", stored.text);
+    return status;
+}
+
 static int run_remove(struct invocation *in)
 {
     struct aliases_edit *edit = NULL;
@@ -314,9 +378,6 @@ static int run_remove(struct invocation *in)
         error_set(&in->err, "out of memory");
         return EXIT_INTERNAL;
     }
-    for (int i = 0; i < in->n_keys; i++)
-        if (rule_args_key(&in->args, in->keys[i], &rules[i], &in->err) < 0)
-            return EXIT_REFUSED;
     /* Of a table with more rows these are less than a percent, and to count it all would take a while. */
     const int64_t most = CHECKED_ROWS * (int64_t)in->n_keys;
     struct aliases_sizes before;
@@ -325,15 +386,17 @@ static int run_remove(struct invocation *in)
     if (status == EXIT_DONE)
         status = exit_status(count_before(in, edit, most, &before));
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
-        status = exit_status(aliases_edit_remove(edit, rules[i].table, &rules[i].record, &in->err));
+        status = exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
     if (status == EXIT_DONE) {
         foresee_refusal(in, edit, most, &before, &why);
         status = exit_status(aliases_edit_commit(edit, &in->err));
     }
     if (status == EXIT_DONE)
         warn_of_refusal(in, &why);
-    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
+    for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++) {
         say("removed", &rules[i]);
+        say_left(edit, &rules[i]);
+    }
     aliases_edit_close(edit);
     return status;
 }
@@ -355,8 +418,8 @@ static int run_list(struct invocation *in)
     if (in->n_keys > 0)
         text_lower(in->keys[0]); /* as keys are */
     if (status == EDIT_DONE)
-        status = rule_list(edit, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
-                           in->args.now_s, &in->err);
+        status = rule_list(edit, &in->args, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
+                           &in->err);
     aliases_edit_close(edit);
     return exit_status(status);
 }
@@ -391,40 +454,90 @@ static int run_export(struct invocation *in)
     return exit_status(rule_export_close(&out, status, &in->err));
 }
 
-/* Reads all rows into the open database. */
-static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
+/* Would so many rows be gone that somebody should say so first? Below CHECK_SHRINK_FROM only where none is left. */
+static bool removes_too_much(const struct invocation *in, const struct edit_difference *difference)
+{
+    int max_shrink = in->policy != NULL ? in->policy->aliases.max_shrink : 50;
+    if (difference->before < CHECK_SHRINK_FROM)
+        return difference->before > 0 && difference->removed == difference->before && difference->added == 0;
+    return difference->removed >
+           difference->before / 100 * max_shrink + difference->before % 100 * max_shrink / 100;
+}
+
+/* What was there has been replaced: by what, in rows, and may it be? */
+static enum edit_status compare(struct invocation *in, struct aliases_edit *edit,
+                                struct import_result *result, bool *too_much)
 {
     enum aliases_table tables[2];
     size_t n_tables = tables_of(in->args.noun, tables);
+    struct edit_difference difference = {0};
+    enum edit_status status = EDIT_DONE;
+    for (size_t i = 0; i < n_tables && status == EDIT_DONE; i++)
+        status = aliases_edit_compare(edit, tables[i], &difference, &in->err);
+    result->added = difference.added;
+    result->updated = difference.changed;
+    result->removed = difference.removed;
+    *too_much = !in->import.force && removes_too_much(in, &difference);
+    return status;
+}
+
+static void say_imported(const struct invocation *in, const struct import_result *result, bool written)
+{
+    if (in->json) {
+        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"removed\": %" PRId64
+               ", \"bad\": %" PRId64 ", \"written\": %s}\n",
+               result->added, result->updated, result->removed, result->bad, written ? "true" : "false");
+        return;
+    }
+    printf("%s%" PRId64 " added, %" PRId64 " updated, ", written ? "" : "would be: ", result->added,
+           result->updated);
+    if (in->import.replace)
+        printf("%" PRId64 " removed, ", result->removed);
+    printf("%" PRId64 " bad%s\n", result->bad,
+           result->bad > 0 && !in->import.skip_bad ? "; nothing was written (--skip-bad writes the others)"
+                                                   : "");
+}
+
+static enum edit_status clear(struct invocation *in, struct aliases_edit *edit)
+{
+    enum aliases_table tables[2];
+    size_t n_tables = tables_of(in->args.noun, tables);
+    enum edit_status status = EDIT_DONE;
+    for (size_t i = 0; in->import.replace && i < n_tables && status == EDIT_DONE; i++)
+        status = aliases_edit_clear(edit, tables[i], &in->err);
+    return status;
+}
+
+/* Reads all rows into the open database. */
+static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
+{
+    struct import_result result = {0};
+    bool too_much = false;
+    in->import.noun = noun_names[in->args.noun];
     struct aliases_sizes before = {0};
     struct error why = {0};
-    if (in->import.replace && count_before(in, edit, INT64_MAX, &before) != EDIT_DONE)
-        return EXIT_REFUSED;
-    for (size_t i = 0; in->import.replace && i < n_tables; i++) {
-        enum edit_status cleared = aliases_edit_clear(edit, tables[i], &in->err);
-        if (cleared != EDIT_DONE)
-            return exit_status(cleared);
-    }
-    struct import_result result = {0};
-    in->import.noun = noun_names[in->args.noun];
-    enum edit_status status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    rule_import_catch_signals();
+    enum edit_status status = in->import.replace ? count_before(in, edit, INT64_MAX, &before) : EDIT_DONE;
+    if (status == EDIT_DONE)
+        status = clear(in, edit);
+    if (status == EDIT_DONE)
+        status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
+    if (status == EDIT_DONE && in->import.replace)
+        status = compare(in, edit, &result, &too_much);
     if (status == EDIT_DONE && in->import.replace)
         foresee_refusal(in, edit, INT64_MAX, &before, &why);
-    if (status == EDIT_DONE && !in->import.dry_run && (result.bad == 0 || in->import.skip_bad))
+    bool good = (result.bad == 0 || in->import.skip_bad) && !too_much, write = good && !in->import.dry_run;
+    if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
-        return exit_status(status);
-    bool kept = result.bad == 0 || in->import.skip_bad;
-    if (kept)
+        return rule_import_interrupted() ? EXIT_INTERRUPTED : exit_status(status);
+    say_imported(in, &result, write);
+    if (good)
         warn_of_refusal(in, &why);
-    if (in->json)
-        printf("{\"added\": %" PRId64 ", \"updated\": %" PRId64 ", \"bad\": %" PRId64 ", \"written\": %s}\n",
-               result.added, result.updated, result.bad, kept && !in->import.dry_run ? "true" : "false");
-    else
-        printf("%s%" PRId64 " added, %" PRId64 " updated, %" PRId64 " bad%s\n",
-               in->import.dry_run ? "would be: " : "", result.added, result.updated, result.bad,
-               kept ? "" : "; nothing was written (--skip-bad writes the others)");
-    return kept ? EXIT_DONE : EXIT_REFUSED;
+    if (too_much)
+        error_set(&in->err, "%" PRId64 " rows would be removed, more than max_shrink allows; %s",
+                  result.removed, "nothing was written (--force does it)");
+    return good ? EXIT_DONE : EXIT_REFUSED;
 }
 
 static int run_import(struct invocation *in)
@@ -481,6 +594,17 @@ static const struct verb *find_verb(const char *name, enum rule_noun noun)
     return NULL;
 }
 
+static int no_verb(enum rule_noun noun, const char *name)
+{
+    const char *names[sizeof verbs / sizeof verbs[0] + 1] = {NULL};
+    char hint[COMMAND_HINT];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (!verbs[i].alias_only || noun == NOUN_ALIAS)
+            names[n++] = verbs[i].name;
+    return command_usage(noun_names[noun], "there is no \"%s\"%s", name, command_hint(name, names, hint));
+}
+
 /* Do the options go with the verb? 0, or the exit status of a usage error. */
 static int check_options(const struct invocation *in, const struct verb *verb)
 {
@@ -489,8 +613,9 @@ static int check_options(const struct invocation *in, const struct verb *verb)
     bool imports = verb->run == run_import, files = imports || verb->run == run_export;
     if (in->json && verb->run != run_list && !imports)
         return command_usage(noun, "--json goes with list and import");
-    if (!imports && (import->skip_bad || import->replace || import->dry_run || import->update))
-        return command_usage(noun, "--skip-bad, --replace, --dry-run and --update go with import");
+    if (!imports &&
+        (import->skip_bad || import->replace || import->dry_run || import->update || import->force))
+        return command_usage(noun, "--skip-bad, --replace, --force, --dry-run and --update go with import");
     if (!files && in->format != NULL)
         return command_usage(noun, "--format goes with import and export");
     for (enum rule_field field = 0; field < FIELDS && files; field++)
@@ -506,15 +631,16 @@ static int check_options(const struct invocation *in, const struct verb *verb)
 static int parse_line(struct invocation *in, int argc, char **argv, const struct verb **verb)
 {
     const char *noun = noun_names[in->args.noun];
-    struct option_value options[FIELDS + 10] = {{"-c", &in->file, NULL},
+    struct option_value options[FIELDS + 11] = {{"-c", &in->file, NULL},
                                                 {"--database", &in->database, NULL},
                                                 {"--json", NULL, &in->json},
                                                 {"--format", &in->format, NULL},
                                                 {"--skip-bad", NULL, &in->import.skip_bad},
                                                 {"--replace", NULL, &in->import.replace},
                                                 {"--dry-run", NULL, &in->import.dry_run},
-                                                {"--update", NULL, &in->import.update}};
-    size_t n = 8;
+                                                {"--update", NULL, &in->import.update},
+                                                {"--force", NULL, &in->import.force}};
+    size_t n = 9;
     if (in->args.noun == NOUN_ALIAS)
         options[n++] = (struct option_value){"--group", &in->group, NULL};
     for (enum rule_field field = 0; field < FIELDS; field++)
@@ -525,8 +651,7 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
         return EXIT_USAGE;
     *verb = positional > 0 ? find_verb(argv[1], in->args.noun) : NULL;
     if (*verb == NULL)
-        return positional > 0 ? command_usage(noun, "there is no \"%s\"", argv[1])
-                              : command_usage(noun, "what is to be done?");
+        return positional > 0 ? no_verb(in->args.noun, argv[1]) : command_usage(noun, "what is to be done?");
     in->keys = argv + 2;
     in->n_keys = positional - 1;
     if (in->n_keys < (*verb)->min_keys)
@@ -545,7 +670,7 @@ static int find_database(struct invocation *in)
         return 0;
     in->policy = policy_file_load_or_complain(file);
     if (in->policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(file);
     in->args.subaddress = in->policy->aliases.subaddress;
     if (in->database == NULL)
         in->database = in->policy->aliases.database;

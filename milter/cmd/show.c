@@ -40,7 +40,7 @@ static json_t *ask_subjects(const char *name, int argc, char **argv, const char 
         return NULL;
     }
     const struct policy *policy = policy_file_load_or_complain(file);
-    *status = EXIT_CONFIG;
+    *status = command_no_policy(file);
     if (policy == NULL)
         return NULL;
     json_t *request = request_make(name, n, argv, limit != NULL ? *limit : NULL);

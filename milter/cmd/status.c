@@ -1,4 +1,5 @@
-/* status: asks the running gate whether it is well. Exit 0 healthy, 1 degraded, 2 down, also when no gate runs. */
+/* status: asks the running gate whether it is well. Exit 0 healthy, 1 degraded, 2 down, also when no gate runs,
+ * 77 where this user may not ask. */
 #include "command.h"
 
 #include "ask.h"
@@ -6,14 +7,15 @@
 #include "config/json_get.h"
 #include "gate/policy_file.h"
 #include "base/text.h"
-#include "gate/state_dir.h"
+#include "rule_inert.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { STATUS_DOWN = 2 };
+enum {
+    STATUS_DOWN = 2,
+    ROWS_LOOKED_AT = 100000, /* of a table, for rows that can never act */
+};
 
 /* The policy's, or where the file cannot be used (the gate may run on its last good one) the default. NULL: no memory. */
 static const struct policy *policy_of(const char *file)
@@ -26,18 +28,12 @@ static const struct policy *policy_of(const char *file)
     return policy;
 }
 
-/* Is there a gate that this user may not ask? */
-static bool is_barred(const struct policy *policy)
-{
-    char path[STATE_DIR_PATH];
-    return access(state_dir_path(policy->state, STATE_DIR_CONTROL, path), R_OK | W_OK) < 0 && errno == EACCES;
-}
-
 enum silence { ABSENT, BARRED, HANGING };
 
 /* Why nobody answered, as a report of its own. */
 static json_t *nobody(enum silence why, const char *text)
 {
+    const char *status = why == BARRED ? "unknown" : health_word(CONDITION_DOWN);
     static const struct {
         const char *title, *means;
     } silences[] = {
@@ -48,8 +44,8 @@ static json_t *nobody(enum silence why, const char *text)
         [HANGING] = {"DOWN: the gate does not answer", "Where Postfix waits in vain, too, it answers 451: "
                                                        "`systemctl restart rcptgate`"},
     };
-    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", health_word(CONDITION_DOWN), "reasons",
-                     "what", "gate", "title", silences[why].title, "grade", "down", "text", text, "means",
+    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", status, "reasons", "what", "gate",
+                     "title", silences[why].title, "grade", status, "text", text, "means",
                      silences[why].means);
 }
 
@@ -139,9 +135,9 @@ static void print_aliases(FILE *out, const json_t *aliases)
     char buffer[32];
     fprintf(out, "aliases     %s: ", json_get_text(aliases, "database"));
     if (json_get_number(aliases, "aliases") >= 0)
-        fprintf(out, "%" JSON_INTEGER_FORMAT " aliases of %" JSON_INTEGER_FORMAT " domain%s, ",
-                json_get_number(aliases, "aliases"), json_get_number(aliases, "domains"),
-                json_get_number(aliases, "domains") == 1 ? "" : "s");
+        fprintf(out, "%" JSON_INTEGER_FORMAT " alias%s of %" JSON_INTEGER_FORMAT " domain%s, ",
+                json_get_number(aliases, "aliases"), json_get_number(aliases, "aliases") == 1 ? "" : "es",
+                json_get_number(aliases, "domains"), json_get_number(aliases, "domains") == 1 ? "" : "s");
     if (*json_get_text(aliases, "changed") != '\0')
         fprintf(out, "changed %s ago, ", duration(json_get_number(aliases, "age_s"), buffer));
     fprintf(out, "%s", who_answers(json_get_text(aliases, "in_force")));
@@ -183,6 +179,9 @@ static void print_in_force(FILE *out, const json_t *report)
         print_aliases(out, aliases);
     fprintf(out, "counters    %s: %s; when it is down: %s\n", json_get_text(counters, "kind"),
             json_get_text(counters, "at"), json_get_text(counters, "when_down"));
+    if (json_get_number(report, "rows_inert") > 0)
+        fprintf(out, "            %" JSON_INTEGER_FORMAT " row%s can never act: `rcptgate check` says why\n",
+                json_get_number(report, "rows_inert"), json_get_number(report, "rows_inert") == 1 ? "" : "s");
     if (json_is_object(json_object_get(report, "queue")))
         print_queue(out, json_object_get(report, "queue"));
     if (json_get_number(report, "blocks") > 0)
@@ -232,10 +231,18 @@ int cmd_status(int argc, char **argv)
     json_decref(request);
     error_set(&err, "out of memory");
     bool answered = json_is_string(json_object_get(report, "status"));
+    bool barred = !answered && (command_no_policy(file) == EXIT_NO_RIGHT ||
+                                (policy != NULL && !ask_allowed(policy, &err)));
     if (!answered) {
         json_decref(report);
-        report = nobody(absent ? ABSENT : policy != NULL && is_barred(policy) ? BARRED : HANGING, err.text);
+        report = nobody(barred ? BARRED : absent ? ABSENT : HANGING, err.text);
     }
+    int64_t inert = policy != NULL && policy->aliases.database != NULL
+                        ? rule_inert_scan(policy->aliases.database, policy->aliases.subaddress,
+                                          ROWS_LOOKED_AT, NULL, NULL)
+                        : 0;
+    if (answered)
+        json_object_set_new(report, "rows_inert", json_integer(inert));
     policy_unref(policy);
     if (report == NULL)
         return STATUS_DOWN;
@@ -245,7 +252,7 @@ int cmd_status(int argc, char **argv)
         (answered ? print_status : print_nobody)(stdout, report);
     static const int statuses[] = {
         [CONDITION_NOTE] = EXIT_DONE, [CONDITION_DEGRADED] = EXIT_REFUSED, [CONDITION_DOWN] = STATUS_DOWN};
-    int status = statuses[health_grade(report)];
+    int status = barred ? EXIT_NO_RIGHT : statuses[health_grade(report)];
     json_decref(report);
     return status;
 }

@@ -61,7 +61,7 @@ int cmd_top(int argc, char **argv)
         return command_usage("top", "-n takes a number from 1 to %d", TOP_MOST);
     const struct policy *policy = policy_file_load_or_complain(file);
     if (policy == NULL)
-        return EXIT_CONFIG;
+        return command_no_policy(file);
     json_t *request = json_pack("{s:s, s:I, s:s*}", "do", "top", "n", (json_int_t)most, "limit", limit);
     int status;
     json_t *report = ask_gate(policy, request, &status);

@@ -31,6 +31,7 @@ static const struct {
     [CONDITION_POLICY_COPY] =
         {"policy-copy", "Last good copy of the policy",
          "Mail is not affected; should the file break, a restart finds no good policy to go on with."},
+    [CONDITION_RESTART] = {"restart", "A restart is due", "Until then the gate goes on as it was started."},
     [CONDITION_BLOCKS] =
         {"blocks", "Blocks",
          "Blocks in force stay so; new ones may be missing after a restart, or on other hosts."},

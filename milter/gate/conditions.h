@@ -24,6 +24,7 @@ enum condition {
     CONDITION_POLICY,          /* the policy file cannot be used: the last good one is in force */
     CONDITION_POLICY_ENTRIES,  /* entries of the policy are skipped or replaced */
     CONDITION_POLICY_COPY,     /* the last good policy cannot be kept for the next start */
+    CONDITION_RESTART,         /* a part of the policy in force waits for a restart; a note */
     CONDITION_BLOCKS,          /* blocks cannot be kept, or shared with the other gates */
     CONDITION_QUEUE,           /* Postfix's queue cannot be read */
     CONDITION_STATE,           /* the state directory cannot be used */

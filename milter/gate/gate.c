@@ -88,6 +88,7 @@ int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *ev
         return -1;
     context->conditions.changed = on_condition;
     context->conditions.arg = gate;
+    gate->started = policy_ref(policy);
     if (counters_init(gate, &policy->counters, event, err) < 0 ||
         events_start(context->events, context->redis, err) < 0 || blocks_init(gate, err) < 0 ||
         rules_init(gate, policy, err) < 0 || (gate->backlog = queue_monitor_new(context, err)) == NULL)
@@ -107,6 +108,8 @@ void gate_done(struct gate *gate)
     aliases_free(gate->rules);
     queue_monitor_free(gate->backlog);
     context_done(&gate->context);
+    policy_unref(gate->started);
+    gate->started = NULL;
     gate->refunds = NULL;
     gate->counters = gate->local = NULL;
     gate->context.redis = NULL;

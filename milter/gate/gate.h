@@ -19,7 +19,8 @@ struct gate {
     struct context context;
 
     /* Set once at the start; these parts of a policy need a restart. */
-    struct aliases *rules;     /* NULL: no alias rules */
+    const struct policy *started; /* with what they were set up */
+    struct aliases *rules;        /* NULL: no alias rules */
     struct counters *counters; /* what is asked; never NULL. Where it is not the embedded one it stands on */
     struct counters *local;    /* the one that counts along, and is the fallback, and on context.redis */
     struct refunds *refunds;

@@ -69,6 +69,28 @@ static const struct policy *load_last(const char *file, char from[STATE_DIR_PATH
     return policy;
 }
 
+/* With the last good version of what is bad in the file, as the gate has it in force; plain where this user may not read that. Takes
+ * over plain. */
+static const struct policy *patch(const char *file, const struct policy *plain)
+{
+    char path[PATH_MAX], from[STATE_DIR_PATH], *bytes = NULL, *effective = NULL;
+    size_t n = 0;
+    struct problems ignored = {0};
+    struct error err = {0};
+    const struct policy *patched = NULL;
+    char *last = last_good_path(file, path) == 0 ? last_good_find(path, plain->state, NULL, from) : NULL;
+    if (last != NULL && file_read(file, &bytes, &n, &err) == 0)
+        patched = config_last_good_patch(bytes, n, last, strlen(last), &ignored, &effective);
+    problems_done(&ignored);
+    free(effective);
+    free(bytes);
+    free(last);
+    if (patched == NULL)
+        return plain;
+    policy_unref(plain);
+    return patched;
+}
+
 const struct policy *policy_file_load_or_complain(const char *file)
 {
     struct problems problems = {0};
@@ -76,8 +98,10 @@ const struct policy *policy_file_load_or_complain(const char *file)
     char from[STATE_DIR_PATH];
     const struct policy *policy = policy_file_load(file, &problems, &err);
     policy_file_print(stderr, file, &problems, PROBLEM_FATAL);
-    if (policy != NULL && problems_status(&problems) != 0)
+    if (policy != NULL && problems_status(&problems) != 0) {
         fprintf(stderr, "rcptgate: %s has bad entries: `rcptgate check %s` names them\n", file, file);
+        policy = patch(file, policy);
+    }
     bool notified = false;
     for (size_t i = 0; i < problems.n; i++)
         notified = notified || problems.at[i].kind == PROBLEM_FATAL;

@@ -44,30 +44,46 @@ enum log_priority policy_reload_log_priority(const struct policy *policy)
     return priorities[policy->log.level];
 }
 
-/* What a reload cannot change, because it is set up once. */
-static void say_restart_needed(const struct policy *old, const struct policy *new)
+static bool same(const char *a, const char *b)
 {
-    const struct {
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* What a reload cannot change, because it is set up once: said once, and a note until the restart. */
+static void say_restart_needed(struct gate *gate, const struct policy *old, const struct policy *new)
+{
+    const struct policy *started = gate->started;
+    const struct part {
         const char *what;
-        bool differs;
+        bool differs, changed;
     } parts[] = {
-        {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
-        {"state", strcmp(old->state, new->state) != 0},
-        {"user", (old->user == NULL) != (new->user == NULL) ||
-                     (old->user != NULL && strcmp(old->user, new->user) != 0)},
-        {"aliases.database",
-         (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
-             (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
-        {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
-        {"counters.prefix", strcmp(old->counters.redis.prefix, new->counters.redis.prefix) != 0},
-        {"counters.timeout", old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},
-        {"counters.local_subjects", old->counters.local_subjects != new->counters.local_subjects},
-        {"log.to", old->log.to_stderr != new->log.to_stderr},
+#define PART(what, field) {what, !same(started->field, new->field), !same(old->field, new->field)}
+        PART("milter.socket", milter.socket),
+        PART("state", state),
+        PART("user", user),
+        PART("aliases.database", aliases.database),
+        PART("counters.url", counters.url),
+        PART("counters.password_file", counters.redis.password_file),
+        PART("counters.prefix", counters.redis.prefix),
+#undef PART
+        {"counters.timeout", started->counters.redis.timeout_ms != new->counters.redis.timeout_ms,
+         old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},
+        {"counters.local_subjects", started->counters.local_subjects != new->counters.local_subjects,
+         old->counters.local_subjects != new->counters.local_subjects},
+        {"log.to", started->log.to_stderr != new->log.to_stderr, old->log.to_stderr != new->log.to_stderr},
     };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    struct error due = {0};
+    struct text text;
+    text_init(&text, due.text, sizeof due.text);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (parts[i].differs)
+            text_addf(&text, "%s%s", due.text[0] == '\0' ? "waiting for a restart: " : ", ", parts[i].what);
+        if (parts[i].differs && parts[i].changed)
             log_line(LOG_AT_WARNING, "event=policy-restart text=\"the new %s is in force after a restart\"",
                      parts[i].what);
+    }
+    conditions_follow(&gate->context.conditions, CONDITION_RESTART, CONDITION_NOTE,
+                      context_now(&gate->context), &due);
 }
 
 /* "2 entries of FILE are bad: /limits/0/max (its last good version), ..." */
@@ -244,7 +260,7 @@ static void put_in_force(struct policy_reload *reload, struct gate *gate, const 
     name_entries(reload, problems);
     config_compare(old, policy, problems);
     policy_reload_log(reload->file, problems);
-    say_restart_needed(old, policy);
+    say_restart_needed(gate, old, policy);
     policy_unref(old);
     log_set_level(policy_reload_log_priority(policy));
     reload->unsaved = reload->unsaved || strcmp(reload->text, text) != 0;

@@ -8,6 +8,7 @@
 #include "warnings.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* Where the table has no default there is none (password_file, limits), or it is built in (replies). */
 static void set_defaults(struct loader *loader)
@@ -27,13 +28,37 @@ static void set_defaults(struct loader *loader)
     }
 }
 
+/* What a mistake in these keys leaves in force, since it must refuse nothing; a good value is written over it. */
+static void set_cautious(struct loader *loader, const struct place *root)
+{
+    const struct place aliases = config_json_member(root, "aliases");
+    if (json_object_get(root->value, "mode") != NULL)
+        loader->policy->shadow = true;
+    if (!json_is_object(aliases.value) || aliases.map->repeated ||
+        json_object_get(aliases.value, "database") != NULL)
+        loader->policy->aliases.database = NULL;
+}
+
+/* Was it misspelt? */
+static bool is_meant(const struct loader *loader, const char *pointer)
+{
+    for (size_t i = loader->first_problem; i < loader->problems->n; i++) {
+        const char *meant = loader->problems->at[i].meant;
+        if (meant != NULL && strcmp(meant, pointer) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* What only the file as a whole tells. */
 static void complete(struct loader *loader, const struct place *root)
 {
     struct policy *policy = loader->policy;
     const struct place counters = config_json_member(root, "counters"),
                        url = config_json_member(&counters, "url");
-    if (json_object_get(root->value, "aliases") == NULL)
+    if (is_meant(loader, "/mode"))
+        policy->shadow = true;
+    if (is_meant(loader, "/aliases/database"))
         policy->aliases.database = NULL;
     if (url.map != NULL && url.map->repeated && !counters.map->repeated) {
         policy->counters.kind = COUNTERS_NONE;
@@ -62,6 +87,7 @@ static void read_policy(struct loader *loader, const json_t *json, const struct 
     set_defaults(loader);
     if (loader->failed)
         return;
+    set_cautious(loader, &root);
     config_json_members(loader, &root, &root_section, loader->policy, NULL);
     if (loader->failed)
         return;
@@ -74,6 +100,7 @@ const struct policy *config_load(const char *json, size_t n, struct problems *pr
 {
     struct pool scratch = {0};
     struct loader loader = {.keys = config_keys,
+                            .misspelt = config_keys_misspelt,
                             .n_keys = config_keys_n,
                             .scratch = &scratch,
                             .problems = problems,

@@ -130,27 +130,53 @@ static const struct key *find_row(const struct loader *loader, const char *prefi
     return NULL;
 }
 
-static const char *nearest_row(const struct loader *loader, const char *prefix, const char *name)
+/* The row of the key that name is nearest to, among those that the object lacks; NULL where there is none. */
+static const struct key *nearest_row(const struct loader *loader, const struct place *object,
+                                     const char *prefix, const char *name)
 {
     const char *candidates[SIBLINGS_MAX] = {NULL};
     size_t n = strlen(prefix), found = 0;
     for (size_t i = 0; i < loader->n_keys && found < SIBLINGS_MAX - 1; i++) {
         const char *pointer = loader->keys[i].pointer;
-        if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strchr(pointer + n + 1, '/') == NULL)
+        if (strncmp(pointer, prefix, n) == 0 && pointer[n] == '/' && strchr(pointer + n + 1, '/') == NULL &&
+            json_object_get(object->value, pointer + n + 1) == NULL)
             candidates[found++] = pointer + n + 1;
     }
-    return text_nearest(name, candidates);
+    const char *nearest = text_nearest(name, candidates);
+    return nearest != NULL ? find_row(loader, prefix, nearest) : NULL;
 }
 
-static void unknown_key(struct loader *loader, const struct place *place, const struct key *section,
-                        const char *instead)
+static enum misspelt misspelt_does(const struct loader *loader, const struct key *row)
 {
-    if (loader->problems->n - loader->first_problem > PROBLEMS_MAX)
-        return; /* nobody will read it, and a file of megabytes has a million */
-    const char *nearest = nearest_row(loader, section->choices, place->name);
-    loader_problem(loader, place, PROBLEM_SKIPPED, instead, "is an unknown key%s%s%s",
-                   nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
-                   nearest != NULL ? "\"?" : "; comments begin with \"$\" or \"_\"");
+    for (const struct misspelt_key *at = loader->misspelt; at->pointer != NULL; at++) {
+        size_t n = strlen(at->pointer);
+        bool below = at->pointer[n - 1] == '/';
+        if (strncmp(at->pointer, row->pointer, n + !below) == 0)
+            return at->does;
+    }
+    return MISSPELT_READ;
+}
+
+/* Who misspelt a key meant it. True: it is to be read as that of row. */
+static bool misspelt_key(struct loader *loader, const struct place *place, const struct key *row,
+                         struct unknown *unknown)
+{
+    enum misspelt does = misspelt_does(loader, row);
+    const char *name = strrchr(row->pointer, '/') + 1;
+    char instead[sizeof((struct problem *)NULL)->instead];
+    if (unknown != NULL)
+        unknown->costs = unknown->costs || does == MISSPELT_COSTS;
+    if (does == MISSPELT_READ)
+        snprintf(instead, sizeof instead, "it is read as \"%s\"", name);
+    else if (does == MISSPELT_DEFAULT && loader->instead != NULL)
+        snprintf(instead, sizeof instead, "the limit without \"%s\"", name);
+    else
+        loader_instead(loader, row, instead, sizeof instead);
+    struct problem *problem = loader_problem(loader, place, PROBLEM_SKIPPED, instead,
+                                             "is an unknown key; did you mean \"%s\"?", name);
+    if (problem != NULL)
+        problem->meant = row->pointer;
+    return does == MISSPELT_READ;
 }
 
 /* True where an earlier member has the same key: it was spoken about then. */
@@ -160,14 +186,21 @@ static bool seen_before(const struct place *up, const struct jsonmap *map)
 }
 
 static bool parse_member(struct loader *loader, const struct place *place, const struct key *section,
-                         void *base, bool *unknown)
+                         void *base, struct unknown *unknown)
 {
     const struct key *row = find_row(loader, section->choices, place->name);
+    if (row == NULL && loader->problems->n - loader->first_problem > PROBLEMS_MAX)
+        return true; /* nobody will read it, and a file of megabytes has a million */
     if (row == NULL) {
-        unknown_key(loader, place, section, unknown != NULL ? loader->instead : "");
         if (unknown != NULL)
-            *unknown = true;
-        return true;
+            unknown->costs = unknown->costs || unknown->strict;
+        row = nearest_row(loader, place->up, section->choices, place->name);
+        if (row == NULL)
+            loader_problem(loader, place, PROBLEM_SKIPPED,
+                           unknown != NULL && unknown->strict ? loader->instead : "",
+                           "is an unknown key; comments begin with \"$\" or \"_\"");
+        if (row == NULL || !misspelt_key(loader, place, row, unknown))
+            return true;
     }
     if (place->map->repeated)
         return loader_bad(loader, place, row,
@@ -176,7 +209,7 @@ static bool parse_member(struct loader *loader, const struct place *place, const
 }
 
 bool config_json_members(struct loader *loader, const struct place *place, const struct key *section,
-                         void *base, bool *unknown)
+                         void *base, struct unknown *unknown)
 {
     bool good = true;
     for (const struct jsonmap *map = place->map->first; map != NULL; map = map->next) {

@@ -6,10 +6,14 @@
 
 json_t *config_json_read(const char *text, size_t n, struct loader *loader);
 
-/* Calls the parser of every member of an object; false where one was bad. *unknown (may be NULL): a key that
- * no row has, which then costs the object and not only itself. */
+struct unknown { /* keys of an object that no row has */
+    bool strict; /* in: each costs the object, and not only itself */
+    bool costs;  /* out: one does */
+};
+
+/* Calls the parser of every member of an object; false where one was bad. unknown may be NULL. */
 bool config_json_members(struct loader *loader, const struct place *place, const struct key *section,
-                         void *base, bool *unknown);
+                         void *base, struct unknown *unknown);
 
 struct place config_json_member(const struct place *up, const char *name);
 struct place config_json_element(const struct place *up, size_t index, const struct jsonmap *map);

@@ -22,7 +22,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
  * default, what is used instead where that is not the default. Fields of limits are in the draft, all others in the policy. */
 // clang-format off
 #define POLICY_KEYS(X) \
-    X("/mode", values_choice_flag, POLICY(shadow), 0, 0, "enforce|shadow", "\"enforce\"", NULL) \
+    X("/mode", values_choice_flag, POLICY(shadow), 0, 0, "enforce|shadow", "\"enforce\"", "\"shadow\": nothing is refused") \
     X("/milter", SECTION("/milter")) \
     X("/milter/socket", endpoints_socket, POLICY(milter.socket), 0, 0, NULL, \
       "\"unix:/var/spool/postfix/rcptgate/milter.sock\"", NULL) \
@@ -30,9 +30,9 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/milter/mode", values_mode, POLICY(milter.mode), 0, 0, NULL, "\"0660\"", NULL) \
     X("/state", values_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"", NULL) \
     X("/user", values_user, POLICY(user), 1, 64, NULL, NULL, NULL) \
-    X("/aliases", SECTION("/aliases")) \
+    X("/aliases", config_json_section, 0, 0, 0, "/aliases", NULL, "no alias rules") \
     X("/aliases/database", values_path, POLICY(aliases.database), 0, 1000, NULL, \
-      "\"/var/lib/rcptgate/aliases/aliases.db\"", NULL) \
+      "\"/var/lib/rcptgate/aliases/aliases.db\"", "no alias rules") \
     X("/aliases/subaddress", values_subaddress, POLICY(aliases.subaddress), 0, 8, NULL, "\"+\"", NULL) \
     X("/aliases/max_stale", values_duration, POLICY(aliases.max_stale_ms), SECOND, 12 * MONTH, NULL, \
       "\"24h\"", NULL) \
@@ -118,6 +118,21 @@ const struct key config_keys[] = {POLICY_KEYS(ROW)};
 static const char *const names[] = {POLICY_KEYS(NAME) NULL};
 // clang-format on
 const size_t config_keys_n = sizeof config_keys / sizeof config_keys[0];
+
+/* The first that fits. A '/' at the end: all below. */
+const struct misspelt_key config_keys_misspelt[] = {
+    {"/mode", MISSPELT_DEFAULT},
+    {"/aliases", MISSPELT_DEFAULT},
+    {"/aliases/database", MISSPELT_DEFAULT},
+    {"/limits", MISSPELT_DEFAULT},
+    {"/limits/*/over", MISSPELT_DEFAULT},
+    {"/limits/*/reply", MISSPELT_DEFAULT},
+    {"/limits/*/hold", MISSPELT_DEFAULT},
+    {"/limits/*/share", MISSPELT_DEFAULT},
+    {"/limits/*/ramp", MISSPELT_DEFAULT},
+    {"/limits/", MISSPELT_COSTS},
+    {NULL, MISSPELT_READ},
+};
 
 const char *const *config_keys_names(void)
 {

@@ -6,6 +6,7 @@
 
 extern const struct key config_keys[];
 extern const size_t config_keys_n;
+extern const struct misspelt_key config_keys_misspelt[];
 
 /* The names of all keys that the parser knows, as JSON pointers with '*' for a member of a list
  * ("/limits/ * /share/of" without the spaces), NULL-terminated. For the test that holds schema, manual and parser together. */

@@ -126,8 +126,22 @@ static bool same_but(const json_t *list, const json_t *last, size_t index)
     return same;
 }
 
+/* Where a key is misspelt: its last good value, under its name, or under the wrong one, where that was read; none where
+ * none was in force. */
+static int put_meant(json_t *object, const json_t *old, const char *wrong, const char *meant)
+{
+    const char *name = strrchr(meant, '/') + 1;
+    const json_t *value = json_object_get(old, name), *read = json_object_get(old, wrong);
+    if (value == NULL && read != NULL)
+        return json_object_set_new(object, wrong, json_deep_copy(read));
+    if (json_object_del(object, wrong) < 0)
+        return -1;
+    return value != NULL ? json_object_set_new(object, name, json_deep_copy(value)) : 0;
+}
+
 /* A limit is replaced as a whole where it was skipped as a whole; else the one key of it. */
-static int patch_limit(struct version *new, const struct version *last, const struct pointer *at, bool *found)
+static int patch_limit(struct version *new, const struct version *last, const struct pointer *at,
+                       const char *meant, bool *found)
 {
     json_t *limits = json_object_get(new->root, "limits"), *limit = child(limits, at->token[1]);
     const json_t *lasts = json_object_get(last->root, "limits");
@@ -137,6 +151,10 @@ static int patch_limit(struct version *new, const struct version *last, const st
     bool first = limit_find(limits, name) == strtoul(at->token[1], NULL, 10);
     if (!has_limit(new->policy, name) || !first || at->n < 3)
         return put(limits, at->token[1], first ? old : NULL, found);
+    if (meant != NULL && old != NULL && at->n == 3) {
+        *found = true;
+        return put_meant(limit, old, at->token[2], meant);
+    }
     const json_t *value = json_object_get(old, at->token[2]);
     if (value != NULL || old == NULL)
         return put(limit, at->token[2], value, found);
@@ -144,8 +162,8 @@ static int patch_limit(struct version *new, const struct version *last, const st
     return json_object_del(limit, at->token[2]);
 }
 
-static int patch_key(struct version *new, const struct version *last, const struct pointer *at, bool was_bad,
-                     bool *found)
+static int patch_key(struct version *new, const struct version *last, const struct pointer *at,
+                     const char *meant, bool was_bad, bool *found)
 {
     const char *name = at->token[at->n - 1];
     json_t *parent = walk(new->root, at, at->n - 1), *old_parent = walk(last->root, at, at->n - 1);
@@ -156,6 +174,10 @@ static int patch_key(struct version *new, const struct version *last, const stru
                    found);
     if (!json_is_object(parent))
         return 0;
+    if (meant != NULL) {
+        *found = true;
+        return put_meant(parent, old_parent, name, meant);
+    }
     const json_t *value = json_is_object(old_parent) ? json_object_get(old_parent, name) : NULL;
     if (value != NULL || was_bad)
         return put(parent, name, was_bad ? NULL : value, found);
@@ -172,8 +194,9 @@ static int patch(struct version *new, const struct version *last, bool *found)
         if (problem->kind != PROBLEM_SKIPPED || !pointer_split(problem->pointer, &at))
             continue;
         int rc = at.n >= 2 && strcmp(at.token[0], "limits") == 0
-                     ? patch_limit(new, last, &at, &found[i])
-                     : patch_key(new, last, &at, is_bad(&last->problems, problem->pointer), &found[i]);
+                     ? patch_limit(new, last, &at, problem->meant, &found[i])
+                     : patch_key(new, last, &at, problem->meant, is_bad(&last->problems, problem->pointer),
+                                 &found[i]);
         if (rc < 0)
             return -1;
     }

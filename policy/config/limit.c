@@ -1,6 +1,6 @@
 /* limit: the members of `limits`. A limit is read into a draft, completed, and taken as a whole or
  * not at all: half a limit would refuse mail that nobody wanted refused. Only a bad reply or share that says
- * nothing, or a key that is unknown outside of `when`, leaves it in force. */
+ * nothing, or a key without which it refuses less, leaves it in force. */
 #include "limit.h"
 
 #include "json.h"
@@ -170,11 +170,11 @@ bool limit_clients(struct loader *loader, const struct place *place, const struc
 /* A condition that nobody knows would be one that always holds: the limit would meet more mail than meant. */
 bool limit_when(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
-    bool unknown = false;
+    struct unknown unknown = {.strict = true};
     if (!json_is_object(place->value))
         return loader_mistyped(loader, place, key, "an object, such as { \"class\": \"free\" }");
     bool good = config_json_members(loader, place, key, field, &unknown);
-    return good && !unknown;
+    return good && !unknown.costs;
 }
 
 /* ---- reply and share: read now, put together when all of the limit is known ---- */
@@ -192,7 +192,8 @@ bool limit_share(struct loader *loader, const struct place *place, const struct 
         return loader_mistyped(loader, place, key,
                                "an object, such as { \"of\": \"client\", \"max\": \"33%\" }");
     draft->share_of = UINT32_MAX;
-    draft->has_share = config_json_members(loader, place, key, field, NULL);
+    struct unknown unknown = {0};
+    draft->has_share = config_json_members(loader, place, key, field, &unknown) && !unknown.costs;
     if (draft->has_share && (draft->share_of == UINT32_MAX || draft->share_max == 0)) {
         draft->has_share = false;
         return loader_bad(loader, place, key, "needs both \"of\" and \"max\"");
@@ -354,7 +355,8 @@ static bool read_limit(struct loader *loader, const struct place *place, struct 
         return loader_mistyped(loader, place, NULL,
                                "an object: { \"name\": ..., \"per\": ..., \"max\": ... }");
     draft->limit.over = ACTION_DEFER;
-    bool good = config_json_members(loader, place, &limit_section, draft, NULL);
+    struct unknown unknown = {0};
+    bool good = config_json_members(loader, place, &limit_section, draft, &unknown) && !unknown.costs;
     draft->has_window = draft->limit.window_ms > 0;
     good = check_required(loader, place, draft) && good;
     if (!good || !check_together(loader, place, draft) || name_is_taken(loader, place, draft->limit.name))

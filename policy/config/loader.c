@@ -64,12 +64,12 @@ struct problem *loader_problem_new(struct loader *loader)
     return NULL;
 }
 
-void loader_problem(struct loader *loader, const struct place *place, enum problem_kind kind,
-                    const char *instead, const char *format, ...)
+struct problem *loader_problem(struct loader *loader, const struct place *place, enum problem_kind kind,
+                               const char *instead, const char *format, ...)
 {
     struct problem *problem = loader_problem_new(loader);
     if (problem == NULL)
-        return;
+        return NULL;
     struct text pointer;
     problem->kind = kind;
     text_init(&pointer, problem->pointer, sizeof problem->pointer);
@@ -82,21 +82,31 @@ void loader_problem(struct loader *loader, const struct place *place, enum probl
     problems_vtext(problem, format, args);
     va_end(args);
     snprintf(problem->instead, sizeof problem->instead, "%s", instead != NULL ? instead : "");
+    return problem;
+}
+
+const char *loader_instead(const struct loader *loader, const struct key *key, char *buffer, size_t size)
+{
+    const char *instead = loader->instead != NULL ? loader->instead : key != NULL ? key->instead : NULL;
+    if (instead != NULL)
+        snprintf(buffer, size, "%s", instead);
+    else if (key != NULL && key->otherwise != NULL)
+        snprintf(buffer, size, "the default, %s", key->otherwise);
+    else
+        snprintf(buffer, size, "%s", "");
+    return buffer;
 }
 
 bool loader_bad(struct loader *loader, const struct place *place, const struct key *key, const char *format,
                 ...)
 {
-    char text[sizeof((struct problem *)NULL)->text], instead[sizeof((struct problem *)NULL)->instead] = "";
+    char text[sizeof((struct problem *)NULL)->text], instead[sizeof((struct problem *)NULL)->instead];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (loader->instead != NULL || (key != NULL && key->instead != NULL))
-        snprintf(instead, sizeof instead, "%s", loader->instead != NULL ? loader->instead : key->instead);
-    else if (key != NULL && key->otherwise != NULL)
-        snprintf(instead, sizeof instead, "the default, %s", key->otherwise);
-    loader_problem(loader, place, PROBLEM_SKIPPED, instead, "%s", text);
+    loader_problem(loader, place, PROBLEM_SKIPPED, loader_instead(loader, key, instead, sizeof instead), "%s",
+                   text);
     return false;
 }
 

@@ -30,9 +30,22 @@ struct origin { /* where a member of policy->limits stands in the file */
     const struct jsonmap *map;
 };
 
+/* What a misspelt key does where no last good version says better: never refuse more than the file means. */
+enum misspelt {
+    MISSPELT_READ,    /* as the key that it is nearest to */
+    MISSPELT_DEFAULT, /* nothing, since that key could refuse mail: as if it were not there */
+    MISSPELT_COSTS,   /* all of the object that it stands in, which would refuse more without it */
+};
+
+struct misspelt_key {
+    const char *pointer; /* of its row */
+    enum misspelt does;
+};
+
 struct loader {
     const struct key *keys; /* the table */
     size_t n_keys;
+    const struct misspelt_key *misspelt; /* those that are not MISSPELT_READ; the last has no pointer */
     struct policy *policy;
     struct origin *origins; /* as many as limits */
     struct pool *pool;      /* of the policy */
@@ -67,15 +80,18 @@ struct draft {
     int share_max, share_above; /* percent */
 };
 
-/* Every text is about the key at place. */
-void loader_problem(struct loader *loader, const struct place *place, enum problem_kind kind,
-                    const char *instead, const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Every text is about the key at place. NULL: it is not in the list. */
+struct problem *loader_problem(struct loader *loader, const struct place *place, enum problem_kind kind,
+                               const char *instead, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* A bad entry, replaced by loader->instead, or key->instead, or the default of key; false, to be returned. */
 bool loader_bad(struct loader *loader, const struct place *place, const struct key *key, const char *format,
                 ...) __attribute__((format(printf, 4, 5)));
 /* "is a string, but must be a whole number". */
 bool loader_mistyped(struct loader *loader, const struct place *place, const struct key *key,
                      const char *wanted);
+/* What is used instead of a bad value of key, in words. */
+const char *loader_instead(const struct loader *loader, const struct key *key, char *buffer, size_t size);
 /* One to be filled in; NULL: there are too many, or memory ran out. */
 struct problem *loader_problem_new(struct loader *loader);
 

@@ -18,6 +18,7 @@ struct problem {
     int line;          /* 0: unknown */
     char text[512];    /* what it means and what to do */
     char instead[128]; /* what is used instead; "" where nothing is */
+    const char *meant; /* the row of the key that a misspelt one is nearest to, "/mode"; NULL: not misspelt */
 };
 
 struct problems {

@@ -104,6 +104,40 @@ static void warn_reply(struct loader *loader, const struct place *place, const s
             "notices. Leave them to the log");
 }
 
+/* Why the limit can never act without alias rules; NULL where it can. */
+static const char *needs_aliases(const struct limit *limit)
+{
+    const struct when *when = &limit->when;
+    if (has_subject(limit, SUBJECT_OWNER) || has_subject(limit, SUBJECT_MAILBOX) ||
+        has_subject(limit, SUBJECT_MAILBOX_DOMAIN))
+        return "without \"aliases\" no recipient has an owner or a mailbox";
+    if (when->class_name.n > 0 || when->catch_all == YES || when->unknown == YES)
+        return "without \"aliases\" no recipient has a class, a catch-all, or is unknown";
+    return NULL;
+}
+
+static bool all_exempt(const struct policy *policy, const struct networks *clients)
+{
+    size_t exempt = 0;
+    for (size_t i = 0; i < clients->n; i++) {
+        size_t j = 0;
+        while (j < policy->exempt.clients.n &&
+               !network_contains(&policy->exempt.clients.at[j], &clients->at[i]))
+            j++;
+        exempt += j < policy->exempt.clients.n;
+    }
+    return clients->n > 0 && exempt == clients->n;
+}
+
+/* Does other refuse whatever would fill the limit, before it is full? */
+static bool is_shielded(const struct limit *limit, const struct limit *other)
+{
+    bool takes = limit->count == LIMIT_RECIPIENTS || limit->count == LIMIT_MESSAGES;
+    return other != limit && takes && other->count == limit->count && !other->shadow &&
+           other->window_ms >= limit->window_ms && other->max < limit->max && per_covers(other, limit) &&
+           when_covers(&other->when, &limit->when);
+}
+
 /* Why the limit can never act; NULL where it can. Conditions that exclude what `per` or `count` needs. */
 static const char *never_acts(const struct policy *policy, const struct limit *limit)
 {
@@ -115,6 +149,13 @@ static const char *never_acts(const struct policy *policy, const struct limit *l
         return "only an authenticated session has a user";
     if (policy->exempt.authenticated && (when->authenticated == YES || has_subject(limit, SUBJECT_USER)))
         return "\"exempt\" excepts all authenticated sessions from limits";
+    if (policy->aliases.database == NULL && needs_aliases(limit) != NULL)
+        return needs_aliases(limit);
+    if (all_exempt(policy, &when->client))
+        return "all clients that it is for are in exempt.clients";
+    for (size_t i = 0; i < policy->n_limits; i++)
+        if (is_shielded(limit, &policy->limits[i]))
+            return "another limit over as long a window is full before it, and has refused by then";
     if (when->unknown == YES && when->catch_all == YES)
         return "a recipient that a catch-all accepts is not unknown";
     for (size_t i = 0; when->unknown == YES && i < limit->n_per; i++) {
@@ -131,7 +172,8 @@ static void warn_limit(struct loader *loader, const struct place *place, const s
     const struct place max = config_json_member(place, "max"), hold = config_json_member(place, "hold"),
                        reply = config_json_member(place, "reply"), per = config_json_member(place, "per");
     const char *never = never_acts(loader->policy, limit);
-    warn_endless(loader, place, limit);
+    if (never == NULL)
+        warn_endless(loader, place, limit);
     warn_reply(loader, &reply, &limit->reply);
     if (never != NULL)
         loader_problem(loader, place, PROBLEM_WARNING, "", "never acts: %s. Remove the limit, or change it",

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -124,7 +125,7 @@ def test_bad_rows(place):
     assert "2 added" in out and "7 bad; nothing was written" in out
     assert place.rows("aliases") == []
     told = json.loads(place.run("alias", "import", path, "--json", check=1)[0])
-    assert told == {"added": 2, "updated": 0, "bad": 7, "written": False}
+    assert told == {"added": 2, "updated": 0, "removed": 0, "bad": 7, "written": False}
     place.run("alias", "import", path, "--skip-bad")
     assert [row[0] for row in place.rows("aliases")] == ["good@example.com", "last@example.com"]
 
@@ -180,6 +181,39 @@ def test_replace(place):
     assert place.rows("alias_globs") == [] and place.rows("domains") == domains
 
 
+def test_replace_says_what_it_removes(place):
+    """An import in place of many rows says first what it would do, and removes most of them only with --force."""
+    rows = b"address,mailbox\n" + b"".join(b"a%d@example.com,box@b.example\n" % i for i in range(200))
+    place.run("alias", "import", data=rows)
+    for data in (b"address\n", rows[:2000]):
+        dry, _ = place.run("alias", "import", "--replace", "--dry-run", data=data, check=1)
+        out, err = place.run("alias", "import", "--replace", data=data, check=1)
+        assert out == dry and " removed" in out and "0 added" in out and "--force" in err
+        assert len(place.rows("aliases")) == 200
+    changed = rows.replace(b"a0@example.com,box@", b"a0@example.com,other@").replace(b"a1@", b"b1@")
+    assert place.run("alias", "import", "--replace", data=changed)[0] == "1 added, 1 updated, 1 removed, 0 bad\n"
+    out, _ = place.run("alias", "import", "--replace", "--json", "--force", data=b"address\n")
+    assert json.loads(out) == {"added": 0, "updated": 0, "removed": 200, "bad": 0, "written": True}
+    place.run("alias", "add", "one@example.com")
+    assert "--force" in place.run("alias", "import", "--replace", data=b"address\n", check=1)[1]  # all of a few
+    assert len(place.rows("aliases")) == 1
+    place.run("alias", "export", "--force", check=64)
+
+
+def test_interrupted(place):
+    """Ctrl-C says that nothing changed, which is so."""
+    place.run("alias", "add", "one@example.com")
+    with subprocess.Popen([RCPTGATE, "alias", "import", "--replace", "--database", str(place.database)],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=dict(os.environ, **SANITIZERS)) as process:
+        process.stdin.write(b"address\n" + b"".join(b"a%d@example.com\n" % i for i in range(20000)))
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5 * PATIENCE)
+        assert process.returncode == 130 and b"nothing was changed" in err, err
+    assert [row[0] for row in place.rows("aliases")] == ["one@example.com"]
+
+
 def test_usage(place):
     place.run("alias", "list", "--replace", check=64)
     place.run("alias", "import", "--owner", "me", check=64)
@@ -233,7 +267,7 @@ def test_what_a_gate_will_refuse_is_said_at_once(place):
     place.run("alias", "add", "b@example.com", "m@b.example", "-c", policy)
     assert place.run("alias", "remove", "a@example.com", "-c", policy)[1] == ""
     empty, other = place.write("empty.csv", "address\n"), place.write("other.csv", "address,mailbox\nc@example.com,m@b.example\n")
-    assert why in place.run("alias", "import", "--replace", "--dry-run", empty, "-c", policy)[1]
+    assert why in place.run("alias", "import", "--replace", "--force", "--dry-run", empty, "-c", policy)[1]
     assert place.run("alias", "import", "--replace", other, "-c", policy)[1] == ""
     assert why in place.run("alias", "remove", "c@example.com", "-c", policy)[1]
     place.run("sender", "add", "*", "reject", "-c", policy)

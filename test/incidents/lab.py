@@ -185,7 +185,8 @@ class Stream:
             with Smtp(self.run.postfix, letter.client, patience=self.patience) as smtp:
                 if smtp.banner.code != 220:
                     return smtp.banner.code
-                answers, end = smtp.send([letter.recipient], token=letter.token)
+                # a sender of its own for each client: what one is refused lets nobody else in as a retry
+                answers, end = smtp.send([letter.recipient], f"bob@{letter.client}.sender.example", letter.token)
                 return end.code if end else answers[0].code
         except (OSError, Closed):
             return LOST

@@ -149,6 +149,8 @@ static void edits_every_table(void **state)
             row.at[i] = aliases_schema_column_is_number(columns->names[i])
                             ? (struct edit_value){.kind = EDIT_NUMBER, .number = 99}
                             : (struct edit_value){.kind = EDIT_TEXT, .text = "reject"};
+        for (size_t i = 0; i < columns->n_keys && table == ALIASES_SENDERS; i++)
+            row.at[i].text = "@reject"; /* a scope and a pattern have their forms */
         struct aliases_edit *edit = edit_of(place, true);
         expect(aliases_edit_add(edit, table, &row, &err), EDIT_DONE, &err, "");
         expect(aliases_edit_add(edit, table, &row, &err), EDIT_EXISTS, &err, "exists already");

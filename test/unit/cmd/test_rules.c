@@ -1,5 +1,6 @@
 /* alias, domain, sender, client, as from a command line, on a real database in a temporary directory. */
 #include "command.h"
+#include "rule_inert.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -191,6 +192,116 @@ static void commands_and_rows(void **state)
     }
 }
 
+static int execute(const struct place *place, const char *sql)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open_v2(place->path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    sqlite3_close(db);
+    return rc;
+}
+
+/* What the schema can see of rows that would never act. */
+static void the_schema_refuses(void **state)
+{
+    struct place *place = *state;
+    static const char *const rows[] = {
+        "domains(domain) VALUES ('example.com.')",
+        "domains(domain) VALUES ('example.com ')",
+        "domains(domain) VALUES ('')",
+        "domains(domain) VALUES ('a@example.com')",
+        "aliases(address) VALUES ('a@example.com.')",
+        "aliases(address) VALUES ('a@example.com ')",
+        "aliases(address) VALUES (' a@example.com')",
+        "aliases(address, expires_at) VALUES ('a@example.com', 1801353600000)",
+        "alias_globs(domain, glob) VALUES ('example.com.', 'a*')",
+        "sender_rules(scope, pattern) VALUES ('example.com', '*')",
+        "sender_rules(scope, pattern) VALUES ('*', 'spam.test')",
+        "sender_rules(scope, pattern) VALUES ('*', '*@.spam.test')",
+        "sender_rules(scope, pattern) VALUES ('*', '@spam.test.')",
+        "sender_rules(scope, pattern) VALUES ('@example.com ', '*')",
+        "client_rules(network) VALUES ('192.0.2.7/32')",
+        "client_rules(network) VALUES ('2001:db8::1/128')",
+        "client_rules(network) VALUES ('192.0.2.7 ')",
+        "client_rules(network, expires_at) VALUES ('192.0.2.7', 1801353600000)",
+    };
+    static const char *const good[] = {
+        "domains(domain) VALUES ('.example.com')",
+        "aliases(address, expires_at) VALUES ('\"a b\"@example.com', 253402300799)",
+        "sender_rules(scope, pattern) VALUES ('owner:bob & sons.', '<>')",
+        "sender_rules(scope, pattern) VALUES ('@.example.com', '@.spam.test')",
+        "sender_rules(scope, pattern) VALUES ('a@example.com', '*@spam.test')",
+        "client_rules(network) VALUES ('2001:db8::/32')",
+    };
+    char sql[200];
+    assert_int_equal(run(place, "alias init"), EXIT_DONE);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(sql, sizeof sql, "INSERT INTO %s", rows[i]);
+        if (execute(place, sql) != SQLITE_CONSTRAINT)
+            fail_msg("%s is taken", sql);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        snprintf(sql, sizeof sql, "INSERT INTO %s", good[i]);
+        if (execute(place, sql) != SQLITE_OK)
+            fail_msg("%s is refused", sql);
+    }
+}
+
+struct named {
+    size_t n;
+    char all[4000];
+};
+
+static void name(const struct error *why, void *context)
+{
+    struct named *named = context;
+    size_t at = strlen(named->all);
+    named->n++;
+    snprintf(named->all + at, sizeof named->all - at, "%s\n", why->text);
+}
+
+/* In a file without today's CHECKs such rows are named, and removed by what is stored. */
+static void rows_that_never_act(void **state)
+{
+    struct place *place = *state;
+    static const char *const says[] = {
+        "client_rules: 192.0.2.7/32 can never match: write it as 192.0.2.7",
+        "client_rules: 192.0.2.9/24 can never match: \"192.0.2.9/24\" has bits set",
+        "client_rules: 2001:db8:0::/32 can never match: write it as 2001:db8::/32",
+        "sender_rules: * *@.spam.test can never match",
+        "sender_rules: * spam.test can never match",
+        "aliases: a@example.com. can never match: write it as a@example.com",
+        "aliases: ms@example.com never ends: its expires_at is in milliseconds",
+    };
+    struct named named = {0};
+    assert_int_equal(run(place, "alias init"), EXIT_DONE);
+    assert_int_equal(
+        execute(place,
+                "PRAGMA ignore_check_constraints = 1;"
+                "INSERT INTO client_rules(network) VALUES ('192.0.2.7/32'), ('192.0.2.9/24'), "
+                "('2001:db8:0::/32'), ('192.0.2.7'), ('2001:db8::/48');"
+                "INSERT INTO sender_rules(scope, pattern) VALUES ('*', '*@.spam.test'), ('*', 'spam.test'), "
+                "('*', '@spam.test'), ('owner:bob', '<>'), ('a@example.com', '*');"
+                "INSERT INTO domains(domain) VALUES ('example.com'), ('b\u00fccher.example');"
+                "INSERT INTO alias_globs(domain, glob) VALUES ('example.com', 'a*');"
+                "INSERT INTO aliases(address, expires_at) VALUES ('a@example.com.', NULL), "
+                "('ms@example.com', 1801353600000), ('a+b@example.com', 1801353600);"),
+        SQLITE_OK);
+    assert_int_equal(rule_inert_scan(place->path, "+", 1000, name, &named), sizeof says / sizeof says[0]);
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++)
+        if (strstr(named.all, says[i]) == NULL)
+            fail_msg("\"%s\" is not in\n%s", says[i], named.all);
+    assert_int_equal(run(place, "client list"), EXIT_DONE);
+    assert_int_equal(run(place, "client remove 192.0.2.7/32 192.0.2.9/24 2001:db8:0::/32"), EXIT_DONE);
+    assert_int_equal(run(place, "sender remove *@.spam.test"), EXIT_DONE);
+    assert_int_equal(run(place, "sender remove spam.test"), EXIT_DONE);
+    assert_int_equal(run(place, "alias remove a@example.com. ms@example.com"), EXIT_DONE);
+    assert_string_equal(query(place, "SELECT count(*), min(network) FROM client_rules"), "2|192.0.2.7");
+    assert_int_equal(rule_inert_scan(place->path, "+", 1000, NULL, NULL), 0);
+    assert_int_equal(run(place, "client remove 192.0.2.7/32"), EXIT_DONE); /* as it is typed elsewhere, too */
+    assert_int_equal(run(place, "client remove 192.0.2.9/24"), EXIT_REFUSED);
+}
+
 static void a_policy_without_rules_is_78(void **state)
 {
     struct place *place = *state;
@@ -208,6 +319,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(commands_and_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_schema_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_that_never_act, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_policy_without_rules_is_78, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,14 @@ static const struct {
      PROBLEM_SKIPPED, ""},
     {LIMIT(ASKS ",\"when\":{\"unknown\":true,\"catch_all\":true}"), "/limits/0", 1, PROBLEM_WARNING,
      "never acts"},
+    {LIMIT(ASKS ",\"when\":{\"class\":\"free\"}"), "/limits/0", 1, PROBLEM_WARNING, "without \"aliases\""},
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"mailbox\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
+     PROBLEM_WARNING, "without \"aliases\""},
+    {LIMIT(ASKS ",\"when\":{\"client\":[\"127.0.0.1\",\"::1\"]}"), "/limits/0", 1, PROBLEM_WARNING,
+     "in exempt.clients"},
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":5,\"window\":\"1h\",\"over\":\"reject\"},\n"
+     "{\"name\":\"b\",\"per\":[\"sender\",\"client\"],\"max\":6,\"window\":\"1m\",\"over\":\"reject\"}]}",
+     "/limits/1", 2, PROBLEM_WARNING, "is full before it"},
     {LIMIT(ASKS ",\"share\":{\"of\":\"sender\"}"), "/limits/0/share", 1, PROBLEM_SKIPPED, "needs both"},
     {LIMIT(ASKS ",\"share\":{\"of\":\"owner\",\"max\":\"1%\"}"), "/limits/0/share/of", 1, PROBLEM_SKIPPED,
      "\"client\", "},
@@ -207,9 +215,9 @@ static const struct {
      "/limits/0/per/1", 1, PROBLEM_SKIPPED, "twice"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"all\",\"max\":1,\"window\":\"1m\",\"over\":\"reject\"}]}",
      "/limits/0/per", 1, PROBLEM_WARNING, "memory:"},
-    {"{\"limits\":[{\"name\":\"a\",\"per\":\"owner\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":1,\"window\":\"1m\"}]}", "/limits/0", 1,
      PROBLEM_WARNING, "nothing ends a flood"},
-    {"{\"limits\":[{\"name\":\"a\",\"per\":\"owner\",\"max\":1,\"window\":\"1m\",\"over\":\"discard\","
+    {"{\"limits\":[{\"name\":\"a\",\"per\":\"sender\",\"max\":1,\"window\":\"1m\",\"over\":\"discard\","
      "\"reply\":\"250 x\"}]}",
      "/limits/0/reply", 1, PROBLEM_SKIPPED, "only defer and reject"},
     {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"count\":\"backlog\",\"over\":\"reject\"}]}",
@@ -266,6 +274,14 @@ static void test_what_skips_a_limit(void **state)
     } rows[] = {
         {LIMIT(ASKS), 1},
         {LIMIT(ASKS ",\"hodl\":1"), 1},
+        {LIMIT(ASKS ",\"ovr\":1,\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
+        {LIMIT(ASKS ",\"shadw\":true"), 0}, /* would be refused by it */
+        {LIMIT(ASKS ",\"wen\":{}"), 0},
+        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"abov\":\"50%\"}"), 0},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"windw\":\"1m\"}]}", 0},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"coutn\":\"bytes\"}]}",
+         0},
+        {"{\"limts\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\"}]}", 0},
         {LIMIT(ASKS ",\"reply\":\"450 x\""), 1},
         {LIMIT(ASKS ",\"ramp\":\"1m\""), 1},
         {LIMIT(ASKS ",\"share\":{\"of\":\"client\",\"max\":\"9%\"}"), 1},
@@ -297,7 +313,7 @@ static void test_second_name(void **state)
         load("{\"limits\":[\n"
              "{\"name\":\"a\",\"per\":\"client\",\"max\":1,\"window\":\"1m\",\"over\":\"reject\"},\n"
              "{\"name\":\"a\",\"per\":\"client\",\"max\":2,\"window\":\"1m\",\"over\":\"reject\"},\n"
-             "{\"name\":\"b\",\"per\":\"client\",\"max\":3,\"window\":\"1m\",\"over\":\"reject\"}]}",
+             "{\"name\":\"b\",\"per\":\"client\",\"max\":3,\"window\":\"10m\",\"over\":\"reject\"}]}",
              &problems);
     assert_int_equal(policy->n_limits, 2);
     assert_int_equal(policy->limits[0].max, 1);
@@ -458,7 +474,38 @@ static void test_defaults(void **state)
     const char *const with_section[] = {"/aliases/database /var/lib/rcptgate/aliases/aliases.db", NULL};
     check_description("{}", lines);
     check_description("{\"aliases\":{}}", with_section);
-    check_description("{\"aliases\":\"x\"}", with_section);
+}
+
+/* No good version before: a mistake refuses nothing that the file would let through. */
+static void test_mistakes_refuse_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *line;
+    } rows[] = {
+        {"{\"mode\":\"shadwo\"}", "/mode 1"},
+        {"{\"mode\":5}", "/mode 1"},
+        {"{\"mode\":\"enforce\",\"mode\":\"enforce\"}", "/mode 1"},
+        {"{\"mdoe\":\"enforce\"}", "/mode 1"},
+        {"{\"mode\":\"enforce\",\"mdoe\":\"shadow\"}", "/mode 0"}, /* what is spelled right counts */
+        {"{\"$mdoe\":\"shadow\",\"_mode\":1}", "/mode 0"},
+        {"{\"alises\":{}}", "/aliases/database -"},
+        {"{\"aliases\":\"x\"}", "/aliases/database -"},
+        {"{\"aliases\":{},\"aliases\":{}}", "/aliases/database -"},
+        {"{\"aliases\":{\"databse\":\"/x\"}}", "/aliases/database -"},
+        {"{\"aliases\":{\"database\":5}}", "/aliases/database -"},
+        {"{\"aliases\":{\"database\":\"/x\",\"subadress\":\"+-\"}}", "/aliases/subaddress +-"},
+        {"{\"aliases\":{\"database\":\"/x\",\"subadress\":5}}", "/aliases/subaddress +"},
+        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h 6379 0 - - - redis://h"},
+        {"{\"counters\":{\"wen_down\":\"accept\"}}", "/counters/when_down 2"},
+        {"{\"exemt\":{\"clients\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
+        {"{\"exempt\":{\"client\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
+        {"{\"milter\":{\"sokcet\":\"unix:/x\"}}", "/milter/socket unix:/x"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *const lines[] = {rows[i].line, NULL};
+        check_description(rows[i].json, lines);
+    }
 }
 
 static void test_values(void **state)
@@ -933,7 +980,8 @@ static void test_flood_ends(void **state)
         struct problems problems = {0};
         char json[600];
         snprintf(json, sizeof json,
-                 "{\"limits\":[{\"name\":\"a\",\"max\":10,\"window\":\"1m\",%s},{\"name\":\"b\",%s}]}",
+                 "{\"aliases\":{},\"limits\":[{\"name\":\"a\",\"max\":10,\"window\":\"1m\",%s},{\"name\":"
+                 "\"b\",%s}]}",
                  rows[i].first, rows[i].second);
         const struct policy *policy = load(json, &problems);
         assert_int_equal(policy->n_limits, 2);
@@ -1090,16 +1138,27 @@ static void test_schema_defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_problem),   cmocka_unit_test(test_what_skips_a_limit),
-        cmocka_unit_test(test_second_name),   cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_ttl_and_share),
-        cmocka_unit_test(test_urls),          cmocka_unit_test(test_syntax_error_tells_no_secret),
-        cmocka_unit_test(test_sockets),       cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_mutants),       cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_prefixes),      cmocka_unit_test(test_size),
-        cmocka_unit_test(test_many_problems), cmocka_unit_test(test_again),
-        cmocka_unit_test(test_flood_ends),    cmocka_unit_test(test_schema),
-        cmocka_unit_test(test_manual),        cmocka_unit_test(test_schema_defaults),
+        cmocka_unit_test(test_one_problem),
+        cmocka_unit_test(test_what_skips_a_limit),
+        cmocka_unit_test(test_second_name),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_ttl_and_share),
+        cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_syntax_error_tells_no_secret),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_mutants),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_many_problems),
+        cmocka_unit_test(test_mistakes_refuse_nothing),
+        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_flood_ends),
+        cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_schema_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

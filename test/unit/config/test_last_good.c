@@ -128,9 +128,9 @@ static void twice_the_same_key(void **state)
     (void)state;
     struct loaded first = load(NULL, "{\"mode\":\"enforce\",\"mode\":\"shadow\"}");
     assert_non_null(first.policy);
-    assert_false(first.policy->shadow); /* the default */
+    assert_true(first.policy->shadow); /* which is meant cannot be told: nothing is refused */
     struct loaded second = load(first.effective, "{\"mode\":7,\"state\":\"/x\",\"state\":\"/y\"}");
-    assert_false(second.policy->shadow); /* the last one of two was never good */
+    assert_true(second.policy->shadow); /* the last one of two was never good */
     assert_string_equal(second.policy->state, "/var/lib/rcptgate");
     done(&second);
     done(&first);
@@ -191,6 +191,85 @@ static void a_reply_of_a_limit(void **state)
     done(&l);
 }
 
+/* A key that is one slip away from a known one: what is in force stays, whatever stands there. */
+static void misspelt_keys(void **state)
+{
+    (void)state;
+    static const char last[] =
+        "{\"mode\":\"enforce\",\"aliases\":{\"database\":\"/db\",\"subaddress\":\"-\"},"
+        "\"counters\":{\"timeout\":\"70ms\"},\"exempt\":{\"clients\":[\"192.0.2.0/24\"]},"
+        "\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"hold\":\"1h\"}]}";
+    static const struct {
+        const char *json, *pointer;
+    } cases[] = {
+        {"{\"mdoe\":\"shadow\",", "/mdoe"},
+        {"{\"alises\":{\"database\":\"/other\"},", "/alises"},
+        {"{\"aliases\":{\"databse\":\"/other\",\"subaddress\":\"-\"},", "/aliases/databse"},
+        {"{\"aliases\":{\"database\":\"/db\",\"subadress\":\"+\"},", "/aliases/subadress"},
+        {"{\"conters\":{\"timeout\":\"1s\"},", "/conters"},
+        {"{\"counters\":{\"timout\":\"1s\"},", "/counters/timout"},
+        {"{\"exemt\":{\"clients\":[\"198.51.100.7\"]},", "/exemt"},
+        {"{\"exempt\":{\"clents\":[]},", "/exempt/clents"},
+        {"{\"limts\":[],", "/limts"},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"windw\":\"1h\"}],", "/limits/0/windw"},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"holdd\":\"2h\"}],",
+         "/limits/0/holdd"},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"shadw\":true}],",
+         "/limits/0/shadw"},
+    };
+    static const char *const rest[] = {
+        "\"mode\":\"enforce\"", "\"aliases\":{\"database\":\"/db\",\"subaddress\":\"-\"}",
+        "\"counters\":{\"timeout\":\"70ms\"}", "\"exempt\":{\"clients\":[\"192.0.2.0/24\"]}",
+        "\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"hold\":\"1h\"}]"};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char json[1000];
+        snprintf(json, sizeof json, "%s", cases[i].json);
+        for (size_t j = 0; j < COUNT_OF(rest); j++) /* all other keys as before */
+            if (json[2] != rest[j][1])
+                snprintf(json + strlen(json), sizeof json - strlen(json), "%s,", rest[j]);
+        json[strlen(json) - 1] = '}';
+        struct loaded before = load(NULL, last);
+        for (int again = 0; again < 2; again++) { /* a restart finds the text that is in force */
+            struct loaded l = load(before.effective, json);
+            assert_non_null(l.policy);
+            if (problem_at(&l, cases[i].pointer) == NULL)
+                fail_msg("%s: no problem at %s", json, cases[i].pointer);
+            assert_string_equal(problem_at(&l, cases[i].pointer)->instead, "its last good version");
+            assert_false(l.policy->shadow);
+            assert_string_equal(l.policy->aliases.database, "/db");
+            assert_string_equal(l.policy->aliases.subaddress, "-");
+            assert_int_equal(l.policy->counters.redis.timeout_ms, 70);
+            assert_int_equal(l.policy->exempt.clients.n, 1);
+            assert_int_equal(l.policy->exempt.clients.at[0].bits, 96 + 24);
+            assert_int_equal(l.policy->n_limits, 1);
+            assert_int_equal(l.policy->limits[0].window_ms, 60000);
+            assert_int_equal(l.policy->limits[0].hold_ms, 3600000);
+            assert_false(l.policy->limits[0].shadow);
+            done(&before);
+            before = l;
+        }
+        done(&before);
+    }
+}
+
+/* The first start was with the mistake, and a mistake that was read stays read. */
+static void misspelt_from_the_start(void **state)
+{
+    (void)state;
+    struct loaded first = load(NULL, "{\"exemt\":{\"authenticated\":true}}");
+    assert_true(first.policy->exempt.authenticated);
+    struct loaded second = load(first.effective, "{\"exemt\":{\"authenticated\":false},\"log\":{}}");
+    assert_true(second.policy->exempt.authenticated);
+    struct loaded mended = load(second.effective, "{\"exempt\":{\"authenticated\":false}}");
+    assert_false(mended.policy->exempt.authenticated);
+    done(&mended);
+    done(&second);
+    done(&first);
+    first = load("{}", "{\"alises\":{}}"); /* there were none before */
+    assert_null(first.policy->aliases.database);
+    done(&first);
+}
+
 static void compares(void **state)
 {
     (void)state;
@@ -236,10 +315,16 @@ static void compares(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_by_name),           cmocka_unit_test(keys_by_place),
-        cmocka_unit_test(elements_of_another_list), cmocka_unit_test(twice_the_same_key),
-        cmocka_unit_test(stays_while_bad),          cmocka_unit_test(no_json_is_no_policy),
-        cmocka_unit_test(a_reply_of_a_limit),       cmocka_unit_test(compares),
+        cmocka_unit_test(limits_by_name),
+        cmocka_unit_test(keys_by_place),
+        cmocka_unit_test(elements_of_another_list),
+        cmocka_unit_test(twice_the_same_key),
+        cmocka_unit_test(stays_while_bad),
+        cmocka_unit_test(no_json_is_no_policy),
+        cmocka_unit_test(a_reply_of_a_limit),
+        cmocka_unit_test(compares),
+        cmocka_unit_test(misspelt_keys),
+        cmocka_unit_test(misspelt_from_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,229 @@
+"""What the commands say to people: who may not ask, what waits for a restart, what was mistyped."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness import PATIENCE, RCPTGATE, SOURCE, SANITIZED, SANITIZERS, World, wait_for
+
+NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def world():
+    limits = [{"name": "minute", "per": "recipient", "max": 2, "window": "1h", "over": "defer"}]
+    with World("memory", limits, mta=False, exempt={"clients": ["127.0.0.0/8"]}) as found:
+        found.database.domain("example.com")
+        found.database.alias("a@example.com")
+        found.settled()
+        yield found
+
+
+def run(*words, check=0, **options):
+    done = subprocess.run([RCPTGATE, *map(str, words)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), **options)
+    assert done.returncode == check, (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",),
+          ("reset", "a@example.com"), ("block", "192.0.2.9"), ("blocks",))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+@pytest.mark.parametrize("words", ASKING, ids=" ".join)
+def test_no_right_to_ask(world, words):
+    """Who may not ask is told so, and gets no answer that would have to be made up."""
+    world.scratch.path.chmod(0o755)
+    for mode in (0o755, 0o700):  # of the state directory: the socket cannot be opened, or not be seen
+        world.gate.state.chmod(mode)
+        said = run(*words, "-c", world.gate.policy_path, check=77, **NOBODY)
+        assert "451" not in said and "DOWN" not in said and "may not ask the gate" in said or "unknown" in said, said
+    world.gate.state.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_no_right_to_read(world):
+    """Without a gate a command reads for itself; where it may not, an answer would be made up."""
+    policy = world.scratch / "other.json"
+    policy.write_text(json.dumps(dict(world.gate.policy, state=str(world.scratch / "none"))))
+    world.database.directory.chmod(0o700)
+    said = run("explain", "--to", "a@example.com", "-c", policy, check=77, **NOBODY)
+    assert "may not read" in said and "451" not in said
+    said = run("check", policy, **NOBODY)
+    assert "cannot be read by you" in said and "451" not in said
+    world.database.directory.chmod(0o777)
+    policy.chmod(0o600)
+    for words in ASKING:
+        run(*words, "-c", policy, check=77, **NOBODY)
+    policy.unlink()
+
+
+def restart_notes(world):
+    return [note["text"] for note in world.gate.status()["notes"] if note["what"] == "restart"]
+
+
+def test_a_restart_that_is_due(world):
+    """After an edit of what only a restart changes, status goes on to say what is in force, and that a restart is due."""
+    before = world.gate.status()
+    old = world.gate.policy["counters"]
+    world.gate.write_policy(counters=dict(old, url="redis://192.0.2.1:6379/3"))
+    wait_for(lambda: restart_notes(world), "no note")
+    now = world.gate.status()
+    assert now["counters"] == before["counters"] and now["status"] == before["status"]
+    assert restart_notes(world) == ["waiting for a restart: counters.url"]
+    assert "counters.url" in run("status", "-c", world.gate.policy_path)
+    world.gate.write_policy(counters=old)
+    wait_for(lambda: not restart_notes(world), "the note stays")
+
+
+def test_status_names_rows_that_never_act(world):
+    assert "1 alias of 1 domain," in run("status", "-c", world.gate.policy_path)
+    world.database.run("PRAGMA ignore_check_constraints = 1")
+    world.database.script("PRAGMA ignore_check_constraints = 1;"
+                          "INSERT INTO client_rules (network, action) VALUES ('192.0.2.7/32', 'reject')")
+    world.settled()
+    assert "1 row can never act" in run("status", "-c", world.gate.policy_path)
+    said = run("check", world.gate.policy_path)
+    assert "192.0.2.7/32 can never match: write it as 192.0.2.7" in said
+    assert "192.0.2.7/32" in run("client", "list", "-c", world.gate.policy_path)
+    run("client", "remove", "192.0.2.7/32", "-c", world.gate.policy_path)
+    assert "never act" not in run("status", "-c", world.gate.policy_path)
+
+
+def test_a_refused_block_promises_nothing(world):
+    said = run("block", "127.0.0.1", "-c", world.gate.policy_path, check=1)
+    assert "exempt" in said and "other" not in said
+
+
+def test_nearest_names():
+    for words, near in ((("stauts",), "status"), (("explain", "--form", "x"), "--from"), (("alias", "lst"), "list"),
+                        (("help", "chek"), "check"), (("alias", "add", "--mailbx", "x"), "--mailbox")):
+        said = run(*words, check=64)
+        assert f'did you mean "{near}"?' in said, said
+    assert "did you mean" not in run("xyzzyx", check=64)
+    assert run("-V") == run("--version") != ""
+
+
+def test_check_reads_standard_input():
+    assert "-: usable" in run("check", "-", check=1, input='{"conters": {}}') or SANITIZED
+    assert json.loads(run("check", "-", "--json", input="{}"))["status"] == "clean"
+    run("check", "-", check=78, input="{")
+
+
+def test_what_does_not_exist(world):
+    c = ("-c", world.gate.policy_path)
+    for words in (("top", "--limit", "minut"), ("reset", "a@example.com", "--limit", "minut")):
+        assert 'no limit "minut"; did you mean "minute"?' in run(*words, *c, check=1)
+    assert "did you mean" in run("show", "ownr:bob", *c, check=1)
+    run("top", "--limit", "minute", *c)
+
+
+def test_nobody_reads_on(world):
+    """export | head -1 is no error."""
+    world.database.aliases([f"x{i}@example.com" for i in range(20000)])
+    done = subprocess.run(["sh", "-c", '"$0" alias export --database "$1" | head -1; "$0" alias list --database "$1" | head -1',
+                           RCPTGATE, str(world.database.path)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), check=True)
+    assert done.stderr == "" and done.stdout.startswith("address,mailbox")
+    done = subprocess.run(["bash", "-c", 'set -o pipefail; "$0" alias export --database "$1" | head -1', RCPTGATE,
+                           str(world.database.path)], capture_output=True, text=True, timeout=3 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS), check=False)
+    assert done.returncode == 0, done
+
+
+def test_a_domain_with_aliases_left(world):
+    said = run("domain", "remove", "example.com", "--database", world.database.path)
+    assert "20001 aliases of it are left" in said
+    run("domain", "add", "example.com", "--database", world.database.path)
+
+
+def test_postfix_lines(world):
+    """The lines of this host are those that Postfix then has: what they set, --check finds."""
+    c = ("-c", world.gate.policy_path)
+    etc = world.scratch / "postfix-etc"
+    etc.mkdir()
+    (etc / "main.cf").write_text("compatibility_level = 3.6\n")
+    (etc / "master.cf").write_text("smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n")
+    env = dict(os.environ, **SANITIZERS, MAIL_CONFIG=str(etc))
+    lines = run("postfix-lines", *c)
+    assert f"unix:{world.gate.socket}" in lines and "\npostconf -e 'smtpd_reject_unlisted_recipient = no'" in lines
+
+    def check(status):
+        done = subprocess.run([RCPTGATE, "postfix-lines", "--check", *map(str, c)], capture_output=True, text=True, env=env,
+                              timeout=3 * PATIENCE, check=False)
+        assert done.returncode == status, done
+        return done.stdout
+
+    before = check(1)
+    for name in ("smtpd_milters", "smtpd_reject_unlisted_recipient", "smtpd_soft_error_limit", "smtpd_hard_error_limit"):
+        assert f"{name} = " in before
+    subprocess.run(["sh", "-e"], input=lines, text=True, check=True, env=env, timeout=PATIENCE)
+    assert check(1).startswith("submission/inet/smtpd_milters")
+    subprocess.run(["postconf", "-P", "submission/inet/smtpd_milters="], check=True, env=env, timeout=PATIENCE)
+    assert "has what it needs" in check(0)
+    subprocess.run(["postconf", "-e", "enable_original_recipient = no"], check=True, env=env, timeout=PATIENCE)
+    assert "enable_original_recipient = no" in check(1)
+
+
+def test_completions_are_the_table():
+    subprocess.run([SOURCE / "contrib/completion/generate", "--check", RCPTGATE], check=True, timeout=3 * PATIENCE)
+
+
+@pytest.mark.parametrize("line,wanted", [("rcptgate stat", "status"), ("rcptgate -c x.json expl", "explain"), ("rcptgate alias im", "import"),
+                                         ("rcptgate explain --fr", "--from"), ("rcptgate client add --action de", "defer"),
+                                         ("rcptgate help postf", "postfix-lines")])
+def test_bash_completes(line, wanted):
+    script = ('source "$0"; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _rcptgate; echo "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, SOURCE / "contrib/completion/rcptgate.bash", line], check=True, capture_output=True,
+                          text=True, timeout=PATIENCE)
+    assert done.stdout.split() == [wanted]
+
+
+def test_check_is_not_clean_beside_a_warning(world):
+    """What refuses everybody, or never acts, is not called clean; the exit status is that of a file with every entry in force."""
+    policy = world.scratch / "odd.json"
+    limit = {"name": "a", "per": "owner", "max": 1, "window": "1m", "over": "reject"}
+    policy.write_text(json.dumps({"limits": [limit]}))
+    said = run("check", policy)
+    assert "never acts" in said and said.splitlines()[-1] == f"{policy}: usable as written, with 1 warning"
+    assert json.loads(run("check", "--json", policy))["status"] == "warnings"
+    policy.write_text(json.dumps({"aliases": {"database": str(world.scratch / "none/aliases.db")}}))
+    said = run("check", policy)
+    assert "gets 451" in said and ": clean" not in said
+
+
+def test_misspelt_keys_and_a_restart():
+    """A slip switches nothing off: what was in force stays, for the gate, after a restart of it, and for commands."""
+    limits = [{"name": "minute", "per": "recipient", "max": 1, "window": "1h", "over": "defer"}]
+    with World("memory", limits, mta=False) as own:
+        own.database.domain("example.com")
+        own.database.alias("a@example.com")
+        own.settled()
+        wait_for(lambda: (own.gate.state / "last-policy.json").exists(), "no last good policy")
+        good = dict(own.gate.policy)
+
+        def answers():
+            with own.milter() as client:
+                client.connect()
+                client.helo()
+                client.mail("<b@sender.example>")
+                return client.rcpt("<nobody@example.com>").status
+
+        for right, slip in (("aliases", "alises"), ("limits", "limts"), ("counters", "conters"), ("exempt", "exemt")):
+            if right in good:
+                own.gate.policy = {slip if key == right else key: value for key, value in good.items()}
+                own.gate.write_policy(mode="shadwo")
+                wait_for(lambda slip=slip: any(slip in reason["text"] for reason in own.gate.status()["reasons"]), f"{slip} is not named")
+                for restart in (False, True):
+                    if restart:
+                        own.gate.stop()
+                        own.gate.start()
+                        own.settled()
+                    now = own.gate.status()
+                    assert now["mode"] == "enforce" and now["aliases"] and len(now["limits"]) == 1, (slip, restart)
+                    assert answers() == "550 5.1.1", (slip, restart)
+                assert "nobody@example.com" in run("explain", "--to", "nobody@example.com", "-c", own.gate.policy_path)
+                run("alias", "list", "-c", own.gate.policy_path)
