@@ -10,6 +10,7 @@ struct ruling_question { /* borrowed */
     const struct policy *policy;
     const struct envelope *envelope;
     bool client_only; /* at connect: no recipient is known */
+    bool alias_only;  /* Postfix's maps: no client or sender is known */
     struct pool *pool;
 
     /* The generation of the alias data in which the client is known to have no rule, 0: not known. The caller keeps it
@@ -23,5 +24,9 @@ int ruling_read(const struct ruling_question *question, struct ruling *out);
 
 /* A limit or a hold refuses or drops: does the copy say the same of client and recipient? */
 bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling);
+
+/* Has the last good copy, however old, no such domain? For who must tell strange domains from ours while nobody can tell what
+ * is new. False where there is no copy. */
+bool ruling_copy_disowns(const struct ruling_question *question);
 
 #endif

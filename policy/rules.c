@@ -337,6 +337,7 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
     out->row = row != NULL ? row->key : domain.domain;
     out->owner = first_text(row != NULL ? row->owner : NULL, domain.owner);
     out->class_name = first_text(row != NULL ? row->class_name : NULL, domain.class_name);
+    out->mailbox_text = row != NULL ? row->mailbox : NULL;
     if (row != NULL && row->mailbox != NULL &&
         split_mailboxes(row->mailbox, policy->aliases.subaddress, pool, out) != 0)
         return -1;

@@ -575,6 +575,8 @@ enum aliases_connection_fault aliases_connection_alias(struct aliases_connection
             fault = find_domain(handle, query->domain[i], pool, &out->domain);
     if (fault != FAULT_NONE || out->domain.domain == NULL)
         return fault; /* not ours: no other row of this recipient counts */
+    if (query->full[0][0] == '\0')
+        return fault; /* no address: only whose domain it is was asked */
     fault = find_alias(handle, query->full, pool, &out->full);
     if (fault == FAULT_NONE)
         fault = find_alias(handle, query->bare, pool, &out->bare);

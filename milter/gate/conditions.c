@@ -40,6 +40,8 @@ static const struct {
                         "Mail is not affected; metrics and health cannot be read over HTTP."},
     [CONDITION_SOCKET] = {"socket", "Milter socket",
                           "As long as Postfix cannot reach the gate it answers 451."},
+    [CONDITION_MAPS] = {"maps", "Map socket",
+                        "As long as Postfix cannot ask its maps of the gate it answers 451."},
 };
 
 const char *conditions_name(enum condition condition)

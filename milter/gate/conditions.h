@@ -29,6 +29,7 @@ enum condition {
     CONDITION_LOG,             /* log lines are lost */
     CONDITION_HTTP,            /* the HTTP port cannot be had */
     CONDITION_SOCKET,          /* the milter's socket had to be mended, or could not be */
+    CONDITION_MAPS,            /* the socket of Postfix's maps had to be mended, or cannot be had */
     CONDITIONS
 };
 

@@ -44,6 +44,12 @@ enum log_priority policy_reload_log_priority(const struct policy *policy)
     return priorities[policy->log.level];
 }
 
+/* Either may be NULL. */
+static bool differs(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a != b : strcmp(a, b) != 0;
+}
+
 /* What a reload cannot change, because it is set up once. */
 static void say_restart_needed(const struct policy *old, const struct policy *new)
 {
@@ -52,10 +58,9 @@ static void say_restart_needed(const struct policy *old, const struct policy *ne
         bool differs;
     } parts[] = {
         {"milter", strcmp(old->milter.socket, new->milter.socket) != 0},
+        {"maps", differs(old->maps.socket, new->maps.socket)},
         {"state", strcmp(old->state, new->state) != 0},
-        {"aliases.database",
-         (old->aliases.database == NULL) != (new->aliases.database == NULL) ||
-             (old->aliases.database != NULL && strcmp(old->aliases.database, new->aliases.database) != 0)},
+        {"aliases.database", differs(old->aliases.database, new->aliases.database)},
         {"counters.url", strcmp(old->counters.url, new->counters.url) != 0},
         {"counters.prefix", strcmp(old->counters.redis.prefix, new->counters.redis.prefix) != 0},
         {"counters.timeout", old->counters.redis.timeout_ms != new->counters.redis.timeout_ms},

@@ -8,6 +8,7 @@
 #include "warnings.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* Where the table has no default there is none (password_file, limits), or it is built in (replies). */
 static void set_defaults(struct loader *loader)
@@ -25,6 +26,22 @@ static void set_defaults(struct loader *loader)
         assert(good || loader->failed);
         json_decref(json);
     }
+}
+
+/* Beside the milter's socket, where Postfix finds it the same way; none where that is no file, or its path would be too long. */
+static void complete_maps(struct loader *loader)
+{
+    static const char name[] = "map.sock";
+    struct policy *policy = loader->policy;
+    const char *socket = policy->milter.socket;
+    if (policy->maps.socket == NULL && strncmp(socket, "unix:", 5) == 0) {
+        size_t n = (size_t)(strrchr(socket, '/') + 1 - socket);
+        const char *directory = pool_strndup(loader->pool, socket, n);
+        policy->maps.socket = directory != NULL ? pool_join(loader->pool, directory, name, "") : NULL;
+        loader->failed = loader->failed || policy->maps.socket == NULL;
+    }
+    if (policy->maps.socket != NULL && policy->maps.socket[0] == '\0')
+        policy->maps.socket = NULL;
 }
 
 /* What only the file as a whole tells. */
@@ -52,6 +69,7 @@ static void complete(struct loader *loader, const struct place *root)
         policy->needs_attempts = policy->needs_attempts || policy->limits[i].count == LIMIT_ATTEMPTS;
     }
     limit_ttl(policy);
+    complete_maps(loader);
 }
 
 static const struct key root_section = {.pointer = "", .choices = ""};
