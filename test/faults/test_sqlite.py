@@ -24,7 +24,7 @@ from fault_table import recovers
 from harness import SANITIZED, MilterClient, Process, Scratch, World, rows_of, wait_for
 from socketmap import SocketMap
 
-KNOWN = [f"a{i}@example.com" for i in range(300)]
+KNOWN = [f"a{i}@example.com" for i in range(300)]  # the last is for a test to take away
 
 
 class Flow:
@@ -48,11 +48,11 @@ class Flow:
             maps = SocketMap(self.gate.maps)
             while not self.stopped:
                 client.mail()
-                for address, into in ((random_.choice(KNOWN), self.known), ("nobody@example.com", self.unknown)):
+                for address, into in ((random_.choice(KNOWN[:-1]), self.known), ("nobody@example.com", self.unknown)):
                     start = time.monotonic()
                     into.append((start, client.rcpt(f"<{address}>").status))
                 client.abort()
-                self._ask(maps, random_.choice(KNOWN))
+                self._ask(maps, random_.choice(KNOWN[:-1]))
                 time.sleep(0.005)
             maps.socket.close()
             client.quit()
@@ -533,7 +533,8 @@ def test_row33_locked_exclusively():
 def run_as(gate, user, group):
     """The gate as a user who is not root, for whom modes mean something."""
     from harness import RCPTGATE, SANITIZERS
-    gate.socket.with_name(gate.socket.name + ".lock").unlink(missing_ok=True)
+    for socket in (gate.socket, Path(gate.maps.removeprefix("unix:"))):
+        socket.with_name(socket.name + ".lock").unlink(missing_ok=True)
     for path in [gate.state, *gate.state.iterdir()]:
         shutil.chown(path, user, group)
     gate.scratch.path.chmod(0o777)
