@@ -1,4 +1,4 @@
-/* Walks from the envelope to the ruling: which questions are asked of the database, in which order, and whether its last good
+/* ruling: walks from the envelope to the ruling: which questions are asked of the database, in which order, and whether its last good
  * copy has to say the same. Owns nothing. What cannot be read is a ruling like any other ("cannot tell"); only want of
  * memory is a failure. */
 #include "milter/ruling.h"

@@ -21,7 +21,7 @@ struct maps {
     struct gate *gate;
     struct listener listener; /* fd -1: not open yet */
     struct socketmap *socketmap;
-    int64_t trouble_ms; /* when it had to be mended last */
+    int64_t mended_ms; /* when it had to be mended last */
 
     /* Hashes of domains that were ours when they were asked for last. Without the live file the copy tells whose domain it is:
      * one that was added after the copy was made must not be a stranger's. */
@@ -236,10 +236,10 @@ static void look(struct maps *maps, int wait_ms)
         rc = open_socket(maps, policy, wait_ms, &what);
     policy_unref(policy);
     if (rc != 0) {
-        maps->trouble_ms = rc > 0 ? now : 0;
+        maps->mended_ms = rc > 0 ? now : 0;
         conditions_set(conditions, CONDITION_MAPS, rc > 0 ? CONDITION_NOTE : CONDITION_DEGRADED, now, "%s%s",
                        what.text, rc > 0 ? "" : "; it is maps.socket in the policy");
-    } else if (now - maps->trouble_ms > REMEMBER_MS) {
+    } else if (now - maps->mended_ms > REMEMBER_MS) {
         conditions_clear(conditions, CONDITION_MAPS, now);
     }
 }
