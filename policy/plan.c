@@ -121,12 +121,21 @@ static int read_owner(struct planner *planner, struct texts *out)
     return add_value(planner, out, 1, planner->ruling->alias.owner);
 }
 
+/* Below ".example.com" anybody can make up domains: those that no alias row names are one. */
+static const char *counted_domain(const struct planner *planner)
+{
+    const struct alias *alias = &planner->ruling->alias;
+    bool made_up =
+        alias->domain != NULL && alias->domain[0] == '.' && alias->via != VIA_FULL && alias->via != VIA_BARE;
+    return made_up ? alias->domain : planner->envelope->recipient->domain;
+}
+
 /* Of a refused RCPT only where the domain is ours: anybody can make up others, and each would be a key. */
 static int read_recipient_domain(struct planner *planner, struct texts *out)
 {
     if (planner->ruling->alias_refused && !planner->ruling->alias.ours)
         return 0;
-    return add_value(planner, out, 1, planner->envelope->recipient->domain);
+    return add_value(planner, out, 1, counted_domain(planner));
 }
 
 static int read_sender(struct planner *planner, struct texts *out)
@@ -609,7 +618,7 @@ static int finish(const struct planner *planner, struct plan *out)
             return -1;
     }
     if (has_overflow) {
-        const char *const domain[] = {planner->envelope->recipient->domain};
+        const char *const domain[] = {counted_domain(planner)};
         plan.request.new_key = make_key(planner->pool, "new", domain, 1);
         plan.request.new_max = planner->policy->counters.max_new_subjects;
         if (plan.request.new_key == NULL)
@@ -631,7 +640,7 @@ int plan_make(const struct policy *policy, const struct envelope *envelope, cons
     if (read_subjects(&planner) != 0)
         return -1;
     if (exists_only_as_pattern(ruling)) {
-        planner.overflow_recipient = pool_join(pool, "@", envelope->recipient->domain, "");
+        planner.overflow_recipient = pool_join(pool, "@", counted_domain(&planner), "");
         if (planner.overflow_recipient == NULL)
             return -1;
     }

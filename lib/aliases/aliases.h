@@ -97,6 +97,8 @@ enum aliases_mode { ALIASES_NOTHING = 0, ALIASES_COPY, ALIASES_UNVERIFIED, ALIAS
 struct aliases_status {
     enum aliases_mode mode;
     int64_t aliases, domains; /* rows in what was last taken as good; -1: not known */
+    int64_t homeless;         /* of those, accepted without a mailbox; globs and catch-alls too */
+    char homeless_name[128];  /* one of them */
     int64_t validated_age_ms; /* since the file was last well, all checks passed; -1: never */
     int64_t copy_age_ms;      /* since the copy was last known to be as the file; -1: there is none */
     int64_t round_ms;         /* what the last copy and check took; 0: there was none */
@@ -111,6 +113,9 @@ const char *aliases_mode_name(enum aliases_mode mode); /* "live", "doubted", "co
 
 /* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void aliases_condition(struct aliases *db, struct error *out);
+
+/* Counts what accepts mail and has no mailbox for it, by reading all; sets homeless and homeless_name. False: it cannot be read. */
+bool aliases_count_homeless(struct aliases *db, struct aliases_status *out);
 
 /* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when
  * it fails its other checks, or wait_ms were not enough. */

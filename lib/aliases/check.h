@@ -20,6 +20,8 @@ enum check_result {
 struct aliases_sizes {
     int64_t rows[ALIASES_TABLES];
     int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
+    int64_t homeless; /* aliases, globs and catch-alls that accept mail and have no mailbox for it */
+    char homeless_name[ALIASES_NAME]; /* one of them, cut where it is long */
 };
 
 enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */

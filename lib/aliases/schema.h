@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum { ALIASES_NAME = 128 }; /* of a row, as it is shown */
+
 enum aliases_table { /* the order is that of the table in aliases_tables.c */
                      ALIASES_DOMAINS,
                      ALIASES_ALIASES,

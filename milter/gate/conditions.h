@@ -20,6 +20,7 @@ enum condition {
     CONDITION_ALIASES,         /* the alias database cannot be used: the last good copy answers, or nobody */
     CONDITION_ALIASES_REFUSED, /* new alias data was not taken (integrity, version, max_shrink) */
     CONDITION_ALIASES_COPY,    /* no last good copy can be kept */
+    CONDITION_ALIASES_MAILBOX, /* what is accepted has no mailbox */
     CONDITION_POLICY,          /* the policy file cannot be used: the last good one is in force */
     CONDITION_POLICY_ENTRIES,  /* entries of the policy are skipped or replaced */
     CONDITION_POLICY_COPY,     /* the last good policy cannot be kept for the next start */
