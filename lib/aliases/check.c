@@ -120,7 +120,7 @@ static enum check_result check_rows(sqlite3 *db, const struct aliases_schema_col
     return CHECK_BAD;
 }
 
-/* Role addresses have a mailbox of the policy's. */
+/* Role addresses have a mailbox of the policy's; return paths that were signed are rewritten before anybody asks for one. */
 static const char homeless_sql[] =
     "SELECT count(*), min(name) FROM ("
     " SELECT address AS name FROM aliases WHERE action = 'accept' AND trim(coalesce(mailbox, ''), ', ') = ''"
@@ -128,6 +128,7 @@ static const char homeless_sql[] =
     "  AND address NOT GLOB 'postmaster@*' AND address NOT GLOB 'abuse@*'"
     " UNION ALL SELECT glob || '@' || domain FROM alias_globs"
     "  WHERE action = 'accept' AND trim(coalesce(mailbox, ''), ', ') = ''"
+    "  AND glob NOT GLOB 'srs[01]*'"
     " UNION ALL SELECT '*@' || domain FROM domains WHERE action = 'accept' AND catch_all = 'accept'"
     "  AND domain NOT IN (SELECT domain FROM alias_globs WHERE glob = '*'))";
 

@@ -377,3 +377,46 @@ def test_postmap(world):
     assert postmap("aliases", "one+x@example.com") == (0, "joe@mailbox.example")
     assert postmap("aliases", "nobody@example.com") == (1, "")
     assert postmap("domains", "star.example") == (0, "star.example")
+
+
+def test_subdomains():
+    """*@user.example.com, without a row for each user."""
+    with World("memory", maps=True, domains=(".example.com",)) as w:
+        w.database.glob(".example.com", "*", "all@mailbox.example")
+        w.database.alias("shop@ann.example.com", "ann@mailbox.example")
+        w.settled()
+        with SocketMap(w.gate.maps) as m:
+            assert [m.word("domains", d) for d in ("ann.example.com", "a.b.example.com", "example.com")] == ["OK", "OK", "NOTFOUND"]
+        with w.smtp() as smtp:
+            answers, end = smtp.send(["shop@ann.example.com", "any@ann.example.com", "x@a.b.example.com"], token="below")
+        assert {a.code for a in answers} == {250} and end.code == 250
+        assert tokens(w, "below") == ["all@mailbox.example", "all@mailbox.example", "ann@mailbox.example"]
+
+
+def test_what_would_bounce_is_told():
+    """By who writes it, by check, and by status as a note that changes nothing."""
+    exempt = {"recipients": ["postmaster@*", "abuse@*", "sales@example.com", "shop@example.com", "info@*"]}
+    with World("memory", mta=False, exempt=exempt) as w:
+        w.settled()
+        check = w.gate.command("check")
+        assert "sales@example.com is let in and is no alias" in check and "/exempt/recipients/4" in check, check
+        assert "no mailbox" not in check
+        assert "has no mailbox" in w.gate.command("alias", "add", "shop@example.com")
+        assert "has no mailbox" in w.gate.command("alias", "add", "s-*@example.com")
+        assert "has no mailbox" in w.gate.command("domain", "add", "all.example", "--catch-all", "accept")
+        for words in (["alias", "add", "gone@example.com", "--action", "reject"], ["alias", "add", "full@example.com", "a@mailbox.example"],
+                      ["alias", "add", "postmaster@example.com", "--action", "accept", "--mailbox", "a@mailbox.example"]):
+            assert "has no mailbox" not in w.gate.command(*words)
+        w.database.share()
+        check = w.gate.command("check")
+        assert "3 of its aliases, globs and catch-alls accept mail and have no mailbox (*@all.example)" in check, check
+        assert "recipients/3" not in check, "it is an alias"
+        told = wait_for(lambda: {r["what"]: r["text"] for r in w.gate.status()["notes"]}.get("aliases-mailbox"), "the note")
+        assert told.startswith("3 aliases or catch-alls accept mail and have no mailbox, *@all.example for one"), told
+        assert w.gate.status()["status"] == "healthy"
+        for words in (["alias", "set", "shop@example.com", "me@mailbox.example"], ["alias", "set", "s-*@example.com", "me@mailbox.example"],
+                      ["alias", "add", "*@all.example", "me@mailbox.example"]):
+            w.gate.command(*words)
+        w.database.share()
+        wait_for(lambda: "aliases-mailbox" not in {r["what"] for r in w.gate.status()["notes"]}, "the note goes")
+        assert "no mailbox" not in w.gate.command("check")
