@@ -24,6 +24,7 @@ PRAGMA journal_mode = WAL;
 BEGIN;
 
 -- Our domains. A recipient whose domain is not here is not ours: no alias rule applies to it.
+-- '.example.com' is every domain below that has no row of its own; alias_globs.domain knows it too.
 CREATE TABLE domains (
     domain    TEXT NOT NULL PRIMARY KEY CHECK (domain NOT GLOB '*[A-Z]*'),
     action    TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
@@ -60,7 +61,7 @@ CREATE TABLE alias_globs (
 
 -- Who may write to whom. The most specific scope wins, and in it the most specific pattern.
 CREATE TABLE sender_rules (
-    scope   TEXT NOT NULL CHECK (scope NOT GLOB '*[A-Z]*'),     -- an alias address, '@domain', 'owner:name', or '*'
+    scope   TEXT NOT NULL CHECK (scope NOT GLOB '*[A-Z]*'),     -- an alias address, '@domain', '@.domain' (below it), 'owner:name', or '*'
     pattern TEXT NOT NULL CHECK (pattern NOT GLOB '*[A-Z]*'),   -- an address, '@domain', '@.domain' (and below), '<>', '*'
     action  TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),
     reply   TEXT,

@@ -158,8 +158,9 @@ static const char no_mailbox[] =
 static void hint_mailbox(const struct rule *rule)
 {
     const char *action = rule_args_text(rule->table, &rule->record, "action");
-    bool accepts = action == NULL || strcmp(action, "accept") == 0;
     const struct edit_value *at = rule->record.at;
+    bool path = rule->table == ALIASES_GLOBS && strncmp(at[1].text, "srs", 3) == 0; /* postsrsd rewrites it */
+    bool accepts = (action == NULL || strcmp(action, "accept") == 0) && !path;
     char name[RULE_NAME];
     if (rule->table == ALIASES_DOMAINS) {
         const char *catch_all = rule_args_text(rule->table, &rule->record, "catch_all");
