@@ -180,8 +180,7 @@ def demo(use_redis):
         show_rules(gate)
         gate.start()
         started.append(gate)
-        postfix = harness.Postfix(scratch, gate.milter, sink, alias_maps="sqlite",
-                                  database_path=scratch / "aliases/aliases.db",
+        postfix = harness.Postfix(scratch, gate.milter, sink, maps=gate.maps,
                                   settings={"smtpd_authorized_xclient_hosts": ""})
         started.append(postfix)
         try:

@@ -8,8 +8,7 @@ install(FILES policy/default.json policy/personal.json policy/business.json poli
               policy/aliases.sql DESTINATION ${share})
 install(FILES contrib/prometheus/rcptgate.rules.yml DESTINATION ${share}/prometheus)
 install(FILES contrib/grafana/rcptgate.json DESTINATION ${share}/grafana)
-install(FILES contrib/postfix/postconf-lines contrib/postfix/rcptgate-aliases.cf contrib/postfix/rcptgate-domains.cf
-        DESTINATION ${share}/postfix)
+install(FILES contrib/postfix/postconf-lines DESTINATION ${share}/postfix)
 
 # unit(FILE INSTANCE POLICY STATE): the unit, once for one gate and once as the template of several.
 set(RCPTGATE_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd units go")

@@ -3,6 +3,7 @@
 
 #include "counters/refunds.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "gate/gate.h"
 #include "limit_events.h"
 #include "counters/window.h"
@@ -62,7 +63,9 @@ void message_begin(struct message *message, const struct policy *policy, const c
     message->user = logged_in ? pool_strdup(&message->pool, user) : NULL;
     message->size = size;
     message->unknown = message->sender_raw == NULL || (logged_in && message->user == NULL);
-    address_parse(sender, message->policy->aliases.subaddress, &message->sender, NULL);
+    if (message->user != NULL)
+        text_lower((char *)(uintptr_t)message->user); /* logins differ in case as their owners like it */
+    address_parse_sender(sender, message->policy->aliases.subaddress, &message->sender, NULL);
 }
 
 static struct accepted *accepted_find(const struct message *message, const char *full)

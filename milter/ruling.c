@@ -46,16 +46,17 @@ static int read_senders(const struct ruling_question *q, struct aliases_snapshot
 static int read_rules(const struct ruling_question *q, struct aliases_snapshot *snapshot, struct ruling *out)
 {
     struct alias alias;
-    struct client_row client;
+    struct client_row client = {.state = ROWS_LIVE};
     struct sender_rows senders = {.state = ROWS_LIVE};
-    read_client(q, snapshot, &client);
+    if (!q->alias_only)
+        read_client(q, snapshot, &client);
     if (q->client_only) {
         rules_client(q->policy, q->envelope, &client, out);
         return 0;
     }
     if (read_alias(q, snapshot, &alias) < 0)
         return -1;
-    if (!rules_client_exempt(q->policy, q->envelope, &client) &&
+    if (!q->alias_only && !rules_client_exempt(q->policy, q->envelope, &client) &&
         read_senders(q, snapshot, alias.owner, &senders) < 0)
         return -1;
     rules_rule(q->policy, q->envelope, &alias, &senders, &client, out);
@@ -104,4 +105,19 @@ bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling 
     bool proved = aliases_is_proof(&snapshot);
     aliases_end(&snapshot);
     return proved || copy_confirms(q, ruling, (struct confirmation){.by_limit = true, .limit = limit});
+}
+
+bool ruling_copy_disowns(const struct ruling_question *q)
+{
+    struct alias alias;
+    struct aliases_snapshot copy = aliases_begin_copy(q->gate->rules);
+    bool disowns = read_alias(q, &copy, &alias) == 0 && alias.state == ALIAS_NOT_OURS;
+    aliases_end(&copy);
+    return disowns;
+}
+
+bool ruling_confirms_alias(const struct ruling_question *question, const struct ruling *ruling)
+{
+    static const struct limit of_recipient = {.count = LIMIT_RECIPIENTS}; /* what asks for all of the alias */
+    return ruling_confirms_limit(question, ruling, &of_recipient);
 }

@@ -10,6 +10,7 @@ struct ruling_question { /* borrowed */
     const struct policy *policy;
     const struct envelope *envelope;
     bool client_only; /* at connect: no recipient is known */
+    bool alias_only;  /* Postfix's maps: no client or sender is known */
     struct pool *pool;
 
     /* The generation of the alias data in which the client is known to have no rule, 0: not known. The caller keeps it
@@ -25,5 +26,12 @@ int ruling_read(const struct ruling_question *question, struct ruling *out);
  * recipient? */
 bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling,
                            const struct limit *limit);
+
+/* Has the last good copy, however old, no such domain? For who must tell strange domains from ours while nobody can tell what
+ * is new. False where there is no copy. */
+bool ruling_copy_disowns(const struct ruling_question *question);
+
+/* Where a message goes stands on the alias alone: does the copy know it by the same row? */
+bool ruling_confirms_alias(const struct ruling_question *question, const struct ruling *ruling);
 
 #endif

@@ -451,9 +451,42 @@ static bool write_local(const char *bytes, size_t n, char *out)
     return true;
 }
 
+static bool begins(const struct content *content, const char *text)
+{
+    return content->len >= strlen(text) && memcmp(content->bytes, text, strlen(text)) == 0;
+}
+
+static bool ends(const struct content *content, const char *text)
+{
+    size_t n = strlen(text);
+    return content->len > n && memcmp(content->bytes + content->len - n, text, n) == 0;
+}
+
+static bool is(const struct content *content, const char *text)
+{
+    return content->len == strlen(text) && begins(content, text);
+}
+
+/* "srs0=", "srs1+", "srs0-": a return path that a forwarder has signed. */
+static bool is_srs(const struct content *content)
+{
+    return content->len > 5 && (begins(content, "srs0") || begins(content, "srs1")) &&
+           memchr("=+-", content->bytes[4], 3) != NULL;
+}
+
+/* Has it no subaddress, whatever it looks like? As Postfix's split_addr(), with owner_request_special. */
+static bool is_whole(const struct content *content, const char *subaddress)
+{
+    if (is_srs(content) || is(content, "mailer-daemon") || is(content, "double-bounce"))
+        return true;
+    return strchr(subaddress, '-') != NULL && (begins(content, "owner-") || ends(content, "-request"));
+}
+
 /* How much of a content is left without its subaddress. */
 static size_t bare_length(const struct content *content, const char *subaddress)
 {
+    if (is_whole(content, subaddress))
+        return content->len;
     for (size_t i = 0; i < content->len; i++) {
         const char c = content->bytes[i];
         if ((unsigned char)c < 0x80 && strchr(subaddress, c) != NULL)
@@ -523,7 +556,29 @@ static int strip_brackets(struct reader *in, struct error *err)
     return 0;
 }
 
-static int parse(struct reader in, const char *subaddress, struct address *out, struct error *err)
+/* Where the user begins behind a mark, a tag and the separator; 0 where that is not what stands there. */
+static size_t behind_tag(const struct content *content, const char *mark, const char *separator)
+{
+    size_t begin = strlen(mark), n = strlen(separator);
+    if (!begins(content, mark))
+        return 0;
+    for (size_t i = begin + 1; i + n < content->len; i++)
+        if (memcmp(content->bytes + i, separator, n) == 0)
+            return i + n;
+    return 0;
+}
+
+static void strip_batv(struct content *content)
+{
+    size_t begin = behind_tag(content, "prvs=", "=");
+    if (begin == 0)
+        begin = behind_tag(content, "btv1==", "==");
+    content->len -= begin;
+    memmove(content->bytes, content->bytes + begin, content->len);
+}
+
+static int parse(struct reader in, const char *subaddress, bool sender, struct address *out,
+                 struct error *err)
 {
     struct content content;
     if (!is_text(in.at, err) || strip_brackets(&in, err) != 0)
@@ -544,6 +599,8 @@ static int parse(struct reader in, const char *subaddress, struct address *out, 
             return -1;
         kind = ADDRESS_MAILBOX;
     }
+    if (sender)
+        strip_batv(&content);
     if (compose(&content, subaddress, out, err) != 0)
         return -1;
     out->kind = kind;
@@ -595,14 +652,26 @@ static void salvage(struct reader in, struct address *out)
         out->domain[0] = '\0';
 }
 
-enum address_kind address_parse(const char *raw, const char *subaddress, struct address *out,
-                                struct error *err)
+static enum address_kind parse_or_salvage(const char *raw, const char *subaddress, bool sender,
+                                          struct address *out, struct error *err)
 {
     const struct reader in = {raw, raw + strlen(raw)};
     *out = (struct address){.kind = ADDRESS_INVALID};
-    if (parse(in, subaddress, out, err) != 0)
+    if (parse(in, subaddress, sender, out, err) != 0)
         salvage(in, out);
     return out->kind;
+}
+
+enum address_kind address_parse(const char *raw, const char *subaddress, struct address *out,
+                                struct error *err)
+{
+    return parse_or_salvage(raw, subaddress, false, out, err);
+}
+
+enum address_kind address_parse_sender(const char *raw, const char *subaddress, struct address *out,
+                                       struct error *err)
+{
+    return parse_or_salvage(raw, subaddress, true, out, err);
 }
 
 void address_fallback_key(const char *raw, char *out, size_t size)

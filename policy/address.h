@@ -41,9 +41,17 @@ struct address {
  * subaddress: the separator characters, e.g. "+" ("" for none); a local part that begins with one has no
  * subaddress. Where the result is ADDRESS_INVALID, err tells why, and domain is still filled when the text after
  * the last unquoted '@' is a domain, so that the caller can see whether it is one of ours. Never fails otherwise;
- * raw may be any bytes of any length. Returns out->kind. */
+ * raw may be any bytes of any length. Returns out->kind.
+ *
+ * Some local parts have no subaddress whatever the separators are: SRS0=..., SRS1+... (a signed return path, whose separators are
+ * its own), and as in Postfix mailer-daemon, double-bounce, and with '-' among the separators owner-x and x-request. */
 enum address_kind address_parse(const char *raw, const char *subaddress, struct address *out,
                                 struct error *err);
+
+/* The same for who sent it: without a BATV tag ("prvs=TAG=user", draft-levine-smtp-batv; "btv1==TAG==user"), which is another
+ * one every day. */
+enum address_kind address_parse_sender(const char *raw, const char *subaddress, struct address *out,
+                                       struct error *err);
 
 /* A canonical domain from U- or A-labels, mixed case, trailing dot. out has room for
  * ADDRESS_DOMAIN_MAX + 1. 0, or -1 with err set and out untouched. */

@@ -25,6 +25,7 @@ PRAGMA journal_mode = WAL;
 BEGIN;
 
 -- Our domains. A recipient whose domain is not here is not ours: no alias rule applies to it.
+-- '.example.com' is every domain below that has no row of its own; alias_globs.domain knows it too.
 CREATE TABLE domains (
     domain    TEXT NOT NULL PRIMARY KEY CHECK (domain NOT GLOB '*[A-Z @]*' AND domain NOT GLOB '*.' AND domain <> ''),
     action    TEXT NOT NULL DEFAULT 'accept' CHECK (action IN ('accept', 'defer', 'reject', 'discard')),

@@ -121,12 +121,21 @@ static int read_owner(struct planner *planner, struct texts *out)
     return add_value(planner, out, 1, planner->ruling->alias.owner);
 }
 
+/* Below ".example.com" anybody can make up domains: those that no alias row names are one. */
+static const char *counted_domain(const struct planner *planner)
+{
+    const struct alias *alias = &planner->ruling->alias;
+    bool made_up =
+        alias->domain != NULL && alias->domain[0] == '.' && alias->via != VIA_FULL && alias->via != VIA_BARE;
+    return made_up ? alias->domain : planner->envelope->recipient->domain;
+}
+
 /* Of a refused RCPT only where the domain is ours: anybody can make up others, and each would be a key. */
 static int read_recipient_domain(struct planner *planner, struct texts *out)
 {
     if (planner->ruling->alias_refused && !planner->ruling->alias.ours)
         return 0;
-    return add_value(planner, out, 1, planner->envelope->recipient->domain);
+    return add_value(planner, out, 1, counted_domain(planner));
 }
 
 static int read_sender(struct planner *planner, struct texts *out)
@@ -491,7 +500,7 @@ static int set_overflow(struct planner *planner, const struct limit *limit, cons
     if (of->subjects[0] == SUBJECT_RECIPIENT && planner->overflow_recipient != NULL) {
         overflow[0] = planner->overflow_recipient;
         n_overflow = of->n > 1 ? 2 : 1;
-        counted[0] = planner->envelope->recipient->domain;
+        counted[0] = counted_domain(planner);
         n_counted = 1;
     } else if (is_made_up(planner, of->subjects[0])) {
         overflow[0] = counted[0] = "*";
@@ -686,7 +695,7 @@ int plan_make(const struct policy *policy, const struct envelope *envelope, cons
     if (read_subjects(&planner) != 0)
         return -1;
     if (exists_only_as_pattern(ruling)) {
-        planner.overflow_recipient = pool_join(pool, "@", envelope->recipient->domain, "");
+        planner.overflow_recipient = pool_join(pool, "@", counted_domain(&planner), "");
         if (planner.overflow_recipient == NULL)
             return -1;
     }

@@ -134,14 +134,18 @@ struct policy {
         const char *socket, *group; /* group NULL only where the policy says "" */
         unsigned mode;              /* permission bits */
     } milter;
+    struct {
+        const char *socket; /* of Postfix's maps, as milter.socket; NULL: none */
+    } maps;
     const char *state;
     const char *user; /* whose rights a gate takes that root starts; NULL: the owner of `state` */
     struct {
         const char *database;   /* NULL: no alias rules */
         const char *subaddress; /* separator characters */
         int64_t max_stale_ms;
-        int max_shrink; /* percent */
-        bool conceal;   /* what is disabled or expired answers as what never was */
+        int max_shrink;           /* percent */
+        bool conceal;             /* what is disabled or expired answers as what never was */
+        const char *role_mailbox; /* where postmaster and abuse at our domains go that have no row */
     } aliases;
     struct counters_config counters;
     struct http_config http;

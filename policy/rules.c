@@ -108,10 +108,14 @@ int rules_sender_query(const struct address *sender, const struct address *recip
                        struct pool *pool, struct sender_query *out)
 {
     struct sender_query query = {0};
-    struct list scopes = {pool, query.scopes, 0, SENDER_SCOPES, false};
+    struct list scopes = {pool, query.scopes, 0, SENDER_SCOPES - 2, false}; /* two for what follows */
     list_add_address(&scopes, recipient);
     if (recipient->domain[0] != '\0')
         list_add_domain(&scopes, "", "@", recipient->domain, true);
+    const char *parent = strchr(recipient->domain, '.');
+    if (parent != NULL && recipient->domain[0] != '[')
+        list_add_parents(&scopes, parent + 1);
+    scopes.max = SENDER_SCOPES;
     if (owner != NULL && owner[0] != '\0') {
         char *scope = pool_join(pool, "owner:", owner, "");
         if (scope != NULL)
@@ -337,6 +341,7 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
     out->row = row != NULL ? row->key : domain.domain;
     out->owner = first_text(row != NULL ? row->owner : NULL, domain.owner);
     out->class_name = first_text(row != NULL ? row->class_name : NULL, domain.class_name);
+    out->mailbox_text = row != NULL ? row->mailbox : NULL;
     if (row != NULL && row->mailbox != NULL &&
         split_mailboxes(row->mailbox, policy->aliases.subaddress, pool, out) != 0)
         return -1;
@@ -373,7 +378,7 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope, co
         alias.state = rows->state == ROWS_LIVE ? ALIAS_NOT_OURS : ALIAS_STALE;
     } else {
         alias.ours = true;
-        alias.row = rows->domain.domain;
+        alias.row = alias.domain = rows->domain.domain;
         alias.state = ALIAS_INVALID;
         if (envelope->recipient->kind != ADDRESS_INVALID &&
             look_up(policy, envelope, rows, pool, &alias) != 0)
@@ -474,7 +479,7 @@ static struct opinion alias_says(const struct envelope *envelope, const struct a
     return cannot_say;
 }
 
-enum { RANK_FULL, RANK_BARE, RANK_DOMAIN, RANK_OWNER, RANK_PARENT, RANK_ANY = 1000 };
+enum { RANK_FULL, RANK_BARE, RANK_DOMAIN, RANK_OWNER = 500, RANK_ANY = 1000 };
 
 static int address_rank(const char *text, const struct address *address)
 {
@@ -491,6 +496,8 @@ static int scope_rank(const char *scope, const struct address *recipient)
         return RANK_ANY;
     if (strncmp(scope, "owner:", strlen("owner:")) == 0)
         return RANK_OWNER;
+    if (strncmp(scope, "@.", 2) == 0)
+        return RANK_OWNER - 1 - (int)count_labels(scope + 2);
     return scope[0] == '@' ? RANK_DOMAIN : address_rank(scope, recipient);
 }
 

@@ -46,12 +46,14 @@ enum alias_via { VIA_NONE = 0, VIA_FULL, VIA_BARE, VIA_GLOB, VIA_CATCH_ALL };
 struct alias {
     enum alias_state state;
     enum alias_via via;
-    bool ours;       /* its domain is in `domains`, as far as that could be read */
-    const char *row; /* proof: the key of the row that counts, or the domain; NULL where there is none */
+    bool ours;          /* its domain is in `domains`, as far as that could be read */
+    const char *domain; /* the key of its row; ".example.com" where it is only below that */
+    const char *row;    /* proof: the key of the row that counts, or the domain; NULL where there is none */
     const char *owner, *class_name, *reply;
-    enum action action;   /* of the row and its domain together, the harder one (of an exempt recipient the
+    enum action action; /* of the row and its domain together, the harder one (of an exempt recipient the
                               row's alone); ACTION_NONE unless FOUND */
-    const char **mailbox; /* canonical, each once */
+    const char *mailbox_text; /* as the row has it, for who delivers; NULL: none */
+    const char **mailbox;     /* canonical, each once */
     size_t n_mailbox;
     bool concealed; /* expired or refused by its row, and answered as unknown (aliases.conceal) */
 };

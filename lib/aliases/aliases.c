@@ -3,12 +3,14 @@
  * short one where otherwise nobody could tell. */
 #include "aliases/aliases.h"
 
+#include "aliases/check.h"
 #include "pool.h"
 #include "monitor.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,6 +274,24 @@ void aliases_status(struct aliases *db, struct aliases_status *out)
         aliases_monitor_status(db->monitor, out);
     if (!trusted)
         out->mode = copy_answers(db) ? ALIASES_COPY : ALIASES_NOTHING;
+}
+
+bool aliases_count_homeless(struct aliases *db, struct aliases_status *out)
+{
+    struct aliases_sizes sizes;
+    struct aliases_checkout *live = db != NULL ? take_live(db) : NULL;
+    bool counted = false;
+    if (aliases_pool_checkout_can_read(live)) {
+        counted = aliases_check_count(aliases_connection_lend(live->connection, NULL, NULL), INT64_MAX,
+                                      &sizes) == SQLITE_OK;
+        aliases_connection_reclaim(live->connection);
+    }
+    aliases_pool_give(live);
+    if (counted) {
+        out->homeless = sizes.homeless;
+        memcpy(out->homeless_name, sizes.homeless_name, sizeof out->homeless_name);
+    }
+    return counted;
 }
 
 void aliases_condition(struct aliases *db, struct error *out)

@@ -91,6 +91,9 @@ const char *aliases_mode_name(enum aliases_mode mode); /* "live", "doubted", "co
 /* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void aliases_condition(struct aliases *db, struct error *out);
 
+/* Counts what accepts mail and has no mailbox for it, by reading all; sets homeless and homeless_name. False: it cannot be read. */
+bool aliases_count_homeless(struct aliases *db, struct aliases_status *out);
+
 /* Takes the present data although it lost more than max_shrink. 0 when it is in force; -1 with err set when
  * it fails its other checks, or wait_ms were not enough. */
 int aliases_accept(struct aliases *db, int wait_ms, struct error *err);

@@ -120,6 +120,31 @@ static enum check_result check_rows(sqlite3 *db, const struct aliases_schema_col
     return CHECK_BAD;
 }
 
+/* Role addresses have a mailbox of the policy's; return paths that were signed are rewritten before anybody asks for one. */
+static const char homeless_sql[] =
+    "SELECT count(*), min(name) FROM ("
+    " SELECT address AS name FROM aliases WHERE action = 'accept' AND trim(coalesce(mailbox, ''), ', ') = ''"
+    "  AND (expires_at IS NULL OR expires_at > unixepoch())"
+    "  AND address NOT GLOB 'postmaster@*' AND address NOT GLOB 'abuse@*'"
+    " UNION ALL SELECT glob || '@' || domain FROM alias_globs"
+    "  WHERE action = 'accept' AND trim(coalesce(mailbox, ''), ', ') = ''"
+    "  AND glob NOT GLOB 'srs[01]*'"
+    " UNION ALL SELECT '*@' || domain FROM domains WHERE action = 'accept' AND catch_all = 'accept'"
+    "  AND domain NOT IN (SELECT domain FROM alias_globs WHERE glob = '*'))";
+
+static int count_homeless(sqlite3 *db, struct aliases_sizes *sizes)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = first_row(db, homeless_sql, &stmt);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    const char *name = (const char *)sqlite3_column_text(stmt, 1);
+    sizes->homeless = sqlite3_column_int64(stmt, 0);
+    snprintf(sizes->homeless_name, sizeof sizes->homeless_name, "%s", name != NULL ? name : "");
+    sqlite3_finalize(stmt);
+    return SQLITE_OK;
+}
+
 int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes)
 {
     struct aliases_sizes counted = {0};
@@ -137,8 +162,10 @@ int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes)
         counted.accepts[i] = sqlite3_column_int64(stmt, 1);
         sqlite3_finalize(stmt);
     }
-    *sizes = counted;
-    return SQLITE_OK;
+    int rc = count_homeless(db, &counted);
+    if (rc == SQLITE_OK)
+        *sizes = counted;
+    return rc;
 }
 
 int aliases_check_pages(sqlite3 *db, int64_t *used)

@@ -31,7 +31,9 @@ enum statement {
 static const char *const sql[STATEMENTS] = {
     [STMT_VERSION] = "PRAGMA user_version",
     [STMT_FILLED] =
-        "SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules)",
+        "SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules),"
+        " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
+        " (SELECT 1 FROM alias_globs WHERE domain >= '.' AND domain < '/')",
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
     [STMT_ALIAS] =
         "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
@@ -68,7 +70,8 @@ struct aliases_connection {
     unsigned data_version;
     bool begun; /* once at least */
     /* What is remembered of the data, until it changes: */
-    bool globs, senders, clients; /* the table has rows */
+    bool globs, senders, clients;    /* the table has rows */
+    bool domains_below, globs_below; /* some of them of ".example.com": of what is below */
     struct lengths lengths;
     struct domain_row domains[DOMAINS_KEPT]; /* strings in domain_pool */
     size_t n_domains;
@@ -274,6 +277,8 @@ static enum aliases_connection_fault read_filled(struct aliases_connection *hand
         handle->globs = sqlite3_column_int(stmt, 0) != 0;
         handle->senders = sqlite3_column_int(stmt, 1) != 0;
         handle->clients = sqlite3_column_int(stmt, 2) != 0;
+        handle->domains_below = sqlite3_column_int(stmt, 3) != 0;
+        handle->globs_below = sqlite3_column_int(stmt, 4) != 0;
     } else {
         fault = failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
     }
@@ -505,6 +510,29 @@ static const char *take_mailboxes(struct row *row, int column)
     return take(row, column);
 }
 
+/* From "a.b.example" to ".b.example", and on to ".example"; false: there is nothing above. */
+static bool climb(const char *forms[ROWS_FORMS])
+{
+    for (size_t i = 0; i < ROWS_FORMS; i++)
+        forms[i] = forms[i] != NULL && forms[i][0] != '\0' ? strchr(forms[i] + 1, '.') : NULL;
+    return forms[0] != NULL;
+}
+
+/* The row of the domain; where it has none, of the nearest that it is below. */
+static enum aliases_connection_fault find_nearest_domain(struct aliases_connection *handle,
+                                                         const char *const forms[ROWS_FORMS],
+                                                         struct pool *pool, struct domain_row *out)
+{
+    const char *at[ROWS_FORMS] = {forms[0], forms[1]};
+    enum aliases_connection_fault fault = FAULT_NONE;
+    do {
+        for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain == NULL; i++)
+            if (at[i] != NULL)
+                fault = find_domain(handle, at[i], pool, out);
+    } while (fault == FAULT_NONE && out->domain == NULL && handle->domains_below && climb(at));
+    return fault;
+}
+
 static void take_alias(struct row *row, struct alias_row *out)
 {
     out->key = take_key(row, 0);
@@ -556,12 +584,13 @@ static bool glob_matches(const struct alias_query *query, const char *glob)
 
 static enum aliases_connection_fault find_globs(struct aliases_connection *handle, const char *domain,
                                                 const struct alias_query *query, struct pool *pool,
-                                                struct alias_rows *out, size_t *room)
+                                                struct alias_rows *out, size_t *room, bool *has)
 {
     struct row row;
     enum aliases_connection_fault fault = FAULT_NONE;
     if (!find(handle, STMT_GLOBS, "alias_globs", domain, NULL, pool, &row, &fault))
         return fault;
+    *has = true;
     int rc = SQLITE_ROW;
     while (rc == SQLITE_ROW && row.fault == FAULT_NONE) {
         const char *glob = peek(&row, 0);
@@ -580,27 +609,39 @@ static enum aliases_connection_fault find_globs(struct aliases_connection *handl
     return finish(&row);
 }
 
+/* Those of the domain; where it has none at all, of the nearest that it is below. */
+static enum aliases_connection_fault find_nearest_globs(struct aliases_connection *handle,
+                                                        const struct alias_query *query, struct pool *pool,
+                                                        struct alias_rows *out)
+{
+    const char *at[ROWS_FORMS] = {query->domain[0], query->domain[1]};
+    enum aliases_connection_fault fault = FAULT_NONE;
+    size_t room = 0;
+    bool has = false;
+    do {
+        for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++)
+            if (at[i] != NULL)
+                fault = find_globs(handle, at[i], query, pool, out, &room, &has);
+    } while (fault == FAULT_NONE && !has && handle->globs_below && climb(at));
+    return fault;
+}
+
 enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *handle,
                                                        const struct alias_query *query, struct pool *pool,
                                                        struct alias_rows *out)
 {
     handle->deadline_ms = 0;
-    enum aliases_connection_fault fault = FAULT_NONE;
-    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain.domain == NULL; i++)
-        if (query->domain[i] != NULL)
-            fault = find_domain(handle, query->domain[i], pool, &out->domain);
+    enum aliases_connection_fault fault = find_nearest_domain(handle, query->domain, pool, &out->domain);
     if (fault != FAULT_NONE || out->domain.domain == NULL)
         return fault; /* not ours: no other row of this recipient counts */
+    if (query->full[0] != NULL && query->full[0][0] == '\0')
+        return fault; /* no address: only whose domain it is was asked */
     fault = find_alias(handle, query->full, pool, &out->full);
     if (fault == FAULT_NONE)
         fault = find_alias(handle, query->bare, pool, &out->bare);
     if (!handle->globs || out->full.key != NULL || out->bare.key != NULL)
         return fault; /* an exact row leaves nothing for a glob to say */
-    size_t room = 0;
-    for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++)
-        if (query->domain[i] != NULL)
-            fault = find_globs(handle, query->domain[i], query, pool, out, &room);
-    return fault;
+    return fault == FAULT_NONE ? find_nearest_globs(handle, query, pool, out) : fault;
 }
 
 bool aliases_connection_has_senders(const struct aliases_connection *handle)

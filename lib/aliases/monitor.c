@@ -175,6 +175,8 @@ void aliases_monitor_status(struct monitor *monitor, struct aliases_status *out)
     if (notified->counted) {
         out->aliases = notified->sizes.rows[ALIASES_ALIASES];
         out->domains = notified->sizes.rows[ALIASES_DOMAINS];
+        out->homeless = notified->sizes.homeless;
+        memcpy(out->homeless_name, notified->sizes.homeless_name, sizeof out->homeless_name);
     }
     out->round_ms = notified->round_ms;
     out->refused = notified->refused;

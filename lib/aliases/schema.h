@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 enum { ALIASES_VERSION = 1 }; /* PRAGMA user_version */
+enum { ALIASES_NAME = 128 };  /* of a row, as it is shown */
 
 enum aliases_table { /* the order is that of the table in schema.c */
                      ALIASES_DOMAINS,
@@ -27,6 +28,8 @@ enum { ALIASES_COLUMNS = 7, ALIASES_KEYS = 2 }; /* the most that a table has */
 struct aliases_sizes {
     int64_t rows[ALIASES_TABLES];
     int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
+    int64_t homeless; /* aliases, globs and catch-alls that accept mail and have no mailbox for it */
+    char homeless_name[ALIASES_NAME]; /* one of them, cut where it is long */
 };
 
 struct aliases_schema_columns {

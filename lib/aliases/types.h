@@ -18,6 +18,8 @@ enum aliases_mode { ALIASES_NOTHING = 0, ALIASES_COPY, ALIASES_UNVERIFIED, ALIAS
 struct aliases_status {
     enum aliases_mode mode;
     int64_t aliases, domains; /* rows in what was last taken as good; -1: not known */
+    int64_t homeless;         /* of those, accepted without a mailbox; globs and catch-alls too */
+    char homeless_name[128];  /* one of them */
     int64_t validated_age_ms; /* since the file was last well, all checks passed; -1: never */
     int64_t copy_age_ms;      /* since the copy was last known to be as the file; -1: there is none */
     int64_t round_ms;         /* what the last copy and check took; 0: there was none */

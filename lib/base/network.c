@@ -10,11 +10,20 @@
 
 enum { ALL_BITS = 128, IPV4_BASE = 96 };
 
+static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b}; /* RFC 6052 2.1 */
 static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 bool network_is_ipv4(const struct network *net)
 {
     return net->set && net->bits >= IPV4_BASE && memcmp(net->addr, mapped, sizeof mapped) == 0;
+}
+
+/* A whole address behind NAT64 is that IPv4 address, as a mapped one is. A network of them stays what it is: as IPv4 it would be
+ * all of it. */
+static void fold_nat64(struct network *net)
+{
+    if (net->set && net->bits == ALL_BITS && memcmp(net->addr, nat64, sizeof nat64) == 0)
+        memcpy(net->addr, mapped, sizeof mapped);
 }
 
 /* Zeroes what lies beyond the prefix; true where there was something. */
@@ -104,6 +113,7 @@ int network_parse(const char *text, struct network *out, struct error *err)
                   network_format(&net, meant));
         return -1;
     }
+    fold_nat64(&net);
     *out = net;
     return 0;
 }
@@ -123,6 +133,7 @@ void network_from_sockaddr(const struct sockaddr *addr, struct network *out)
     } else {
         net = (struct network){0};
     }
+    fold_nat64(&net);
     *out = net;
 }
 

@@ -1,7 +1,7 @@
 /* network: an IP address or network, IPv4 and IPv6 alike.
  *
  * IPv4 is kept as IPv4-mapped IPv6 (::ffff:0:0/96, RFC 4291 2.5.5.2), so that comparing is one piece of
- * code; an IPv4-mapped client is the IPv4 client. Bits beyond the prefix are always zero. */
+ * code; an IPv4-mapped client is the IPv4 client, and so is a whole address of NAT64 (64:ff9b::/96, RFC 6052). Bits beyond the prefix are always zero. */
 #ifndef RCPTGATE_BASE_NETWORK_H
 #define RCPTGATE_BASE_NETWORK_H
 

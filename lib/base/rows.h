@@ -36,7 +36,7 @@ struct alias_row {
 };
 
 struct domain_row {
-    const char *domain; /* NULL: not ours */
+    const char *domain; /* the key, ".example.com" for what is below; NULL: not ours */
     enum action action;
     enum action catch_all; /* ACTION_ACCEPT or ACTION_REJECT */
     const char *owner, *class_name, *reply;
@@ -50,7 +50,7 @@ struct alias_rows {
     size_t n_globs;
 };
 
-enum { SENDER_SCOPES = 8, SENDER_PATTERNS = 16 };
+enum { SENDER_SCOPES = 16, SENDER_PATTERNS = 16 };
 
 struct sender_query { /* each list from the most to the least specific */
     const char *scopes[SENDER_SCOPES];

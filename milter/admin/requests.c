@@ -8,6 +8,7 @@
 #include "show.h"
 #include "status.h"
 #include "admin/top.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -31,16 +32,19 @@ static json_t *explain(struct gate *gate, const struct explain_query *query, str
     if (query->client != NULL && network_parse(query->client, &client, err) < 0)
         return NULL;
     const struct policy *policy = context_policy(&gate->context);
+    struct pool pool = {0};
+    char *user = pool_strdup(&pool, query->user);
+    if (user != NULL)
+        text_lower(user);
     const char *from = query->from != NULL ? query->from : "<>";
-    address_parse(from, policy->aliases.subaddress, &sender, NULL);
+    address_parse_sender(from, policy->aliases.subaddress, &sender, NULL);
     const struct facts facts = {.client = &client,
-                                .user = query->user,
+                                .user = user,
                                 .sender = &sender,
                                 .sender_raw = from,
                                 .recipient = query->to,
                                 .resolved = true,
                                 .size = query->size};
-    struct pool pool = {0};
     struct decision decision;
     decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);

@@ -64,7 +64,7 @@ static enum subject subject_kind(const char *typed, const char **rest)
     return strcmp(typed, "all") == 0 ? SUBJECT_ALL : SUBJECTS;
 }
 
-/* Owners, logins and hosts are counted as they are written, all else in its canonical form. */
+/* Owners and hosts are counted as they are written, logins in lower case, all else in its canonical form. */
 static bool is_verbatim(enum subject subject)
 {
     return subject == SUBJECT_OWNER || subject == SUBJECT_USER || subject == SUBJECT_HOST;
@@ -95,13 +95,19 @@ json_t *show_keys(const struct policy *policy, const char *subject)
         return keys;
     }
     const char *rest;
-    char canonical[512];
+    char canonical[512], login[512];
     enum subject kind = subject_kind(subject, &rest);
     subject_canonical(policy, kind == SUBJECT_ALL ? "*" : rest, canonical);
+    snprintf(login, sizeof login, "%s", rest);
+    text_lower(login);
+    if (kind == SUBJECT_USER)
+        rest = login;
     for (int s = 0; s < SUBJECTS; s++)
         if (kind == SUBJECTS || kind == (enum subject)s)
             keys_add(keys, "P:{S}", policy_subject_name((enum subject)s),
-                     is_verbatim((enum subject)s) ? rest : canonical);
+                     s == SUBJECT_USER              ? login
+                     : is_verbatim((enum subject)s) ? rest
+                                                    : canonical);
     if (!counters_combinations(policy) || kind == SUBJECT_ALL)
         return keys;
     bool verbatim = kind == SUBJECTS ? strcmp(rest, canonical) != 0 : is_verbatim(kind);

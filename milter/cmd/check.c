@@ -5,9 +5,12 @@
 #include "gate/policy_reload.h"
 #include "aliases/aliases.h"
 #include "rule_inert.h"
+#include "base/pool.h"
+#include "policy/rules.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -59,29 +62,94 @@ static int print_json(const char *file, const struct problems *problems, int sta
     return status;
 }
 
+static void warn(struct problems *problems, const char *pointer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void warn(struct problems *problems, const char *pointer, const char *format, ...)
+{
+    struct problem *p = problems_append(problems);
+    if (p == NULL)
+        return;
+    *p = (struct problem){.kind = PROBLEM_WARNING};
+    snprintf(p->pointer, sizeof p->pointer, "%s", pointer);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(p->text, sizeof p->text, format, args);
+    va_end(args);
+}
+
+static bool is_role(const char *local)
+{
+    return local != NULL && (strcmp(local, "postmaster") == 0 || strcmp(local, "abuse") == 0);
+}
+
+/* Is this one address, in one of our domains, with nothing that has a mailbox for it? */
+static bool has_no_row(struct aliases *db, const struct policy *policy, const struct pattern *pattern)
+{
+    struct pool pool = {0};
+    struct address address;
+    struct alias_query query;
+    struct alias_rows rows = {0};
+    const char *whole = pool_join(&pool, pattern->local, "@", pattern->domain);
+    struct aliases_snapshot snapshot = aliases_begin(db);
+    if (whole != NULL &&
+        address_parse(whole, policy->aliases.subaddress, &address, NULL) == ADDRESS_MAILBOX &&
+        rules_alias_query(&address, &pool, &query) == 0)
+        aliases_alias(&snapshot, &query, &pool, &rows);
+    aliases_end(&snapshot);
+    bool none = rows.state == ROWS_LIVE && rows.domain.domain != NULL && rows.full.key == NULL &&
+                rows.bare.key == NULL && rows.n_globs == 0;
+    pool_done(&pool);
+    return none;
+}
+
+/* Exempt recipients are never unknown to the gate; where they are to Postfix, their mail bounces. */
+static void check_exempt(struct aliases *db, const struct policy *policy, struct problems *problems)
+{
+    for (size_t i = 0; i < policy->exempt.recipients.n; i++) {
+        const struct pattern *pattern = &policy->exempt.recipients.at[i];
+        char pointer[40];
+        snprintf(pointer, sizeof pointer, "/exempt/recipients/%zu", i);
+        if (is_role(pattern->local) || (pattern->domain != NULL && pattern->domain[0] == '\0'))
+            continue;
+        if (pattern->local == NULL || pattern->domain == NULL)
+            warn(problems, pointer,
+                 "lets in mail for addresses that need not exist: where there is no alias, it bounces to "
+                 "whoever "
+                 "is named as its sender. Name single addresses, or let a glob deliver");
+        else if (has_no_row(db, policy, pattern))
+            warn(problems, pointer,
+                 "%s@%s is let in and is no alias: its mail bounces to whoever is named as its sender. Run: "
+                 "rcptgate alias add %s@%s MAILBOX",
+                 pattern->local, pattern->domain, pattern->local, pattern->domain);
+    }
+}
+
 /* What the rules need that the file cannot show: the database itself. */
 static void check_database(const struct policy *policy, struct problems *problems)
 {
     struct error condition = {0};
+    struct aliases_status status = {0};
     struct aliases *db = NULL;
-    if (policy->aliases.database != NULL)
-        db = aliases_new(&(struct aliases_config){.path = policy->aliases.database});
+    if (policy->aliases.database == NULL)
+        return;
+    db = aliases_new(&(struct aliases_config){.path = policy->aliases.database});
     aliases_condition(db, &condition);
+    if (condition.text[0] != '\0' && access(policy->aliases.database, R_OK) < 0 && errno == EACCES)
+        warn(problems, "/aliases/database",
+             "cannot be read by you, which says nothing of the gate: check as root, or as a member of its "
+             "group");
+    else if (condition.text[0] != '\0')
+        warn(problems, "/aliases/database",
+             "without a good copy of it every recipient that is not exempt gets 451: %.400s", condition.text);
+    else if (policy->maps.socket != NULL && aliases_count_homeless(db, &status) && status.homeless > 0)
+        warn(problems, "/aliases/database",
+             "%lld of its aliases, globs and catch-alls accept mail and have no mailbox (%s): it bounces to "
+             "whoever "
+             "is named as its sender. Give them one, or let them reject",
+             (long long)status.homeless, status.homeless_name);
+    if (policy->maps.socket != NULL)
+        check_exempt(db, policy, problems);
     aliases_free(db);
-    if (condition.text[0] == '\0')
-        return;
-    struct problem *p = problems_append(problems);
-    if (p == NULL)
-        return;
-    *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
-    if (access(policy->aliases.database, R_OK) < 0 && errno == EACCES)
-        snprintf(p->text, sizeof p->text,
-                 "cannot be read by you, which says nothing of the gate: check as root, or as a member of "
-                 "its group");
-    else
-        snprintf(p->text, sizeof p->text,
-                 "without a good copy of it every recipient that is not exempt gets 451: %.400s",
-                 condition.text);
 }
 
 enum { ROWS_LOOKED_AT = 1000000, ROWS_NAMED = 20 };

@@ -85,9 +85,50 @@ static bool is_glob(const char *raw, const struct address *address)
     return raw[0] != '"' && address->local_full[0] != '"' && glob_is(address->local_full);
 }
 
+static int canonical_domain(const char *text, char out[ADDRESS_DOMAIN_MAX + 1], struct error *err)
+{
+    struct error why = {0};
+    if (address_domain(text, out, &why) == 0)
+        return 0;
+    error_set(err, "\"%s\" is no domain: %s", text, why.text);
+    return -1;
+}
+
+/* A domain; with a dot before it, all that is below. */
+static int domain_or_below(const struct rule_args *args, const char *text, struct rule *out, size_t at,
+                           struct error *err)
+{
+    char domain[ADDRESS_DOMAIN_MAX + 2] = ".";
+    bool below = text[0] == '.';
+    return canonical_domain(text + below, domain + below, err) < 0 ? -1 : put(args, out, at, domain, err);
+}
+
+/* "shop-*@.example.com" */
+static int glob_below(const struct rule_args *args, const char *key, const char *at, struct rule *out,
+                      struct error *err)
+{
+    struct address address;
+    const char *plain = pool_printf(args->pool, "%.*s@%s", (int)(at - key), key, at + 2);
+    if (plain == NULL || parse_mailbox(plain, args->subaddress, &address, err) < 0) {
+        error_set(err, "out of memory"); /* unless it was no address */
+        return -1;
+    }
+    out->table = ALIASES_GLOBS;
+    if (is_glob(key, &address))
+        return domain_or_below(args, at + 1, out, 0, err) < 0 ||
+                       put(args, out, 1, address.local_full, err) < 0
+                   ? -1
+                   : 0;
+    error_set(err, "\"%s\": only a glob can be for all domains below another, such as *@%s", key, at + 1);
+    return -1;
+}
+
 static int alias_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
 {
     struct address address;
+    const char *below = strstr(key, "@.");
+    if (below != NULL)
+        return glob_below(args, key, below, out, err);
     if (parse_mailbox(key, args->subaddress, &address, err) < 0)
         return -1;
     if (!is_glob(key, &address)) {
@@ -99,27 +140,17 @@ static int alias_key(const struct rule_args *args, const char *key, struct rule 
                                                                                                         : 0;
 }
 
-static int canonical_domain(const char *text, char out[ADDRESS_DOMAIN_MAX + 1], struct error *err)
-{
-    struct error why = {0};
-    if (address_domain(text, out, &why) == 0)
-        return 0;
-    error_set(err, "\"%s\" is no domain: %s", text, why.text);
-    return -1;
-}
-
 static int domain_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
 {
-    char domain[ADDRESS_DOMAIN_MAX + 1];
     out->table = ALIASES_DOMAINS;
-    return canonical_domain(key, domain, err) < 0 ? -1 : put(args, out, 0, domain, err);
+    return domain_or_below(args, key, out, 0, err);
 }
 
-/* "@example.com", and with `below` also "@.example.com". */
-static int at_domain(const struct rule_args *args, const char *text, bool below, struct rule *out, size_t at,
+/* "@example.com", and "@.example.com". */
+static int at_domain(const struct rule_args *args, const char *text, struct rule *out, size_t at,
                      struct error *err)
 {
-    const char *prefix = below && text[1] == '.' ? "@." : "@";
+    const char *prefix = text[1] == '.' ? "@." : "@";
     char domain[ADDRESS_DOMAIN_MAX + 1], whole[ADDRESS_DOMAIN_MAX + 3];
     if (canonical_domain(text + strlen(prefix), domain, err) < 0)
         return -1;
@@ -158,8 +189,8 @@ static int sender_scope(const struct rule_args *args, const char *scope, struct 
         return put(args, out, 0, lower != NULL ? lower : scope, err);
     }
     if (scope[0] == '@')
-        return at_domain(args, scope, false, out, 0, err);
-    return an_address(args, scope, "@domain, owner:NAME or *", out, 0, err);
+        return at_domain(args, scope, out, 0, err);
+    return an_address(args, scope, "@domain, @.domain, owner:NAME or *", out, 0, err);
 }
 
 static int sender_key(const struct rule_args *args, const char *key, struct rule *out, struct error *err)
@@ -171,7 +202,7 @@ static int sender_key(const struct rule_args *args, const char *key, struct rule
     if (strcmp(key, "*") == 0 || strcmp(key, "<>") == 0)
         return put(args, out, 1, key, err);
     if (key[0] == '@' && strchr(key, ':') == NULL) /* with a colon it is a source route */
-        return at_domain(args, key, true, out, 1, err);
+        return at_domain(args, key, out, 1, err);
     return an_address(args, key, "@domain, @.domain, <> or *", out, 1, err);
 }
 

@@ -155,8 +155,8 @@ static bool seen(enum aliases_table table, const struct edit_record *record, voi
     return false;
 }
 
-/* Is the domain of this alias one of ours, in either spelling? Unsure counts as yes: it is only about a hint. */
-static bool is_ours(struct aliases_edit *edit, const char *domain)
+/* In either spelling. Unsure counts as yes: it is only about a hint. */
+static bool has_domain(struct aliases_edit *edit, const char *domain)
 {
     char unicode[ADDRESS_DOMAIN_MAX * 4];
     const char *forms[] = {domain, address_domain_unicode(domain, unicode, sizeof unicode) ? unicode : NULL};
@@ -167,6 +167,37 @@ static bool is_ours(struct aliases_edit *edit, const char *domain)
         found = found || (status != EDIT_DONE && status != EDIT_NOT_FOUND);
     }
     return found;
+}
+
+/* Is the domain of this alias one of ours, or below one? */
+static bool is_ours(struct aliases_edit *edit, const char *domain)
+{
+    bool ours = has_domain(edit, domain);
+    for (const char *at = domain; !ours && (at = strchr(at + 1, '.')) != NULL;)
+        ours = has_domain(edit, at);
+    return ours;
+}
+
+static const char no_mailbox[] =
+    "has no mailbox: where Postfix asks the gate, mail that is accepted for it bounces";
+
+/* Only of what was written: a `set` leaves the rest of the row as it is. */
+static void hint_mailbox(const struct rule *rule)
+{
+    const char *action = rule_args_text(rule->table, &rule->record, "action");
+    const struct edit_value *at = rule->record.at;
+    bool path = rule->table == ALIASES_GLOBS && strncmp(at[1].text, "srs", 3) == 0; /* postsrsd rewrites it */
+    bool accepts = (action == NULL || strcmp(action, "accept") == 0) && !path;
+    char name[RULE_NAME];
+    if (rule->table == ALIASES_DOMAINS) {
+        const char *catch_all = rule_args_text(rule->table, &rule->record, "catch_all");
+        if (accepts && catch_all != NULL && strcmp(catch_all, "accept") == 0)
+            printf("a catch-all %s; one that delivers: rcptgate alias add '*@%s' MAILBOX\n", no_mailbox,
+                   at[0].text);
+    } else if ((rule->table == ALIASES_ALIASES || rule->table == ALIASES_GLOBS) && accepts &&
+               rule_args_text(rule->table, &rule->record, "mailbox") == NULL) {
+        printf("%s %s\n", rule_args_name(rule, name), no_mailbox);
+    }
 }
 
 /* What is right but perhaps not what was meant. */
@@ -282,7 +313,10 @@ static int run_add(struct invocation *in)
     int status = open_to_write(in, true, &edit);
     if (status == EXIT_DONE)
         status = exit_status(aliases_edit_add(edit, rule.table, &rule.record, &in->err));
-    return finish(in, edit, status, "added", &rule);
+    status = finish(in, edit, status, "added", &rule);
+    if (status == EXIT_DONE)
+        hint_mailbox(&rule);
+    return status;
 }
 
 static int run_set(struct invocation *in)

@@ -12,6 +12,7 @@
 #include "gate/policy_file.h"
 #include "sys/log.h"
 #include "gate/policy_reload.h"
+#include "admin/maps.h"
 #include "admin/requests.h"
 #include "milter/session.h"
 #include "gate/state_dir.h"
@@ -54,6 +55,7 @@ struct daemon {
     int64_t socket_ms; /* when it had to be mended last */
     struct control *control;
     struct web *web;
+    struct maps *maps;
     int state_lock;
     bool holds_failed;         /* to be kept, last time */
     atomic_bool milter_failed; /* libmilter gave up by itself */
@@ -204,6 +206,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
             continue;
         last_tick = now;
         look_at_socket(daemon, now);
+        maps_look(daemon->maps);
         housekeeping_tick(&daemon->housekeeping, &daemon->gate);
         if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds) {
             holds_keep(daemon);
@@ -221,7 +224,8 @@ static void stop(struct daemon *daemon)
     web_free(daemon->web);
     listener_close(&daemon->listener); /* before our last word: whoever comes now is for our successor */
     bool ended = session_list_stop(&daemon->sessions, CALLBACKS_MS);
-    bool alone = control_stop(daemon->control);
+    bool alone = maps_free(daemon->maps); /* after the last message that Postfix has to expand */
+    alone = control_stop(daemon->control) && alone;
     if (ended && alone) {
         gate_done(&daemon->gate);
         policy_reload_done(&daemon->reload);
@@ -310,7 +314,10 @@ static int run(struct daemon *daemon, const struct policy *policy, const sigset_
     if (queue_monitor_start(daemon->gate.backlog, &condition) < 0)
         conditions_set(&daemon->gate.context.conditions, CONDITION_QUEUE, CONDITION_DEGRADED,
                        context_now(&daemon->gate.context), "%s", condition.text);
-    if (milter_start(daemon, policy, err) < 0)
+    daemon->maps = maps_new(&daemon->gate); /* first: what the milter lets in Postfix has to expand */
+    if (daemon->maps == NULL)
+        error_set(err, "out of memory for the map socket");
+    if (daemon->maps == NULL || milter_start(daemon, policy, err) < 0)
         return -1;
     log_line(LOG_AT_WARNING, "event=ready version=" RCPTGATE_VERSION " socket=%s limits=%zu mode=%s",
              policy->milter.socket, policy->n_limits, policy->shadow ? "shadow" : "enforce");

@@ -24,6 +24,8 @@ static const struct {
                                    "The data from before goes on answering."},
     [CONDITION_ALIASES_COPY] = {"aliases-copy", "Last good copy of the aliases",
                                 "Mail is not affected, as long as the database can be read."},
+    [CONDITION_ALIASES_MAILBOX] = {"aliases-mailbox", "Mail that cannot be delivered",
+                                   "What is accepted there bounces, to whoever is named as its sender."},
     [CONDITION_POLICY] = {"policy", "Policy file",
                           "Whatever is changed in the file waits until it is mended."},
     [CONDITION_POLICY_ENTRIES] = {"policy-entries", "Entries of the policy",
@@ -46,6 +48,8 @@ static const struct {
                         "Mail is not affected; a fault in the gate could harm the whole host."},
     [CONDITION_SOCKET] = {"socket", "Milter socket",
                           "As long as Postfix cannot reach the gate it answers 451."},
+    [CONDITION_MAPS] = {"maps", "Map socket",
+                        "As long as Postfix cannot ask its maps of the gate it answers 451."},
 };
 
 const char *conditions_name(enum condition condition)

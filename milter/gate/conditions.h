@@ -21,6 +21,7 @@ enum condition {
     CONDITION_ALIASES,         /* the alias database cannot be used: the last good copy answers, or nobody */
     CONDITION_ALIASES_REFUSED, /* new alias data was not taken (integrity, version, max_shrink) */
     CONDITION_ALIASES_COPY,    /* no last good copy can be kept */
+    CONDITION_ALIASES_MAILBOX, /* what is accepted has no mailbox */
     CONDITION_POLICY,          /* the policy file cannot be used: the last good one is in force */
     CONDITION_POLICY_ENTRIES,  /* entries of the policy are skipped or replaced */
     CONDITION_POLICY_COPY,     /* the last good policy cannot be kept for the next start */
@@ -32,6 +33,7 @@ enum condition {
     CONDITION_HTTP,            /* the HTTP port cannot be had */
     CONDITION_ROOT,            /* the gate runs with root's rights */
     CONDITION_SOCKET,          /* the milter's socket had to be mended, or could not be */
+    CONDITION_MAPS,            /* the socket of Postfix's maps had to be mended, or cannot be had */
     CONDITIONS
 };
 

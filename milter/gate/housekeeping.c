@@ -80,6 +80,22 @@ static void follow_rules(struct gate *gate, enum condition condition, enum alias
         conditions_clear(&gate->context.conditions, condition, now);
 }
 
+/* Only where Postfix asks us: its own maps may know what ours do not. */
+static void look_at_mailboxes(struct gate *gate, const struct aliases_status *status, int64_t now)
+{
+    const struct policy *policy = context_policy(&gate->context);
+    bool asks = policy->maps.socket != NULL;
+    policy_unref(policy);
+    if (asks && status->homeless > 0)
+        conditions_set(&gate->context.conditions, CONDITION_ALIASES_MAILBOX, CONDITION_NOTE, now,
+                       "%lld %s mail and %s no mailbox, %s for one: give it one, or let it be rejected",
+                       (long long)status->homeless,
+                       status->homeless == 1 ? "alias or catch-all accepts" : "aliases or catch-alls accept",
+                       status->homeless == 1 ? "has" : "have", status->homeless_name);
+    else
+        conditions_clear(&gate->context.conditions, CONDITION_ALIASES_MAILBOX, now);
+}
+
 static void look_at_rules(struct gate *gate, int64_t now)
 {
     struct aliases_status status;
@@ -92,6 +108,7 @@ static void look_at_rules(struct gate *gate, int64_t now)
     follow_rules(gate, CONDITION_ALIASES, status.mode, now, &status.condition);
     follow_rules(gate, CONDITION_ALIASES_REFUSED, status.mode, now, &status.refused);
     follow_rules(gate, CONDITION_ALIASES_COPY, ALIASES_LIVE, now, &status.copy_condition);
+    look_at_mailboxes(gate, &status, now);
 }
 
 static void look_at_blocks(struct gate *gate, int64_t now)

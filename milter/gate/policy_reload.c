@@ -59,6 +59,7 @@ static void say_restart_needed(struct gate *gate, const struct policy *old, cons
     } parts[] = {
 #define PART(what, field) {what, !same(started->field, new->field), !same(old->field, new->field)}
         PART("milter.socket", milter.socket),
+        PART("maps.socket", maps.socket),
         PART("state", state),
         PART("user", user),
         PART("aliases.database", aliases.database),

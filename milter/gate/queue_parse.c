@@ -50,7 +50,8 @@ static void add_address(struct queue_parse *count, enum subject whole, enum subj
     char key[ADDRESS_MAX + 1];
     if (count->of[whole] == NULL && count->of[domain] == NULL)
         return;
-    switch (address_parse(raw, count->subaddress, &address, NULL)) {
+    switch (whole == SUBJECT_SENDER ? address_parse_sender(raw, count->subaddress, &address, NULL)
+                                    : address_parse(raw, count->subaddress, &address, NULL)) {
     case ADDRESS_NULL:
         return;
     case ADDRESS_INVALID:

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "maillog.h"
 #include "base/table.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,8 @@ static struct message *message_new(struct replay_log *log, int host, int64_t tim
     message->known.host = log->hosts[host].name;
     message->known.size = -1;
     message->user = line->user.n > 0 ? copy_text(line->user, encoded) : NULL;
+    if (message->user != NULL)
+        text_lower(message->user);
     message->known.user = message->user;
     return message;
 }

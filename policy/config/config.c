@@ -50,6 +50,22 @@ static bool is_meant(const struct loader *loader, const char *pointer)
     return false;
 }
 
+/* Beside the milter's socket, where Postfix finds it the same way; none where that is no file, or its path would be too long. */
+static void complete_maps(struct loader *loader)
+{
+    static const char name[] = "map.sock";
+    struct policy *policy = loader->policy;
+    const char *socket = policy->milter.socket;
+    if (policy->maps.socket == NULL && strncmp(socket, "unix:", 5) == 0) {
+        size_t n = (size_t)(strrchr(socket, '/') + 1 - socket);
+        const char *directory = pool_strndup(loader->pool, socket, n);
+        policy->maps.socket = directory != NULL ? pool_join(loader->pool, directory, name, "") : NULL;
+        loader->failed = loader->failed || policy->maps.socket == NULL;
+    }
+    if (policy->maps.socket != NULL && policy->maps.socket[0] == '\0')
+        policy->maps.socket = NULL;
+}
+
 /* What only the file as a whole tells. */
 static void complete(struct loader *loader, const struct place *root)
 {
@@ -77,6 +93,7 @@ static void complete(struct loader *loader, const struct place *root)
         policy->needs_attempts = policy->needs_attempts || policy->limits[i].count == LIMIT_ATTEMPTS;
     }
     limit_ttl(policy);
+    complete_maps(loader);
 }
 
 static const struct key root_section = {.pointer = "", .choices = ""};

@@ -75,6 +75,32 @@ bool endpoints_socket(struct loader *loader, const struct place *place, const st
     return !loader->failed;
 }
 
+/* The same, or "" for none. */
+bool endpoints_maps(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    const char *string = json_string_value(place->value);
+    if (string == NULL || string[0] != '\0')
+        return endpoints_socket(loader, place, key, field);
+    *(const char **)field = "";
+    return true;
+}
+
+/* Where mail goes: with a domain, or without for one that Postfix completes. */
+bool endpoints_mailbox(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    struct error err = {0};
+    struct address address;
+    const char *string = json_string_value(place->value);
+    if (string == NULL)
+        return loader_mistyped(loader, place, key, "an address in quotes, such as \"postmaster\"");
+    enum address_kind kind = address_parse(string, "", &address, &err);
+    if (kind != ADDRESS_MAILBOX && kind != ADDRESS_BARE)
+        return loader_bad(loader, place, key, "must be an address, such as \"admin@example.net\"%s%s",
+                          err.text[0] != '\0' ? ": " : "", err.text);
+    *(const char **)field = keep(loader, string, strlen(string));
+    return !loader->failed;
+}
+
 /* address:port or [address]:port, or "" for none. No names: a name service that hangs must not hold up a start. */
 bool endpoints_listen(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {

@@ -28,6 +28,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
       "\"unix:/var/spool/postfix/rcptgate/milter.sock\"", NULL) \
     X("/milter/group", values_group, POLICY(milter.group), 0, 64, NULL, "\"postfix\"", NULL) \
     X("/milter/mode", values_mode, POLICY(milter.mode), 0, 0, NULL, "\"0660\"", NULL) \
+    X("/maps", SECTION("/maps")) \
+    X("/maps/socket", endpoints_maps, POLICY(maps.socket), 0, 0, NULL, NULL, "map.sock beside the milter's socket") \
     X("/state", values_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"", NULL) \
     X("/user", values_user, POLICY(user), 1, 64, NULL, NULL, NULL) \
     X("/aliases", config_json_section, 0, 0, 0, "/aliases", NULL, "no alias rules") \
@@ -38,6 +40,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
       "\"24h\"", NULL) \
     X("/aliases/max_shrink", values_percent, POLICY(aliases.max_shrink), 0, 100, NULL, "\"50%\"", NULL) \
     X("/aliases/conceal", values_flag, POLICY(aliases.conceal), 0, 0, NULL, "false", NULL) \
+    X("/aliases/role_mailbox", endpoints_mailbox, POLICY(aliases.role_mailbox), 0, 0, NULL, "\"postmaster\"", NULL) \
     X("/counters", SECTION("/counters")) \
     X("/counters/url", endpoints_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", endpoints_url_instead) \
     X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL, NULL) \

@@ -113,17 +113,15 @@ class Postfix:
 
     queues = ("incoming", "active", "deferred", "maildrop", "hold", "corrupt")
 
-    def __init__(self, scratch, milter, sink, database_path=None, alias_maps="plain", settings=None,
-                 name="postfix"):
+    def __init__(self, scratch, milter, sink, maps=None, settings=None, name="postfix"):
         self.scratch = scratch
         self.root = scratch / name
-        self.database_path = database_path
         self.etc = self.root / "etc"
         self.spool = self.root / "spool"
         self.log_path = self.root / "mail.log"
         self.address, self.port = scratch.address, scratch.port()
         self._make_directories()
-        self._write_configuration(milter, sink, alias_maps, settings or {})
+        self._write_configuration(milter, sink, maps, settings or {})
         daemons = subprocess.run(["postconf", "-dh", "daemon_directory"], check=True, capture_output=True,
                                  text=True).stdout.strip()
         self.process = Process([f"{daemons}/master", "-s", "-c", self.etc], self.root / "master.out")
@@ -149,7 +147,7 @@ class Postfix:
         shutil.chown(self.spool / "public", group="postdrop")
         (self.spool / "public").chmod(0o710)
 
-    def _write_configuration(self, milter, sink, alias_maps, settings):
+    def _write_configuration(self, milter, sink, maps, settings):
         main = {
             "compatibility_level": "3.6",
             "queue_directory": self.spool,
@@ -179,7 +177,9 @@ class Postfix:
             "lmtp_destination_concurrency_limit": "20", "initial_destination_concurrency": "20",
             "lmtp_destination_recipient_limit": "1000", "line_length_limit": "20480",
         }
-        main.update(self._alias_maps(alias_maps))
+        if maps:  # as in production; without, there is no expansion and the sink sees the alias
+            main.update(virtual_alias_domains=f"socketmap:{maps}:domains",
+                        virtual_alias_maps=f"socketmap:{maps}:aliases")
         main.update(settings)
         lines = [f"{key} = {value}\n" for key, value in main.items()]
         (self.etc / "main.cf").write_text("".join(lines))
@@ -200,14 +200,6 @@ class Postfix:
             wakeup = {"pickup": "60", "qmgr": "300", "tlsmgr": "1000?", "flush": "1000?"}.get(service, "-")
             text += f"{service} {kind} {private} - n {wakeup} {limit} {command}\n"
         (self.etc / "master.cf").write_text(text)
-
-    def _alias_maps(self, kind):
-        """plain: no expansion, the sink sees the alias; sqlite: as in production, by the map that we ship."""
-        if kind == "plain":
-            return {}
-        text = (SOURCE / "contrib/postfix/rcptgate-aliases.cf").read_text()
-        (self.etc / "aliases.cf").write_text(re.sub(r"(?m)^dbpath = .*", f"dbpath = {self.database_path}", text))
-        return {"virtual_alias_maps": f"sqlite:{self.etc}/aliases.cf"}
 
     def _answers(self):
         if not self.process.alive():
@@ -253,6 +245,7 @@ class Gate:
         self.policy_path = scratch / f"{name}.json"
         self.policy = {
             "milter": {"socket": f"unix:{self.socket}", "group": "postfix", "mode": "0660"},
+            "maps": {"socket": self.maps},
             "state": str(self.state),
             "log": {"to": "stderr", "level": "info"},
             "http": {"listen": ""},  # a fixed port is nothing for tests that run side by side
@@ -267,6 +260,11 @@ class Gate:
     @property
     def milter(self):
         return f"unix:{self.socket}"
+
+    @property
+    def maps(self):
+        """The socket of Postfix's maps; as for the milter, one for each gate of a world."""
+        return f"unix:{self.scratch / self.name}-map.sock"
 
     def write_policy(self, **changes):
         self.policy.update(changes)
@@ -406,11 +404,12 @@ def parse_log(line):
 # ------------------------------------------------------------------------------------------------------- world
 
 class World:
-    """All of it together. store: "redis" or "memory". Used as a context manager; everything ends with it."""
+    """All of it together. store: "redis" or "memory"; maps: Postfix expands aliases, by the gate's maps. Used as a context manager;
+    everything ends with it."""
 
     timeout = "10s"  # of the counters: a slow machine is no outage
 
-    def __init__(self, store="redis", limits=(), gates=1, alias_maps="plain", postfix=None, database=True,
+    def __init__(self, store="redis", limits=(), gates=1, maps=False, postfix=None, database=True,
                  domains=("example.com",), mta=True, **policy):
         self.scratch = Scratch()
         self.redis = self.database = self.sink = None
@@ -428,7 +427,7 @@ class World:
                                        name=f"gate{i}" if i else "gate"))
                 if mta:
                     self.postfixes.append(Postfix(self.scratch, self.gates[-1].milter, self.sink,
-                                                  self.database and self.database.path, alias_maps, postfix,
+                                                  self.gates[-1].maps if maps else None, postfix,
                                                   name=f"postfix{i}" if i else "postfix"))
         except BaseException:
             self.__exit__(*sys.exc_info())

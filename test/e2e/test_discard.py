@@ -7,9 +7,9 @@ import pytest
 from harness import World
 
 
-@pytest.fixture(scope="module", params=["plain", "sqlite"])
+@pytest.fixture(scope="module", params=["plain", "maps"])
 def world(request):
-    with World("memory", alias_maps=request.param) as w:
+    with World("memory", maps=request.param == "maps") as w:
         w.kind = request.param
         w.database.alias("keep@example.com", "box@mailbox.example")
         w.database.alias("keep2@example.com", "box@mailbox.example")

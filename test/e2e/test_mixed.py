@@ -19,7 +19,7 @@ def test_answered_is_delivered(store):
                "when": {"recipient_domain": "hard.example"}},
               {"name": "all", "per": "all", "max": 1000000, "window": "1h", "over": "defer"},
               {"name": "volume", "per": "recipient", "count": "bytes", "max": "1GB", "window": "1h"}]
-    with World(store, limits, domains=["example.com", "few.example", "hard.example"], alias_maps="sqlite") as world:
+    with World(store, limits, domains=["example.com", "few.example", "hard.example"], maps=True) as world:
         db = world.database
         db.aliases([f"a{i}@example.com" for i in range(30)])
         db.aliases([f"f{i}@few.example" for i in range(20)])

@@ -59,7 +59,7 @@ def script(world, name, text):
 def test_postfix():
     settings = {"virtual_transport": "retry:4.3.2 not now", "queue_run_delay": "300s", "minimal_backoff_time": "300s",
                 "maximal_backoff_time": "300s"}
-    with World("redis", alias_maps="sqlite", postfix=settings) as world:
+    with World("redis", maps=True, postfix=settings) as world:
         world.database.alias("a@example.com", mailbox="Full@Mailbox.Example")
         world.database.alias("b@example.com", mailbox="full+b@mailbox.example")
         world.database.alias("c@example.com", mailbox="free@mailbox.example")

@@ -40,7 +40,7 @@ def all_is_logged(world):
 @pytest.fixture(scope="module")
 def mail():
     """Some mail through a real Postfix and a gate, and the logs of both."""
-    with World("memory", LIMITS, alias_maps="sqlite") as world:
+    with World("memory", LIMITS, maps=True) as world:
         world.database.alias("one@example.com", "joe@mailbox.example")
         world.database.alias("two@example.com", "ann@mailbox.example,joe@mailbox.example")
         world.database.alias("döner@example.com", "joe@mailbox.example")

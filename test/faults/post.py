@@ -80,14 +80,13 @@ class Smtp(harness.Smtp):
 class Postfix(harness.Postfix):
     """Does not wait long for its milter, and has mail from its first moment to its last."""
 
-    def __init__(self, scratch, milter, sink, database_path=None, alias_maps="plain", settings=None, name="postfix",
-                 flow=True):
+    def __init__(self, scratch, milter, sink, maps=None, settings=None, name="postfix", flow=True):
         settings = dict(settings or {})
         if milter:
             settings["smtpd_milters"] = f"{{ {milter}, connect_timeout=5s, command_timeout=3s, default_action=tempfail }}"
         front = next((w for w in witness.fronts.values() if milter == f"unix:{w.path}"), None)
         self.ledger = Ledger(sink, front.drops if front else {})
-        super().__init__(scratch, milter, sink, database_path, alias_maps, settings, name)
+        super().__init__(scratch, milter, sink, maps, settings, name)
         self.between, self.over, self.trouble = threading.Lock(), threading.Event(), None
         self.flow = threading.Thread(target=self._flow, daemon=True)
         if flow:

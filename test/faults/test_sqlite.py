@@ -1,7 +1,7 @@
-"""Faults of the alias database (rows 26 to 40 and 69 to 71), in a real gate while RCPTs keep coming.
+"""Faults of the alias database (rows 26 to 40 and 69 to 71), in a real gate while RCPTs and Postfix's maps keep asking.
 
 In each: what the last good copy knows goes on, what it does not know gets 451, nobody who exists is ever called
-unknown, no RCPT waits for long, `status` and the log name the fault, and all is well again without a restart.
+unknown, neither at RCPT nor in the maps, no RCPT waits for long, `status` and the log name the fault, and all is well again without a restart.
 """
 
 import json
@@ -22,8 +22,9 @@ import pytest
 
 from fault_table import recovers
 from harness import SANITIZED, MilterClient, Process, Scratch, World, rows_of, wait_for
+from socketmap import SocketMap
 
-KNOWN = [f"a{i}@example.com" for i in range(300)]
+KNOWN = [f"a{i}@example.com" for i in range(300)]  # the last is for a test to take away
 
 
 class Flow:
@@ -32,6 +33,7 @@ class Flow:
     def __init__(self, gate, threads=2):
         self.gate, self.stopped = gate, False
         self.known, self.unknown = [], []  # (when, status)
+        self.maps = {"known": set(), "unknown": set(), "ours": set(), "foreign": set()}  # first words of answers
         self.trouble = None
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
         for thread in self.threads:
@@ -43,16 +45,25 @@ class Flow:
             client = MilterClient(self.gate.socket)
             client.connect()
             client.helo()
+            maps = SocketMap(self.gate.maps)
             while not self.stopped:
                 client.mail()
-                for address, into in ((random_.choice(KNOWN), self.known), ("nobody@example.com", self.unknown)):
+                for address, into in ((random_.choice(KNOWN[:-1]), self.known), ("nobody@example.com", self.unknown)):
                     start = time.monotonic()
                     into.append((start, client.rcpt(f"<{address}>").status))
                 client.abort()
+                self._ask(maps, random_.choice(KNOWN[:-1]))
                 time.sleep(0.005)
+            maps.socket.close()
             client.quit()
         except BaseException as trouble:  # noqa: told by stop()
             self.trouble = trouble
+
+    def _ask(self, maps, address):
+        self.maps["known"].add(maps.word("aliases", address))
+        self.maps["unknown"].add(maps.word("aliases", "nobody@example.com"))
+        self.maps["ours"].add(maps.word("domains", "example.com"))
+        self.maps["foreign"].add(maps.word("domains", "elsewhere.example"))
 
     def now(self, kind="known"):
         """The next answer that was asked for from now on."""
@@ -74,6 +85,9 @@ class Flow:
         assert len(self.known) > 10 and len(self.unknown) > 10
         assert {status for _, status in self.known} <= set(known)
         assert {status for _, status in self.unknown} <= set(unknown)
+        as_known = {"OK"} if set(known) == {"continue"} else {"OK", "TEMP"}
+        assert self.maps["known"] <= as_known and self.maps["ours"] <= as_known, self.maps
+        assert self.maps["unknown"] <= {"NOTFOUND", "TEMP"} and self.maps["foreign"] <= {"NOTFOUND", "TEMP"}, self.maps
 
 
 def world(**options):
@@ -519,7 +533,8 @@ def test_row33_locked_exclusively():
 def run_as(gate, user, group):
     """The gate as a user who is not root, for whom modes mean something."""
     from harness import RCPTGATE, SANITIZERS
-    gate.socket.with_name(gate.socket.name + ".lock").unlink(missing_ok=True)
+    for socket in (gate.socket, Path(gate.maps.removeprefix("unix:"))):
+        socket.with_name(socket.name + ".lock").unlink(missing_ok=True)
     for path in [gate.state, *gate.state.iterdir()]:
         shutil.chown(path, user, group)
     gate.scratch.path.chmod(0o777)

@@ -96,16 +96,16 @@ def installs_and_runs(machine):
     expect(" policy.json" not in machine.sh("systemctl --failed"), "a unit has failed")
     groups = machine.sh("id -nG rcptgate; id -nG postfix").splitlines()
     expect(set(groups[0].split()) == {"rcptgate", "postfix", "postdrop", "rcptgate-aliases"}, groups[0])
-    expect("rcptgate-aliases" in groups[1] and "rcptgate" not in groups[1].split(), groups[1])
+    expect(not {"rcptgate-aliases", "rcptgate"} & set(groups[1].split()), groups[1])
     machine.sh("useradd -G rcptgate,rcptgate-aliases clerk; runuser -u clerk -- sh -ec "
                "'rcptgate status; rcptgate domain add clerk.example; rcptgate domain remove clerk.example'")
     machine.sh("runuser -u postfix -- test -w /var/lib/rcptgate/control.sock", 1)
     modes = machine.sh("stat -c '%a %U:%G' /etc/rcptgate/policy.json /var/lib/rcptgate /var/lib/rcptgate/aliases "
                        "/var/lib/rcptgate/aliases/aliases.db /var/lib/rcptgate/control.sock "
-                       "/var/spool/postfix/rcptgate /var/spool/postfix/rcptgate/milter.sock").splitlines()
+                       "/var/spool/postfix/rcptgate /var/spool/postfix/rcptgate/milter.sock /var/spool/postfix/rcptgate/map.sock").splitlines()
     expect(modes == ["640 root:rcptgate", "751 rcptgate:rcptgate", "2770 rcptgate:rcptgate-aliases",
                      "660 rcptgate:rcptgate-aliases", "660 rcptgate:rcptgate",
-                     "2750 rcptgate:postfix", "660 rcptgate:postfix"], "\n".join(modes))
+                     "2750 rcptgate:postfix", "660 rcptgate:postfix", "660 rcptgate:postfix"], "\n".join(modes))
 
 
 def shadow_refuses_nothing(machine):
@@ -252,7 +252,7 @@ def unix_only(machine):
 def several_instances(machine):
     text = json.loads(machine.path(POLICY).read_text())
     text |= {"state": "/var/lib/rcptgate/second", "http": {"listen": "127.0.0.1:9628"},
-             "milter": {"socket": "unix:/var/spool/postfix/rcptgate/second.sock"}}
+             "milter": {"socket": "unix:/var/spool/postfix/rcptgate/second/milter.sock"}}
     machine.path("/etc/rcptgate/second.json").write_text(json.dumps(text))
     machine.sh("systemctl enable --now rcptgate@second; systemctl is-active rcptgate@second")
     machine.sh("rcptgate status -c /etc/rcptgate/second.json", 0)

@@ -683,7 +683,7 @@ static void every_table_is_counted(void **state)
     (void)state;
     for (int i = 0; i < ALIASES_TABLES; i++) {
         bool rules = i == ALIASES_SENDERS || i == ALIASES_CLIENTS;
-        struct aliases_sizes had = {{1000, 1000, 1000, 1000, 1000}, {0}}, has = had;
+        struct aliases_sizes had = {.rows = {1000, 1000, 1000, 1000, 1000}}, has = had;
         struct error err = {0};
         had.rows[i] = 9;
         has.rows[i] = 0;

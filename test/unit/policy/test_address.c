@@ -181,10 +181,32 @@ static void test_separators(void **state)
     static const struct {
         const char *raw, *separators, *bare;
     } rows[] = {
-        {"a+b@example.com", "", "a+b@example.com"},     {"a+b-c@example.com", "-+", "a@example.com"},
-        {"a-b+c@example.com", "+", "a-b@example.com"},  {"a-b+c@example.com", "+-", "a@example.com"},
-        {"-a+c@example.com", "+-", "-a+c@example.com"}, {"\"a b-c\"@example.com", "-", "\"a b\"@example.com"},
+        {"a+b@example.com", "", "a+b@example.com"},
+        {"a+b-c@example.com", "-+", "a@example.com"},
+        {"a-b+c@example.com", "+", "a-b@example.com"},
+        {"a-b+c@example.com", "+-", "a@example.com"},
+        {"-a+c@example.com", "+-", "-a+c@example.com"},
+        {"\"a b-c\"@example.com", "-", "\"a b\"@example.com"},
         {"a.b@example.com", ".", "a@example.com"},
+        /* What Postfix does not split either. */
+        {"owner-list@example.com", "-", "owner-list@example.com"},
+        {"Owner-list+x@example.com", "+-", "owner-list+x@example.com"},
+        {"owner-list+x@example.com", "+", "owner-list@example.com"},
+        {"list-request@example.com", "-", "list-request@example.com"},
+        {"-request@example.com", "-", "-request@example.com"},
+        {"list-requests@example.com", "-", "list@example.com"},
+        {"double-bounce@example.com", "-", "double-bounce@example.com"},
+        {"MAILER-DAEMON@example.com", "-", "mailer-daemon@example.com"},
+        {"mailer-daemon-x@example.com", "-", "mailer@example.com"},
+        /* Return paths that were signed. */
+        {"SRS0=4f+a=TT=example.net=joe+x@example.com", "+", "srs0=4f+a=tt=example.net=joe+x@example.com"},
+        {"SRS0+hash=TT=example.net=joe@example.com", "+", "srs0+hash=tt=example.net=joe@example.com"},
+        {"SRS1-hash=x.example==hash=TT=a=joe@example.com",
+         "+-=", "srs1-hash=x.example==hash=tt=a=joe@example.com"},
+        {"srs1+x@example.com", "+", "srs1+x@example.com"},
+        {"srs0@example.com", "+", "srs0@example.com"},
+        {"srs0+@example.com", "+", "srs0@example.com"},
+        {"srs2+x@example.com", "+", "srs2@example.com"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct address got;
@@ -192,6 +214,35 @@ static void test_separators(void **state)
         same("bare", rows[i].raw, got.bare, rows[i].bare);
         check_properties(rows[i].raw, rows[i].separators);
     }
+}
+
+static void test_batv(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *full, *bare;
+    } rows[] = {
+        {"<prvs=0123ABCDEF=joe@example.com>", "joe@example.com", "joe@example.com"},
+        {"PRVS=0123abcdef=Joe+x@example.com", "joe+x@example.com", "joe@example.com"},
+        {"btv1==012==joe=x@example.com", "joe=x@example.com", "joe=x@example.com"},
+        {"\"prvs=0123ABCDEF=a b\"@example.com", "\"a b\"@example.com", "\"a b\"@example.com"},
+        {"prvs=0123ABCDEF=@example.com", "prvs=0123abcdef=@example.com", "prvs=0123abcdef=@example.com"},
+        {"prvs==joe@example.com", "prvs==joe@example.com", "prvs==joe@example.com"},
+        {"prvs=joe@example.com", "prvs=joe@example.com", "prvs=joe@example.com"},
+        {"btv1==012=joe@example.com", "btv1==012=joe@example.com", "btv1==012=joe@example.com"},
+        {"btv1====joe@example.com", "btv1====joe@example.com", "btv1====joe@example.com"},
+        {"xprvs=012=joe@example.com", "xprvs=012=joe@example.com", "xprvs=012=joe@example.com"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct address got;
+        assert_int_equal(address_parse_sender(rows[i].raw, "+", &got, NULL), ADDRESS_MAILBOX);
+        same("full", rows[i].raw, got.full, rows[i].full);
+        same("bare", rows[i].raw, got.bare, rows[i].bare);
+    }
+    struct address recipient; /* a tag there is part of the address */
+    assert_int_equal(address_parse("prvs=0123=joe@example.com", "+", &recipient, NULL), ADDRESS_MAILBOX);
+    assert_string_equal(recipient.full, "prvs=0123=joe@example.com");
+    assert_int_equal(address_parse_sender("<>", "+", &recipient, NULL), ADDRESS_NULL);
 }
 
 static void test_locals(void **state)
@@ -425,12 +476,12 @@ static void test_random_pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),          cmocka_unit_test(test_percent_or_bang),
-        cmocka_unit_test(test_separators),      cmocka_unit_test(test_locals),
-        cmocka_unit_test(test_every_character), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_domain),          cmocka_unit_test(test_domain_unicode),
-        cmocka_unit_test(test_fallback_key),    cmocka_unit_test(test_random_bytes),
-        cmocka_unit_test(test_random_pieces),
+        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_percent_or_bang),
+        cmocka_unit_test(test_separators),     cmocka_unit_test(test_batv),
+        cmocka_unit_test(test_locals),         cmocka_unit_test(test_every_character),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_domain_unicode), cmocka_unit_test(test_fallback_key),
+        cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_random_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

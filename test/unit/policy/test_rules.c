@@ -56,15 +56,16 @@ static void test_sender_query(void **state)
     static const struct {
         const char *from, *to, *owner, *scopes, *patterns;
     } cases[] = {
-        {"b@sub.example.net", "a@example.com", NULL, "a@example.com @example.com *",
+        {"b@sub.example.net", "a@example.com", NULL, "a@example.com @example.com @.com *",
          "b@sub.example.net @sub.example.net @.sub.example.net @.example.net @.net *"},
         {"b+t@example.net", "a+x@example.com", "Acme",
-         "a+x@example.com a@example.com @example.com owner:acme *",
+         "a+x@example.com a@example.com @example.com @.com owner:acme *",
          "b+t@example.net b@example.net @example.net @.example.net @.net *"},
-        {"<>", "a@example.com", "", "a@example.com @example.com *", "<> *"},
+        {"<>", "a@example.com", "", "a@example.com @example.com @.com *", "<> *"},
         {"b@[192.0.2.1]", "postmaster", NULL, "postmaster *", "b@[192.0.2.1] @[192.0.2.1] *"},
         /* the longest parents go: who owns example.net is not evaded by many labels */
-        {"b@1.2.3.4.5.6.7.8.9.10.11.12.13.example.net", "a@example.com", NULL, "a@example.com @example.com *",
+        {"b@1.2.3.4.5.6.7.8.9.10.11.12.13.example.net", "a@example.com", NULL,
+         "a@example.com @example.com @.com *",
          "b@1.2.3.4.5.6.7.8.9.10.11.12.13.example.net @1.2.3.4.5.6.7.8.9.10.11.12.13.example.net "
          "@.3.4.5.6.7.8.9.10.11.12.13.example.net @.4.5.6.7.8.9.10.11.12.13.example.net "
          "@.5.6.7.8.9.10.11.12.13.example.net @.6.7.8.9.10.11.12.13.example.net "
@@ -74,7 +75,7 @@ static void test_sender_query(void **state)
         {"b@b\303\274cher.example", "a+x@b\303\274cher.example", "o",
          "a+x@xn--bcher-kva.example a+x@b\303\274cher.example a@xn--bcher-kva.example "
          "a@b\303\274cher.example "
-         "@xn--bcher-kva.example @b\303\274cher.example owner:o *",
+         "@xn--bcher-kva.example @b\303\274cher.example @.example owner:o *",
          "b@xn--bcher-kva.example b@b\303\274cher.example @xn--bcher-kva.example @b\303\274cher.example "
          "@.xn--bcher-kva.example @.b\303\274cher.example @.example *"},
     };
