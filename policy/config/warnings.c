@@ -247,6 +247,22 @@ static void warn_milter(struct loader *loader, const struct place *root)
             "127.0.0.1, or let a firewall admit nobody but Postfix");
 }
 
+static void warn_maps(struct loader *loader, const struct place *root)
+{
+    const struct place maps = config_json_member(root, "maps"), socket = config_json_member(&maps, "socket");
+    const char *at = loader->policy->maps.socket;
+    if (at != NULL && !is_loopback(at))
+        loader_problem(
+            loader, &socket, PROBLEM_WARNING, "",
+            "can be reached from outside this machine, and tells everybody which aliases exist and where "
+            "they forward to. Use a unix socket or 127.0.0.1, or let a firewall admit nobody but Postfix");
+    if (at != NULL && strcmp(at, loader->policy->milter.socket) == 0)
+        loader_problem(
+            loader, &socket, PROBLEM_WARNING, "",
+            "is the socket of the milter too, and only one of them can have it. Name another one, or leave "
+            "this out");
+}
+
 static void warn_http(struct loader *loader, const struct place *root)
 {
     const struct place http = config_json_member(root, "http"), listen = config_json_member(&http, "listen");
@@ -315,6 +331,7 @@ static void warn_exempt(struct loader *loader, const struct place *root)
 void warnings_add(struct loader *loader, const struct place *root)
 {
     warn_milter(loader, root);
+    warn_maps(loader, root);
     warn_counters(loader, root);
     warn_http(loader, root);
     warn_exempt(loader, root);

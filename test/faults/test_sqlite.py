@@ -91,7 +91,7 @@ class Flow:
 
 
 def world(**options):
-    w = World("memory", **options)
+    w = World("memory", maps=True, **options)
     try:
         w.database.aliases(KNOWN)
         w.database.alias("gone@example.com", action="reject")
