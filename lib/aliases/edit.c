@@ -493,11 +493,13 @@ enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_tab
 
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err)
 {
-    char sql[160];
+    char sql[256];
     const char *name = aliases_schema_columns[table].table;
     step_begins(edit);
-    snprintf(sql, sizeof sql, "CREATE TEMP TABLE was_%s AS SELECT * FROM main.%s; DELETE FROM main.%s", name,
-             name, name);
+    snprintf(sql, sizeof sql,
+             "DROP TABLE IF EXISTS temp.was_%s; CREATE TEMP TABLE was_%s AS SELECT * FROM main.%s; DELETE "
+             "FROM main.%s",
+             name, name, name, name);
     int rc = sqlite3_exec(edit->db, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
 }

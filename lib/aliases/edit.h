@@ -60,7 +60,7 @@ enum edit_status aliases_edit_set(struct aliases_edit *edit, enum aliases_table 
 enum edit_status aliases_edit_remove(struct aliases_edit *edit, enum aliases_table table,
                                      const struct edit_record *keys, struct error *err);
 
-/* Deletes all rows of the table. What it held is remembered until the edit is closed, once a table. */
+/* Deletes all rows of the table. What it held is remembered until the edit is closed, or the next time. */
 enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_table table, struct error *err);
 
 /* How many rows the tables have now, in this transaction; each is counted up to `most`. */
