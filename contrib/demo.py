@@ -86,7 +86,7 @@ def run(gate, *words):
 
 def show_rules(gate):
     title("1. Alias rules, in SQLite")
-    run(gate, "alias", "init", "--group", "postfix")
+    run(gate, "alias", "init")
     run(gate, "domain", "add", "example.com")
     run(gate, "alias", "add", "shop@example.com", "anna@mailbox.example")
     run(gate, "alias", "add", "news@example.com", "anna@mailbox.example")

@@ -115,6 +115,8 @@ json_t *show_keys(const struct policy *policy, const char *subject)
         keys_add_combinations(keys, rest);
     if (!verbatim || kind == SUBJECTS)
         keys_add_combinations(keys, canonical);
+    if (kind == SUBJECTS && strcmp(login, rest) != 0 && strcmp(login, canonical) != 0)
+        keys_add_combinations(keys, login);
     return keys;
 }
 

@@ -28,7 +28,7 @@ def world():
         db.alias("drop@example.com", "trap@mailbox.example", action="discard")
         db.alias("hole@example.com", None, action="discard")
         db.alias('"a b"@example.com', "quoted@mailbox.example")
-        db.alias("many@example.com", ",".join(f"m{i}@mailbox.example" for i in range(900)))
+        db.alias("many@example.com", ",".join(f"m{i}@mailbox.example" for i in range(90)))
         db.alias("endless@example.com", ",".join(f"m{i}@mailbox.example" for i in range(9000)))
         db.glob("example.com", "shop-*", "shop@mailbox.example")
         db.glob("example.com", "*-no", action="reject")
@@ -83,7 +83,7 @@ def test_answers(world):
     with SocketMap(world.gate.maps) as m:
         for name, key, answer in ANSWERS:
             assert m.ask(name, key) == answer, (name, key)
-        assert len(m.ask("aliases", "many@example.com").split(",")) == 900
+        assert len(m.ask("aliases", "many@example.com").split(",")) == 90
 
 
 def test_questions_in_a_row_and_in_pieces(world):
