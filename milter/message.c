@@ -269,6 +269,7 @@ static bool settle_some(const struct message *message, struct settling *some, st
 {
     struct gate *gate = message->gate;
     enum when_down when_down = message->policy->counters.when_down;
+    memset(some->answers, 0, sizeof some->answers);
     enum counters_status status =
         counters_settle(gate->counters, some->changes, some->n, context_now(&gate->context), some->answers);
     if (status != COUNTERS_OK && when_down == WHEN_DOWN_ACCEPT) {

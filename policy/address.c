@@ -471,7 +471,7 @@ static bool is(const struct content *content, const char *text)
 static bool is_srs(const struct content *content)
 {
     return content->len > 5 && (begins(content, "srs0") || begins(content, "srs1")) &&
-           memchr("=+-", content->bytes[4], 3) != NULL;
+           (content->bytes[4] == '=' || content->bytes[4] == '+' || content->bytes[4] == '-');
 }
 
 /* Has it no subaddress, whatever it looks like? As Postfix's split_addr(), with owner_request_special. */

@@ -31,9 +31,9 @@ enum statement {
 static const char *const sql[STATEMENTS] = {
     [STMT_VERSION] = "PRAGMA user_version",
     [STMT_FILLED] =
-        "SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules),"
-        " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
-        " (SELECT 1 FROM alias_globs WHERE domain >= '.' AND domain < '/')",
+        ("SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules),"
+         " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
+         " (SELECT 1 FROM alias_globs WHERE domain >= '.' AND domain < '/')"),
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
     [STMT_ALIAS] =
         "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",

@@ -65,10 +65,10 @@ struct count_pair {
 
 /* RCPTs of a pair that were answered 4xx: each lets a later one pass uncounted. */
 struct count_deferral {
-    struct count_pair pair;
     int64_t at_ms; /* when */
     int n;         /* how many */
     bool least;    /* the store may know of them: so many wait for the pair, at least */
+    struct count_pair pair;
 };
 
 struct count_request {
@@ -122,7 +122,6 @@ struct count_change {
         created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */
     int64_t amount, open; /* what is added to the count of that slot, and to the open part of it */
     int64_t here;         /* from the receipt */
-    bool unsynced;        /* the same */
     int64_t
         at_ms; /* by the caller's clock: when the change was made; where slot is -1, when the charge was: the store
                       then finds its own slot by how long ago that is. 0: now, and slot -1 changes nothing */
@@ -130,6 +129,7 @@ struct count_change {
         late; /* what counts as of at_ms, and as taken, where the slot has left the window: all the bytes; else 0 */
     int64_t max, ttl_ms; /* of the limit, where late or check is set */
     enum count_check check;
+    bool unsynced; /* from the receipt */
 };
 
 /* One counter as `show` prints it. */
