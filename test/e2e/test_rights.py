@@ -219,7 +219,7 @@ def gate_of(scratch, owner=None, **more):
     gate = Gate(scratch, {"counters": {"url": "memory:"}, **more}, start=False)
     gate.socket = scratch / "run/gate.sock"
     gate.write_policy(milter={"socket": f"unix:{gate.socket}", "group": "postfix", "mode": "0660"},
-                      maps={"socket": f"unix:{scratch}/run/map.sock"})
+                      maps={"socket": f"unix:{scratch / 'run/map.sock'}"})
     if owner:
         shutil.chown(gate.state, owner)
     gate.start()
