@@ -324,7 +324,10 @@ static void end_line(const struct message *message, const struct verdict *verdic
 void message_end(struct message *message, struct ending *out)
 {
     struct gate *gate = message->gate;
-    *out = (struct ending){.enforced = message->policy == NULL || !message->policy->shadow};
+    *out = (struct ending){.enforced = true};
+    if (message->policy == NULL) /* no message is open */
+        return;
+    out->enforced = !message->policy->shadow;
     if (!settle_checked(message, &out->verdict)) {
         out->refused = true;
         end_line(message, &out->verdict, &out->line);
