@@ -8,7 +8,7 @@ from collections import defaultdict
 from itertools import islice
 
 from books import FOREVER, Rcpt
-from limits import ALWAYS, facts_of
+from limits import ALWAYS, facts_of, is_role
 from rules import HARD_CODE, base, canonical, network_of
 
 BACK = 1.1            # windows after which an allowance is back
@@ -42,7 +42,7 @@ class View:
         self.rules, self.limits = rules, limits
         self.found, self.facts = facts_of(rules, recipient, sender, client)
         self.facts["client"] = network_of(client, ipv4, ipv6)
-        self.exempt_recipient = local.partition("+")[0] in ("postmaster", "abuse")
+        self.exempt_recipient = is_role(local)
         self.client = rules.client_action(client)
         self.exempt_client = self.client == "accept"
         self.says = rules.hard(self.found, 2_000_000_000, self.exempt_recipient)
