@@ -215,7 +215,7 @@ def crowd(r, spec):
     """More made-up senders than memory has room for, beside an alias that is full."""
     spec.update(store="memory", gates=1, skew=0, seconds=4.0, strikes=[])
     spec["counters"]["local_subjects"] = 1000
-    spec["limits"] = [{"name": "l0", "per": "recipient", "max": 5, "window": "1h", "over": r.choice(["defer", "reject"])},
+    spec["limits"] = [{"name": "l0", "per": "recipient", "max": 5, "window": "1h", "over": r.choice(["defer", "reject", "reject"])},
                       {"name": "l1", "per": "sender", "max": 100, "window": "1h"}]
     one = actor(r, 0, spec["data"])
     spec["actors"] = [{**one, "kind": "senders", "connections": 4, "pause": 0, "to": [f"who{i}@elsewhere.example" for i in range(2000)]},

@@ -60,6 +60,11 @@ class Limit:
         return set(self.per) <= ALWAYS
 
 
+def is_role(local):
+    """Exempt, and never answered "unknown"."""
+    return local.partition("+")[0] in ("postmaster", "abuse")
+
+
 def facts_of(rules, recipient, sender, client):
     """All that a limit can ask about a RCPT, by one state of the alias data."""
     local, domain = canonical(recipient)
@@ -71,4 +76,4 @@ def facts_of(rules, recipient, sender, client):
         "mailbox_domain": sorted({box.rpartition("@")[2] for box in boxes}) or [None], "owner": found.word("owner"),
         "class": found.word("class"), "sender": of_sender, "sender_domain": of_sender and of_sender.rpartition("@")[2],
         "client": network_of(client), "address": client, "user": None, "host": "", "all": "", "null_sender": not sender,
-        "authenticated": False, "catch_all": found.how in ("glob", "catch-all"), "unknown": found.how == "absent"}
+        "authenticated": False, "catch_all": found.how in ("glob", "catch-all"), "unknown": found.how == "absent" and not is_role(local)}

@@ -8,12 +8,12 @@ from collections import defaultdict
 from itertools import islice
 
 from books import FOREVER, Rcpt
-from limits import ALWAYS, facts_of
+from limits import ALWAYS, facts_of, is_role
 from rules import HARD_CODE, base, canonical, network_of
 
 BACK = 1.1            # windows after which an allowance is back
 GIVEN_BACK = 2.0      # seconds after which what was given back is certainly free; the contract says one
-NOTED = 0.3           # seconds after which a 4xx has certainly been noted as a deferral
+NOTED = 0.3           # seconds after which a 4xx has certainly been noted as a deferral, and what ended as taken
 CALM = 6.0            # seconds after which nothing of a fault may show any more
 MOST_WAITING = 16
 ALIAS_FAULTS = {"rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
@@ -42,7 +42,7 @@ class View:
         self.rules, self.limits = rules, limits
         self.found, self.facts = facts_of(rules, recipient, sender, client)
         self.facts["client"] = network_of(client, ipv4, ipv6)
-        self.exempt_recipient = local.partition("+")[0] in ("postmaster", "abuse")
+        self.exempt_recipient = is_role(local)
         self.client = rules.client_action(client)
         self.exempt_client = self.client == "accept"
         self.says = rules.hard(self.found, 2_000_000_000, self.exempt_recipient)
@@ -139,6 +139,7 @@ class Oracle:
     def _index(self):
         """Who could have charged what: for every key its RCPTs, in the order in which they were asked."""
         self.known = [self.views(r) for r in self.books.rcpts]
+        self.repeats = self._repeated()
         self.limit_of, self.lists = {}, {}
         for r in self.books.rcpts:
             keys = {}
@@ -154,6 +155,18 @@ class Oracle:
                 self.limit_of[key] = limit
         longest = [m.released - m.begun for m in self.books.messages if m.released < FOREVER]
         self.longest = max(longest, default=0.0)
+
+    def _repeated(self):
+        """Which RCPTs name a recipient that their message has already: the same one twice in one message counts once, whatever is counted."""
+        repeats = set()
+        for message in self.books.messages:
+            let = set()
+            for r in message.rcpts:
+                if r.raw.lower() in let:
+                    repeats.add(r.index)
+                elif r.code == "continue":
+                    let.add(r.raw.lower())
+        return repeats
 
     def _lists(self, name):
         """(all that may be taken, what never ended, what was given back), each with the times of asking. Attempts: all, but for retries."""
@@ -397,9 +410,17 @@ class Oracle:
 
     def _spills(self, r):
         """Can strangers' keys have been so many that r shares one with them?"""
-        if r.index < self.spec["counters"].get("max_new_subjects", 1000):
-            return False
-        return any(len(limit.per) > 1 or limit.share or view.facts["catch_all"] for view in self.known[r.index] for limit in view.limits)
+        most = self.spec["counters"].get("max_new_subjects", 1000)
+        limits = [(limit, view.facts["catch_all"]) for view in self.known[r.index] for limit in view.limits]
+        crowded = "local_subjects" in self.spec["counters"]
+        if (crowded or r.index >= 100 * most) and any(len(limit.per) == 1 and self._made_up(limit.per[0], r) for limit, _ in limits):
+            return True
+        return (crowded or r.index >= most) and any(len(limit.per) > 1 or limit.share or catch_all for limit, catch_all in limits)
+
+    @staticmethod
+    def _made_up(word, r):
+        """Can a stranger choose as many of these as he likes?"""
+        return word in ("sender", "sender_domain") or word == "client" and ":" in r.client
 
     def _backend(self, r):
         if r.code == "451 4.3.2":
@@ -476,6 +497,9 @@ class Oracle:
     def _over(self, name):
         (limit_name, kind, per), key = name
         limit = self.limit_of[name]
+        if "local_subjects" in self.spec["counters"]:
+            self._over_crowded(name, limit)
+            return
         if kind == "attempts":
             self._over_attempts(name, limit, key)
             return
@@ -499,13 +523,42 @@ class Oracle:
         for charges in spans.values():
             self._over_in(limit, kind, charges)
 
+    def _over_crowded(self, name, limit):
+        """Memory with less room than there are subjects may forget what is neither full nor held; what was full of what was taken stays so."""
+        if limit.shadow or limit.count == "attempts" or limit.window < 3600 or self._segments() or self.alias_faults:
+            return
+        full = FOREVER
+        for r in self.charges[name]:
+            if r.code == "continue" and r.asked > full and r.message.taken() and not r.dropped and r.index not in self.repeats:
+                self._find("over/forgotten", r, f"{limit.name} was full, and nothing was given back since", self.charges[name][-30:])
+                return
+            if full == FOREVER and self._proves_full(name, limit, r):
+                full = r.answered
+
+    def _proves_full(self, name, limit, r):
+        """Did this limit alone refuse r, by what was taken?"""
+        hard = r.hard()
+        if r.code not in ("450 4.2.1", "550 5.7.1") or any(view.actions() for view in self.known[r.index]):
+            return False
+        if limit.over != "reject" if hard else self._spills(r) or not self._quiet(name, r):
+            return False
+        return not any((other.identity(), key) != name and (not hard or other.over == "reject") and
+                       (self.held(other, key, r) or self.full(other, key, view, r, not hard))
+                       for view in self.known[r.index] for other, key in view.keys)
+
+    def _quiet(self, name, r):
+        """Had all that this key let in before r been taken, or been given back?"""
+        return all(c.message.taken() and c.message.end_answered < r.asked or c.message.released + GIVEN_BACK < r.asked
+                   for c in self.charges[name] if c.asked <= r.answered and c.code in ("continue", None))
+
     def _over_attempts(self, name, limit, key):
         """Nobody is let in after `max` attempts that certainly were none but first ones."""
         if limit.shadow or len(self.charges[name]) <= limit.max or self._segments() or any(s.kind in OUTAGES | GATES | ALIAS_FAULTS for s in self.books.strikes):
             return
         asked, answered, deferred = [], [], set()
         for r in self.charges[name]:
-            sure = r.code is not None and all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
+            sure = r.code is not None and r.index not in self.repeats and \
+                all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
             if sure and r.code == "continue" and not r.dropped and (limit.over != "discard" or r.message.taken()):
                 recent = (answered[i] for i in range(len(asked) - 1, -1, -1) if asked[i] > r.answered - limit.window)
                 before = sum(1 for _ in islice((at for at in recent if at < r.asked), limit.max))
@@ -534,11 +587,20 @@ class Oracle:
                 where = kind if kind == "bytes" else self.spec["store"]
                 if where == "redis" and self.spec["skew"]:
                     where = "redis-skew"
+                if kind == "bytes" and total - self._beside(inside) <= most:
+                    where += "-mixed"
                 if self.touched(OUTAGES, asked, inside[-1][1]):
                     where += "-outage"
                 self._find(f"over/{where}", r, f"{limit.name} took {total}{' and one more' if kind == 'bytes' else ''} of {limit.max} in {inside[-1][1] - asked:.3f} s of {limit.window} s",
                            [c[3] for c in inside][-40:-1])
                 return
+
+    @staticmethod
+    def _beside(charges):
+        """Bytes of messages no longer than they declared that were open, or hardly taken, when the last of the others ended: it is let in by
+        what was taken, and these have their place already."""
+        others = [c[3].message.ended for c in charges if c[2] > (c[3].message.declared or 0)]
+        return sum(c[2] for c in charges if others and c[2] <= (c[3].message.declared or 0) and c[1] + NOTED > max(others))
 
     # ---- the rest
 
@@ -614,7 +676,7 @@ class Oracle:
             again = pair in deferred
             if r.soft():
                 deferred.add(pair)
-            if not sure:
+            if not sure or r.index in self.repeats:
                 continue
             if limit.count == "attempts":
                 total += not again
