@@ -477,6 +477,9 @@ if what == 'change' or what == 'settle' then
         local age, late, max, ttl = match(ARGV[at + 7], '^(%d+) (%d+) (%d+) (%d+) %d+$')
         age, late = tonumber(age or 0), tonumber(late or 0)
         local ago
+        if counter and late > 0 and counter.unit ~= 'bytes' then
+            return -- the limit counts something else since
+        end
         if slot < 0 then
             ago = counter and slots_ago(counter, age) or 0
         elseif counter then
