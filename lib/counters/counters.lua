@@ -671,7 +671,7 @@ local function hard_for(ask, need)
         return ms
     end
     local parent = asks[ask.parent].counter
-    return parent.taken >= ask.above and math.min(ms, wait_for(parent, ask.above, 1, 1)) or 0
+    return not asks[ask.parent].overflowed and parent.taken >= ask.above and math.min(ms, wait_for(parent, ask.above, 1, 1)) or 0
 end
 
 -- It does not fit.

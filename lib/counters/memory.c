@@ -271,7 +271,7 @@ static int64_t hard_for(const struct task *task, const struct count_ask *ask, co
     int64_t ms = window_hard_wait(&work->value.counter.window, task->now, max, need);
     if (whole == NULL)
         return ms;
-    return whole->taken >= ask->share_above
+    return whole->taken >= ask->share_above && !task->parts[ask->share_of].answer.overflowed
                ? less(ms, window_hard_wait(&whole->value.counter.window, task->now, ask->share_above, 1))
                : 0;
 }
