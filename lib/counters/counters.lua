@@ -477,6 +477,9 @@ if what == 'change' or what == 'settle' then
         local age, late, max, ttl = match(ARGV[at + 7], '^(%d+) (%d+) (%d+) (%d+) %d+$')
         age, late = tonumber(age or 0), tonumber(late or 0)
         local ago
+        if counter and late > 0 and counter.unit ~= 'bytes' then
+            return -- the limit counts something else since
+        end
         if slot < 0 then
             ago = counter and slots_ago(counter, age) or 0
         elseif counter then
@@ -668,7 +671,7 @@ local function hard_for(ask, need)
         return ms
     end
     local parent = asks[ask.parent].counter
-    return parent.taken >= ask.above and math.min(ms, wait_for(parent, ask.above, 1, 1)) or 0
+    return not asks[ask.parent].overflowed and parent.taken >= ask.above and math.min(ms, wait_for(parent, ask.above, 1, 1)) or 0
 end
 
 -- It does not fit.

@@ -39,6 +39,7 @@ enum {
     LOOK_MS = 20,     /* is remote up again? */
     FALLBACK_MS = 20, /* the fallback waits so long for the last walk */
     NOTIFY_MS = 20,   /* between two batches: from another client network a retry may come at once */
+    WATCH_MS = 100,   /* has remote restarted, while nobody asked? */
 };
 
 struct failover {
@@ -293,6 +294,16 @@ static void failover_work(struct failover *failover)
     }
 }
 
+/* With the lock held. A remote that has restarted is told what it lost at once: other hosts ask it, too. */
+static void failover_watch(struct failover_state *state)
+{
+    const struct timespec until = clock_in_ms(WATCH_MS);
+    (void)pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until);
+    pthread_mutex_unlock(&state->lock);
+    (void)failover_state_current(state);
+    pthread_mutex_lock(&state->lock);
+}
+
 static void *failover_main(void *arg)
 {
     struct failover *failover = arg;
@@ -300,7 +311,7 @@ static void *failover_main(void *arg)
     pthread_mutex_lock(&state->lock);
     while (!state->stop) {
         if (!failover_state_behind(state) && !atomic_load(&state->pending)) {
-            pthread_cond_wait(&state->wake, &state->lock);
+            failover_watch(state);
             continue;
         }
         if (!failover_state_behind(state)) /* for more to come together */

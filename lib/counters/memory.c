@@ -271,7 +271,7 @@ static int64_t hard_for(const struct task *task, const struct count_ask *ask, co
     int64_t ms = window_hard_wait(&work->value.counter.window, task->now, max, need);
     if (whole == NULL)
         return ms;
-    return whole->taken >= ask->share_above
+    return whole->taken >= ask->share_above && !task->parts[ask->share_of].answer.overflowed
                ? less(ms, window_hard_wait(&whole->value.counter.window, task->now, ask->share_above, 1))
                : 0;
 }
@@ -562,12 +562,22 @@ static struct field *count_late(struct memory *memory, const struct count_change
     return field;
 }
 
+/* Bytes of a message that was longer on its way than the limit counted bytes. */
+static bool counts_otherwise(const struct field *field, const struct count_change *change)
+{
+    return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
+}
+
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
                                  int64_t now_ms, struct field **out)
 {
     struct field *field = field_of(memory, change, now_ms);
     struct window window = {.window_ms = change->window_ms};
     *out = field;
+    if (counts_otherwise(field, change)) {
+        *out = NULL;
+        return MEMORY_UNCHANGED;
+    }
     if (field != NULL)
         window = field->value.counter.window;
     window_move(&window, window.window_ms, now_ms);

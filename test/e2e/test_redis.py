@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import World, wait_for
+from harness import MilterClient, World, wait_for
 
 LIMITS = [
     {"name": "minute", "per": "recipient", "max": 10, "window": "1h", "over": "defer"},
@@ -201,3 +201,21 @@ def test_whose_prefix_begins_as_ours_keeps_its_counters(world):
     assert "other:" not in world.gate.command("top") + world.gate.command("show", "a@example.com")
     world.gate.command("reset", "a@example.com")
     assert world.redis.fields(theirs) and not world.redis.fields(f"rcptgate:{ours}")
+
+
+def test_a_restart_that_nobody_asked_in():
+    """What a gate admitted is in a Redis that came back empty before anybody asks: the other gate may be the first."""
+    limits = [{"name": "hour", "per": "recipient", "max": 2, "window": "1h", "over": "reject"}]
+    with World("redis", limits, gates=2, mta=False, database=False) as world:
+        for gate in world.gates:
+            with MilterClient(gate.socket) as m:
+                m.connect()
+                m.mail()
+                assert m.rcpt("<a@elsewhere.example>").status == "continue"
+                m.data()
+                m.eom()
+        world.taken()
+        world.redis.stop()
+        world.redis.start()
+        wait_for(lambda: world.redis.call("EXISTS", "rcptgate:recipient:{a@elsewhere.example}") and
+                 world.used("a@elsewhere.example", "hour") == 2, "an idle gate does not tell what was lost")

@@ -672,6 +672,7 @@ static void test_settle_bytes(void **state)
     (void)state;
     struct count_ask ask = hard_ask("k", 1000);
     ask.amount = 0;
+    ask.unit = COUNT_UNIT_BYTES;
     struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask), three = rcpt_ask(&ask);
     struct count_answer answer;
     struct count_change end = one.change;
