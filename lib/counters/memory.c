@@ -563,7 +563,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
 }
 
 /* Bytes of a message that was longer on its way than the limit counted bytes. */
-static bool counts_otherwise(const struct field *field, const struct count_change *change)
+static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
     return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
 }
@@ -574,7 +574,7 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
     struct field *field = field_of(memory, change, now_ms);
     struct window window = {.window_ms = change->window_ms};
     *out = field;
-    if (counts_otherwise(field, change)) {
+    if (is_of_another_unit(field, change)) {
         *out = NULL;
         return MEMORY_UNCHANGED;
     }
