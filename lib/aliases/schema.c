@@ -27,6 +27,19 @@ bool aliases_schema_column_is_number(const char *name)
     return strcmp(name, "expires_at") == 0;
 }
 
+static void explain_unopened(const char *path, const char *detail, struct error *err)
+{
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        error_set(
+            err, "alias database %s does not exist; put it back, or `rcptgate alias init` makes an empty one",
+            path);
+    else
+        error_set(err,
+                  "alias database %s cannot be opened (%s); the gate's group needs to read and write it, its "
+                  "-wal and -shm and their directory",
+                  path, detail);
+}
+
 void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error *err)
 {
     const char *detail = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
@@ -34,17 +47,7 @@ void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error 
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-        if (access(path, F_OK) < 0 && errno == ENOENT)
-            error_set(
-                err,
-                "alias database %s does not exist; put it back, or `rcptgate alias init` makes an empty one",
-                path);
-        else
-            error_set(
-                err,
-                "alias database %s cannot be opened (%s); the gate's group needs to read and write it, its "
-                "-wal and -shm and their directory",
-                path, detail);
+        explain_unopened(path, detail, err);
         break;
     case SQLITE_NOTADB:
         error_set(

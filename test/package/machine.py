@@ -37,10 +37,17 @@ def wait_for(question, what, seconds=60):
     return answer
 
 
+def mirrors_of_apt():
+    done = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
+                          capture_output=True, text=True, check=True)
+    return list(dict.fromkeys(done.stdout.split()))
+
+
 def sources(suite):
-    """apt's lines for a suite: Debian's own mirror, or the one in MIRROR."""
-    mirror = os.environ.get("MIRROR", "http://deb.debian.org/debian")
-    security = os.environ.get("MIRROR_SECURITY", "http://deb.debian.org/debian-security")
+    """apt's lines for a suite: from the mirrors that this machine's apt uses, or those in MIRROR and MIRROR_SECURITY."""
+    known = mirrors_of_apt()
+    mirror = os.environ.get("MIRROR") or next(uri for uri in known if "security" not in uri)
+    security = os.environ.get("MIRROR_SECURITY") or next((uri for uri in known if "security" in uri), mirror)
     return (f"deb {mirror} {suite} main\ndeb {mirror} {suite}-updates main\n"
             f"deb {security} {suite}-security main\n")
 
