@@ -384,10 +384,8 @@ void redis_client_free(struct redis_client *redis)
 
 static char *server_name(const struct redis_config *config)
 {
-    char *name = NULL;
-    if (config->path != NULL)
-        return strdup(config->path);
-    return asprintf(&name, "%s:%d", config->host, config->port) < 0 ? NULL : name;
+    char name[512];
+    return strdup(redis_config_name(config, name, sizeof name));
 }
 
 static struct redis_client *client_new(redis_event_fn *event, void *arg)

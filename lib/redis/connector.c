@@ -23,8 +23,10 @@ struct address {
 };
 
 struct redis_connector {
-    char *host, *path, *user, *password, *password_file, *probe_key;
-    int port, db, wake_fd;
+    struct pool pool;           /* of the */
+    struct redis_config config; /* copy */
+    char *probe_key;
+    int wake_fd;
     int64_t timeout_ns;
     struct address addresses[ADDRESSES];
     int n_addresses;
@@ -39,25 +41,26 @@ struct redis_connector {
 static bool address_literal(struct redis_connector *connector, struct address *out)
 {
     *out = (struct address){0};
-    if (connector->path != NULL) {
+    if (connector->config.path != NULL) {
         struct sockaddr_un *un = (void *)&out->addr;
         un->sun_family = AF_UNIX;
-        snprintf(un->sun_path, sizeof un->sun_path, "%s", connector->path);
+        snprintf(un->sun_path, sizeof un->sun_path, "%s", connector->config.path);
         out->len = sizeof *un;
         return true;
     }
+    const struct redis_address *node = &connector->config.addresses[0];
     struct sockaddr_in *in = (void *)&out->addr;
-    if (inet_pton(AF_INET, connector->host, &in->sin_addr) == 1) {
+    if (inet_pton(AF_INET, node->host, &in->sin_addr) == 1) {
         in->sin_family = AF_INET;
-        in->sin_port = htons((uint16_t)connector->port);
+        in->sin_port = htons((uint16_t)node->port);
         out->len = sizeof *in;
         return true;
     }
     struct sockaddr_in6 *in6 = (void *)&out->addr;
     *out = (struct address){0};
-    if (inet_pton(AF_INET6, connector->host, &in6->sin6_addr) == 1) {
+    if (inet_pton(AF_INET6, node->host, &in6->sin6_addr) == 1) {
         in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((uint16_t)connector->port);
+        in6->sin6_port = htons((uint16_t)node->port);
         out->len = sizeof *in6;
         return true;
     }
@@ -81,8 +84,9 @@ static void connector_take_result(struct redis_connector *connector, struct erro
 /* err says why the name could not be looked up; that is no failure as long as there are addresses from before. */
 static int connector_resolve(struct redis_connector *connector, struct error *err)
 {
-    if (connector->path != NULL && strlen(connector->path) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
-        error_set(err, "the path %s is too long for a unix socket", connector->path);
+    const char *path = connector->config.path;
+    if (path != NULL && strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
+        error_set(err, "the path %s is too long for a unix socket", path);
         return -1;
     }
     if (address_literal(connector, &connector->addresses[0])) {
@@ -90,7 +94,8 @@ static int connector_resolve(struct redis_connector *connector, struct error *er
         return 0;
     }
     if (connector->resolver == NULL)
-        connector->resolver = resolver_new(connector->host, connector->port, err);
+        connector->resolver =
+            resolver_new(connector->config.addresses[0].host, connector->config.addresses[0].port, err);
     if (connector->resolver != NULL) {
         struct pollfd fds[] = {{.fd = resolver_fd(connector->resolver), .events = POLLIN},
                                {.fd = connector->wake_fd, .events = POLLIN}};
@@ -99,7 +104,7 @@ static int connector_resolve(struct redis_connector *connector, struct error *er
             connector_take_result(connector, err);
         else
             error_set(err, "the look-up of %s has not ended yet: see the name service of this host",
-                      connector->host);
+                      connector->config.addresses[0].host);
     }
     return connector->n_addresses > 0 ? 0 : -1;
 }
@@ -131,14 +136,15 @@ static struct redis_endpoint *connector_make_endpoint(struct redis_connector *co
                                                       const struct address *address, struct error *err)
 {
     char from_file[PASSWORD_MAX];
-    const char *password = connector->password;
-    if (connector->password_file != NULL) {
-        if (read_password(connector->password_file, from_file, err) != 0)
+    const char *password = connector->config.password;
+    if (connector->config.password_file != NULL) {
+        if (read_password(connector->config.password_file, from_file, err) != 0)
             return NULL;
         password = from_file;
     }
-    struct redis_endpoint *endpoint = redis_endpoint_new(
-        (const struct sockaddr *)&address->addr, address->len, connector->db, connector->user, password);
+    struct redis_endpoint *endpoint =
+        redis_endpoint_new((const struct sockaddr *)&address->addr, address->len, connector->config.db,
+                           connector->config.user, password);
     if (endpoint == NULL)
         error_set(err, "out of memory");
     explicit_bzero(from_file, sizeof from_file);
@@ -248,12 +254,6 @@ int redis_connector_fd(struct redis_connector *connector)
     return redis_connection_fd(connector->connection);
 }
 
-static int copy(char **out, const char *string)
-{
-    *out = string != NULL ? strdup(string) : NULL;
-    return string != NULL && *out == NULL ? -1 : 0;
-}
-
 struct redis_connector *redis_connector_new(const struct redis_config *config, const char *prefix,
                                             int wake_fd)
 {
@@ -261,16 +261,12 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     if (connector == NULL)
         return NULL;
     connector->wake_fd = wake_fd;
-    connector->port = config->port;
-    connector->db = config->db;
     connector->timeout_ns = config->timeout_ms * 1000000;
     connector->connection = redis_connection_new();
     if (asprintf(&connector->probe_key, "%s:probe", prefix) < 0)
         connector->probe_key = NULL;
-    if (connector->connection == NULL || copy(&connector->host, config->host) != 0 ||
-        copy(&connector->path, config->path) != 0 || copy(&connector->user, config->user) != 0 ||
-        copy(&connector->password, config->password) != 0 ||
-        copy(&connector->password_file, config->password_file) != 0 || connector->probe_key == NULL) {
+    if (connector->connection == NULL || connector->probe_key == NULL ||
+        redis_config_copy(&connector->pool, config, &connector->config) != 0) {
         redis_connector_free(connector);
         return NULL;
     }
@@ -281,13 +277,7 @@ void redis_connector_free(struct redis_connector *connector)
 {
     if (connector == NULL)
         return;
-    if (connector->password != NULL)
-        explicit_bzero(connector->password, strlen(connector->password));
-    free(connector->host);
-    free(connector->path);
-    free(connector->user);
-    free(connector->password);
-    free(connector->password_file);
+    pool_done(&connector->pool);
     free(connector->probe_key);
     resolver_free(connector->resolver);
     redis_connection_free(connector->connection);

@@ -396,9 +396,15 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         "/aliases/conceal %d\n",
         or_none(policy->aliases.database), policy->aliases.subaddress,
         (long long)policy->aliases.max_stale_ms, policy->aliases.max_shrink, policy->aliases.conceal);
-    text_addf(&out, "/counters/url %d %s %d %d %s %s %s %s\n", counters->kind, or_none(counters->redis.host),
-              counters->redis.port, counters->redis.db, or_none(counters->redis.path),
-              or_none(counters->redis.user), or_none(counters->redis.password), or_none(counters->url));
+    const struct redis_config *redis = &counters->redis;
+    char name[200];
+    text_addf(&out, "/counters/url %d%s %s %d %s %s %s\n", counters->kind, redis->tls ? " tls" : "",
+              redis->path != NULL || redis->n_addresses > 0 ? redis_config_name(redis, name, sizeof name)
+                                                            : "-",
+              redis->db, or_none(redis->user), or_none(redis->password), or_none(counters->url));
+    text_addf(&out, "/counters/sentinel_password_file %s\n/counters/tls %s %s %s %s\n",
+              or_none(redis->sentinel_password_file), or_none(redis->tls_ca), or_none(redis->tls_cert),
+              or_none(redis->tls_key), or_none(redis->tls_name));
     text_addf(
         &out,
         "/counters/password_file %s\n/counters/prefix %s\n/counters/timeout %lld\n/counters/when_down %d\n",
@@ -457,7 +463,7 @@ static void test_defaults(void **state)
         "/aliases/max_stale 86400000",
         "/aliases/max_shrink 50",
         "/aliases/conceal 0",
-        "/counters/url 0 - 0 0 - - - memory:",
+        "/counters/url 0 - 0 - - memory:",
         "/counters/password_file -",
         "/counters/prefix rcptgate",
         "/counters/timeout 100",
@@ -502,7 +508,7 @@ static void test_mistakes_refuse_nothing(void **state)
         {"{\"aliases\":{\"database\":5}}", "/aliases/database -"},
         {"{\"aliases\":{\"database\":\"/x\",\"subadress\":\"+-\"}}", "/aliases/subaddress +-"},
         {"{\"aliases\":{\"database\":\"/x\",\"subadress\":5}}", "/aliases/subaddress +"},
-        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h 6379 0 - - - redis://h"},
+        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h:6379 0 - - redis://h"},
         {"{\"counters\":{\"wen_down\":\"accept\"}}", "/counters/when_down 2"},
         {"{\"exemt\":{\"clients\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
         {"{\"exempt\":{\"client\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
@@ -527,7 +533,7 @@ static void test_values(void **state)
         "/aliases/max_stale 7200000",
         "/aliases/max_shrink 20",
         "/aliases/conceal 1",
-        "/counters/url 1 127.0.0.1 6380 2 - - - redis://127.0.0.1:6380/2",
+        "/counters/url 1 127.0.0.1:6380 2 - - redis://127.0.0.1:6380/2",
         "/counters/password_file /pw",
         "/counters/timeout 50",
         "/counters/when_down 1",
@@ -595,17 +601,17 @@ static void test_urls(void **state)
     static const struct {
         const char *url, *want; /* NULL: bad */
     } rows[] = {
-        {"memory:", "0 - 0 0 - - -"},
-        {"redis://h", "1 h 6379 0 - - -"},
-        {"redis://h/", "1 h 6379 0 - - -"},
-        {"redis://h:1/15", "1 h 1 15 - - -"},
-        {"redis://[2001:db8::1]", "1 2001:db8::1 6379 0 - - -"},
-        {"redis://u:p@[::1]:7/3", "1 ::1 7 3 - u p"},
-        {"redis://:p@h", "1 h 6379 0 - - p"},
-        {"redis://u%40:p%2f%25:@h", "1 h 6379 0 - u@ p/%:"},
-        {"redis://u:p@q@h", "1 h 6379 0 - u p@q"},
-        {"unix:///run/r.sock", "2 - 0 0 /run/r.sock - -"},
-        {"unix:///run/r%20s?db=9", "2 - 0 9 /run/r s - -"},
+        {"memory:", "0 - 0 - -"},
+        {"redis://h", "1 h:6379 0 - -"},
+        {"redis://h/", "1 h:6379 0 - -"},
+        {"redis://h:1/15", "1 h:1 15 - -"},
+        {"redis://[2001:db8::1]", "1 [2001:db8::1]:6379 0 - -"},
+        {"redis://u:p@[::1]:7/3", "1 [::1]:7 3 u p"},
+        {"redis://:p@h", "1 h:6379 0 - p"},
+        {"redis://u%40:p%2f%25:@h", "1 h:6379 0 u@ p/%:"},
+        {"redis://u:p@q@h", "1 h:6379 0 u p@q"},
+        {"unix:///run/r.sock", "2 /run/r.sock 0 - -"},
+        {"unix:///run/r%20s?db=9", "2 /run/r s 9 - -"},
         {"", NULL},
         {"memory", NULL},
         {"redis:", NULL},
@@ -641,8 +647,7 @@ static void test_urls(void **state)
         assert_non_null(policy);
         describe(policy, true, got);
         snprintf(want, sizeof want, "/counters/url %s %s\n",
-                 rows[i].want != NULL ? rows[i].want : "3 - 0 0 - - -",
-                 rows[i].want != NULL ? rows[i].url : "");
+                 rows[i].want != NULL ? rows[i].want : "3 - 0 - -", rows[i].want != NULL ? rows[i].url : "");
         if (strstr(got, want) == NULL)
             fail_msg("%s: no \"%s\" in\n%s", rows[i].url, want, got);
         assert_int_equal(problems.n, rows[i].want == NULL);
