@@ -36,7 +36,19 @@ static bool is_hard_limit(const struct verdict *verdict)
            (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD);
 }
 
-/* The counts, from the store that the policy names, or from this process as the fallback. */
+static enum count_source source_of(enum counters_status status, const struct decision *d)
+{
+    enum count_source source = status == COUNTERS_OK ? COUNT_SOURCE_STORE : COUNT_SOURCE_NONE;
+    for (size_t i = 0; i < d->plan.request.n && status != COUNTERS_OK; i++) {
+        if (d->answers[i].local)
+            return COUNT_SOURCE_LOCAL;
+        if (d->answers[i].result != COUNT_UNKNOWN)
+            source = COUNT_SOURCE_STORE;
+    }
+    return source;
+}
+
+/* The counts, from the store that the policy names, or (of what that cannot say) from this process. */
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
 {
@@ -44,15 +56,12 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     int64_t began = clock_monotonic_ns();
     if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
         d->plan.request.deadline = redis_client_deadline(gate->context.redis);
+    if (policy->counters.when_down == WHEN_DOWN_LOCAL)
+        (void)plan_localise(policy, &d->plan, pool); /* short of memory nobody stands in */
     enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
                                        : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
-    if (status == COUNTERS_OK)
-        d->source = COUNT_SOURCE_STORE;
-    else if (policy->counters.when_down == WHEN_DOWN_LOCAL && plan_localise(policy, &d->plan, pool) == 0 &&
-             counters_fallback(gate->counters, peek, status, &d->plan.request, now, d->answers) ==
-                 COUNTERS_OK)
-        d->source = COUNT_SOURCE_LOCAL;
+    d->source = source_of(status, d);
 }
 
 bool decide_charge(const struct decision *d, size_t i, struct count_change *out)

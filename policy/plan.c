@@ -750,9 +750,11 @@ int64_t plan_local_max(const struct policy *policy, int64_t max)
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
 {
     size_t n = plan->request.n;
+    plan->request.local = plan->request.asks;
     if (policy->counters.local_share >= 100 || n == 0)
         return 0;
     struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
+    plan->request.local = asks;
     if (asks == NULL)
         return -1;
     for (size_t i = 0; i < n; i++) {
@@ -761,6 +763,5 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
         asks[i].headroom += plan->request.asks[i].max - asks[i].max;
         asks[i].share_above = plan_local_max(policy, asks[i].share_above);
     }
-    plan->request.asks = asks;
     return 0;
 }

@@ -56,8 +56,8 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 /* Is there a limit at all that such a look is for? */
 bool plan_looks_at_connect(const struct policy *policy);
 
-/* Makes the plan one for this process alone, before its own store is asked in place of one that is down: each
- * max becomes counters.local_share of it (at least 1). judge() knows by COUNT_SOURCE_LOCAL that less than the whole
+/* Lets this process alone answer the plan in place of a store that is down, or of a part of it (request.local): each
+ * max is then counters.local_share of it (at least 1). judge() knows by an answer that is `local` that less than the whole
  * max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's. A ramp stays
  * in it. max + headroom is the whole max as before, so that less than that trips no hold: it would outlast the
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */

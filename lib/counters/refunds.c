@@ -19,6 +19,11 @@ struct job {
     char text[];                /* key NUL limit NUL */
 };
 
+struct queue { /* the oldest first */
+    struct job *first, **last;
+    size_t n;
+};
+
 struct refunds {
     struct counters *counters;
     counters_now_fn *now;
@@ -26,27 +31,50 @@ struct refunds {
     pthread_t thread;
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t wake, idle;
-    struct job *first, **last;
-    size_t n;
+    struct queue fresh;
+    struct queue waiting; /* what the store, or a part of it, did not take */
+    int64_t due_ms;       /* when to try those again (monotonic) */
     bool busy, stopping;
     unsigned hurried; /* so many wait for it to be done: it gathers no longer */
 };
 
-/* ---- the queue ---- */
+/* ---- the queues ---- */
+
+static void queue_add(struct queue *queue, struct job *job)
+{
+    job->next = NULL;
+    *queue->last = job;
+    queue->last = &job->next;
+    queue->n++;
+}
+
+/* NULL: it is empty. */
+static struct job *queue_take(struct queue *queue)
+{
+    struct job *job = queue->first;
+    if (job == NULL)
+        return NULL;
+    queue->first = job->next;
+    if (queue->first == NULL)
+        queue->last = &queue->first;
+    queue->n--;
+    return job;
+}
+
+static void queue_clear(struct queue *queue)
+{
+    for (struct job *job; (job = queue_take(queue)) != NULL;)
+        free(job);
+}
 
 static void push(struct refunds *refunds, struct job *job)
 {
-    job->next = NULL;
-    pthread_mutex_lock(&refunds->lock);
-    *refunds->last = job;
-    refunds->last = &job->next;
     struct job *oldest = NULL;
-    if (++refunds->n > JOBS_MAX) {
-        oldest = refunds->first;
-        refunds->first = oldest->next;
-        refunds->n--;
-    }
-    if (refunds->n == 1 || refunds->n == REFUNDS_MOST)
+    pthread_mutex_lock(&refunds->lock);
+    queue_add(&refunds->fresh, job);
+    if (refunds->fresh.n + refunds->waiting.n > JOBS_MAX)
+        oldest = queue_take(refunds->waiting.n > 0 ? &refunds->waiting : &refunds->fresh);
+    if (refunds->fresh.n == 1 || refunds->fresh.n == REFUNDS_MOST)
         pthread_cond_signal(&refunds->wake);
     pthread_mutex_unlock(&refunds->lock);
     free(oldest);
@@ -64,83 +92,78 @@ static void push_change(struct refunds *refunds, const struct count_change *chan
     push(refunds, job);
 }
 
-/* Detaches up to REFUNDS_MOST jobs, so that they can be worked on without the lock. */
-static struct job *detach(struct refunds *refunds, struct job **last)
-{
-    struct job *first = refunds->first, *job = first;
-    size_t n = 1;
-    for (; n < REFUNDS_MOST && job->next != NULL; n++)
-        job = job->next;
-    refunds->first = job->next;
-    if (refunds->first == NULL)
-        refunds->last = &refunds->first;
-    refunds->n -= n;
-    job->next = NULL;
-    *last = job;
-    return first;
-}
+/* ---- the thread ---- */
 
-static void put_back(struct refunds *refunds, struct job *first, struct job *last)
-{
-    for (struct job *job = first; job != NULL; job = job->next)
-        refunds->n++;
-    last->next = refunds->first;
-    if (refunds->first == NULL)
-        refunds->last = &last->next;
-    refunds->first = first;
-}
+/* Some jobs out of a queue, worked on without the lock. */
+struct batch {
+    struct job *jobs[REFUNDS_MOST];
+    struct count_change changes[REFUNDS_MOST];
+    size_t n;
+};
 
-static void jobs_free(struct job *first)
+static void batch_take(struct batch *batch, struct queue *queue)
 {
-    for (struct job *job = first, *next; job != NULL; job = next) {
-        next = job->next;
-        free(job);
+    struct job *job;
+    for (batch->n = 0; batch->n < REFUNDS_MOST && (job = queue_take(queue)) != NULL; batch->n++) {
+        batch->jobs[batch->n] = job;
+        batch->changes[batch->n] = job->change;
     }
 }
 
-/* ---- the thread ---- */
-
-/* False: the store is down, and took none of them. */
-static bool hand_over(struct refunds *refunds, const struct job *first)
+/* With the lock held. What surely was not made waits. False: that were all. */
+static bool batch_end(struct refunds *refunds, struct batch *batch)
 {
-    struct count_change changes[REFUNDS_MOST];
-    size_t n = 0;
-    for (const struct job *job = first; job != NULL; job = job->next)
-        changes[n++] = job->change;
-    return counters_change(refunds->counters, changes, n, refunds->now(refunds->arg)) != COUNTERS_DOWN;
-}
-
-static void pause_ms(struct refunds *refunds, int ms)
-{
-    struct timespec until = clock_in_ms(ms);
-    while (!refunds->stopping &&
-           pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
+    bool any = false;
+    for (size_t i = 0; i < batch->n; i++) {
+        bool made = store_is_synced(&batch->changes[i]);
+        any = any || made;
+        if (made)
+            free(batch->jobs[i]);
+        else
+            queue_add(&refunds->waiting, batch->jobs[i]);
+    }
+    return any;
 }
 
 /* Lets more come to what came first. */
 static void gather(struct refunds *refunds)
 {
     struct timespec until = clock_in_ms(REFUNDS_GATHER_MS);
-    while (refunds->n < REFUNDS_MOST && !refunds->stopping && refunds->hurried == 0 &&
+    while (refunds->fresh.n < REFUNDS_MOST && !refunds->stopping && refunds->hurried == 0 &&
            pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
 }
 
-/* The oldest, with the lock held before and after, and not meanwhile. */
-static bool work(struct refunds *refunds)
+static bool is_due(const struct refunds *refunds)
 {
-    struct job *last, *first = detach(refunds, &last);
+    return refunds->waiting.n > 0 && clock_monotonic_ms() >= refunds->due_ms;
+}
+
+/* The oldest of a queue, with the lock held before and after, and not meanwhile. False: none of it was taken. */
+static bool work(struct refunds *refunds, struct queue *queue)
+{
+    struct batch batch;
+    batch_take(&batch, queue);
     refunds->busy = true;
     pthread_mutex_unlock(&refunds->lock);
-    bool done = hand_over(refunds, first);
-    if (done)
-        jobs_free(first);
+    (void)counters_change(refunds->counters, batch.changes, batch.n,
+                          refunds->now(refunds->arg)); /* the changes say what was made */
     pthread_mutex_lock(&refunds->lock);
     refunds->busy = false;
-    if (!done)
-        put_back(refunds, first, last);
-    return done;
+    return batch_end(refunds, &batch);
+}
+
+/* With the lock held. Until there is something to do. */
+static void rest(struct refunds *refunds)
+{
+    while (refunds->fresh.n == 0 && !refunds->stopping && !is_due(refunds)) {
+        int64_t left = refunds->due_ms - clock_monotonic_ms();
+        const struct timespec until = clock_in_ms(left > 0 ? left : 0);
+        if (refunds->waiting.n == 0)
+            pthread_cond_wait(&refunds->wake, &refunds->lock);
+        else
+            (void)pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until);
+    }
 }
 
 static void *refunds_main(void *arg)
@@ -148,18 +171,20 @@ static void *refunds_main(void *arg)
     struct refunds *refunds = arg;
     pthread_mutex_lock(&refunds->lock);
     for (;;) {
-        while (refunds->first == NULL && !refunds->stopping)
-            pthread_cond_wait(&refunds->wake, &refunds->lock);
-        if (refunds->first == NULL)
+        rest(refunds);
+        if (refunds->fresh.n > 0) {
+            size_t waiting = refunds->waiting.n;
+            gather(refunds);
+            (void)work(refunds, &refunds->fresh);
+            if (waiting == 0)
+                refunds->due_ms = clock_monotonic_ms() + RETRY_MS;
+        } else if (refunds->stopping) {
             break;
-        gather(refunds);
-        bool done = work(refunds);
-        if (refunds->first == NULL)
+        } else if (!work(refunds, &refunds->waiting)) {
+            refunds->due_ms = clock_monotonic_ms() + RETRY_MS;
+        }
+        if (refunds->fresh.n + refunds->waiting.n == 0)
             pthread_cond_broadcast(&refunds->idle);
-        if (!done && refunds->stopping)
-            break;
-        if (!done)
-            pause_ms(refunds, RETRY_MS);
     }
     pthread_cond_broadcast(&refunds->idle);
     pthread_mutex_unlock(&refunds->lock);
@@ -176,7 +201,8 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
     pthread_mutex_init(&refunds->lock, NULL);
     pthread_cond_init(&refunds->wake, NULL);
     pthread_cond_init(&refunds->idle, NULL);
-    refunds->last = &refunds->first;
+    refunds->fresh.last = &refunds->fresh.first;
+    refunds->waiting.last = &refunds->waiting.first;
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
@@ -195,11 +221,11 @@ static bool wait_idle(struct refunds *refunds, int wait_ms)
     struct timespec until = clock_in_ms(wait_ms);
     refunds->hurried++;
     pthread_cond_signal(&refunds->wake);
-    while ((refunds->first != NULL || refunds->busy) &&
+    while ((refunds->fresh.n + refunds->waiting.n > 0 || refunds->busy) &&
            pthread_cond_clockwait(&refunds->idle, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     refunds->hurried--;
-    return refunds->first == NULL && !refunds->busy;
+    return refunds->fresh.n + refunds->waiting.n == 0 && !refunds->busy;
 }
 
 bool refunds_flush(struct refunds *refunds, int wait_ms)
@@ -222,7 +248,8 @@ void refunds_free(struct refunds *refunds, int wait_ms)
     pthread_cond_signal(&refunds->wake);
     pthread_mutex_unlock(&refunds->lock);
     pthread_join(refunds->thread, NULL);
-    jobs_free(refunds->first);
+    queue_clear(&refunds->fresh);
+    queue_clear(&refunds->waiting);
     pthread_cond_destroy(&refunds->idle);
     pthread_cond_destroy(&refunds->wake);
     pthread_mutex_destroy(&refunds->lock);

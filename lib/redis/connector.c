@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "connector.h"
 #include "resolver.h"
+#include "slots.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ADDRESSES = 8, PASSWORD_MAX = 4096, RESOLVE_MS = 1500 };
+enum { ADDRESSES = 8, PASSWORD_MAX = 4096, RESOLVE_MS = 1500, PROBE_KEY = 128 };
 
 struct address {
     struct sockaddr_storage addr;
@@ -25,7 +26,7 @@ struct address {
 struct redis_connector {
     struct pool pool;           /* of the */
     struct redis_config config; /* copy */
-    char *probe_key;
+    char probe_key[PROBE_KEY];
     int wake_fd;
     int64_t timeout_ns;
     struct address addresses[ADDRESSES];
@@ -158,7 +159,8 @@ static enum redis_connection_status connector_ask(struct redis_connector *connec
                                                   struct redis_probe *out, struct error *err)
 {
     enum redis_connection_status status =
-        redis_probe_run(connector->connection, connector->probe_key, endpoint->name, deadline, out, err);
+        redis_probe_run(connector->connection, connector->probe_key, endpoint->name,
+                        connector->config.topology == REDIS_TOPOLOGY_CLUSTER, deadline, out, err);
     if (status != REDIS_CONNECTION_OK)
         redis_connection_close(connector->connection);
     else if (out->warning.text[0] == '\0')
@@ -220,18 +222,48 @@ int redis_connector_probe(struct redis_connector *connector, struct redis_probe 
     return -1;
 }
 
-struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err)
+static struct redis_connection *connector_dial(struct redis_connector *connector,
+                                               struct redis_endpoint *endpoint, struct error *err)
 {
     struct redis_connection *connection = redis_connection_new();
     if (connection == NULL) {
         error_set(err, "out of memory");
         return NULL;
     }
-    if (redis_connection_open(connection, connector->endpoint, clock_monotonic_ns() + connector->timeout_ns,
-                              err, NULL) == REDIS_CONNECTION_OK)
+    if (redis_connection_open(connection, endpoint, clock_monotonic_ns() + connector->timeout_ns, err,
+                              NULL) == REDIS_CONNECTION_OK)
         return connection;
     redis_connection_free(connection);
     return NULL;
+}
+
+struct redis_connection *redis_connector_open(struct redis_connector *connector, struct error *err)
+{
+    struct error lookup = {0};
+    struct redis_connection *connection = NULL;
+    if (connector_resolve(connector, &lookup) != 0)
+        error_set(err, "%s", lookup.text);
+    for (int i = 0; connection == NULL && i < connector->n_addresses; i++) {
+        struct redis_endpoint *endpoint = connector_make_endpoint(connector, &connector->addresses[i], err);
+        connection = endpoint != NULL ? connector_dial(connector, endpoint, err) : NULL;
+        redis_endpoint_unref(endpoint);
+    }
+    return connection;
+}
+
+void redis_connector_probe_slot(struct redis_connector *connector, int slot)
+{
+    char tag[16] = "";
+    if (connector->config.topology != REDIS_TOPOLOGY_CLUSTER)
+        return;
+    if (slot >= 0)
+        snprintf(tag, sizeof tag, ":{%u}", redis_slots_tag((unsigned)slot));
+    snprintf(connector->probe_key, PROBE_KEY, "%s:probe%s", connector->config.prefix, tag);
+}
+
+struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err)
+{
+    return connector_dial(connector, connector->endpoint, err);
 }
 
 struct redis_endpoint *redis_connector_endpoint(struct redis_connector *connector)
@@ -263,9 +295,8 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     connector->wake_fd = wake_fd;
     connector->timeout_ns = config->timeout_ms * 1000000;
     connector->connection = redis_connection_new();
-    if (asprintf(&connector->probe_key, "%s:probe", prefix) < 0)
-        connector->probe_key = NULL;
-    if (connector->connection == NULL || connector->probe_key == NULL ||
+    snprintf(connector->probe_key, PROBE_KEY, "%s:probe", prefix);
+    if (connector->connection == NULL ||
         redis_config_copy(&connector->pool, config, &connector->config) != 0) {
         redis_connector_free(connector);
         return NULL;
@@ -278,7 +309,6 @@ void redis_connector_free(struct redis_connector *connector)
     if (connector == NULL)
         return;
     pool_done(&connector->pool);
-    free(connector->probe_key);
     resolver_free(connector->resolver);
     redis_connection_free(connector->connection);
     redis_endpoint_unref(connector->endpoint);

@@ -18,6 +18,12 @@ void redis_connector_free(struct redis_connector *connector);
  * readable. */
 int redis_connector_probe(struct redis_connector *connector, struct redis_probe *out, struct error *err);
 
+/* Of a node of a cluster: the slot in which the next probe writes; -1: none is known. */
+void redis_connector_probe_slot(struct redis_connector *connector, int slot);
+
+/* A connection of its own, to the first address that takes it; nothing is probed. NULL with err set. */
+struct redis_connection *redis_connector_open(struct redis_connector *connector, struct error *err);
+
 /* Another connection to where the last probe succeeded. NULL with err set. */
 struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err);
 

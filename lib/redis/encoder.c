@@ -11,6 +11,8 @@ enum {
     KEEP_BYTES = 256 * 1024 /* a rare giant is not kept for ever */
 };
 
+static const char asking[] = "*1\r\n$6\r\nASKING\r\n";
+
 static size_t request_arg(const struct redis_request *request, int i, const char **arg)
 {
     if (i < request->n_head) {
@@ -68,7 +70,7 @@ int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request 
 {
     int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
     const char *arg;
-    size_t need = NUMBER_MAX;
+    size_t need = NUMBER_MAX + sizeof asking;
     for (int i = 0; i < argc; i++) {
         size_t len = request_arg(request, i, &arg);
         if (len > SIZE_MAX / 4 - need)
@@ -77,7 +79,10 @@ int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request 
     }
     if (encoder_room(encoder, need) != 0)
         return -1;
-    char *to = put_number(encoder->bytes + encoder->len, '*', (size_t)argc);
+    char *to = encoder->bytes + encoder->len;
+    if (request->asking)
+        to = (char *)memcpy(to, asking, sizeof asking - 1) + sizeof asking - 1;
+    to = put_number(to, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         size_t len = request_arg(request, i, &arg);
         to = put_arg(to, arg, len);

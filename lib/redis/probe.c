@@ -35,7 +35,7 @@ static void info_field(const redisReply *reply, const char *name, char *out, siz
     }
 }
 
-static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
+static enum redis_connection_status judge_write(const redisReply *reply, const char *who, bool in_cluster,
                                                 struct redis_probe *out, struct error *err)
 {
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
@@ -48,6 +48,9 @@ static enum redis_connection_status judge_write(const redisReply *reply, const c
             who);
         return REDIS_CONNECTION_OK;
     }
+    enum redis_error what = redis_errors_find(reply->str, who, NULL);
+    if (what == REDIS_ERROR_SLOT && in_cluster)
+        return REDIS_CONNECTION_OK;
     if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
         return REDIS_CONNECTION_REFUSED;
     error_set(err, "Redis at %s cannot run scripts: it says \"%.160s\"", who, reply->str);
@@ -69,12 +72,12 @@ static void judge_memory(const redisReply *memory, const redisReply *stats, cons
         who, policy, evicted[0] != '\0' ? evicted : "0");
 }
 
-static enum redis_connection_status judge(redisReply *const *replies, const char *who,
+static enum redis_connection_status judge(redisReply *const *replies, const char *who, bool in_cluster,
                                           struct redis_probe *out, struct error *err)
 {
     struct redis_probe seen = {0};
     for (int i = ASK_EVALSHA; i <= ASK_EVAL; i++) {
-        enum redis_connection_status status = judge_write(replies[i], who, &seen, err);
+        enum redis_connection_status status = judge_write(replies[i], who, in_cluster, &seen, err);
         if (status != REDIS_CONNECTION_OK)
             return status;
     }
@@ -105,8 +108,8 @@ static int write_questions(struct redis_encoder *encoder, const char *key)
 }
 
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             const char *who, int64_t deadline, struct redis_probe *out,
-                                             struct error *err)
+                                             const char *who, bool in_cluster, int64_t deadline,
+                                             struct redis_probe *out, struct error *err)
 {
     struct redis_encoder encoder = {0};
     redisReply *replies[QUESTIONS];
@@ -122,7 +125,7 @@ enum redis_connection_status redis_probe_run(struct redis_connection *connection
         n += got;
     }
     if (status == REDIS_CONNECTION_OK)
-        status = judge(replies, who, out, err);
+        status = judge(replies, who, in_cluster, out, err);
     while (n > 0)
         freeReplyObject(replies[--n]);
     redis_encoder_done(&encoder);

@@ -9,9 +9,9 @@ struct redis_probe {
     struct error warning; /* works, but: an evicting policy, a right that is missing */
 };
 
-/* key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
+/* key: no other use is made of it, and it is never created; in_cluster: another node's slots are no fault of this one. After anything but REDIS_CONNECTION_OK close the connection. */
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             const char *who, int64_t deadline, struct redis_probe *out,
-                                             struct error *err);
+                                             const char *who, bool in_cluster, int64_t deadline,
+                                             struct redis_probe *out, struct error *err);
 
 #endif

@@ -510,10 +510,10 @@ static void test_localise(void **state)
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
         for (size_t k = 0; k < 2; k++) {
-            assert_int_equal(plan.request.asks[k].max, shares[i].want);
-            assert_int_equal(plan.request.asks[k].headroom, shares[i].max - shares[i].want);
+            assert_int_equal(plan.request.local[k].max, shares[i].want);
+            assert_int_equal(plan.request.local[k].headroom, shares[i].max - shares[i].want);
         }
-        assert_int_equal(plan.request.asks[1].share_above, shares[i].want);
+        assert_int_equal(plan.request.local[1].share_above, shares[i].want);
         pool_done(&f.pool);
     }
 }
@@ -545,11 +545,11 @@ static void test_ramp_in_plan(void **state)
         assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
-        assert_int_equal(plan.request.asks[0].max, ramps[i].max);
-        assert_int_equal(plan.request.asks[0].headroom, ramps[i].headroom);
-        assert_int_equal(plan.request.asks[1].max, ramps[i].share_max);
-        assert_int_equal(plan.request.asks[1].headroom, ramps[i].share_headroom);
-        assert_int_equal(plan.request.asks[1].share_above, ramps[i].above);
+        assert_int_equal(plan.request.local[0].max, ramps[i].max);
+        assert_int_equal(plan.request.local[0].headroom, ramps[i].headroom);
+        assert_int_equal(plan.request.local[1].max, ramps[i].share_max);
+        assert_int_equal(plan.request.local[1].headroom, ramps[i].share_headroom);
+        assert_int_equal(plan.request.local[1].share_above, ramps[i].above);
         pool_done(&f.pool);
     }
 }
