@@ -28,13 +28,16 @@ enum { PIPELINES = 2 };
  * s. */
 static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(320), RETRY_FLAPPING = MS(1600);
 static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
+static const int64_t FOLLOW =
+    MS(250); /* between questions to the Sentinels: writes to a master that was replaced are lost */
 static const int64_t REMEMBER_NODE_ERROR = MS(60000);
 
 struct watch { /* what the connector remembers between probes */
     uint64_t random;
-    int64_t due, probed_at;
-    int64_t retry;    /* the next pause while down */
-    int64_t up_since; /* 0: down */
+    int64_t due, probed_at, follow_due;
+    const struct redis_endpoint *given; /* to all pipelines; only compared */
+    int64_t retry;                      /* the next pause while down */
+    int64_t up_since;                   /* 0: down */
     unsigned openings;
     bool notified, notified_down;
 };
@@ -119,6 +122,15 @@ static int64_t watch_pause(struct watch *watch)
     return watch_jitter(watch, pause);
 }
 
+static void connector_name(const struct redis_node *node, struct error *out)
+{
+    const char *at = redis_connector_endpoint(node->connector)->name;
+    if (redis_connector_sentinels(node->connector) != NULL)
+        error_set(out, "connected to Redis at %s, %s", at, node->name);
+    else
+        error_set(out, "connected to Redis at %s", node->name);
+}
+
 /* Events come from this thread alone, so that they arrive in the order in which things happened. */
 static void connector_notify(struct redis_node *node, struct watch *watch)
 {
@@ -128,7 +140,7 @@ static void connector_notify(struct redis_node *node, struct watch *watch)
     if (down)
         text = node->condition;
     else
-        error_set(&text, "connected to Redis at %s", node->name);
+        connector_name(node, &text);
     pthread_mutex_unlock(&node->mutex);
     if (node->watcher.event != NULL && (!watch->notified || watch->notified_down != down))
         node->watcher.event(node->watcher.arg, down, text.text);
@@ -153,17 +165,20 @@ static void connector_note(struct redis_node *node, const struct redis_probe *pr
         node->watcher.restarted(node->watcher.arg, node);
 }
 
-/* Gives every pipeline that needs it (or, after an outage, every pipeline) a connection. */
-static int connector_mend_pipelines(struct redis_node *node, bool all, struct error *err)
+/* Gives every pipeline that needs it (or, after an outage, and with another password or certificate, every one) a connection. */
+static int connector_mend_pipelines(struct redis_node *node, bool was_down, struct error *err)
 {
+    struct redis_endpoint *endpoint = redis_connector_endpoint(node->connector);
+    bool all = was_down || node->watch.given != endpoint;
     for (int i = 0; i < PIPELINES; i++) {
         if (!all && !redis_pipeline_needs_connection(node->pipelines[i]))
             continue;
         struct redis_connection *connection = redis_connector_connect(node->connector, err);
         if (connection == NULL)
             return -1;
-        redis_pipeline_renew(node->pipelines[i], connection, redis_connector_endpoint(node->connector));
+        redis_pipeline_renew(node->pipelines[i], connection, endpoint);
     }
+    node->watch.given = endpoint;
     return 0;
 }
 
@@ -191,6 +206,19 @@ static void connector_well(struct redis_node *node, struct watch *watch, bool wa
         pthread_mutex_unlock(&node->mutex);
     }
     watch->due = clock_monotonic_ns() + watch_jitter(watch, PROBE_UP);
+    watch->follow_due =
+        redis_connector_sentinels(node->connector) != NULL ? clock_monotonic_ns() + FOLLOW : INT64_MAX;
+}
+
+/* Between probes: whether the Sentinels still name this master. */
+static void connector_follow(struct redis_node *node, struct watch *watch)
+{
+    struct error err = {0};
+    watch->follow_due = clock_monotonic_ns() + FOLLOW;
+    if (redis_connector_follow(node->connector, &err) == 0)
+        return;
+    connector_failed(node, watch, &err);
+    connector_notify(node, watch);
 }
 
 static void connector_probe(struct redis_node *node, struct watch *watch)
@@ -263,11 +291,14 @@ static int64_t connector_step(void *arg)
     if (atomic_load(&node->idle))
         return connector_rest(node);
     connector_look(node, &node->watch);
-    int64_t left = node->watch.due - clock_monotonic_ns();
-    if (left <= 0 || (!atomic_load(&node->down) && !redis_connector_quiet(node->connector)))
+    bool up = !atomic_load(&node->down);
+    int64_t now = clock_monotonic_ns(), due = node->watch.due;
+    if (due <= now || (up && !redis_connector_quiet(node->connector)))
         connector_probe(node, &node->watch);
+    else if (up && node->watch.follow_due <= now)
+        connector_follow(node, &node->watch);
     else
-        connector_sleep(node, left);
+        connector_sleep(node, (up && node->watch.follow_due < due ? node->watch.follow_due : due) - now);
     return 0;
 }
 

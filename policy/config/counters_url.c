@@ -204,11 +204,6 @@ static const char *url_parse(struct loader *loader, struct counters_config *out,
            "\"memory:\"";
 }
 
-static bool is_not_yet(const struct redis_config *redis)
-{
-    return redis->topology != REDIS_TOPOLOGY_NODE || redis->tls;
-}
-
 /* A URL that cannot be used never becomes the embedded store in silence: somebody meant a Redis. */
 bool counters_url(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
@@ -221,10 +216,10 @@ bool counters_url(struct loader *loader, const struct place *place, const struct
     const char *wrong = url_parse(loader, &parsed, url);
     if (wrong != NULL)
         return loader_bad(loader, place, key, "%s", wrong);
-    if (is_not_yet(&parsed.redis)) {
-        loader_problem(
-            loader, place, PROBLEM_NOT_YET, counters_url_instead,
-            "has a scheme that does not exist yet in this version; use redis://, unix:// or \"memory:\"");
+    if (parsed.redis.topology == REDIS_TOPOLOGY_CLUSTER) {
+        loader_problem(loader, place, PROBLEM_NOT_YET, counters_url_instead,
+                       "names a cluster, which does not exist yet in this version; use redis://, "
+                       "redis+sentinel:// or \"memory:\"");
         return false;
     }
     parsed.url = keep(loader, url, strlen(url));
