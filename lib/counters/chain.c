@@ -12,7 +12,7 @@ struct link {                    /* one ask */
     struct count_ask ask, local; /* as the store, and as this process are asked */
     unsigned site;
     bool done;
-    bool alone;      /* its key is on its way to another node: it is asked for without others */
+    bool alone;      /* its key is on its way to another node: no other is in the same call */
     bool overflowed; /* it is the overflow key by now */
 };
 
@@ -39,6 +39,15 @@ struct chain {
 
 /* ---- links ---- */
 
+/* Its overflow key cannot be in the same call. */
+static void link_part_overflow(struct link *link)
+{
+    if (link->ask.overflow == NULL)
+        return;
+    link->ask.overflow = link->ask.new_key = NULL;
+    link->ask.flags |= COUNT_EXISTING;
+}
+
 static void link_make(struct chain *chain, size_t i)
 {
     struct link *link = &chain->links[i];
@@ -48,8 +57,7 @@ static void link_make(struct chain *chain, size_t i)
     if (ask->overflow == NULL || (store_site(chain->store, ask->overflow) == link->site &&
                                   store_site(chain->store, ask->new_key) == link->site))
         return;
-    link->ask.overflow = link->ask.new_key = NULL;
-    link->ask.flags |= COUNT_EXISTING;
+    link_part_overflow(link);
 }
 
 static bool is_hard(const struct link *link)
@@ -110,10 +118,10 @@ static bool belongs(const struct chain *chain, size_t i, size_t first)
     const struct link *link = &chain->links[i], *leader = &chain->links[first];
     if (link->done || link->site != leader->site)
         return false;
-    int whole = link->ask.share_of;
-    if (whole >= 0 && !chain->links[whole].done)
-        return (size_t)whole >= first && belongs(chain, (size_t)whole, first);
-    return i == first || !(link->alone || leader->alone) || strcmp(link->ask.key, leader->ask.key) == 0;
+    if (!is_ready(chain, link))
+        return !link->alone && (size_t)link->ask.share_of >= first &&
+               belongs(chain, (size_t)link->ask.share_of, first);
+    return !(link->alone || leader->alone) || strcmp(link->ask.key, leader->ask.key) == 0;
 }
 
 static bool has_hard(const struct chain *chain, size_t first)
@@ -170,17 +178,6 @@ static void part_make(struct chain *chain, size_t first)
     }
 }
 
-/* Has it more than one key, that can be asked for apart? */
-static bool part_splittable(const struct chain *chain, size_t first)
-{
-    const struct part *part = &chain->part;
-    for (size_t k = 0; k < part->n; k++)
-        if (part->asks[k].share_of < 0 && !chain->links[first].alone &&
-            strcmp(part->asks[k].key, part->asks[0].key) != 0)
-            return true;
-    return false;
-}
-
 static bool refuses(const struct count_ask *ask, const struct count_answer *answer)
 {
     return (answer->result == COUNT_OVER || answer->result == COUNT_HELD) && (ask->flags & COUNT_SHADOW) == 0;
@@ -223,10 +220,12 @@ static void part_ask(struct chain *chain, size_t first)
                                           .retry = chain->request->retry};
     memset(part->answers, 0, part->n * sizeof *part->answers);
     enum counters_status status = chain->ops->ask(chain->arg, chain->links[first].site, chain->mode, &request,
-                                                  part_splittable(chain, first), chain->now, part->answers);
+                                                  !chain->links[first].alone, chain->now, part->answers);
     if (status == COUNTERS_SPLIT) {
-        for (size_t k = 0; k < part->n; k++)
+        for (size_t k = 0; k < part->n; k++) {
             chain->links[part->at[k]].alone = true;
+            link_part_overflow(&chain->links[part->at[k]]);
+        }
         return;
     }
     if (part_take(chain))

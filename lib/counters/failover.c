@@ -540,3 +540,12 @@ uint64_t failover_merged(struct counters *pair)
 {
     return atomic_load(&state_of(pair)->synced);
 }
+
+unsigned failover_behind(struct counters *pair)
+{
+    struct failover_state *state = state_of(pair);
+    unsigned n = 0;
+    for (unsigned site = 0; site < state->n_sites; site++)
+        n += failover_state_is_behind(state, site);
+    return n;
+}

@@ -80,6 +80,12 @@ static bool is_text(const redisReply *reply, size_t size)
            strlen(reply->str) == reply->len;
 }
 
+/* A name, or an address without brackets; what it is made of can be shown anywhere. */
+static bool is_host(const char *text)
+{
+    return text[strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:%?")] == '\0';
+}
+
 /* [host, port, id, ...]; host nil or "": the one that was asked. "?": the cluster does not know. */
 static bool read_node(const redisReply *node, const char *asked, struct redis_slots_master *out)
 {
@@ -87,7 +93,7 @@ static bool read_node(const redisReply *node, const char *asked, struct redis_sl
         !is_text(node->element[2], sizeof out->id))
         return false;
     const redisReply *host = node->element[0];
-    bool named = is_text(host, sizeof out->host) && host->len > 0;
+    bool named = is_text(host, sizeof out->host) && host->len > 0 && is_host(host->str);
     if (!named && host->type != REDIS_REPLY_NIL && (host->type != REDIS_REPLY_STRING || host->len > 0))
         return false;
     snprintf(out->host, sizeof out->host, "%s", named ? host->str : asked);
@@ -188,5 +194,6 @@ bool redis_slots_read_redirection(const char *text, struct redis_slots_redirecti
     char *end;
     long port = strtol(colon + 1, &end, 10);
     out->port = (int)port;
-    return end > colon + 1 && *end == '\0' && port > 0 && port <= 65535 && strcmp(out->host, "?") != 0;
+    return end > colon + 1 && *end == '\0' && port > 0 && port <= 65535 && strcmp(out->host, "?") != 0 &&
+           is_host(out->host);
 }

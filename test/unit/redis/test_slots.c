@@ -91,6 +91,7 @@ static const struct {
     {"no such port", "*1\r\n" RANGE("3", "0", "1") NODE(HOST, "70000", A), false, ""},
     {"a range without a node", "*1\r\n*2\r\n:0\r\n:1\r\n", false, ""},
     {"a node without an id", "*1\r\n" RANGE("3", "0", "1") "*2\r\n" HOST ":7000\r\n", false, ""},
+    {"a host that is none", "*1\r\n" RANGE("3", "0", "1") NODE("$3\r\na b\r\n", "7000", A), false, ""},
     {"a number for a host", "*1\r\n" RANGE("3", "0", "1") NODE(":3\r\n", "7000", A), false, ""},
 };
 
@@ -137,6 +138,7 @@ static const struct {
     {"MOVED 3999 2001:db8::1:6381", "2001:db8::1", 6381, false},
     {"MOVED 3999 redis1.example.com:6381", "redis1.example.com", 6381, false},
     {"MOVED 3999 ?:6381", NULL, 0, false},
+    {"MOVED 3999 a\"b:6381", NULL, 0, false},
     {"MOVED 3999 192.0.2.1:", NULL, 0, false},
     {"MOVED 3999 192.0.2.1:0", NULL, 0, false},
     {"MOVED 3999 192.0.2.1:6381x", NULL, 0, false},
