@@ -397,6 +397,8 @@ static enum redis_connection_status handshake_judge(const struct redis_connectio
                   connection->name);
         return REDIS_CONNECTION_OK;
     }
+    if (step == STEP_SELECT && node_error == REDIS_ERROR_COMMAND)
+        error_set(err, "the ACL of Redis at %s lacks +select, for another database than 0", connection->name);
     error_set(err, "Redis at %s says \"%.160s\" to %s: check counters.url", connection->name, reply->str,
               step == STEP_AUTH ? "AUTH" : "SELECT");
     return REDIS_CONNECTION_REFUSED;

@@ -199,9 +199,18 @@ static void check_secrets(const char *file, const struct policy *policy, struct 
                      "or put the password into counters.password_file",
                      problems);
     check_secret(file, 0002, "", "every user of this machine can write this file: chmod o-w", problems);
-    if (redis->password_file != NULL)
-        check_secret(redis->password_file, 0006, "/counters/password_file",
-                     "can be read or written by every user of this machine: chmod o-rwx", problems);
+    const struct secret_file {
+        const char *path, *pointer;
+    } files[] = {
+        {redis->password_file, "/counters/password_file"},
+        {redis->sentinel_password_file, "/counters/sentinel_password_file"},
+        {redis->tls_key != NULL ? redis->tls_key : redis->tls_cert,
+         redis->tls_key != NULL ? "/counters/tls/key" : "/counters/tls/cert"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i].path != NULL)
+            check_secret(files[i].path, 0006, files[i].pointer,
+                         "can be read or written by every user of this machine: chmod o-rwx", problems);
 }
 
 int cmd_check(int argc, char **argv)

@@ -21,9 +21,7 @@ struct connecting {
     struct problems *problems;
     struct network addresses[ADDRESSES_MAX]; /* that the gate will speak to */
     size_t n_addresses;
-    const char *option; /* "-c FILE " */
-    struct unit unit;   /* that has it; without a name: none */
-    struct unit read;   /* being read */
+    struct unit unit;
 };
 
 static void add(struct connecting *connecting, bool wrong, const char *pointer, const char *format, ...)
@@ -59,36 +57,24 @@ static void redis_reached(void *arg, const struct sockaddr *address)
 
 /* ---- the unit ---- */
 
-static void unit_end(struct connecting *connecting)
-{
-    char exec[sizeof connecting->read.exec + 2];
-    snprintf(exec, sizeof exec, "%s ", connecting->read.exec);
-    if (connecting->unit.name[0] == '\0' && strstr(exec, connecting->option) != NULL)
-        connecting->unit = connecting->read;
-    connecting->read = (struct unit){.name = ""};
-}
-
-/* A line of `systemctl show`; between two units an empty one. */
+/* A line of `systemctl show`. */
 static void unit_line(void *arg, char *line, size_t n)
 {
-    struct connecting *connecting = arg;
-    struct unit *read = &connecting->read;
+    struct unit *unit = arg;
     const struct property {
         const char *name;
         char *value;
         size_t size;
     } properties[] = {
-        {"Id=", read->name, sizeof read->name},
-        {"ExecStart=", read->exec, sizeof read->exec},
-        {"IPAddressAllow=", read->allow, sizeof read->allow},
-        {"IPAddressDeny=", read->deny, sizeof read->deny},
-        {"ProtectSystem=", read->strict, sizeof read->strict},
-        {"ProtectHome=", read->home, sizeof read->home},
-        {"ReadWritePaths=", read->write, sizeof read->write},
-        {"StateDirectory=", read->state, sizeof read->state},
+        {"ExecStart=", unit->exec, sizeof unit->exec},
+        {"IPAddressAllow=", unit->allow, sizeof unit->allow},
+        {"IPAddressDeny=", unit->deny, sizeof unit->deny},
+        {"ProtectSystem=", unit->strict, sizeof unit->strict},
+        {"ProtectHome=", unit->home, sizeof unit->home},
+        {"ReadWritePaths=", unit->write, sizeof unit->write},
+        {"StateDirectory=", unit->state, sizeof unit->state},
     };
-    if (n == 0)
-        unit_end(connecting);
+    (void)n;
     for (size_t i = 0; i < sizeof properties / sizeof properties[0]; i++) {
         size_t length = strlen(properties[i].name);
         if (strncmp(line, properties[i].name, length) == 0)
@@ -96,25 +82,36 @@ static void unit_line(void *arg, char *line, size_t n)
     }
 }
 
-static void unit_find(struct connecting *connecting, const char *file)
+/* Is there a unit of that name, and does it run the gate with this file? */
+static bool unit_read(struct unit *unit, const char *name, const char *file)
 {
-    static const char *const argv[] = {"/usr/bin/env",
-                                       "systemctl",
-                                       "show",
-                                       "--property=Id,ExecStart,IPAddressAllow,IPAddressDeny,ProtectSystem,"
-                                       "ProtectHome,ReadWritePaths,StateDirectory",
-                                       "rcptgate.service",
-                                       "rcptgate@*.service",
-                                       NULL};
+    const char *const argv[] = {"/usr/bin/env",
+                                "systemctl",
+                                "show",
+                                "--property=ExecStart,IPAddressAllow,IPAddressDeny,ProtectSystem,ProtectHome,"
+                                "ReadWritePaths,StateDirectory",
+                                name,
+                                NULL};
     const struct program program = {
-        .argv = argv, .timeout_ms = SYSTEMD_MS, .stop_fd = -1, .line = unit_line, .arg = connecting};
-    char real[PATH_MAX], option[PATH_MAX + 8];
+        .argv = argv, .timeout_ms = SYSTEMD_MS, .stop_fd = -1, .line = unit_line, .arg = unit};
+    char option[PATH_MAX + 8];
     struct error ignored = {0};
-    snprintf(option, sizeof option, "-c %s ", realpath(file, real) != NULL ? real : file);
-    connecting->option = option;
-    (void)program_run(&program, &ignored); /* none here */
-    unit_end(connecting);
-    connecting->option = NULL;
+    *unit = (struct unit){.name = ""};
+    snprintf(unit->name, sizeof unit->name, "%s", name);
+    snprintf(option, sizeof option, " -c %s ;", file);
+    return program_run(&program, &ignored) == 0 && strstr(unit->exec, option) != NULL;
+}
+
+/* rcptgate.service, or rcptgate@NAME.service for NAME.json. */
+static bool unit_find(struct unit *unit, const char *file)
+{
+    char real[PATH_MAX], name[300];
+    const char *path = realpath(file, real) != NULL ? real : file, *base = strrchr(path, '/');
+    base = base != NULL ? base + 1 : path;
+    if (unit_read(unit, "rcptgate.service", path))
+        return true;
+    snprintf(name, sizeof name, "rcptgate@%.*s.service", (int)strcspn(base, "."), base);
+    return unit_read(unit, name, path);
 }
 
 static bool is_allowed(const char *networks, const struct network *address)
@@ -204,7 +201,6 @@ void check_connect(const char *file, const struct policy *policy, struct problem
     const struct counters_config *counters = &policy->counters;
     if (counters->kind == COUNTERS_REDIS_TCP || counters->kind == COUNTERS_REDIS_UNIX)
         redis_inspect(&counters->redis, &inspector);
-    unit_find(&connecting, file);
-    if (connecting.unit.name[0] != '\0')
+    if (unit_find(&connecting.unit, file))
         unit_check(&connecting, policy);
 }

@@ -35,12 +35,13 @@ class Node(Redis):
 
 
 class Sentinel:
-    """redis-server --sentinel on a free port, that watches a Node. lines: more of its configuration."""
+    """redis-server --sentinel on a free port, that watches a Node. lines: more of its configuration; password: its own."""
 
-    def __init__(self, scratch, number, master, quorum=2, lines=()):
+    def __init__(self, scratch, number, master, quorum=2, lines=(), password=None):
         self.scratch, self.name, self.address, self.port = scratch, f"sentinel{number}", scratch.address, scratch.port()
         self.configuration = scratch / f"{self.name}.conf"
-        self.password = None
+        self.password = password
+        lines = [*lines, *([f"requirepass {password}"] if password else [])]
         self.configuration.write_text("\n".join([
             f"port {self.port}", f"bind {self.address}", f"dir {scratch.path}", f"sentinel announce-ip {self.address}",
             f"sentinel monitor {MASTER} {master.address} {master.port} {quorum}",
@@ -115,9 +116,11 @@ class ScriptedSentinel:
             return encode(self.node.address, self.node.port)
         return b"+OK\r\n"
 
-    def say(self, epoch, node, flags="master"):
+    def say(self, epoch, node, flags="master", wait=True):
         """And waits until it has been said."""
         self.epoch, self.node, self.flags = epoch, node, flags
+        if not wait:
+            return
         before = self.asked
         wait_for(lambda: self.asked > before + 1, "the gate does not ask")
 

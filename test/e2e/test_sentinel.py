@@ -1,5 +1,6 @@
 """Redis behind Sentinels: they move the master, lie, and go away."""
 
+import socket
 import threading
 import time
 from collections import namedtuple
@@ -122,11 +123,12 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     try:
         wait_for(lambda: any("failover_in_progress" in s.master()[0]["flags"] for s in sentinels) or named, "no failover")
         old.start()
-        with old.overheard() as lines:
-            new = wait_for(lambda: next((n for n in nodes[1:] if n.role() == "master"), None), "no new master")
-            wait_for(lambda: named, "no Sentinel names it")
-            wait_for(watched.counts_in_redis, f"it is not used: {watched.trouble()}", 20)
-            wait_for(lambda: old.role() == "slave", "the old master stays one")
+        lines, listener = overhear(old)
+        new = wait_for(lambda: next((n for n in nodes[1:] if n.role() == "master"), None), "no new master")
+        wait_for(lambda: named, "no Sentinel names it")
+        wait_for(watched.counts_in_redis, f"it is not used: {watched.trouble()}", 20)
+        wait_for(lambda: old.role() == "slave", "the old master stays one")
+        listener.join(60)  # the Sentinel that makes it a replica ends its connections
     finally:
         stop.set()
         for thread in threads:
@@ -138,6 +140,23 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     wait_for(lambda: watched.trouble() == "", f"trouble stays: {watched.trouble()}")
     assert watched.counts_in(new)
     assert f"{new.address}:{new.port}" in watched.gate.log()
+
+
+def overhear(node):
+    """What it is asked until it ends that connection, and the thread that listens."""
+    lines, s = [], socket.socket(socket.AF_UNIX)
+    s.connect(str(node.socket))
+    s.sendall(b"MONITOR\r\n")
+    monitor = s.makefile("r", errors="surrogateescape")
+    monitor.readline()
+
+    def listen():
+        with s, monitor:
+            lines.extend(monitor)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    return lines, thread
 
 
 def test_a_failover_that_was_ordered(watched):
@@ -205,9 +224,8 @@ def test_a_replica_that_is_called_master(watched):
 
 
 def test_what_is_wrong_is_named(watched):
-    nodes, sentinels = watched.replicated(replicas=0, sentinels=1)
-    sentinels[0].call("CONFIG", "SET", "requirepass", "of-the-sentinels")
-    sentinels[0].password = "of-the-sentinels"
+    node = watched.node("redis0")
+    sentinels = [watched.keep(Sentinel(watched.scratch, 0, node, password="of-the-sentinels"))]
     watched.connect(sentinels)
     wait_for(lambda: "sentinel_password_file" in watched.trouble(), f"another reason: {watched.trouble()}", 20)
     secret = watched.scratch / "secret"
@@ -216,7 +234,7 @@ def test_what_is_wrong_is_named(watched):
     watched.connect(sentinels, sentinel_password_file=str(secret))
     wait_for(lambda: "WRONGPASS" in watched.trouble(), f"another reason: {watched.trouble()}", 20)
     secret.write_text("of-the-sentinels\n")
-    wait_for(lambda: watched.counts_in(nodes[0]), f"not mended by the file: {watched.trouble()}", 20)
+    wait_for(lambda: watched.counts_in(node), f"not mended by the file: {watched.trouble()}", 20)
     sentinels[0].call("SENTINEL", "REMOVE", MASTER)
     watched.gate.stop()
     watched.gate.start()
