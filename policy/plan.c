@@ -420,9 +420,18 @@ static bool is_hard(const struct limit *limit)
            (limit->over == ACTION_REJECT || limit->over == ACTION_DISCARD || limit->hold_ms > 0);
 }
 
-/* One RCPT's worth of a limit; the key is still to be set. */
-static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
+/* As judge() has it: null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
+static bool rejects(const struct planner *planner, const struct limit *limit)
 {
+    bool soft = planner->ruling->recipient_exempt ||
+                (planner->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES);
+    return limit->over == ACTION_REJECT && limit->count != LIMIT_ATTEMPTS && !limit->shadow && !soft;
+}
+
+/* One RCPT's worth of a limit; the key is still to be set. */
+static struct count_ask limit_ask(const struct planner *planner, const struct limit *limit)
+{
+    const struct envelope *envelope = planner->envelope;
     struct count_ask ask = {
         .limit = limit->name,
         .unit = plan_unit(limit),
@@ -432,7 +441,8 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .hold_ms = limit->hold_ms,
         .ttl_ms = limit->ttl_ms,
         .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0) |
-                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0),
+                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0) |
+                 (rejects(planner, limit) ? COUNT_REJECT : 0),
         .share_of = -1,
     };
     set_max(limit, envelope, limit->max, &ask);
@@ -531,7 +541,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     with_source.subjects[of->n] = limit->share.of;
     with_source.texts[of->n] = source->at[0];
     with_source.n++;
-    struct count_ask ask = limit_ask(limit, planner->envelope);
+    struct count_ask ask = limit_ask(planner, limit);
     set_max(limit, planner->envelope, limit->share.max, &ask);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
     if (limit->over == ACTION_DEFER)
@@ -547,7 +557,7 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
 /* Where this message was charged for that combination before, only a client's hold is left to look at. */
 static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
-    struct count_ask ask = limit_ask(limit, planner->envelope);
+    struct count_ask ask = limit_ask(planner, limit);
     if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
         return -1;
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;

@@ -255,11 +255,43 @@ static void chain_record(struct chain *chain)
         chain->answers[part->at[k]].here = part->answers[k].here;
 }
 
+/* Does a part that begins there say 5xx, as it did a moment ago? Then that is the answer. */
+static bool chain_known(struct chain *chain, size_t first)
+{
+    struct part *part = &chain->part;
+    bool rejects = false;
+    part_make(chain, first);
+    const struct count_request request = {.asks = part->asks, .n = part->n};
+    if (!chain->ops->known(chain->arg, &request, chain->now, part->answers))
+        return false;
+    for (size_t k = 0; k < part->n; k++)
+        rejects = rejects || (part->answers[k].hard && (part->asks[k].flags & COUNT_REJECT) != 0 &&
+                              refuses(&part->asks[k], &part->answers[k]));
+    for (size_t k = 0; k < part->n && rejects; k++)
+        chain->answers[part->at[k]] = part->answers[k];
+    return rejects;
+}
+
+/* The same of any part; who is to be counted as an attempt is asked for all the same. */
+static bool chain_any_known(struct chain *chain)
+{
+    for (size_t i = 0; i < chain->request->n; i++)
+        if ((chain->request->asks[i].flags & COUNT_ATTEMPT) != 0)
+            return false;
+    for (size_t i = 0; i < chain->request->n; i++)
+        if ((chain->links[i].ask.flags & COUNT_REJECT) != 0 && is_ready(chain, &chain->links[i]) &&
+            chain_known(chain, i))
+            return true;
+    return false;
+}
+
 static enum counters_status chain_run(struct chain *chain)
 {
     size_t first;
     for (size_t i = 0; i < chain->request->n; i++)
         link_make(chain, i);
+    if (chain->mode == COUNTERS_RESERVE && chain_any_known(chain))
+        return COUNTERS_OK;
     while ((first = chain_next(chain)) != SIZE_MAX)
         part_ask(chain, first);
     if (chain->mode == COUNTERS_RESERVE)

@@ -87,6 +87,14 @@ static enum counters_status ask_remote(struct failover_state *state, enum counte
     return status;
 }
 
+/* What remote did, is done here. */
+static void record(struct failover_state *state, const struct count_request *request, int64_t now_ms,
+                   struct count_answer *answers)
+{
+    (void)ask_local(state, COUNTERS_RECORD, request, now_ms,
+                    answers); /* short of memory, it starts a little colder */
+}
+
 /* Until fallback_end() remote is not opened there. False: it is open already. */
 static bool fallback_begin(struct failover *failover, unsigned site, int64_t deadline)
 {
@@ -140,6 +148,40 @@ static void fallback_ask(struct failover_state *state, unsigned site, enum count
         answers[i].local = true;
 }
 
+/* Did remote just refuse this? */
+static bool failover_known(void *arg, const struct count_request *request, int64_t now_ms,
+                           struct count_answer *answers)
+{
+    struct failover_state *state = &((struct failover *)arg)->state;
+    struct deny_cache_ticket ticket;
+    bool known = deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket);
+    if (known)
+        failover_state_note(state, &state->pending);
+    return known;
+}
+
+/* Asks remote, where it can be asked, and where what it has just refused is not known. */
+static enum counters_status ask_current(struct failover_state *state, unsigned site, enum counters_mode mode,
+                                        const struct count_request *request, int64_t now_ms,
+                                        struct count_answer *answers)
+{
+    struct deny_cache_ticket ticket = {0};
+    if (!failover_state_current(state, site))
+        return COUNTERS_DOWN;
+    bool cached = mode == COUNTERS_RESERVE && !request->refused;
+    if (cached && deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
+        return COUNTERS_OK;
+    }
+    enum counters_status status = ask_remote(state, mode, request, now_ms, answers);
+    if (status != COUNTERS_OK || mode != COUNTERS_RESERVE)
+        return status;
+    if (state->n_sites == 1) /* a chain does, when all of it is known */
+        record(state, request, now_ms, answers);
+    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return COUNTERS_OK;
+}
+
 /* What is at one site, of whoever answers for it now. answers may be NULL where nobody stands in. */
 static enum counters_status failover_ask_site(void *arg, unsigned site, enum counters_mode mode,
                                               const struct count_request *request, bool splittable,
@@ -150,8 +192,7 @@ static enum counters_status failover_ask_site(void *arg, unsigned site, enum cou
     enum counters_status status;
     bool split, begun;
     do {
-        status = failover_state_current(state, site) ? ask_remote(state, mode, request, now_ms, answers)
-                                                     : COUNTERS_DOWN;
+        status = ask_current(state, site, mode, request, now_ms, answers);
         split = status == COUNTERS_SPLIT;
         if (status == COUNTERS_OK || (split && splittable))
             return status;
@@ -174,9 +215,7 @@ static enum counters_status failover_ask_site(void *arg, unsigned site, enum cou
 static void failover_record(void *arg, const struct count_request *request, int64_t now_ms,
                             struct count_answer *answers)
 {
-    struct failover *failover = arg;
-    (void)ask_local(&failover->state, COUNTERS_RECORD, request, now_ms,
-                    answers); /* short of memory, it starts a little colder */
+    record(&((struct failover *)arg)->state, request, now_ms, answers);
 }
 
 /* Is it a retry? Where the pair has a site of its own, that is asked first. */
@@ -203,14 +242,23 @@ static enum counters_status failover_chain(struct failover *failover, enum count
                                            const struct count_request *request, int64_t now_ms,
                                            struct count_answer *answers)
 {
-    static const struct chain_ops ops = {.ask = failover_ask_site, .record = failover_record};
+    static const struct chain_ops ops = {
+        .ask = failover_ask_site, .known = failover_known, .record = failover_record};
     struct failover_state *state = &failover->state;
     struct count_request chained = *request;
+    struct deny_cache_ticket ticket;
+    if (mode == COUNTERS_RESERVE && deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
+        return COUNTERS_OK;
+    }
     if (request->pair != NULL && mode != COUNTERS_CHARGE) {
         chained.retry = failover_retry(state, request, mode == COUNTERS_PEEK, now_ms);
         chained.pair = NULL;
     }
-    return chain_ask(state->remote, &ops, failover, mode, &chained, now_ms, answers);
+    enum counters_status status = chain_ask(state->remote, &ops, failover, mode, &chained, now_ms, answers);
+    if (mode == COUNTERS_RESERVE && status == COUNTERS_OK)
+        deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return status;
 }
 
 static enum counters_status failover_ask(struct counters *counters, enum counters_mode mode,
@@ -218,27 +266,11 @@ static enum counters_status failover_ask(struct counters *counters, enum counter
                                          struct count_answer *answers)
 {
     struct failover *failover = (struct failover *)counters;
-    struct failover_state *state = &failover->state;
-    struct deny_cache_ticket ticket = {0};
-    enum counters_status status;
     if (mode == COUNTERS_CHARGE)
-        (void)ask_local(state, mode, request, now_ms, NULL);
-    bool whole = state->n_sites == 1;
-    if (mode == COUNTERS_RESERVE && (!whole || failover_state_current(state, 0)) &&
-        deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
-        failover_state_note(state, &state->pending);
-        return COUNTERS_OK;
-    }
-    if (whole)
-        status = failover_ask_site(failover, 0, mode, request, false, now_ms, answers);
-    else
-        status = failover_chain(failover, mode, request, now_ms, answers);
-    if (mode != COUNTERS_RESERVE || status != COUNTERS_OK)
-        return status;
-    if (whole)
-        failover_record(failover, request, now_ms, answers);
-    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
-    return COUNTERS_OK;
+        (void)ask_local(&failover->state, mode, request, now_ms, NULL);
+    if (failover->state.n_sites > 1)
+        return failover_chain(failover, mode, request, now_ms, answers);
+    return failover_ask_site(failover, 0, mode, request, false, now_ms, answers);
 }
 
 static void failover_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)

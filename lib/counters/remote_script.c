@@ -199,17 +199,18 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
     size_t i = layout->order[turn];
     const struct count_ask *ask = &request->asks[i];
     const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 0, 0, 1, 1};
-    const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
-                                          layout_number(layout, layout->overflow_of[i]),
-                                          layout_number(layout, layout->new_of[i]),
-                                          ask->overflow != NULL ? ask->new_max : 0,
-                                          ask->amount,
-                                          ask->need,
-                                          ask->hold_ms,
-                                          (int64_t)(ask->flags & ~(unsigned)(COUNT_HARD | COUNT_EXISTING)),
-                                          ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
-                                          ask->share_above,
-                                          ask->headroom};
+    const int64_t numbers[ASK_NUMBERS] = {
+        layout_number(layout, layout->place_of[i]),
+        layout_number(layout, layout->overflow_of[i]),
+        layout_number(layout, layout->new_of[i]),
+        ask->overflow != NULL ? ask->new_max : 0,
+        ask->amount,
+        ask->need,
+        ask->hold_ms,
+        (int64_t)(ask->flags & ~(unsigned)(COUNT_HARD | COUNT_EXISTING | COUNT_REJECT)),
+        ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
+        ask->share_above,
+        ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
     const char *word = word_of(ask);

@@ -29,6 +29,7 @@ enum { REDIRECTIONS = 2, PICKS = 3, MIGRATIONS = 8, INFO, SLOTS_ANSWER };
 
 /* Between refreshes: while something is wrong or somebody was sent elsewhere, and for its own sake; before the first map. By a quarter more or less. */
 static const int64_t REFRESH_SOON = MS(1000), REFRESH_LATE = MS(10000), REFRESH_FIRST = MS(300);
+static const int64_t EPOCH_STANDS = MS(60000); /* then it is another cluster, at the same addresses */
 static const int64_t MIGRATION_QUIET = MS(15000), MIGRATION_LONG = MS(10000);
 
 struct master {
@@ -59,7 +60,8 @@ struct redis_cluster {
     pthread_mutex_t mutex; /* of what follows, and of every change above */
     pthread_cond_t changed;
     uint16_t owner[REDIS_SLOTS];
-    int64_t epoch;          /* of the map; -1: there is none yet */
+    int64_t epoch; /* of the map; -1: there is none yet */
+    int64_t accepted_at;
     struct error condition; /* why there is no newer one; "": the last refresh went well */
     struct migration migrations[MIGRATIONS];
 
@@ -308,6 +310,7 @@ static void cluster_apply(struct redis_cluster *cluster, const struct redis_slot
             cluster->masters[at[i]].seen = map->masters[i];
     masters_count(cluster);
     cluster->epoch = epoch;
+    cluster->accepted_at = clock_monotonic_ns();
     cluster->condition = (struct error){0};
     pthread_cond_broadcast(&cluster->changed);
     pthread_mutex_unlock(&cluster->mutex);
@@ -360,7 +363,8 @@ static int refresh_from(struct redis_cluster *cluster, const struct redis_addres
     if (rc == 0 && (!redis_slots_read_info(got[0], &epoch, &why) ||
                     !redis_slots_read(got[1], address->host, &cluster->map, &why)))
         rc = -1;
-    if (rc == 0 && epoch < cluster->epoch) {
+    bool stands = clock_monotonic_ns() - cluster->accepted_at < EPOCH_STANDS;
+    if (rc == 0 && epoch < cluster->epoch && stands) {
         error_set(&why, "it knows of epoch %lld, others of %lld already", (long long)epoch,
                   (long long)cluster->epoch);
         rc = -1;

@@ -1,11 +1,11 @@
 """Counters on a Redis Cluster of three masters and three replicas: which part of it answers, who is away, what moves."""
 
+import json
+import signal
 import threading
 import time
 
-import pytest
-
-from harness import Closed, MilterClient, World, run_threads, wait_for
+from harness import MilterClient, World, run_threads, wait_for
 
 ALIASES = 4  # of each master
 
@@ -94,10 +94,6 @@ def local(gate):
 
 def used(cluster, recipient, limit):
     return cluster.used(f"rcptgate:recipient:{{{recipient}}}", limit)
-
-
-def mailboxes(world_, cluster, node, n=1, prefix="box"):
-    return [cluster.subject(node, form=prefix + "{}@mailbox.example", per="mailbox", start=1000 * i) for i in range(n)]
 
 
 def apart(limits, **options):
@@ -227,6 +223,148 @@ def test_kill_a_master():
         counts = taken(sent)
         wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 4 for r in aliases),
                  "counters are not what was taken", 10)
+
+
+def test_kill_a_master_with_full_coverage():
+    """All others say CLUSTERDOWN for a second: limits go on here, and nobody is refused."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"coverage": "yes"}) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 200, "no load")
+            victim.kill()
+            wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 4 for r in aliases),
+                 "counters are not what was taken", 10)
+
+
+def test_a_planned_failover():
+    """The replica is asked to take over: nothing is lost, and nobody is refused."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits) as w:
+        cluster = w.redis
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 100, "no load")
+            cluster.replicas[0].call("CLUSTER", "FAILOVER")
+            wait_for(lambda: cluster.replicas[0].id in cluster.serving(), "the replica does not take over")
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 300, "no load")
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: [used(cluster, r, "alias") for r in aliases] == [counts[r] for r in aliases],
+                 "counters are not what was taken", 10)
+
+
+def test_a_frozen_master():
+    """Who asks it waits once, for the timeout; then the gate knows."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}, counters={"timeout": "500ms"}) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 100, "no load")
+            w.gate.status(forget_longest=True)
+            victim.process.popen.send_signal(signal.SIGSTOP)
+            try:
+                n = len(load.sent)
+                wait_for(lambda: len(load.sent) > n + 500, "mail does not go on")
+                assert w.gate.status()["traffic"]["decision_max_ms"] < 1000
+                wait_for(lambda: [r["what"] for r in w.gate.status()["reasons"]] == ["counters-shard"], "who is away is not named")
+            finally:
+                victim.process.popen.send_signal(signal.SIGCONT)
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 8 for r in aliases),
+                 "counters are not what was taken", 10)
+
+
+def test_one_node_is_flushed():
+    """Scripts come back by themselves; counters that were cleared stay so, on that node alone."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}) as w, MilterClient(w.gate.socket) as m:
+        cluster = w.redis
+        recipients = [cluster.subject(node) for node in cluster.masters]
+        m.connect()
+
+        def send(recipient):
+            m.mail()
+            said = code(m.rcpt(f"<{recipient}>"))
+            m.data() if said == "250" else m.abort()
+            if said == "250":
+                m.eom()
+            return said
+
+        for recipient in recipients * 3:
+            assert send(recipient) == "250"
+        w.taken()
+        cluster.masters[0].call("SCRIPT", "FLUSH")
+        assert [send(recipient) for recipient in recipients] == ["550"] * 3
+        cluster.masters[1].call("FLUSHALL")
+        wait_for(lambda: send(recipients[1]) == "250", "what was cleared refuses", 5)
+        assert [send(recipients[i]) for i in (0, 2)] == ["550"] * 2
+        assert used(cluster, recipients[1], "alias") == 1
+
+
+def test_a_slot_that_hangs():
+    """In the middle of a migration: what is in it is counted on, and the slot is named."""
+    limits = [{"name": "alias", "per": "recipient", "max": 1000000, "window": "1h", "over": "reject"},
+              {"name": "pair", "per": ["recipient", "client"], "max": 1000000, "window": "1h",
+               "share": {"of": "sender", "max": "90%", "above": "1%"}}]
+    with world(limits, cluster={"replicas": False}) as w:
+        cluster = w.redis
+        source, target = cluster.masters[:2]
+        recipient = cluster.subject(source)
+        slot = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
+        with Load(w.gates, [recipient]) as load:
+            wait_for(lambda: len(load.sent) > 50, "no load")
+            cluster.begin_move(slot, source, target)
+            source.call("MIGRATE", target.address, target.port, f"rcptgate:recipient:{{{recipient}}}", 0, 5000)
+            wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named", 60)
+            cluster.end_move(slot, source, target)
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        wait_for(lambda: used(cluster, recipient, "alias") == len(sent), "the counter is not what was taken", 10)
+        assert local(w.gate) == set()
+
+
+def test_a_node_is_missing():
+    """What is left is shown, cleared and counted; who is missing is named."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "defer"}]
+    with world(limits, cluster={"replicas": False}) as w, MilterClient(w.gate.socket) as m:
+        cluster, victim = w.redis, w.redis.masters[1]
+        recipients = [cluster.subject(node) for node in cluster.masters]
+        m.connect()
+        for recipient in recipients:
+            m.mail()
+            assert code(m.rcpt(f"<{recipient}>")) == "250"
+            m.data()
+            m.eom()
+        rows = json.loads(w.gate.command("top", "--json"))
+        assert len(rows["busiest"]) == 3 and "missing" not in rows
+        shards = w.gate.status()["counters"]["shards"]
+        assert sorted(s["slots"] for s in shards) == [5461, 5461, 5462] and all(s["up"] for s in shards)
+        victim.kill()
+        wait_for(lambda: not all(s["up"] for s in w.gate.status()["counters"]["shards"]), "it is not noticed")
+        rows = json.loads(w.gate.command("top", "--json"))
+        assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
+        assert victim.at in w.gate.command("top")
+        assert "1/3" in w.gate.command("show", recipients[0])
+        assert "1 counter cleared" in w.gate.command("reset", recipients[0])
+        assert victim.at in w.gate.command("reset", recipients[2])
+        assert victim.at in w.gate.command("status", check=1)
 
 
 def test_move_slots():

@@ -318,6 +318,32 @@ static void test_refused(void **state)
     assert_int_equal(used("xd"), 3);
 }
 
+/* What is refused from memory charged nothing, and gives nothing back. A part that rejects is answer enough. */
+static void test_refused_again(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("xa", 1, COUNT_REJECT), ask_for("xb", 9, 0), ask_for("xc", 1, 0)};
+    struct count_answer answers[3];
+    assert_true(rcpt(asks, 2, answers)); /* taken at once: not COUNT_HARD */
+    assert_false(rcpt(asks, 2, answers));
+    assert_true(answers[0].hard);
+    for (int i = 0; i < 3; i++) {
+        assert_false(rcpt(asks, 2, answers));
+        assert_true(answers[0].result == COUNT_OVER && answers[0].hard);
+        assert_int_equal(answers[1].result, COUNT_UNKNOWN);
+        assert_string_equal(the_remote->asked, "");
+    }
+    assert_int_equal(used("xb"), 1);
+    assert_int_equal(used_in(local, "xb"), 1);
+    assert_true(rcpt(asks + 2, 1, answers));
+    asks[1].max = 8; /* soft ones are known together */
+    assert_false(rcpt(asks + 1, 2, answers));
+    assert_false(rcpt(asks + 1, 2, answers));
+    assert_false(rcpt(asks + 1, 2, answers));
+    assert_int_equal(used("xb"), 1);
+    assert_int_equal(used("xc"), 1);
+}
+
 /* Only what is counted there goes on here, from what is known; the rest is asked as ever. */
 static void test_one_away(void **state)
 {
@@ -547,6 +573,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refused_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_restarts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_away, setup, teardown),
