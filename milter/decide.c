@@ -139,6 +139,12 @@ static int decide_line_of(struct gate *gate, const struct policy *policy, const 
     return 0;
 }
 
+/* Of one key: the part of the counter store that it is in may have come back alone. */
+static int64_t ramp_since_of(void *arg, const char *key)
+{
+    return counters_back_ms(arg, key);
+}
+
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
 {
     memset(out, 0, sizeof *out);
@@ -163,6 +169,8 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .now_ms = context_now(&gate->context),
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
+    out->envelope.ramp_since = ramp_since_of;
+    out->envelope.ramp_arg = gate->counters;
     if (decide_line_of(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
     if (out->verdict.action == ACTION_NONE) /* undecided is never accept */

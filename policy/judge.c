@@ -71,7 +71,7 @@ static int64_t ramp_wait_of(const struct judge_context *judge_context, size_t i)
     const struct count_ask *ask = ask_of(judge_context, i);
     const struct count_answer *answer = &judge_context->answers[i];
     int64_t wait = ramp_wait(max_after_ramp(judge_context, i), judge_context->plan->limits[i]->ramp_ms,
-                             judge_context->envelope->now_ms - judge_context->envelope->ramp_since_ms,
+                             plan_ramp_age(judge_context->envelope, judge_context->plan->limits[i], ask->key),
                              answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }

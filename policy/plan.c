@@ -405,11 +405,22 @@ enum count_unit plan_unit(const struct limit *limit)
     return units[limit->count];
 }
 
-/* The max of a limit or of its share while its ramp lasts, and what is missing to the whole. */
+int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit, const char *key)
+{
+    int64_t since = envelope->ramp_since_ms;
+    if (limit->ramp_ms > 0 && key != NULL && envelope->ramp_since != NULL) {
+        int64_t later = envelope->ramp_since(envelope->ramp_arg, key);
+        since =
+            later > since && later <= envelope->now_ms ? later : since; /* unless the clock was set back */
+    }
+    return envelope->now_ms - since;
+}
+
+/* The max of a limit or of its share, under the key of the ask, while its ramp lasts, and what is missing to the whole. */
 static void set_max(const struct limit *limit, const struct envelope *envelope, int64_t whole,
                     struct count_ask *ask)
 {
-    ask->max = ramp_max(whole, limit->ramp_ms, envelope->now_ms - envelope->ramp_since_ms);
+    ask->max = ramp_max(whole, limit->ramp_ms, plan_ramp_age(envelope, limit, ask->key));
     ask->headroom = whole - ask->max;
 }
 
@@ -428,7 +439,7 @@ static bool rejects(const struct planner *planner, const struct limit *limit)
     return limit->over == ACTION_REJECT && limit->count != LIMIT_ATTEMPTS && !limit->shadow && !soft;
 }
 
-/* One RCPT's worth of a limit; the key is still to be set. */
+/* One RCPT's worth of a limit; its key, and by that its max, are still to be set. */
 static struct count_ask limit_ask(const struct planner *planner, const struct limit *limit)
 {
     const struct envelope *envelope = planner->envelope;
@@ -445,7 +456,6 @@ static struct count_ask limit_ask(const struct planner *planner, const struct li
                  (rejects(planner, limit) ? COUNT_REJECT : 0),
         .share_of = -1,
     };
-    set_max(limit, envelope, limit->max, &ask);
     if (limit->count == LIMIT_BYTES) {
         ask.amount = envelope->size > SIZE_MOST ? SIZE_MOST : envelope->size > 0 ? envelope->size : 0;
         ask.need = ask.amount > 0 ? ask.amount : 1; /* one message may overshoot, but not what is full */
@@ -542,15 +552,15 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     with_source.texts[of->n] = source->at[0];
     with_source.n++;
     struct count_ask ask = limit_ask(planner, limit);
-    set_max(limit, planner->envelope, limit->share.max, &ask);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
     if (limit->over == ACTION_DEFER)
         ask.flags &= ~(unsigned)COUNT_HARD;
     ask.share_of = (int)planner->n - 1;
-    ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
-                               planner->envelope->now_ms - planner->envelope->ramp_since_ms);
     if (set_keys(planner, limit, limit->share.per, &with_source, &ask) != 0)
         return -1;
+    set_max(limit, planner->envelope, limit->share.max, &ask);
+    ask.share_above =
+        ramp_max(limit->share.above, limit->ramp_ms, plan_ramp_age(planner->envelope, limit, ask.key));
     return push_ask(planner, limit, &ask);
 }
 
@@ -560,6 +570,7 @@ static int add_combination(struct planner *planner, const struct limit *limit, c
     struct count_ask ask = limit_ask(planner, limit);
     if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
         return -1;
+    set_max(limit, planner->envelope, limit->max, &ask);
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
     if (once && is_held(planner, limit, ask.key)) {
         if (!holds_client(limit))

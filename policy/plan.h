@@ -63,6 +63,9 @@ bool plan_looks_at_connect(const struct policy *policy);
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
 
+/* For how long the ramp of a limit has lasted, of what is counted under a key; NULL: of nothing in particular. */
+int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit, const char *key);
+
 /* What a limit counts in a store, which counts no backlog. */
 enum count_unit plan_unit(const struct limit *limit);
 

@@ -81,6 +81,11 @@ enum counters_status counters_reset(struct counters *counters, const char *const
     return n == 0 ? COUNTERS_OK : counters->ops->reset(counters, keys, n, limit, n_reset);
 }
 
+int64_t counters_back_ms(struct counters *counters, const char *key)
+{
+    return counters->ops->back_ms != NULL ? counters->ops->back_ms(counters, key) : 0;
+}
+
 void counters_missing(struct counters *counters, struct error *out)
 {
     *out = (struct error){0};

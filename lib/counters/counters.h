@@ -82,6 +82,9 @@ enum counters_status counters_reset(struct counters *counters, const char *const
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
 uint64_t counters_junk_resets(struct counters *counters);
 
+/* When what answers for a key was asked again after it had been away while other parts of the store were not (Unix time in ms); 0: never. */
+int64_t counters_back_ms(struct counters *counters, const char *key);
+
 /* Which part of the store does not answer, and why, where others do: what counters_show() and counters_reset() then miss. "": all do. */
 void counters_missing(struct counters *counters, struct error *out);
 

@@ -466,6 +466,14 @@ static enum counters_status failover_reset(struct counters *counters, const char
     return status;
 }
 
+static int64_t failover_back_ms(struct counters *counters, const char *key)
+{
+    struct failover_state *state = state_of(counters);
+    if (state->n_sites == 1) /* whoever sees the whole store come back, knows */
+        return 0;
+    return atomic_load(&state->sites[store_site(state->remote, key)].back_ms);
+}
+
 static void failover_missing(struct counters *counters, struct error *out)
 {
     struct counters *remote = state_of(counters)->remote;
@@ -522,6 +530,7 @@ static const struct counters_ops failover_ops = {
     .change_here = failover_change_here,
     .settle = failover_settle,
     .settle_here = failover_settle_here,
+    .back_ms = failover_back_ms,
     .missing = failover_missing,
     .condition = failover_condition,
     .junk = failover_junk,

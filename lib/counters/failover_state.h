@@ -7,8 +7,9 @@
 #include "deny_cache.h"
 
 struct failover_site {
-    atomic_bool closed;   /* remote failed or restarted there: it is not asked before it was told all */
-    atomic_bool unsynced; /* local admitted something in its place */
+    atomic_bool closed;      /* remote failed or restarted there: it is not asked before it was told all */
+    atomic_bool unsynced;    /* local admitted something in its place */
+    _Atomic int64_t back_ms; /* when it was opened last */
 };
 
 struct failover_state {

@@ -340,8 +340,10 @@ void reconcile_open(struct reconcile *reconcile)
     if (!reconcile_walk(reconcile))
         return;
     for (unsigned site = 0; site < state->n_sites; site++)
-        if (!reconcile->passed_over[site])
+        if (!reconcile->passed_over[site] && atomic_load(&state->sites[site].closed)) {
+            atomic_store(&state->sites[site].back_ms, failover_state_now(state));
             atomic_store(&state->sites[site].closed, false);
+        }
 }
 
 struct reconcile *reconcile_new(struct failover_state *state)

@@ -51,8 +51,9 @@ struct counters_ops {
     /* Is a site up, as far as is known, and how often did it restart? NULL: always up. */
     bool (*up)(struct counters *counters, unsigned site, unsigned *restarts);
     void (*change_here)(struct counters *counters, struct count_change *change,
-                        int64_t now_ms);                           /* NULL: nothing */
-    void (*missing)(struct counters *counters, struct error *out); /* NULL: nothing ever is */
+                        int64_t now_ms);                            /* NULL: nothing */
+    int64_t (*back_ms)(struct counters *counters, const char *key); /* NULL: 0 */
+    void (*missing)(struct counters *counters, struct error *out);  /* NULL: nothing ever is */
     void (*condition)(struct counters *counters, struct error *out);
     uint64_t (*junk)(struct counters *counters);
     void (*free)(struct counters *counters);

@@ -395,3 +395,16 @@ def test_move_slots():
                  "counters are not what was taken", 10)
         assert local(w.gate) == set()
         assert "counters-trouble" not in w.gate.log()
+
+
+def test_check_looks_at_every_master():
+    with world([], cluster={"replicas": False, "coverage": "yes"}) as w:
+        cluster = w.redis
+        cluster.masters[2].call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        said = w.gate.command("check", w.gate.policy_path, "--connect")
+        assert "3 of the 3 masters of the cluster have no replica" in said
+        assert "cluster-require-full-coverage" in said
+        assert f"{cluster.masters[2].at} has maxmemory-policy allkeys-lru" in said and cluster.masters[0].at not in said
+        cluster.masters[1].call("ACL", "SETUSER", "default", "-asking", "-cluster|slots")
+        assert f"the ACL of Redis at {cluster.masters[1].at} lacks +cluster|slots +asking" in w.gate.command(
+            "check", w.gate.policy_path, "--connect", check=None)

@@ -372,6 +372,8 @@ static void test_one_away(void **state)
     assert_int_equal(used("xa"), 6);
     assert_int_equal(used("xb"), 7);
     assert_int_equal(failover_merged(pair), 1);
+    assert_int_equal(counters_back_ms(pair, "xa"), now);
+    assert_int_equal(counters_back_ms(pair, "xb"), 0);
     assert_false(rcpt(asks, 2, answers));
     assert_false(answers[0].local);
 }
