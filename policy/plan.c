@@ -409,9 +409,8 @@ int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit
 {
     int64_t since = envelope->ramp_since_ms;
     if (limit->ramp_ms > 0 && key != NULL && envelope->ramp_since != NULL) {
-        int64_t later = envelope->ramp_since(envelope->ramp_arg, key);
-        since =
-            later > since && later <= envelope->now_ms ? later : since; /* unless the clock was set back */
+        int64_t own = envelope->ramp_since(envelope->ramp_arg, key);
+        since = own > since && own <= envelope->now_ms ? own : since; /* unless the clock was set back */
     }
     return envelope->now_ms - since;
 }

@@ -1,7 +1,7 @@
 /* chain: see chain.h. Owns a copy of the asks, as they are to be asked by now. Short of memory nothing is asked: COUNTERS_DOWN. */
 #include "chain.h"
 
-#include "window.h"
+#include "counters/window.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,16 +10,12 @@
 #include "base/redis_config.h"
 #include "redis/command.h"
 #include "redis/script.h"
+#include "redis/state.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct redis_client;
-
-/* Called at each change between up and down (of all slots together) in their order, from a thread of this module, outside all
- * its locks; must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up: where it is connected
- * to. */
-typedef void redis_event_fn(void *arg, bool down, const char *text);
 
 /* Copies the strings, returns at once and connects in the background. NULL with err set only when out of memory or threads. */
 struct redis_client *redis_client_new(const struct redis_config *config, redis_event_fn *event, void *arg,
@@ -71,12 +67,6 @@ void redis_client_condition(struct redis_client *redis, struct error *out);
 void redis_client_missing(struct redis_client *redis, struct error *out);
 
 /* Calls each() for every master of a cluster, and at last (master NULL) for slots that have none. */
-struct redis_shard {
-    const char *master; /* "192.0.2.1:6379" */
-    unsigned slots;
-    bool up;
-};
-typedef void redis_shard_fn(void *arg, const struct redis_shard *shard);
 void redis_client_shards(struct redis_client *redis, redis_shard_fn *each, void *arg);
 
 #endif

@@ -180,7 +180,7 @@ static struct redis_node *cluster_follow(struct redis_cluster *cluster, unsigned
 }
 
 /* Is the slot served nowhere, or by two at once? Then nothing was done. */
-static enum redis_status cluster_trouble(struct redis_cluster *cluster, unsigned slot, const char *text)
+static enum redis_status cluster_refused(struct redis_cluster *cluster, unsigned slot, const char *text)
 {
     if (strncmp(text, "TRYAGAIN", 8) == 0) {
         pthread_mutex_lock(&cluster->mutex);
@@ -212,7 +212,7 @@ enum redis_status redis_cluster_call(struct redis_cluster *cluster, unsigned slo
             return status;
         }
         bool elsewhere = redis_slots_read_redirection(got->str, &to);
-        status = elsewhere ? REDIS_DOWN : cluster_trouble(cluster, slot, got->str);
+        status = elsewhere ? REDIS_DOWN : cluster_refused(cluster, slot, got->str);
         if (status == REDIS_ANSWERED) {
             *reply = got;
             return status;

@@ -8,7 +8,7 @@
 #define RCPTGATE_REDIS_CLUSTER_H
 
 #include "node.h"
-#include "redis/client.h"
+#include "redis/state.h"
 
 struct redis_cluster;
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/redis_config.h"
 #include "encoder.h"
+#include "redis/state.h"
 
 #include <stdbool.h>
 
@@ -20,7 +21,7 @@ struct redis_node;
 
 /* Who is called, from the connector thread, outside all locks of this module; must not wait. NULL: nobody. */
 struct redis_node_watcher {
-    void (*event)(void *arg, bool down, const char *text); /* as redis_event_fn of redis/client.h */
+    redis_event_fn *event;
     void (*restarted)(void *arg, struct redis_node *node); /* before it is up again */
     void *arg;
 };

@@ -554,7 +554,7 @@ static void test_ramp_in_plan(void **state)
     }
 }
 
-static int64_t later_of_a(void *arg, const char *key)
+static int64_t since_of_a(void *arg, const char *key)
 {
     return strstr(key, "{a") != NULL ? *(int64_t *)arg : 0;
 }
@@ -564,7 +564,7 @@ static void test_ramp_of_a_key(void **state)
 {
     struct fixture f;
     struct plan plan;
-    int64_t later;
+    int64_t since;
     const struct ruling ruling = ACCEPTED;
     struct limit limits[] = {{LIMIT("a", SUBJECT_RECIPIENT, "recipient"), .ramp_ms = 60000},
                              {LIMIT("b", SUBJECT_HOST, "host"), .ramp_ms = 60000},
@@ -576,16 +576,16 @@ static void test_ramp_of_a_key(void **state)
     f.policy.limits = limits;
     f.policy.n_limits = COUNT_OF(limits);
     fixture_mail(&f, "b@example.net", "a@example.com");
-    later = f.envelope.now_ms - 30000;
+    since = f.envelope.now_ms - 30000;
     f.envelope.ramp_since_ms = f.envelope.now_ms - 100000;
-    f.envelope.ramp_since = later_of_a;
-    f.envelope.ramp_arg = &later;
+    f.envelope.ramp_since = since_of_a;
+    f.envelope.ramp_arg = &since;
     assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
     assert_int_equal(plan.request.n, 3);
     assert_int_equal(plan.request.asks[0].max, 55);
     assert_int_equal(plan.request.asks[1].max, 100);
     assert_int_equal(plan.request.asks[2].max, 100);
-    later = 0; /* not later than the rest */
+    since = 0; /* not later than the rest */
     assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
     assert_int_equal(plan.request.asks[0].max, 100);
     pool_done(&f.pool);
