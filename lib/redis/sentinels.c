@@ -266,7 +266,7 @@ const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sent
     return &sentinels->at[i].host;
 }
 
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels, size_t i)
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels, size_t i)
 {
     return sentinels->at[i].why.text;
 }

@@ -31,8 +31,8 @@ int redis_sentinels_ask(struct redis_sentinels *sentinels, struct redis_tls *tls
 
 size_t redis_sentinels_count(const struct redis_sentinels *sentinels);
 const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sentinels, size_t i);
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels,
-                                    size_t i); /* why it did not answer; "": it did */
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels,
+                                   size_t i); /* why it did not answer; "": it did */
 
 struct redis_sentinels_choice { /* zeroed: nothing is known */
     struct redis_master now;
