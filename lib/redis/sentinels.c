@@ -227,9 +227,12 @@ void redis_sentinels_choose(struct redis_sentinels_choice *choice, const struct 
     for (size_t i = 0; i < n; i++)
         choice_take(choice, &said[i], cold);
     choice->now.leaving = false;
-    for (size_t i = 0; i < n; i++)
-        if (said[i].leaving && same_address(&said[i], &choice->now))
-            choice->now.leaving = true;
+    choice->now.disputed = n > 0;
+    for (size_t i = 0; i < n; i++) {
+        bool same = same_address(&said[i], &choice->now);
+        choice->now.leaving = choice->now.leaving || (same && said[i].leaving);
+        choice->now.disputed = choice->now.disputed && !same && said[i].epoch < choice->now.epoch;
+    }
 }
 
 /* ---- all of them ---- */
@@ -266,7 +269,7 @@ const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sent
     return &sentinels->at[i].host;
 }
 
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels, size_t i)
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels, size_t i)
 {
     return sentinels->at[i].why.text;
 }

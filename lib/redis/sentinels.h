@@ -17,7 +17,8 @@ struct redis_master {
     char host[256]; /* a name, or an address without brackets; "": none is known */
     int port;
     int64_t epoch;
-    bool leaving; /* a failover is under way: another will be the master */
+    bool leaving;  /* a failover is under way: another will be the master */
+    bool disputed; /* they only name others now, under lower epochs: they may have been set up anew */
 };
 
 /* config is borrowed, and has a master and addresses. NULL: out of memory. */
@@ -31,8 +32,8 @@ int redis_sentinels_ask(struct redis_sentinels *sentinels, struct redis_tls *tls
 
 size_t redis_sentinels_count(const struct redis_sentinels *sentinels);
 const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sentinels, size_t i);
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels,
-                                    size_t i); /* why it did not answer; "": it did */
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels,
+                                   size_t i); /* why it did not answer; "": it did */
 
 struct redis_sentinels_choice { /* zeroed: nothing is known */
     struct redis_master now;
