@@ -175,7 +175,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
-    decide_line(d, &out->line);
+    decide_reply(d, &out->line);
     if (d->verdict.action == ACTION_DEFER && policy->needs_attempts && !policy->shadow)
         note_deferred(gate, &d->envelope);
     limit_events_add(gate->context.events, d);
