@@ -1,7 +1,7 @@
 -- The counter store in Redis: one call answers one request, in one step that nothing comes between.
 --
 -- A counter is a field, named as its limit, in the hash of its subject; its text is described in counter.h. The sliding count is
--- that of window.h, and the order of checks that of counters_memory.c; test/data/counts.txt holds both stores to the same
+-- that of window.h, and the order of checks that of memory.c; test/data/counts.txt holds both stores to the same
 -- answers. Numbers go up to 10^15; Lua writes those from 10^14 on with an exponent, unless format() is told not to.
 --
 -- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
