@@ -83,6 +83,8 @@ static void start_once(void)
         return;
     demand(!wire_paused()); /* also what links the wire in */
     signal(SIGPIPE, SIG_IGN);
+    log_set_level(
+        LOG_AT_ERROR); /* an hour of lines would fill the memory of who reads them; fuzz_callbacks makes them */
     snprintf(path, sizeof path, "%s/aliases.db", fuzz_dir());
     demand(sqlite3_open(path, &db) == SQLITE_OK);
     demand(sqlite3_exec(db, aliases_schema_sql, NULL, NULL, NULL) == SQLITE_OK);
