@@ -171,7 +171,21 @@ static int domain_literal(const char *text, size_t len, char *out, struct error 
     return 0;
 }
 
-/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards. */
+/* Has it one of the four characters that transitional processing makes others of (UTS #46 2.3)? */
+static bool has_deviation(const char *text)
+{
+    static const char *const deviations[] = {"\xc3\x9f", "\xcf\x82", "\xe2\x80\x8c", "\xe2\x80\x8d"};
+    for (size_t i = 0; i < sizeof deviations / sizeof deviations[0]; i++)
+        if (strstr(text, deviations[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards.
+ *
+ * IDNA2008 disallows emoji and other symbols, which UTS #46 only maps; yet there are such domains, mail to them comes with
+ * U-labels, and their A-labels may be ours. With transitional processing libidn2 does not look at that; but for the
+ * deviations the result is the same. */
 static int domain_idn(const char *text, size_t len, char *out, struct error *err)
 {
     char whole[DOMAIN_TEXT_MAX];
@@ -182,8 +196,9 @@ static int domain_idn(const char *text, size_t len, char *out, struct error *err
     }
     memcpy(whole, text, len);
     whole[len] = '\0';
-    const int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
-    const int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, flags);
+    int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    if (rc == IDN2_DISALLOWED && !has_deviation(whole))
+        rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_TRANSITIONAL);
     if (rc != IDN2_OK) {
         error_set(err, "the domain is no internationalised domain: %s", idn2_strerror(rc));
         return -1;

@@ -1,7 +1,7 @@
 /* address: one canonical form for every spelling of a mail address.
  *
  * RFC 5321 4.1.2 (Mailbox), 4.5.3.1 (lengths), RFC 6531 (UTF-8), RFC 5890 (A-labels, through libidn2 with
- * UTS #46 non-transitional processing). Domain: lower case, A-labels, no trailing dot, address literals
+ * UTS #46 non-transitional processing; emoji, which RFC 5892 disallows, have the A-labels that they are registered with). Domain: lower case, A-labels, no trailing dot, address literals
  * kept in brackets. Local part: ASCII lower case, needless quotes and escapes removed (quotes stay where
  * RFC 5321 needs them). Source routes, angle brackets and comments are dropped. Pure; the result lives in
  * the caller's struct. */

@@ -195,7 +195,9 @@ local function try(command, key, ...)
     if type(reply) ~= 'table' or not reply.err then
         return reply
     end
-    if not string.find(reply.err, 'WRONGTYPE', 1, true) then
+    if string.find(reply.err, "can't run this command", 1, true) then
+        error("no permissions to run the '" .. command .. "' command") -- Redis 7.0 does not say which
+    elseif not string.find(reply.err, 'WRONGTYPE', 1, true) then
         return call(command, key, ...)
     end
     junk = junk + 1

@@ -309,6 +309,7 @@ void queue_monitor_put(struct queue_monitor *backlog, const struct policy *polic
 struct summary {
     bool known, needed;
     int64_t messages, oldest_s, bad, age_ms, spent_ms;
+    int64_t read_ms, arrived_s; /* when it was read, and when its oldest message came; 0: it is empty */
     uint64_t rounds, failures;
 };
 
@@ -322,10 +323,12 @@ static struct summary summarise(struct queue_monitor *backlog)
                         .oldest_s = backlog->own.oldest_s,
                         .bad = backlog->own.bad,
                         .age_ms = now - backlog->read_ms,
+                        .arrived_s = backlog->own.oldest_s,
                         .spent_ms = backlog->spent_ms,
                         .rounds = backlog->rounds,
                         .failures = backlog->failures};
     pthread_mutex_unlock(&backlog->lock);
+    s.read_ms = context_now(backlog->context) - s.age_ms; /* clock_ms() is not the time of day */
     int64_t now_s = context_now(backlog->context) / 1000;
     s.oldest_s = s.oldest_s > 0 && now_s > s.oldest_s ? now_s - s.oldest_s : 0;
     return s;
@@ -352,11 +355,13 @@ void queue_monitor_print(FILE *out, struct queue_monitor *backlog)
         return;
     print_one(out, "rcptgate_queue_messages", "gauge", "Messages in Postfix's queue on this host.",
               (double)s.messages);
-    print_one(out, "rcptgate_queue_oldest_seconds", "gauge", "Age of the oldest message in it.",
-              (double)s.oldest_s);
+    if (s.arrived_s > 0)
+        print_one(out, "rcptgate_queue_oldest_timestamp_seconds", "gauge",
+                  "When the oldest message in it came; missing where it is empty.", (double)s.arrived_s);
     print_one(out, "rcptgate_queue_read_seconds", "gauge", "How long it took to read it the last time.",
               (double)s.spent_ms / 1000);
-    print_one(out, "rcptgate_queue_age_seconds", "gauge", "How long ago that was.", (double)s.age_ms / 1000);
+    print_one(out, "rcptgate_queue_read_timestamp_seconds", "gauge", "When that was.",
+              (double)s.read_ms / 1000);
 }
 
 json_t *queue_monitor_report(struct queue_monitor *backlog)

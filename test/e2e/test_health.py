@@ -126,6 +126,9 @@ def test_metrics_move_with_mail(gate):
     assert moved("rcptgate_sessions_total") == 3
     assert moved("rcptgate_messages_total") == 3
     assert 0 < after[("rcptgate_decision_max_seconds", "")] <= after[("rcptgate_callback_max_seconds", "")] < 60
+    assert 0 <= time.time() - after[("rcptgate_aliases_validated_timestamp_seconds", "")] < 60
+    assert 0 <= time.time() - after[("rcptgate_aliases_copy_timestamp_seconds", "")] < 60
+    assert not [name for name, _ in after if "_age" in name]
     assert after[('rcptgate_backend_up', 'backend="counters"')] == 1
 
     def shadow_rejects():  # on what was taken, which Redis learns a moment after the end of a message
@@ -399,7 +402,8 @@ def test_shipped_rules_ask_for_what_is_there(gate, name):
     world, web = gate
     text = (SOURCE / "contrib" / name).read_text()
     world.gate.write_policy(limits=[*LIMITS, {"name": "waiting", "per": "host", "count": "backlog", "max": 1000}],
-                            queue={"every": "1s", "command": ["/bin/true"]})
+                            queue={"every": "1s", "command": ["/bin/echo", json.dumps(
+                                {"arrival_time": 1, "sender": "s@x.example", "recipients": [{"address": "r@x.example"}]})]})
     wait_for(lambda: "rcptgate_queue_messages" in web.get("/metrics"), "the queue has no metrics")
     if name.endswith(".json"):
         assert json.loads(text)["title"] == "rcptgate"

@@ -348,6 +348,8 @@ static void test_domain_unicode(void **state)
     assert_string_equal(out, "m\xc3\xbcnchen.de");
     assert_true(address_domain_unicode("a.xn--r8jz45g.xn--zckzah", out, sizeof out));
     assert_string_equal(out, "a.\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88");
+    assert_true(address_domain_unicode("xn--rr8h.example", out, sizeof out));
+    assert_string_equal(out, "\xf0\x9f\x92\x8c.example");
 }
 
 static void test_fallback_key(void **state)
