@@ -32,6 +32,7 @@ unit(rcptgate@.service ", %i" ${RCPTGATE_POLICY_DIR}/%i.json     rcptgate/%i)
 install(FILES contrib/systemd/rcptgate.sysusers DESTINATION lib/sysusers.d RENAME rcptgate.conf)
 install(FILES contrib/systemd/rcptgate.tmpfiles DESTINATION lib/tmpfiles.d RENAME rcptgate.conf)
 install(FILES contrib/systemd/paths.conf contrib/systemd/remote-redis.conf contrib/systemd/unix-only.conf
+              contrib/systemd/rcptgate-aliases.service contrib/systemd/rcptgate-aliases.timer
         DESTINATION ${share}/systemd)
 
 # completion(FILE WHERE NAME): where the shells look for it.

@@ -28,7 +28,7 @@ _rcptgate() {
         show) words="-c --json" ;;
         top) words="--limit -n -c --json" ;;
         reset) words="--limit -c --json" ;;
-        alias) words="init add set remove list import export accept -c --database --action --reply --mailbox --owner --class --expires --group --json --format --update --replace --force --skip-bad --dry-run" ;;
+        alias) words="init add set remove list show import export accept snapshot install rollback -c --database --action --reply --mailbox --owner --class --expires --group --json --format --update --replace --force --skip-bad --dry-run" ;;
         domain) words="add set remove list import export -c --database --action --reply --catch-all --owner --class --json --format --update --replace --force --skip-bad --dry-run" ;;
         sender) words="add set remove list import export -c --database --action --reply --scope --json --format --update --replace --force --skip-bad --dry-run" ;;
         client) words="add set remove list import export -c --database --action --reply --expires --for --json --format --update --replace --force --skip-bad --dry-run" ;;

@@ -43,7 +43,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from top' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list import export accept' -a 'init add set remove list import export accept'
+complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list show import export accept snapshot install rollback' -a 'init add set remove list show import export accept snapshot install rollback'
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l database -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l action -x -a 'accept defer reject discard'

@@ -315,6 +315,17 @@ void aliases_edit_close(struct aliases_edit *edit)
     free(edit);
 }
 
+sqlite3 *aliases_edit_lend(struct aliases_edit *edit)
+{
+    sqlite3_progress_handler(edit->db, 0, NULL, NULL);
+    return edit->db;
+}
+
+enum edit_status aliases_edit_explain(const struct aliases_edit *edit, int rc, struct error *err)
+{
+    return failed(edit, rc, err);
+}
+
 /* --- statements --- */
 
 /* What a parameter or a condition is needed for. */

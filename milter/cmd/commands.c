@@ -61,14 +61,22 @@ const struct command commands[] = {
     {"reset", cmd_show_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
     {"alias", cmd_rules,
-     "init | add | set | remove | list | import | export | accept  [ADDRESS] [MAILBOX] [OPTION...]",
+     "init | add | set | remove | list | show | import | export | accept | snapshot | install | rollback"
+     "  [ADDRESS] [MAILBOX] [FILE] [OPTION...]",
      "Edits the aliases; an address with * or ? in its local part is a glob.",
      RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
                   "  --owner NAME       whose it is\n"
                   "  --class NAME       for `when` in limits\n"
                   "  --expires WHEN     Unix time, date, or a duration such as 30d, never\n"
                   "  --group NAME       init: who shares the database with the gate\n" FILE_OPTIONS
-                  "  accept             take the present data although it lost more than max_shrink\n"},
+                  "  accept             take the present data although it lost more than max_shrink\n"
+                  "  show ADDRESS       which row answers for it, and the sender rules that apply\n"
+                  "  snapshot FILE      all alias data, for other hosts: serial and checksum are in it\n"
+                  "  install FILE       takes a snapshot, in one transaction\n"
+                  "  rollback           back to what was there before the last install\n"
+                  "  --dry-run          install, rollback: only say what would be done\n"
+                  "  --force            install: also what is older, was rolled back, or lost much\n"
+                  "  --json             show, snapshot, install, rollback: for programs\n"},
     {"domain", cmd_rules, "add | set | remove | list | import | export  [DOMAIN] [OPTION...]",
      "Edits the domains that are ours.",
      RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"
