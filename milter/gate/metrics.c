@@ -99,6 +99,7 @@ void metrics_rcpt(struct metrics *metrics, const struct verdict *verdict, const 
         add(&metrics->decided_blind, 1);
     observe(&metrics->decision, ns);
     raise_to(&metrics->decision_max_ns, ns);
+    raise_to(&metrics->decision_latest_ns, ns);
 }
 
 void metrics_duplicate(struct metrics *metrics)
@@ -139,6 +140,11 @@ void metrics_forget_longest(struct metrics *metrics)
 {
     atomic_store(&metrics->decision_max_ns, 0);
     atomic_store(&metrics->callback_max_ns, 0);
+}
+
+uint64_t metrics_take_longest(struct metrics *metrics)
+{
+    return atomic_exchange_explicit(&metrics->decision_latest_ns, 0, memory_order_relaxed);
 }
 
 uint64_t metrics_total(const struct metrics *metrics, enum action action)

@@ -44,6 +44,7 @@ struct metrics {
     _Atomic uint64_t sessions, messages;           /* begun; ended with all their data */
     _Atomic int64_t sessions_open;
     _Atomic uint64_t decision_max_ns, callback_max_ns;
+    _Atomic uint64_t decision_latest_ns; /* the longest since metrics_take_longest() */
     struct metrics_histogram decision, counters;
     pthread_mutex_t lock; /* of what follows */
     struct table *limits; /* by name; only ever grows; NULL: out of memory */
@@ -72,6 +73,9 @@ void metrics_callback(struct metrics *metrics, int64_t ns);
 
 /* The longest decision and the longest callback from now on: for who wants to see those of a certain time. */
 void metrics_forget_longest(struct metrics *metrics);
+
+/* The longest decision since this was last called; for the history. */
+uint64_t metrics_take_longest(struct metrics *metrics);
 
 /* Takes a sample for the rates; for housekeeping, about once a second. */
 void metrics_sample(struct metrics *metrics, int64_t now_ms);
