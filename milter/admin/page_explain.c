@@ -1,11 +1,14 @@
 /* page_explain: see page_explain.h. Owns nothing. */
 #include "page_explain.h"
 
+#include "admin/words.h"
 #include "config/json_get.h"
 #include "html.h"
 
 #include <stdbool.h>
 #include <string.h>
+
+enum { KEY_WORDS = 1024 };
 
 static bool has(const json_t *object, const char *name)
 {
@@ -82,7 +85,11 @@ static void print_limits(FILE *out, const json_t *limits)
         fputs(json_is_true(json_object_get(l, "shadow")) ? " (in shadow) <span class=\"k\">"
                                                          : " <span class=\"k\">",
               out);
-        html_member(out, l, "key");
+        char buffer[KEY_WORDS];
+        struct text text;
+        text_init(&text, buffer, sizeof buffer);
+        words_add_subject(&text, json_get_text(l, "key"));
+        html_text(out, buffer);
         fputs("</span>", out);
     }
     fputs("</dd>\n", out);

@@ -34,6 +34,7 @@ static void say_sums(struct plot *plot)
         double sum = 0;
         for (size_t i = 0; i < PLOT_POINTS; i++)
             sum += plot->points[i].at[s];
+        plot->series[s].sum = sum;
         snprintf(plot->series[s].value, sizeof plot->series[s].value, "%.0f", sum);
     }
     for (size_t i = 0; i < PLOT_POINTS; i++) {
@@ -84,6 +85,7 @@ static void print_refused(FILE *out, const struct history_minute *hour)
                 {"for a fault, or on a ramp", "c6", 1U << VERDICT_BY_BACKEND | 1U << VERDICT_BY_RAMP}};
     struct plot plot;
     plot_begin(&plot, hour, "What was refused or dropped, and why", "a minute");
+    plot.hides_zeros = true;
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         size_t s = series_add(&plot, rows[r].name, rows[r].class);
         for (size_t i = 0; i < PLOT_POINTS; i++)

@@ -109,11 +109,15 @@ static void print_counters(FILE *out, const json_t *list, enum column column, co
     fprintf(out, "<table><caption>%s</caption>\n", title);
     json_array_foreach(list, i, counter)
     {
+        char buffer[WORDS];
+        struct text text;
+        text_init(&text, buffer, sizeof buffer);
+        words_add_subject(&text, json_get_text(counter, "key"));
         bool full = column != USE || json_get_number(counter, "used") >= json_get_number(counter, "max");
         fprintf(out, "<tr><td class=\"n%s\">", full ? " some" : "");
         print_number(out, counter, column);
         fputs("</td><td><b>", out);
-        html_member(out, counter, "key");
+        html_text(out, buffer);
         fputs("</b> <span class=\"k\">limit ", out);
         html_member(out, counter, "limit");
         if (column != HELD && json_get_number(counter, "held_ms") > 0)

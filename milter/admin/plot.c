@@ -7,10 +7,10 @@
 
 enum { STEP = 10, BAR = 9, HEIGHT = 100, WIDTH = PLOT_POINTS * STEP };
 
-/* The least of 1, 2, 5, 10, 20 ... that holds the highest bar. */
+/* The least of such numbers that holds the highest bar. */
 static double scale_of(const struct plot *plot)
 {
-    static const double steps[] = {1, 2, 5, 10};
+    static const double steps[] = {1, 1.5, 2, 3, 4, 5, 6, 8, 10};
     double most = 0;
     for (size_t i = 0; i < PLOT_POINTS; i++) {
         double sum = 0;
@@ -43,19 +43,22 @@ static void print_bars(FILE *out, const struct plot *plot, size_t series, double
         fprintf(out, "\" class=\"%s\"/>", plot->series[series].class);
 }
 
-/* What is not known is no zero. */
-static void print_unknown(FILE *out, const struct plot *plot)
+/* What is not known is no zero. Is there any? */
+static bool print_unknown(FILE *out, const struct plot *plot)
 {
+    bool any = false;
     for (size_t i = 0; i < PLOT_POINTS;) {
         size_t from = i;
         while (i < PLOT_POINTS && !plot->points[i].known)
             i++;
+        any = any || i > from;
         if (i > from)
             fprintf(out, "<rect x=\"%zu\" y=\"0\" width=\"%zu\" height=\"%d\" class=\"unknown\"/>",
                     from * STEP, (i - from) * STEP, HEIGHT);
         else
             i++;
     }
+    return any;
 }
 
 static void print_pointers(FILE *out, const struct plot *plot)
@@ -78,15 +81,17 @@ void plot_print(FILE *out, const struct plot *plot)
             "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s, minute by "
             "minute\">",
             plot->title, scale, plot->unit, WIDTH, HEIGHT, plot->title);
-    print_unknown(out, plot);
+    bool unknown = print_unknown(out, plot);
     fprintf(out, "<path d=\"M0 0H%dM0 %dH%d\" class=\"grid\"/>", WIDTH, HEIGHT / 2, WIDTH);
     for (size_t s = 0; s < plot->n; s++)
         print_bars(out, plot, s, scale);
     print_pointers(out, plot);
     fputs("</svg>\n<div class=\"axis\"><span>an hour ago</span><span>now</span></div><ul class=\"legend\">",
           out);
-    for (size_t s = plot->n; s-- > 0;) /* as they lie one on the other */
-        fprintf(out, "<li class=\"%s\">%s <b>%s</b></li>", plot->series[s].class, plot->series[s].name,
-                plot->series[s].value);
+    for (size_t s = 0; s < plot->n; s++)
+        if (!plot->hides_zeros || plot->series[s].sum > 0)
+            fprintf(out, "<li class=\"%s\">%s <b>%s</b></li>", plot->series[s].class, plot->series[s].name,
+                    plot->series[s].value);
+    fputs(unknown ? "<li class=\"unknown\">not known</li>" : "", out);
     fputs("</ul></figure>\n", out);
 }

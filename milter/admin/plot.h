@@ -12,9 +12,11 @@ enum { PLOT_POINTS = 60, PLOT_SERIES = 6 };
 struct plot {                 /* of texts of our own: nothing is escaped */
     const char *title, *unit; /* of the scale: "a minute" */
     size_t n;                 /* series */
+    bool hides_zeros;         /* a series without a bar is not in the legend */
     struct {
         const char *name, *class; /* in the legend; of its colour in page.css */
         char value[32];           /* in the legend, behind the name */
+        double sum;               /* of all its bars, where it may be hidden */
     } series[PLOT_SERIES];
     struct {
         bool known;

@@ -30,12 +30,37 @@ static void add_field(struct text *text, const char *before, const char *value, 
     text_add(text, after);
 }
 
+void words_add_subject(struct text *text, const char *key)
+{
+    const char *value = strstr(key, ":{"), *end = value != NULL ? strchr(value, '}') : NULL;
+    if (end == NULL) { /* no key of ours: a network, for example */
+        text_add(text, key);
+        return;
+    }
+    size_t n = (size_t)(end - value) - 2;
+    for (value += 2;;) {
+        size_t name = strcspn(key, "+:");
+        text_add_bytes(text, key, name);
+        text_add(text, " ");
+        text_add_bytes(text, value, n);
+        if (key[name] != '+' || *end == '\0' || (*end == '}' && end[1] != '|'))
+            return;
+        key += name + 1;
+        value = *end == '}' ? end + 2 : end + 1;
+        n = strcspn(value, "|");
+        end = value + n;
+        text_add(text, ", ");
+    }
+}
+
 static void say_limit(struct text *text, const json_t *event)
 {
     static const char *const done[][2] = {
         {"defer", "deferred"}, {"reject", "rejected"}, {"discard", "dropped"}};
     text_addf(text, "Limit %s is full", get(event, "limit"));
-    add_field(text, " for ", get(event, "subject"), "");
+    if (has(event, "subject"))
+        text_add(text, " for ");
+    words_add_subject(text, get(event, "subject"));
     text_addf(text, " (%s of %s)", get(event, "used"), get(event, "max"));
     for (size_t i = 0; i < 3; i++)
         if (strcmp(get(event, "action"), done[i][0]) == 0)

@@ -1,4 +1,4 @@
-/* words: an event, what refuses, or a limit, in words for people; programs and the log have names and fields. What strangers have written
+/* words: an event, a subject, what refuses, or a limit, in words for people; programs and the log have names and fields. What strangers have written
  * is in them as it came: to be escaped. */
 #ifndef RCPTGATE_ADMIN_WORDS_H
 #define RCPTGATE_ADMIN_WORDS_H
@@ -11,6 +11,9 @@
 /* event: {"event", ...} as events_recent() has it; a field that is left out is not spoken of. An event of another version is its
  * fields. */
 void words_add_event(struct text *text, const json_t *event);
+
+/* What a counter counts, by its key: "recipient+client:{a@example.com}|192.0.2.7" is "recipient a@example.com, client 192.0.2.7". */
+void words_add_subject(struct text *text, const char *key);
 
 /* refusal: {"rule", "row", "shadow"} as refusals_report() has it. */
 void words_add_refusal(struct text *text, const json_t *refusal);
