@@ -143,4 +143,5 @@ void housekeeping_tick(struct housekeeping *seen, struct gate *gate)
     look_at_blocks(gate, now);
     look_at_log(seen, &gate->context.conditions, now);
     metrics_sample(&gate->context.metrics, now);
+    history_look(&gate->context.history, &gate->context.metrics, queue_monitor_messages(gate->backlog), now);
 }

@@ -119,6 +119,7 @@ void metrics_rcpt(struct metrics *metrics, const struct verdict *verdict, const 
         add(&metrics->decided_blind, 1);
     observe(&metrics->decision, ns);
     note_longest(&metrics->longest_decision, ns);
+    raise_to(&metrics->decision_latest_ns, ns);
 }
 
 void metrics_duplicate(struct metrics *metrics)
@@ -159,6 +160,11 @@ void metrics_forget_longest(struct metrics *metrics)
 {
     atomic_store(&metrics->longest_decision.ever_ns, 0);
     atomic_store(&metrics->longest_callback.ever_ns, 0);
+}
+
+uint64_t metrics_take_longest(struct metrics *metrics)
+{
+    return atomic_exchange_explicit(&metrics->decision_latest_ns, 0, memory_order_relaxed);
 }
 
 uint64_t metrics_total(const struct metrics *metrics, enum action action)

@@ -49,6 +49,7 @@ struct metrics {
     _Atomic uint64_t sessions, messages;           /* begun; ended with all their data */
     _Atomic int64_t sessions_open;
     struct metrics_longest longest_decision, longest_callback;
+    _Atomic uint64_t decision_latest_ns; /* the longest since metrics_take_longest() */
     struct metrics_histogram decision, counters;
     pthread_mutex_t lock; /* of what follows */
     struct table *limits; /* by name; only ever grows; NULL: out of memory */
@@ -78,6 +79,9 @@ void metrics_callback(struct metrics *metrics, int64_t ns);
 
 /* The longest ever begin anew: for who wants to see those of a certain time. */
 void metrics_forget_longest(struct metrics *metrics);
+
+/* The longest decision since this was last called; for the history. */
+uint64_t metrics_take_longest(struct metrics *metrics);
 
 /* Takes a sample for the rates; for housekeeping, about once a second. */
 void metrics_sample(struct metrics *metrics, int64_t now_ms);

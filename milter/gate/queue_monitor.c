@@ -72,6 +72,16 @@ bool queue_monitor_find(struct queue_monitor *backlog, enum subject per, const c
     return known;
 }
 
+int64_t queue_monitor_messages(struct queue_monitor *backlog)
+{
+    if (backlog == NULL)
+        return -1;
+    pthread_mutex_lock(&backlog->lock);
+    int64_t messages = is_known(backlog, clock_ms()) ? backlog->own.messages : -1;
+    pthread_mutex_unlock(&backlog->lock);
+    return messages;
+}
+
 /* ---- a round ---- */
 
 static int64_t timeout_of(const struct policy *policy)
@@ -310,6 +320,7 @@ struct summary {
     bool known, needed;
     int64_t messages, oldest_s, bad, age_ms, spent_ms;
     int64_t read_ms, arrived_s; /* when it was read, and when its oldest message came; 0: it is empty */
+    struct queue_oldest oldest;
     uint64_t rounds, failures;
 };
 
@@ -321,6 +332,7 @@ static struct summary summarise(struct queue_monitor *backlog)
                         .needed = backlog->needed,
                         .messages = backlog->own.messages,
                         .oldest_s = backlog->own.oldest_s,
+                        .oldest = backlog->own.oldest,
                         .bad = backlog->own.bad,
                         .age_ms = now - backlog->read_ms,
                         .arrived_s = backlog->own.oldest_s,
@@ -373,7 +385,14 @@ json_t *queue_monitor_report(struct queue_monitor *backlog)
         return NULL;
     if (!s.known)
         return json_pack("{s:b, s:I}", "known", 0, "failures", (json_int_t)s.failures);
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "known", 1, "messages", (json_int_t)s.messages,
-                     "oldest_s", (json_int_t)s.oldest_s, "age_s", (json_int_t)s.age_ms / 1000, "read_ms",
-                     (json_int_t)s.spent_ms, "failures", (json_int_t)s.failures);
+    json_t *report =
+        json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "known", 1, "messages", (json_int_t)s.messages,
+                  "oldest_s", (json_int_t)s.oldest_s, "age_s", (json_int_t)s.age_ms / 1000, "read_ms",
+                  (json_int_t)s.spent_ms, "failures", (json_int_t)s.failures);
+    if (s.messages > 0)
+        json_object_set_new(report, "oldest",
+                            json_pack("{s:s, s:s, s:s, s:s}", "queue_id", s.oldest.id, "sender",
+                                      s.oldest.sender, "recipient", s.oldest.recipient, "reason",
+                                      s.oldest.reason));
+    return report;
 }

@@ -37,6 +37,9 @@ void queue_monitor_free(struct queue_monitor *backlog); /* stopped before; NULL 
 bool queue_monitor_find(struct queue_monitor *backlog, enum subject per, const char *subject,
                         int64_t *waiting, int64_t *age_ms);
 
+/* How many messages wait on this host; -1: not known. */
+int64_t queue_monitor_messages(struct queue_monitor *backlog);
+
 /* For tests: as if the command had just printed that. */
 void queue_monitor_put(struct queue_monitor *backlog, const struct policy *policy, char *lines);
 

@@ -59,6 +59,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/http", SECTION("/http")) \
     X("/http/listen", endpoints_listen, POLICY(http), 0, 0, NULL, "\"127.0.0.1:9627\"", NULL) \
     X("/http/subjects", values_flag, POLICY(http.subjects), 0, 0, NULL, "false", NULL) \
+    X("/http/hosts", endpoints_hosts, POLICY(http.hosts), 0, 0, NULL, "[]", NULL) \
     X("/log", SECTION("/log")) \
     X("/log/to", values_choice_flag, POLICY(log.to_stderr), 0, 0, "syslog|stderr", "\"syslog\"", NULL) \
     X("/log/level", values_choice, POLICY(log.level), 0, 0, "error|warning|info|debug", "\"info\"", NULL) \

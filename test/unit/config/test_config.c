@@ -33,7 +33,8 @@ static const char example[] =
     "    \"timeout\": \"50ms\", \"when_down\": \"defer\", \"local_share\": \"25%\", \"max_new_subjects\": "
     "7,\n"
     "    \"client_network\": { \"ipv4\": 24, \"ipv6\": 56 } },\n"
-    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true },\n"
+    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true, \"hosts\": [\"Gate.Example.COM.\", "
+    "\"::1\"] },\n"
     "  \"log\": { \"to\": \"stderr\", \"level\": \"debug\" },\n"
     "  \"queue\": { \"every\": \"30s\", \"command\": [\"/bin/postqueue\", \"-j\"] },\n"
     "  \"exempt\": { \"recipients\": [\"root@*\"], \"clients\": [\"192.0.2.0/24\"], \"senders\": "
@@ -161,6 +162,14 @@ static const struct {
     {"{\"http\":{\"listen\":\"mx.example.com:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.0/8:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.1:99999\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "port"},
+    {"{\"http\":{\"hosts\":\"gate.example.com\"}}", "/http/hosts", 1, PROBLEM_SKIPPED, "a list"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com\", 1]}}", "/http/hosts/1", 1, PROBLEM_SKIPPED, "in quotes"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com:80\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"http://gate.example.com\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"*\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
+    {"{\"http\":{\"hosts\":[\"\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
     {"{\"maps\":{\"socket\":\"inet:8894@0.0.0.0\"}}", "/maps/socket", 1, PROBLEM_WARNING, "outside"},
     {"{\"maps\":{\"socket\":\"unix:/var/spool/postfix/rcptgate/milter.sock\"}}", "/maps/socket", 1,
      PROBLEM_WARNING, "of the milter too"},
@@ -419,7 +428,9 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         counters->local_share, counters->ipv4_bits, counters->ipv6_bits);
     text_addf(&out, "/http/listen %s %d\n/http/subjects %d\n", policy->http.host, policy->http.port,
               policy->http.subjects);
-    text_addf(&out, "/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
+    text_add(&out, "/http/hosts");
+    add_strings(&out, &policy->http.hosts);
+    text_addf(&out, "\n/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
               (long long)counters->max_new_subjects, policy->log.to_stderr, policy->log.level);
     add_patterns(&out, "/exempt/recipients", &policy->exempt.recipients);
     add_patterns(&out, "/exempt/senders", &policy->exempt.senders);

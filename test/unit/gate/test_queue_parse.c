@@ -28,22 +28,31 @@ static void test_once_a_message(void **state)
     count_line(&count, "{\"sender\": \"a@x.example\", \"arrival_time\": 70, \"recipients\": ["
                        "{\"address\": \"u@y.example\"}, {\"address\": \"U+tag@Y.example\"}, {\"address\": "
                        "\"v@y.example\"}]}");
-    count_line(&count, "{\"sender\": \"MAILER-DAEMON\", \"arrival_time\": 60, \"recipients\": ["
-                       "{\"address\": \"u@y.example\"}]}");
+    count_line(
+        &count,
+        "{\"queue_id\": \"4cX\", \"sender\": \"MAILER-DAEMON\", \"arrival_time\": 60, \"recipients\": ["
+        "{\"address\": \"u@y.example\"}]}");
+    count_line(
+        &count,
+        "{\"queue_id\": \"4cY\", \"sender\": \"b@x.example\", \"arrival_time\": 65, \"recipients\": []}");
     count_line(&count, "no message");
     assert_int_equal(queue_parse_of(count.of[SUBJECT_SENDER], "a@x.example"), 1);
-    assert_int_equal(table_rows(count.of[SUBJECT_SENDER]), 1);
+    assert_int_equal(table_rows(count.of[SUBJECT_SENDER]), 2);
     assert_int_equal(queue_parse_of(count.of[SUBJECT_MAILBOX], "u@y.example"), 2);
     assert_int_equal(queue_parse_of(count.of[SUBJECT_MAILBOX], "v@y.example"), 1);
     assert_int_equal(queue_parse_of(count.of[SUBJECT_MAILBOX], "w@y.example"), 0);
     assert_int_equal(queue_parse_of(count.of[SUBJECT_MAILBOX_DOMAIN], "y.example"), 2);
-    assert_int_equal(queue_parse_of(count.of[SUBJECT_ALL], "*"), 3);
-    assert_int_equal(queue_parse_of(count.of[SUBJECT_HOST], "mx1"), 3);
+    assert_int_equal(queue_parse_of(count.of[SUBJECT_ALL], "*"), 4);
+    assert_int_equal(queue_parse_of(count.of[SUBJECT_HOST], "mx1"), 4);
     assert_null(count.of[SUBJECT_SENDER_DOMAIN]);
     assert_int_equal(queue_parse_of(NULL, "x.example"), 0);
-    assert_int_equal(count.messages, 3);
+    assert_int_equal(count.messages, 4);
     assert_int_equal(count.bad, 1);
     assert_int_equal(count.oldest_s, 60);
+    assert_string_equal(count.oldest.id, "4cX");
+    assert_string_equal(count.oldest.sender, "MAILER-DAEMON");
+    assert_string_equal(count.oldest.recipient, "u@y.example");
+    assert_string_equal(count.oldest.reason, "");
     queue_parse_done(&count);
 }
 
