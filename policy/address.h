@@ -53,6 +53,17 @@ enum address_kind address_parse(const char *raw, const char *subaddress, struct 
 enum address_kind address_parse_sender(const char *raw, const char *subaddress, struct address *out,
                                        struct error *err);
 
+/* Who sent it before a forwarder's SRS (libsrs2, postsrsd) rewrote the sender: "SRS0=hash=tt=domain=user@forwarder" was user@domain,
+ * "SRS1=hash=first==hash=tt=domain=user@forwarder" was "SRS0=hash=tt=domain=user@first". The separator behind the digit may be '=',
+ * '+' or '-'. forwarder gets the canonical domain that it was rewritten to. */
+enum address_srs {
+    ADDRESS_SRS_NONE = 0, /* no such sender; outputs untouched */
+    ADDRESS_SRS_OPAQUE,   /* one that does not tell who it was: its forwarder keeps that in a database */
+    ADDRESS_SRS_ORIGINAL,
+};
+enum address_srs address_srs(const char *raw, char *original, size_t size,
+                             char forwarder[ADDRESS_DOMAIN_MAX + 1]);
+
 /* A canonical domain from U- or A-labels, mixed case, trailing dot. out has room for
  * ADDRESS_DOMAIN_MAX + 1. 0, or -1 with err set and out untouched. */
 int address_domain(const char *raw, char *out, struct error *err);

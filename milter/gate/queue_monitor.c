@@ -26,6 +26,7 @@ enum {
 
 struct queue_monitor {
     struct context *context;
+    struct aliases *rules;
     struct worker *worker;
     struct queue_sync *share; /* this and what follows is the thread's */
     unsigned pers;            /* bits of the subjects that were read last */
@@ -189,8 +190,8 @@ static void round_run(struct queue_monitor *backlog, const struct policy *policy
     struct error err = {0};
     struct table *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
-    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
-        0) {
+    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress,
+                         backlog->rules) < 0) {
         error_set(&err, "out of memory");
         failed(backlog, &err);
         return;
@@ -258,7 +259,7 @@ static int64_t queue_monitor_step(void *arg)
     return clock_monotonic_ns() + (wait > 0 ? wait : 1) * 1000000;
 }
 
-struct queue_monitor *queue_monitor_new(struct context *context, struct error *err)
+struct queue_monitor *queue_monitor_new(struct context *context, struct aliases *rules, struct error *err)
 {
     struct queue_monitor *backlog = calloc(1, sizeof *backlog);
     if (backlog == NULL) {
@@ -266,6 +267,7 @@ struct queue_monitor *queue_monitor_new(struct context *context, struct error *e
         return NULL;
     }
     backlog->context = context;
+    backlog->rules = rules;
     pthread_mutex_init(&backlog->lock, NULL);
     return backlog;
 }
@@ -303,8 +305,8 @@ void queue_monitor_put(struct queue_monitor *backlog, const struct policy *polic
 {
     struct queue_parse count;
     struct table *others[SUBJECTS] = {NULL};
-    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
-        0)
+    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress,
+                         backlog->rules) < 0)
         return;
     char *save = NULL;
     for (char *line = strtok_r(lines, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
