@@ -502,16 +502,16 @@ if what == 'change' or what == 'settle' then
         local counter = counter_of(at) or fresh(tonumber(ARGV[at + 2]))
         local max, check = match(ARGV[at + 7], '^%d+ %d+ (%d+) %d+ (%d+)$')
         local amount, used = tonumber(ARGV[at + 5]), sum(counter)
-        local taken, over, wait = used - sum_open(counter), false, 0
+        local over, wait = false, 0
         max = tonumber(max or 0)
-        if check == '1' and taken >= max then
-            over, wait = true, wait_for(counter, max, 1, 1)
+        if check == '1' and used >= max then
+            over, wait = true, wait_for(counter, max, 1, 0)
         elseif check == '2' and used + counter.pending + amount > max then
             over, wait = true, wait_for(counter, max, counter.pending + amount, 0)
         end
         counter.pending = counter.pending + amount
         local to = #answer
-        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, taken
+        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, used - sum_open(counter)
         return over
     end
 

@@ -623,9 +623,9 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
                                       .slot = -1,
                                       .here = -1};
         int64_t need = pending_of(changes, i) + change->amount;
-        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+        if (change->check == COUNT_CHECK_FULL && answer.used >= change->max) {
             answer.result = COUNT_OVER;
-            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+            answer.wait_ms = window_wait(&window, now_ms, change->max, 1);
         } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
             answer.result = COUNT_OVER;
             answer.wait_ms = window_wait(&window, now_ms, change->max, need);
