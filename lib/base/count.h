@@ -118,6 +118,7 @@ enum count_check {
 struct count_change {
     const char *key;
     const char *limit;
+    enum count_unit unit; /* a counter that counts something else by now is left alone */
     int64_t window_ms;
     int64_t slot,
         created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */
