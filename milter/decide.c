@@ -97,6 +97,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
         return false;
     *out = (struct count_change){.key = answer->overflowed ? ask->overflow : ask->key,
                                  .limit = ask->limit,
+                                 .unit = ask->unit,
                                  .window_ms = ask->window_ms,
                                  .slot = answer->slot,
                                  .created = answer->created,

@@ -556,7 +556,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
     if (counter->window.window_ms == 0) {
         field->generation = atomic_load(&memory->generation);
-        counter->unit = COUNT_UNIT_BYTES; /* nothing else is late */
+        counter->unit = change->unit;
     }
     counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
     counter->max = change->max;
@@ -565,10 +565,10 @@ static struct field *count_late(struct memory *memory, const struct count_change
     return field;
 }
 
-/* Bytes of a message that was longer on its way than the limit counted bytes. */
+/* The message was longer on its way than the limit counted what it counts. */
 static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
-    return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
+    return field != NULL && field->value.counter.unit != change->unit;
 }
 
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
@@ -626,9 +626,9 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
                                       .slot = -1,
                                       .here = -1};
         int64_t need = pending_of(changes, i) + change->amount;
-        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+        if (change->check == COUNT_CHECK_FULL && answer.used >= change->max) {
             answer.result = COUNT_OVER;
-            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+            answer.wait_ms = window_wait(&window, now_ms, change->max, 1);
         } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
             answer.result = COUNT_OVER;
             answer.wait_ms = window_wait(&window, now_ms, change->max, need);

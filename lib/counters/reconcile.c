@@ -85,6 +85,7 @@ static struct count_change slot_change(const struct delta *delta, const struct w
     int64_t end = window_slot_end(window->window_ms, window->slot + i);
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
+                                 .unit = delta->counter.unit,
                                  .window_ms = window->window_ms,
                                  .slot = -1,
                                  .at_ms = end < now ? end : now,
