@@ -25,10 +25,11 @@
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
      "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
-    {"check", cmd_check, "[-c FILE | FILE] [--json]",
+    {"check", cmd_check, "[-c FILE | FILE] [--connect] [--json]",
      "Validates a policy and names every problem; - is standard input.",
+     "  --connect          try what it names, too: Redis, and what systemd's unit lets the gate do\n"
      "  --json             for programs\n"
-     "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
+     "Exit status: 0 clean, 1 usable with entries skipped or what they name not usable, 78 unusable.\n"},
     {"explain", cmd_explain,
      "--to ADDRESS [--from ADDRESS] [--client IP] [--user LOGIN] [--size BYTES] [-c FILE] [--json]",
      "Tells what this RCPT would be answered now, and why. Charges nothing.",
