@@ -15,7 +15,7 @@ _rcptgate() {
         --by) COMPREPLY=($(compgen -W "subject client sender rule" -- "$cur")); return ;;
         --action) COMPREPLY=($(compgen -W "accept defer reject discard" -- "$cur")); return ;;
         --catch-all) COMPREPLY=($(compgen -W "accept reject" -- "$cur")); return ;;
-        --format) COMPREPLY=($(compgen -W "csv jsonl" -- "$cur")); return ;;
+        --format) COMPREPLY=($(compgen -W "csv jsonl postfix" -- "$cur")); return ;;
         -c|--database|--file|--policy|--against) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --class|--client|--expires|--for|--from|--group|--limit|--mailbox|--owner|--reason|--reply|--scope|--size|--to|--user|-n) return ;;
     esac

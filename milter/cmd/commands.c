@@ -15,7 +15,7 @@
     "  --json             list and import, for programs\n"                                                   \
     "import [FILE], export [FILE]: CSV with the names of the columns, or JSON Lines; - is standard input "   \
     "or output\n"                                                                                            \
-    "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
+    "  --format WORD      csv, jsonl, or postfix for a map such as virtual(5)\n"                             \
     "  --update           import: a row that exists takes the file's columns\n"                              \
     "  --replace          import: in place of all rows that are there\n"                                     \
     "  --force            import: also where --replace removes more than max_shrink\n"                       \
