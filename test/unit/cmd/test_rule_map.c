@@ -72,13 +72,14 @@ static void test_long(void **state)
 {
     (void)state;
     enum { MUCH = 3 * RULE_MAP_ENTRY_MAX };
+    static const char end[] = "\nb@x c\n";
     char *text = malloc(MUCH + 100), out[100];
     assert_non_null(text);
     for (int step = 1; step <= 3; step++) {
         memset(text, 'a', MUCH);
         for (int i = 50; i < MUCH && step > 1; i += step)
             memcpy(text + i, step == 2 ? "\n " : "\n b", (size_t)step);
-        strcpy(text + MUCH, "\nb@x c\n");
+        memcpy(text + MUCH, end, sizeof end);
         read_all(text, strlen(text), out, sizeof out);
         assert_non_null(strstr(out, "1:!;"));
         assert_non_null(strstr(out, ":b@x=c;"));
