@@ -6,7 +6,8 @@ complete -c rcptgate -n __fish_use_subcommand -f -a check -d 'Validates a policy
 complete -c rcptgate -n __fish_use_subcommand -f -a explain -d 'Tells what this RCPT would be answered now, and why. Charges nothing.'
 complete -c rcptgate -n __fish_use_subcommand -f -a replay -d 'Runs mail logs through a policy: what would have been refused? Never asks Redis.'
 complete -c rcptgate -n __fish_use_subcommand -f -a show -d 'Shows the counters of an address, domain, client or login.'
-complete -c rcptgate -n __fish_use_subcommand -f -a top -d 'Shows who is refused most, and who is nearest to a limit.'
+complete -c rcptgate -n __fish_use_subcommand -f -a top -d 'Shows what is refused most or nearest to a limit, and who floods it.'
+complete -c rcptgate -n __fish_use_subcommand -f -a events -d 'Shows the last events of all hosts: limits hit, backends down and up, blocks.'
 complete -c rcptgate -n __fish_use_subcommand -f -a reset -d 'Clears counters and holds of a subject.'
 complete -c rcptgate -n __fish_use_subcommand -f -a alias -d 'Edits the aliases; an address with * or ? in its local part is a glob.'
 complete -c rcptgate -n __fish_use_subcommand -f -a domain -d 'Edits the domains that are ours.'
@@ -36,10 +37,16 @@ complete -c rcptgate -n '__fish_seen_subcommand_from replay' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from replay' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from show' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from show' -l json
+complete -c rcptgate -n '__fish_seen_subcommand_from top' -l by -x -a 'subject client sender rule'
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -s n -x
+complete -c rcptgate -n '__fish_seen_subcommand_from top' -l watch
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -l json
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -l follow
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -s n -x
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -s c -r
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l json
@@ -118,4 +125,4 @@ complete -c rcptgate -n '__fish_seen_subcommand_from blocks' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from blocks' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from postfix-lines' -l check
 complete -c rcptgate -n '__fish_seen_subcommand_from postfix-lines' -s c -r
-complete -c rcptgate -n '__fish_seen_subcommand_from help' -f -a 'run check explain replay show top reset alias domain sender client status block unblock blocks postfix-lines help'
+complete -c rcptgate -n '__fish_seen_subcommand_from help' -f -a 'run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help'

@@ -275,6 +275,8 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
         error_set(err, "%s does not exist; `rcptgate alias init` creates it", path);
         return EDIT_MISSING;
     }
+    if (!aliases_schema_may_open(path, err))
+        return EDIT_FAILED;
     struct aliases_edit *edit = calloc(1, sizeof *edit);
     if (edit == NULL || (edit->path = strdup(path)) == NULL) {
         free(edit);

@@ -8,6 +8,7 @@
 #include "memory.h"
 #include "counters/stores.h"
 #include "base/hash.h"
+#include "base/unzeroed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -479,14 +480,16 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
                                        struct count_answer *answers)
 {
     struct memory *memory = (struct memory *)counters;
-    struct part few_parts[FEW] = {0};
-    struct work few_works[2 * FEW];
+    struct part few_parts[FEW] UNZEROED;
+    struct work few_works[2 * FEW] UNZEROED; /* as many as work_get() fills */
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
     task.recorded = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
     task.works = few ? few_works : calloc(2 * request->n, sizeof *task.works);
     enum counters_status status = COUNTERS_DOWN;
+    if (few)
+        memset(task.parts, 0, request->n * sizeof *task.parts);
     if (task.parts != NULL && task.works != NULL) {
         task.retry = memory_retry(memory, mode, request, task.now, answers);
         task_hash(&task);
@@ -553,7 +556,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
     if (counter->window.window_ms == 0) {
         field->generation = atomic_load(&memory->generation);
-        counter->unit = COUNT_UNIT_BYTES; /* nothing else is late */
+        counter->unit = change->unit;
     }
     counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
     counter->max = change->max;
@@ -562,10 +565,10 @@ static struct field *count_late(struct memory *memory, const struct count_change
     return field;
 }
 
-/* Bytes of a message that was longer on its way than the limit counted bytes. */
+/* The message was longer on its way than the limit counted what it counts. */
 static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
-    return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
+    return field != NULL && field->value.counter.unit != change->unit;
 }
 
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
@@ -623,9 +626,9 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
                                       .slot = -1,
                                       .here = -1};
         int64_t need = pending_of(changes, i) + change->amount;
-        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+        if (change->check == COUNT_CHECK_FULL && answer.used >= change->max) {
             answer.result = COUNT_OVER;
-            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+            answer.wait_ms = window_wait(&window, now_ms, change->max, 1);
         } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
             answer.result = COUNT_OVER;
             answer.wait_ms = window_wait(&window, now_ms, change->max, need);

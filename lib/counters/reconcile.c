@@ -85,6 +85,7 @@ static struct count_change slot_change(const struct delta *delta, const struct w
     int64_t end = window_slot_end(window->window_ms, window->slot + i);
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
+                                 .unit = delta->counter.unit,
                                  .window_ms = window->window_ms,
                                  .slot = -1,
                                  .at_ms = end < now ? end : now,
@@ -150,7 +151,7 @@ static bool walk_counters(struct reconcile *reconcile)
     struct failover_state *state = reconcile->state;
     struct sync *sync = &reconcile->sync;
     struct mirror_cursor cursor = {0};
-    while (!atomic_load(&state->stop)) {
+    while (!worker_stopping(state->worker)) {
         int64_t now = failover_state_now(state);
         if (sync->n == 0)
             sync->n = mirror_collect(state->local, &cursor, now, sync->deltas, DELTAS);
@@ -172,7 +173,8 @@ static bool notify_retries(struct failover_state *state)
     struct count_deferral list[COUNTERS_DEFERRALS];
     size_t n;
     int64_t now = failover_state_now(state);
-    while (!atomic_load(&state->stop) && (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
+    while (!worker_stopping(state->worker) &&
+           (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
         if (counters_deferred(state->remote, list, n, now) == COUNTERS_DOWN) {
             retries_put_back(retries, list, n);
             return false;

@@ -2,6 +2,7 @@
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
  * counters.lua describes both. */
 #include "counters/counters.h"
+#include "base/unzeroed.h"
 #include "remote_call.h"
 #include "remote_script.h"
 #include "counters/window.h"
@@ -176,12 +177,12 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 }
 
 /* The turn-th ask. */
-/* What the script is told of an ask beside numbers: is what it charges open, and what it counts. */
-static const char *word_of(const struct count_ask *ask)
+/* What the script is told beside numbers: is what an ask charges open, and what is counted. */
+static const char *word_of(bool open, enum count_unit unit)
 {
     static const char *const words[2][COUNT_UNITS] = {{"", "messages", "bytes", "attempts"},
                                                       {"h", "hmessages", "hbytes", "hattempts"}};
-    return words[(ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD][ask->unit];
+    return words[open][unit];
 }
 
 static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
@@ -203,7 +204,7 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
-    const char *word = word_of(ask);
+    const char *word = word_of((ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD, ask->unit);
     if (memcmp(numbers, usual, sizeof usual) == 0)
         args_add(args, word);
     else
@@ -339,7 +340,7 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
                                        const struct count_request *request, int64_t now_ms,
                                        const struct layout *layout, struct count_answer *answers)
 {
-    struct args args;
+    struct args args UNZEROED;
     if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTERS_DOWN;
     int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
@@ -359,7 +360,7 @@ enum counters_status remote_script_ask(struct counters *counters, enum counters_
 {
     struct remote *store = (struct remote *)counters;
     struct layout layout;
-    struct layout_few few;
+    struct layout_few few UNZEROED;
     enum counters_status status = COUNTERS_DOWN;
     if (layout_init(&layout, request->n, &few) == 0) {
         layout_make(&layout, request);
@@ -395,7 +396,7 @@ static void add_change(struct args *args, const struct count_change *change, int
     if (change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING)
         args_add(args, "");
     else
-        args_add_numbers(args, "", numbers, CHANGE_NUMBERS);
+        args_add_numbers(args, word_of(false, change->unit), numbers, CHANGE_NUMBERS);
 }
 
 /* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */

@@ -53,11 +53,18 @@ const struct command commands[] = {
      "Shows the counters of an address, domain, client or login.",
      "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"
      "  --json             for programs\n"},
-    {"top", cmd_top, "[--limit NAME] [-n N] [-c FILE] [--json]",
-     "Shows who is refused most, and who is nearest to a limit.",
+    {"top", cmd_top, "[--by WORD] [--limit NAME] [-n N] [--watch] [-c FILE] [--json]",
+     "Shows what is refused most or nearest to a limit, and who floods it.",
+     "  --by WORD          subject (the default), or of the last minutes client, sender or rule\n"
      "  --limit NAME       only this limit\n"
      "  -n N               how many of each (default 10)\n"
+     "  --watch            again and again, until Ctrl-C\n"
      "  --json             for programs\n"},
+    {"events", cmd_events, "[--follow] [-n N] [-c FILE] [--json]",
+     "Shows the last events of all hosts: limits hit, backends down and up, blocks.",
+     "  --follow           and those that come, until Ctrl-C\n"
+     "  -n N               how many of the last (default 20)\n"
+     "  --json             for programs; with --follow an object a line\n"},
     {"reset", cmd_show_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
     {"alias", cmd_rules,

@@ -7,6 +7,6 @@
 extern const char endpoints_url_instead[]; /* what is used for a counters.url that cannot be */
 
 key_parser endpoints_socket, endpoints_maps, endpoints_mailbox, endpoints_url, endpoints_listen,
-    endpoints_command, endpoints_networks, endpoints_patterns;
+    endpoints_command, endpoints_networks, endpoints_patterns, endpoints_hosts;
 
 #endif

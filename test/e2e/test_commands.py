@@ -28,7 +28,7 @@ def run(*words, check=0, **options):
     return done.stdout + done.stderr
 
 
-ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",),
+ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",), ("top", "--by", "client"), ("events",),
           ("reset", "a@example.com"), ("block", "192.0.2.9"), ("blocks",))
 
 
