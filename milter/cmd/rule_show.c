@@ -24,6 +24,7 @@ struct shown {
     struct address address;
     struct alias_rows rows;
     struct alias alias;
+    struct strings mailboxes;
     bool exempt;
     int64_t now_ms, expires_at; /* 0: never */
     struct sender_query query;
@@ -62,7 +63,10 @@ static int look_up(const struct policy *policy, struct aliases *aliases, struct 
     if (rc == 0)
         aliases_alias(&snapshot, &query, shown->pool, &shown->rows);
     aliases_end(&snapshot);
-    if (rc < 0 || rules_alias(policy, &envelope, &shown->rows, shown->pool, &shown->alias) < 0 ||
+    if (rc < 0)
+        return -1;
+    rules_alias(policy, &envelope, &shown->rows, &shown->alias);
+    if (rules_mailboxes(policy, &shown->alias, shown->pool, &shown->mailboxes) < 0 ||
         rules_sender_query(&nobody, &shown->address, shown->alias.owner, shown->pool, &shown->query) < 0)
         return -1;
     rules_rule(policy, &envelope, &shown->alias, &no_senders, &no_client, &ruling);
@@ -175,8 +179,8 @@ static void print(const struct shown *shown)
     if (alias->row != NULL && alias->row != alias->domain)
         line("row", alias->row);
     line("domain", alias->domain);
-    for (size_t i = 0; i < alias->n_mailbox; i++)
-        line(i == 0 ? "mailbox" : "", alias->mailbox[i]);
+    for (size_t i = 0; i < shown->mailboxes.n; i++)
+        line(i == 0 ? "mailbox" : "", shown->mailboxes.at[i]);
     line("owner", alias->owner);
     line("class", alias->class_name);
     line("expires", when);
@@ -193,8 +197,8 @@ static json_t *to_json(const struct shown *shown)
 {
     const struct alias *alias = &shown->alias;
     json_t *mailboxes = json_array(), *senders = json_array();
-    for (size_t i = 0; i < alias->n_mailbox; i++)
-        json_array_append_new(mailboxes, json_get_clean(alias->mailbox[i]));
+    for (size_t i = 0; i < shown->mailboxes.n; i++)
+        json_array_append_new(mailboxes, json_get_clean(shown->mailboxes.at[i]));
     for (size_t i = 0; i < shown->n_senders; i++) {
         const struct sender *s = &shown->senders[i];
         json_array_append_new(senders, json_pack("{s:o, s:o, s:o, s:o}", "scope",
