@@ -37,6 +37,9 @@ install(FILES contrib/systemd/paths.conf contrib/systemd/remote-redis.conf contr
               contrib/systemd/rcptgate-aliases.service contrib/systemd/rcptgate-aliases.timer
         DESTINATION ${share}/systemd)
 
+file(GLOB migration CONFIGURE_DEPENDS contrib/migration/*.sql contrib/migration/*.service contrib/migration/*.timer)
+install(FILES ${migration} DESTINATION ${share}/migration)
+
 # completion(FILE WHERE NAME): where the shells look for it.
 function(completion file where name)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/contrib/completion/${file})

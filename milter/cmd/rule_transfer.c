@@ -71,7 +71,7 @@ int rule_transfer_snapshot(const struct rule_transfer *of, const char *file, str
 {
     struct rule_export_file out;
     struct aliases_transfer *transfer = NULL;
-    struct aliases_sizes sizes;
+    struct aliases_sizes sizes = {0};
     int64_t serial = 0;
     int fd = -1;
     if (rule_export_open(&out, file, err) < 0)
@@ -196,7 +196,7 @@ static bool may_install(const struct rule_transfer *of, const struct transfer_re
 }
 
 /* A gate that runs here would ask whether the loss of so many rows is right. */
-static void tell_gate(const struct rule_transfer *of)
+static void accept_loss(const struct rule_transfer *of)
 {
     struct error why = {0};
     if (of->policy != NULL && rule_accept(of->policy, of->json, &why) != EXIT_DONE)
@@ -232,7 +232,7 @@ static int finish(const struct rule_transfer *of, struct aliases_transfer *trans
         status = put(of, transfer, &report, &written, err);
     end(transfer);
     if (written && shrinks(of, &report))
-        tell_gate(of);
+        accept_loss(of);
     return rule_write_exit_status(status);
 }
 
