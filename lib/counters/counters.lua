@@ -133,20 +133,21 @@ if what == 'plain' then
     what = 'reserve'
 end
 
--- change, where all is as usual: the window has not changed, and the slot is named by its number. Only that slot's text is
+-- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
     while at < 5 + 8 * ARGV[3] do
         local key, limit, slot = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 3])
         local found = pcall('HGET', key, limit)
-        if ARGV[at + 7] ~= '' or type(found) == 'table' then
+        if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
         end
         if found then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
             local current = floor(now * 10 / ARGV[at + 2])
-            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 then
+            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
+               match(rest, ' held=') then
                 return at
             end
             if born == ARGV[at + 4] and current - slot <= 10 then
@@ -291,8 +292,12 @@ local function parse(text, window)
     end
     local counter = fresh(window or old)
     counter.max, counter.born = max, born
-    if old == counter.window and slot > counter.slot and ceil(slot * old / 10) - now <= 10000 then
-        counter.slot = slot -- as window_move() has it
+    if old == counter.window and slot > counter.slot then -- as window_move() has it: the newest in which something is
+        local zeros = #match(list, '^[0,]*')
+        local filled = slot - floor(zeros / 2)
+        if zeros < #list and filled > counter.slot and ceil(filled * old / 10) - now <= 10000 then
+            counter.slot = filled
+        end
     end
     if not fill(counter, list, slot, old) or rest ~= '' and not read_words(counter, rest) then
         return nil
@@ -320,7 +325,7 @@ local function text(counter)
     while last > first and counter[last] == 0 do
         last = last - 1
     end
-    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', sum(counter), counter.max, counter.window,
+    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', math.min(sum(counter), MOST), counter.max, counter.window,
                        counter.born, counter.slot + 1 - first) .. slot_text(counter, first)
     for i = first + 1, last do
         out = out .. ',' .. slot_text(counter, i)
@@ -495,24 +500,31 @@ if what == 'change' or what == 'settle' then
                 count_late(at, counter, name, age, late, max, tonumber(ttl), unit)
             end
         elseif counter and (born == counter.born or born > MOST) then
-            add(counter, ago < 0 and 1 or ago + 1, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
-            call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            local i = ago < 0 and 1 or ago + 1
+            local count, open = counter[i], counter[i + 11]
+            add(counter, i, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+            if counter[i] ~= count or counter[i + 11] ~= open then -- else not even the window moves: the clock may have been set back
+                call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            end
         end
     end
 
+    local pending = {}
+
     -- Whether its check refuses the change at `at`; answers for it.
     local function refuses(at)
-        local counter = counter_of(at) or fresh(tonumber(ARGV[at + 2]))
+        local counter, name = counter_of(at)
+        counter = counter or fresh(tonumber(ARGV[at + 2]))
         local max, check = match(ARGV[at + 7], '(%d+) %d+ (%d+)$')
         local amount, used = tonumber(ARGV[at + 5]), sum(counter)
-        local over, wait = false, 0
+        local over, wait, need = false, 0, (pending[name] or 0) + amount
         max = tonumber(max or 0)
         if check == '1' and used >= max then
             over, wait = true, wait_for(counter, max, 1, 0)
-        elseif check == '2' and used + counter.pending + amount > max then
-            over, wait = true, wait_for(counter, max, counter.pending + amount, 0)
+        elseif check == '2' and used + need > max then
+            over, wait = true, wait_for(counter, max, need, 0)
         end
-        counter.pending = counter.pending + amount
+        pending[name] = need
         local to = #answer
         answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, used - sum_open(counter)
         return over
