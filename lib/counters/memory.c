@@ -8,6 +8,7 @@
 #include "memory.h"
 #include "counters/stores.h"
 #include "base/hash.h"
+#include "base/unzeroed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -479,14 +480,16 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
                                        struct count_answer *answers)
 {
     struct memory *memory = (struct memory *)counters;
-    struct part few_parts[FEW] = {0};
-    struct work few_works[2 * FEW];
+    struct part few_parts[FEW] UNZEROED;
+    struct work few_works[2 * FEW] UNZEROED; /* as many as work_get() fills */
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
     task.recorded = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
     task.works = few ? few_works : calloc(2 * request->n, sizeof *task.works);
     enum counters_status status = COUNTERS_DOWN;
+    if (few)
+        memset(task.parts, 0, request->n * sizeof *task.parts);
     if (task.parts != NULL && task.works != NULL) {
         task.retry = memory_retry(memory, mode, request, task.now, answers);
         task_hash(&task);

@@ -2,6 +2,7 @@
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
  * counters.lua describes both. */
 #include "counters/counters.h"
+#include "base/unzeroed.h"
 #include "remote_call.h"
 #include "remote_script.h"
 #include "counters/window.h"
@@ -339,7 +340,7 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
                                        const struct count_request *request, int64_t now_ms,
                                        const struct layout *layout, struct count_answer *answers)
 {
-    struct args args;
+    struct args args UNZEROED;
     if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTERS_DOWN;
     int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
@@ -359,7 +360,7 @@ enum counters_status remote_script_ask(struct counters *counters, enum counters_
 {
     struct remote *store = (struct remote *)counters;
     struct layout layout;
-    struct layout_few few;
+    struct layout_few few UNZEROED;
     enum counters_status status = COUNTERS_DOWN;
     if (layout_init(&layout, request->n, &few) == 0) {
         layout_make(&layout, request);

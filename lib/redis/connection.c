@@ -39,6 +39,7 @@ struct redis_connection {
     size_t fed;       /* bytes of the answer that is being read */
     int64_t heard_at; /* last byte */
     char name[160];   /* of the peer */
+    char bytes[READ_BYTES];
 };
 
 struct redis_connection *redis_connection_new(void)
@@ -152,8 +153,7 @@ static enum redis_connection_status connection_lost(const struct redis_connectio
 
 static enum redis_connection_status connection_receive(struct redis_connection *connection, struct error *err)
 {
-    char bytes[READ_BYTES];
-    ssize_t n = recv(connection->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    ssize_t n = recv(connection->fd, connection->bytes, sizeof connection->bytes, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return REDIS_CONNECTION_OK;
     if (n <= 0)
@@ -164,7 +164,7 @@ static enum redis_connection_status connection_receive(struct redis_connection *
         error_set(err, "Redis at %s gave an answer of more than %zu bytes", connection->name, REPLY_BYTES);
         return REDIS_CONNECTION_BROKEN;
     }
-    if (redisReaderFeed(connection->reader, bytes, (size_t)n) != REDIS_OK) {
+    if (redisReaderFeed(connection->reader, connection->bytes, (size_t)n) != REDIS_OK) {
         error_set(err, "out of memory for an answer of Redis");
         return REDIS_CONNECTION_BROKEN;
     }
