@@ -76,18 +76,15 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 /* A verdict that refuses although the store charged: the charge goes back. */
 static void charge_undo(struct gate *gate, struct decision *d)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds);
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))
             continue;
         back.amount = -back.amount;
         back.open = -back.open;
-        refunds_add(&refunds, &back);
+        refunds_add(gate->refunds, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }
-    refunds_end(&refunds);
 }
 
 /* What waits in Postfix's queue is a fact like any other; nothing is asked of a store. */

@@ -229,34 +229,15 @@ void refunds_free(struct refunds *refunds, int wait_ms)
     free(refunds);
 }
 
-/* ---- a batch ---- */
-
-void refunds_begin(struct refunds_batch *batch, struct refunds *refunds)
+void refunds_add(struct refunds *refunds, const struct count_change *change)
 {
-    batch->refunds = refunds; /* not the list: most have one in it */
-    batch->n = 0;
-}
-
-void refunds_add(struct refunds_batch *batch, const struct count_change *change)
-{
-    struct refunds *refunds = batch->refunds;
     struct count_change rest = *change;
-    int64_t now = refunds->now(refunds->arg);
     if (rest.amount == 0 && rest.open == 0 && rest.late == 0)
         return;
+    int64_t now = refunds->now(refunds->arg);
     if (rest.slot >= 0)
         rest.at_ms = now;
     counters_change_here(refunds->counters, &rest, now);
-    if (store_is_synced(&rest))
-        return;
-    if (batch->n == REFUNDS_MOST)
-        refunds_end(batch);
-    batch->list[batch->n++] = rest;
-}
-
-void refunds_end(struct refunds_batch *batch)
-{
-    for (size_t i = 0; i < batch->n; i++)
-        push_change(batch->refunds, &batch->list[i]);
-    batch->n = 0;
+    if (!store_is_synced(&rest))
+        push_change(refunds, &rest);
 }
