@@ -577,6 +577,35 @@ static void strip_batv(struct content *content)
     memmove(content->bytes, content->bytes + begin, content->len);
 }
 
+/* Nearly every address: letters, digits, hyphens, underscores and single dots before the '@', none of them a separator, and an
+ * ASCII domain behind it. The grammar would only copy these. False: it is another one, or none. */
+static bool parse_usual(struct reader in, const char *subaddress, struct address *out)
+{
+    char local[ADDRESS_LOCAL_MAX + 1];
+    size_t n = 0;
+    if (in.end - in.at >= 2 && *in.at == '<' && in.end[-1] == '>') {
+        in.at++;
+        in.end--;
+    }
+    for (; more(&in) && *in.at != '@'; in.at++) {
+        const bool dot_behind = *in.at == '.' && n > 0 && local[n - 1] != '.';
+        if (n == ADDRESS_LOCAL_MAX || (!dot_behind && !is_label_byte(*in.at)))
+            return false;
+        local[n++] = lower(*in.at);
+    }
+    local[n] = '\0';
+    if (n == 0 || local[n - 1] == '.' || !take(&in, '@') || n + 1 + (size_t)(in.end - in.at) > ADDRESS_MAX ||
+        strpbrk(local, subaddress) != NULL ||
+        domain_ascii(in.at, (size_t)(in.end - in.at), out->domain, NULL) != 0)
+        return false;
+    memcpy(out->local_full, local, n);
+    memcpy(out->local_bare, local, n);
+    (void)stpcpy(stpcpy(stpcpy(out->full, local), "@"), out->domain);
+    memcpy(out->bare, out->full, sizeof out->bare);
+    out->kind = ADDRESS_MAILBOX;
+    return true;
+}
+
 static int parse(struct reader in, const char *subaddress, bool sender, struct address *out,
                  struct error *err)
 {
@@ -657,7 +686,7 @@ static enum address_kind parse_or_salvage(const char *raw, const char *subaddres
 {
     const struct reader in = {raw, raw + strlen(raw)};
     *out = (struct address){.kind = ADDRESS_INVALID};
-    if (parse(in, subaddress, sender, out, err) != 0)
+    if (!parse_usual(in, subaddress, out) && parse(in, subaddress, sender, out, err) != 0)
         salvage(in, out);
     return out->kind;
 }
