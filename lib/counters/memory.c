@@ -124,7 +124,8 @@ static void task_hash(struct task *task)
     const struct count_request *request = task->request;
     for (size_t i = 0; i < request->n; i++) {
         struct part *part = &task->parts[i];
-        part->hash = hash_string(memory->seed, request->asks[i].key);
+        bool same = i > 0 && strcmp(request->asks[i].key, request->asks[i - 1].key) == 0;
+        part->hash = same ? part[-1].hash : hash_string(memory->seed, request->asks[i].key);
         task->set |= shard_bit(memory, part->hash);
         if (request->asks[i].overflow == NULL)
             continue;
