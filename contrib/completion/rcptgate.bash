@@ -23,7 +23,7 @@ _rcptgate() {
         "") words="run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help -V --version" ;;
         help) words="run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help" ;;
         run) words="-c" ;;
-        check) words="-c --json" ;;
+        check) words="-c --connect --json" ;;
         explain) words="--to --from --client --user --size -c --json" ;;
         replay) words="--policy --against --no-aliases -n -c --json" ;;
         show) words="-c --json" ;;

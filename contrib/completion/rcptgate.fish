@@ -21,6 +21,7 @@ complete -c rcptgate -n __fish_use_subcommand -f -a postfix-lines -d 'Prints Pos
 complete -c rcptgate -n __fish_use_subcommand -f -a help -d 'Says how a command is used.'
 complete -c rcptgate -n '__fish_seen_subcommand_from run' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -s c -r
+complete -c rcptgate -n '__fish_seen_subcommand_from check' -l connect
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l to -x
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l from -x

@@ -1,7 +1,7 @@
 /* redis_config: names of what a configuration points at. Writes into buffers of the caller; cannot fail. */
-#include "redis_config.h"
+#include "base/redis_config.h"
 
-#include "text.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef RCPTGATE_BASE_REDIS_CONFIG_H
 #define RCPTGATE_BASE_REDIS_CONFIG_H
 
-#include "pool.h"
+#include "base/pool.h"
 
 #include <stdbool.h>
 #include <stddef.h>

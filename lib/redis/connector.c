@@ -4,7 +4,7 @@
 #include "connector.h"
 #include "password.h"
 #include "sentinels.h"
-#include "target.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +17,9 @@ struct redis_connector {
     char *probe_key;
     int wake_fd;
     int64_t timeout_ns;
-    struct redis_sentinels *sentinels; /* who name the target; NULL: config does */
+    struct redis_sentinels *sentinels; /* who name the host; NULL: config does */
     struct redis_master master;        /* as they did; its host is borrowed by the */
-    struct redis_target target;
+    struct redis_host host;
     int64_t not_before;    /* it is connected to */
     struct redis_tls *tls; /* NULL: plain text, or not read yet */
     struct redis_connection *connection;
@@ -33,9 +33,9 @@ static void connector_turn(struct redis_connector *connector, const struct redis
 {
     bool first = connector->master.host[0] == '\0';
     redis_connection_close(connector->connection);
-    redis_target_done(&connector->target);
+    redis_host_done(&connector->host);
     connector->master = *master;
-    connector->target = (struct redis_target){.host = connector->master.host, .port = connector->master.port};
+    connector->host = (struct redis_host){.name = connector->master.host, .port = connector->master.port};
     connector->not_before =
         first ? 0 : clock_monotonic_ns() + (int64_t)arc4random_uniform(SPREAD_MS) * 1000000;
 }
@@ -89,7 +89,7 @@ static int connector_read_tls(struct redis_connector *connector, struct error *w
 }
 
 static struct redis_endpoint *connector_make_endpoint(struct redis_connector *connector,
-                                                      const struct redis_target_address *address,
+                                                      const struct redis_host_address *address,
                                                       struct error *err)
 {
     char from_file[PASSWORD_MAX];
@@ -97,7 +97,7 @@ static struct redis_endpoint *connector_make_endpoint(struct redis_connector *co
     struct redis_login login = {.db = config->db,
                                 .user = config->user,
                                 .password = config->password,
-                                .host = connector->target.host,
+                                .host = connector->host.name,
                                 .tls = connector->tls};
     if (config->password_file != NULL) {
         if (redis_password_read(config->password_file, "counters.password_file", from_file, err) != 0)
@@ -148,7 +148,7 @@ static enum redis_connection_status connector_ask_again(struct redis_connector *
     return status;
 }
 
-static int connector_try(struct redis_connector *connector, const struct redis_target_address *address,
+static int connector_try(struct redis_connector *connector, const struct redis_host_address *address,
                          struct redis_probe *out, struct error *err)
 {
     int64_t deadline = clock_monotonic_ns() + connector->timeout_ns;
@@ -169,15 +169,15 @@ static int connector_try(struct redis_connector *connector, const struct redis_t
 static int connector_probe_fresh(struct redis_connector *connector, struct redis_probe *out,
                                  struct error *err)
 {
-    struct redis_target *target = &connector->target;
+    struct redis_host *host = &connector->host;
     struct error lookup = {0};
-    if (redis_target_resolve(target, connector->wake_fd, &lookup) != 0) {
+    if (redis_host_resolve(host, connector->wake_fd, &lookup) != 0) {
         error_set(err, "%s", lookup.text);
         return -1;
     }
-    for (int i = 0; i < target->n_addresses; i++) {
+    for (int i = 0; i < host->n_addresses; i++) {
         struct error why = {0};
-        if (connector_try(connector, &target->addresses[i], out, &why) == 0)
+        if (connector_try(connector, &host->addresses[i], out, &why) == 0)
             return 0;
         error_set(err, "%s", why.text); /* the first address says it: it is the one that was meant */
     }
@@ -249,10 +249,10 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     if (good && copy->topology == REDIS_TOPOLOGY_SENTINEL)
         good = (connector->sentinels = redis_sentinels_new(copy, wake_fd)) != NULL;
     else if (good && copy->path != NULL)
-        connector->target.path = copy->path;
+        connector->host.path = copy->path;
     else if (good)
-        connector->target =
-            (struct redis_target){.host = copy->addresses[0].host, .port = copy->addresses[0].port};
+        connector->host =
+            (struct redis_host){.name = copy->addresses[0].host, .port = copy->addresses[0].port};
     if (good)
         return connector;
     redis_connector_free(connector);
@@ -264,7 +264,7 @@ void redis_connector_free(struct redis_connector *connector)
     if (connector == NULL)
         return;
     redis_sentinels_free(connector->sentinels);
-    redis_target_done(&connector->target);
+    redis_host_done(&connector->host);
     redis_connection_free(connector->connection);
     redis_endpoint_unref(connector->endpoint);
     redis_tls_unref(connector->tls);

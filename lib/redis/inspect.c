@@ -226,14 +226,14 @@ static void check_sentinels(struct inspection *in)
     const struct redis_sentinels *sentinels = redis_connector_sentinels(in->connector);
     size_t n = sentinels != NULL ? redis_sentinels_count(sentinels) : 0, silent = 0;
     for (size_t i = 0; i < n; i++)
-        silent += redis_sentinels_trouble(sentinels, i)[0] != '\0';
+        silent += redis_sentinels_reason(sentinels, i)[0] != '\0';
     for (size_t i = 0; i < n; i++) {
-        const struct redis_target *target = redis_sentinels_target(sentinels, i);
-        const char *why = redis_sentinels_trouble(sentinels, i);
+        const struct redis_host *host = redis_sentinels_host(sentinels, i);
+        const char *why = redis_sentinels_reason(sentinels, i);
         if (why[0] != '\0' && silent < n) /* else the probe says it */
             say(in, false, "/counters/url", "%s", why);
-        for (int j = 0; j < target->n_addresses; j++)
-            in->inspector->reached(in->inspector->arg, (const struct sockaddr *)&target->addresses[j].addr);
+        for (int j = 0; j < host->n_addresses; j++)
+            in->inspector->reached(in->inspector->arg, (const struct sockaddr *)&host->addresses[j].addr);
     }
 }
 

@@ -17,7 +17,7 @@ static const int64_t ASK_MAX_NS = 250 * 1000000, REST_NS = 2000 * (int64_t)10000
 enum { QUESTIONS = 2 };
 
 struct sentinel {
-    struct redis_target target;
+    struct redis_host host;
     struct redis_connection *connection;
     int64_t rest_until; /* it did not answer the last time */
     struct error why;   /* it did not */
@@ -134,14 +134,14 @@ static struct redis_endpoint *sentinel_endpoint(const struct sentinel *sentinel,
                                                 int i, struct error *err)
 {
     char password[PASSWORD_MAX];
-    struct redis_login login = {.host = sentinel->target.host, .note = " (a Sentinel)", .tls = tls};
+    struct redis_login login = {.host = sentinel->host.name, .note = " (a Sentinel)", .tls = tls};
     if (config->sentinel_password_file != NULL) {
         if (redis_password_read(config->sentinel_password_file, "counters.sentinel_password_file", password,
                                 err) != 0)
             return NULL;
         login.password = password;
     }
-    const struct redis_target_address *address = &sentinel->target.addresses[i];
+    const struct redis_host_address *address = &sentinel->host.addresses[i];
     struct redis_endpoint *endpoint =
         redis_endpoint_new((const struct sockaddr *)&address->addr, address->len, &login);
     if (endpoint == NULL)
@@ -154,9 +154,9 @@ static bool sentinel_connect(struct sentinel *sentinel, const struct redis_confi
                              struct redis_tls *tls, int wake_fd, int64_t wait_ns, struct error *err)
 {
     struct error lookup = {0};
-    if (redis_target_resolve(&sentinel->target, wake_fd, &lookup) != 0)
+    if (redis_host_resolve(&sentinel->host, wake_fd, &lookup) != 0)
         error_set(err, "%s", lookup.text);
-    for (int i = 0; i < sentinel->target.n_addresses; i++) {
+    for (int i = 0; i < sentinel->host.n_addresses; i++) {
         struct redis_endpoint *endpoint = sentinel_endpoint(sentinel, config, tls, i, err);
         if (endpoint == NULL)
             return false;
@@ -177,8 +177,7 @@ static bool sentinel_ask(struct redis_sentinels *sentinels, struct sentinel *sen
     char who[300];
     int n = 0;
     int64_t wait_ns = config->timeout_ms * 1000000 < ASK_MAX_NS ? config->timeout_ms * 1000000 : ASK_MAX_NS;
-    redis_config_address(&(struct redis_address){sentinel->target.host, sentinel->target.port}, who,
-                         sizeof who);
+    redis_config_address(&(struct redis_address){sentinel->host.name, sentinel->host.port}, who, sizeof who);
     if (!redis_connection_is_quiet(sentinel->connection, true))
         redis_connection_close(sentinel->connection);
     bool good = (redis_connection_is_open(sentinel->connection) ||
@@ -262,12 +261,12 @@ size_t redis_sentinels_count(const struct redis_sentinels *sentinels)
     return sentinels->n;
 }
 
-const struct redis_target *redis_sentinels_target(const struct redis_sentinels *sentinels, size_t i)
+const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sentinels, size_t i)
 {
-    return &sentinels->at[i].target;
+    return &sentinels->at[i].host;
 }
 
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels, size_t i)
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels, size_t i)
 {
     return sentinels->at[i].why.text;
 }
@@ -284,8 +283,8 @@ struct redis_sentinels *redis_sentinels_new(const struct redis_config *config, i
     sentinels->said = calloc(config->n_addresses, sizeof *sentinels->said);
     bool good = sentinels->said != NULL;
     for (size_t i = 0; i < sentinels->n; i++) {
-        sentinels->at[i].target =
-            (struct redis_target){.host = config->addresses[i].host, .port = config->addresses[i].port};
+        sentinels->at[i].host =
+            (struct redis_host){.name = config->addresses[i].host, .port = config->addresses[i].port};
         sentinels->at[i].connection = redis_connection_new();
         good = good && sentinels->at[i].connection != NULL;
     }
@@ -300,7 +299,7 @@ void redis_sentinels_free(struct redis_sentinels *sentinels)
     if (sentinels == NULL)
         return;
     for (size_t i = 0; i < sentinels->n; i++) {
-        redis_target_done(&sentinels->at[i].target);
+        redis_host_done(&sentinels->at[i].host);
         redis_connection_free(sentinels->at[i].connection);
     }
     free(sentinels->said);

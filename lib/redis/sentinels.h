@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/redis_config.h"
-#include "target.h"
+#include "host.h"
 #include "tls.h"
 
 struct redis_sentinels;
@@ -30,9 +30,9 @@ int redis_sentinels_ask(struct redis_sentinels *sentinels, struct redis_tls *tls
                         struct error *err);
 
 size_t redis_sentinels_count(const struct redis_sentinels *sentinels);
-const struct redis_target *redis_sentinels_target(const struct redis_sentinels *sentinels, size_t i);
-const char *redis_sentinels_trouble(const struct redis_sentinels *sentinels,
-                                    size_t i); /* why it did not answer; "": it did */
+const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sentinels, size_t i);
+const char *redis_sentinels_reason(const struct redis_sentinels *sentinels,
+                                   size_t i); /* why it did not answer; "": it did */
 
 struct redis_sentinels_choice { /* zeroed: nothing is known */
     struct redis_master now;

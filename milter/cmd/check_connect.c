@@ -85,13 +85,10 @@ static void unit_line(void *arg, char *line, size_t n)
 /* Is there a unit of that name, and does it run the gate with this file? */
 static bool unit_read(struct unit *unit, const char *name, const char *file)
 {
-    const char *const argv[] = {"/usr/bin/env",
-                                "systemctl",
-                                "show",
-                                "--property=ExecStart,IPAddressAllow,IPAddressDeny,ProtectSystem,ProtectHome,"
-                                "ReadWritePaths,StateDirectory",
-                                name,
-                                NULL};
+    static const char properties[] =
+        "--property=ExecStart,IPAddressAllow,IPAddressDeny,ProtectSystem,ProtectHome,"
+        "ReadWritePaths,StateDirectory";
+    const char *const argv[] = {"/usr/bin/env", "systemctl", "show", properties, name, NULL};
     const struct program program = {
         .argv = argv, .timeout_ms = SYSTEMD_MS, .stop_fd = -1, .line = unit_line, .arg = unit};
     char option[PATH_MAX + 8];

@@ -49,7 +49,7 @@ static const char *decode(struct loader *loader, const char *at, size_t n)
         int low = high >= 0 ? hex_digit(at[i + 2]) : -1;
         if (at[i] == '%' && (low < 0 || high + low == 0))
             return NULL;
-        out[used++] = at[i] == '%' ? (char)(high << 4 | low) : at[i];
+        out[used++] = at[i] == '%' ? (char)((unsigned)high << 4 | (unsigned)low) : at[i];
         i += at[i] == '%' ? 2 : 0;
     }
     return out;

@@ -241,6 +241,19 @@ def test_what_is_wrong_is_named(watched):
     wait_for(lambda: "knows no master" in watched.trouble(), f"another reason: {watched.trouble()}", 20)
 
 
+def test_no_sentinel_listens_there(watched):
+    node = watched.node("redis0")
+    watched.connect([node])
+    wait_for(lambda: "unknown command" in watched.trouble(), f"another reason: {watched.trouble()}", 20)
+    nonsense = ScriptedSentinel(watched.scratch, 1, node)
+    for epoch, host, port in (("x", "127.0.0.1", 1), (1, "a b", 1), (1, "", 1), (1, "127.0.0.1", 65536), (1, "127.0.0.1", 0), (-1, "127.0.0.1", 1)):
+        nonsense.epoch, nonsense.node = epoch, Address(host, port)
+        watched.connect([nonsense])
+        wait_for(lambda: "names no master" in watched.trouble(), f"{epoch} {host} {port}: {watched.trouble()}", 20)
+    nonsense.epoch, nonsense.node = 1, node
+    wait_for(lambda: watched.counts_in(node), f"not mended: {watched.trouble()}", 20)
+
+
 def test_sentinels_over_tls(watched):
     authority = Authority(watched.scratch)
     cert, key = authority.issue("all", f"IP:{watched.scratch.address}")

@@ -3,7 +3,7 @@
 import pytest
 
 from certificates import Authority
-from harness import World, wait_for
+from harness import World, run_threads, wait_for
 from relay import Relay
 
 ALIAS = "a@example.com"
@@ -60,12 +60,12 @@ class Secured:
         assert not [word for word in PLAIN if word in heard]
 
 
-def rcpt(world):
+def rcpt(world, to=ALIAS):
     with world.milter() as m:
         m.connect()
         m.helo()
         m.mail()
-        answer = m.rcpt(f"<{ALIAS}>")
+        answer = m.rcpt(f"<{to}>")
         if answer.kind == "continue":
             m.data()
             m.body()
@@ -91,6 +91,17 @@ def test_counts_over_tls_and_nothing_is_plain(secured):
     assert secured.world.used(ALIAS, "soft") == 3
     secured.nothing_is_plain()
     assert len(secured.relay.heard()) > 3000
+
+
+def test_many_sessions_share_it_while_connections_are_cut(secured):
+    secured.connect()
+    wait_for(secured.counts_in_redis, "Redis is not used")
+    answers = run_threads(8, lambda i: [rcpt(secured.world, f"a{i}@elsewhere.example") for _ in range(6)])
+    assert answers == [["continue"] * 3 + ["450 4.2.1"] * 3] * 8
+    secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    wait_for(secured.counts_in_redis, "Redis is not used again")
+    assert set(run_threads(8, lambda i: rcpt(secured.world, f"a{i}@elsewhere.example"))) == {"450 4.2.1"}
+    secured.nothing_is_plain()
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
