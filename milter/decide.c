@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+enum {
+    LOOKS = 3
+}; /* so often a store is asked for one RCPT, where it is full of what was about to be given back */
+
 /* The block over the client; NULL: none. -1: out of memory. */
 static int block_fetch(struct gate *gate, const struct network *client, struct pool *pool,
                        const struct block_row **out)
@@ -48,22 +52,6 @@ static enum count_source source_of(enum counters_status status, const struct dec
     return source;
 }
 
-/* The counts, from the store that the policy names, or (of what that cannot say) from this process. */
-static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
-                           struct decision *d)
-{
-    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
-    int64_t began = clock_monotonic_ns();
-    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
-        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
-    if (policy->counters.when_down == WHEN_DOWN_LOCAL)
-        (void)plan_localise(policy, &d->plan, pool); /* short of memory nobody stands in */
-    enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
-                                       : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
-    metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
-    d->source = source_of(status, d);
-}
-
 bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 {
     const struct count_ask *ask = &d->plan.request.asks[i];
@@ -72,6 +60,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
         return false;
     *out = (struct count_change){.key = answer->overflowed ? ask->overflow : ask->key,
                                  .limit = ask->limit,
+                                 .unit = ask->unit,
                                  .window_ms = ask->window_ms,
                                  .slot = answer->slot,
                                  .created = answer->created,
@@ -85,18 +74,64 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
 /* A verdict that refuses although the store charged: the charge goes back. */
 static void charge_undo(struct gate *gate, struct decision *d)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds);
     for (size_t i = 0; i < d->plan.request.n; i++) {
         struct count_change back;
         if (!decide_charge(d, i, &back))
             continue;
         back.amount = -back.amount;
         back.open = -back.open;
-        refunds_add(&refunds, &back);
+        refunds_add(gate->refunds, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }
-    refunds_end(&refunds);
+}
+
+static enum counters_status ask(struct gate *gate, const struct policy *policy, bool peek, int64_t now,
+                                struct pool *pool, struct decision *d)
+{
+    if (policy->counters.when_down == WHEN_DOWN_LOCAL)
+        (void)plan_localise(policy, &d->plan, pool); /* short of memory nobody stands in */
+    return peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
+                : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
+}
+
+/* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
+ * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
+static bool flush_pending(struct gate *gate, const struct decision *d)
+{
+    const struct count_request *request = &d->plan.request;
+    bool flushed = false;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        const struct count_answer *answer = &d->answers[i];
+        if (answer->result == COUNT_ADMITTED || (ask->flags & COUNT_SHADOW) != 0)
+            continue;
+        if (answer->result != COUNT_OVER || (ask->flags & COUNT_ATTEMPT) != 0 ||
+            ((ask->flags & COUNT_HARD) != 0 && answer->hard))
+            return false;
+        flushed =
+            flushed || refunds_flush_counter(gate->refunds, answer->overflowed ? ask->overflow : ask->key,
+                                             ask->limit, request->deadline);
+    }
+    return flushed;
+}
+
+/* The counts, from the store that the policy names, or (of what that cannot say) from this process. */
+static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
+                           struct decision *d)
+{
+    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
+    int64_t began = clock_monotonic_ns();
+    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
+        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
+    enum counters_status status = ask(gate, policy, peek, now, pool, d);
+    for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && flush_pending(gate, d); looks++) {
+        charge_undo(gate, d); /* what a part of it was charged */
+        if (plan_again(&d->plan, pool) != 0)
+            break;
+        status = ask(gate, policy, peek, now, pool, d); /* others may be quicker */
+    }
+    metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
+    d->source = source_of(status, d);
 }
 
 /* What waits in Postfix's queue is a fact like any other; nothing is asked of a store. */
@@ -109,8 +144,8 @@ static void backlog_fetch(struct gate *gate, struct plan *plan)
     }
 }
 
-static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
-                          bool peek, struct pool *pool, struct decision *d)
+static int run_line(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
+                    struct pool *pool, struct decision *d)
 {
     const struct ruling_question question = {.gate = gate,
                                              .policy = policy,
@@ -171,13 +206,13 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
     out->envelope.ramp_since = ramp_since_of;
     out->envelope.ramp_arg = gate->counters;
-    if (decide_line_of(gate, policy, facts, peek, pool, out) < 0)
+    if (run_line(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
     if (out->verdict.action == ACTION_NONE) /* undecided is never accept */
         out->verdict = verdict_backend(policy);
 }
 
-void decide_line(const struct decision *d, struct reply_line *out)
+void decide_reply(const struct decision *d, struct reply_line *out)
 {
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT];

@@ -5,8 +5,6 @@
 
 int failover_state_init(struct failover_state *state)
 {
-    pthread_mutex_init(&state->lock, NULL);
-    pthread_cond_init(&state->wake, NULL);
     state->n_sites = store_sites(state->remote);
     state->sites = calloc(state->n_sites, sizeof *state->sites);
     state->generations = calloc(state->n_sites, sizeof *state->generations);
@@ -21,8 +19,6 @@ void failover_state_done(struct failover_state *state)
 {
     free(state->sites);
     free(state->generations);
-    pthread_cond_destroy(&state->wake);
-    pthread_mutex_destroy(&state->lock);
 }
 
 int64_t failover_state_now(const struct failover_state *state)
@@ -32,11 +28,8 @@ int64_t failover_state_now(const struct failover_state *state)
 
 void failover_state_note(struct failover_state *state, atomic_bool *what)
 {
-    if (atomic_exchange(what, true))
-        return;
-    pthread_mutex_lock(&state->lock);
-    pthread_cond_signal(&state->wake);
-    pthread_mutex_unlock(&state->lock);
+    if (!atomic_exchange(what, true))
+        worker_wake(state->worker);
 }
 
 void failover_state_close(struct failover_state *state, unsigned site)

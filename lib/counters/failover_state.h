@@ -1,10 +1,12 @@
-/* failover_state: what the parts of the store that stands on two share (failover.c tells the whole story): the two stores, and for
- * each site of the remote one whether it can be asked. No more than flags; nothing here waits or fails. */
+/* failover_state: what the parts of the store that stands on two share (failover.c tells the whole story): the two stores,
+ * for each site of the remote one whether it can be asked, and the worker that mends what cannot. No more than flags; nothing here
+ * waits or fails. */
 #ifndef RCPTGATE_COUNTERS_FAILOVER_STATE_H
 #define RCPTGATE_COUNTERS_FAILOVER_STATE_H
 
 #include "memory.h"
 #include "deny_cache.h"
+#include "sys/worker.h"
 
 struct failover_site {
     atomic_bool closed;      /* remote failed or restarted there: it is not asked before it was told all */
@@ -24,9 +26,7 @@ struct failover_state {
     atomic_bool pending;         /* remote is to be told of refusals or retries, when there is time */
     atomic_bool behind;          /* some site is closed or unsynced */
     atomic_uint_fast64_t synced; /* counters that were brought up to date in remote */
-    atomic_bool stop;
-    pthread_mutex_t lock; /* so that no wake-up of the thread is missed */
-    pthread_cond_t wake;
+    struct worker *worker;       /* NULL: where remote is */
 };
 
 int failover_state_init(
@@ -35,7 +35,7 @@ void failover_state_done(struct failover_state *state);
 
 int64_t failover_state_now(const struct failover_state *state);
 
-/* Sets what the thread is to look at, and wakes it when it was not set. */
+/* Sets what the worker is to look at, and wakes it when it was not set. */
 void failover_state_note(struct failover_state *state, atomic_bool *what);
 
 /* From now on remote is not asked there; or it is, but lacks what local admitted. */

@@ -40,10 +40,11 @@ struct reconcile {
 
 /* ---- counters ---- */
 
-/* How much remote lacks. */
+/* How much remote lacks. Where it never said when its counter was made, that is the one: a charge whose answer was lost may be in it. */
 static int64_t delta_amount(const struct delta *delta, const struct count_answer *remote)
 {
-    int64_t known = remote->created == delta->remote_created ? remote->used : 0;
+    bool same = delta->remote_created == 0 || delta->remote_created == remote->created;
+    int64_t known = same ? remote->used : 0;
     int64_t lost = delta->lost ? window_used(&delta->counter.window) - known : 0;
     return lost > delta->unsynced ? lost : delta->unsynced;
 }
@@ -81,17 +82,19 @@ static enum counters_status sync_look(struct reconcile *reconcile, struct sync *
     return COUNTERS_OK;
 }
 
-/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. */
-static struct count_change slot_change(const struct delta *delta, const struct window *window, int i,
-                                       int64_t amount, int64_t now)
+/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. Only to the counter that
+ * was looked at: one that was made since, after a restart or a reset, is looked at anew. */
+static struct count_change slot_change(const struct delta *delta, const struct count_answer *remote,
+                                       const struct window *window, int i, int64_t amount, int64_t now)
 {
     int64_t end = window_slot_end(window->window_ms, window->slot + i);
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
+                                 .unit = delta->counter.unit,
                                  .window_ms = window->window_ms,
                                  .slot = -1,
                                  .at_ms = end < now ? end : now,
-                                 .created = INT64_MAX,
+                                 .created = remote->created,
                                  .amount = amount,
                                  .open = window->open[i] < amount ? window->open[i] : amount,
                                  .here = -1};
@@ -110,7 +113,7 @@ static enum counters_status sync_add(struct reconcile *reconcile, const struct s
             int64_t amount = window.count[s] < left ? window.count[s] : left;
             left -= amount;
             if (amount > 0)
-                changes[n++] = slot_change(&sync->deltas[i], &window, s, amount, now);
+                changes[n++] = slot_change(&sync->deltas[i], &sync->remote[i], &window, s, amount, now);
         }
     }
     return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTERS_OK;
@@ -219,7 +222,7 @@ static void walk_counters(struct reconcile *reconcile)
         n = mirror_collect(state->local, &cursor, now, deltas, DELTAS);
         for (size_t left = n; left > 0;)
             left = walk_site(reconcile, deltas, left, now);
-    } while (n > 0 && !atomic_load(&state->stop));
+    } while (n > 0 && !worker_stopping(state->worker));
 }
 
 /* ---- retries and refusals ---- */
@@ -233,7 +236,7 @@ static bool notify_retries(struct failover_state *state)
     size_t n;
     int64_t now = failover_state_now(state);
     bool all = true;
-    while (!atomic_load(&state->stop) && all &&
+    while (!worker_stopping(state->worker) && all &&
            (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0) {
         all = counters_deferred(state->remote, list, n, now) != COUNTERS_DOWN;
         for (size_t i = 0; i < n; i++)

@@ -1,9 +1,10 @@
-/* refunds: see refunds.h. Owns the queue and its thread; short of memory a refund is forgotten, and its charge ends with its
+/* refunds: see refunds.h. Owns the queues and their worker; short of memory a refund is forgotten, and its charge ends with its
  * window. */
 #include "counters/refunds.h"
 
 #include "base/clock.h"
 #include "store.h"
+#include "sys/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -24,17 +25,26 @@ struct queue { /* the oldest first */
     size_t n;
 };
 
+struct batch { /* some jobs out of a queue, worked on without the lock */
+    struct job *jobs[REFUNDS_MOST];
+    struct count_change changes[REFUNDS_MOST];
+    size_t n;
+};
+
 struct refunds {
     struct counters *counters;
     counters_now_fn *now;
     void *arg;
-    pthread_t thread;
+    struct worker *worker;
     pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t wake, idle;
     struct queue fresh;
-    struct queue waiting; /* what the store, or a part of it, did not take */
-    int64_t due_ms;       /* when to try those again (monotonic) */
-    bool busy, stopping;
+    struct queue waiting;   /* what the store, or a part of it, did not take */
+    struct batch *in_hand;  /* what is being handed over now; the worker's */
+    uint64_t pushed, tried; /* so many in all, and so many that were handed over, or dropped, or wait */
+    pthread_cond_t advance; /* of tried, and of waiting */
+    int64_t
+        gather_until; /* more may come until this moment (clock_monotonic_ns()); a full batch does not wait for it */
+    int64_t retry_at; /* what waits: not before this one */
     unsigned hurried; /* so many wait for it to be done: it gathers no longer */
 };
 
@@ -67,16 +77,30 @@ static void queue_clear(struct queue *queue)
         free(job);
 }
 
+/* With the lock held: what was here first, where there is no room. */
+static struct job *push_out(struct refunds *refunds)
+{
+    if (refunds->fresh.n + refunds->waiting.n <= JOBS_MAX)
+        return NULL;
+    struct job *oldest = queue_take(&refunds->waiting);
+    if (oldest != NULL)
+        return oldest;
+    refunds->tried++;
+    return queue_take(&refunds->fresh);
+}
+
 static void push(struct refunds *refunds, struct job *job)
 {
-    struct job *oldest = NULL;
     pthread_mutex_lock(&refunds->lock);
     queue_add(&refunds->fresh, job);
-    if (refunds->fresh.n + refunds->waiting.n > JOBS_MAX)
-        oldest = queue_take(refunds->waiting.n > 0 ? &refunds->waiting : &refunds->fresh);
-    if (refunds->fresh.n == 1 || refunds->fresh.n == REFUNDS_MOST)
-        pthread_cond_signal(&refunds->wake);
+    refunds->pushed++;
+    struct job *oldest = push_out(refunds);
+    if (refunds->fresh.n == 1)
+        refunds->gather_until = clock_monotonic_ns() + REFUNDS_GATHER_MS * 1000000LL;
+    bool wake = refunds->fresh.n == 1 || refunds->fresh.n == REFUNDS_MOST;
     pthread_mutex_unlock(&refunds->lock);
+    if (wake)
+        worker_wake(refunds->worker);
     free(oldest);
 }
 
@@ -92,14 +116,7 @@ static void push_change(struct refunds *refunds, const struct count_change *chan
     push(refunds, job);
 }
 
-/* ---- the thread ---- */
-
-/* Some jobs out of a queue, worked on without the lock. */
-struct batch {
-    struct job *jobs[REFUNDS_MOST];
-    struct count_change changes[REFUNDS_MOST];
-    size_t n;
-};
+/* ---- the worker ---- */
 
 static void batch_take(struct batch *batch, struct queue *queue)
 {
@@ -111,7 +128,7 @@ static void batch_take(struct batch *batch, struct queue *queue)
 }
 
 /* With the lock held. What surely was not made waits. False: that were all. */
-static bool batch_end(struct refunds *refunds, struct batch *batch)
+static bool batch_end(struct refunds *refunds, const struct batch *batch)
 {
     bool any = false;
     for (size_t i = 0; i < batch->n; i++) {
@@ -125,70 +142,56 @@ static bool batch_end(struct refunds *refunds, struct batch *batch)
     return any;
 }
 
-/* Lets more come to what came first. */
-static void gather(struct refunds *refunds)
-{
-    struct timespec until = clock_in_ms(REFUNDS_GATHER_MS);
-    while (refunds->fresh.n < REFUNDS_MOST && !refunds->stopping && refunds->hurried == 0 &&
-           pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
-}
-
-static bool is_due(const struct refunds *refunds)
-{
-    return refunds->waiting.n > 0 && clock_monotonic_ms() >= refunds->due_ms;
-}
-
 /* The oldest of a queue, with the lock held before and after, and not meanwhile. False: none of it was taken. */
 static bool work(struct refunds *refunds, struct queue *queue)
 {
     struct batch batch;
     batch_take(&batch, queue);
-    refunds->busy = true;
+    refunds->in_hand = &batch;
     pthread_mutex_unlock(&refunds->lock);
     (void)counters_change(refunds->counters, batch.changes, batch.n,
                           refunds->now(refunds->arg)); /* the changes say what was made */
     pthread_mutex_lock(&refunds->lock);
-    refunds->busy = false;
-    return batch_end(refunds, &batch);
+    refunds->in_hand = NULL;
+    if (queue == &refunds->fresh)
+        refunds->tried += batch.n;
+    bool any = batch_end(refunds, &batch);
+    pthread_cond_broadcast(&refunds->advance);
+    return any;
 }
 
-/* With the lock held. Until there is something to do. */
-static void rest(struct refunds *refunds)
+static int64_t in_retry_ms(void)
 {
-    while (refunds->fresh.n == 0 && !refunds->stopping && !is_due(refunds)) {
-        int64_t left = refunds->due_ms - clock_monotonic_ms();
-        const struct timespec until = clock_in_ms(left > 0 ? left : 0);
-        if (refunds->waiting.n == 0)
-            pthread_cond_wait(&refunds->wake, &refunds->lock);
-        else
-            (void)pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until);
-    }
+    return clock_monotonic_ns() + RETRY_MS * 1000000LL;
 }
 
-static void *refunds_main(void *arg)
+/* When the fresh ones are to be handed over; with the lock held. */
+static int64_t fresh_due(const struct refunds *refunds)
+{
+    if (refunds->fresh.n == 0)
+        return WORKER_IDLE;
+    return refunds->fresh.n < REFUNDS_MOST && refunds->hurried == 0 ? refunds->gather_until : 0;
+}
+
+static int64_t refunds_step(void *arg)
 {
     struct refunds *refunds = arg;
     pthread_mutex_lock(&refunds->lock);
-    for (;;) {
-        rest(refunds);
-        if (refunds->fresh.n > 0) {
-            size_t waiting = refunds->waiting.n;
-            gather(refunds);
-            (void)work(refunds, &refunds->fresh);
-            if (waiting == 0)
-                refunds->due_ms = clock_monotonic_ms() + RETRY_MS;
-        } else if (refunds->stopping) {
-            break;
-        } else if (!work(refunds, &refunds->waiting)) {
-            refunds->due_ms = clock_monotonic_ms() + RETRY_MS;
-        }
-        if (refunds->fresh.n + refunds->waiting.n == 0)
-            pthread_cond_broadcast(&refunds->idle);
+    int64_t now = clock_monotonic_ns();
+    if (fresh_due(refunds) <= now) {
+        size_t waiting = refunds->waiting.n;
+        (void)work(refunds, &refunds->fresh);
+        if (waiting == 0)
+            refunds->retry_at = in_retry_ms();
+    } else if (refunds->waiting.n > 0 && refunds->retry_at <= now) {
+        if (!work(refunds, &refunds->waiting))
+            refunds->retry_at = in_retry_ms();
     }
-    pthread_cond_broadcast(&refunds->idle);
+    int64_t next = fresh_due(refunds);
+    if (refunds->waiting.n > 0 && refunds->retry_at < next)
+        next = refunds->retry_at;
     pthread_mutex_unlock(&refunds->lock);
-    return NULL;
+    return next;
 }
 
 struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, void *arg, struct error *err)
@@ -199,33 +202,33 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
         return NULL;
     }
     pthread_mutex_init(&refunds->lock, NULL);
-    pthread_cond_init(&refunds->wake, NULL);
-    pthread_cond_init(&refunds->idle, NULL);
+    pthread_cond_init(&refunds->advance, NULL);
     refunds->fresh.last = &refunds->fresh.first;
     refunds->waiting.last = &refunds->waiting.first;
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
-    int rc = pthread_create(&refunds->thread, NULL, refunds_main, refunds);
-    if (rc != 0) {
-        error_set(err, "cannot start a thread: %s", strerror(rc));
-        free(refunds);
+    refunds->worker = worker_new("refunds", refunds_step, refunds, err);
+    if (refunds->worker == NULL || worker_start(refunds->worker, err) != 0) {
+        refunds_free(refunds, 0);
         return NULL;
     }
     return refunds;
 }
 
-/* With the lock held. */
-static bool wait_idle(struct refunds *refunds, int wait_ms)
+/* Until all that was pushed so far has been tried, and (all) nothing waits, with the lock held before and after. False: the moment
+ * has passed. */
+static bool wait_over(struct refunds *refunds, bool all, int64_t until_ns)
 {
-    struct timespec until = clock_in_ms(wait_ms);
+    const struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+    uint64_t pushed = refunds->pushed;
     refunds->hurried++;
-    pthread_cond_signal(&refunds->wake);
-    while ((refunds->fresh.n + refunds->waiting.n > 0 || refunds->busy) &&
-           pthread_cond_clockwait(&refunds->idle, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+    worker_wake(refunds->worker);
+    while ((refunds->tried < pushed || (all && (refunds->waiting.n > 0 || refunds->in_hand != NULL))) &&
+           pthread_cond_clockwait(&refunds->advance, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     refunds->hurried--;
-    return refunds->fresh.n + refunds->waiting.n == 0 && !refunds->busy;
+    return refunds->tried >= pushed && (!all || (refunds->waiting.n == 0 && refunds->in_hand == NULL));
 }
 
 bool refunds_flush(struct refunds *refunds, int wait_ms)
@@ -233,7 +236,39 @@ bool refunds_flush(struct refunds *refunds, int wait_ms)
     if (refunds == NULL)
         return true;
     pthread_mutex_lock(&refunds->lock);
-    bool flushed = wait_idle(refunds, wait_ms);
+    bool flushed = wait_over(refunds, true, clock_monotonic_ns() + wait_ms * 1000000LL);
+    pthread_mutex_unlock(&refunds->lock);
+    return flushed;
+}
+
+static bool is_of(const struct count_change *change, const char *key, const char *limit)
+{
+    return strcmp(change->key, key) == 0 && strcmp(change->limit, limit) == 0;
+}
+
+static bool queue_has(const struct queue *queue, const char *key, const char *limit)
+{
+    const struct job *job = queue->first;
+    while (job != NULL && !is_of(&job->change, key, limit))
+        job = job->next;
+    return job != NULL;
+}
+
+/* Is a change of that counter on its way? What waits is not. */
+static bool is_under_way(const struct refunds *refunds, const char *key, const char *limit)
+{
+    const struct batch *batch = refunds->in_hand;
+    for (size_t i = 0; batch != NULL && i < batch->n; i++)
+        if (is_of(&batch->jobs[i]->change, key, limit))
+            return true;
+    return queue_has(&refunds->fresh, key, limit);
+}
+
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns)
+{
+    pthread_mutex_lock(&refunds->lock);
+    bool flushed = is_under_way(refunds, key, limit) && wait_over(refunds, false, until_ns) &&
+                   !queue_has(&refunds->waiting, key, limit);
     pthread_mutex_unlock(&refunds->lock);
     return flushed;
 }
@@ -242,48 +277,24 @@ void refunds_free(struct refunds *refunds, int wait_ms)
 {
     if (refunds == NULL)
         return;
-    pthread_mutex_lock(&refunds->lock);
-    (void)wait_idle(refunds, wait_ms);
-    refunds->stopping = true;
-    pthread_cond_signal(&refunds->wake);
-    pthread_mutex_unlock(&refunds->lock);
-    pthread_join(refunds->thread, NULL);
+    (void)refunds_flush(refunds, wait_ms);
+    worker_free(refunds->worker);
     queue_clear(&refunds->fresh);
     queue_clear(&refunds->waiting);
-    pthread_cond_destroy(&refunds->idle);
-    pthread_cond_destroy(&refunds->wake);
+    pthread_cond_destroy(&refunds->advance);
     pthread_mutex_destroy(&refunds->lock);
     free(refunds);
 }
 
-/* ---- a batch ---- */
-
-void refunds_begin(struct refunds_batch *batch, struct refunds *refunds)
+void refunds_add(struct refunds *refunds, const struct count_change *change)
 {
-    batch->refunds = refunds; /* not the list: most have one in it */
-    batch->n = 0;
-}
-
-void refunds_add(struct refunds_batch *batch, const struct count_change *change)
-{
-    struct refunds *refunds = batch->refunds;
     struct count_change rest = *change;
-    int64_t now = refunds->now(refunds->arg);
     if (rest.amount == 0 && rest.open == 0 && rest.late == 0)
         return;
+    int64_t now = refunds->now(refunds->arg);
     if (rest.slot >= 0)
         rest.at_ms = now;
     counters_change_here(refunds->counters, &rest, now);
-    if (store_is_synced(&rest))
-        return;
-    if (batch->n == REFUNDS_MOST)
-        refunds_end(batch);
-    batch->list[batch->n++] = rest;
-}
-
-void refunds_end(struct refunds_batch *batch)
-{
-    for (size_t i = 0; i < batch->n; i++)
-        push_change(batch->refunds, &batch->list[i]);
-    batch->n = 0;
+    if (!store_is_synced(&rest))
+        push_change(refunds, &rest);
 }
