@@ -10,7 +10,7 @@
 /* What stands for itself between < and >: not what ends it, nor what a log line cannot hold. */
 static bool is_plain(char c)
 {
-    return c > ' ' && c < 0x7f && strchr("<>%", c) == NULL;
+    return c > ' ' && c < 0x7f && c != '<' && c != '>' && c != '%';
 }
 
 /* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict

@@ -29,30 +29,31 @@ struct content { /* a local part without quotes and escapes */
 };
 
 // clang-format off
-/* What each ASCII character is: 'n' a letter or digit, 'h' what a domain has beside those, 'a' what else an atom has. */
-static const char classes[] =
+/* Each ASCII character of an atom, RFC 5322 3.2.3; a blank for the others. */
+static const char atext[] =
     "                                "
-    " a aaaaa  aa h annnnnnnnnn   a a"
-    " nnnnnnnnnnnnnnnnnnnnnnnnnn   ah"
-    "annnnnnnnnnnnnnnnnnnnnnnnnnaaaa ";
+    " ! #$%&'  *+ - /0123456789   = ?"
+    " ABCDEFGHIJKLMNOPQRSTUVWXYZ   ^_"
+    "`abcdefghijklmnopqrstuvwxyz{|}~ ";
+
+/* Each ASCII character of a label, in lower case: letters, digits, hyphens, and the underscore that Postfix lets pass too. */
+static const char label_bytes[] =
+    "                                "
+    "             -  0123456789      "
+    " abcdefghijklmnopqrstuvwxyz    _"
+    " abcdefghijklmnopqrstuvwxyz     ";
 // clang-format on
 
-static char class_of(unsigned char c)
-{
-    return c < 0x80 ? classes[c] : 'u';
-}
-
-/* atext of RFC 5322 3.2.3, and UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
+/* Beside those UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
 static bool is_atext(char c)
 {
-    return class_of((unsigned char)c) != ' ';
+    return (unsigned char)c >= 0x80 || atext[(unsigned char)c] != ' ';
 }
 
-/* Letters, digits, hyphens, and the underscore that Postfix lets pass too. */
-static bool is_label_byte(char c)
+/* In lower case; a blank where no label has it. */
+static char label_byte(char c)
 {
-    char class = class_of((unsigned char)c);
-    return class == 'n' || class == 'h';
+    return (unsigned char)c < 0x80 ? label_bytes[(unsigned char)c] : ' ';
 }
 
 static bool is_blank(char c)
@@ -124,11 +125,10 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
     }
     size_t label = 0; /* where it begins */
     for (size_t i = 0; i <= len; i++) {
-        const char c = i < len ? lower(text[i]) : '.';
-        lowered[i] = c;
-        if (is_label_byte(c))
+        lowered[i] = i < len ? label_byte(text[i]) : ' ';
+        if (lowered[i] != ' ')
             continue;
-        if (c != '.') {
+        if (i < len && text[i] != '.') {
             error_set(err, "the domain has a character that no domain has");
             return -1;
         }
@@ -140,6 +140,7 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
             error_set(err, "the domain has a label that begins or ends with a hyphen");
             return -1;
         }
+        lowered[i] = '.';
         label = i + 1;
     }
     memcpy(out, lowered, len);
@@ -288,7 +289,7 @@ static int skip_blanks(struct reader *in, struct error *err)
 
 static bool is_domain_byte(char c)
 {
-    return is_label_byte(c) || c == '.' || (unsigned char)c >= 0x80;
+    return label_byte(c) != ' ' || c == '.' || (unsigned char)c >= 0x80;
 }
 
 /* "@one.example", also "@[192.0.2.7]". Not looked at closely: it is thrown away (RFC 5321 C). */
@@ -603,10 +604,12 @@ static bool parse_usual(struct reader in, const char *subaddress, struct address
         in.end--;
     }
     for (; more(&in) && *in.at != '@'; in.at++) {
-        const bool dot_behind = *in.at == '.' && n > 0 && local[n - 1] != '.';
-        if (n == ADDRESS_LOCAL_MAX || (!dot_behind && !is_label_byte(*in.at)))
+        char c = label_byte(*in.at);
+        if (c == ' ' && *in.at == '.' && n > 0 && local[n - 1] != '.')
+            c = '.';
+        if (c == ' ' || n == ADDRESS_LOCAL_MAX)
             return false;
-        local[n++] = lower(*in.at);
+        local[n++] = c;
     }
     local[n] = '\0';
     if (n == 0 || local[n - 1] == '.' || !take(&in, '@') || n + 1 + (size_t)(in.end - in.at) > ADDRESS_MAX ||

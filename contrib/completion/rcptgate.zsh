@@ -32,7 +32,7 @@ _rcptgate() {
 _rcptgate_arguments() {
     case $1 in
         run) _arguments '-c:file:_files' '*:file:_files' ;;
-        check) _arguments '-c:file:_files' '--json' '*:file:_files' ;;
+        check) _arguments '-c:file:_files' '--connect' '--json' '*:file:_files' ;;
         explain) _arguments '--to:value:' '--from:value:' '--client:value:' '--user:value:' '--size:value:' '-c:file:_files' '--json' '*:file:_files' ;;
         replay) _arguments '--policy:file:_files' '--against:file:_files' '--no-aliases' '-n:value:' '-c:file:_files' '--json' '*:file:_files' ;;
         show) _arguments '-c:file:_files' '--json' '*:file:_files' ;;

@@ -22,7 +22,6 @@ enum {
     PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
     DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 8,
-    PLAIN_ARGS = 2,     /* of one ask in the answer to a plain request */
     CHANGE_ARGS = 8,    /* of one change, */
     CHANGE_NUMBERS = 5, /* in its last word, where there is one */
     SETTLE_ARGS = 4,
@@ -304,36 +303,48 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
     return true;
 }
 
-/* The same where all were admitted, now: the short answer to a plain request. */
-static bool read_plain(redisReply *const *numbers, int64_t now, const struct count_ask *ask,
-                       struct count_answer *out)
+/* The next number of a text: digits alone, with a blank or the end behind them. */
+static bool take_number(const char **at, int64_t *out)
 {
-    if (numbers[0]->integer < 0 || now < 0 || now > WINDOW_MOST)
+    int64_t number = 0;
+    const char *digit = *at;
+    for (; *digit >= '0' && *digit <= '9' && number <= WINDOW_MOST; digit++)
+        number = number * 10 + (*digit - '0');
+    if (digit == *at || number > WINDOW_MOST || (*digit != ' ' && *digit != '\0'))
         return false;
-    bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
-    *out = (struct count_answer){.result = COUNT_ADMITTED,
-                                 .used = numbers[0]->integer,
-                                 .slot = kept ? -1 : window_slot(ask->window_ms, now),
-                                 .created = numbers[1]->integer,
-                                 .here = -1};
+    *at = *digit == ' ' && digit[1] != '\0' ? digit + 1 : digit;
+    *out = number;
     return true;
 }
 
-static enum counters_status read_answers(struct remote *store, const redisReply *reply,
-                                         const struct count_request *request, const struct layout *layout,
-                                         struct count_answer *answers)
+/* The short answer to a plain request, all of which was admitted: "TIME USED BORN USED BORN". */
+static bool read_plain(const char *text, const struct count_request *request, const struct layout *layout,
+                       struct count_answer *answers)
 {
-    redisReply *const *numbers = reply->element;
-    bool plain = reply->elements == 2 + request->n * PLAIN_ARGS, good = true;
-    if (!plain && reply->elements != 1 + request->n * ANSWER_ARGS)
-        return remote_call_garbled(store, reply);
-    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
-        size_t i = layout->order[turn];
-        good = plain ? read_plain(&numbers[2 + turn * PLAIN_ARGS], numbers[1]->integer, &request->asks[i],
-                                  &answers[i])
-                     : read_answer(&numbers[1 + turn * ANSWER_ARGS], &answers[i]);
+    int64_t now, used, born;
+    bool good = take_number(&text, &now);
+    for (size_t turn = 0; turn < request->n && good; turn++) {
+        const struct count_ask *ask = &request->asks[layout->order[turn]];
+        const bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
+        good = take_number(&text, &used) && take_number(&text, &born);
+        if (good)
+            answers[layout->order[turn]] =
+                (struct count_answer){.result = COUNT_ADMITTED,
+                                      .used = used,
+                                      .slot = kept ? -1 : window_slot(ask->window_ms, now),
+                                      .created = born,
+                                      .here = -1};
     }
-    return good ? COUNTERS_OK : remote_call_garbled(store, reply);
+    return good && *text == '\0';
+}
+
+static bool read_full(const redisReply *reply, const struct count_request *request,
+                      const struct layout *layout, struct count_answer *answers)
+{
+    bool good = reply->elements == 1 + request->n * ANSWER_ARGS;
+    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++)
+        good = read_answer(&reply->element[1 + turn * ANSWER_ARGS], &answers[layout->order[turn]]);
+    return good;
 }
 
 static enum counters_status ask_script(struct remote *store, enum counters_mode mode,
@@ -347,8 +358,10 @@ static enum counters_status ask_script(struct remote *store, enum counters_mode 
     redisReply *reply = NULL;
     enum counters_status status = remote_call_script(store, &args, n_keys, request->deadline, &reply);
     args_done(&args);
-    if (status == COUNTERS_OK)
-        status = read_answers(store, reply, request, layout, answers);
+    if (status == COUNTERS_OK && !(reply->type == REDIS_REPLY_STRING && answers != NULL
+                                       ? read_plain(reply->str, request, layout, answers)
+                                       : read_full(reply, request, layout, answers)))
+        status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;

@@ -2,6 +2,8 @@
  * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
 #include "encoder.h"
 
+#include "base/unzeroed.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +45,11 @@ static int encoder_room(struct redis_encoder *encoder, size_t more)
 /* Both return where they end. */
 static char *put_number(char *to, char mark, size_t number)
 {
-    char digits[NUMBER_MAX], *at = digits + sizeof digits;
+    char digits[NUMBER_MAX] UNZEROED, *at = digits + sizeof digits;
     *to++ = mark;
-    do
+    for (; number > 9; number /= 10)
         *--at = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
+    *to++ = (char)('0' + number);
     while (at < digits + sizeof digits)
         *to++ = *at++;
     *to++ = '\r';

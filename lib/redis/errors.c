@@ -9,14 +9,18 @@
 #include <string.h>
 
 #define CLUSTER "it is a node of a cluster: use redis+cluster:// in counters.url"
-#define PASSWORD "check user and password in counters.url or counters.password_file"
+#define PASSWORD                                                                                             \
+    "check user and password in counters.url or counters.password_file (of a Sentinel: "                     \
+    "counters.sentinel_password_file)"
 
 static const struct row {
     const char *code; /* the first words of the reply */
     enum redis_error node_error;
     const char *advice;
 } rows[] = {
-    {"NOAUTH", REDIS_ERROR_NODE, "it asks for a password: set one in counters.url or counters.password_file"},
+    {"NOAUTH", REDIS_ERROR_NODE,
+     "it asks for a password: set one in counters.url or counters.password_file (for a Sentinel: "
+     "counters.sentinel_password_file)"},
     {"WRONGPASS", REDIS_ERROR_NODE, PASSWORD},
     {"ERR invalid password", REDIS_ERROR_NODE, PASSWORD},
     {"NOPERM", REDIS_ERROR_COMMAND,

@@ -179,6 +179,14 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure("the counter store does not answer");
 }
 
+static const char *mode_of(struct gate *gate)
+{
+    const struct policy *policy = context_policy(&gate->context);
+    bool shadow = policy->shadow;
+    policy_unref(policy);
+    return shadow ? "shadow" : "enforce";
+}
+
 /* Who is refused, and by what: of this gate. */
 static json_t *answer_refused(struct gate *gate, const json_t *request)
 {
@@ -190,7 +198,8 @@ static json_t *answer_refused(struct gate *gate, const json_t *request)
     for (int by = 0; by < REFUSALS_BY_SUBJECT; by++) {
         names[by] = refusals_by_name((enum refusals_by)by);
         if (strcmp(word, names[by]) == 0)
-            return json_pack("{s:s, s:i, s:o}", "by", word, "minutes", REFUSALS_MINUTES, "refused",
+            return json_pack("{s:s, s:i, s:s, s:o}", "by", word, "minutes", REFUSALS_MINUTES, "mode",
+                             mode_of(gate), "refused",
                              refusals_report(gate->context.refusals, (enum refusals_by)by,
                                              json_string_value(json_object_get(request, "limit")),
                                              n > 0 && n < TOP_MOST ? (size_t)n : TOP_MOST,

@@ -26,10 +26,11 @@ static double to_ms(uint64_t ns)
 /* The store without its password. */
 static void counters_at(const struct counters_config *c, char *out, size_t size)
 {
-    if (c->kind == COUNTERS_REDIS_TCP)
-        snprintf(out, size, "%s:%d/%d", c->redis.host, c->redis.port, c->redis.db);
-    else if (c->kind == COUNTERS_REDIS_UNIX)
-        snprintf(out, size, "%s db %d", c->redis.path, c->redis.db);
+    char name[200];
+    if (c->kind == COUNTERS_REDIS_TCP || c->kind == COUNTERS_REDIS_UNIX)
+        snprintf(out, size, "%s%s%d", redis_config_name(&c->redis, name, sizeof name),
+                 c->redis.path == NULL && c->redis.topology == REDIS_TOPOLOGY_NODE ? "/" : " db ",
+                 c->redis.db);
     else
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }

@@ -15,7 +15,7 @@
     "  --json             list and import, for programs\n"                                                   \
     "import [FILE], export [FILE]: CSV with the names of the columns, or JSON Lines; - is standard input "   \
     "or output\n"                                                                                            \
-    "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
+    "  --format WORD      csv, jsonl, or postfix for a map such as virtual(5)\n"                             \
     "  --update           import: a row that exists takes the file's columns\n"                              \
     "  --replace          import: in place of all rows that are there\n"                                     \
     "  --force            import: also where --replace removes more than max_shrink\n"                       \
@@ -25,10 +25,11 @@
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
      "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
-    {"check", cmd_check, "[-c FILE | FILE] [--json]",
+    {"check", cmd_check, "[-c FILE | FILE] [--connect] [--json]",
      "Validates a policy and names every problem; - is standard input.",
+     "  --connect          try what it names, too: Redis, and what systemd's unit lets the gate do\n"
      "  --json             for programs\n"
-     "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
+     "Exit status: 0 clean, 1 usable with entries skipped or what they name not usable, 78 unusable.\n"},
     {"explain", cmd_explain,
      "--to ADDRESS [--from ADDRESS] [--client IP] [--user LOGIN] [--size BYTES] [-c FILE] [--json]",
      "Tells what this RCPT would be answered now, and why. Charges nothing.",

@@ -460,7 +460,10 @@ static int find_format(struct invocation *in, const char *file, enum rule_format
 {
     *format = rule_import_format(in->format != NULL ? in->format : file);
     if (in->format != NULL && (*format == RULE_FORMAT_UNKNOWN || strchr(in->format, '.') != NULL))
-        return command_usage(noun_names[in->args.noun], "--format is csv or jsonl, not \"%s\"", in->format);
+        return command_usage(noun_names[in->args.noun], "--format is csv, jsonl or postfix, not \"%s\"",
+                             in->format);
+    if (*format == RULE_FORMAT_POSTFIX && in->args.noun != NOUN_ALIAS && in->args.noun != NOUN_DOMAIN)
+        return command_usage(noun_names[in->args.noun], "--format postfix goes with alias and domain");
     return 0;
 }
 

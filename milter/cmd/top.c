@@ -120,9 +120,14 @@ static void print_refused(FILE *out, const json_t *report)
     struct columns columns;
     char cell[CELL];
     columns_measure(&columns, json_get_text(report, "by"), list);
-    fprintf(out, "%s here in the last %" JSON_INTEGER_FORMAT " minutes%s\n",
-            json_array_size(list) > 0 ? "Refused or dropped" : "Nothing was refused",
-            json_get_number(report, "minutes"), json_array_size(list) > 0 ? ":" : "");
+    if (json_array_size(list) == 0)
+        fputs("Nothing was refused", out);
+    else
+        fputs(strcmp(json_get_text(report, "mode"), "shadow") == 0 ? "In mode shadow, and so let through"
+                                                                   : "Refused or dropped",
+              out);
+    fprintf(out, " here in the last %" JSON_INTEGER_FORMAT " minutes%s\n", json_get_number(report, "minutes"),
+            json_array_size(list) > 0 ? ":" : "");
     if (json_array_size(list) > 0)
         print_heads(out, &columns);
     for (size_t i = 0; i < json_array_size(list); i++) {

@@ -3,7 +3,6 @@
 #include "gate/refusals.h"
 
 #include "base/table.h"
-#include "base/text.h"
 #include "base/utf8.h"
 
 #include <pthread.h>
@@ -16,8 +15,9 @@ enum {
     MINUTE_MS = 60000,
     LOOK = 8,         /* rows of which the least makes room */
     VOTES_MOST = 100, /* so that a flood that turns elsewhere is soon seen */
-    KEY_MAX = 1024,
     PARTS = 4,
+    PART_MAX = 250,
+    KEY_MAX = PARTS * (PART_MAX + 1),
 };
 
 /* Which name most have, if one does (Boyer and Moore, "MJRTY: a fast majority vote algorithm"). */
@@ -27,7 +27,7 @@ struct most {
 };
 
 struct row {
-    struct table_row row; /* rule, row, "shadow" or "", who: parted by newlines */
+    struct table_row row; /* rule, row, "shadow" or "", who: each with its NUL, but the last */
     int64_t minute;       /* of the last refusal */
     unsigned n[SLOTS];
     struct most client, sender, recipient;
@@ -83,7 +83,6 @@ static void most_vote(struct most *most, const char *name)
         return;
     if (most->votes == 0) {
         snprintf(most->name, sizeof most->name, "%s", name);
-        utf8_clean(most->name);
         most->votes = 1;
     } else if (strncmp(most->name, name, sizeof most->name - 1) != 0) {
         most->votes--;
@@ -92,19 +91,13 @@ static void most_vote(struct most *most, const char *name)
     }
 }
 
-/* "" where they are less than three quarters of n; NULL: there never was a name. */
-static const char *most_name(const struct most *most, unsigned n)
+/* Cleaned; "" where they are less than three quarters of n. False: there never was a name. */
+static bool most_name(const struct most *most, unsigned n, char name[REFUSALS_NAME])
 {
     unsigned of = n < VOTES_MOST ? n : VOTES_MOST;
-    if (most->name[0] == '\0')
-        return NULL;
-    return 2 * most->votes >= of ? most->name : "";
-}
-
-static void most_copy(const struct most *most, unsigned n, char name[REFUSALS_NAME])
-{
-    const char *found = most_name(most, n);
-    snprintf(name, REFUSALS_NAME, "%s", found != NULL ? found : "");
+    snprintf(name, REFUSALS_NAME, "%s", 2 * most->votes >= of ? most->name : "");
+    utf8_clean(name);
+    return most->name[0] != '\0';
 }
 
 static unsigned row_sum(const struct row *row, int64_t minute)
@@ -146,30 +139,44 @@ static void make_room(struct kind *kind, int64_t minute)
     table_remove(kind->rows, least);
 }
 
-static size_t key_make(char key[KEY_MAX], const struct refusal *refusal, const char *who)
+struct key {
+    size_t n, n_rule; /* bytes; those before who */
+    char text[KEY_MAX];
+};
+
+static void key_add(struct key *key, const char *part)
 {
-    const char *const parts[PARTS] = {refusal->rule, refusal->row, refusal->shadow ? "shadow" : "", who};
-    struct text text;
-    text_init(&text, key, KEY_MAX);
-    for (int i = 0; i < PARTS; i++) {
-        char part[KEY_MAX / PARTS - 1];
-        snprintf(part, sizeof part, "%s", parts[i] != NULL ? parts[i] : "");
-        utf8_clean(part); /* no newline is left */
-        text_add(&text, part);
-        text_add(&text, i + 1 < PARTS ? "\n" : "");
-    }
-    return text.len;
+    size_t n = part != NULL ? strnlen(part, PART_MAX) : 0;
+    if (n > 0)
+        memcpy(key->text + key->n, part, n);
+    key->n += n;
 }
 
-static void count(struct kind *kind, const struct refusal *refusal, const char *who, int64_t minute)
+/* All but who. */
+static void key_begin(struct key *key, const struct refusal *refusal)
 {
-    char key[KEY_MAX];
-    size_t n = key_make(key, refusal, who);
-    struct row *row = table_find(kind->rows, key, n);
+    const char *const parts[] = {refusal->rule, refusal->row, refusal->shadow ? "shadow" : ""};
+    key->n = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        key_add(key, parts[i]);
+        key->text[key->n++] = '\0';
+    }
+    key->n_rule = key->n;
+}
+
+static void key_end(struct key *key, const char *who)
+{
+    key->n = key->n_rule;
+    key_add(key, who);
+}
+
+static void count(struct kind *kind, const struct refusal *refusal, const struct key *key, int64_t minute)
+{
+    struct row *row = table_find(kind->rows, key->text, key->n);
     if (row == NULL) {
         if (table_rows(kind->rows) >= REFUSALS_ROWS)
             make_room(kind, minute);
-        row = table_add(kind->rows, key, n);
+        row = table_add(kind->rows, key->text, key->n);
         if (row == NULL)
             return;
         row->minute = minute;
@@ -185,14 +192,19 @@ void refusals_add(struct refusals *refusals, int64_t now_ms, const struct refusa
     if (refusals == NULL)
         return;
     const char *const whos[REFUSALS_BYS] = {refusal->client, refusal->sender, "", refusal->subject};
+    struct key key;
+    key_begin(&key, refusal);
     pthread_mutex_lock(&refusals->lock);
-    for (int by = 0; by < REFUSALS_BYS; by++)
-        if (whos[by] != NULL)
-            count(&refusals->kinds[by], refusal, whos[by], now_ms / MINUTE_MS);
+    for (int by = 0; by < REFUSALS_BYS; by++) {
+        if (whos[by] == NULL)
+            continue;
+        key_end(&key, whos[by]);
+        count(&refusals->kinds[by], refusal, &key, now_ms / MINUTE_MS);
+    }
     pthread_mutex_unlock(&refusals->lock);
 }
 
-/* ---- what is object ---- */
+/* ---- what is shown, cleaned ---- */
 
 struct key_parts {
     char text[KEY_MAX];
@@ -201,11 +213,13 @@ struct key_parts {
 
 static void key_split(const struct row *row, struct key_parts *parts)
 {
-    char *rest = parts->text;
-    snprintf(parts->text, sizeof parts->text, "%s", row->row.key);
+    char *at = parts->text, *end = parts->text + row->row.n;
+    memcpy(parts->text, row->row.key, row->row.n + 1);
     for (int i = 0; i < PARTS; i++) {
-        const char *part = strsep(&rest, "\n");
-        parts->at[i] = part != NULL ? part : "";
+        parts->at[i] = at;
+        at += strlen(at);
+        utf8_clean(parts->text + (parts->at[i] - parts->text));
+        at += at < end;
     }
 }
 
@@ -213,10 +227,17 @@ static json_t *row_report(const struct row *row, enum refusals_by by, unsigned s
 {
     struct key_parts parts;
     key_split(row, &parts);
-    json_t *object = json_pack("{s:I, s:s, s:s, s:b, s:s*, s:s*, s:s*}", "refused", (json_int_t)sum, "rule",
-                               parts.at[0], "row", parts.at[1], "shadow", parts.at[2][0] != '\0', "client",
-                               most_name(&row->client, sum), "sender", most_name(&row->sender, sum),
-                               "recipient", most_name(&row->recipient, sum));
+    const struct {
+        const char *name;
+        const struct most *most;
+    } mosts[] = {{"client", &row->client}, {"sender", &row->sender}, {"recipient", &row->recipient}};
+    json_t *object = json_pack("{s:I, s:s, s:s, s:b}", "refused", (json_int_t)sum, "rule", parts.at[0], "row",
+                               parts.at[1], "shadow", parts.at[2][0] != '\0');
+    for (size_t i = 0; i < sizeof mosts / sizeof mosts[0]; i++) {
+        char name[REFUSALS_NAME];
+        if (most_name(mosts[i].most, sum, name))
+            json_object_set_new(object, mosts[i].name, json_string(name));
+    }
     if (by != REFUSALS_BY_RULE)
         json_object_set_new(object, refusals_by_name(by), json_string(parts.at[PARTS - 1]));
     return object;
@@ -242,7 +263,8 @@ static int ranked_compare(const void *left, const void *right)
     const struct ranked *a = left, *b = right;
     if (a->sum != b->sum)
         return a->sum < b->sum ? 1 : -1;
-    return strcmp(a->row->row.key, b->row->row.key);
+    size_t n = a->row->row.n < b->row->row.n ? a->row->row.n : b->row->row.n;
+    return memcmp(a->row->row.key, b->row->row.key, n);
 }
 
 /* With the lock held. */
@@ -278,18 +300,19 @@ json_t *refusals_report(struct refusals *refusals, enum refusals_by by, const ch
 void refusals_find(struct refusals *refusals, const char *limit, const char *subject, bool shadow,
                    struct refusals_who *who)
 {
-    char key[KEY_MAX];
+    struct key key;
     *who = (struct refusals_who){0};
     if (refusals == NULL)
         return;
     const struct refusal refusal = {.rule = "limit", .row = limit, .shadow = shadow};
-    size_t n = key_make(key, &refusal, subject);
+    key_begin(&key, &refusal);
+    key_end(&key, subject);
     pthread_mutex_lock(&refusals->lock);
-    const struct row *row = table_find(refusals->kinds[REFUSALS_BY_SUBJECT].rows, key, n);
+    const struct row *row = table_find(refusals->kinds[REFUSALS_BY_SUBJECT].rows, key.text, key.n);
     if (row != NULL) {
         unsigned sum = row_sum(row, row->minute);
-        most_copy(&row->client, sum, who->client);
-        most_copy(&row->sender, sum, who->sender);
+        (void)most_name(&row->client, sum, who->client);
+        (void)most_name(&row->sender, sum, who->sender);
     }
     pthread_mutex_unlock(&refusals->lock);
 }

@@ -7,40 +7,43 @@
 
 enum { FIELD_DATE = FIELDS_TEXTS, FIELD_UNIX_US, FIELD_NONE };
 
+#define NAME(text) (text), sizeof(text) - 1
+
 /* What is looked at, by name; the earlier one of a kind counts. */
 static const struct {
     const char *name;
+    size_t n;
     int field;
 } names[] = {
-    {"MESSAGE", FIELD_MESSAGE},
-    {"log", FIELD_MESSAGE},
-    {"message", FIELD_MESSAGE},
-    {"msg", FIELD_MESSAGE},
-    {"SYSLOG_IDENTIFIER", FIELD_PROGRAM},
-    {"program", FIELD_PROGRAM},
-    {"programname", FIELD_PROGRAM},
-    {"appname", FIELD_PROGRAM},
-    {"app-name", FIELD_PROGRAM},
-    {"SYSLOG_PID", FIELD_PID},
-    {"_PID", FIELD_PID},
-    {"procid", FIELD_PID},
-    {"pid", FIELD_PID},
-    {"_HOSTNAME", FIELD_HOST},
-    {"hostname", FIELD_HOST},
-    {"host", FIELD_HOST},
-    {"_SOURCE_REALTIME_TIMESTAMP", FIELD_UNIX_US},
-    {"__REALTIME_TIMESTAMP", FIELD_UNIX_US},
-    {"timereported", FIELD_DATE},
-    {"time", FIELD_DATE},
-    {"@timestamp", FIELD_DATE},
-    {"timestamp", FIELD_DATE},
+    {NAME("MESSAGE"), FIELD_MESSAGE},
+    {NAME("log"), FIELD_MESSAGE},
+    {NAME("message"), FIELD_MESSAGE},
+    {NAME("msg"), FIELD_MESSAGE},
+    {NAME("SYSLOG_IDENTIFIER"), FIELD_PROGRAM},
+    {NAME("program"), FIELD_PROGRAM},
+    {NAME("programname"), FIELD_PROGRAM},
+    {NAME("appname"), FIELD_PROGRAM},
+    {NAME("app-name"), FIELD_PROGRAM},
+    {NAME("SYSLOG_PID"), FIELD_PID},
+    {NAME("_PID"), FIELD_PID},
+    {NAME("procid"), FIELD_PID},
+    {NAME("pid"), FIELD_PID},
+    {NAME("_HOSTNAME"), FIELD_HOST},
+    {NAME("hostname"), FIELD_HOST},
+    {NAME("host"), FIELD_HOST},
+    {NAME("_SOURCE_REALTIME_TIMESTAMP"), FIELD_UNIX_US},
+    {NAME("__REALTIME_TIMESTAMP"), FIELD_UNIX_US},
+    {NAME("timereported"), FIELD_DATE},
+    {NAME("time"), FIELD_DATE},
+    {NAME("@timestamp"), FIELD_DATE},
+    {NAME("timestamp"), FIELD_DATE},
 };
 enum { NAMES = sizeof names / sizeof names[0] };
 
 static int name_rank(struct span name)
 {
     for (int i = 0; i < NAMES; i++)
-        if (span_equals(name, names[i].name))
+        if (names[i].n == name.n && memcmp(names[i].name, name.at, name.n) == 0)
             return i;
     return NAMES;
 }
@@ -103,7 +106,7 @@ static bool put(struct fields *fields, const char *bytes, size_t n)
 
 static void skip_blanks(struct span *text)
 {
-    while (text->n > 0 && strchr(" \t\r\n", text->at[0]) != NULL && text->at[0] != '\0')
+    while (text->n > 0 && (text->at[0] == ' ' || text->at[0] == '\t' || text->at[0] == '\r' || text->at[0] == '\n'))
         span_skip(text, 1);
 }
 
@@ -112,14 +115,19 @@ static bool take_string(struct span *text, struct span *out)
 {
     if (!span_take(text, "\""))
         return false;
-    for (size_t i = 0; i < text->n; i++) {
-        if (text->at[i] == '\\') {
-            i++;
-        } else if (text->at[i] == '"') {
-            *out = (struct span){text->at, i};
-            span_skip(text, i + 1);
+    for (size_t from = 0; from < text->n;) {
+        const char *quote = memchr(text->at + from, '"', text->n - from);
+        if (quote == NULL)
+            return false;
+        size_t n = (size_t)(quote - text->at), escapes = 0;
+        while (escapes < n && text->at[n - 1 - escapes] == '\\')
+            escapes++;
+        if (escapes % 2 == 0) {
+            *out = (struct span){text->at, n};
+            span_skip(text, n + 1);
             return true;
         }
+        from = n + 1;
     }
     return false;
 }

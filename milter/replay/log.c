@@ -31,7 +31,7 @@ struct held {
 struct held_line {
     int64_t time_ms;
     uint64_t number;
-    int host;
+    int host, rank;
     struct maillog_line line;
     char bytes[];
 };
@@ -163,17 +163,29 @@ static void on_message_gone(void *arg, struct replay_message *message)
 
 /* --- hosts --- */
 
+static struct network client_of(struct span text)
+{
+    struct network client = {.set = false}; /* "unknown" */
+    char copy[NETWORK_TEXT] = "";
+    if (text.n < sizeof copy) {
+        memcpy(copy, text.at, text.n);
+        (void)network_parse(copy, &client, NULL);
+    }
+    return client;
+}
+
 static int host_index(struct replay_log *log, struct span host)
 {
     for (int i = 0; i < log->n_hosts; i++)
-        if (strlen(log->hosts[i].name) == host.n && memcmp(log->hosts[i].name, host.at, host.n) == 0)
+        if (span_equals(host, log->hosts[i].name))
             return i;
     if (log->n_hosts == REPLAY_HOSTS || host.n >= sizeof log->hosts[0].name) {
         log->numbers.hosts++;
         return log->n_hosts > 0 ? log->n_hosts - 1 : 0;
     }
     struct host *made = &log->hosts[log->n_hosts];
-    memcpy(made->name, host.at, host.n);
+    if (host.n > 0)
+        memcpy(made->name, host.at, host.n);
     made->decided_ms = INT64_MAX;
     made->decided_file = -1;
     made->gate = log->n_hosts;
@@ -185,17 +197,35 @@ static bool is_decided(const struct replay_log *log, int host, int64_t time_ms)
     return time_ms >= log->hosts[host].decided_ms;
 }
 
+static void link_host(struct replay_log *log, int host, int gate)
+{
+    if (host == gate || log->hosts[host].gate != host || log->hosts[host].decided_ms != INT64_MAX)
+        return;
+    log->hosts[host].gate = gate;
+    log->hosts[host].decided_ms = log->hosts[gate].decided_ms;
+}
+
 /* A gate names a queue id: the Postfix that gave it, under whatever name, is one of its. */
-static void link_hosts(struct replay_log *log, int gate, struct span id)
+static void link_gate(struct replay_log *log, int gate, struct span id)
 {
     for (int i = 0; i < log->n_hosts && id.n > 0; i++) {
-        if (i == gate || log->hosts[i].gate != i || log->hosts[i].decided_ms != INT64_MAX)
-            continue;
-        const struct mail *message = messages_find(log->messages, i, id);
-        if (message == NULL || !message->from_postfix)
-            continue;
-        log->hosts[i].gate = gate;
-        log->hosts[i].decided_ms = log->hosts[gate].decided_ms;
+        const struct mail *message = i != gate ? messages_find(log->messages, i, id) : NULL;
+        if (message != NULL && message->from_postfix)
+            link_host(log, i, gate);
+    }
+}
+
+/* The other way round: Postfix gives an id that a gate has named. */
+static void link_postfix(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
+{
+    struct network client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
+    for (int i = 0; i < log->n_hosts; i++) {
+        const struct mail *message = i != host && is_decided(log, i, time_ms)
+                                         ? messages_find(log->messages, i, line->text[MAILLOG_QUEUE])
+                                         : NULL;
+        if (message != NULL && !message->from_postfix && time_ms - message->time_ms <= TOGETHER_MS &&
+            network_equal(&message->known.client, &client))
+            link_host(log, host, i);
     }
 }
 
@@ -215,17 +245,6 @@ static char *copy_text(struct replay_log *log, struct span text, bool encoded)
         return NULL;
     }
     return encoded ? strdup(buffer) : strndup(text.n > 0 ? text.at : "", text.n);
-}
-
-static struct network client_of(struct span text)
-{
-    struct network client = {.set = false}; /* "unknown" */
-    char copy[NETWORK_TEXT] = "";
-    if (text.n < sizeof copy) {
-        memcpy(copy, text.at, text.n);
-        (void)network_parse(copy, &client, NULL);
-    }
-    return client;
 }
 
 static void set_user(struct replay_log *log, struct mail *message, struct span user, bool encoded)
@@ -373,7 +392,7 @@ static struct mail *decided_message(struct replay_log *log, int host, int64_t ti
 
 static void on_decision(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    link_hosts(log, host, line->text[MAILLOG_QUEUE]);
+    link_gate(log, host, line->text[MAILLOG_QUEUE]);
     struct mail *message = decided_message(log, host, time_ms, line);
     char *to = message != NULL ? copy_text(log, line->text[MAILLOG_TO], true) : NULL;
     if (to != NULL)
@@ -398,6 +417,7 @@ static void name_decided(struct replay_log *log, struct mail *like, struct span 
 static void on_client(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
+    link_postfix(log, host, time_ms, line);
     bool decided = is_decided(log, host, time_ms);
     const struct mail *origin = find_anywhere(log, host, line->text[MAILLOG_ORIGIN]);
     if (decided && (line->forwarded || line->text[MAILLOG_ORIGIN].n > 0))
@@ -485,10 +505,32 @@ static void on_gone(struct replay_log *log, int host, int64_t time_ms, const str
 
 /* --- lines --- */
 
+/* What a message's lines come after, where a clock of seconds does not tell. */
+static int rank(const struct maillog_line *line)
+{
+    switch (line->kind) {
+    case MAILLOG_MILTER_REFUSED:
+        return line->text[MAILLOG_QUEUE].n > 0;
+    case MAILLOG_QUEUED:
+        return 2;
+    case MAILLOG_DELIVERY:
+    case MAILLOG_PROXY_ACCEPT:
+        return 3;
+    case MAILLOG_ABORTED:
+    case MAILLOG_REMOVED:
+    case MAILLOG_OUR_END:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
 static bool earlier_line(const void *left, const void *right)
 {
     const struct held_line *a = left, *b = right;
-    return a->time_ms != b->time_ms ? a->time_ms < b->time_ms : a->number < b->number;
+    if (a->time_ms != b->time_ms)
+        return a->time_ms < b->time_ms;
+    return a->rank != b->rank ? a->rank < b->rank : a->number < b->number;
 }
 
 static void play_line(struct replay_log *log)
@@ -529,7 +571,7 @@ static void play_line(struct replay_log *log)
         on_decision(log, host, time_ms, line);
         break;
     case MAILLOG_OUR_END:
-        link_hosts(log, host, line->text[MAILLOG_QUEUE]);
+        link_gate(log, host, line->text[MAILLOG_QUEUE]);
         break;
     default:
         break;
@@ -548,6 +590,7 @@ static struct held_line *line_copy(const struct maillog_line *line, int host, in
         return NULL;
     held->time_ms = time_ms;
     held->host = host;
+    held->rank = rank(line);
     held->line = *line;
     char *at = held->bytes;
     for (int i = 0; i < MAILLOG_TEXTS; i++) {

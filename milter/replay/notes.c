@@ -157,12 +157,12 @@ json_t *notes_identity(const struct replay_numbers *numbers)
          numbers->forwarded);
     note(notes, numbers->this_host,
          "%" PRIu64 " RCPTs came from this host itself (127.0.0.1 or ::1). Where a filter gave them back and "
-                    "neither XFORWARD "
+         "neither XFORWARD "
          "nor its answer (\"queued as\") says so, they count twice",
          numbers->this_host);
     note(notes, numbers->queued_senders,
          "%" PRIu64 " messages have their sender from the queue: undone is what SRS of ours made of it, not "
-                    "what other maps did",
+         "what other maps did",
          numbers->queued_senders);
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "given_back", number(numbers->given_back),
                      "given_back_late", number(numbers->given_back_late), "client_named",

@@ -53,6 +53,8 @@ static const struct policy *policy_alone(const char *file, bool aliases, struct 
         counters = json_object_get(json, "counters");
     }
     json_object_del(counters, "password_file");
+    json_object_del(counters, "sentinel_password_file");
+    json_object_del(counters, "tls");
     int rc = json_object_set_new(counters, "url", json_string("memory:"));
     if (!aliases)
         json_object_del(json, "aliases");

@@ -24,7 +24,7 @@ bool span_is_number(struct span text)
 bool span_begins(struct span text, const char *with)
 {
     size_t n = strlen(with);
-    return text.n >= n && memcmp(text.at, with, n) == 0;
+    return text.n >= n && (n == 0 || memcmp(text.at, with, n) == 0);
 }
 
 bool span_equals(struct span text, const char *with)
@@ -39,6 +39,8 @@ bool span_has(struct span text, const char *what)
 
 void span_skip(struct span *text, size_t n)
 {
+    if (n == 0)
+        return; /* an empty one may be nowhere */
     text->at += n;
     text->n -= n;
 }

@@ -86,6 +86,16 @@ static int64_t first_s(struct timeline *timeline, const struct date *date, int y
     return date_as_utc_s(date, year) - timeline->cache.offset_s[0];
 }
 
+/* Does the second one of an hour that comes twice go on from the line before, or from the file before? */
+static bool is_second(const struct timeline *timeline, int64_t first)
+{
+    int64_t second = first + timeline->cache.offset_s[0] - timeline->cache.offset_s[1];
+    if (timeline->last_s != INT64_MIN)
+        return first < timeline->last_s - TOGETHER_S;
+    return timeline->end_s != INT64_MIN && first < timeline->end_s - TOGETHER_S &&
+           second >= timeline->end_s - TOGETHER_S;
+}
+
 /* The moment of a date without a zone in that year; counts what is not sure. */
 static int64_t local_s(struct timeline *timeline, const struct date *date, int year)
 {
@@ -99,7 +109,7 @@ static int64_t local_s(struct timeline *timeline, const struct date *date, int y
         if (named)
             which = strcmp(date->zone, timeline->cache.zone[1]) == 0;
         else
-            which = timeline->last_s != INT64_MIN && first < timeline->last_s - TOGETHER_S;
+            which = is_second(timeline, first);
         numbers->twice += !named;
     }
     if (date->zone[0] != '\0' && strcmp(date->zone, timeline->cache.zone[which]) != 0)

@@ -2,6 +2,7 @@
  * Adding a key is a row here, its line in the schema and in the manual. */
 #include "keys.h"
 
+#include "counters_url.h"
 #include "endpoints.h"
 #include "json.h"
 #include "limit.h"
@@ -42,8 +43,17 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/conceal", values_flag, POLICY(aliases.conceal), 0, 0, NULL, "false", NULL) \
     X("/aliases/role_mailbox", endpoints_mailbox, POLICY(aliases.role_mailbox), 0, 0, NULL, "\"postmaster\"", NULL) \
     X("/counters", SECTION("/counters")) \
-    X("/counters/url", endpoints_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", endpoints_url_instead) \
+    X("/counters/url", counters_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", counters_url_instead) \
     X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/sentinel_password_file", values_path, POLICY(counters.redis.sentinel_password_file), 0, 1000, NULL, \
+      NULL, NULL) \
+    X("/counters/tls", SECTION("/counters/tls")) \
+    X("/counters/tls/ca", values_path, POLICY(counters.redis.tls_ca), 0, 1000, NULL, NULL, \
+      "the authorities that the system trusts") \
+    X("/counters/tls/cert", values_path, POLICY(counters.redis.tls_cert), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/tls/key", values_path, POLICY(counters.redis.tls_key), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/tls/name", counters_url_tls_name, POLICY(counters.redis.tls_name), 0, 0, NULL, NULL, \
+      "host or address of each Redis") \
     X("/counters/prefix", values_prefix, POLICY(counters.redis.prefix), 1, 64, NULL, "\"rcptgate\"", NULL) \
     X("/counters/timeout", values_duration, POLICY(counters.redis.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"", NULL) \
     X("/counters/when_down", values_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", \

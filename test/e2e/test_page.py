@@ -130,7 +130,7 @@ def test_who_floods(busy):
     assert "15 198.51.100.9 no such address at example.com; by sender eve@sender.example, to many recipients" in words
     assert "15 eve@sender.example no such address at example.com; from client 198.51.100.9, to many recipients" in words
     assert re.search(r"What refused them \d+ limit", words)
-    assert re.search(r"Held, for so long yet \d+[ms] \S+ limit", words)
+    assert re.search(r"Held, for so long yet \d+[ms] \S+ \S+ limit", words)
     assert "recipient a@example.com limit alias-minute" in words
     assert "203.0.113.0/24 rejected until" in words and "spam <wave>" in words
 

@@ -16,13 +16,14 @@ static void demand(bool truth)
         abort();
 }
 
-/* Touches every byte, so that one beyond its memory is seen. */
+/* Reads every byte, so that one beyond its memory is seen. */
 static void check_text(struct span text)
 {
-    volatile unsigned sum = 0;
-    char out[64];
-    for (size_t i = 0; i < text.n; i++)
-        sum += (unsigned char)text.at[i];
+    char out[64], *copy = malloc(text.n + 1);
+    demand(copy != NULL);
+    if (text.n > 0)
+        memcpy(copy, text.at, text.n);
+    free(copy);
     if (maillog_decode(text, out, sizeof out))
         demand(strlen(out) <= text.n);
 }
@@ -98,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at += n + 1;
     }
     (void)frame_end(reader, &frame);
-    check_log(data, size);
+    if (size > 0 && data[size - 1] % 4 == 0) /* it takes longer than all the rest */
+        check_log(data, size);
     return 0;
 }

@@ -63,6 +63,8 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+#define TCP(name, number) .addresses = &(const struct redis_address){name, number}, .n_addresses = 1
+
 static struct redis_client *client(const struct redis_config *config)
 {
     struct error err = {0};
@@ -159,8 +161,8 @@ static void test_call(void **state)
 static void test_database(void **state)
 {
     (void)state;
-    struct redis_client *redis = client(
-        &(struct redis_config){.host = "127.0.0.1", .port = server.port, .db = 3, .timeout_ms = TIMEOUT});
+    struct redis_client *redis =
+        client(&(struct redis_config){TCP("127.0.0.1", server.port), .db = 3, .timeout_ms = TIMEOUT});
     assert_true(redis_client_wait(redis, PATIENCE));
     const char *argv[] = {"SET", "in-three", "1"};
     redisReply *reply = NULL;
@@ -235,7 +237,7 @@ static void test_threads(void **state)
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_int_equal(herd_run(redis, CALLS), THREADS * CALLS);
     redis_client_free(redis);
-    redis = client(&(struct redis_config){.host = "127.0.0.1", .port = server.port, .timeout_ms = PATIENCE});
+    redis = client(&(struct redis_config){TCP("127.0.0.1", server.port), .timeout_ms = PATIENCE});
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_int_equal(herd_run(redis, CALLS / 10), THREADS * CALLS / 10);
     redis_client_free(redis);
@@ -396,9 +398,10 @@ static void test_frozen_herd(void **state)
 static void test_killed_while_idle(void **state)
 {
     (void)state;
+    const struct redis_address address = {"127.0.0.1", server.port};
     for (int tcp = 0; tcp <= 1; tcp++) {
-        struct redis_client *redis = client(&(struct redis_config){.host = tcp ? "127.0.0.1" : NULL,
-                                                                   .port = server.port,
+        struct redis_client *redis = client(&(struct redis_config){.addresses = &address,
+                                                                   .n_addresses = (size_t)tcp,
                                                                    .path = tcp ? NULL : server.socket,
                                                                    .timeout_ms = TIMEOUT});
         assert_true(redis_client_wait(redis, PATIENCE));
@@ -420,9 +423,9 @@ static void test_refused(void **state)
     struct events events = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct error err = {0};
     int downs, ups;
-    struct redis_client *redis = redis_client_new(
-        &(struct redis_config){.host = "127.0.0.1", .port = server_free_port(), .timeout_ms = TIMEOUT},
-        events_note, &events, &err);
+    struct redis_client *redis =
+        redis_client_new(&(struct redis_config){TCP("127.0.0.1", server_free_port()), .timeout_ms = TIMEOUT},
+                         events_note, &events, &err);
     assert_false(redis_client_wait(redis, 300));
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     assert_condition(redis, "refused");
@@ -870,17 +873,17 @@ void freeaddrinfo(struct addrinfo *info)
 static void test_names(void **state)
 {
     (void)state;
-    struct redis_config config = {.host = "here.test", .port = server.port, .timeout_ms = TIMEOUT};
+    struct redis_config config = {TCP("here.test", server.port), .timeout_ms = TIMEOUT};
     struct redis_client *redis = client(&config);
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_repeat(redis, "found");
     redis_client_free(redis);
-    config.host = "nowhere.test";
+    config.addresses = &(const struct redis_address){"nowhere.test", server.port};
     redis = client(&config);
     assert_condition(redis, "nowhere.test");
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     redis_client_free(redis);
-    config.host = "hangs.test";
+    config.addresses = &(const struct redis_address){"hangs.test", server.port};
     redis = client(&config);
     assert_condition(redis, "has not ended");
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
