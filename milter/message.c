@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "gate/gate.h"
 #include "limit_events.h"
+#include "refused.h"
 #include "counters/window.h"
 
 #include <assert.h>
@@ -23,21 +24,18 @@ static void message_reset(struct message *message)
 }
 
 /* One more in the background. */
-static void give_back_one(struct refunds_batch *refunds, const struct count_change *charge)
+static void give_back_one(const struct message *message, const struct count_change *charge)
 {
     struct count_change change = *charge;
     change.amount = -change.amount;
     change.open = -change.open;
-    refunds_add(refunds, &change);
+    refunds_add(message->gate->refunds, &change);
 }
 
 static void give_back(const struct message *message)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, message->gate->refunds);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
-        give_back_one(&refunds, &r->charge);
-    refunds_end(&refunds);
+        give_back_one(message, &r->charge);
 }
 
 void message_abort(struct message *message)
@@ -80,8 +78,6 @@ static struct accepted *accepted_find(const struct message *message, const char 
  * given back at once. */
 static bool keep_receipts(struct message *message, const struct decision *d)
 {
-    struct refunds_batch back;
-    refunds_begin(&back, message->gate->refunds);
     bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNT_SOURCE_NONE; i++) {
         struct count_change charge;
@@ -89,7 +85,7 @@ static bool keep_receipts(struct message *message, const struct decision *d)
             continue;
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
         if (kept == NULL) {
-            give_back_one(&back, &charge);
+            give_back_one(message, &charge);
             kept_all = false;
             continue;
         }
@@ -99,7 +95,6 @@ static bool keep_receipts(struct message *message, const struct decision *d)
                                  .next = message->receipts};
         message->receipts = kept;
     }
-    refunds_end(&back);
     return kept_all;
 }
 
@@ -114,6 +109,8 @@ static bool keep_accepted(struct message *message, const char *full, const char 
     message->accepted = a;
     message->n_accepted++;
     message->n_discard += discard;
+    if (message->first == NULL)
+        message->first = a->full;
     return true;
 }
 
@@ -151,6 +148,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
+        message->n_duplicate++;
         metrics_duplicate(metrics);
         return;
     }
@@ -175,10 +173,13 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
-    decide_line(d, &out->line);
+    decide_reply(d, &out->line);
+    message->client_exempt = d->ruling.client_exempt;
+    message->n_decided[d->verdict.action]++;
     if (d->verdict.action == ACTION_DEFER && policy->needs_attempts && !policy->shadow)
         note_deferred(gate, &d->envelope);
-    limit_events_add(gate->context.events, d);
+    refused_add(gate, d);
+    limit_events_add(gate->context.events, gate->context.refusals, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
                  clock_monotonic_ns() - began);
 }
@@ -232,11 +233,8 @@ struct settling {
 /* The store is down, and the policy says that nothing is counted then: later, what can be. */
 static void settle_unasked(const struct message *message, const struct settling *some)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, message->gate->refunds);
     for (size_t i = 0; i < some->n; i++)
-        refunds_add(&refunds, &some->changes[i]);
-    refunds_end(&refunds);
+        refunds_add(message->gate->refunds, &some->changes[i]);
 }
 
 /* Why the first that does not fit does not; an undecided verdict: all do. */
@@ -321,6 +319,13 @@ static void end_line(const struct message *message, const struct verdict *verdic
     reply_render(&verdict->reply, &values, out);
 }
 
+static const char *sender_of(const struct message *message)
+{
+    return message->sender.kind == ADDRESS_NULL      ? "<>"
+           : message->sender.kind == ADDRESS_INVALID ? message->sender_raw
+                                                     : message->sender.bare;
+}
+
 void message_end(struct message *message, struct ending *out)
 {
     struct gate *gate = message->gate;
@@ -328,20 +333,18 @@ void message_end(struct message *message, struct ending *out)
     if (message->policy == NULL) /* no message is open */
         return;
     out->enforced = !message->policy->shadow;
-    if (!settle_checked(message, &out->verdict)) {
+    if (message->policy->needs_bytes && !settle_checked(message, &out->verdict)) {
         out->refused = true;
+        refused_add_whole(gate, message->policy, message->client, sender_of(message), &out->verdict);
         end_line(message, &out->verdict, &out->line);
         message_abort(message);
         return;
     }
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds);
     metrics_message(&gate->context.metrics);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
         if (!r->settled) {
             const struct count_change settle = settle_of(message, r);
-            refunds_add(&refunds, &settle);
+            refunds_add(gate->refunds, &settle);
         }
-    refunds_end(&refunds);
     message_reset(message);
 }

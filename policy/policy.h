@@ -125,7 +125,8 @@ struct counters_config {
 struct http_config {
     const char *host; /* an address without brackets; "": no HTTP */
     int port;
-    bool subjects; /* pages may show the addresses of people */
+    bool subjects;        /* pages may show the addresses of people */
+    struct strings hosts; /* names besides its own that a Host header may have; lower case, without a port */
 };
 
 struct policy {

@@ -40,6 +40,7 @@ struct redis_connection {
     size_t fed;       /* bytes of the answer that is being read */
     int64_t heard_at; /* last byte */
     char name[160];   /* of the peer */
+    char bytes[READ_BYTES];
 };
 
 struct redis_connection *redis_connection_new(void)
@@ -189,9 +190,9 @@ static enum redis_connection_status connection_read(struct redis_connection *con
 
 static enum redis_connection_status connection_receive(struct redis_connection *connection, struct error *err)
 {
-    char bytes[READ_BYTES];
     size_t n;
-    enum redis_connection_status status = connection_read(connection, bytes, sizeof bytes, &n, err);
+    enum redis_connection_status status =
+        connection_read(connection, connection->bytes, sizeof connection->bytes, &n, err);
     if (status != REDIS_CONNECTION_OK || n == 0)
         return status;
     connection->heard_at = clock_monotonic_ns();
@@ -200,7 +201,7 @@ static enum redis_connection_status connection_receive(struct redis_connection *
         error_set(err, "Redis at %s gave an answer of more than %zu bytes", connection->name, REPLY_BYTES);
         return REDIS_CONNECTION_BROKEN;
     }
-    if (redisReaderFeed(connection->reader, bytes, n) != REDIS_OK) {
+    if (redisReaderFeed(connection->reader, connection->bytes, n) != REDIS_OK) {
         error_set(err, "out of memory for an answer of Redis");
         return REDIS_CONNECTION_BROKEN;
     }

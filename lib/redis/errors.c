@@ -2,6 +2,8 @@
  * script through as it is; Redis 6 wraps it: "ERR Error running script (call to f_...): @user_script:1: ... -OOM ...". */
 #include "errors.h"
 
+#include "rights.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -55,9 +57,10 @@ static const struct row *row_find(const char *text)
     return NULL;
 }
 
-/* Within a script Redis 6 and 7 word a missing right in their own ways, without a code; neither says which. */
+/* Within a script Redis 6 and 7 word a missing right in their own ways, without a code. */
 static const char *const refusals_in_scripts[] = {
     "can't run this command or subcommand",
+    "no permissions to run the",
     "can't access at least one of the keys",
     "No permissions to access a key",
 };
@@ -81,6 +84,13 @@ enum redis_error redis_errors_find(const char *text, const char *who, struct err
         row = row_find("NOPERM");
     if (row == NULL)
         return REDIS_ERROR_NONE;
-    error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
+    char right[40];
+    if (row->node_error == REDIS_ERROR_COMMAND && rights_find(text, right, sizeof right))
+        error_set(out,
+                  "Redis at %s says \"%.160s\": the ACL of this user lacks +%s; see ACL SETUSER in "
+                  "rcptgate(8) for all it needs",
+                  who, text, right);
+    else
+        error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
     return row->node_error;
 }

@@ -10,6 +10,7 @@
 
 #include "errors.h"
 #include "redis/script.h"
+#include "rights.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +39,11 @@ static void info_field(const redisReply *reply, const char *name, char *out, siz
 static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
                                                 struct redis_probe *out, struct error *err)
 {
+    char right[40];
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
         strstr(reply->str, "WRONGTYPE") != NULL)
         return REDIS_CONNECTION_OK;
-    if (strstr(reply->str, "can't run this command") != NULL) {
+    if (rights_find(reply->str, right, sizeof right) && strcmp(right, "setrange") == 0) {
         error_set(
             &out->warning,
             "the ACL of Redis at %s lacks +setrange: whether it can be written to is only seen when it fails",

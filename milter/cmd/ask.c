@@ -123,6 +123,7 @@ json_t *ask_gate(const struct policy *policy, json_t *request, int *status)
     }
     if (report == NULL && (alone == REQUESTS_ALONE_COUNTERS ? policy->counters.kind != COUNTERS_MEMORY
                            : alone == REQUESTS_ALONE_BLOCKS ? absent
+                           : alone == REQUESTS_ALONE_NEVER  ? false
                                                             : true))
         report = answer_alone(policy, request, &err);
     json_decref(request);

@@ -206,6 +206,36 @@ bool endpoints_networks(struct loader *loader, const struct place *place, const 
     return true;
 }
 
+/* As a browser names it: no port, no scheme, and no wildcard, which would let every web page in. */
+static bool read_http_host(struct loader *loader, const char *string, void *element, struct error *err)
+{
+    struct network address;
+    char host[ADDRESS_DOMAIN_MAX + 1];
+    if (strchr(string, '/') == NULL && network_parse(string, &address, NULL) == 0) {
+        network_format(&address, host);
+    } else if (address_domain(string, host, NULL) != 0 || host[0] == '[' ||
+               !endpoints_is_host(host, strlen(host))) {
+        error_set(err, "must be the name or address of a host, without scheme and port, such as "
+                       "\"gate.example.com\"");
+        return false;
+    }
+    *(const char **)element = keep(loader, host, strlen(host));
+    return !loader->failed;
+}
+
+bool endpoints_hosts(struct loader *loader, const struct place *place, const struct key *key, void *field)
+{
+    static const struct list_kind kind = {"the name of a host in quotes, such as \"gate.example.com\"",
+                                          sizeof(const char *), read_http_host};
+    struct strings *out = field;
+    if (!json_is_array(place->value))
+        return loader_mistyped(loader, place, key,
+                               "a list of names of hosts, such as [\"gate.example.com\"]");
+    void *at = list_read(loader, place, key, &kind, &out->n);
+    out->at = at;
+    return true;
+}
+
 static const char pattern_wanted[] = "an address pattern in quotes: \"local@domain\", \"local@*\", "
                                      "\"*@domain\", \"@domain\" or \"postmaster\"";
 

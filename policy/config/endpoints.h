@@ -7,7 +7,7 @@
 enum { SOCKET_PATH_MAX = 107 }; /* sun_path less its NUL, unix(7) */
 
 key_parser endpoints_socket, endpoints_maps, endpoints_mailbox, endpoints_listen, endpoints_command,
-    endpoints_networks, endpoints_patterns;
+    endpoints_networks, endpoints_patterns, endpoints_hosts;
 
 /* A host name, or an IP address without brackets? */
 bool endpoints_is_host(const char *at, size_t n);

@@ -69,6 +69,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/http", SECTION("/http")) \
     X("/http/listen", endpoints_listen, POLICY(http), 0, 0, NULL, "\"127.0.0.1:9627\"", NULL) \
     X("/http/subjects", values_flag, POLICY(http.subjects), 0, 0, NULL, "false", NULL) \
+    X("/http/hosts", endpoints_hosts, POLICY(http.hosts), 0, 0, NULL, "[]", NULL) \
     X("/log", SECTION("/log")) \
     X("/log/to", values_choice_flag, POLICY(log.to_stderr), 0, 0, "syslog|stderr", "\"syslog\"", NULL) \
     X("/log/level", values_choice, POLICY(log.level), 0, 0, "error|warning|info|debug", "\"info\"", NULL) \
@@ -89,14 +90,6 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/limits/*/window", values_duration, LIMIT(window_ms), SECOND, MONTH, NULL, NULL, NULL) \
     X("/limits/*/count", values_choice, LIMIT(count), 0, 0, "recipients|messages|bytes|attempts|backlog", \
       NULL, NULL) \
-    X("/limits/*/over", values_action, LIMIT(over), 0, 0, "defer|reject|discard", NULL, NULL) \
-    X("/limits/*/reply", limit_reply, 0, 0, 0, NULL, NULL, NULL) \
-    X("/limits/*/hold", values_duration, LIMIT(hold_ms), SECOND, MONTH, NULL, NULL, NULL) \
-    X("/limits/*/share", limit_share, 0, 0, 0, "/limits/*/share", NULL, NULL) \
-    X("/limits/*/share/of", values_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", \
-      NULL, NULL) \
-    X("/limits/*/share/max", values_percent, DRAFT(share_max), 1, 100, NULL, NULL, NULL) \
-    X("/limits/*/share/above", values_percent, DRAFT(share_above), 0, 100, NULL, NULL, NULL) \
     X("/limits/*/when", limit_when, 0, 0, 0, "/limits/*/when", NULL, NULL) \
     X("/limits/*/when/class", limit_classes, LIMIT(when.class_name), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/recipient_domain", limit_domains, LIMIT(when.recipient_domain), 0, 0, NULL, NULL, NULL) \
@@ -106,6 +99,14 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/limits/*/when/authenticated", values_tristate, LIMIT(when.authenticated), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/catch_all", values_tristate, LIMIT(when.catch_all), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/unknown", values_tristate, LIMIT(when.unknown), 0, 0, NULL, NULL, NULL) \
+    X("/limits/*/over", values_action, LIMIT(over), 0, 0, "defer|reject|discard", NULL, NULL) \
+    X("/limits/*/reply", limit_reply, 0, 0, 0, NULL, NULL, NULL) \
+    X("/limits/*/hold", values_duration, LIMIT(hold_ms), SECOND, MONTH, NULL, NULL, NULL) \
+    X("/limits/*/share", limit_share, 0, 0, 0, "/limits/*/share", NULL, NULL) \
+    X("/limits/*/share/of", values_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", \
+      NULL, NULL) \
+    X("/limits/*/share/max", values_percent, DRAFT(share_max), 1, 100, NULL, NULL, NULL) \
+    X("/limits/*/share/above", values_percent, DRAFT(share_above), 0, 100, NULL, NULL, NULL) \
     X("/limits/*/ramp", values_duration, LIMIT(ramp_ms), SECOND, MONTH, NULL, NULL, NULL) \
     X("/limits/*/shadow", values_flag, LIMIT(shadow), 0, 0, NULL, NULL, NULL) \
     X("/replies", SECTION("/replies")) \

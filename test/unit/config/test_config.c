@@ -33,7 +33,8 @@ static const char example[] =
     "    \"timeout\": \"50ms\", \"when_down\": \"defer\", \"local_share\": \"25%\", \"max_new_subjects\": "
     "7,\n"
     "    \"client_network\": { \"ipv4\": 24, \"ipv6\": 56 } },\n"
-    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true },\n"
+    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true, \"hosts\": [\"Gate.Example.COM.\", "
+    "\"::1\"] },\n"
     "  \"log\": { \"to\": \"stderr\", \"level\": \"debug\" },\n"
     "  \"queue\": { \"every\": \"30s\", \"command\": [\"/bin/postqueue\", \"-j\"] },\n"
     "  \"exempt\": { \"recipients\": [\"root@*\"], \"clients\": [\"192.0.2.0/24\"], \"senders\": "
@@ -113,6 +114,7 @@ static const struct {
     {"\xef\xbb\xbf{}", "", 1, PROBLEM_FATAL, "byte order mark"},
     {"{\n\n \"mdoe\": \"enforce\"}", "/mdoe", 3, PROBLEM_SKIPPED, "did you mean \"mode\""},
     {"{\"a/b~c\": 1}", "/a~1b~0c", 1, PROBLEM_SKIPPED, "unknown key; comments"},
+    {LIMIT(ASKS ",\"where\":{}"), "/limits/0/where", 1, PROBLEM_SKIPPED, "did you mean \"when\"?"},
     {"{\"limits/*/max\": 1}", "/limits~1*~1max", 1, PROBLEM_SKIPPED, "unknown key"},
     {"{\"mode\": \"on\"}", "/mode", 1, PROBLEM_SKIPPED, "\"enforce\" or \"shadow\""},
     {"{\"mode\": \"shadwo\"}", "/mode", 1, PROBLEM_SKIPPED, "did you mean \"shadow\""},
@@ -174,6 +176,14 @@ static const struct {
     {"{\"http\":{\"listen\":\"mx.example.com:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.0/8:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.1:99999\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "port"},
+    {"{\"http\":{\"hosts\":\"gate.example.com\"}}", "/http/hosts", 1, PROBLEM_SKIPPED, "a list"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com\", 1]}}", "/http/hosts/1", 1, PROBLEM_SKIPPED, "in quotes"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com:80\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"http://gate.example.com\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"*\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
+    {"{\"http\":{\"hosts\":[\"\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
     {"{\"maps\":{\"socket\":\"inet:8894@0.0.0.0\"}}", "/maps/socket", 1, PROBLEM_WARNING, "outside"},
     {"{\"maps\":{\"socket\":\"unix:/var/spool/postfix/rcptgate/milter.sock\"}}", "/maps/socket", 1,
      PROBLEM_WARNING, "of the milter too"},
@@ -284,7 +294,7 @@ static void test_one_problem(void **state)
     }
 }
 
-/* What does not tell a limit how much mail it meets leaves it in force; all else does not. */
+/* What does not tell a limit how much mail it meets leaves it in force; all else does not, since it might have spared some. */
 static void test_what_skips_a_limit(void **state)
 {
     (void)state;
@@ -294,7 +304,15 @@ static void test_what_skips_a_limit(void **state)
     } rows[] = {
         {LIMIT(ASKS), 1},
         {LIMIT(ASKS ",\"hodl\":1"), 1},
-        {LIMIT(ASKS ",\"ovr\":1,\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
+        {LIMIT(ASKS ",\"where\":{\"class\":\"free\"}"), 0}, /* "when", and not "share" */
+        {LIMIT(ASKS ",\"role\":1"), 0},                     /* as near to "hold" as two slips are */
+        {LIMIT(ASKS ",\"enabled\":false"), 0},
+        {LIMIT(ASKS ",\"only-for\":\"free\""), 0},
+        {LIMIT(ASKS ",\"_comment\":\"x\",\"$note\":1"), 1},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"ovr\":\"reject\"}]}",
+         1},
+        {LIMIT(ASKS ",\"ovr\":1"), 0}, /* beside "over": which one is meant? */
+        {LIMIT(ASKS ",\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
         {LIMIT(ASKS ",\"shadw\":true"), 0}, /* would be refused by it */
         {LIMIT(ASKS ",\"wen\":{}"), 0},
         {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"abov\":\"50%\"}"), 0},
@@ -305,7 +323,7 @@ static void test_what_skips_a_limit(void **state)
         {LIMIT(ASKS ",\"reply\":\"450 x\""), 1},
         {LIMIT(ASKS ",\"ramp\":\"1m\""), 1},
         {LIMIT(ASKS ",\"share\":{\"of\":\"client\",\"max\":\"9%\"}"), 1},
-        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"x\":1}"), 1},
+        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"x\":1}"), 0},
         {LIMIT(ASKS ",\"when\":{\"_x\":1}"), 1},
         {LIMIT(ASKS ",\"when\":{\"x\":1}"), 0},
         {LIMIT(ASKS ",\"hold\":1"), 0},
@@ -430,7 +448,9 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         counters->local_share, counters->ipv4_bits, counters->ipv6_bits);
     text_addf(&out, "/http/listen %s %d\n/http/subjects %d\n", policy->http.host, policy->http.port,
               policy->http.subjects);
-    text_addf(&out, "/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
+    text_add(&out, "/http/hosts");
+    add_strings(&out, &policy->http.hosts);
+    text_addf(&out, "\n/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
               (long long)counters->max_new_subjects, policy->log.to_stderr, policy->log.level);
     add_patterns(&out, "/exempt/recipients", &policy->exempt.recipients);
     add_patterns(&out, "/exempt/senders", &policy->exempt.senders);
