@@ -7,6 +7,7 @@
 #include "sys/log.h"
 #include "milter/session.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -175,7 +176,7 @@ static void log_decision(const struct session *session, const struct outcome *ou
 {
     if (!log_wants(LOG_AT_INFO))
         return;
-    char line[LOG_LINE_MAX];
+    char line[LOG_LINE_MAX] UNZEROED;
     struct text text;
     text_init(&text, line, sizeof line);
     decision_log_text(session, outcome, queue, &text);
@@ -209,7 +210,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct session *session = session_entered(ctx, &status);
     if (session == NULL)
         return status;
-    struct outcome outcome;
+    struct outcome outcome UNZEROED;
     session_rcpt(session, argv[0], smfi_getsymval(ctx, rcpt_address), &outcome);
     log_decision(session, &outcome, smfi_getsymval(ctx, queue_id));
     status = SMFIS_CONTINUE;

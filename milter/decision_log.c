@@ -2,6 +2,8 @@
  * verdict never. */
 #include "decision_log.h"
 
+#include "base/unzeroed.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,7 +17,7 @@ static bool is_plain(char c)
  * behind it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
-    char safe[512];
+    char safe[512] UNZEROED;
     struct text out;
     text_init(&out, safe, sizeof safe);
     while (*address != '\0') {

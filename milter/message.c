@@ -24,21 +24,18 @@ static void message_reset(struct message *message)
 }
 
 /* One more in the background. */
-static void give_back_one(struct refunds_batch *refunds, const struct count_change *charge)
+static void give_back_one(const struct message *message, const struct count_change *charge)
 {
     struct count_change change = *charge;
     change.amount = -change.amount;
     change.open = -change.open;
-    refunds_add(refunds, &change);
+    refunds_add(message->gate->refunds, &change);
 }
 
 static void give_back(const struct message *message)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, message->gate->refunds);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
-        give_back_one(&refunds, &r->charge);
-    refunds_end(&refunds);
+        give_back_one(message, &r->charge);
 }
 
 void message_abort(struct message *message)
@@ -81,8 +78,6 @@ static struct accepted *accepted_find(const struct message *message, const char 
  * given back at once. */
 static bool keep_receipts(struct message *message, const struct decision *d)
 {
-    struct refunds_batch back;
-    refunds_begin(&back, message->gate->refunds);
     bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNT_SOURCE_NONE; i++) {
         struct count_change charge;
@@ -90,7 +85,7 @@ static bool keep_receipts(struct message *message, const struct decision *d)
             continue;
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);
         if (kept == NULL) {
-            give_back_one(&back, &charge);
+            give_back_one(message, &charge);
             kept_all = false;
             continue;
         }
@@ -100,7 +95,6 @@ static bool keep_receipts(struct message *message, const struct decision *d)
                                  .next = message->receipts};
         message->receipts = kept;
     }
-    refunds_end(&back);
     return kept_all;
 }
 
@@ -179,7 +173,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
-    decide_line(d, &out->line);
+    decide_reply(d, &out->line);
     message->client_exempt = d->ruling.client_exempt;
     message->n_decided[d->verdict.action]++;
     if (d->verdict.action == ACTION_DEFER && policy->needs_attempts && !policy->shadow)
@@ -239,11 +233,8 @@ struct settling {
 /* The store is down, and the policy says that nothing is counted then: later, what can be. */
 static void settle_unasked(const struct message *message, const struct settling *some)
 {
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, message->gate->refunds);
     for (size_t i = 0; i < some->n; i++)
-        refunds_add(&refunds, &some->changes[i]);
-    refunds_end(&refunds);
+        refunds_add(message->gate->refunds, &some->changes[i]);
 }
 
 /* Why the first that does not fit does not; an undecided verdict: all do. */
@@ -342,21 +333,18 @@ void message_end(struct message *message, struct ending *out)
     if (message->policy == NULL) /* no message is open */
         return;
     out->enforced = !message->policy->shadow;
-    if (!settle_checked(message, &out->verdict)) {
+    if (message->policy->needs_bytes && !settle_checked(message, &out->verdict)) {
         out->refused = true;
         refused_add_whole(gate, message->policy, message->client, sender_of(message), &out->verdict);
         end_line(message, &out->verdict, &out->line);
         message_abort(message);
         return;
     }
-    struct refunds_batch refunds;
-    refunds_begin(&refunds, gate->refunds);
     metrics_message(&gate->context.metrics);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
         if (!r->settled) {
             const struct count_change settle = settle_of(message, r);
-            refunds_add(&refunds, &settle);
+            refunds_add(gate->refunds, &settle);
         }
-    refunds_end(&refunds);
     message_reset(message);
 }

@@ -27,7 +27,8 @@ static int read_alias(const struct ruling_question *q, struct aliases_snapshot *
     if (rules_alias_query(q->envelope->recipient, q->pool, &query) < 0)
         return -1;
     aliases_alias(snapshot, &query, q->pool, &rows);
-    return rules_alias(q->policy, q->envelope, &rows, q->pool, out);
+    rules_alias(q->policy, q->envelope, &rows, out);
+    return 0;
 }
 
 static int read_senders(const struct ruling_question *q, struct aliases_snapshot *snapshot, const char *owner,

@@ -29,30 +29,31 @@ struct content { /* a local part without quotes and escapes */
 };
 
 // clang-format off
-/* What each ASCII character is: 'n' a letter or digit, 'h' what a domain has beside those, 'a' what else an atom has. */
-static const char classes[] =
+/* Each ASCII character of an atom, RFC 5322 3.2.3; a blank for the others. */
+static const char atext[] =
     "                                "
-    " a aaaaa  aa h annnnnnnnnn   a a"
-    " nnnnnnnnnnnnnnnnnnnnnnnnnn   ah"
-    "annnnnnnnnnnnnnnnnnnnnnnnnnaaaa ";
+    " ! #$%&'  *+ - /0123456789   = ?"
+    " ABCDEFGHIJKLMNOPQRSTUVWXYZ   ^_"
+    "`abcdefghijklmnopqrstuvwxyz{|}~ ";
+
+/* Each ASCII character of a label, in lower case: letters, digits, hyphens, and the underscore that Postfix lets pass too. */
+static const char label_bytes[] =
+    "                                "
+    "             -  0123456789      "
+    " abcdefghijklmnopqrstuvwxyz    _"
+    " abcdefghijklmnopqrstuvwxyz     ";
 // clang-format on
 
-static char class_of(unsigned char c)
-{
-    return c < 0x80 ? classes[c] : 'u';
-}
-
-/* atext of RFC 5322 3.2.3, and UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
+/* Beside those UTF-8 (RFC 6531 3.3), whose form is_text() looks at. */
 static bool is_atext(char c)
 {
-    return class_of((unsigned char)c) != ' ';
+    return (unsigned char)c >= 0x80 || atext[(unsigned char)c] != ' ';
 }
 
-/* Letters, digits, hyphens, and the underscore that Postfix lets pass too. */
-static bool is_label_byte(char c)
+/* In lower case; a blank where no label has it. */
+static char label_byte(char c)
 {
-    char class = class_of((unsigned char)c);
-    return class == 'n' || class == 'h';
+    return (unsigned char)c < 0x80 ? label_bytes[(unsigned char)c] : ' ';
 }
 
 static bool is_blank(char c)
@@ -124,11 +125,10 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
     }
     size_t label = 0; /* where it begins */
     for (size_t i = 0; i <= len; i++) {
-        const char c = i < len ? lower(text[i]) : '.';
-        lowered[i] = c;
-        if (is_label_byte(c))
+        lowered[i] = i < len ? label_byte(text[i]) : ' ';
+        if (lowered[i] != ' ')
             continue;
-        if (c != '.') {
+        if (i < len && text[i] != '.') {
             error_set(err, "the domain has a character that no domain has");
             return -1;
         }
@@ -140,6 +140,7 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
             error_set(err, "the domain has a label that begins or ends with a hyphen");
             return -1;
         }
+        lowered[i] = '.';
         label = i + 1;
     }
     memcpy(out, lowered, len);
@@ -171,7 +172,21 @@ static int domain_literal(const char *text, size_t len, char *out, struct error 
     return 0;
 }
 
-/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards. */
+/* Has it one of the four characters that transitional processing makes others of (UTS #46 2.3)? */
+static bool has_deviation(const char *text)
+{
+    static const char *const deviations[] = {"\xc3\x9f", "\xcf\x82", "\xe2\x80\x8c", "\xe2\x80\x8d"};
+    for (size_t i = 0; i < sizeof deviations / sizeof deviations[0]; i++)
+        if (strstr(text, deviations[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards.
+ *
+ * IDNA2008 disallows emoji and other symbols, which UTS #46 only maps; yet there are such domains, mail to them comes with
+ * U-labels, and their A-labels may be ours. With transitional processing libidn2 does not look at that; but for the
+ * deviations the result is the same. */
 static int domain_idn(const char *text, size_t len, char *out, struct error *err)
 {
     char whole[DOMAIN_TEXT_MAX];
@@ -182,8 +197,9 @@ static int domain_idn(const char *text, size_t len, char *out, struct error *err
     }
     memcpy(whole, text, len);
     whole[len] = '\0';
-    const int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
-    const int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, flags);
+    int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    if (rc == IDN2_DISALLOWED && !has_deviation(whole))
+        rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_TRANSITIONAL);
     if (rc != IDN2_OK) {
         error_set(err, "the domain is no internationalised domain: %s", idn2_strerror(rc));
         return -1;
@@ -273,7 +289,7 @@ static int skip_blanks(struct reader *in, struct error *err)
 
 static bool is_domain_byte(char c)
 {
-    return is_label_byte(c) || c == '.' || (unsigned char)c >= 0x80;
+    return label_byte(c) != ' ' || c == '.' || (unsigned char)c >= 0x80;
 }
 
 /* "@one.example", also "@[192.0.2.7]". Not looked at closely: it is thrown away (RFC 5321 C). */
@@ -577,6 +593,37 @@ static void strip_batv(struct content *content)
     memmove(content->bytes, content->bytes + begin, content->len);
 }
 
+/* Nearly every address: letters, digits, hyphens, underscores and single dots before the '@', none of them a separator, and an
+ * ASCII domain behind it. The grammar would only copy these. False: it is another one, or none. */
+static bool parse_usual(struct reader in, const char *subaddress, struct address *out)
+{
+    char local[ADDRESS_LOCAL_MAX + 1];
+    size_t n = 0;
+    if (in.end - in.at >= 2 && *in.at == '<' && in.end[-1] == '>') {
+        in.at++;
+        in.end--;
+    }
+    for (; more(&in) && *in.at != '@'; in.at++) {
+        char c = label_byte(*in.at);
+        if (c == ' ' && *in.at == '.' && n > 0 && local[n - 1] != '.')
+            c = '.';
+        if (c == ' ' || n == ADDRESS_LOCAL_MAX)
+            return false;
+        local[n++] = c;
+    }
+    local[n] = '\0';
+    if (n == 0 || local[n - 1] == '.' || !take(&in, '@') || n + 1 + (size_t)(in.end - in.at) > ADDRESS_MAX ||
+        strpbrk(local, subaddress) != NULL ||
+        domain_ascii(in.at, (size_t)(in.end - in.at), out->domain, NULL) != 0)
+        return false;
+    memcpy(out->local_full, local, n);
+    memcpy(out->local_bare, local, n);
+    (void)stpcpy(stpcpy(stpcpy(out->full, local), "@"), out->domain);
+    memcpy(out->bare, out->full, sizeof out->bare);
+    out->kind = ADDRESS_MAILBOX;
+    return true;
+}
+
 static int parse(struct reader in, const char *subaddress, bool sender, struct address *out,
                  struct error *err)
 {
@@ -657,7 +704,7 @@ static enum address_kind parse_or_salvage(const char *raw, const char *subaddres
 {
     const struct reader in = {raw, raw + strlen(raw)};
     *out = (struct address){.kind = ADDRESS_INVALID};
-    if (parse(in, subaddress, sender, out, err) != 0)
+    if (!parse_usual(in, subaddress, out) && parse(in, subaddress, sender, out, err) != 0)
         salvage(in, out);
     return out->kind;
 }
@@ -695,4 +742,100 @@ void address_fallback_key(const char *raw, char *out, size_t size)
     text_add_bytes(&key, raw, len);
     text_add(&key, hash);
     text_lower(out);
+}
+
+/* ---- SRS ---- */
+
+struct part { /* of a raw address */
+    const char *at;
+    size_t n;
+};
+
+/* Up to the separator, which is skipped. False: there is none, or nothing before it. */
+static bool part_take(struct part *from, char separator, struct part *out)
+{
+    const char *end = memchr(from->at, separator, from->n);
+    if (end == NULL || end == from->at)
+        return false;
+    *out = (struct part){from->at, (size_t)(end - from->at)};
+    from->at += out->n + 1;
+    from->n -= out->n + 1;
+    return true;
+}
+
+/* The local part of a raw address, without quotes around it; its own quotes and escapes stay. False: there is no domain. */
+static bool split_raw(const char *raw, struct part *local, struct part *domain, bool *quoted)
+{
+    size_t n = strlen(raw);
+    if (n > 1 && raw[0] == '<' && raw[n - 1] == '>') {
+        raw++;
+        n -= 2;
+    }
+    const char *at = memrchr(raw, '@', n);
+    if (at == NULL)
+        return false;
+    *local = (struct part){raw, (size_t)(at - raw)};
+    *domain = (struct part){at + 1, n - local->n - 1};
+    *quoted = local->n > 2 && raw[0] == '"' && at[-1] == '"';
+    if (*quoted)
+        *local = (struct part){raw + 1, local->n - 2};
+    return true;
+}
+
+/* "hash=tt=domain=user", behind SRS0 and its separator. */
+static bool srs0_undo(struct part rest, bool quoted, struct text *out)
+{
+    struct part hash, stamp, domain;
+    const char *quote = quoted ? "\"" : "";
+    if (!part_take(&rest, '=', &hash) || !part_take(&rest, '=', &stamp) || !part_take(&rest, '=', &domain) ||
+        rest.n == 0)
+        return false;
+    text_add(out, quote);
+    text_add_bytes(out, rest.at, rest.n);
+    text_add(out, quote);
+    text_add(out, "@");
+    text_add_bytes(out, domain.at, domain.n);
+    return true;
+}
+
+/* "hash=first==hash=tt=domain=user", behind SRS1 and its separator; the second '=' of "==" is the first forwarder's own. */
+static bool srs1_undo(struct part rest, bool quoted, struct text *out)
+{
+    struct part hash, first;
+    const char *quote = quoted ? "\"" : "";
+    if (!part_take(&rest, '=', &hash) || !part_take(&rest, '=', &first) || rest.n < 2 ||
+        strchr("=+-", rest.at[0]) == NULL || rest.at[0] == '\0')
+        return false;
+    text_add(out, quote);
+    text_add(out, "SRS0");
+    text_add_bytes(out, rest.at, rest.n);
+    text_add(out, quote);
+    text_add(out, "@");
+    text_add_bytes(out, first.at, first.n);
+    return true;
+}
+
+enum address_srs address_srs(const char *raw, char *original, size_t size,
+                             char forwarder[ADDRESS_DOMAIN_MAX + 1])
+{
+    struct part local, domain;
+    bool quoted = false;
+    char host[ADDRESS_DOMAIN_MAX + 1], name[2 * ADDRESS_DOMAIN_MAX], undone[2048];
+    if (!split_raw(raw, &local, &domain, &quoted) || local.n < 6 || strncasecmp(local.at, "srs", 3) != 0 ||
+        (local.at[3] != '0' && local.at[3] != '1') || strchr("=+-", local.at[4]) == NULL ||
+        local.at[4] == '\0' || domain.n >= sizeof name)
+        return ADDRESS_SRS_NONE;
+    memcpy(name, domain.at, domain.n);
+    name[domain.n] = '\0';
+    if (address_domain(name, host, NULL) < 0)
+        return ADDRESS_SRS_NONE;
+    struct text text;
+    text_init(&text, undone, sizeof undone);
+    struct part rest = {local.at + 5, local.n - 5};
+    bool known = local.at[3] == '0' ? srs0_undo(rest, quoted, &text) : srs1_undo(rest, quoted, &text);
+    memcpy(forwarder, host, sizeof host);
+    if (!known || text.cut || strlen(undone) >= size)
+        return ADDRESS_SRS_OPAQUE;
+    memcpy(original, undone, strlen(undone) + 1);
+    return ADDRESS_SRS_ORIGINAL;
 }

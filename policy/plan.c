@@ -13,11 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct texts {
-    const char **at;
-    size_t n;
-};
-
 /* One RCPT, and what is being made for it. */
 struct planner {
     const struct policy *policy;
@@ -25,8 +20,8 @@ struct planner {
     const struct ruling *ruling;
     const struct receipt *held;
     struct pool *pool;
-    struct texts values[SUBJECTS];  /* of each subject; empty: the RCPT lacks it */
-    const char *overflow_recipient; /* "@domain" where a new recipient may have to share a key, else NULL */
+    struct strings values[SUBJECTS]; /* of each subject; empty: the RCPT lacks it */
+    const char *overflow_recipient;  /* "@domain" where a new recipient may have to share a key, else NULL */
     struct count_ask *asks;
     const struct limit **limits;
     size_t n, room;
@@ -62,7 +57,7 @@ static const char *make_key(struct pool *pool, const char *per_name, const char 
 /* --- subjects ------------------------------------------------------------------------------------------ */
 
 /* Adds text to a subject's values, each once; nothing where text is NULL or empty. -1: out of memory. */
-static int add_value(struct planner *planner, struct texts *values, size_t room, const char *text)
+static int add_value(struct planner *planner, struct strings *values, size_t room, const char *text)
 {
     if (text == NULL || text[0] == '\0')
         return 0;
@@ -80,7 +75,7 @@ static int add_value(struct planner *planner, struct texts *values, size_t room,
 
 /* An address, or what stands for one that cannot be parsed: it must not slip through the limits. */
 static int read_address(struct planner *planner, const struct address *address, const char *raw,
-                        struct texts *out)
+                        struct strings *out)
 {
     if (address->kind == ADDRESS_MAILBOX || address->kind == ADDRESS_BARE)
         return add_value(planner, out, 1, address->bare);
@@ -91,32 +86,30 @@ static int read_address(struct planner *planner, const struct address *address, 
     return add_value(planner, out, 1, key);
 }
 
-static int read_recipient(struct planner *planner, struct texts *out)
+static int read_recipient(struct planner *planner, struct strings *out)
 {
     return read_address(planner, planner->envelope->recipient, planner->envelope->recipient_raw, out);
 }
 
-static int read_mailbox(struct planner *planner, struct texts *out)
+static int read_mailbox(struct planner *planner, struct strings *out)
 {
-    const struct alias *alias = &planner->ruling->alias;
-    for (size_t i = 0; i < alias->n_mailbox; i++)
-        if (add_value(planner, out, alias->n_mailbox, alias->mailbox[i]) != 0)
-            return -1;
-    return 0;
+    return rules_mailboxes(planner->policy, &planner->ruling->alias, planner->pool, out);
 }
 
-static int read_mailbox_domain(struct planner *planner, struct texts *out)
+static int read_mailbox_domain(struct planner *planner, struct strings *out)
 {
-    const struct alias *alias = &planner->ruling->alias;
-    for (size_t i = 0; i < alias->n_mailbox; i++) {
-        const char *at = strrchr(alias->mailbox[i], '@');
-        if (add_value(planner, out, alias->n_mailbox, at == NULL ? NULL : at + 1) != 0)
+    struct strings mailboxes;
+    if (read_mailbox(planner, &mailboxes) != 0)
+        return -1;
+    for (size_t i = 0; i < mailboxes.n; i++) {
+        const char *at = strrchr(mailboxes.at[i], '@');
+        if (add_value(planner, out, mailboxes.n, at == NULL ? NULL : at + 1) != 0)
             return -1;
     }
     return 0;
 }
 
-static int read_owner(struct planner *planner, struct texts *out)
+static int read_owner(struct planner *planner, struct strings *out)
 {
     return add_value(planner, out, 1, planner->ruling->alias.owner);
 }
@@ -131,14 +124,14 @@ static const char *counted_domain(const struct planner *planner)
 }
 
 /* Of a refused RCPT only where the domain is ours: anybody can make up others, and each would be a key. */
-static int read_recipient_domain(struct planner *planner, struct texts *out)
+static int read_recipient_domain(struct planner *planner, struct strings *out)
 {
     if (planner->ruling->alias_refused && !planner->ruling->alias.ours)
         return 0;
     return add_value(planner, out, 1, counted_domain(planner));
 }
 
-static int read_sender(struct planner *planner, struct texts *out)
+static int read_sender(struct planner *planner, struct strings *out)
 {
     const struct address *sender = planner->envelope->sender;
     if (sender->kind == ADDRESS_NULL ||
@@ -147,12 +140,12 @@ static int read_sender(struct planner *planner, struct texts *out)
     return read_address(planner, sender, planner->envelope->sender_raw, out);
 }
 
-static int read_sender_domain(struct planner *planner, struct texts *out)
+static int read_sender_domain(struct planner *planner, struct strings *out)
 {
     return add_value(planner, out, 1, planner->envelope->sender->domain);
 }
 
-static int read_client(struct planner *planner, struct texts *out)
+static int read_client(struct planner *planner, struct strings *out)
 {
     if (!planner->envelope->client_subject.set)
         return 0;
@@ -162,22 +155,22 @@ static int read_client(struct planner *planner, struct texts *out)
     return add_value(planner, out, 1, network_format(&planner->envelope->client_subject, buffer));
 }
 
-static int read_user(struct planner *planner, struct texts *out)
+static int read_user(struct planner *planner, struct strings *out)
 {
     return add_value(planner, out, 1, planner->envelope->user);
 }
 
-static int read_host(struct planner *planner, struct texts *out)
+static int read_host(struct planner *planner, struct strings *out)
 {
     return add_value(planner, out, 1, planner->envelope->host);
 }
 
-static int read_all(struct planner *planner, struct texts *out)
+static int read_all(struct planner *planner, struct strings *out)
 {
     return add_value(planner, out, 1, "*");
 }
 
-typedef int subject_reader(struct planner *planner, struct texts *out); /* -1: out of memory */
+typedef int subject_reader(struct planner *planner, struct strings *out); /* -1: out of memory */
 
 static subject_reader *const subject_readers[SUBJECTS] = {
     [SUBJECT_RECIPIENT] = read_recipient,
@@ -524,7 +517,7 @@ static int set_keys(struct planner *planner, const struct limit *limit, const ch
 /* What one source holds of the limit whose ask came last. */
 static int add_share(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
-    const struct texts *source = &planner->values[limit->share.of];
+    const struct strings *source = &planner->values[limit->share.of];
     if (source->n == 0 || (scope_of(planner->ruling).subjects & 1u << limit->share.of) == 0)
         return 0; /* the null sender is no source, nor is what a refused or discarded RCPT must not count */
     struct combination with_source = *of;
@@ -597,7 +590,7 @@ static int add_hold(struct planner *planner, const struct limit *limit)
 /* One for each text of its subject. */
 static int add_backlog(struct planner *planner, const struct limit *limit)
 {
-    const struct texts *texts = &planner->values[limit->per[0]];
+    const struct strings *texts = &planner->values[limit->per[0]];
     size_t n = planner->n_backlogs;
     struct backlog_ask *more = pool_alloc(planner->pool, (n + texts->n) * sizeof *more);
     if (more == NULL)
@@ -717,7 +710,7 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
     }
     struct network subject = network_mask(client, policy->counters.ipv4_bits, policy->counters.ipv6_bits);
     network_format(&subject, text);
-    planner.values[SUBJECT_CLIENT] = (struct texts){&value, 1};
+    planner.values[SUBJECT_CLIENT] = (struct strings){&value, 1};
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
         if (refuses_at_connect(limit) && add_hold(&planner, limit) != 0)
@@ -745,6 +738,22 @@ int64_t plan_local_max(const struct policy *policy, int64_t max)
 {
     int64_t percent = policy->counters.local_share;
     return percent < 100 ? share_of(max, percent) : max;
+}
+
+int plan_again(struct plan *plan, struct pool *pool)
+{
+    size_t n = plan->request.n;
+    struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
+    if (asks == NULL)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        asks[i] = plan->request.asks[i];
+        if ((asks[i].flags & COUNT_ATTEMPT) != 0)
+            asks[i].amount = asks[i].need = 0;
+    }
+    plan->request.asks = asks;
+    plan->request.pair = NULL;
+    return 0;
 }
 
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)

@@ -114,7 +114,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 struct counters_config {
     const char *url; /* as written, "" for COUNTERS_NONE; never logged: it can carry a password */
     enum counters_kind kind;
-    struct redis_config redis; /* host or path by the kind; NULL where the URL has none */
+    struct redis_config redis; /* addresses or path by the kind; NULL where the URL has none */
     enum when_down when_down;
     int local_share; /* percent */
     unsigned ipv4_bits, ipv6_bits;

@@ -254,14 +254,16 @@ static const char *mailbox_key(const char *member, const char *subaddress, struc
     }
 }
 
-/* Splits at commas that are not in quotes; each mailbox once. */
-static int split_mailboxes(const char *text, const char *subaddress, struct pool *pool, struct alias *out)
+int rules_mailboxes(const struct policy *policy, const struct alias *alias, struct pool *pool,
+                    struct strings *out)
 {
+    const char *text = alias->mailbox_text != NULL ? alias->mailbox_text : "";
+    struct strings list = {0};
     size_t n = 1;
     for (const char *at = text; *at != '\0'; at++)
         n += *at == ',';
-    out->mailbox = pool_alloc(pool, n * sizeof *out->mailbox);
-    if (out->mailbox == NULL)
+    list.at = pool_alloc(pool, n * sizeof *list.at);
+    if (list.at == NULL)
         return -1;
     for (const char *at = text, *end; *at != '\0'; at = *end == ',' ? end + 1 : end) {
         at += strspn(at, " \t\r\n");
@@ -270,12 +272,13 @@ static int split_mailboxes(const char *text, const char *subaddress, struct pool
         while (length > 0 && strchr(" \t\r\n", at[length - 1]) != NULL)
             length--;
         const char *member = pool_strndup(pool, at, length);
-        const char *key = member == NULL ? NULL : mailbox_key(member, subaddress, pool);
+        const char *key = member == NULL ? NULL : mailbox_key(member, policy->aliases.subaddress, pool);
         if (key == NULL)
             return -1;
-        if (key[0] != '\0' && !holds_string(out->mailbox, out->n_mailbox, key))
-            out->mailbox[out->n_mailbox++] = key;
+        if (key[0] != '\0' && !holds_string(list.at, list.n, key))
+            list.at[list.n++] = key;
     }
+    *out = list;
     return 0;
 }
 
@@ -331,8 +334,8 @@ static void suspect_copy(const struct alias_row *row, struct alias *out)
 }
 
 /* Looks the recipient up in the rows of one of our domains. */
-static int look_up(const struct policy *policy, const struct envelope *envelope,
-                   const struct alias_rows *rows, struct pool *pool, struct alias *out)
+static void look_up(const struct policy *policy, const struct envelope *envelope,
+                    const struct alias_rows *rows, struct alias *out)
 {
     struct domain_row domain = rows->domain;
     if (recipient_is_exempt(policy, envelope))
@@ -342,9 +345,6 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
     out->owner = first_text(row != NULL ? row->owner : NULL, domain.owner);
     out->class_name = first_text(row != NULL ? row->class_name : NULL, domain.class_name);
     out->mailbox_text = row != NULL ? row->mailbox : NULL;
-    if (row != NULL && row->mailbox != NULL &&
-        split_mailboxes(row->mailbox, policy->aliases.subaddress, pool, out) != 0)
-        return -1;
     if (row != NULL && out->via != VIA_GLOB && is_expired(row, envelope->now_ms)) {
         out->state = ALIAS_EXPIRED;
     } else if (row != NULL) {
@@ -361,11 +361,10 @@ static int look_up(const struct policy *policy, const struct envelope *envelope,
         conceal(&domain, out);
     if (rows->state == ROWS_COPY)
         suspect_copy(row, out);
-    return 0;
 }
 
-int rules_alias(const struct policy *policy, const struct envelope *envelope, const struct alias_rows *rows,
-                struct pool *pool, struct alias *out)
+void rules_alias(const struct policy *policy, const struct envelope *envelope, const struct alias_rows *rows,
+                 struct alias *out)
 {
     struct alias alias = {0};
     if (policy->aliases.database == NULL) {
@@ -380,12 +379,10 @@ int rules_alias(const struct policy *policy, const struct envelope *envelope, co
         alias.ours = true;
         alias.row = alias.domain = rows->domain.domain;
         alias.state = ALIAS_INVALID;
-        if (envelope->recipient->kind != ADDRESS_INVALID &&
-            look_up(policy, envelope, rows, pool, &alias) != 0)
-            return -1;
+        if (envelope->recipient->kind != ADDRESS_INVALID)
+            look_up(policy, envelope, rows, &alias);
     }
     *out = alias;
-    return 0;
 }
 
 /* --- step two: all opinions ---------------------------------------------------------------------------- */
@@ -681,12 +678,9 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_alias(const struct alias *a, const struct alias *b)
 {
-    bool same = a->state == b->state && a->via == b->via && a->action == b->action &&
-                same_text(a->row, b->row) && same_text(a->owner, b->owner) &&
-                same_text(a->class_name, b->class_name) && a->n_mailbox == b->n_mailbox;
-    for (size_t i = 0; same && i < a->n_mailbox; i++)
-        same = strcmp(a->mailbox[i], b->mailbox[i]) == 0;
-    return same;
+    return a->state == b->state && a->via == b->via && a->action == b->action && same_text(a->row, b->row) &&
+           same_text(a->owner, b->owner) && same_text(a->class_name, b->class_name) &&
+           same_text(a->mailbox_text, b->mailbox_text);
 }
 
 bool rules_agree(const struct ruling *live, const struct ruling *copy)

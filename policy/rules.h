@@ -52,10 +52,8 @@ struct alias {
     const char *owner, *class_name, *reply;
     enum action action; /* of the row and its domain together, the harder one (of an exempt recipient the
                               row's alone); ACTION_NONE unless FOUND */
-    const char *mailbox_text; /* as the row has it, for who delivers; NULL: none */
-    const char **mailbox;     /* canonical, each once */
-    size_t n_mailbox;
-    bool concealed; /* expired or refused by its row, and answered as unknown (aliases.conceal) */
+    const char *mailbox_text; /* as the row has it; see rules_mailboxes(). NULL: none */
+    bool concealed;           /* expired or refused by its row, and answered as unknown (aliases.conceal) */
 };
 
 struct ruling {         /* zeroed: undecided */
@@ -81,10 +79,13 @@ int rules_alias_query(const struct address *recipient, struct pool *pool, struct
 int rules_sender_query(const struct address *sender, const struct address *recipient, const char *owner,
                        struct pool *pool, struct sender_query *out);
 
-/* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are
- * configured. -1: out of memory. */
-int rules_alias(const struct policy *policy, const struct envelope *envelope, const struct alias_rows *rows,
-                struct pool *pool, struct alias *out);
+/* Step one, before the sender look-up, which needs the owner. rows may be zeroed where no rules are configured. */
+void rules_alias(const struct policy *policy, const struct envelope *envelope, const struct alias_rows *rows,
+                 struct alias *out);
+
+/* Where an alias forwards to: canonical, each once. Most RCPTs meet no limit that asks. -1: out of memory. */
+int rules_mailboxes(const struct policy *policy, const struct alias *alias, struct pool *pool,
+                    struct strings *out);
 
 /* Is the client or the session exempt? Asked before the sender look-up, to save it. */
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,

@@ -21,6 +21,7 @@ complete -c rcptgate -n __fish_use_subcommand -f -a postfix-lines -d 'Prints Pos
 complete -c rcptgate -n __fish_use_subcommand -f -a help -d 'Says how a command is used.'
 complete -c rcptgate -n '__fish_seen_subcommand_from run' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -s c -r
+complete -c rcptgate -n '__fish_seen_subcommand_from check' -l connect
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l to -x
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l from -x
@@ -50,7 +51,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from events' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list import export accept' -a 'init add set remove list import export accept'
+complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list show import export accept snapshot install rollback' -a 'init add set remove list show import export accept snapshot install rollback'
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l database -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l action -x -a 'accept defer reject discard'
@@ -61,7 +62,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l class -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l expires -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l group -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l force
@@ -76,7 +77,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l catch-all -x -a 
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l owner -x
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l class -x
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l force
@@ -89,7 +90,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l action -x -a 'ac
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l reply -x
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l scope -x
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l force
@@ -103,7 +104,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from client' -l reply -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l expires -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l for -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from client' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from client' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l force

@@ -32,17 +32,17 @@ _rcptgate() {
 _rcptgate_arguments() {
     case $1 in
         run) _arguments '-c:file:_files' '*:file:_files' ;;
-        check) _arguments '-c:file:_files' '--json' '*:file:_files' ;;
+        check) _arguments '-c:file:_files' '--connect' '--json' '*:file:_files' ;;
         explain) _arguments '--to:value:' '--from:value:' '--client:value:' '--user:value:' '--size:value:' '-c:file:_files' '--json' '*:file:_files' ;;
         replay) _arguments '--policy:file:_files' '--against:file:_files' '--no-aliases' '-n:value:' '-c:file:_files' '--json' '*:file:_files' ;;
         show) _arguments '-c:file:_files' '--json' '*:file:_files' ;;
         top) _arguments '--by:value:(subject client sender rule)' '--limit:value:' '-n:value:' '--watch' '-c:file:_files' '--json' '*:file:_files' ;;
         events) _arguments '--follow' '-n:value:' '-c:file:_files' '--json' '*:file:_files' ;;
         reset) _arguments '--limit:value:' '-c:file:_files' '--json' '*:file:_files' ;;
-        alias) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--mailbox:value:' '--owner:value:' '--class:value:' '--expires:value:' '--group:value:' '--json' '--format:value:(csv jsonl)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(init add set remove list import export accept)' '*:file:_files' ;;
-        domain) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--catch-all:value:(accept reject)' '--owner:value:' '--class:value:' '--json' '--format:value:(csv jsonl)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
-        sender) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--scope:value:' '--json' '--format:value:(csv jsonl)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
-        client) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--expires:value:' '--for:value:' '--json' '--format:value:(csv jsonl)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
+        alias) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--mailbox:value:' '--owner:value:' '--class:value:' '--expires:value:' '--group:value:' '--json' '--format:value:(csv jsonl postfix)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(init add set remove list show import export accept snapshot install rollback)' '*:file:_files' ;;
+        domain) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--catch-all:value:(accept reject)' '--owner:value:' '--class:value:' '--json' '--format:value:(csv jsonl postfix)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
+        sender) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--scope:value:' '--json' '--format:value:(csv jsonl postfix)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
+        client) _arguments '-c:file:_files' '--database:file:_files' '--action:value:(accept defer reject discard)' '--reply:value:' '--expires:value:' '--for:value:' '--json' '--format:value:(csv jsonl postfix)' '--update' '--replace' '--force' '--skip-bad' '--dry-run' '1:verb:(add set remove list import export)' '*:file:_files' ;;
         status) _arguments '-c:file:_files' '--json' '*:file:_files' ;;
         block) _arguments '--file:file:_files' '--for:value:' '--reason:value:' '--action:value:(accept defer reject discard)' '--force' '-c:file:_files' '--json' '*:file:_files' ;;
         unblock) _arguments '--file:file:_files' '-c:file:_files' '--json' '*:file:_files' ;;

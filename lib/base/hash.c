@@ -1,7 +1,7 @@
 /* hash: see hash.h. Keeps nothing. */
 #include "base/hash.h"
 
-#include <stdbool.h>
+#include <endian.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/types.h>
@@ -21,7 +21,7 @@ static uint64_t rotate(uint64_t x, unsigned n)
     return x << n | x >> (64 - n);
 }
 
-static void sip_round(uint64_t v[4])
+static inline void sip_round(uint64_t v[4])
 {
     v[0] += v[1];
     v[2] += v[3];
@@ -35,24 +35,27 @@ static void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
+static inline void absorb(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
 uint64_t hash_bytes(const uint64_t seed[2], const void *bytes, size_t n)
 {
-    const char *at = bytes;
+    const unsigned char *at = bytes, *end = at + n / sizeof(uint64_t) * sizeof(uint64_t);
     uint64_t v[4] = {seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
                      seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)n << 56;
-    for (size_t left = n;; at += 8, left -= 8) {
-        uint64_t word = 0;
-        memcpy(&word, at, left < 8 ? left : 8);
-        bool end = left < 8;
-        if (end)
-            word |= last;
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-        if (end)
-            break;
+    for (; at < end; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        absorb(v, le64toh(word));
     }
+    for (size_t i = 0; i < n % sizeof(uint64_t); i++)
+        last |= (uint64_t)at[i] << 8 * i;
+    absorb(v, last);
     v[2] ^= 0xff;
     for (int i = 0; i < 3; i++)
         sip_round(v);

@@ -67,12 +67,17 @@ static bool is_key_byte(unsigned char c)
 void text_add_percent(struct text *text, const char *string)
 {
     static const char hex[] = "0123456789ABCDEF";
-    for (const char *s = string; *s != '\0'; s++) {
-        const unsigned char c = (unsigned char)*s;
+    while (*string != '\0') {
+        size_t n = 0;
+        while (is_key_byte((unsigned char)string[n]))
+            n++;
+        text_add_bytes(text, string, n);
+        string += n;
+        if (*string == '\0')
+            break;
+        const unsigned char c = (unsigned char)*string++;
         const char escape[] = {'%', hex[c >> 4], hex[c & 15]};
-        if (is_key_byte(c))
-            text_add_bytes(text, s, 1);
-        else if (room(text) >= sizeof escape)
+        if (room(text) >= sizeof escape)
             text_add_bytes(text, escape, sizeof escape);
         else /* half an escape would be another key */
             text->cut = true;
@@ -158,6 +163,20 @@ static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
         }
     }
     return row[b_len];
+}
+
+bool text_is_slip(const char *word, const char *meant)
+{
+    while (*word != '\0' && *word == *meant) {
+        word++;
+        meant++;
+    }
+    size_t n = strlen(word), m = strlen(meant);
+    while (n > 0 && m > 0 && word[n - 1] == meant[m - 1]) {
+        n--;
+        m--;
+    }
+    return (n <= 1 && m <= 1) || (n == 2 && m == 2 && word[0] == meant[1] && word[1] == meant[0]);
 }
 
 const char *text_nearest(const char *word, const char *const *candidates)

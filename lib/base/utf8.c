@@ -25,10 +25,15 @@ static size_t length(const unsigned char *s)
 bool utf8_valid(const char *string)
 {
     const unsigned char *s = (const unsigned char *)string;
-    size_t n = 0;
-    while (*s != '\0' && (n = length(s)) > 0)
+    for (size_t n;;) {
+        while (*s > 0 && *s < 0x80)
+            s++;
+        if (*s == '\0')
+            return true;
+        if ((n = length(s)) == 0)
+            return false;
         s += n;
-    return *s == '\0';
+    }
 }
 
 void utf8_clean(char *string)

@@ -1,7 +1,7 @@
 -- The counter store in Redis: one call answers one request, in one step that nothing comes between.
 --
 -- A counter is a field, named as its limit, in the hash of its subject; its text is described in counter.h. The sliding count is
--- that of window.h, and the order of checks that of counters_memory.c; test/data/counts.txt holds both stores to the same
+-- that of window.h, and the order of checks that of memory.c; test/data/counts.txt holds both stores to the same
 -- answers. Numbers go up to 10^15; Lua writes those from 10^14 on with an exponent, unless format() is told not to.
 --
 -- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
@@ -16,7 +16,8 @@
 --     headroom. No numbers: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
---     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or numbers: age (ms), late, max, ttl, check.
+--     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or a word: what it counts where
+--     that is not recipients, then numbers: age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
@@ -28,28 +29,107 @@
 
 local call, pcall = redis.call, redis.pcall
 local tonumber, floor, match, gmatch, byte = tonumber, math.floor, string.match, string.gmatch, string.byte
-local what, now = ARGV[1], tonumber(ARGV[2])
+local format = string.format -- a number by '%d' costs half of what it does where it becomes a text by itself; '%s' costs as much
+local what, now = ARGV[1]
 
-if now < 0 then
+if ARGV[2] == '-1' then
     local time = call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
+else
+    now = tonumber(ARGV[2])
 end
 
 -- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, max below 10^14. Where all fit, no key is new that may overflow, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
--- born are taken over as text, and the slots too while their time has not come. nil: not so, and nothing was changed.
---
--- Returns 0 (no junk), the time, then used and born of each ask.
+-- born are taken over as text, and the slots too while their time has not come.
+
+-- Counts one more in a counter (false: there is none): what was used and when it was born, as texts, its new text, and whether its key
+-- may have to live longer. nil: it is not plain.
+local stamp
+local function one_more(text, window, max, word)
+    local slot, hard, unit = floor(now * 10 / window), false, ''
+    if word ~= '' then
+        hard, unit = byte(word) == 104, match(word, '^h?(%l*)')
+        unit = unit ~= '' and ' ' .. unit or ''
+    end
+    if not text then
+        if tonumber(max) < 1 or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
+            return nil
+        end
+        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. format('%d', slot) ..
+                           (hard and ' 1:1' or ' 1') .. unit, true
+    end
+    local used, same, born, newest, list, rest = match(text, '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
+    if same ~= window or tonumber(born) > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
+        return nil
+    end
+    used = tonumber(used)
+    local ago, counts = slot - newest, hard and '1:1' or '1'
+    if ago == 0 then
+        local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
+        if tonumber(first) > used or open ~= '' and tonumber(open) > tonumber(first) then
+            return nil
+        end
+        if hard then
+            open = open == '' and 1 or open + 1
+        end
+        counts = format('%d', first + 1) .. (open == '' and '' or ':' .. open) .. older
+    elseif ago < 0 then
+        return nil
+    elseif ago > 10 then
+        used = 0
+    else
+        counts = counts .. string.rep(',0', ago - 1)
+        local back = ago
+        for count in gmatch(list, '[^,]+') do
+            back = back + 1
+            if back <= 11 then
+                counts = counts .. ',' .. count
+            else
+                used = used - (tonumber(match(count, '^%d+')) or 0)
+            end
+        end
+    end
+    if used + 1 > tonumber(max) then
+        return nil
+    end
+    return format('%d', used), born, format('%d', used + 1) .. '/' .. max .. ' window=' .. window .. ' born=' .. born ..
+                                     ' slot=' .. format('%d', slot) .. ' ' .. counts .. rest, ago > 0
+end
+
+local function live(key, ttl)
+    if call('PTTL', key) < tonumber(ttl) then
+        call('PEXPIRE', key, ttl)
+    end
+end
+
+-- Returns a text: the time, then used and born of each ask; nil: not so, and nothing was changed.
 local function plain()
-    local answer, writes, late = {0, now}, {}, {}
-    local ask, last, k = 5, 5 + 3 * ARGV[4], 0
-    local at = last
+    stamp = format('%d', now)
     if ARGV[3] ~= '' then
         local pair = match(ARGV[3], '^%S+')
         if pcall('HGET', KEYS[#KEYS - 1], pair) or pcall('HGET', KEYS[#KEYS], pair) then
             return nil
         end
     end
+    if ARGV[4] == '1' then -- one limit: without the lists below
+        local text = pcall('HGET', KEYS[1], ARGV[10])
+        if type(text) == 'table' then
+            return nil
+        end
+        local used, born, put, late = one_more(text, ARGV[5], ARGV[6], ARGV[7])
+        if not used then
+            return nil
+        end
+        call('HSET', KEYS[1], ARGV[10], put)
+        if late then
+            live(KEYS[1], ARGV[8])
+        end
+        return stamp .. ' ' .. used .. ' ' .. born
+    end
+    local answer, writes, late = {stamp}, {}, {}
+    local ask, last, k = 5, 5 + 3 * ARGV[4], 0
+    local at = last
     while ask < last do -- the keys that new ones may overflow into come after those of all asks
         k = k + 1
         local n, put = tonumber(ARGV[at + 1]), {}
@@ -58,56 +138,13 @@ local function plain()
             return nil
         end
         for i = 1, n do
-            local window, max = ARGV[ask], ARGV[ask + 1]
-            local slot = floor(now * 10 / window)
-            local hard, unit = byte(ARGV[ask + 2]) == 104, match(ARGV[ask + 2], '^h?(%l*)')
-            unit = unit ~= '' and ' ' .. unit or ''
-            local used, born, counts, rest = 0, now, hard and '1:1' or '1', unit
-            if texts[i] then
-                local same, newest, list
-                used, same, born, newest, list, rest =
-                    match(texts[i], '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
-                used, born = tonumber(used), tonumber(born)
-                if same ~= window or born > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
-                    return nil
-                end
-                local ago = slot - newest
-                if ago == 0 then
-                    local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
-                    if tonumber(first) > used or open ~= '' and tonumber(open) > tonumber(first) then
-                        return nil
-                    end
-                    if hard then
-                        open = open == '' and 1 or open + 1
-                    end
-                    counts = first + 1 .. (open == '' and '' or ':' .. open) .. older
-                elseif ago < 0 then
-                    return nil
-                elseif ago > 10 then
-                    used = 0
-                else
-                    counts = counts .. string.rep(',0', ago - 1)
-                    for count in gmatch(list, '[^,]+') do
-                        ago = ago + 1
-                        if ago <= 11 then
-                            counts = counts .. ',' .. count
-                        else
-                            used = used - (tonumber(match(count, '^%d+')) or 0)
-                        end
-                    end
-                end
-                late[k] = late[k] or ago > 0
-            elseif match(ARGV[ask + 2], '^%l*$') or match(ARGV[ask + 2], '^%l* ?%d+ 0 ') then
-                late[k] = true
-            else
+            local used, born, text, later = one_more(texts[i], ARGV[ask], ARGV[ask + 1], ARGV[ask + 2])
+            if not used then
                 return nil
             end
-            if used + 1 > tonumber(max) then
-                return nil
-            end
-            put[2 * i - 1] = ARGV[at + 1 + i]
-            put[2 * i] = used + 1 .. '/' .. max .. ' window=' .. window .. ' born=' .. born .. ' slot=' .. slot .. ' ' .. counts .. rest
+            put[2 * i - 1], put[2 * i] = ARGV[at + 1 + i], text
             answer[#answer + 1], answer[#answer + 2] = used, born
+            late[k] = late[k] or later
             ask = ask + 3
         end
         writes[k] = put
@@ -116,12 +153,12 @@ local function plain()
     at = last
     for k = 1, #writes do
         call('HSET', KEYS[k], unpack(writes[k]))
-        if late[k] and call('PTTL', KEYS[k]) < tonumber(ARGV[at]) then
-            call('PEXPIRE', KEYS[k], ARGV[at])
+        if late[k] then
+            live(KEYS[k], ARGV[at])
         end
         at = at + 2 + ARGV[at + 1]
     end
-    return answer
+    return table.concat(answer, ' ')
 end
 
 if what == 'plain' then
@@ -132,20 +169,21 @@ if what == 'plain' then
     what = 'reserve'
 end
 
--- change, where all is as usual: the window has not changed, and the slot is named by its number. Only that slot's text is
+-- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
     while at < 5 + 8 * ARGV[3] do
         local key, limit, slot = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 3])
         local found = pcall('HGET', key, limit)
-        if ARGV[at + 7] ~= '' or type(found) == 'table' then
+        if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
         end
         if found then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
             local current = floor(now * 10 / ARGV[at + 2])
-            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 then
+            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
+               match(rest, ' held=') then
                 return at
             end
             if born == ARGV[at + 4] and current - slot <= 10 then
@@ -185,7 +223,7 @@ if what == 'change' and ARGV[4] == '0' then
     end
 end
 
-local ceil, format = math.ceil, string.format
+local ceil = math.ceil
 local MOST = 1e15
 local junk = 0
 
@@ -195,7 +233,9 @@ local function try(command, key, ...)
     if type(reply) ~= 'table' or not reply.err then
         return reply
     end
-    if not string.find(reply.err, 'WRONGTYPE', 1, true) then
+    if string.find(reply.err, "can't run this command", 1, true) then
+        error("no permissions to run the '" .. command .. "' command") -- Redis 7.0 does not say which
+    elseif not string.find(reply.err, 'WRONGTYPE', 1, true) then
         return call(command, key, ...)
     end
     junk = junk + 1
@@ -288,8 +328,12 @@ local function parse(text, window)
     end
     local counter = fresh(window or old)
     counter.max, counter.born = max, born
-    if old == counter.window and slot > counter.slot and ceil(slot * old / 10) - now <= 10000 then
-        counter.slot = slot -- as window_move() has it
+    if old == counter.window and slot > counter.slot then -- as window_move() has it: the newest in which something is
+        local zeros = #match(list, '^[0,]*')
+        local filled = slot - floor(zeros / 2)
+        if zeros < #list and filled > counter.slot and ceil(filled * old / 10) - now <= 10000 then
+            counter.slot = filled
+        end
     end
     if not fill(counter, list, slot, old) or rest ~= '' and not read_words(counter, rest) then
         return nil
@@ -317,7 +361,7 @@ local function text(counter)
     while last > first and counter[last] == 0 do
         last = last - 1
     end
-    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', sum(counter), counter.max, counter.window,
+    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', math.min(sum(counter), MOST), counter.max, counter.window,
                        counter.born, counter.slot + 1 - first) .. slot_text(counter, first)
     for i = first + 1, last do
         out = out .. ',' .. slot_text(counter, i)
@@ -452,11 +496,11 @@ if what == 'change' or what == 'settle' then
     end
 
     -- What is longer than the window is counted when it ends, also where its counter is gone by now.
-    local function count_late(at, counter, name, age, late, max, ttl)
+    local function count_late(at, counter, name, age, late, max, ttl, unit)
         local key = KEYS[tonumber(ARGV[at])]
         if not counter then
             counter = fresh(tonumber(ARGV[at + 2]))
-            counter.unit = 'bytes' -- nothing else is late
+            counter.unit = unit
         end
         local ago = slots_ago(counter, age)
         if ago > 10 then
@@ -474,11 +518,11 @@ if what == 'change' or what == 'settle' then
     local function change(at)
         local counter, name = counter_of(at)
         local window, slot, born = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-        local age, late, max, ttl = match(ARGV[at + 7], '^(%d+) (%d+) (%d+) (%d+) %d+$')
+        local unit, age, late, max, ttl = match(ARGV[at + 7], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) %d+$')
         age, late = tonumber(age or 0), tonumber(late or 0)
         local ago
-        if counter and late > 0 and counter.unit ~= 'bytes' then
-            return -- the limit counts something else since
+        if counter and unit and counter.unit ~= unit then
+            return -- the limit counts something else since; without a unit it was born at another time
         end
         if slot < 0 then
             ago = counter and slots_ago(counter, age) or 0
@@ -489,29 +533,36 @@ if what == 'change' or what == 'settle' then
         end
         if ago > 10 then
             if late > 0 then
-                count_late(at, counter, name, age, late, max, tonumber(ttl))
+                count_late(at, counter, name, age, late, max, tonumber(ttl), unit)
             end
         elseif counter and (born == counter.born or born > MOST) then
-            add(counter, ago < 0 and 1 or ago + 1, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
-            call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            local i = ago < 0 and 1 or ago + 1
+            local count, open = counter[i], counter[i + 11]
+            add(counter, i, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+            if counter[i] ~= count or counter[i + 11] ~= open then -- else not even the window moves: the clock may have been set back
+                call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            end
         end
     end
 
+    local pending = {}
+
     -- Whether its check refuses the change at `at`; answers for it.
     local function refuses(at)
-        local counter = counter_of(at) or fresh(tonumber(ARGV[at + 2]))
-        local max, check = match(ARGV[at + 7], '^%d+ %d+ (%d+) %d+ (%d+)$')
+        local counter, name = counter_of(at)
+        counter = counter or fresh(tonumber(ARGV[at + 2]))
+        local max, check = match(ARGV[at + 7], '(%d+) %d+ (%d+)$')
         local amount, used = tonumber(ARGV[at + 5]), sum(counter)
-        local taken, over, wait = used - sum_open(counter), false, 0
+        local over, wait, need = false, 0, (pending[name] or 0) + amount
         max = tonumber(max or 0)
-        if check == '1' and taken >= max then
-            over, wait = true, wait_for(counter, max, 1, 1)
-        elseif check == '2' and used + counter.pending + amount > max then
-            over, wait = true, wait_for(counter, max, counter.pending + amount, 0)
+        if check == '1' and used >= max then
+            over, wait = true, wait_for(counter, max, 1, 0)
+        elseif check == '2' and used + need > max then
+            over, wait = true, wait_for(counter, max, need, 0)
         end
-        counter.pending = counter.pending + amount
+        pending[name] = need
         local to = #answer
-        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, taken
+        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, used - sum_open(counter)
         return over
     end
 

@@ -66,11 +66,17 @@ static void mix(uint64_t name[2], uint64_t value)
     }
 }
 
-static uint64_t mix_string(const struct deny_cache *cache, uint64_t name[2], const char *string)
+static uint64_t hash_of(const struct deny_cache *cache, const char *string)
 {
-    uint64_t hash = hash_string(cache->seed, string);
-    mix(name, hash);
-    return hash;
+    return hash_string(cache->seed, string);
+}
+
+/* The hash of an ask's key, which many share with the one before. */
+static uint64_t hash_of_key(const struct deny_cache *cache, const struct count_request *request, size_t i,
+                            const uint64_t *hashes)
+{
+    bool same = i > 0 && strcmp(request->asks[i].key, request->asks[i - 1].key) == 0;
+    return same ? hashes[i - 1] : hash_of(cache, request->asks[i].key);
 }
 
 static bool is_eligible(const struct count_request *request)
@@ -92,14 +98,15 @@ static struct deny_cache_ticket ticket_of(struct deny_cache *cache, const struct
         const int64_t numbers[] = {ask->max,           ask->headroom,   ask->window_ms,      ask->amount,
                                    ask->need,          ask->hold_ms,    (int64_t)ask->flags, ask->share_of,
                                    (int64_t)ask->unit, ask->share_above};
-        uint64_t hash = mix_string(cache, ticket.name, ask->key);
-        ticket.version += atomic_load(&cache->versions[hash % VERSIONS]);
-        mix_string(cache, ticket.name, ask->limit);
-        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
-            mix(ticket.name, (uint64_t)numbers[k]);
+        uint64_t key = ticket.keys[i] = hash_of_key(cache, request, i, ticket.keys);
+        mix(ticket.name, key);
+        ticket.version += atomic_load(&cache->versions[key % VERSIONS]);
+        mix(ticket.name, hash_of(cache, ask->limit));
+        mix(ticket.name, hash_bytes(cache->seed, numbers, sizeof numbers));
         if (ask->overflow != NULL) {
-            hash = mix_string(cache, ticket.name, ask->overflow);
-            ticket.version += atomic_load(&cache->versions[hash % VERSIONS]);
+            uint64_t overflow = hash_of(cache, ask->overflow);
+            mix(ticket.name, overflow);
+            ticket.version += atomic_load(&cache->versions[overflow % VERSIONS]);
         }
     }
     return ticket;
@@ -152,9 +159,14 @@ bool deny_cache_find(struct deny_cache *cache, const struct count_request *reque
     return found;
 }
 
+static void drop(struct deny_cache *cache, uint64_t hash)
+{
+    atomic_fetch_add(&cache->versions[hash % VERSIONS], 1);
+}
+
 void deny_cache_drop(struct deny_cache *cache, const char *key)
 {
-    atomic_fetch_add(&cache->versions[hash_string(cache->seed, key) % VERSIONS], 1);
+    drop(cache, hash_of(cache, key));
 }
 
 void deny_cache_drop_all(struct deny_cache *cache)
@@ -212,6 +224,18 @@ static void place_fill(struct place *place, const struct deny_cache_ticket *tick
     memcpy(place->answers, answers, place->n * sizeof *answers);
 }
 
+static void drop_charged(struct deny_cache *cache, const struct deny_cache_ticket *ticket,
+                         const struct count_request *request, const struct count_answer *answers)
+{
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        if (ticket->eligible && !answers[i].overflowed)
+            drop(cache, ticket->keys[i]);
+        else
+            deny_cache_drop(cache, answers[i].overflowed ? ask->overflow : ask->key);
+    }
+}
+
 void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ticket,
                     const struct count_request *request, const struct count_answer *answers, int64_t now_ms)
 {
@@ -227,8 +251,7 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
             until = now_ms + sure_ms;
     }
     if (!refused) /* what was charged may be over now, too, and refuse harder than what is remembered */
-        for (size_t i = 0; i < request->n; i++)
-            deny_cache_drop(cache, answers[i].overflowed ? request->asks[i].overflow : request->asks[i].key);
+        drop_charged(cache, ticket, request, answers);
     if (!ticket->eligible || !refused || until <= now_ms)
         return;
     struct place *place = place_of(cache, ticket);

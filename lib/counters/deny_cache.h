@@ -29,6 +29,7 @@ struct deny_cache;
 struct deny_cache_ticket { /* names a request, as of before the store was asked */
     uint64_t name[2], version;
     bool eligible;
+    uint64_t keys[DENY_CACHE_ASKS]; /* hashes of the asks' keys, where it is eligible */
 };
 
 struct deny_cache *deny_cache_new(void); /* NULL: out of memory */

@@ -8,6 +8,7 @@
 #include "memory.h"
 #include "counters/stores.h"
 #include "base/hash.h"
+#include "base/unzeroed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -123,7 +124,8 @@ static void task_hash(struct task *task)
     const struct count_request *request = task->request;
     for (size_t i = 0; i < request->n; i++) {
         struct part *part = &task->parts[i];
-        part->hash = hash_string(memory->seed, request->asks[i].key);
+        bool same = i > 0 && strcmp(request->asks[i].key, request->asks[i - 1].key) == 0;
+        part->hash = same ? part[-1].hash : hash_string(memory->seed, request->asks[i].key);
         task->set |= shard_bit(memory, part->hash);
         if (request->asks[i].overflow == NULL)
             continue;
@@ -386,7 +388,7 @@ static void task_count_new(struct task *task)
     for (size_t i = 0; i < task->request->n; i++) {
         bool written = false;
         struct work *new_work = task->parts[i].new_work;
-        for (size_t j = i; new_work != NULL && j < task->request->n && !written; j++)
+        for (size_t j = 0; new_work != NULL && j < task->request->n && !written; j++)
             written = task->parts[j].work->write && task->parts[j].work->hash == task->parts[i].hash;
         if (!written)
             continue;
@@ -479,14 +481,16 @@ static enum counters_status memory_ask(struct counters *counters, enum counters_
                                        struct count_answer *answers)
 {
     struct memory *memory = (struct memory *)counters;
-    struct part few_parts[FEW] = {0};
-    struct work few_works[2 * FEW];
+    struct part few_parts[FEW] UNZEROED;
+    struct work few_works[2 * FEW] UNZEROED; /* as many as work_get() fills */
     struct task task = {.memory = memory, .request = request, .mode = mode, .now = now_ms < 0 ? 0 : now_ms};
     task.recorded = answers;
     bool few = request->n <= FEW;
     task.parts = few ? few_parts : calloc(request->n, sizeof *task.parts);
     task.works = few ? few_works : calloc(2 * request->n, sizeof *task.works);
     enum counters_status status = COUNTERS_DOWN;
+    if (few)
+        memset(task.parts, 0, request->n * sizeof *task.parts);
     if (task.parts != NULL && task.works != NULL) {
         task.retry = memory_retry(memory, mode, request, task.now, answers);
         task_hash(&task);
@@ -535,9 +539,19 @@ static bool is_same(const struct value *value, const struct count_change *change
            change->created == value->remote_created;
 }
 
-/* What is longer than its window counts when it ends, also where its counter is gone by now. NULL: out of memory. */
-static struct field *count_late(struct memory *memory, const struct count_change *change, int64_t now_ms)
+/* What is longer than its window counts when it ends, also where its counter is gone by now. The field, if there is one then. */
+static struct field *count_late(struct memory *memory, const struct count_change *change, struct field *field,
+                                int64_t now_ms)
 {
+    struct counter counter = {.unit = change->unit};
+    if (field != NULL)
+        counter = field->value.counter;
+    int64_t window_ms = field != NULL ? counter.window.window_ms : change->window_ms;
+    int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
+    counter_move(&counter, window_ms, WINDOW_MOST, now_ms);
+    if (!window_change(&counter.window, window_slot(window_ms, at_ms), window_ms, change->late, 0))
+        return field; /* that is over, too */
+    counter.max = change->max;
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
@@ -546,26 +560,19 @@ static struct field *count_late(struct memory *memory, const struct count_change
         return NULL;
     if (entry->expires < now_ms + change->ttl_ms)
         entry->expires = now_ms + change->ttl_ms;
-    struct field *field = memory_table_field_make(entry, change->limit);
-    if (field == NULL)
+    struct field *made = field != NULL ? field : memory_table_field_make(entry, change->limit);
+    if (made == NULL)
         return NULL;
-    struct counter *counter = &field->value.counter;
-    int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
-    if (counter->window.window_ms == 0) {
-        field->generation = atomic_load(&memory->generation);
-        counter->unit = COUNT_UNIT_BYTES; /* nothing else is late */
-    }
-    counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
-    counter->max = change->max;
-    (void)window_change(&counter->window, window_slot(change->window_ms, at_ms), change->window_ms,
-                        change->late, 0);
-    return field;
+    if (field == NULL)
+        made->generation = atomic_load(&memory->generation);
+    made->value.counter = counter;
+    return made;
 }
 
-/* Bytes of a message that was longer on its way than the limit counted bytes. */
+/* The message was longer on its way than the limit counted what it counts. */
 static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
-    return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
+    return field != NULL && field->value.counter.unit != change->unit;
 }
 
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
@@ -585,7 +592,7 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
     slot = slot < 0 ? window_slot(window.window_ms, change->at_ms) : slot;
     if (!window_has(&window, slot, slot_window_ms)) {
         if (change->late > 0)
-            *out = count_late(memory, change, now_ms);
+            *out = count_late(memory, change, field, now_ms);
         return MEMORY_LATE;
     }
     /* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
@@ -593,6 +600,8 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
         !window_change(&window, slot, slot_window_ms, change->amount, change->open))
         return MEMORY_UNCHANGED;
     field->value.counter.window = window;
+    if (field->value.counter.held <= now_ms) /* whoever writes ends it */
+        field->value.counter.held = 0;
     return MEMORY_CHANGED;
 }
 
@@ -623,9 +632,9 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
                                       .slot = -1,
                                       .here = -1};
         int64_t need = pending_of(changes, i) + change->amount;
-        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+        if (change->check == COUNT_CHECK_FULL && answer.used >= change->max) {
             answer.result = COUNT_OVER;
-            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+            answer.wait_ms = window_wait(&window, now_ms, change->max, 1);
         } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
             answer.result = COUNT_OVER;
             answer.wait_ms = window_wait(&window, now_ms, change->max, need);

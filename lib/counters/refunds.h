@@ -1,11 +1,6 @@
 /* refunds: charges that are changed after the fact, given back or settled: in this process at once, in the store in the
  * background.
  *
- *     struct refunds_batch batch;
- *     refunds_begin(&batch, refunds);
- *     refunds_add(&batch, &change); ...
- *     refunds_end(&batch);
- *
  * Nobody waits (libmilter holds a lock while a connection is lost). One thread hands over what several sessions bring within
  * REFUNDS_GATHER_MS in one call (of up to REFUNDS_MOST). While the store is down they are kept (bounded; the oldest go first,
  * and stay open until their slot leaves) and tried again twice a second. A change whose answer was lost is not repeated: given
@@ -33,17 +28,11 @@ void refunds_free(struct refunds *refunds, int wait_ms);
 /* Hands over what is left, now, and waits for that at most wait_ms; false: something is. NULL is harmless. */
 bool refunds_flush(struct refunds *refunds, int wait_ms);
 
-struct refunds_batch {
-    struct refunds *refunds;
-    size_t n;
-    struct count_change list[REFUNDS_MOST];
-};
+/* For who is refused by that counter. True: changes of it were waiting, and the store has all that waited; asked again, it may
+ * answer otherwise. Waits until that moment (clock_monotonic_ns()) at most. */
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns);
 
-void refunds_begin(struct refunds_batch *batch, struct refunds *refunds);
-
-/* The change's strings are borrowed until refunds_end(). What changes nothing is passed over. */
-void refunds_add(struct refunds_batch *batch, const struct count_change *change);
-
-void refunds_end(struct refunds_batch *batch);
+/* What changes nothing is passed over. The change's strings are copied. */
+void refunds_add(struct refunds *refunds, const struct count_change *change);
 
 #endif

@@ -46,14 +46,14 @@ enum counters_status remote_call_script(struct remote *store, const struct args 
         remote_call_status(redis_client_eval(store->redis, &store->script, n_keys, &command, &reply));
     if (status != COUNTERS_OK)
         return status;
-    if (!is_numbers(reply)) {
+    if (reply->type != REDIS_REPLY_STRING && !is_numbers(reply)) {
         status = remote_call_garbled(store, reply);
         freeReplyObject(reply);
         return status;
     }
     if (atomic_load(&store->garbled))
         atomic_store(&store->garbled, false);
-    if (reply->element[0]->integer > 0)
+    if (reply->elements > 0 && reply->element[0]->integer > 0)
         atomic_fetch_add(&store->junk, (uint64_t)reply->element[0]->integer);
     *out = reply;
     return COUNTERS_OK;

@@ -30,7 +30,8 @@ enum counters_status remote_call_garbled(struct remote *store, const redisReply 
 
 enum counters_status remote_call_status(enum redis_status status);
 
-/* Runs the script until the deadline (as in struct redis_command); *out is an array of numbers, at least one, and the caller's to free, when COUNTERS_OK. */
+/* Runs the script until the deadline (as in struct redis_command); *out is an array of numbers, at least one, or a text, and the
+ * caller's to free, when COUNTERS_OK. */
 enum counters_status remote_call_script(struct remote *store, const struct args *args, int n_keys,
                                         int64_t deadline, redisReply **out);
 

@@ -2,6 +2,7 @@
  * grouped by key so that the script has little to do, and of the answers, checked element by element.
  * counters.lua describes both. */
 #include "counters/counters.h"
+#include "base/unzeroed.h"
 #include "remote_call.h"
 #include "remote_script.h"
 #include "counters/window.h"
@@ -21,7 +22,6 @@ enum {
     PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
     DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 8,
-    PLAIN_ARGS = 2,     /* of one ask in the answer to a plain request */
     CHANGE_ARGS = 8,    /* of one change, */
     CHANGE_NUMBERS = 5, /* in its last word, where there is one */
     SETTLE_ARGS = 4,
@@ -176,12 +176,12 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 }
 
 /* The turn-th ask. */
-/* What the script is told of an ask beside numbers: is what it charges open, and what it counts. */
-static const char *word_of(const struct count_ask *ask)
+/* What the script is told beside numbers: is what an ask charges open, and what is counted. */
+static const char *word_of(bool open, enum count_unit unit)
 {
     static const char *const words[2][COUNT_UNITS] = {{"", "messages", "bytes", "attempts"},
                                                       {"h", "hmessages", "hbytes", "hattempts"}};
-    return words[(ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD][ask->unit];
+    return words[open][unit];
 }
 
 static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
@@ -203,7 +203,7 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
-    const char *word = word_of(ask);
+    const char *word = word_of((ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD, ask->unit);
     if (memcmp(numbers, usual, sizeof usual) == 0)
         args_add(args, word);
     else
@@ -303,51 +303,65 @@ static bool read_answer(redisReply *const *numbers, struct count_answer *out)
     return true;
 }
 
-/* The same where all were admitted, now: the short answer to a plain request. */
-static bool read_plain(redisReply *const *numbers, int64_t now, const struct count_ask *ask,
-                       struct count_answer *out)
+/* The next number of a text: digits alone, with a blank or the end behind them. */
+static bool take_number(const char **at, int64_t *out)
 {
-    if (numbers[0]->integer < 0 || now < 0 || now > WINDOW_MOST)
+    int64_t number = 0;
+    const char *digit = *at;
+    for (; *digit >= '0' && *digit <= '9' && number <= WINDOW_MOST; digit++)
+        number = number * 10 + (*digit - '0');
+    if (digit == *at || number > WINDOW_MOST || (*digit != ' ' && *digit != '\0'))
         return false;
-    bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
-    *out = (struct count_answer){.result = COUNT_ADMITTED,
-                                 .used = numbers[0]->integer,
-                                 .slot = kept ? -1 : window_slot(ask->window_ms, now),
-                                 .created = numbers[1]->integer,
-                                 .here = -1};
+    *at = *digit == ' ' && digit[1] != '\0' ? digit + 1 : digit;
+    *out = number;
     return true;
 }
 
-static enum counters_status read_answers(struct remote *store, const redisReply *reply,
-                                         const struct count_request *request, const struct layout *layout,
-                                         struct count_answer *answers)
+/* The short answer to a plain request, all of which was admitted: "TIME USED BORN USED BORN". */
+static bool read_plain(const char *text, const struct count_request *request, const struct layout *layout,
+                       struct count_answer *answers)
 {
-    redisReply *const *numbers = reply->element;
-    bool plain = reply->elements == 2 + request->n * PLAIN_ARGS, good = true;
-    if (!plain && reply->elements != 1 + request->n * ANSWER_ARGS)
-        return remote_call_garbled(store, reply);
-    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++) {
-        size_t i = layout->order[turn];
-        good = plain ? read_plain(&numbers[2 + turn * PLAIN_ARGS], numbers[1]->integer, &request->asks[i],
-                                  &answers[i])
-                     : read_answer(&numbers[1 + turn * ANSWER_ARGS], &answers[i]);
+    int64_t now, used, born;
+    bool good = take_number(&text, &now);
+    for (size_t turn = 0; turn < request->n && good; turn++) {
+        const struct count_ask *ask = &request->asks[layout->order[turn]];
+        const bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
+        good = take_number(&text, &used) && take_number(&text, &born);
+        if (good)
+            answers[layout->order[turn]] =
+                (struct count_answer){.result = COUNT_ADMITTED,
+                                      .used = used,
+                                      .slot = kept ? -1 : window_slot(ask->window_ms, now),
+                                      .created = born,
+                                      .here = -1};
     }
-    return good ? COUNTERS_OK : remote_call_garbled(store, reply);
+    return good && *text == '\0';
+}
+
+static bool read_full(const redisReply *reply, const struct count_request *request,
+                      const struct layout *layout, struct count_answer *answers)
+{
+    bool good = reply->elements == 1 + request->n * ANSWER_ARGS;
+    for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++)
+        good = read_answer(&reply->element[1 + turn * ANSWER_ARGS], &answers[layout->order[turn]]);
+    return good;
 }
 
 static enum counters_status ask_script(struct remote *store, enum counters_mode mode,
                                        const struct count_request *request, int64_t now_ms,
                                        const struct layout *layout, struct count_answer *answers)
 {
-    struct args args;
+    struct args args UNZEROED;
     if (make_args(store, mode, request, now_ms, layout, &args) < 0)
         return COUNTERS_DOWN;
     int n_keys = (int)layout->n_keys + (request->pair != NULL ? PAIR_KEYS : 0);
     redisReply *reply = NULL;
     enum counters_status status = remote_call_script(store, &args, n_keys, request->deadline, &reply);
     args_done(&args);
-    if (status == COUNTERS_OK)
-        status = read_answers(store, reply, request, layout, answers);
+    if (status == COUNTERS_OK && !(reply->type == REDIS_REPLY_STRING && answers != NULL
+                                       ? read_plain(reply->str, request, layout, answers)
+                                       : read_full(reply, request, layout, answers)))
+        status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
@@ -359,7 +373,7 @@ enum counters_status remote_script_ask(struct counters *counters, enum counters_
 {
     struct remote *store = (struct remote *)counters;
     struct layout layout;
-    struct layout_few few;
+    struct layout_few few UNZEROED;
     enum counters_status status = COUNTERS_DOWN;
     if (layout_init(&layout, request->n, &few) == 0) {
         layout_make(&layout, request);
@@ -395,7 +409,7 @@ static void add_change(struct args *args, const struct count_change *change, int
     if (change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING)
         args_add(args, "");
     else
-        args_add_numbers(args, "", numbers, CHANGE_NUMBERS);
+        args_add_numbers(args, word_of(false, change->unit), numbers, CHANGE_NUMBERS);
 }
 
 /* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */

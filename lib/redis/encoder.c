@@ -2,6 +2,8 @@
  * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
 #include "encoder.h"
 
+#include "base/unzeroed.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +45,11 @@ static int encoder_room(struct redis_encoder *encoder, size_t more)
 /* Both return where they end. */
 static char *put_number(char *to, char mark, size_t number)
 {
-    char digits[NUMBER_MAX], *at = digits + sizeof digits;
+    char digits[NUMBER_MAX] UNZEROED, *at = digits + sizeof digits;
     *to++ = mark;
-    do
+    for (; number > 9; number /= 10)
         *--at = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
+    *to++ = (char)('0' + number);
     while (at < digits + sizeof digits)
         *to++ = *at++;
     *to++ = '\r';
@@ -66,21 +68,20 @@ static char *put_arg(char *to, const char *arg, size_t len)
 
 int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request)
 {
+    const size_t before = encoder->len;
     int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
-    const char *arg;
-    size_t need = NUMBER_MAX;
-    for (int i = 0; i < argc; i++) {
-        size_t len = request_arg(request, i, &arg);
-        if (len > SIZE_MAX / 4 - need)
-            return -1;
-        need += len + NUMBER_MAX + 2;
-    }
-    if (encoder_room(encoder, need) != 0)
+    if (encoder_room(encoder, NUMBER_MAX) != 0)
         return -1;
-    char *to = put_number(encoder->bytes + encoder->len, '*', (size_t)argc);
+    char *to = put_number(encoder->bytes + before, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
+        const char *arg;
         size_t len = request_arg(request, i, &arg);
-        to = put_arg(to, arg, len);
+        encoder->len = (size_t)(to - encoder->bytes);
+        if (len > SIZE_MAX / 4 || encoder_room(encoder, len + NUMBER_MAX + 2) != 0) {
+            encoder->len = before;
+            return -1;
+        }
+        to = put_arg(encoder->bytes + encoder->len, arg, len);
     }
     encoder->len = (size_t)(to - encoder->bytes);
     return 0;

@@ -1,6 +1,7 @@
 /* explain: the decision as `explain` shows it: every step between facts and verdict, as JSON. */
+#include "admin/explain.h"
+
 #include "config/json_get.h"
-#include "milter/decide.h"
 
 static const char *const state_names[] = {
     [ALIAS_UNASKED] = "not asked",
@@ -45,16 +46,26 @@ static json_t *clean_or_none(const char *text)
     return text != NULL ? json_get_clean(text) : NULL;
 }
 
-static json_t *explain_alias(const struct alias *alias)
+static json_t *explain_mailboxes(const struct policy *policy, const struct alias *alias)
 {
-    json_t *mailboxes = json_array();
-    for (size_t i = 0; i < alias->n_mailbox; i++)
-        json_array_append_new(mailboxes, json_get_clean(alias->mailbox[i]));
+    struct pool pool = {0};
+    struct strings mailboxes = {0};
+    json_t *out = json_array();
+    (void)rules_mailboxes(policy, alias, &pool,
+                          &mailboxes); /* out of memory: what is made of it will fail, too */
+    for (size_t i = 0; i < mailboxes.n; i++)
+        json_array_append_new(out, json_get_clean(mailboxes.at[i]));
+    pool_done(&pool);
+    return out;
+}
+
+static json_t *explain_alias(const struct policy *policy, const struct alias *alias)
+{
     return json_pack("{s:s, s:s, s:o*, s:s*, s:o*, s:o*, s:o, s:b}", "state", state_names[alias->state],
                      "via", via_names[alias->via], "row", clean_or_none(alias->row), "action",
                      alias->action != ACTION_NONE ? action_name(alias->action) : NULL, "owner",
                      clean_or_none(alias->owner), "class", clean_or_none(alias->class_name), "mailbox",
-                     mailboxes, "concealed", alias->concealed);
+                     explain_mailboxes(policy, alias), "concealed", alias->concealed);
 }
 
 static json_t *explain_limits(const struct decision *d)
@@ -82,13 +93,13 @@ static json_t *explain_limits(const struct decision *d)
     return limits;
 }
 
-json_t *admin_explain(const struct policy *policy, const struct decision *d)
+json_t *explain_decision(const struct policy *policy, const struct decision *d)
 {
     const struct envelope *e = &d->envelope;
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT], reply[REPLY_LINE_MAX + 32] = "";
     struct reply_line line;
-    decide_line(d, &line);
+    decide_reply(d, &line);
     if (line.code[0] != '\0')
         snprintf(reply, sizeof reply, "%s %s %s", line.code, line.dsn, line.text);
     bool invalid = d->recipient.kind == ADDRESS_INVALID, bad_sender = e->sender->kind == ADDRESS_INVALID;
@@ -100,7 +111,7 @@ json_t *admin_explain(const struct policy *policy, const struct decision *d)
         "sender_invalid", bad_sender,                                                                       //
         "client", network_format(e->client, client),                                                        //
         "client_exempt", d->ruling.client_exempt, "recipient_exempt", d->ruling.recipient_exempt,           //
-        "alias", explain_alias(&d->ruling.alias),                                                           //
+        "alias", explain_alias(policy, &d->ruling.alias),                                                   //
         "ruling", ruling_names[d->ruling.by], "rule", clean_or_none(d->ruling.proof),                       //
         "limits", explain_limits(d),                                                                        //
         "counts", d->plan.request.n > 0 ? source_names[d->source] : "",                                     //

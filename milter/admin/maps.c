@@ -119,7 +119,10 @@ static bool is_role(const struct address *address)
 static enum socketmap_answer deliver(const struct lookup *l, const char *without)
 {
     const struct alias *alias = &l->ruling.alias;
-    if (alias->n_mailbox > 0)
+    struct strings mailboxes;
+    if (rules_mailboxes(l->question.policy, alias, l->question.pool, &mailboxes) != 0)
+        return temp(l, "out of memory");
+    if (mailboxes.n > 0)
         return found(l, alias->mailbox_text);
     if (is_role(&l->address))
         return found(l, l->question.policy->aliases.role_mailbox);

@@ -4,7 +4,7 @@
 
 #include "admin/block_requests.h"
 #include "admin/event_requests.h"
-#include "milter/decide.h"
+#include "admin/explain.h"
 #include "config/json_get.h"
 #include "show.h"
 #include "status.h"
@@ -50,7 +50,7 @@ static json_t *explain(struct gate *gate, const struct explain_query *query, str
     struct decision decision;
     decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
-    json_t *report = admin_explain(policy, &decision);
+    json_t *report = explain_decision(policy, &decision);
     error_set(err, report == NULL ? "out of memory" : "");
     pool_done(&pool);
     policy_unref(policy);

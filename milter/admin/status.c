@@ -26,10 +26,11 @@ static double to_ms(uint64_t ns)
 /* The store without its password. */
 static void counters_at(const struct counters_config *c, char *out, size_t size)
 {
-    if (c->kind == COUNTERS_REDIS_TCP)
-        snprintf(out, size, "%s:%d/%d", c->redis.host, c->redis.port, c->redis.db);
-    else if (c->kind == COUNTERS_REDIS_UNIX)
-        snprintf(out, size, "%s db %d", c->redis.path, c->redis.db);
+    char name[200];
+    if (c->kind == COUNTERS_REDIS_TCP || c->kind == COUNTERS_REDIS_UNIX)
+        snprintf(out, size, "%s%s%d", redis_config_name(&c->redis, name, sizeof name),
+                 c->redis.path == NULL && c->redis.topology == REDIS_TOPOLOGY_NODE ? "/" : " db ",
+                 c->redis.db);
     else
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }
@@ -116,8 +117,8 @@ static json_t *report_traffic(struct gate *gate)
                      total, "sessions_open", (json_int_t)atomic_load(&m->sessions_open), "sessions_total",
                      (json_int_t)atomic_load(&m->sessions), "messages_total",
                      (json_int_t)atomic_load(&m->messages), "decision_max_ms",
-                     to_ms(atomic_load(&m->decision_max_ns)), "callback_max_ms",
-                     to_ms(atomic_load(&m->callback_max_ns)));
+                     to_ms(atomic_load(&m->longest_decision.ever_ns)), "callback_max_ms",
+                     to_ms(atomic_load(&m->longest_callback.ever_ns)));
 }
 
 static json_t *report_limits(struct gate *gate, const struct policy *policy)
@@ -293,6 +294,12 @@ static void print_process(FILE *out, const struct gate *gate)
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
 }
 
+/* So long ago, as Unix time; 0 where it never was. */
+static double moment(const struct gate *gate, int64_t age_ms)
+{
+    return age_ms < 0 ? 0 : (double)(context_now(&gate->context) - age_ms) / 1000;
+}
+
 static void print_aliases_metrics(FILE *out, const struct gate *gate)
 {
     static const enum aliases_mode modes[] = {ALIASES_LIVE, ALIASES_UNVERIFIED, ALIASES_COPY,
@@ -310,12 +317,12 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate)
               (double)database_changed_ms(gate->started->aliases.database) / 1000);
     gauge(out, "rcptgate_aliases_rows", "Aliases in the data that was last taken as good; -1: not known.",
           (double)status.aliases);
-    gauge(out, "rcptgate_aliases_validated_age_seconds",
-          "Since the alias database last passed all its checks; -1: never.",
-          status.validated_age_ms < 0 ? -1 : (double)status.validated_age_ms / 1000);
-    gauge(out, "rcptgate_aliases_copy_age_seconds",
-          "Since the last good copy was as the database; -1: there is none.",
-          status.copy_age_ms < 0 ? -1 : (double)status.copy_age_ms / 1000);
+    gauge(out, "rcptgate_aliases_validated_timestamp_seconds",
+          "When the alias database was last known to pass all its checks; 0: never.",
+          moment(gate, status.validated_age_ms));
+    gauge(out, "rcptgate_aliases_copy_timestamp_seconds",
+          "When the last good copy was last known to be as the database; 0: there is none.",
+          moment(gate, status.copy_age_ms));
 }
 
 void status_print_metrics(FILE *out, struct gate *gate)

@@ -11,8 +11,11 @@ enum { /* exit statuses, as in sysexits.h */
        EXIT_NO_INPUT = 66,
        EXIT_UNAVAILABLE = 69,
        EXIT_INTERNAL = 70,
+       EXIT_CANNOT_CREATE = 73,
+       EXIT_BUSY = 75,
        EXIT_NO_RIGHT = 77,
        EXIT_CONFIG = 78,
+       EXIT_INTERRUPTED = 130, /* as the shell says of SIGINT */
 };
 
 /* Each takes its own name as argv[0] and returns the exit status. */

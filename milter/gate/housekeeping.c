@@ -41,7 +41,7 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
         return;
     }
     conditions_clear(&gate->context.conditions, CONDITION_COUNTERS, now);
-    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
+    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_WARNING, CONDITION_DEGRADED, now, &err);
 }
 
 /* What counts beside Redis is no store that answers: that it must forget some is worth knowing. */

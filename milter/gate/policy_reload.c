@@ -17,7 +17,10 @@ enum { SAVE_AGAIN_MS = 10000, LOOKS = 2 };
 
 void policy_reload_log(const char *file, const struct problems *problems)
 {
-    static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
+    static const char *const kinds[] = {
+        [PROBLEM_WARNING] = "warning", [PROBLEM_NOT_YET] = "not-yet", [PROBLEM_FAILED] = "failed",
+        [PROBLEM_SKIPPED] = "skipped", [PROBLEM_FATAL] = "unusable",
+    };
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
         char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];
@@ -65,6 +68,11 @@ static void say_restart_needed(struct gate *gate, const struct policy *old, cons
         PART("aliases.database", aliases.database),
         PART("counters.url", counters.url),
         PART("counters.password_file", counters.redis.password_file),
+        PART("counters.sentinel_password_file", counters.redis.sentinel_password_file),
+        PART("counters.tls.ca", counters.redis.tls_ca),
+        PART("counters.tls.cert", counters.redis.tls_cert),
+        PART("counters.tls.key", counters.redis.tls_key),
+        PART("counters.tls.name", counters.redis.tls_name),
         PART("counters.prefix", counters.redis.prefix),
 #undef PART
         {"counters.timeout", started->counters.redis.timeout_ms != new->counters.redis.timeout_ms,

@@ -24,9 +24,10 @@
 
 struct queue_monitor;
 struct context;
+struct aliases;
 
-/* Nothing is known yet. NULL with err set. */
-struct queue_monitor *queue_monitor_new(struct context *context, struct error *err);
+/* Nothing is known yet. rules: borrowed; they know whose SRS is ours; NULL: there are none. NULL with err set. */
+struct queue_monitor *queue_monitor_new(struct context *context, struct aliases *rules, struct error *err);
 int queue_monitor_start(struct queue_monitor *backlog, struct error *err); /* its thread */
 void queue_monitor_stop(
     struct queue_monitor *backlog); /* ends the thread, and a command under way; NULL is harmless */

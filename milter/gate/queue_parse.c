@@ -12,9 +12,10 @@
 
 enum { NAMES_MAX = 200000 }; /* of one subject; what comes after is not counted by name */
 
-int queue_parse_init(struct queue_parse *count, unsigned pers, const char *host, const char *subaddress)
+int queue_parse_init(struct queue_parse *count, unsigned pers, const char *host, const char *subaddress,
+                     struct aliases *rules)
 {
-    *count = (struct queue_parse){.host = host, .subaddress = subaddress};
+    *count = (struct queue_parse){.host = host, .subaddress = subaddress, .srs.rules = rules};
     for (int per = 0; per < SUBJECTS; per++) {
         if ((pers & 1u << per) == 0)
             continue;
@@ -52,6 +53,8 @@ static void add_address(struct queue_parse *count, enum subject whole, enum subj
     char key[ADDRESS_MAX + 1];
     if (count->of[whole] == NULL && count->of[domain] == NULL)
         return;
+    if (whole == SUBJECT_SENDER)
+        raw = srs_original(&count->srs, raw);
     switch (whole == SUBJECT_SENDER ? address_parse_sender(raw, count->subaddress, &address, NULL)
                                     : address_parse(raw, count->subaddress, &address, NULL)) {
     case ADDRESS_NULL:

@@ -116,7 +116,7 @@ static enum counters_status reserve(struct counters *counters, struct count_answ
     return counters_reserve(counters, &the_request, 0, out);
 }
 
-#define GOOD_PLAIN "*4\r\n:0\r\n:7000\r\n:5\r\n:8\r\n"
+#define GOOD_PLAIN "$8\r\n7000 5 8\r\n"
 #define GOOD "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n"
 
 static void test_good(void **state)
@@ -165,10 +165,18 @@ static void test_garbage(void **state)
         "*8\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:0\r\n",
         "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:-5\r\n:0\r\n",
         "*9\r\n:0\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:-1\r\n",
-        "*4\r\n:-1\r\n:7000\r\n:5\r\n:8\r\n",
-        "*4\r\n:0\r\n:-7000\r\n:5\r\n:8\r\n",
-        "*4\r\n:0\r\n:9000000000000000000\r\n:5\r\n:8\r\n",
-        "*4\r\n:0\r\n:7000\r\n:-5\r\n:8\r\n",
+        "$0\r\n\r\n",
+        "$9\r\n-7000 5 8\r\n",
+        "$6\r\n7000 5\r\n",
+        "$7\r\n7000 5 \r\n",
+        "$9\r\n7000 5 8 \r\n",
+        "$9\r\n7000 -5 8\r\n",
+        "$9\r\n7000 5  8\r\n",
+        "$10\r\n7000 5 8 9\r\n",
+        "$10\r\n7000 5 8\r\n\r\n",
+        "$23\r\n9000000000000000000 5 8\r\n",
+        "$30\r\n7000 99999999999999999999999 8\r\n",
+        "+7000 5 8\r\n",
         "*9\r\n:-1\r\n:1\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
         "*9\r\n:0\r\n:0\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
         "*9\r\n:0\r\n:4\r\n:5\r\n:0\r\n:7\r\n:8\r\n:0\r\n:5\r\n:0\r\n",
@@ -230,6 +238,7 @@ static void test_mutations(void **state)
     (void)state;
     static const char *const seeds[] = {
         GOOD,
+        GOOD_PLAIN,
         "*1\r\n:0\r\n",
         "*5\r\n:0\r\n:2\r\n:5\r\n:100\r\n:5\r\n",
         "*2\r\n$1\r\n0\r\n*2\r\n$6\r\ntest:k\r\n$7\r\ntest:kk\r\n",

@@ -24,7 +24,7 @@ static void test_once_a_message(void **state)
     struct queue_parse count;
     const unsigned pers = 1U << SUBJECT_SENDER | 1U << SUBJECT_MAILBOX | 1U << SUBJECT_MAILBOX_DOMAIN |
                           1U << SUBJECT_ALL | 1U << SUBJECT_HOST;
-    assert_int_equal(queue_parse_init(&count, pers, "mx1", "+"), 0);
+    assert_int_equal(queue_parse_init(&count, pers, "mx1", "+", NULL), 0);
     count_line(&count, "{\"sender\": \"a@x.example\", \"arrival_time\": 70, \"recipients\": ["
                        "{\"address\": \"u@y.example\"}, {\"address\": \"U+tag@Y.example\"}, {\"address\": "
                        "\"v@y.example\"}]}");
@@ -56,8 +56,25 @@ static void test_once_a_message(void **state)
     queue_parse_done(&count);
 }
 
+/* What our own SRS made of a sender is not who sent it. */
+static void test_srs(void **state)
+{
+    (void)state;
+    struct queue_parse count;
+    const unsigned pers = 1U << SUBJECT_SENDER | 1U << SUBJECT_SENDER_DOMAIN;
+    assert_int_equal(queue_parse_init(&count, pers, "mx1", "+", NULL), 0);
+    count_line(&count, "{\"sender\": \"a@x.example\", \"recipients\": []}");
+    count_line(&count, "{\"sender\": \"SRS0=Ab1c=TT=X.example=A@us.example\", \"recipients\": []}");
+    count_line(&count,
+               "{\"sender\": \"SRS0+Xy2z=TU=x.example=prvs=1234abcdef=a@us.example\", \"recipients\": []}");
+    assert_int_equal(queue_parse_of(count.of[SUBJECT_SENDER], "a@x.example"), 3);
+    assert_int_equal(queue_parse_of(count.of[SUBJECT_SENDER_DOMAIN], "x.example"), 3);
+    assert_int_equal(table_rows(count.of[SUBJECT_SENDER]), 1);
+    queue_parse_done(&count);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_once_a_message)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_once_a_message), cmocka_unit_test(test_srs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

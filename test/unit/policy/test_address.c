@@ -17,11 +17,28 @@ static void same(const char *what, const char *raw, const char *got, const char 
         fail_msg("%s of \"%.300s\" is \"%.400s\", not \"%.400s\"", what, raw, got, want);
 }
 
+/* Usual addresses have a way of their own, which a blank in front closes: both lead to the same. */
+static void check_both_ways(const char *raw, const char *subaddress)
+{
+    struct address got, slow;
+    char spaced[2000];
+    if (strlen(raw) >= sizeof spaced - 1)
+        return;
+    (void)stpcpy(stpcpy(spaced, " "), raw);
+    assert_int_equal(address_parse(raw, subaddress, &got, NULL),
+                     address_parse(spaced, subaddress, &slow, NULL));
+    assert_memory_equal(&got, &slow, sizeof got);
+    address_parse_sender(raw, subaddress, &got, NULL);
+    address_parse_sender(spaced, subaddress, &slow, NULL);
+    assert_memory_equal(&got, &slow, sizeof got);
+}
+
 /* What holds for every address that was parsed, whatever the input was. */
 static void check_properties(const char *raw, const char *subaddress)
 {
     struct address got, again, bare;
     struct error err = {0}, none = {0};
+    check_both_ways(raw, subaddress);
     const enum address_kind kind = address_parse(raw, subaddress, &got, &err);
     assert_int_equal(got.kind, kind);
     assert_int_equal(err.text[0] != '\0', kind == ADDRESS_INVALID);
@@ -245,6 +262,49 @@ static void test_batv(void **state)
     assert_int_equal(address_parse_sender("<>", "+", &recipient, NULL), ADDRESS_NULL);
 }
 
+static void test_srs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        enum address_srs want;
+        const char *original, *forwarder;
+    } rows[] = {
+        {"SRS0=Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL, "joe@sender.example",
+         "example.com"},
+        {"<srs0+Ab1c=TT=sender.example=joe@Example.COM.>", ADDRESS_SRS_ORIGINAL, "joe@sender.example",
+         "example.com"},
+        {"SRS0-Ab+/=T2=sender.example=joe+tag=x@example.com", ADDRESS_SRS_ORIGINAL,
+         "joe+tag=x@sender.example", "example.com"},
+        {"\"SRS0=Ab1c=TT=sender.example=a b\"@example.com", ADDRESS_SRS_ORIGINAL, "\"a b\"@sender.example",
+         "example.com"},
+        {"SRS1=Cd2e=far.example==Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
+         "SRS0=Ab1c=TT=sender.example=joe@far.example", "example.com"},
+        {"SRS1+Cd2e=far.example=-Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
+         "SRS0-Ab1c=TT=sender.example=joe@far.example", "example.com"},
+        {"SRS0=0123456789@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS0=a=b=c=@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS1=a=b=c=d@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS0=a=b=c=d", ADDRESS_SRS_NONE, "", ""},
+        {"SRS2=a=b=c=d@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0=@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0x=a=b=c@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"SRS0=a=b=c=d@..", ADDRESS_SRS_NONE, "", ""},
+        {"", ADDRESS_SRS_NONE, "", ""},
+        {"<>", ADDRESS_SRS_NONE, "", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char original[100] = "", forwarder[ADDRESS_DOMAIN_MAX + 1] = "";
+        assert_int_equal(address_srs(rows[i].raw, original, sizeof original, forwarder), rows[i].want);
+        same("original", rows[i].raw, original, rows[i].original);
+        same("forwarder", rows[i].raw, forwarder, rows[i].forwarder);
+    }
+    char small[8] = "", forwarder[ADDRESS_DOMAIN_MAX + 1];
+    assert_int_equal(address_srs(rows[0].raw, small, sizeof small, forwarder), ADDRESS_SRS_OPAQUE);
+    assert_string_equal(small, "");
+}
+
 static void test_locals(void **state)
 {
     (void)state;
@@ -348,6 +408,8 @@ static void test_domain_unicode(void **state)
     assert_string_equal(out, "m\xc3\xbcnchen.de");
     assert_true(address_domain_unicode("a.xn--r8jz45g.xn--zckzah", out, sizeof out));
     assert_string_equal(out, "a.\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88");
+    assert_true(address_domain_unicode("xn--rr8h.example", out, sizeof out));
+    assert_string_equal(out, "\xf0\x9f\x92\x8c.example");
 }
 
 static void test_fallback_key(void **state)
@@ -473,15 +535,53 @@ static void test_random_pieces(void **state)
     assert_true(valid > 5000); /* or the loop proves nothing */
 }
 
+/* What is usual, nearly usual, and at its lengths: labels of all lengths, dots and separators in between. */
+static void test_random_usual(void **state)
+{
+    (void)state;
+    static const char bytes[] = "abzABZ019-_..+@=%<>!\"";
+    static const char *const separators[] = {"", "+", "+-", "-_", ".", "a", "Z="};
+    unsigned valid = 0;
+    for (int round = 0; round < 200000; round++) {
+        char raw[600];
+        struct address got;
+        size_t len = 0;
+        const unsigned odd = below(4) == 0 ? sizeof bytes - 1 : 13; /* or as it should be */
+        const unsigned long_local = below(8), long_domain = below(8);
+        if (below(2) == 0)
+            raw[len++] = '<';
+        for (unsigned n = long_local == 0 ? 60 + below(8) : 1 + below(12); n > 0; n--)
+            raw[len++] = bytes[below(odd)];
+        raw[len++] = '@';
+        for (unsigned n = long_domain == 0 ? 170 + below(100) : 1 + below(20); n > 0; n--)
+            raw[len++] = below(long_domain == 0 ? 40 : 8) == 0 ? '.' : bytes[below(below(60) == 0 ? odd : 9)];
+        if (raw[0] == '<' && below(10) > 0)
+            raw[len++] = '>';
+        raw[len] = '\0';
+        const char *separator = separators[below(sizeof separators / sizeof separators[0])];
+        valid += address_parse(raw, separator, &got, NULL) == ADDRESS_MAILBOX;
+        check_properties(raw, separator);
+    }
+    assert_true(valid > 30000 && valid < 190000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_percent_or_bang),
-        cmocka_unit_test(test_separators),     cmocka_unit_test(test_batv),
-        cmocka_unit_test(test_locals),         cmocka_unit_test(test_every_character),
-        cmocka_unit_test(test_errors),         cmocka_unit_test(test_domain),
-        cmocka_unit_test(test_domain_unicode), cmocka_unit_test(test_fallback_key),
-        cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_random_pieces),
+        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_percent_or_bang),
+        cmocka_unit_test(test_separators),
+        cmocka_unit_test(test_batv),
+        cmocka_unit_test(test_srs),
+        cmocka_unit_test(test_locals),
+        cmocka_unit_test(test_every_character),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_domain_unicode),
+        cmocka_unit_test(test_fallback_key),
+        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_random_pieces),
+        cmocka_unit_test(test_random_usual),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

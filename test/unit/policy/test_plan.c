@@ -78,11 +78,10 @@ static struct limit shared[] = {
      .share = {true, SUBJECT_CLIENT, 4, 0, "recipient+client"}},
     {LIMIT("host", SUBJECT_HOST, "host"), .share = {true, SUBJECT_RECIPIENT, 2, 0, "host+recipient"}}};
 
-#define MAILBOXES .mailbox = (const char *[]){"m@example.org", "x@y.example", "n@example.org"}, .n_mailbox = 3
 #define FOUND(v, does)                                                                                       \
     {                                                                                                        \
         .state = ALIAS_FOUND, .via = (v), .ours = true, .row = "row", .owner = "Owner 1",                    \
-        .class_name = "gold", .action = (does), MAILBOXES                                                    \
+        .class_name = "gold", .action = (does), .mailbox_text = "m@example.org,x@y.example,n@example.org"    \
     }
 #define ACCEPTED                                                                                             \
     {                                                                                                        \
