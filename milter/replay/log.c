@@ -321,18 +321,38 @@ static void follow(struct replay_log *log, const struct mail *from, int host, in
         give_back(log, message);
 }
 
-static void on_proxy_accept(struct replay_log *log, int host, const struct maillog_line *line)
+static void on_proxied(struct replay_log *log, int host, const struct maillog_line *line)
 {
-    const struct proxy_client *proxied = proxies_find(log->proxies, host, line->text[MAILLOG_PID]);
-    struct mail *message = find_anywhere(log, host, line->text[MAILLOG_QUEUED_AS]);
-    if (proxied == NULL || message == NULL || !message->from_postfix)
-        return;
+    struct proxy_client proxied = {.client = client_of(line->text[MAILLOG_CLIENT_ADDRESS])};
+    struct span user = line->text[MAILLOG_USER];
+    if (user.n < sizeof proxied.user)
+        memcpy(proxied.user, user.at, user.n);
+    proxies_put(log->proxies, host, line->text[MAILLOG_PID], &proxied);
+}
+
+static void set_client(struct replay_log *log, struct mail *message, const struct proxy_client *proxied)
+{
+    if (message->forwarded && !network_equal(&message->known.client, &proxied->client))
+        return; /* XFORWARD says so, and of this message alone */
     message->known.client = proxied->client;
     if (proxied->user[0] != '\0')
         set_user(log, message, (struct span){proxied->user, strlen(proxied->user)}, false);
-    log->numbers.forwarded++;
+    log->numbers.forwarded += !message->forwarded;
+    message->forwarded = true;
 }
 
+static void on_proxy_accept(struct replay_log *log, int host, const struct maillog_line *line)
+{
+    struct span id = line->text[MAILLOG_QUEUED_AS];
+    const struct proxy_client *proxied = proxies_find(log->proxies, host, line->text[MAILLOG_PID]);
+    struct mail *message = find_anywhere(log, host, id);
+    if (proxied == NULL)
+        return;
+    if (message == NULL) /* its line comes later */
+        proxies_put(log->proxies, PROXIES_BY_ID, id, proxied);
+    else if (message->from_postfix)
+        set_client(log, message, proxied);
+}
 /* --- decisions --- */
 
 static bool same(const char *string, const char *other)
@@ -429,11 +449,15 @@ static void on_client(struct replay_log *log, int host, int64_t time_ms, const s
         name_decided(log, made, id);
     } else {
         made->from_postfix = true;
+        made->forwarded = line->forwarded;
         name_message(log, made, id);
+        const struct proxy_client *proxied = proxies_find(log->proxies, PROXIES_BY_ID, id);
         if (origin != NULL && origin != made)
             give_back(log, made);
         else
             log->numbers.forwarded += line->forwarded;
+        if (proxied != NULL)
+            set_client(log, made, proxied);
     }
     messages_unref(log->messages, made);
 }
@@ -514,7 +538,6 @@ static int rank(const struct maillog_line *line)
     case MAILLOG_QUEUED:
         return 2;
     case MAILLOG_DELIVERY:
-    case MAILLOG_PROXY_ACCEPT:
         return 3;
     case MAILLOG_ABORTED:
     case MAILLOG_REMOVED:
@@ -543,11 +566,9 @@ static void play_line(struct replay_log *log)
     case MAILLOG_CLIENT:
         on_client(log, host, time_ms, line);
         break;
-    case MAILLOG_PROXIED: {
-        struct network client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
-        proxies_put(log->proxies, host, line->text[MAILLOG_PID], &client, line->text[MAILLOG_USER]);
+    case MAILLOG_PROXIED:
+        on_proxied(log, host, line);
         break;
-    }
     case MAILLOG_PROXY_ACCEPT:
         on_proxy_accept(log, host, line);
         break;
