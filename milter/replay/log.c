@@ -290,13 +290,20 @@ static struct mail *find_anywhere(struct replay_log *log, int host, struct span 
     return message;
 }
 
+/* One whose queue id is its own still. */
+static struct mail *find_live(struct replay_log *log, int host, struct span id)
+{
+    struct mail *message = messages_find(log->messages, host, id);
+    return message != NULL && !message->gone ? message : NULL;
+}
+
 /* The message of a line that tells of its queue: of the gate's lines where these are the source. */
 static struct mail *find_queued(struct replay_log *log, int host, const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
     int gate = log->hosts[host].gate;
-    struct mail *message = gate != host ? messages_find(log->messages, gate, id) : NULL;
-    return message != NULL ? message : messages_find(log->messages, host, id);
+    struct mail *message = gate != host ? find_live(log, gate, id) : NULL;
+    return message != NULL ? message : find_live(log, host, id);
 }
 
 /* --- content filters and proxies --- */
@@ -390,7 +397,7 @@ static struct mail *decided_message(struct replay_log *log, int host, int64_t ti
                                     const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
-    struct mail *message = messages_find(log->messages, host, id);
+    struct mail *message = find_live(log, host, id);
     if (message != NULL && !message->from_postfix) {
         message->references++;
         return message;
@@ -427,7 +434,7 @@ static void on_decision(struct replay_log *log, int host, int64_t time_ms, const
 static void name_decided(struct replay_log *log, struct mail *like, struct span id)
 {
     like->host = log->hosts[like->host].gate;
-    const struct mail *known = messages_find(log->messages, like->host, id);
+    const struct mail *known = find_live(log, like->host, id);
     struct mail *first = known == NULL || known->from_postfix ? recent_take(log, like, false) : NULL;
     if (first != NULL)
         name_message(log, first, id);
@@ -467,7 +474,7 @@ static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms,
 {
     if (is_decided(log, host, time_ms))
         return;
-    struct mail *message = messages_find(log->messages, host, line->text[MAILLOG_QUEUE]), *made = NULL;
+    struct mail *message = find_live(log, host, line->text[MAILLOG_QUEUE]), *made = NULL;
     if (message == NULL)
         message = made = message_new(log, host, time_ms, line, false);
     if (message == NULL)
@@ -524,7 +531,7 @@ static void on_gone(struct replay_log *log, int host, int64_t time_ms, const str
         return;
     if (line->kind == MAILLOG_ABORTED && !message->ended)
         (void)hold(log, message, REPLAY_ABORT, time_ms, "");
-    message->ended = true;
+    message->ended = message->gone = true;
 }
 
 /* --- lines --- */

@@ -22,7 +22,7 @@
 
 enum {
     REPLAY_HELD = 262144, /* RCPTs that are sorted at once */
-    REPLAY_LINES = 4096,  /* lines */
+    REPLAY_LINES = 32768, /* lines */
     REPLAY_HOSTS = 64,
     REPLAY_REPEATS = 10000, /* of one line, that a syslogd says it left out */
     REPLAY_UNREAD = 8,      /* frames that cannot be read */
