@@ -99,6 +99,8 @@ static void count_rcpt(struct replay_log *log, const struct held *held)
                                  [SOURCE_REFUSAL] = &numbers->milter_refused};
     ++*sources[held->source];
     numbers->this_host += held->source == SOURCE_DELIVERY && is_loopback(&held->message->known.client);
+    numbers->no_sender += held->message->sender == NULL;
+    numbers->no_client += !held->message->known.client.set;
     held->message->released++;
     log->first_ms = log->first_ms == 0 ? held->time_ms : log->first_ms;
     log->last_ms = held->time_ms;

@@ -47,10 +47,11 @@ struct replay_numbers {
     uint64_t refused;                               /* RCPTs that Postfix refused by itself */
     uint64_t unknown;                               /* deliveries of mail without "client=" line */
     uint64_t given_back;                            /* messages */
-    uint64_t given_back_late; /* RCPTs of those that had been replayed when it was seen */
-    uint64_t forwarded;       /* messages whose client a filter or proxy named */
-    uint64_t this_host;       /* RCPTs of messages from a loopback address */
-    uint64_t queued_senders;  /* messages whose sender is known from the queue alone */
+    uint64_t given_back_late;      /* RCPTs of those that had been replayed when it was seen */
+    uint64_t forwarded;            /* messages whose client a filter or proxy named */
+    uint64_t this_host;            /* RCPTs of messages from a loopback address */
+    uint64_t no_sender, no_client; /* RCPTs whose message\'s is not in the log */
+    uint64_t queued_senders;       /* messages whose sender is known from the queue alone */
 
     uint64_t long_lines, too_long, recipients, repeats, hosts, forgotten; /* what was dropped, see notes.c */
 
