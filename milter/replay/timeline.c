@@ -152,7 +152,7 @@ static void move_years(struct timeline *timeline, int years)
     timeline->last_year = year;
 }
 
-/* The year in which it is next to the line before; 0: it has no such day. */
+/* The year in which it is next to the line before; 0: there is no such day near it. */
 static int next_year(struct timeline *timeline, const struct date *date)
 {
     int about = year_of(timeline->last_s), best = 0;
@@ -165,7 +165,7 @@ static int next_year(struct timeline *timeline, const struct date *date)
             best = year;
         }
     }
-    return best;
+    return least <= HALF_YEAR_S + DAY_S ? best : 0;
 }
 
 /* Most lines are of the day of the line before. */
