@@ -244,7 +244,7 @@ def examples():
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.M | re.S):
             found.update(block.splitlines())
         found.update(re.findall(r"`(rcptgate [^\s`]+ [^\s`]+ [^`\n]+)`", text))  # fewer words are the name of a command
-    words = [shlex.split(part, comments=True) for line in found for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
+    words = [shlex.split(part, comments=True) for line in found if "…" not in line for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
     endless = ("--follow", "--watch")  # as without them, over and over
     return sorted([word for word in line if word not in endless] for line in words if line[1:] and line[1] != "run" and not line[1].isupper())
 
