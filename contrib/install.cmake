@@ -4,11 +4,13 @@ set(share ${CMAKE_INSTALL_DATADIR}/rcptgate)
 install(TARGETS rcptgate DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(FILES milter/rcptgate.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES policy/rcptgate-policy.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
+install(FILES milter/rcptgate-scale.7 milter/rcptgate-troubleshooting.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 install(FILES policy/default.json policy/personal.json policy/business.json policy/policy.schema.json
               policy/aliases.sql DESTINATION ${share})
 install(FILES contrib/prometheus/rcptgate.rules.yml DESTINATION ${share}/prometheus)
 install(FILES contrib/grafana/rcptgate.json DESTINATION ${share}/grafana)
 install(FILES contrib/postfix/postconf-lines DESTINATION ${share}/postfix)
+install(FILES contrib/migration/limits-and-maps.md DESTINATION ${share}/migration)
 
 # unit(FILE INSTANCE POLICY STATE): the unit, once for one gate and once as the template of several.
 set(RCPTGATE_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd units go")
@@ -32,7 +34,11 @@ unit(rcptgate@.service ", %i" ${RCPTGATE_POLICY_DIR}/%i.json     rcptgate/%i)
 install(FILES contrib/systemd/rcptgate.sysusers DESTINATION lib/sysusers.d RENAME rcptgate.conf)
 install(FILES contrib/systemd/rcptgate.tmpfiles DESTINATION lib/tmpfiles.d RENAME rcptgate.conf)
 install(FILES contrib/systemd/paths.conf contrib/systemd/remote-redis.conf contrib/systemd/unix-only.conf
+              contrib/systemd/rcptgate-aliases.service contrib/systemd/rcptgate-aliases.timer
         DESTINATION ${share}/systemd)
+
+file(GLOB migration CONFIGURE_DEPENDS contrib/migration/*.sql contrib/migration/*.service contrib/migration/*.timer)
+install(FILES ${migration} DESTINATION ${share}/migration)
 
 # completion(FILE WHERE NAME): where the shells look for it.
 function(completion file where name)

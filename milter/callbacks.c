@@ -283,6 +283,17 @@ static void log_ending(const struct session *session, const struct ending *endin
              v->max, ending->enforced ? "" : " mode=shadow");
 }
 
+static void log_message(const struct session *session, const char *queue)
+{
+    if (!log_wants(LOG_AT_INFO) || !session->message.open)
+        return;
+    char line[LOG_LINE_MAX];
+    struct text text;
+    text_init(&text, line, sizeof line);
+    decision_log_message(session, queue, &text);
+    log_text(LOG_AT_INFO, line);
+}
+
 /* Recipients are dropped before the message ends: what ends takes them with it. */
 static sfsistat end_message(SMFICTX *ctx, struct session *session)
 {
@@ -292,6 +303,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
     for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
         if (a->discard)
             discard_recipient(ctx, a->raw);
+    log_message(session, smfi_getsymval(ctx, queue_id));
     message_end(message, &ending);
     if (ending.refused)
         log_ending(session, &ending, smfi_getsymval(ctx, queue_id));

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+enum {
+    LOOKS = 3
+}; /* so often a store is asked for one RCPT, where it is full of what was about to be given back */
+
 /* The block over the client; NULL: none. -1: out of memory. */
 static int block_fetch(struct gate *gate, const struct network *client, struct pool *pool,
                        const struct block_row **out)
@@ -36,6 +40,33 @@ static bool is_hard_limit(const struct verdict *verdict)
            (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD);
 }
 
+static enum counters_status ask(struct gate *gate, bool peek, int64_t now, struct decision *d)
+{
+    return peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
+                : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
+}
+
+/* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
+ * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
+static bool flush_pending(struct gate *gate, const struct decision *d)
+{
+    const struct count_request *request = &d->plan.request;
+    bool flushed = false;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        const struct count_answer *answer = &d->answers[i];
+        if (answer->result == COUNT_ADMITTED || (ask->flags & COUNT_SHADOW) != 0)
+            continue;
+        if (answer->result != COUNT_OVER || (ask->flags & COUNT_ATTEMPT) != 0 ||
+            ((ask->flags & COUNT_HARD) != 0 && answer->hard))
+            return false;
+        flushed =
+            flushed || refunds_flush_counter(gate->refunds, answer->overflowed ? ask->overflow : ask->key,
+                                             ask->limit, request->deadline);
+    }
+    return flushed;
+}
+
 /* The counts, from the store that the policy names, or from this process as the fallback. */
 static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
                            struct decision *d)
@@ -44,8 +75,11 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     int64_t began = clock_monotonic_ns();
     if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
         d->plan.request.deadline = redis_client_deadline(gate->context.redis);
-    enum counters_status status = peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
-                                       : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
+    enum counters_status status = ask(gate, peek, now, d);
+    for (int looks = 1;
+         looks < LOOKS && status == COUNTERS_OK && flush_pending(gate, d) && plan_again(&d->plan, pool) == 0;
+         looks++) /* others may be quicker */
+        status = ask(gate, peek, now, d);
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
     if (status == COUNTERS_OK)
         d->source = COUNT_SOURCE_STORE;
@@ -63,6 +97,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
         return false;
     *out = (struct count_change){.key = answer->overflowed ? ask->overflow : ask->key,
                                  .limit = ask->limit,
+                                 .unit = ask->unit,
                                  .window_ms = ask->window_ms,
                                  .slot = answer->slot,
                                  .created = answer->created,
@@ -97,8 +132,8 @@ static void backlog_fetch(struct gate *gate, struct plan *plan)
     }
 }
 
-static int decide_line_of(struct gate *gate, const struct policy *policy, const struct facts *facts,
-                          bool peek, struct pool *pool, struct decision *d)
+static int run_line(struct gate *gate, const struct policy *policy, const struct facts *facts, bool peek,
+                    struct pool *pool, struct decision *d)
 {
     const struct ruling_question question = {.gate = gate,
                                              .policy = policy,
@@ -151,13 +186,13 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .now_ms = context_now(&gate->context),
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
-    if (decide_line_of(gate, policy, facts, peek, pool, out) < 0)
+    if (run_line(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
     if (out->verdict.action == ACTION_NONE) /* undecided is never accept */
         out->verdict = verdict_backend(policy);
 }
 
-void decide_line(const struct decision *d, struct reply_line *out)
+void decide_reply(const struct decision *d, struct reply_line *out)
 {
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT];

@@ -11,8 +11,6 @@
 #include "gate/gate.h"
 #include "policy/judge.h"
 
-#include <jansson.h>
-
 struct facts { /* one RCPT, borrowed */
     const struct network *client;
     const char *user; /* SASL login; NULL: none */
@@ -51,9 +49,6 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
 bool decide_charge(const struct decision *decision, size_t i, struct count_change *out);
 
 /* The reply line of the verdict. */
-void decide_line(const struct decision *decision, struct reply_line *out);
-
-/* The decision as `explain` shows it; NULL when out of memory. */
-json_t *admin_explain(const struct policy *policy, const struct decision *decision);
+void decide_reply(const struct decision *decision, struct reply_line *out);
 
 #endif

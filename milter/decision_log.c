@@ -57,6 +57,14 @@ static const char *mailbox_of(const struct address *address, const char *raw)
     return address->kind == ADDRESS_INVALID ? raw : address->full;
 }
 
+/* Whom no limit, or only some of the rules apply to. */
+static void add_exempt(struct text *text, bool client, bool recipient)
+{
+    if (client || recipient)
+        text_addf(text, " exempt=%s%s%s", client ? "client" : "", client && recipient ? "," : "",
+                  recipient ? "recipient" : "");
+}
+
 void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
                        struct text *text)
 {
@@ -86,6 +94,8 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text_addf(text, " concealed=%s", d->ruling.alias.state == ALIAS_EXPIRED ? "expired" : "reject");
     if (v->limit != NULL)
         add_limit(text, v);
+    if (!outcome->duplicate)
+        add_exempt(text, d->ruling.client_exempt, d->ruling.recipient_exempt);
     if (d->source == COUNT_SOURCE_LOCAL)
         text_add(text, " counts=local");
     if (d->plan.request.n > 0 && d->source == COUNT_SOURCE_NONE)
@@ -94,4 +104,31 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text_add(text, " mode=shadow");
     if (d->shadow.limit != NULL)
         text_addf(text, " shadow=%s:%s", d->shadow.limit->name, action_name(d->shadow.action));
+}
+
+void decision_log_message(const struct session *session, const char *queue, struct text *text)
+{
+    const struct message *message = &session->message;
+    bool enforced = message->policy == NULL || !message->policy->shadow;
+    int64_t size = message->bytes > 0 ? message->bytes : message->size;
+    text_add(text, "event=message queue=");
+    text_add(text, queue != NULL ? queue : "-");
+    text_add(text, " client=");
+    text_add(text, session->client_text);
+    add_address(text, "from",
+                mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
+    if (message->first != NULL)
+        add_address(text, "to", message->first);
+    if (message->user != NULL)
+        add_word(text, "user", message->user);
+    text_addf(text, " accepted=%zu refused=%zu discarded=%zu", message->n_decided[ACTION_ACCEPT],
+              message->n_decided[ACTION_DEFER] + message->n_decided[ACTION_REJECT],
+              message->n_decided[ACTION_DISCARD]);
+    if (message->n_duplicate > 0)
+        text_addf(text, " duplicates=%zu", message->n_duplicate);
+    if (size >= 0)
+        text_addf(text, " size=%" PRId64, size);
+    add_exempt(text, message->client_exempt, false);
+    if (!enforced)
+        text_add(text, " mode=shadow");
 }

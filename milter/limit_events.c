@@ -9,14 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    LEAST_MS = 60000, /* between two events of a limit with a short window */
-    KEY_MAX = 2048,
-};
+enum { LEAST_MS = 60000 }; /* between two events of a limit with a short window */
 
-/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys:
- * buffer gets what one would be called. */
-static const char *key_of(const struct decision *d, const struct limit *limit, char buffer[KEY_MAX])
+const char *limit_events_key(const struct decision *d, const struct limit *limit,
+                             char buffer[LIMIT_EVENTS_KEY])
 {
     for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++)
         if (d->plan.limits[i] == limit &&
@@ -27,7 +23,7 @@ static const char *key_of(const struct decision *d, const struct limit *limit, c
         if (ask->limit != limit || ask->waiting < ask->max)
             continue;
         struct text key;
-        text_init(&key, buffer, KEY_MAX);
+        text_init(&key, buffer, LIMIT_EVENTS_KEY);
         text_addf(&key, "%s:{", limit->per_name);
         text_add_percent(&key, ask->subject);
         text_add(&key, "}");
@@ -42,6 +38,11 @@ static int64_t quiet_ms(const struct limit *limit)
     return ms > LEAST_MS ? ms : LEAST_MS;
 }
 
+struct where {
+    struct events *events;
+    struct refusals *refusals;
+};
+
 struct trip {
     const struct limit *limit;
     enum action action;
@@ -49,48 +50,71 @@ struct trip {
     const char *shadow; /* "yes" or "no" */
 };
 
-static void notify(struct events *events, const struct decision *d, const struct trip *trip)
+static void log_trip(const struct trip *trip, const char *key, const struct refusals_who *who)
 {
-    char used[24], max[24], buffer[KEY_MAX];
-    const char *key = key_of(d, trip->limit, buffer);
+    char line[LOG_LINE_MAX];
+    struct text text;
+    text_init(&text, line, sizeof line);
+    text_addf(&text,
+              "event=limit-tripped limit=%s subject=%s action=%s used=%" PRId64 " max=%" PRId64 " shadow=%s",
+              trip->limit->name, key, action_name(trip->action), trip->used, trip->max, trip->shadow);
+    const char *const names[][2] = {{" client=", who->client}, {" sender=", who->sender}};
+    for (size_t i = 0; i < 2; i++) {
+        if (names[i][1][0] == '\0')
+            continue;
+        text_add(&text, names[i][0]);
+        text_add_percent(&text, names[i][1]);
+    }
+    log_text(LOG_AT_WARNING, line);
+}
+
+static void notify(const struct where *to, const struct decision *d, const struct trip *trip)
+{
+    char used[24], max[24], buffer[LIMIT_EVENTS_KEY];
+    const char *key = limit_events_key(d, trip->limit, buffer);
+    struct events *events = to->events;
+    struct refusals_who who;
     if (!events_due(events, key, trip->limit->name, d->envelope.now_ms, quiet_ms(trip->limit)))
         return;
     snprintf(used, sizeof used, "%" PRId64, trip->used);
     snprintf(max, sizeof max, "%" PRId64, trip->max);
-    log_line(LOG_AT_WARNING, "event=limit-tripped limit=%s subject=%s action=%s used=%s max=%s shadow=%s",
-             trip->limit->name, key, action_name(trip->action), used, max, trip->shadow);
+    refusals_find(to->refusals, trip->limit->name, key, trip->shadow[0] == 'y', &who);
+    log_trip(trip, key, &who);
     const struct event_field fields[] = {{"limit", trip->limit->name},
                                          {"subject", key},
                                          {"action", action_name(trip->action)},
                                          {"used", used},
                                          {"max", max},
-                                         {"shadow", trip->shadow}};
+                                         {"shadow", trip->shadow},
+                                         {"client", who.client},
+                                         {"sender", who.sender}};
     events_add(events, d->envelope.now_ms, "limit-tripped", fields, sizeof fields / sizeof fields[0]);
 }
 
-static void notify_verdict(struct events *events, const struct decision *d, const struct verdict *v,
+static void notify_verdict(const struct where *to, const struct decision *d, const struct verdict *v,
                            const char *shadow)
 {
     const struct trip trip = {v->limit, v->action, v->used, v->max, shadow};
     if (v->by == VERDICT_BY_LIMIT)
-        notify(events, d, &trip);
+        notify(to, d, &trip);
 }
 
 /* Where a rule spoke first: who guesses at addresses hears of nothing else, and is held all the same. */
-static void notify_holds(struct events *events, const struct decision *d)
+static void notify_holds(const struct where *to, const struct decision *d)
 {
     for (size_t i = 0; d->answers != NULL && i < d->plan.request.n; i++) {
         const struct limit *limit = d->plan.limits[i];
         const struct trip trip = {limit, limit->over, d->answers[i].used, limit->max, "no"};
         if (d->answers[i].result == COUNT_HELD && !limit->shadow)
-            notify(events, d, &trip);
+            notify(to, d, &trip);
     }
 }
 
-void limit_events_add(struct events *events, const struct decision *d)
+void limit_events_add(struct events *events, struct refusals *refusals, const struct decision *d)
 {
-    notify_verdict(events, d, &d->verdict, "no");
-    notify_verdict(events, d, &d->shadow, "yes");
+    const struct where to = {events, refusals};
+    notify_verdict(&to, d, &d->verdict, "no");
+    notify_verdict(&to, d, &d->shadow, "yes");
     if (d->verdict.by != VERDICT_BY_LIMIT)
-        notify_holds(events, d);
+        notify_holds(&to, d);
 }

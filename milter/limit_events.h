@@ -4,8 +4,15 @@
 
 #include "milter/decide.h"
 #include "gate/events.h"
+#include "gate/refusals.h"
 
-/* Harmless where no limit refused. */
-void limit_events_add(struct events *events, const struct decision *decision);
+/* Harmless where no limit refused. refusals: who they hit, this decision among them. */
+void limit_events_add(struct events *events, struct refusals *refusals, const struct decision *decision);
+
+/* The key under which that limit was over; shares have the limit of their own ask. The backlog has no keys: buffer gets what
+ * one would be called. */
+enum { LIMIT_EVENTS_KEY = 2048 };
+const char *limit_events_key(const struct decision *decision, const struct limit *limit,
+                             char buffer[LIMIT_EVENTS_KEY]);
 
 #endif

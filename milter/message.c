@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "gate/gate.h"
 #include "limit_events.h"
+#include "refused.h"
 #include "counters/window.h"
 
 #include <assert.h>
@@ -108,6 +109,8 @@ static bool keep_accepted(struct message *message, const char *full, const char 
     message->accepted = a;
     message->n_accepted++;
     message->n_discard += discard;
+    if (message->first == NULL)
+        message->first = a->full;
     return true;
 }
 
@@ -145,6 +148,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
+        message->n_duplicate++;
         metrics_duplicate(metrics);
         return;
     }
@@ -169,10 +173,13 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
-    decide_line(d, &out->line);
+    decide_reply(d, &out->line);
+    message->client_exempt = d->ruling.client_exempt;
+    message->n_decided[d->verdict.action]++;
     if (d->verdict.action == ACTION_DEFER && policy->needs_attempts && !policy->shadow)
         note_deferred(gate, &d->envelope);
-    limit_events_add(gate->context.events, d);
+    refused_add(gate, d);
+    limit_events_add(gate->context.events, gate->context.refusals, d);
     metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
                  clock_monotonic_ns() - began);
 }
@@ -312,6 +319,13 @@ static void end_line(const struct message *message, const struct verdict *verdic
     reply_render(&verdict->reply, &values, out);
 }
 
+static const char *sender_of(const struct message *message)
+{
+    return message->sender.kind == ADDRESS_NULL      ? "<>"
+           : message->sender.kind == ADDRESS_INVALID ? message->sender_raw
+                                                     : message->sender.bare;
+}
+
 void message_end(struct message *message, struct ending *out)
 {
     struct gate *gate = message->gate;
@@ -321,6 +335,7 @@ void message_end(struct message *message, struct ending *out)
     out->enforced = !message->policy->shadow;
     if (message->policy->needs_bytes && !settle_checked(message, &out->verdict)) {
         out->refused = true;
+        refused_add_whole(gate, message->policy, message->client, sender_of(message), &out->verdict);
         end_line(message, &out->verdict, &out->line);
         message_abort(message);
         return;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "milter/ruling.h"
+#include "refused.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -196,10 +197,12 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
         verdict = connect_holds(gate, policy, client, proof_pool);
     if (verdict.by == VERDICT_BY_LIMIT && !ruling_confirms_limit(&question, &ruling, NULL))
         verdict = (struct verdict){0};
-    if (policy->shadow)
+    if (policy->shadow) {
         verdict = (struct verdict){0};
-    else if (verdict.action == ACTION_REJECT)
+    } else if (verdict.action == ACTION_REJECT) {
         metrics_refused_connection(&gate->context.metrics, verdict.by);
+        refused_add_whole(gate, policy, client, NULL, &verdict);
+    }
     return verdict;
 }
 

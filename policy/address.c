@@ -172,7 +172,21 @@ static int domain_literal(const char *text, size_t len, char *out, struct error 
     return 0;
 }
 
-/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards. */
+/* Has it one of the four characters that transitional processing makes others of (UTS #46 2.3)? */
+static bool has_deviation(const char *text)
+{
+    static const char *const deviations[] = {"\xc3\x9f", "\xcf\x82", "\xe2\x80\x8c", "\xe2\x80\x8d"};
+    for (size_t i = 0; i < sizeof deviations / sizeof deviations[0]; i++)
+        if (strstr(text, deviations[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* libidn2 maps, normalises and encodes; whether a domain came out of it is looked at afterwards.
+ *
+ * IDNA2008 disallows emoji and other symbols, which UTS #46 only maps; yet there are such domains, mail to them comes with
+ * U-labels, and their A-labels may be ours. With transitional processing libidn2 does not look at that; but for the
+ * deviations the result is the same. */
 static int domain_idn(const char *text, size_t len, char *out, struct error *err)
 {
     char whole[DOMAIN_TEXT_MAX];
@@ -183,8 +197,9 @@ static int domain_idn(const char *text, size_t len, char *out, struct error *err
     }
     memcpy(whole, text, len);
     whole[len] = '\0';
-    const int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
-    const int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, flags);
+    int rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+    if (rc == IDN2_DISALLOWED && !has_deviation(whole))
+        rc = idn2_lookup_u8((const uint8_t *)whole, &ascii, IDN2_NFC_INPUT | IDN2_TRANSITIONAL);
     if (rc != IDN2_OK) {
         error_set(err, "the domain is no internationalised domain: %s", idn2_strerror(rc));
         return -1;
@@ -727,4 +742,100 @@ void address_fallback_key(const char *raw, char *out, size_t size)
     text_add_bytes(&key, raw, len);
     text_add(&key, hash);
     text_lower(out);
+}
+
+/* ---- SRS ---- */
+
+struct part { /* of a raw address */
+    const char *at;
+    size_t n;
+};
+
+/* Up to the separator, which is skipped. False: there is none, or nothing before it. */
+static bool part_take(struct part *from, char separator, struct part *out)
+{
+    const char *end = memchr(from->at, separator, from->n);
+    if (end == NULL || end == from->at)
+        return false;
+    *out = (struct part){from->at, (size_t)(end - from->at)};
+    from->at += out->n + 1;
+    from->n -= out->n + 1;
+    return true;
+}
+
+/* The local part of a raw address, without quotes around it; its own quotes and escapes stay. False: there is no domain. */
+static bool split_raw(const char *raw, struct part *local, struct part *domain, bool *quoted)
+{
+    size_t n = strlen(raw);
+    if (n > 1 && raw[0] == '<' && raw[n - 1] == '>') {
+        raw++;
+        n -= 2;
+    }
+    const char *at = memrchr(raw, '@', n);
+    if (at == NULL)
+        return false;
+    *local = (struct part){raw, (size_t)(at - raw)};
+    *domain = (struct part){at + 1, n - local->n - 1};
+    *quoted = local->n > 2 && raw[0] == '"' && at[-1] == '"';
+    if (*quoted)
+        *local = (struct part){raw + 1, local->n - 2};
+    return true;
+}
+
+/* "hash=tt=domain=user", behind SRS0 and its separator. */
+static bool srs0_undo(struct part rest, bool quoted, struct text *out)
+{
+    struct part hash, stamp, domain;
+    const char *quote = quoted ? "\"" : "";
+    if (!part_take(&rest, '=', &hash) || !part_take(&rest, '=', &stamp) || !part_take(&rest, '=', &domain) ||
+        rest.n == 0)
+        return false;
+    text_add(out, quote);
+    text_add_bytes(out, rest.at, rest.n);
+    text_add(out, quote);
+    text_add(out, "@");
+    text_add_bytes(out, domain.at, domain.n);
+    return true;
+}
+
+/* "hash=first==hash=tt=domain=user", behind SRS1 and its separator; the second '=' of "==" is the first forwarder's own. */
+static bool srs1_undo(struct part rest, bool quoted, struct text *out)
+{
+    struct part hash, first;
+    const char *quote = quoted ? "\"" : "";
+    if (!part_take(&rest, '=', &hash) || !part_take(&rest, '=', &first) || rest.n < 2 ||
+        strchr("=+-", rest.at[0]) == NULL || rest.at[0] == '\0')
+        return false;
+    text_add(out, quote);
+    text_add(out, "SRS0");
+    text_add_bytes(out, rest.at, rest.n);
+    text_add(out, quote);
+    text_add(out, "@");
+    text_add_bytes(out, first.at, first.n);
+    return true;
+}
+
+enum address_srs address_srs(const char *raw, char *original, size_t size,
+                             char forwarder[ADDRESS_DOMAIN_MAX + 1])
+{
+    struct part local, domain;
+    bool quoted = false;
+    char host[ADDRESS_DOMAIN_MAX + 1], name[2 * ADDRESS_DOMAIN_MAX], undone[2048];
+    if (!split_raw(raw, &local, &domain, &quoted) || local.n < 6 || strncasecmp(local.at, "srs", 3) != 0 ||
+        (local.at[3] != '0' && local.at[3] != '1') || strchr("=+-", local.at[4]) == NULL ||
+        local.at[4] == '\0' || domain.n >= sizeof name)
+        return ADDRESS_SRS_NONE;
+    memcpy(name, domain.at, domain.n);
+    name[domain.n] = '\0';
+    if (address_domain(name, host, NULL) < 0)
+        return ADDRESS_SRS_NONE;
+    struct text text;
+    text_init(&text, undone, sizeof undone);
+    struct part rest = {local.at + 5, local.n - 5};
+    bool known = local.at[3] == '0' ? srs0_undo(rest, quoted, &text) : srs1_undo(rest, quoted, &text);
+    memcpy(forwarder, host, sizeof host);
+    if (!known || text.cut || strlen(undone) >= size)
+        return ADDRESS_SRS_OPAQUE;
+    memcpy(original, undone, strlen(undone) + 1);
+    return ADDRESS_SRS_ORIGINAL;
 }

@@ -1,7 +1,7 @@
 /* address: one canonical form for every spelling of a mail address.
  *
  * RFC 5321 4.1.2 (Mailbox), 4.5.3.1 (lengths), RFC 6531 (UTF-8), RFC 5890 (A-labels, through libidn2 with
- * UTS #46 non-transitional processing). Domain: lower case, A-labels, no trailing dot, address literals
+ * UTS #46 non-transitional processing; emoji, which RFC 5892 disallows, have the A-labels that they are registered with). Domain: lower case, A-labels, no trailing dot, address literals
  * kept in brackets. Local part: ASCII lower case, needless quotes and escapes removed (quotes stay where
  * RFC 5321 needs them). Source routes, angle brackets and comments are dropped. Pure; the result lives in
  * the caller's struct. */
@@ -52,6 +52,17 @@ enum address_kind address_parse(const char *raw, const char *subaddress, struct 
  * one every day. */
 enum address_kind address_parse_sender(const char *raw, const char *subaddress, struct address *out,
                                        struct error *err);
+
+/* Who sent it before a forwarder's SRS (libsrs2, postsrsd) rewrote the sender: "SRS0=hash=tt=domain=user@forwarder" was user@domain,
+ * "SRS1=hash=first==hash=tt=domain=user@forwarder" was "SRS0=hash=tt=domain=user@first". The separator behind the digit may be '=',
+ * '+' or '-'. forwarder gets the canonical domain that it was rewritten to. */
+enum address_srs {
+    ADDRESS_SRS_NONE = 0, /* no such sender; outputs untouched */
+    ADDRESS_SRS_OPAQUE,   /* one that does not tell who it was: its forwarder keeps that in a database */
+    ADDRESS_SRS_ORIGINAL,
+};
+enum address_srs address_srs(const char *raw, char *original, size_t size,
+                             char forwarder[ADDRESS_DOMAIN_MAX + 1]);
 
 /* A canonical domain from U- or A-labels, mixed case, trailing dot. out has room for
  * ADDRESS_DOMAIN_MAX + 1. 0, or -1 with err set and out untouched. */

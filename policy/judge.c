@@ -15,109 +15,105 @@ struct judge_context {
     bool shadow; /* the shadow limits are heard, and nobody else */
 };
 
-static bool is_heard(const struct judge_context *judge_context, size_t i)
+static bool is_heard(const struct judge_context *context, size_t i)
 {
-    return judge_context->plan->limits[i]->shadow == judge_context->shadow;
+    return context->plan->limits[i]->shadow == context->shadow;
 }
 
 /* Null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
-static bool must_be_soft(const struct judge_context *judge_context, const struct limit *limit)
+static bool must_be_soft(const struct judge_context *context, const struct limit *limit)
 {
-    if (judge_context->ruling->recipient_exempt)
+    if (context->ruling->recipient_exempt)
         return true;
-    return judge_context->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
+    return context->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
 }
 
 /* What ask i's max is once no ramp lowers it any more: all of it, or the part for this process alone. */
-static int64_t max_after_ramp(const struct judge_context *judge_context, size_t i)
+static int64_t max_after_ramp(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &judge_context->plan->request.asks[i];
+    const struct count_ask *ask = &context->plan->request.asks[i];
     int64_t whole = ask->max + ask->headroom;
-    return judge_context->source == COUNT_SOURCE_LOCAL ? plan_local_max(judge_context->policy, whole) : whole;
+    return context->source == COUNT_SOURCE_LOCAL ? plan_local_max(context->policy, whole) : whole;
 }
 
 /* Does it stand on what was taken? A process that stands in for the store says so only where it took the whole max alone, and
  * takes over the holds that it knows of unless it was asked for less. */
-static bool is_hard(const struct judge_context *judge_context, size_t i)
+static bool is_hard(const struct judge_context *context, size_t i)
 {
-    const struct limit *limit = judge_context->plan->limits[i];
-    const struct count_answer *answer = &judge_context->answers[i];
-    int64_t whole = judge_context->plan->request.asks[i].share_of >= 0 ? limit->share.max : limit->max;
-    if (!answer->hard || judge_context->source != COUNT_SOURCE_LOCAL)
+    const struct limit *limit = context->plan->limits[i];
+    const struct count_answer *answer = &context->answers[i];
+    int64_t whole = context->plan->request.asks[i].share_of >= 0 ? limit->share.max : limit->max;
+    if (!answer->hard || context->source != COUNT_SOURCE_LOCAL)
         return answer->hard;
-    return answer->taken >= whole ||
-           (answer->result == COUNT_HELD && max_after_ramp(judge_context, i) >= whole);
+    return answer->taken >= whole || (answer->result == COUNT_HELD && max_after_ramp(context, i) >= whole);
 }
 
 /* Is it the ramp alone that refuses ask i? */
-static bool is_ramped(const struct judge_context *judge_context, size_t i)
+static bool is_ramped(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &judge_context->plan->request.asks[i];
-    const struct count_answer *answer = &judge_context->answers[i];
-    int64_t max = max_after_ramp(judge_context, i);
+    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_answer *answer = &context->answers[i];
+    int64_t max = max_after_ramp(context, i);
     return answer->result == COUNT_OVER && ask->max < max && answer->used + ask->need <= max;
 }
 
 /* Until the ramp, or the window, lets ask i through. */
-static int64_t ramp_wait_of(const struct judge_context *judge_context, size_t i)
+static int64_t ramp_wait_of(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &judge_context->plan->request.asks[i];
-    const struct count_answer *answer = &judge_context->answers[i];
-    int64_t wait = ramp_wait(max_after_ramp(judge_context, i), judge_context->plan->limits[i]->ramp_ms,
-                             judge_context->envelope->now_ms - judge_context->envelope->ramp_since_ms,
-                             answer->used + ask->need);
+    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_answer *answer = &context->answers[i];
+    int64_t wait =
+        ramp_wait(max_after_ramp(context, i), context->plan->limits[i]->ramp_ms,
+                  context->envelope->now_ms - context->envelope->ramp_since_ms, answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }
 
 /* What ask i's limit does: ACTION_ACCEPT where it was admitted or nobody could tell. */
-static enum action action_of(const struct judge_context *judge_context, size_t i)
+static enum action action_of(const struct judge_context *context, size_t i)
 {
-    enum count_result result = judge_context->answers[i].result;
-    const struct limit *limit = judge_context->plan->limits[i];
+    enum count_result result = context->answers[i].result;
+    const struct limit *limit = context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(judge_context, limit) || is_ramped(judge_context, i) || !is_hard(judge_context, i)
-               ? ACTION_DEFER
-               : limit->over;
+    return must_be_soft(context, limit) || is_ramped(context, i) || !is_hard(context, i) ? ACTION_DEFER
+                                                                                         : limit->over;
 }
 
-static struct verdict verdict_of(const struct judge_context *judge_context, size_t i, enum action action)
+static struct verdict verdict_of(const struct judge_context *context, size_t i, enum action action)
 {
-    const struct limit *limit = judge_context->plan->limits[i];
-    const struct count_ask *ask = &judge_context->plan->request.asks[i];
-    const struct count_answer *answer = &judge_context->answers[i];
-    if (is_ramped(judge_context, i))
-        return verdict_by_ramp(judge_context->policy, limit, ask, answer, ramp_wait_of(judge_context, i));
-    return action == ACTION_DEFER ? verdict_by_limit_soft(judge_context->policy, limit, ask, answer)
-                                  : verdict_by_limit(judge_context->policy, limit, ask, answer);
+    const struct limit *limit = context->plan->limits[i];
+    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_answer *answer = &context->answers[i];
+    if (is_ramped(context, i))
+        return verdict_by_ramp(context->policy, limit, ask, answer, ramp_wait_of(context, i));
+    return action == ACTION_DEFER ? verdict_by_limit_soft(context->policy, limit, ask, answer)
+                                  : verdict_by_limit(context->policy, limit, ask, answer);
 }
 
 /* Old numbers prove nothing: so many rounds of the queue's look must have been missed. */
-static bool is_old(const struct judge_context *judge_context, const struct backlog_ask *backlog)
+static bool is_old(const struct judge_context *context, const struct backlog_ask *backlog)
 {
     enum { ROUNDS = 3 };
-    return backlog->age_ms > ROUNDS * judge_context->policy->queue.every_ms;
+    return backlog->age_ms > ROUNDS * context->policy->queue.every_ms;
 }
 
 /* What a limit that counts the backlog says. Its proof is the number that was read, with its age. */
-static struct verdict backlog_verdict(const struct judge_context *judge_context,
-                                      const struct backlog_ask *backlog)
+static struct verdict backlog_verdict(const struct judge_context *context, const struct backlog_ask *backlog)
 {
     const struct limit *limit = backlog->limit;
-    if (limit->shadow != judge_context->shadow || !backlog->known || backlog->waiting < backlog->max)
+    if (limit->shadow != context->shadow || !backlog->known || backlog->waiting < backlog->max)
         return verdict_accept();
     const struct count_ask ask = {.limit = limit->name, .max = backlog->max, .headroom = backlog->headroom};
     const struct count_answer answer = {.result = COUNT_OVER,
-                                        .hard = !is_old(judge_context, backlog),
+                                        .hard = !is_old(context, backlog),
                                         .used = backlog->waiting,
                                         .taken = backlog->waiting,
-                                        .wait_ms = judge_context->policy->queue.every_ms};
-    struct verdict verdict =
-        backlog->waiting < backlog->max + backlog->headroom
-            ? verdict_by_ramp(judge_context->policy, limit, &ask, &answer, answer.wait_ms)
-        : answer.hard && !must_be_soft(judge_context, limit)
-            ? verdict_by_limit(judge_context->policy, limit, &ask, &answer)
-            : verdict_by_limit_soft(judge_context->policy, limit, &ask, &answer);
+                                        .wait_ms = context->policy->queue.every_ms};
+    struct verdict verdict = backlog->waiting < backlog->max + backlog->headroom
+                                 ? verdict_by_ramp(context->policy, limit, &ask, &answer, answer.wait_ms)
+                             : answer.hard && !must_be_soft(context, limit)
+                                 ? verdict_by_limit(context->policy, limit, &ask, &answer)
+                                 : verdict_by_limit_soft(context->policy, limit, &ask, &answer);
     verdict.age_ms = backlog->age_ms;
     return verdict;
 }
@@ -129,47 +125,46 @@ static struct verdict harder_of(const struct verdict *one, const struct verdict 
     return other->action > one->action || (other->action == one->action && before) ? *other : *one;
 }
 
-static struct verdict hardest_backlog(const struct judge_context *judge_context, struct verdict verdict)
+static struct verdict hardest_backlog(const struct judge_context *context, struct verdict verdict)
 {
-    for (size_t i = 0; i < judge_context->plan->n_backlogs; i++) {
-        struct verdict other = backlog_verdict(judge_context, &judge_context->plan->backlogs[i]);
+    for (size_t i = 0; i < context->plan->n_backlogs; i++) {
+        struct verdict other = backlog_verdict(context, &context->plan->backlogs[i]);
         verdict = harder_of(&verdict, &other);
     }
     return verdict;
 }
 
 /* The hardest answer of the limits, the first in the file among equals. */
-static struct verdict hardest_limit(const struct judge_context *judge_context)
+static struct verdict hardest_limit(const struct judge_context *context)
 {
     struct verdict verdict = verdict_accept();
-    for (size_t i = 0; i < judge_context->plan->request.n; i++) {
-        enum action action = is_heard(judge_context, i) ? action_of(judge_context, i) : ACTION_ACCEPT;
+    for (size_t i = 0; i < context->plan->request.n; i++) {
+        enum action action = is_heard(context, i) ? action_of(context, i) : ACTION_ACCEPT;
         if (action > verdict.action)
-            verdict = verdict_of(judge_context, i, action);
+            verdict = verdict_of(context, i, action);
     }
     return verdict;
 }
 
 /* Could a limit that counts not be read? */
-static bool is_blind(const struct judge_context *judge_context)
+static bool is_blind(const struct judge_context *context)
 {
-    for (size_t i = 0; i < judge_context->plan->request.n; i++)
-        if (is_heard(judge_context, i) &&
-            (judge_context->source == COUNT_SOURCE_NONE || judge_context->answers[i].result == COUNT_UNKNOWN))
+    for (size_t i = 0; i < context->plan->request.n; i++)
+        if (is_heard(context, i) &&
+            (context->source == COUNT_SOURCE_NONE || context->answers[i].result == COUNT_UNKNOWN))
             return true;
     return false;
 }
 
 /* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject
  * that was read is given in its place. */
-static struct verdict ask_limits(const struct judge_context *judge_context)
+static struct verdict ask_limits(const struct judge_context *context)
 {
-    struct verdict verdict = hardest_backlog(judge_context, judge_context->source == COUNT_SOURCE_NONE
-                                                                ? verdict_accept()
-                                                                : hardest_limit(judge_context));
-    bool must_know = judge_context->policy->counters.when_down != WHEN_DOWN_ACCEPT;
-    if (must_know && verdict.action != ACTION_REJECT && is_blind(judge_context))
-        return verdict_backend(judge_context->policy);
+    struct verdict verdict = hardest_backlog(
+        context, context->source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(context));
+    bool must_know = context->policy->counters.when_down != WHEN_DOWN_ACCEPT;
+    if (must_know && verdict.action != ACTION_REJECT && is_blind(context))
+        return verdict_backend(context->policy);
     return verdict;
 }
 
@@ -177,10 +172,10 @@ struct verdict judge(const struct policy *policy, const struct envelope *envelop
                      const struct ruling *ruling, const struct plan *plan, enum count_source source,
                      const struct count_answer *answers)
 {
-    const struct judge_context judge_context = {policy, envelope, ruling, plan, source, answers, false};
+    const struct judge_context context = {policy, envelope, ruling, plan, source, answers, false};
     if (ruling->action == ACTION_NONE)
         return verdict_backend(policy);
-    struct verdict limits = ask_limits(&judge_context);
+    struct verdict limits = ask_limits(&context);
     if (rules_is_concealed(policy, ruling) && limits.action > ACTION_ACCEPT)
         return limits;
     switch (ruling->action) {
@@ -198,7 +193,7 @@ struct verdict judge_shadow(const struct policy *policy, const struct envelope *
                             const struct ruling *ruling, const struct plan *plan, enum count_source source,
                             const struct count_answer *answers)
 {
-    const struct judge_context judge_context = {policy, envelope, ruling, plan, source, answers, true};
-    return hardest_backlog(&judge_context,
-                           source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(&judge_context));
+    const struct judge_context context = {policy, envelope, ruling, plan, source, answers, true};
+    return hardest_backlog(&context,
+                           source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(&context));
 }

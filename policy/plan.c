@@ -740,6 +740,22 @@ int64_t plan_local_max(const struct policy *policy, int64_t max)
     return percent < 100 ? share_of(max, percent) : max;
 }
 
+int plan_again(struct plan *plan, struct pool *pool)
+{
+    size_t n = plan->request.n;
+    struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
+    if (asks == NULL)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        asks[i] = plan->request.asks[i];
+        if ((asks[i].flags & COUNT_ATTEMPT) != 0)
+            asks[i].amount = asks[i].need = 0;
+    }
+    plan->request.asks = asks;
+    plan->request.pair = NULL;
+    return 0;
+}
+
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
 {
     size_t n = plan->request.n;

@@ -56,6 +56,9 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 /* Is there a limit at all that such a look is for? */
 bool plan_looks_at_connect(const struct policy *policy);
 
+/* Makes the plan one to be asked again, in which attempts are counted already. 0, or -1 (out of memory, plan untouched). */
+int plan_again(struct plan *plan, struct pool *pool);
+
 /* Makes the plan one for this process alone, before its own store is asked in place of one that is down: each
  * max becomes counters.local_share of it (at least 1). judge() knows by COUNT_SOURCE_LOCAL that less than the whole
  * max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's. A ramp stays

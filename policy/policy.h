@@ -114,7 +114,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 struct counters_config {
     const char *url; /* as written, "" for COUNTERS_NONE; never logged: it can carry a password */
     enum counters_kind kind;
-    struct redis_config redis; /* host or path by the kind; NULL where the URL has none */
+    struct redis_config redis; /* addresses or path by the kind; NULL where the URL has none */
     enum when_down when_down;
     int local_share; /* percent */
     unsigned ipv4_bits, ipv6_bits;
@@ -125,7 +125,8 @@ struct counters_config {
 struct http_config {
     const char *host; /* an address without brackets; "": no HTTP */
     int port;
-    bool subjects; /* pages may show the addresses of people */
+    bool subjects;        /* pages may show the addresses of people */
+    struct strings hosts; /* names besides its own that a Host header may have; lower case, without a port */
 };
 
 struct policy {

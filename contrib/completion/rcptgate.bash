@@ -12,23 +12,25 @@ _rcptgate() {
         fi
     done
     case $prev in
+        --by) COMPREPLY=($(compgen -W "subject client sender rule" -- "$cur")); return ;;
         --action) COMPREPLY=($(compgen -W "accept defer reject discard" -- "$cur")); return ;;
         --catch-all) COMPREPLY=($(compgen -W "accept reject" -- "$cur")); return ;;
-        --format) COMPREPLY=($(compgen -W "csv jsonl" -- "$cur")); return ;;
+        --format) COMPREPLY=($(compgen -W "csv jsonl postfix" -- "$cur")); return ;;
         -c|--database|--file|--policy|--against) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --class|--client|--expires|--for|--from|--group|--limit|--mailbox|--owner|--reason|--reply|--scope|--size|--to|--user|-n) return ;;
     esac
     case $command in
-        "") words="run check explain replay show top reset alias domain sender client status block unblock blocks postfix-lines help -V --version" ;;
-        help) words="run check explain replay show top reset alias domain sender client status block unblock blocks postfix-lines help" ;;
+        "") words="run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help -V --version" ;;
+        help) words="run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help" ;;
         run) words="-c" ;;
-        check) words="-c --json" ;;
+        check) words="-c --connect --json" ;;
         explain) words="--to --from --client --user --size -c --json" ;;
         replay) words="--policy --against --no-aliases -n -c --json" ;;
         show) words="-c --json" ;;
-        top) words="--limit -n -c --json" ;;
+        top) words="--by --limit -n --watch -c --json" ;;
+        events) words="--follow -n -c --json" ;;
         reset) words="--limit -c --json" ;;
-        alias) words="init add set remove list import export accept -c --database --action --reply --mailbox --owner --class --expires --group --json --format --update --replace --force --skip-bad --dry-run" ;;
+        alias) words="init add set remove list show import export accept snapshot install rollback -c --database --action --reply --mailbox --owner --class --expires --group --json --format --update --replace --force --skip-bad --dry-run" ;;
         domain) words="add set remove list import export -c --database --action --reply --catch-all --owner --class --json --format --update --replace --force --skip-bad --dry-run" ;;
         sender) words="add set remove list import export -c --database --action --reply --scope --json --format --update --replace --force --skip-bad --dry-run" ;;
         client) words="add set remove list import export -c --database --action --reply --expires --for --json --format --update --replace --force --skip-bad --dry-run" ;;

@@ -6,7 +6,8 @@ complete -c rcptgate -n __fish_use_subcommand -f -a check -d 'Validates a policy
 complete -c rcptgate -n __fish_use_subcommand -f -a explain -d 'Tells what this RCPT would be answered now, and why. Charges nothing.'
 complete -c rcptgate -n __fish_use_subcommand -f -a replay -d 'Runs mail logs through a policy: what would have been refused? Never asks Redis.'
 complete -c rcptgate -n __fish_use_subcommand -f -a show -d 'Shows the counters of an address, domain, client or login.'
-complete -c rcptgate -n __fish_use_subcommand -f -a top -d 'Shows who is refused most, and who is nearest to a limit.'
+complete -c rcptgate -n __fish_use_subcommand -f -a top -d 'Shows what is refused most or nearest to a limit, and who floods it.'
+complete -c rcptgate -n __fish_use_subcommand -f -a events -d 'Shows the last events of all hosts: limits hit, backends down and up, blocks.'
 complete -c rcptgate -n __fish_use_subcommand -f -a reset -d 'Clears counters and holds of a subject.'
 complete -c rcptgate -n __fish_use_subcommand -f -a alias -d 'Edits the aliases; an address with * or ? in its local part is a glob.'
 complete -c rcptgate -n __fish_use_subcommand -f -a domain -d 'Edits the domains that are ours.'
@@ -20,6 +21,7 @@ complete -c rcptgate -n __fish_use_subcommand -f -a postfix-lines -d 'Prints Pos
 complete -c rcptgate -n __fish_use_subcommand -f -a help -d 'Says how a command is used.'
 complete -c rcptgate -n '__fish_seen_subcommand_from run' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -s c -r
+complete -c rcptgate -n '__fish_seen_subcommand_from check' -l connect
 complete -c rcptgate -n '__fish_seen_subcommand_from check' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l to -x
 complete -c rcptgate -n '__fish_seen_subcommand_from explain' -l from -x
@@ -36,14 +38,20 @@ complete -c rcptgate -n '__fish_seen_subcommand_from replay' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from replay' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from show' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from show' -l json
+complete -c rcptgate -n '__fish_seen_subcommand_from top' -l by -x -a 'subject client sender rule'
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -s n -x
+complete -c rcptgate -n '__fish_seen_subcommand_from top' -l watch
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from top' -l json
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -l follow
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -s n -x
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -s c -r
+complete -c rcptgate -n '__fish_seen_subcommand_from events' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l limit -x
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from reset' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list import export accept' -a 'init add set remove list import export accept'
+complete -c rcptgate -n '__fish_seen_subcommand_from alias; and not __fish_seen_subcommand_from init add set remove list show import export accept snapshot install rollback' -a 'init add set remove list show import export accept snapshot install rollback'
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l database -r
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l action -x -a 'accept defer reject discard'
@@ -54,7 +62,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l class -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l expires -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l group -x
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from alias' -l force
@@ -69,7 +77,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l catch-all -x -a 
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l owner -x
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l class -x
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from domain' -l force
@@ -82,7 +90,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l action -x -a 'ac
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l reply -x
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l scope -x
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from sender' -l force
@@ -96,7 +104,7 @@ complete -c rcptgate -n '__fish_seen_subcommand_from client' -l reply -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l expires -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l for -x
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l json
-complete -c rcptgate -n '__fish_seen_subcommand_from client' -l format -x -a 'csv jsonl'
+complete -c rcptgate -n '__fish_seen_subcommand_from client' -l format -x -a 'csv jsonl postfix'
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l update
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l replace
 complete -c rcptgate -n '__fish_seen_subcommand_from client' -l force
@@ -118,4 +126,4 @@ complete -c rcptgate -n '__fish_seen_subcommand_from blocks' -s c -r
 complete -c rcptgate -n '__fish_seen_subcommand_from blocks' -l json
 complete -c rcptgate -n '__fish_seen_subcommand_from postfix-lines' -l check
 complete -c rcptgate -n '__fish_seen_subcommand_from postfix-lines' -s c -r
-complete -c rcptgate -n '__fish_seen_subcommand_from help' -f -a 'run check explain replay show top reset alias domain sender client status block unblock blocks postfix-lines help'
+complete -c rcptgate -n '__fish_seen_subcommand_from help' -f -a 'run check explain replay show top events reset alias domain sender client status block unblock blocks postfix-lines help'

@@ -38,10 +38,13 @@ static int first_row(sqlite3 *db, const char *sql, sqlite3_stmt **out)
     return rc;
 }
 
-static enum check_result check_integrity(sqlite3 *db, const char *path, struct error *err)
+enum check_result aliases_check_integrity(sqlite3 *db, const char *schema, const char *path,
+                                          struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = first_row(db, "PRAGMA integrity_check(1)", &stmt);
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA %s.integrity_check(1)", schema);
+    int rc = first_row(db, sql, &stmt);
     if (rc != SQLITE_ROW) {
         aliases_schema_explain(rc, db, path, err);
         return result_of(rc);
@@ -185,7 +188,7 @@ enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_si
     int rc = aliases_schema_validate(db, path, err);
     if (rc != SQLITE_OK)
         return result_of(rc);
-    enum check_result result = check_integrity(db, path, err);
+    enum check_result result = aliases_check_integrity(db, "main", path, err);
     for (size_t i = 0; i < ALIASES_TABLES && result == CHECK_GOOD; i++)
         result = check_rows(db, &aliases_schema_columns[i], path, err);
     if (result != CHECK_GOOD)

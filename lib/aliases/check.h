@@ -24,6 +24,10 @@ enum { CHECK_SHRINK_FROM = 100 }; /* rows: of fewer, all must be lost */
 enum check_result aliases_check(sqlite3 *db, const char *path, struct aliases_sizes *sizes,
                                 struct error *err);
 
+/* Integrity alone, of the database that the connection knows as `schema`. */
+enum check_result aliases_check_integrity(sqlite3 *db, const char *schema, const char *path,
+                                          struct error *err);
+
 /* Only counts, and of each table `most` rows at most. SQLITE_OK or what went wrong. */
 int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes);
 

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum statement {
@@ -206,20 +205,12 @@ static void count_no_memory(void)
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-/* To open a pipe would be to wait for who writes to it. */
-static bool is_special(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
-}
-
 struct aliases_connection *aliases_connection_open(const char *path, bool immutable, struct error *err,
                                                    enum aliases_connection_fault *fault)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, count_no_memory);
-    if (is_special(path)) {
-        error_set(err, "alias database %s is no regular file; move it away and restore a copy", path);
+    if (!aliases_schema_may_open(path, err)) {
         *fault = FAULT_BROKEN;
         return NULL;
     }

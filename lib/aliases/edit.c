@@ -275,6 +275,8 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
         error_set(err, "%s does not exist; `rcptgate alias init` creates it", path);
         return EDIT_MISSING;
     }
+    if (!aliases_schema_may_open(path, err))
+        return EDIT_FAILED;
     struct aliases_edit *edit = calloc(1, sizeof *edit);
     if (edit == NULL || (edit->path = strdup(path)) == NULL) {
         free(edit);
@@ -311,6 +313,17 @@ void aliases_edit_close(struct aliases_edit *edit)
     sqlite3_close_v2(edit->db);               /* rolls back what was not committed */
     free(edit->path);
     free(edit);
+}
+
+sqlite3 *aliases_edit_lend(struct aliases_edit *edit)
+{
+    sqlite3_progress_handler(edit->db, 0, NULL, NULL);
+    return edit->db;
+}
+
+enum edit_status aliases_edit_explain(const struct aliases_edit *edit, int rc, struct error *err)
+{
+    return failed(edit, rc, err);
 }
 
 /* --- statements --- */

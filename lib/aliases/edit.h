@@ -52,6 +52,11 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
 enum edit_status aliases_edit_commit(struct aliases_edit *edit, struct error *err);
 void aliases_edit_close(struct aliases_edit *edit);
 
+/* For other files of this room: its connection, within the transaction, from here on without a bound in time; and what an
+ * SQLite result code of it means. */
+sqlite3 *aliases_edit_lend(struct aliases_edit *edit);
+enum edit_status aliases_edit_explain(const struct aliases_edit *edit, int rc, struct error *err);
+
 /* record: the keys, and the other columns that are to be written. */
 enum edit_status aliases_edit_add(struct aliases_edit *edit, enum aliases_table table,
                                   const struct edit_record *record, struct error *err);

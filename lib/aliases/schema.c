@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const struct aliases_schema_columns aliases_schema_columns[ALIASES_TABLES] = {
@@ -81,6 +82,15 @@ void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error 
     default:
         error_set(err, "alias database %s cannot be read: %s", path, detail);
     }
+}
+
+bool aliases_schema_may_open(const char *path, struct error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+        return true;
+    error_set(err, "alias database %s is no regular file; move it away and restore a copy", path);
+    return false;
 }
 
 int aliases_schema_defend(sqlite3 *db)

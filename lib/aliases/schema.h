@@ -50,6 +50,9 @@ enum {
     ALIASES_MAILBOX_TEXT = 65536, /* bytes of them */
 };
 
+/* False with err set: what is there is no regular file, and to open a pipe would be to wait for who writes to it. */
+bool aliases_schema_may_open(const char *path, struct error *err);
+
 /* For a file that others write: nothing in it runs (triggers, views, functions in its schema), nothing is longer than
  * ALIASES_ROW_MAX. Before its first use. An SQLite result code. */
 int aliases_schema_defend(sqlite3 *db);

@@ -108,8 +108,9 @@ struct count_answer {
 /* What the end of a message asks before its bytes count (counters_settle()). */
 enum count_check {
     COUNT_CHECK_NOTHING = 0,
-    COUNT_CHECK_FULL, /* refuse where max is taken already: nobody said how long the message would be */
-    COUNT_CHECK_FIT,  /* refuse where used + amount > max: it is longer than declared */
+    COUNT_CHECK_FULL, /* refuse where used >= max: nobody said how long the message would be. Open or taken: else it and what is
+                         declared beside it would overshoot together */
+    COUNT_CHECK_FIT, /* refuse where used + amount > max: it is longer than declared */
 };
 
 /* A charge that is changed later: given back (-a, -a), or settled (d, -a): a what was charged, d the bytes that came less
@@ -117,6 +118,7 @@ enum count_check {
 struct count_change {
     const char *key;
     const char *limit;
+    enum count_unit unit; /* a counter that counts something else by now is left alone */
     int64_t window_ms;
     int64_t slot,
         created; /* from the receipt. Only the clock that made slot may be compared with it. slot -1: see at_ms */

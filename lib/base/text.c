@@ -165,6 +165,20 @@ static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
     return row[b_len];
 }
 
+bool text_is_slip(const char *word, const char *meant)
+{
+    while (*word != '\0' && *word == *meant) {
+        word++;
+        meant++;
+    }
+    size_t n = strlen(word), m = strlen(meant);
+    while (n > 0 && m > 0 && word[n - 1] == meant[m - 1]) {
+        n--;
+        m--;
+    }
+    return (n <= 1 && m <= 1) || (n == 2 && m == 2 && word[0] == meant[1] && word[1] == meant[0]);
+}
+
 const char *text_nearest(const char *word, const char *const *candidates)
 {
     const size_t len = strlen(word);

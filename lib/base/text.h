@@ -36,6 +36,9 @@ void text_add_duration(struct text *text, int64_t ms);
 /* ASCII only, in place: what a locale would do to an address is of no use here. */
 void text_lower(char *string);
 
+/* Is word, which is not meant, one slip away from it: a letter too many, too few or another, or two swapped? */
+bool text_is_slip(const char *word, const char *meant);
+
 /* The candidate nearest to word in edit distance, NULL where none is within a third of its length
  * (at least 2). candidates ends with NULL. For "did you mean". */
 const char *text_nearest(const char *word, const char *const *candidates);

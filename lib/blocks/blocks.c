@@ -511,22 +511,22 @@ static bool push_some(struct blocks *blocks, const struct block *const *list, si
 {
     if (n == 0)
         return true;
-    if (blocks_remote_push(blocks->redis, list, n, now_ms(blocks) + BLOCKS_AHEAD_MS, err) != BLOCKS_REDIS_OK)
+    if (blocks_remote_push(blocks->redis, list, n, now_ms(blocks) + BLOCKS_AHEAD_MS, err) != BLOCKS_REMOTE_OK)
         return false;
     const struct timespec rest = {.tv_nsec = REST_MS * 1000000L};
-    if (n == BLOCKS_REDIS_MOST)
+    if (n == BLOCKS_REMOTE_MOST)
         (void)nanosleep(&rest, NULL); /* a shorter one is as good */
     return true;
 }
 
 static bool push_due(struct blocks *blocks, struct error *err)
 {
-    const struct block *some[BLOCKS_REDIS_MOST];
+    const struct block *some[BLOCKS_REMOTE_MOST];
     size_t done = 0;
     bool ok = true;
     while (ok && done < blocks->push.n) {
         size_t n = 0, next = done;
-        for (; next < blocks->push.n && n < BLOCKS_REDIS_MOST; next++)
+        for (; next < blocks->push.n && n < BLOCKS_REMOTE_MOST; next++)
             if ((some[n] = blocklist_get(blocks->list, &blocks->push.at[next])) != NULL)
                 n++; /* else it has ended meanwhile */
         ok = push_some(blocks, some, n, err);
@@ -541,11 +541,11 @@ static bool push_due(struct blocks *blocks, struct error *err)
 
 static bool push_everything(struct blocks *blocks, struct error *err)
 {
-    const struct block *some[BLOCKS_REDIS_MOST];
+    const struct block *some[BLOCKS_REMOTE_MOST];
     size_t size = blocklist_size(blocks->list);
     for (size_t i = 0; i < size;) {
         size_t n = 0;
-        for (; i < size && n < BLOCKS_REDIS_MOST; i++)
+        for (; i < size && n < BLOCKS_REMOTE_MOST; i++)
             some[n++] = blocklist_at(blocks->list, i);
         if (!push_some(blocks, some, n, err))
             return false;
@@ -558,9 +558,9 @@ static bool push_everything(struct blocks *blocks, struct error *err)
 static bool drop_due(struct blocks *blocks, struct error *err)
 {
     while (blocks->drop.n > 0) {
-        size_t n = blocks->drop.n < BLOCKS_REDIS_MOST ? blocks->drop.n : BLOCKS_REDIS_MOST;
+        size_t n = blocks->drop.n < BLOCKS_REMOTE_MOST ? blocks->drop.n : BLOCKS_REMOTE_MOST;
         if (blocks_remote_drop(blocks->redis, blocks->drop.at + blocks->drop.n - n, n, err) !=
-            BLOCKS_REDIS_OK)
+            BLOCKS_REMOTE_OK)
             return false;
         blocks->drop.n -= n;
     }
@@ -587,7 +587,7 @@ static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
         error_set(err, "out of memory for the blocks of other hosts");
     struct error refused = {0};
     gathered_report(&gathered, "Redis", &refused);
-    if (refused.text[0] != '\0' || (whole && status == BLOCKS_REDIS_OK)) {
+    if (refused.text[0] != '\0' || (whole && status == BLOCKS_REMOTE_OK)) {
         blocks->refused = refused;
         blocks->recheck_ms = refused.text[0] != '\0' ? now_ms(blocks) + RECHECK_MS : 0;
     }
@@ -603,13 +603,13 @@ static bool exchange(struct blocks *blocks)
     if (blocks->redis == NULL)
         return true;
     bool ok = push_due(blocks, &err);
-    enum blocks_remote_status status = ok ? pull(blocks, &err) : BLOCKS_REDIS_DOWN;
-    blocks->push_all = blocks->push_all || status == BLOCKS_REDIS_OTHER;
-    if (status != BLOCKS_REDIS_DOWN && blocks->push_all) {
+    enum blocks_remote_status status = ok ? pull(blocks, &err) : BLOCKS_REMOTE_DOWN;
+    blocks->push_all = blocks->push_all || status == BLOCKS_REMOTE_OTHER;
+    if (status != BLOCKS_REMOTE_DOWN && blocks->push_all) {
         ok = push_everything(blocks, &err);
-        status = ok ? pull(blocks, &err) : BLOCKS_REDIS_DOWN;
+        status = ok ? pull(blocks, &err) : BLOCKS_REMOTE_DOWN;
     }
-    ok = status == BLOCKS_REDIS_OK && drop_due(blocks, &err);
+    ok = status == BLOCKS_REMOTE_OK && drop_due(blocks, &err);
     if (ok || err.text[0] != '\0') /* while it is down, that is a condition of the counters */
         condition_note(blocks, &blocks->redis_condition, &err);
     return ok;

@@ -73,22 +73,22 @@ static bool is_answer(const redisReply *reply)
     return true;
 }
 
-/* args begins with both keys. *out is the caller's to free where it is BLOCKS_REDIS_OK. */
+/* args begins with both keys. *out is the caller's to free where it is BLOCKS_REMOTE_OK. */
 static enum blocks_remote_status run(struct blocks_remote *blocks, struct args *args, redisReply **out,
                                      struct error *err)
 {
     const struct redis_command command = {.argc = args->argc, .argv = args->argv, .lens = args->lens};
     redisReply *reply = NULL;
     if (redis_client_eval(blocks->redis, &blocks->script, 2, &command, &reply) != REDIS_ANSWERED)
-        return BLOCKS_REDIS_DOWN;
+        return BLOCKS_REMOTE_DOWN;
     if (is_answer(reply)) {
         *out = reply;
-        return BLOCKS_REDIS_OK;
+        return BLOCKS_REMOTE_OK;
     }
     error_set(err, "Redis fails on %s: %s", blocks->keys[0],
               reply->type == REDIS_REPLY_ERROR ? reply->str : "an answer that makes no sense");
     freeReplyObject(reply);
-    return BLOCKS_REDIS_DOWN;
+    return BLOCKS_REMOTE_DOWN;
 }
 
 static int args_begin(struct blocks_remote *blocks, struct args *args, const char *what, size_t most,
@@ -116,19 +116,19 @@ static enum blocks_remote_status pull_some(struct blocks_remote *blocks, blocks_
     struct args args;
     redisReply *reply = NULL;
     if (args_begin(blocks, &args, "pull", 3, 2L * ARGS_NUMBER) < 0)
-        return BLOCKS_REDIS_DOWN;
+        return BLOCKS_REMOTE_DOWN;
     args_add(&args, blocks->epoch);
     args_add_number(&args, blocks->number);
-    args_add_number(&args, BLOCKS_REDIS_MOST);
+    args_add_number(&args, BLOCKS_REMOTE_MOST);
     enum blocks_remote_status status = run(blocks, &args, &reply, err);
     args_done(&args);
-    if (status != BLOCKS_REDIS_OK)
+    if (status != BLOCKS_REMOTE_OK)
         return status;
     int64_t last = reply->element[1]->integer, reached = reply->element[2]->integer;
     if (strcmp(reply->element[0]->str, blocks->epoch) != 0 || last < blocks->number) {
         remember(blocks, reply);
         blocks->number = 0;
-        status = BLOCKS_REDIS_OTHER;
+        status = BLOCKS_REMOTE_OTHER;
     } else {
         for (size_t i = 3; i < reply->elements; i += 2)
             take(arg, reply->element[i]->str, reply->element[i + 1]->str);
@@ -160,8 +160,8 @@ enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, block
     do {
         more = false;
         status = pull_some(blocks, take, arg, &more, err);
-    } while (status == BLOCKS_REDIS_OK && more);
-    if (status != BLOCKS_REDIS_DOWN)
+    } while (status == BLOCKS_REMOTE_OK && more);
+    if (status != BLOCKS_REMOTE_DOWN)
         blocks->restarts = restarts;
     return status;
 }
@@ -177,7 +177,7 @@ enum blocks_remote_status blocks_remote_push(struct blocks_remote *blocks, const
     char(*texts)[NETWORK_TEXT + BLOCK_TIME + BLOCK_TEXT] = calloc(n + 1, sizeof *texts);
     if (texts == NULL || args_begin(blocks, &args, "push", 3 * n + 1, 0) < 0) {
         free(texts);
-        return BLOCKS_REDIS_DOWN;
+        return BLOCKS_REMOTE_DOWN;
     }
     args_add(&args, blocklist_time_ms(latest_ms, latest));
     for (size_t i = 0; i < n; i++) {
@@ -192,7 +192,7 @@ enum blocks_remote_status blocks_remote_push(struct blocks_remote *blocks, const
     enum blocks_remote_status status = run(blocks, &args, &reply, err);
     args_done(&args);
     free(texts);
-    if (status != BLOCKS_REDIS_OK)
+    if (status != BLOCKS_REMOTE_OK)
         return status;
     /* Nobody else changed anything since the last look: there is nothing to pull. */
     bool first = strcmp(blocks->epoch, "0") == 0 && reply->element[1]->integer == 0;
@@ -202,7 +202,7 @@ enum blocks_remote_status blocks_remote_push(struct blocks_remote *blocks, const
         blocks->number = reply->element[2]->integer;
     }
     freeReplyObject(reply);
-    return BLOCKS_REDIS_OK;
+    return BLOCKS_REMOTE_OK;
 }
 
 enum blocks_remote_status blocks_remote_drop(struct blocks_remote *blocks, const struct block *list, size_t n,
@@ -213,7 +213,7 @@ enum blocks_remote_status blocks_remote_drop(struct blocks_remote *blocks, const
     char(*texts)[NETWORK_TEXT + BLOCK_TIME] = calloc(n + 1, sizeof *texts);
     if (texts == NULL || args_begin(blocks, &args, "drop", 2 * n, 0) < 0) {
         free(texts);
-        return BLOCKS_REDIS_DOWN;
+        return BLOCKS_REMOTE_DOWN;
     }
     for (size_t i = 0; i < n; i++) {
         args_add(&args, network_format(&list[i].network, texts[i]));
@@ -222,7 +222,7 @@ enum blocks_remote_status blocks_remote_drop(struct blocks_remote *blocks, const
     enum blocks_remote_status status = run(blocks, &args, &reply, err);
     args_done(&args);
     free(texts);
-    if (status == BLOCKS_REDIS_OK)
+    if (status == BLOCKS_REMOTE_OK)
         freeReplyObject(reply);
     return status;
 }

@@ -12,9 +12,9 @@
 struct blocks_remote;
 
 enum blocks_remote_status {
-    BLOCKS_REDIS_OK = 0,
-    BLOCKS_REDIS_DOWN,  /* not now; err is set where Redis answers, but not as it should */
-    BLOCKS_REDIS_OTHER, /* what is there is not what it was (restarted, flushed, or the first time): push all that you know, pull again */
+    BLOCKS_REMOTE_OK = 0,
+    BLOCKS_REMOTE_DOWN,  /* not now; err is set where Redis answers, but not as it should */
+    BLOCKS_REMOTE_OTHER, /* what is there is not what it was (restarted, flushed, or the first time): push all that you know, pull again */
 };
 
 /* Borrows the client. NULL: out of memory. */
@@ -26,7 +26,7 @@ typedef void blocks_remote_take_fn(void *arg, const char *network, const char *t
 enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, blocks_remote_take_fn *take,
                                              void *arg, struct error *err);
 
-enum { BLOCKS_REDIS_MOST = 250 }; /* that one push or drop takes */
+enum { BLOCKS_REMOTE_MOST = 250 }; /* that one push or drop takes */
 
 /* The next pull gives all, as the first one does; is it so? */
 void blocks_remote_again(struct blocks_remote *blocks);

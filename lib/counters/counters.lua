@@ -1,7 +1,7 @@
 -- The counter store in Redis: one call answers one request, in one step that nothing comes between.
 --
 -- A counter is a field, named as its limit, in the hash of its subject; its text is described in counter.h. The sliding count is
--- that of window.h, and the order of checks that of counters_memory.c; test/data/counts.txt holds both stores to the same
+-- that of window.h, and the order of checks that of memory.c; test/data/counts.txt holds both stores to the same
 -- answers. Numbers go up to 10^15; Lua writes those from 10^14 on with an exponent, unless format() is told not to.
 --
 -- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
@@ -16,7 +16,8 @@
 --     headroom. No numbers: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
---     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or numbers: age (ms), late, max, ttl, check.
+--     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or a word: what it counts where
+--     that is not recipients, then numbers: age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
@@ -168,20 +169,21 @@ if what == 'plain' then
     what = 'reserve'
 end
 
--- change, where all is as usual: the window has not changed, and the slot is named by its number. Only that slot's text is
+-- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
     while at < 5 + 8 * ARGV[3] do
         local key, limit, slot = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 3])
         local found = pcall('HGET', key, limit)
-        if ARGV[at + 7] ~= '' or type(found) == 'table' then
+        if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
         end
         if found then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
             local current = floor(now * 10 / ARGV[at + 2])
-            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 then
+            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
+               match(rest, ' held=') then
                 return at
             end
             if born == ARGV[at + 4] and current - slot <= 10 then
@@ -231,7 +233,9 @@ local function try(command, key, ...)
     if type(reply) ~= 'table' or not reply.err then
         return reply
     end
-    if not string.find(reply.err, 'WRONGTYPE', 1, true) then
+    if string.find(reply.err, "can't run this command", 1, true) then
+        error("no permissions to run the '" .. command .. "' command") -- Redis 7.0 does not say which
+    elseif not string.find(reply.err, 'WRONGTYPE', 1, true) then
         return call(command, key, ...)
     end
     junk = junk + 1
@@ -324,8 +328,12 @@ local function parse(text, window)
     end
     local counter = fresh(window or old)
     counter.max, counter.born = max, born
-    if old == counter.window and slot > counter.slot and ceil(slot * old / 10) - now <= 10000 then
-        counter.slot = slot -- as window_move() has it
+    if old == counter.window and slot > counter.slot then -- as window_move() has it: the newest in which something is
+        local zeros = #match(list, '^[0,]*')
+        local filled = slot - floor(zeros / 2)
+        if zeros < #list and filled > counter.slot and ceil(filled * old / 10) - now <= 10000 then
+            counter.slot = filled
+        end
     end
     if not fill(counter, list, slot, old) or rest ~= '' and not read_words(counter, rest) then
         return nil
@@ -353,7 +361,7 @@ local function text(counter)
     while last > first and counter[last] == 0 do
         last = last - 1
     end
-    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', sum(counter), counter.max, counter.window,
+    local out = format('%.0f/%s window=%.0f born=%.0f slot=%.0f ', math.min(sum(counter), MOST), counter.max, counter.window,
                        counter.born, counter.slot + 1 - first) .. slot_text(counter, first)
     for i = first + 1, last do
         out = out .. ',' .. slot_text(counter, i)
@@ -488,11 +496,11 @@ if what == 'change' or what == 'settle' then
     end
 
     -- What is longer than the window is counted when it ends, also where its counter is gone by now.
-    local function count_late(at, counter, name, age, late, max, ttl)
+    local function count_late(at, counter, name, age, late, max, ttl, unit)
         local key = KEYS[tonumber(ARGV[at])]
         if not counter then
             counter = fresh(tonumber(ARGV[at + 2]))
-            counter.unit = 'bytes' -- nothing else is late
+            counter.unit = unit
         end
         local ago = slots_ago(counter, age)
         if ago > 10 then
@@ -510,11 +518,11 @@ if what == 'change' or what == 'settle' then
     local function change(at)
         local counter, name = counter_of(at)
         local window, slot, born = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-        local age, late, max, ttl = match(ARGV[at + 7], '^(%d+) (%d+) (%d+) (%d+) %d+$')
+        local unit, age, late, max, ttl = match(ARGV[at + 7], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) %d+$')
         age, late = tonumber(age or 0), tonumber(late or 0)
         local ago
-        if counter and late > 0 and counter.unit ~= 'bytes' then
-            return -- the limit counts something else since
+        if counter and unit and counter.unit ~= unit then
+            return -- the limit counts something else since; without a unit it was born at another time
         end
         if slot < 0 then
             ago = counter and slots_ago(counter, age) or 0
@@ -525,29 +533,36 @@ if what == 'change' or what == 'settle' then
         end
         if ago > 10 then
             if late > 0 then
-                count_late(at, counter, name, age, late, max, tonumber(ttl))
+                count_late(at, counter, name, age, late, max, tonumber(ttl), unit)
             end
         elseif counter and (born == counter.born or born > MOST) then
-            add(counter, ago < 0 and 1 or ago + 1, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
-            call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            local i = ago < 0 and 1 or ago + 1
+            local count, open = counter[i], counter[i + 11]
+            add(counter, i, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+            if counter[i] ~= count or counter[i + 11] ~= open then -- else not even the window moves: the clock may have been set back
+                call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            end
         end
     end
 
+    local pending = {}
+
     -- Whether its check refuses the change at `at`; answers for it.
     local function refuses(at)
-        local counter = counter_of(at) or fresh(tonumber(ARGV[at + 2]))
-        local max, check = match(ARGV[at + 7], '^%d+ %d+ (%d+) %d+ (%d+)$')
+        local counter, name = counter_of(at)
+        counter = counter or fresh(tonumber(ARGV[at + 2]))
+        local max, check = match(ARGV[at + 7], '(%d+) %d+ (%d+)$')
         local amount, used = tonumber(ARGV[at + 5]), sum(counter)
-        local taken, over, wait = used - sum_open(counter), false, 0
+        local over, wait, need = false, 0, (pending[name] or 0) + amount
         max = tonumber(max or 0)
-        if check == '1' and taken >= max then
-            over, wait = true, wait_for(counter, max, 1, 1)
-        elseif check == '2' and used + counter.pending + amount > max then
-            over, wait = true, wait_for(counter, max, counter.pending + amount, 0)
+        if check == '1' and used >= max then
+            over, wait = true, wait_for(counter, max, 1, 0)
+        elseif check == '2' and used + need > max then
+            over, wait = true, wait_for(counter, max, need, 0)
         end
-        counter.pending = counter.pending + amount
+        pending[name] = need
         local to = #answer
-        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, taken
+        answer[to + 1], answer[to + 2], answer[to + 3], answer[to + 4] = over and 2 or 1, used, wait, used - sum_open(counter)
         return over
     end
 

@@ -7,12 +7,12 @@
  * each counter of local holds how much of it remote does not know yet, and it is the newest part. A charge
  * whose answer was lost is counted in local but is not unsynced: it counts as made.
  *
- * Once remote has failed it is not asked, even if it is up again: first it has to be told what is unsynced. A thread
+ * Once remote has failed it is not asked, even if it is up again: first it has to be told what is unsynced. A worker
  * does that (reconcile), as soon as remote is up: it takes deltas out of local, makes the counters in remote (a
  * charge of nothing) and adds to them (a change), slot by slot, the newest first; which slot of remote's that is says its age,
  * since the two have clocks of their own. What is open then stays so until its slot leaves. Such a sync has a number
  * (sequence): when its answer is lost the same is sent again, and remote adds each number once, whichever of the two
- * comes first. Once the thread has walked through all of local, remote answers again. During the last walk the fallback
+ * comes first. Once the worker has walked through all of local, remote answers again. During the last walk the fallback
  * answers nobody, as remote could admit a second time what it has not been told of: who needs it waits (FALLBACK_MS at
  * most), and asks remote where it is open by then.
  *
@@ -45,12 +45,11 @@ enum {
 struct failover {
     struct counters counters;
     struct failover_state state;
-    struct reconcile *reconcile; /* the thread's */
-    bool has_thread;
-    pthread_t thread;
-    bool
-        opening; /* under the state's lock: the last walk is being made, or waits for the fallbacks under way, */
-    unsigned fallbacks; /* this many */
+    struct reconcile *reconcile; /* the worker's */
+    int64_t notify_at;           /* the worker's: when it tells remote what is pending; 0: nothing was seen */
+    pthread_mutex_t lock;        /* of: */
+    bool opening;                /* the last walk is being made, or waits for the fallbacks under way, */
+    unsigned fallbacks;          /* this many */
     pthread_cond_t opened;
 };
 
@@ -132,22 +131,22 @@ static bool fallback_begin(struct failover *failover, int64_t deadline)
     struct failover_state *state = &failover->state;
     int64_t left_ms = deadline > 0 ? (deadline - clock_monotonic_ns()) / 1000000 : FALLBACK_MS;
     struct timespec until = clock_in_ms(left_ms < 0 ? 0 : left_ms < FALLBACK_MS ? left_ms : FALLBACK_MS);
-    pthread_mutex_lock(&state->lock);
+    pthread_mutex_lock(&failover->lock);
     while (failover->opening &&
-           pthread_cond_clockwait(&failover->opened, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+           pthread_cond_clockwait(&failover->opened, &failover->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     bool away = state->remote == NULL || atomic_load(&state->closed);
     failover->fallbacks += away;
-    pthread_mutex_unlock(&state->lock);
+    pthread_mutex_unlock(&failover->lock);
     return away;
 }
 
 static void fallback_end(struct failover *failover)
 {
-    pthread_mutex_lock(&failover->state.lock);
+    pthread_mutex_lock(&failover->lock);
     if (--failover->fallbacks == 0)
         pthread_cond_broadcast(&failover->opened);
-    pthread_mutex_unlock(&failover->state.lock);
+    pthread_mutex_unlock(&failover->lock);
 }
 
 /* Makes receipts of what local charged; true: it charged anything. */
@@ -240,24 +239,24 @@ static enum counters_status failover_settle_here(struct counters *counters, stru
     return COUNTERS_OK;
 }
 
-/* ---- the thread ---- */
+/* ---- the worker ---- */
 
 /* No fallback is under way any more, nor begins. */
 static void open_begin(struct failover *failover)
 {
-    pthread_mutex_lock(&failover->state.lock);
+    pthread_mutex_lock(&failover->lock);
     failover->opening = true;
     while (failover->fallbacks > 0)
-        pthread_cond_wait(&failover->opened, &failover->state.lock);
-    pthread_mutex_unlock(&failover->state.lock);
+        pthread_cond_wait(&failover->opened, &failover->lock);
+    pthread_mutex_unlock(&failover->lock);
 }
 
 static void open_end(struct failover *failover)
 {
-    pthread_mutex_lock(&failover->state.lock);
+    pthread_mutex_lock(&failover->lock);
     failover->opening = false;
     pthread_cond_broadcast(&failover->opened);
-    pthread_mutex_unlock(&failover->state.lock);
+    pthread_mutex_unlock(&failover->lock);
 }
 
 /* Tells remote all that it does not know; then it may be asked again. */
@@ -272,56 +271,32 @@ static void failover_open(struct failover *failover)
     open_end(failover);
 }
 
-/* With the lock held. */
-static void failover_rest(struct failover_state *state, int ms)
+/* Remote is told of what is pending, some time after it was seen: for more to come together. */
+static int64_t failover_notify(struct failover *failover, int64_t now)
 {
-    struct timespec until = clock_in_ms(ms);
-    while (!state->stop &&
-           pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        if (failover_state_behind(state))
-            break;
+    if (failover->notify_at == 0)
+        failover->notify_at = now + NOTIFY_MS * 1000000LL;
+    if (now < failover->notify_at)
+        return failover->notify_at;
+    failover->notify_at = 0;
+    reconcile_notify(failover->reconcile);
+    return now;
 }
 
-static void failover_work(struct failover *failover)
-{
-    const struct timespec look = {.tv_nsec = LOOK_MS * 1000000L};
-    if (failover_state_behind(&failover->state)) {
-        failover_open(failover);
-        if (failover_state_behind(&failover->state))
-            (void)nanosleep(&look, NULL);
-    } else {
-        reconcile_notify(failover->reconcile);
-    }
-}
-
-/* With the lock held. A remote that has restarted is told what it lost at once: other hosts ask it, too. */
-static void failover_watch(struct failover_state *state)
-{
-    const struct timespec until = clock_in_ms(WATCH_MS);
-    (void)pthread_cond_clockwait(&state->wake, &state->lock, CLOCK_MONOTONIC, &until);
-    pthread_mutex_unlock(&state->lock);
-    (void)failover_state_current(state);
-    pthread_mutex_lock(&state->lock);
-}
-
-static void *failover_main(void *arg)
+static int64_t failover_step(void *arg)
 {
     struct failover *failover = arg;
     struct failover_state *state = &failover->state;
-    pthread_mutex_lock(&state->lock);
-    while (!state->stop) {
-        if (!failover_state_behind(state) && !atomic_load(&state->pending)) {
-            failover_watch(state);
-            continue;
-        }
-        if (!failover_state_behind(state)) /* for more to come together */
-            failover_rest(state, NOTIFY_MS);
-        pthread_mutex_unlock(&state->lock);
-        failover_work(failover);
-        pthread_mutex_lock(&state->lock);
+    int64_t now = clock_monotonic_ns();
+    if (failover_state_behind(state)) {
+        failover_open(failover);
+        return failover_state_behind(state) ? clock_monotonic_ns() + LOOK_MS * 1000000LL : now;
     }
-    pthread_mutex_unlock(&state->lock);
-    return NULL;
+    if (atomic_load(&state->pending))
+        return failover_notify(failover, now);
+    (void)failover_state_current(
+        state); /* has it restarted? It is told what it lost at once: other hosts ask it, too */
+    return now + WATCH_MS * 1000000LL;
 }
 
 /* ---- the rest is remote's ---- */
@@ -391,18 +366,13 @@ static void failover_free(struct counters *counters)
 {
     struct failover *failover = (struct failover *)counters;
     struct failover_state *state = &failover->state;
-    pthread_mutex_lock(&state->lock);
-    state->stop = true;
-    pthread_cond_signal(&state->wake);
-    pthread_mutex_unlock(&state->lock);
-    if (failover->has_thread)
-        pthread_join(failover->thread, NULL);
+    worker_free(state->worker);
     reconcile_free(failover->reconcile);
     counters_free(state->remote);
     counters_free(&state->local->counters);
     deny_cache_free(state->deny_cache);
     pthread_cond_destroy(&failover->opened);
-    failover_state_done(state);
+    pthread_mutex_destroy(&failover->lock);
     free(failover);
 }
 
@@ -421,7 +391,7 @@ static const struct counters_ops failover_ops = {
     .free = failover_free,
 };
 
-/* Memory and the thread; -1 with err set. */
+/* Memory and the worker; -1 with err set. */
 static int failover_start(struct failover *failover, struct error *err)
 {
     failover->state.deny_cache = deny_cache_new();
@@ -432,11 +402,8 @@ static int failover_start(struct failover *failover, struct error *err)
     }
     if (failover->state.remote == NULL)
         return 0;
-    int rc = pthread_create(&failover->thread, NULL, failover_main, failover);
-    failover->has_thread = rc == 0;
-    if (rc != 0)
-        error_set(err, "cannot start a thread: %s", strerror(rc));
-    return rc == 0 ? 0 : -1;
+    failover->state.worker = worker_new("failover", failover_step, failover, err);
+    return failover->state.worker == NULL ? -1 : worker_start(failover->state.worker, err);
 }
 
 struct counters *failover_new(struct counters *remote, struct counters *local, counters_now_fn *now,
@@ -452,7 +419,7 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
     failover->counters.ops = &failover_ops;
     failover->state =
         (struct failover_state){.remote = remote, .local = (struct memory *)local, .now = now, .arg = arg};
-    failover_state_init(&failover->state);
+    pthread_mutex_init(&failover->lock, NULL);
     pthread_cond_init(&failover->opened, NULL);
     if (failover_start(failover, err) == 0)
         return &failover->counters;

@@ -1,18 +1,6 @@
 /* failover_state: see failover_state.h. */
 #include "failover_state.h"
 
-void failover_state_init(struct failover_state *state)
-{
-    pthread_mutex_init(&state->lock, NULL);
-    pthread_cond_init(&state->wake, NULL);
-}
-
-void failover_state_done(struct failover_state *state)
-{
-    pthread_cond_destroy(&state->wake);
-    pthread_mutex_destroy(&state->lock);
-}
-
 int64_t failover_state_now(const struct failover_state *state)
 {
     return state->now(state->arg);
@@ -20,11 +8,8 @@ int64_t failover_state_now(const struct failover_state *state)
 
 void failover_state_note(struct failover_state *state, atomic_bool *what)
 {
-    if (atomic_exchange(what, true))
-        return;
-    pthread_mutex_lock(&state->lock);
-    pthread_cond_signal(&state->wake);
-    pthread_mutex_unlock(&state->lock);
+    if (!atomic_exchange(what, true))
+        worker_wake(state->worker);
 }
 
 bool failover_state_behind(struct failover_state *state)

@@ -1,10 +1,11 @@
-/* failover_state: what the parts of the store that stands on two share (failover.c tells the whole story): the two stores, and
- * whether the remote one can be asked. No more than flags; nothing here waits or fails. */
+/* failover_state: what the parts of the store that stands on two share (failover.c tells the whole story): the two stores,
+ * whether the remote one can be asked, and the worker that mends what is not. No more than flags; nothing here waits or fails. */
 #ifndef RCPTGATE_COUNTERS_FAILOVER_STATE_H
 #define RCPTGATE_COUNTERS_FAILOVER_STATE_H
 
 #include "memory.h"
 #include "deny_cache.h"
+#include "sys/worker.h"
 
 struct failover_state {
     struct counters *remote; /* NULL: always away */
@@ -16,17 +17,12 @@ struct failover_state {
     atomic_bool closed;          /* remote failed or restarted: it is not asked before it was told all */
     atomic_bool unsynced;        /* local admitted something in its place */
     atomic_uint_fast64_t synced; /* counters that were brought up to date in remote */
-    atomic_bool stop;
-    pthread_mutex_t lock; /* so that no wake-up of the thread is missed */
-    pthread_cond_t wake;
+    struct worker *worker;       /* NULL: where remote is */
 };
-
-void failover_state_init(struct failover_state *state);
-void failover_state_done(struct failover_state *state);
 
 int64_t failover_state_now(const struct failover_state *state);
 
-/* Sets what the thread is to look at, and wakes it when it was not set. */
+/* Sets what the worker is to look at, and wakes it when it was not set. */
 void failover_state_note(struct failover_state *state, atomic_bool *what);
 
 /* Has remote to be told what local admitted in its place? */

@@ -388,7 +388,7 @@ static void task_count_new(struct task *task)
     for (size_t i = 0; i < task->request->n; i++) {
         bool written = false;
         struct work *new_work = task->parts[i].new_work;
-        for (size_t j = i; new_work != NULL && j < task->request->n && !written; j++)
+        for (size_t j = 0; new_work != NULL && j < task->request->n && !written; j++)
             written = task->parts[j].work->write && task->parts[j].work->hash == task->parts[i].hash;
         if (!written)
             continue;
@@ -539,9 +539,19 @@ static bool is_same(const struct value *value, const struct count_change *change
            change->created == value->remote_created;
 }
 
-/* What is longer than its window counts when it ends, also where its counter is gone by now. NULL: out of memory. */
-static struct field *count_late(struct memory *memory, const struct count_change *change, int64_t now_ms)
+/* What is longer than its window counts when it ends, also where its counter is gone by now. The field, if there is one then. */
+static struct field *count_late(struct memory *memory, const struct count_change *change, struct field *field,
+                                int64_t now_ms)
 {
+    struct counter counter = {.unit = change->unit};
+    if (field != NULL)
+        counter = field->value.counter;
+    int64_t window_ms = field != NULL ? counter.window.window_ms : change->window_ms;
+    int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
+    counter_move(&counter, window_ms, WINDOW_MOST, now_ms);
+    if (!window_change(&counter.window, window_slot(window_ms, at_ms), window_ms, change->late, 0))
+        return field; /* that is over, too */
+    counter.max = change->max;
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
@@ -550,26 +560,19 @@ static struct field *count_late(struct memory *memory, const struct count_change
         return NULL;
     if (entry->expires < now_ms + change->ttl_ms)
         entry->expires = now_ms + change->ttl_ms;
-    struct field *field = memory_table_field_make(entry, change->limit);
-    if (field == NULL)
+    struct field *made = field != NULL ? field : memory_table_field_make(entry, change->limit);
+    if (made == NULL)
         return NULL;
-    struct counter *counter = &field->value.counter;
-    int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
-    if (counter->window.window_ms == 0) {
-        field->generation = atomic_load(&memory->generation);
-        counter->unit = COUNT_UNIT_BYTES; /* nothing else is late */
-    }
-    counter_move(counter, change->window_ms, WINDOW_MOST, now_ms);
-    counter->max = change->max;
-    (void)window_change(&counter->window, window_slot(change->window_ms, at_ms), change->window_ms,
-                        change->late, 0);
-    return field;
+    if (field == NULL)
+        made->generation = atomic_load(&memory->generation);
+    made->value.counter = counter;
+    return made;
 }
 
-/* Bytes of a message that was longer on its way than the limit counted bytes. */
+/* The message was longer on its way than the limit counted what it counts. */
 static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
-    return field != NULL && change->late > 0 && field->value.counter.unit != COUNT_UNIT_BYTES;
+    return field != NULL && field->value.counter.unit != change->unit;
 }
 
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
@@ -589,7 +592,7 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
     slot = slot < 0 ? window_slot(window.window_ms, change->at_ms) : slot;
     if (!window_has(&window, slot, slot_window_ms)) {
         if (change->late > 0)
-            *out = count_late(memory, change, now_ms);
+            *out = count_late(memory, change, field, now_ms);
         return MEMORY_LATE;
     }
     /* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
@@ -597,6 +600,8 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
         !window_change(&window, slot, slot_window_ms, change->amount, change->open))
         return MEMORY_UNCHANGED;
     field->value.counter.window = window;
+    if (field->value.counter.held <= now_ms) /* whoever writes ends it */
+        field->value.counter.held = 0;
     return MEMORY_CHANGED;
 }
 
@@ -627,9 +632,9 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
                                       .slot = -1,
                                       .here = -1};
         int64_t need = pending_of(changes, i) + change->amount;
-        if (change->check == COUNT_CHECK_FULL && answer.taken >= change->max) {
+        if (change->check == COUNT_CHECK_FULL && answer.used >= change->max) {
             answer.result = COUNT_OVER;
-            answer.wait_ms = window_hard_wait(&window, now_ms, change->max, 1);
+            answer.wait_ms = window_wait(&window, now_ms, change->max, 1);
         } else if (change->check == COUNT_CHECK_FIT && answer.used + need > change->max) {
             answer.result = COUNT_OVER;
             answer.wait_ms = window_wait(&window, now_ms, change->max, need);

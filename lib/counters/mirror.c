@@ -107,7 +107,8 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
 }
 
 /* What the other store is to be told of a change of a charge that was unsynced: nothing as long as it still is. It put what
- * it was told into slots of its own, by age, and what was open then stays so until its slot leaves. */
+ * it was told into slots of its own, by age, and what was open then stays so until its slot leaves. A counter that it made since
+ * knows nothing of the charge, or was told of it as it is now. */
 static void sync_rest(struct field *field, struct count_change *change, enum memory_changed changed,
                       bool unsynced, int64_t now_ms)
 {
@@ -127,7 +128,8 @@ static void sync_rest(struct field *field, struct count_change *change, enum mem
         change->late = 0;
     }
     change->open = 0;
-    change->created = INT64_MAX;
+    change->created =
+        changed == MEMORY_CHANGED && value->remote_created > 0 ? value->remote_created : INT64_MAX;
 }
 
 /* Locked. */

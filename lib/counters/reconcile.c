@@ -35,10 +35,11 @@ struct reconcile {
 
 /* ---- counters ---- */
 
-/* How much remote lacks. */
+/* How much remote lacks. Where it never said when its counter was made, that is the one: a charge whose answer was lost may be in it. */
 static int64_t delta_amount(const struct delta *delta, const struct count_answer *remote)
 {
-    int64_t known = remote->created == delta->remote_created ? remote->used : 0;
+    bool same = delta->remote_created == 0 || delta->remote_created == remote->created;
+    int64_t known = same ? remote->used : 0;
     int64_t lost = delta->lost ? window_used(&delta->counter.window) - known : 0;
     return lost > delta->unsynced ? lost : delta->unsynced;
 }
@@ -78,17 +79,19 @@ static enum counters_status sync_look(struct reconcile *reconcile, int64_t now)
     return COUNTERS_OK;
 }
 
-/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. */
-static struct count_change slot_change(const struct delta *delta, const struct window *window, int i,
-                                       int64_t amount, int64_t now)
+/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. Only to the counter that
+ * was looked at: one that was made since, after a restart or a reset, is looked at anew. */
+static struct count_change slot_change(const struct delta *delta, const struct count_answer *remote,
+                                       const struct window *window, int i, int64_t amount, int64_t now)
 {
     int64_t end = window_slot_end(window->window_ms, window->slot + i);
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
+                                 .unit = delta->counter.unit,
                                  .window_ms = window->window_ms,
                                  .slot = -1,
                                  .at_ms = end < now ? end : now,
-                                 .created = INT64_MAX,
+                                 .created = remote->created,
                                  .amount = amount,
                                  .open = window->open[i] < amount ? window->open[i] : amount,
                                  .here = -1};
@@ -108,7 +111,7 @@ static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
             int64_t amount = window.count[s] < left ? window.count[s] : left;
             left -= amount;
             if (amount > 0)
-                changes[n++] = slot_change(&sync->deltas[i], &window, s, amount, now);
+                changes[n++] = slot_change(&sync->deltas[i], &sync->remote[i], &window, s, amount, now);
         }
     }
     return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTERS_OK;
@@ -150,7 +153,7 @@ static bool walk_counters(struct reconcile *reconcile)
     struct failover_state *state = reconcile->state;
     struct sync *sync = &reconcile->sync;
     struct mirror_cursor cursor = {0};
-    while (!atomic_load(&state->stop)) {
+    while (!worker_stopping(state->worker)) {
         int64_t now = failover_state_now(state);
         if (sync->n == 0)
             sync->n = mirror_collect(state->local, &cursor, now, sync->deltas, DELTAS);
@@ -172,7 +175,8 @@ static bool notify_retries(struct failover_state *state)
     struct count_deferral list[COUNTERS_DEFERRALS];
     size_t n;
     int64_t now = failover_state_now(state);
-    while (!atomic_load(&state->stop) && (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
+    while (!worker_stopping(state->worker) &&
+           (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
         if (counters_deferred(state->remote, list, n, now) == COUNTERS_DOWN) {
             retries_put_back(retries, list, n);
             return false;

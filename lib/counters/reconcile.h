@@ -1,5 +1,5 @@
 /* reconcile: how remote learns what it does not know: what local admitted in its place, once; which RCPTs were deferred; how
- * often it would have refused, had it been asked. All of it is the one thread's of the failover. */
+ * often it would have refused, had it been asked. All of it is the failover's one worker's. */
 #ifndef RCPTGATE_COUNTERS_RECONCILE_H
 #define RCPTGATE_COUNTERS_RECONCILE_H
 

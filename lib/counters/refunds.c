@@ -1,9 +1,10 @@
-/* refunds: see refunds.h. Owns the queue and its thread; short of memory a refund is forgotten, and its charge ends with its
+/* refunds: see refunds.h. Owns the queue and its worker; short of memory a refund is forgotten, and its charge ends with its
  * window. */
 #include "counters/refunds.h"
 
 #include "base/clock.h"
 #include "store.h"
+#include "sys/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,12 +24,16 @@ struct refunds {
     struct counters *counters;
     counters_now_fn *now;
     void *arg;
-    pthread_t thread;
+    struct worker *worker;
     pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t wake, idle;
     struct job *first, **last;
     size_t n;
-    bool busy, stopping;
+    struct job *in_hand;    /* what is being handed over now; the worker's */
+    uint64_t pushed, done;  /* so many in all, and so many that are over: handed over, or dropped */
+    pthread_cond_t advance; /* of done */
+    int64_t
+        gather_until; /* more may come until this moment (clock_monotonic_ns()); a full batch does not wait for it */
+    int64_t retry_at; /* the store was down: not before this one */
     unsigned hurried; /* so many wait for it to be done: it gathers no longer */
 };
 
@@ -45,10 +50,15 @@ static void push(struct refunds *refunds, struct job *job)
         oldest = refunds->first;
         refunds->first = oldest->next;
         refunds->n--;
+        refunds->done++;
     }
-    if (refunds->n == 1 || refunds->n == REFUNDS_MOST)
-        pthread_cond_signal(&refunds->wake);
+    refunds->pushed++;
+    if (refunds->n == 1)
+        refunds->gather_until = clock_monotonic_ns() + REFUNDS_GATHER_MS * 1000000LL;
+    bool wake = refunds->n == 1 || refunds->n == REFUNDS_MOST;
     pthread_mutex_unlock(&refunds->lock);
+    if (wake)
+        worker_wake(refunds->worker);
     free(oldest);
 }
 
@@ -80,10 +90,17 @@ static struct job *detach(struct refunds *refunds, struct job **last)
     return first;
 }
 
+static size_t jobs_count(const struct job *job)
+{
+    size_t n = 0;
+    for (; job != NULL; job = job->next)
+        n++;
+    return n;
+}
+
 static void put_back(struct refunds *refunds, struct job *first, struct job *last)
 {
-    for (struct job *job = first; job != NULL; job = job->next)
-        refunds->n++;
+    refunds->n += jobs_count(first);
     last->next = refunds->first;
     if (refunds->first == NULL)
         refunds->last = &last->next;
@@ -110,60 +127,43 @@ static bool hand_over(struct refunds *refunds, const struct job *first)
     return counters_change(refunds->counters, changes, n, refunds->now(refunds->arg)) != COUNTERS_DOWN;
 }
 
-static void pause_ms(struct refunds *refunds, int ms)
+/* When the oldest are to be handed over; with the lock held. */
+static int64_t due(const struct refunds *refunds)
 {
-    struct timespec until = clock_in_ms(ms);
-    while (!refunds->stopping &&
-           pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
-}
-
-/* Lets more come to what came first. */
-static void gather(struct refunds *refunds)
-{
-    struct timespec until = clock_in_ms(REFUNDS_GATHER_MS);
-    while (refunds->n < REFUNDS_MOST && !refunds->stopping && refunds->hurried == 0 &&
-           pthread_cond_clockwait(&refunds->wake, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
+    bool gathers = refunds->n < REFUNDS_MOST && refunds->hurried == 0;
+    int64_t due = gathers ? refunds->gather_until : 0;
+    return due > refunds->retry_at ? due : refunds->retry_at;
 }
 
 /* The oldest, with the lock held before and after, and not meanwhile. */
-static bool work(struct refunds *refunds)
+static void work(struct refunds *refunds)
 {
     struct job *last, *first = detach(refunds, &last);
-    refunds->busy = true;
+    refunds->in_hand = first;
     pthread_mutex_unlock(&refunds->lock);
     bool done = hand_over(refunds, first);
-    if (done)
-        jobs_free(first);
     pthread_mutex_lock(&refunds->lock);
-    refunds->busy = false;
-    if (!done)
+    refunds->in_hand = NULL;
+    if (done) {
+        refunds->retry_at = 0;
+        refunds->done += jobs_count(first);
+        jobs_free(first);
+        pthread_cond_broadcast(&refunds->advance);
+    } else {
+        refunds->retry_at = clock_monotonic_ns() + RETRY_MS * 1000000LL;
         put_back(refunds, first, last);
-    return done;
+    }
 }
 
-static void *refunds_main(void *arg)
+static int64_t refunds_step(void *arg)
 {
     struct refunds *refunds = arg;
     pthread_mutex_lock(&refunds->lock);
-    for (;;) {
-        while (refunds->first == NULL && !refunds->stopping)
-            pthread_cond_wait(&refunds->wake, &refunds->lock);
-        if (refunds->first == NULL)
-            break;
-        gather(refunds);
-        bool done = work(refunds);
-        if (refunds->first == NULL)
-            pthread_cond_broadcast(&refunds->idle);
-        if (!done && refunds->stopping)
-            break;
-        if (!done)
-            pause_ms(refunds, RETRY_MS);
-    }
-    pthread_cond_broadcast(&refunds->idle);
+    if (refunds->n > 0 && clock_monotonic_ns() >= due(refunds))
+        work(refunds);
+    int64_t next = refunds->n > 0 ? due(refunds) : WORKER_IDLE;
     pthread_mutex_unlock(&refunds->lock);
-    return NULL;
+    return next;
 }
 
 struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, void *arg, struct error *err)
@@ -174,32 +174,31 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
         return NULL;
     }
     pthread_mutex_init(&refunds->lock, NULL);
-    pthread_cond_init(&refunds->wake, NULL);
-    pthread_cond_init(&refunds->idle, NULL);
+    pthread_cond_init(&refunds->advance, NULL);
     refunds->last = &refunds->first;
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
-    int rc = pthread_create(&refunds->thread, NULL, refunds_main, refunds);
-    if (rc != 0) {
-        error_set(err, "cannot start a thread: %s", strerror(rc));
-        free(refunds);
+    refunds->worker = worker_new("refunds", refunds_step, refunds, err);
+    if (refunds->worker == NULL || worker_start(refunds->worker, err) != 0) {
+        refunds_free(refunds, 0);
         return NULL;
     }
     return refunds;
 }
 
-/* With the lock held. */
-static bool wait_idle(struct refunds *refunds, int wait_ms)
+/* Until all that was pushed so far is over, with the lock held before and after. False: the moment has passed. */
+static bool wait_over(struct refunds *refunds, int64_t until_ns)
 {
-    struct timespec until = clock_in_ms(wait_ms);
+    const struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+    uint64_t all = refunds->pushed;
     refunds->hurried++;
-    pthread_cond_signal(&refunds->wake);
-    while ((refunds->first != NULL || refunds->busy) &&
-           pthread_cond_clockwait(&refunds->idle, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+    worker_wake(refunds->worker);
+    while (refunds->done < all &&
+           pthread_cond_clockwait(&refunds->advance, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     refunds->hurried--;
-    return refunds->first == NULL && !refunds->busy;
+    return refunds->done >= all;
 }
 
 bool refunds_flush(struct refunds *refunds, int wait_ms)
@@ -207,7 +206,23 @@ bool refunds_flush(struct refunds *refunds, int wait_ms)
     if (refunds == NULL)
         return true;
     pthread_mutex_lock(&refunds->lock);
-    bool flushed = wait_idle(refunds, wait_ms);
+    bool flushed = wait_over(refunds, clock_monotonic_ns() + wait_ms * 1000000LL);
+    pthread_mutex_unlock(&refunds->lock);
+    return flushed;
+}
+
+static bool jobs_have(const struct job *job, const char *key, const char *limit)
+{
+    while (job != NULL && (strcmp(job->change.key, key) != 0 || strcmp(job->change.limit, limit) != 0))
+        job = job->next;
+    return job != NULL;
+}
+
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns)
+{
+    pthread_mutex_lock(&refunds->lock);
+    bool flushed = (jobs_have(refunds->first, key, limit) || jobs_have(refunds->in_hand, key, limit)) &&
+                   wait_over(refunds, until_ns);
     pthread_mutex_unlock(&refunds->lock);
     return flushed;
 }
@@ -216,15 +231,10 @@ void refunds_free(struct refunds *refunds, int wait_ms)
 {
     if (refunds == NULL)
         return;
-    pthread_mutex_lock(&refunds->lock);
-    (void)wait_idle(refunds, wait_ms);
-    refunds->stopping = true;
-    pthread_cond_signal(&refunds->wake);
-    pthread_mutex_unlock(&refunds->lock);
-    pthread_join(refunds->thread, NULL);
+    (void)refunds_flush(refunds, wait_ms);
+    worker_free(refunds->worker);
     jobs_free(refunds->first);
-    pthread_cond_destroy(&refunds->idle);
-    pthread_cond_destroy(&refunds->wake);
+    pthread_cond_destroy(&refunds->advance);
     pthread_mutex_destroy(&refunds->lock);
     free(refunds);
 }

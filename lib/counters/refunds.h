@@ -28,6 +28,10 @@ void refunds_free(struct refunds *refunds, int wait_ms);
 /* Hands over what is left, now, and waits for that at most wait_ms; false: something is. NULL is harmless. */
 bool refunds_flush(struct refunds *refunds, int wait_ms);
 
+/* For who is refused by that counter. True: changes of it were waiting, and the store has all that waited; asked again, it may
+ * answer otherwise. Waits until that moment (clock_monotonic_ns()) at most. */
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns);
+
 /* What changes nothing is passed over. The change's strings are copied. */
 void refunds_add(struct refunds *refunds, const struct count_change *change);
 

@@ -176,12 +176,12 @@ static void layout_make(struct layout *layout, const struct count_request *reque
 }
 
 /* The turn-th ask. */
-/* What the script is told of an ask beside numbers: is what it charges open, and what it counts. */
-static const char *word_of(const struct count_ask *ask)
+/* What the script is told beside numbers: is what an ask charges open, and what is counted. */
+static const char *word_of(bool open, enum count_unit unit)
 {
     static const char *const words[2][COUNT_UNITS] = {{"", "messages", "bytes", "attempts"},
                                                       {"h", "hmessages", "hbytes", "hattempts"}};
-    return words[(ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD][ask->unit];
+    return words[open][unit];
 }
 
 static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
@@ -203,7 +203,7 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
                                           ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
-    const char *word = word_of(ask);
+    const char *word = word_of((ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD, ask->unit);
     if (memcmp(numbers, usual, sizeof usual) == 0)
         args_add(args, word);
     else
@@ -409,7 +409,7 @@ static void add_change(struct args *args, const struct count_change *change, int
     if (change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING)
         args_add(args, "");
     else
-        args_add_numbers(args, "", numbers, CHANGE_NUMBERS);
+        args_add_numbers(args, word_of(false, change->unit), numbers, CHANGE_NUMBERS);
 }
 
 /* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */

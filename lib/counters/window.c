@@ -46,18 +46,28 @@ static void slot_add(struct window *window, int64_t at, int64_t amount, int64_t 
         window->open[at] = window->count[at];
 }
 
-/* Has somebody moved it on who looked at the clock a little later? */
-static bool is_ahead(const struct window *window, int64_t now_ms)
+/* The newest slot in which something is; -1: nothing is. */
+static int64_t newest_filled(const struct window *window)
 {
-    int64_t newest = window_newest(window);
-    return newest > window_slot(window->window_ms, now_ms) &&
-           slot_start(window->window_ms, newest) - now_ms <= WINDOW_STALE_MS;
+    for (int i = NEWEST; i >= 0; i--)
+        if (window->count[i] > 0)
+            return window->slot + i;
+    return -1;
+}
+
+/* The slot that is to be the newest: that of now, or one that somebody charged who looked at the clock a little later. */
+static int64_t newest_at(const struct window *window, int64_t window_ms, int64_t now_ms)
+{
+    int64_t current = window_slot(window_ms, now_ms), filled = newest_filled(window);
+    bool ahead = window->window_ms == window_ms && filled > current &&
+                 slot_start(window_ms, filled) - now_ms <= WINDOW_STALE_MS;
+    return ahead ? filled : current;
 }
 
 void window_move(struct window *window, int64_t window_ms, int64_t now_ms)
 {
-    int64_t oldest = window_slot(window_ms, now_ms) - NEWEST;
-    if (window->window_ms == window_ms && (window->slot == oldest || is_ahead(window, now_ms)))
+    int64_t oldest = newest_at(window, window_ms, now_ms) - NEWEST;
+    if (window->window_ms == window_ms && window->slot == oldest)
         return;
     struct window moved = {.window_ms = window_ms, .slot = oldest};
     for (int i = 0; window->window_ms > 0 && i < WINDOW_SLOTS; i++) {

@@ -36,7 +36,7 @@ int64_t window_slot(int64_t window_ms, int64_t now_ms);
 /* The last millisecond of a slot. */
 int64_t window_slot_end(int64_t window_ms, int64_t slot);
 
-/* Moves the window on to now_ms, and to another length. A window that is ahead stays where it is, so that what is charged now
+/* Moves the window on to now_ms, and to another length. A window in which something is ahead stays there, so that what is charged now
  * joins the newest slot and nothing newer moves back; if it is ahead by more than WINDOW_STALE_MS (the clock was set back), or
  * by another length, what is in the future is folded into the slot of now_ms. When the length changes, each old slot goes to
  * the new slot that holds its last millisecond. */

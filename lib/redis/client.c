@@ -28,13 +28,16 @@ enum { PIPELINES = 2 };
  * s. */
 static const int64_t RETRY_FIRST = MS(100), RETRY_LAST = MS(320), RETRY_FLAPPING = MS(1600);
 static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
+static const int64_t FOLLOW =
+    MS(250); /* between questions to the Sentinels: writes to a master that was replaced are lost */
 static const int64_t REMEMBER_NODE_ERROR = MS(60000);
 
 struct watch { /* what the connector remembers between probes */
     uint64_t random;
-    int64_t due, probed_at;
-    int64_t retry;    /* the next pause while down */
-    int64_t up_since; /* 0: down */
+    int64_t due, probed_at, follow_due;
+    const struct redis_endpoint *given; /* to all pipelines; only compared */
+    int64_t retry;                      /* the next pause while down */
+    int64_t up_since;                   /* 0: down */
     unsigned openings;
     bool notified, notified_down;
 };
@@ -118,6 +121,15 @@ static int64_t watch_pause(struct watch *watch)
     return watch_jitter(watch, pause);
 }
 
+static void connector_name(const struct redis_client *redis, struct error *out)
+{
+    const char *at = redis_connector_endpoint(redis->connector)->name;
+    if (redis_connector_sentinels(redis->connector) != NULL)
+        error_set(out, "connected to Redis at %s, %s", at, redis->name);
+    else
+        error_set(out, "connected to Redis at %s", redis->name);
+}
+
 /* Events come from this thread alone, so that they arrive in the order in which things happened. */
 static void connector_notify(struct redis_client *redis, struct watch *watch)
 {
@@ -127,7 +139,7 @@ static void connector_notify(struct redis_client *redis, struct watch *watch)
     if (down)
         text = redis->condition;
     else
-        error_set(&text, "connected to Redis at %s", redis->name);
+        connector_name(redis, &text);
     pthread_mutex_unlock(&redis->mutex);
     if (redis->event != NULL && (!watch->notified || watch->notified_down != down))
         redis->event(redis->arg, down, text.text);
@@ -147,17 +159,20 @@ static void connector_note(struct redis_client *redis, const struct redis_probe 
     pthread_mutex_unlock(&redis->mutex);
 }
 
-/* Gives every pipeline that needs it (or, after an outage, every pipeline) a connection. */
-static int connector_mend_pipelines(struct redis_client *redis, bool all, struct error *err)
+/* Gives every pipeline that needs it (or, after an outage, and with another password or certificate, every one) a connection. */
+static int connector_mend_pipelines(struct redis_client *redis, bool was_down, struct error *err)
 {
+    struct redis_endpoint *endpoint = redis_connector_endpoint(redis->connector);
+    bool all = was_down || redis->watch.given != endpoint;
     for (int i = 0; i < PIPELINES; i++) {
         if (!all && !redis_pipeline_needs_connection(redis->pipelines[i]))
             continue;
         struct redis_connection *connection = redis_connector_connect(redis->connector, err);
         if (connection == NULL)
             return -1;
-        redis_pipeline_renew(redis->pipelines[i], connection, redis_connector_endpoint(redis->connector));
+        redis_pipeline_renew(redis->pipelines[i], connection, endpoint);
     }
+    redis->watch.given = endpoint;
     return 0;
 }
 
@@ -182,6 +197,19 @@ static void connector_well(struct redis_client *redis, struct watch *watch, bool
         pthread_mutex_unlock(&redis->mutex);
     }
     watch->due = clock_monotonic_ns() + watch_jitter(watch, PROBE_UP);
+    watch->follow_due =
+        redis_connector_sentinels(redis->connector) != NULL ? clock_monotonic_ns() + FOLLOW : INT64_MAX;
+}
+
+/* Between probes: whether the Sentinels still name this master. */
+static void connector_follow(struct redis_client *redis, struct watch *watch)
+{
+    struct error err = {0};
+    watch->follow_due = clock_monotonic_ns() + FOLLOW;
+    if (redis_connector_follow(redis->connector, &err) == 0)
+        return;
+    connector_failed(redis, watch, &err);
+    connector_notify(redis, watch);
 }
 
 static void connector_probe(struct redis_client *redis, struct watch *watch)
@@ -236,11 +264,14 @@ static int64_t connector_step(void *arg)
 {
     struct redis_client *redis = arg;
     connector_look(redis, &redis->watch);
-    int64_t left = redis->watch.due - clock_monotonic_ns();
-    if (left <= 0 || (!atomic_load(&redis->down) && !redis_connector_quiet(redis->connector)))
+    bool up = !atomic_load(&redis->down);
+    int64_t now = clock_monotonic_ns(), due = redis->watch.due;
+    if (due <= now || (up && !redis_connector_quiet(redis->connector)))
         connector_probe(redis, &redis->watch);
+    else if (up && redis->watch.follow_due <= now)
+        connector_follow(redis, &redis->watch);
     else
-        connector_sleep(redis, left);
+        connector_sleep(redis, (up && redis->watch.follow_due < due ? redis->watch.follow_due : due) - now);
     return 0;
 }
 
@@ -384,10 +415,8 @@ void redis_client_free(struct redis_client *redis)
 
 static char *server_name(const struct redis_config *config)
 {
-    char *name = NULL;
-    if (config->path != NULL)
-        return strdup(config->path);
-    return asprintf(&name, "%s:%d", config->host, config->port) < 0 ? NULL : name;
+    char name[512];
+    return strdup(redis_config_name(config, name, sizeof name));
 }
 
 static struct redis_client *client_new(redis_event_fn *event, void *arg)

@@ -33,6 +33,7 @@ enum {
 
 struct redis_connection {
     int fd;
+    struct redis_tls_session *tls; /* NULL: plain text */
     redisReader *reader;
     redisReplyObjectFunctions functions; /* hiredis' own, with a bound on arrays */
     void *(*create_array)(const redisReadTask *, reader_count);
@@ -60,6 +61,8 @@ void redis_connection_free(struct redis_connection *connection)
 
 void redis_connection_close(struct redis_connection *connection)
 {
+    redis_tls_session_free(connection->tls);
+    connection->tls = NULL;
     if (connection->fd >= 0)
         close(connection->fd);
     connection->fd = -1;
@@ -78,6 +81,11 @@ int redis_connection_fd(const struct redis_connection *connection)
     return connection->fd;
 }
 
+int64_t redis_connection_expires(const struct redis_connection *connection)
+{
+    return connection->tls != NULL ? redis_tls_session_expires(connection->tls) : 0;
+}
+
 bool redis_connection_is_drained(const struct redis_connection *connection)
 {
     return connection->fed == 0;
@@ -90,6 +98,8 @@ bool redis_connection_is_quiet(struct redis_connection *connection, bool now)
         return false;
     if (!now && clock_monotonic_ns() - connection->heard_at < IDLE_NS)
         return true;
+    if (connection->tls != NULL)
+        return redis_tls_session_is_quiet(connection->tls);
     return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
@@ -151,20 +161,47 @@ static enum redis_connection_status connection_lost(const struct redis_connectio
     return REDIS_CONNECTION_CLOSED;
 }
 
+static enum redis_connection_status connection_of_tls(enum redis_tls_status status)
+{
+    static const enum redis_connection_status of[] = {
+        [REDIS_TLS_DONE] = REDIS_CONNECTION_OK,
+        [REDIS_TLS_WAIT] = REDIS_CONNECTION_OK,
+        [REDIS_TLS_CLOSED] = REDIS_CONNECTION_CLOSED,
+        [REDIS_TLS_FAILED] = REDIS_CONNECTION_REFUSED,
+    };
+    return of[status];
+}
+
+/* *n: how many bytes there are without waiting. */
+static enum redis_connection_status connection_read(struct redis_connection *connection, char *bytes,
+                                                    size_t size, size_t *n, struct error *err)
+{
+    *n = 0;
+    if (connection->tls != NULL)
+        return connection_of_tls(redis_tls_session_receive(connection->tls, bytes, size, n, err));
+    ssize_t got = recv(connection->fd, bytes, size, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return REDIS_CONNECTION_OK;
+    if (got <= 0)
+        return connection_lost(connection, got < 0 ? errno : 0, err);
+    *n = (size_t)got;
+    return REDIS_CONNECTION_OK;
+}
+
 static enum redis_connection_status connection_receive(struct redis_connection *connection, struct error *err)
 {
-    ssize_t n = recv(connection->fd, connection->bytes, sizeof connection->bytes, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return REDIS_CONNECTION_OK;
-    if (n <= 0)
-        return connection_lost(connection, n < 0 ? errno : 0, err);
+    size_t n;
+    enum redis_connection_status status =
+        connection_read(connection, connection->bytes, sizeof connection->bytes, &n, err);
+    if (status != REDIS_CONNECTION_OK || n == 0)
+        return status;
     connection->heard_at = clock_monotonic_ns();
-    connection->fed += (size_t)n;
+    connection->fed += n;
     if (connection->fed > REPLY_BYTES) {
         error_set(err, "Redis at %s gave an answer of more than %zu bytes", connection->name, REPLY_BYTES);
         return REDIS_CONNECTION_BROKEN;
     }
-    if (redisReaderFeed(connection->reader, connection->bytes, (size_t)n) != REDIS_OK) {
+    if (redisReaderFeed(connection->reader, connection->bytes, n) != REDIS_OK) {
         error_set(err, "out of memory for an answer of Redis");
         return REDIS_CONNECTION_BROKEN;
     }
@@ -173,18 +210,33 @@ static enum redis_connection_status connection_receive(struct redis_connection *
 
 /* ---- sending and waiting ---- */
 
+/* *n: how many bytes went without waiting. */
+static enum redis_connection_status connection_write(struct redis_connection *connection, const char *bytes,
+                                                     size_t size, size_t *n, struct error *err)
+{
+    *n = 0;
+    if (connection->tls != NULL)
+        return connection_of_tls(redis_tls_session_send(connection->tls, bytes, size, n, err));
+    ssize_t sent;
+    do
+        sent = send(connection->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno != EAGAIN)
+        return connection_lost(connection, errno, err);
+    *n = sent > 0 ? (size_t)sent : 0;
+    return REDIS_CONNECTION_OK;
+}
+
 static enum redis_connection_status connection_send(struct redis_connection *connection,
                                                     struct redis_encoder *out, struct error *err)
 {
     while (out->sent < out->len) {
-        ssize_t n =
-            send(connection->fd, out->bytes + out->sent, out->len - out->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0)
-            out->sent += (size_t)n;
-        else if (errno == EAGAIN)
-            break;
-        else if (errno != EINTR)
-            return connection_lost(connection, errno, err);
+        size_t n;
+        enum redis_connection_status status =
+            connection_write(connection, out->bytes + out->sent, out->len - out->sent, &n, err);
+        if (status != REDIS_CONNECTION_OK || n == 0)
+            return status;
+        out->sent += n;
     }
     return REDIS_CONNECTION_OK;
 }
@@ -233,7 +285,10 @@ enum redis_connection_status redis_connection_step(struct redis_connection *conn
         if (status != REDIS_CONNECTION_OK)
             return status;
         short events = out->sent < out->len ? POLLIN | POLLOUT : POLLIN;
-        if (connection_wait(connection->fd, events, deadline) == 0)
+        if (connection->tls != NULL)
+            events |= redis_tls_session_events(connection->tls);
+        if ((connection->tls == NULL || !redis_tls_session_pending(connection->tls)) &&
+            connection_wait(connection->fd, events, deadline) == 0)
             return connection_late(connection, err);
         status = connection_receive(connection, err);
         if (status != REDIS_CONNECTION_OK)
@@ -276,6 +331,28 @@ static enum redis_connection_status connection_connect(struct redis_connection *
     error_set(err, "cannot connect to Redis at %s: %s; is it running, and is counters.url right?",
               connection->name, strerror(error));
     return error == ETIMEDOUT ? REDIS_CONNECTION_TIMEOUT : REDIS_CONNECTION_CLOSED;
+}
+
+static enum redis_connection_status connection_shake(struct redis_connection *connection,
+                                                     const struct redis_endpoint *endpoint, int64_t deadline,
+                                                     struct error *err)
+{
+    enum redis_tls_status status = REDIS_TLS_WAIT;
+    connection->tls = redis_tls_session_new(endpoint->tls, connection->fd, endpoint->host, endpoint->name);
+    if (connection->tls == NULL) {
+        error_set(err, "out of memory for TLS with Redis at %s", connection->name);
+        return REDIS_CONNECTION_BROKEN;
+    }
+    while ((status = redis_tls_session_shake(connection->tls, err)) == REDIS_TLS_WAIT) {
+        if (clock_monotonic_ns() >= deadline ||
+            connection_wait(connection->fd, redis_tls_session_events(connection->tls), deadline) == 0) {
+            error_set(err,
+                      "Redis at %s did not answer TLS in time: is that its tls-port, and is it not frozen?",
+                      connection->name);
+            return REDIS_CONNECTION_TIMEOUT;
+        }
+    }
+    return connection_of_tls(status);
 }
 
 /* Which answer of the handshake it is. */
@@ -321,6 +398,8 @@ static enum redis_connection_status handshake_judge(const struct redis_connectio
                   connection->name);
         return REDIS_CONNECTION_OK;
     }
+    if (step == STEP_SELECT && node_error == REDIS_ERROR_COMMAND)
+        error_set(err, "the ACL of Redis at %s lacks +select, for another database than 0", connection->name);
     error_set(err, "Redis at %s says \"%.160s\" to %s: check counters.url", connection->name, reply->str,
               step == STEP_AUTH ? "AUTH" : "SELECT");
     return REDIS_CONNECTION_REFUSED;
@@ -333,9 +412,21 @@ static enum redis_connection_status handshake_last_words(struct redis_connection
 {
     redisReply *got = NULL;
     struct error none = {0}, why = {0};
-    enum redis_connection_status status = REDIS_CONNECTION_CLOSED;
-    if (connection_receive(connection, &none) != REDIS_CONNECTION_OK ||
-        connection_parse(connection, &got, 1, &none) != 1)
+    enum redis_connection_status status = connection_receive(connection, &none);
+    if (status == REDIS_CONNECTION_REFUSED)
+        *err = none; /* in TLS' own words */
+    else if (status == REDIS_CONNECTION_CLOSED && connection->tls == NULL && connection->fed == 0) {
+        *err = (struct error){0};
+        error_set(
+            err,
+            "Redis at %s closed the connection without a word: see its log; if it wants TLS, write rediss:// "
+            "in counters.url",
+            connection->name);
+    }
+    if (status != REDIS_CONNECTION_OK)
+        return status;
+    status = REDIS_CONNECTION_CLOSED;
+    if (connection_parse(connection, &got, 1, &none) != 1)
         return status;
     if (got->type == REDIS_REPLY_ERROR &&
         redis_errors_find(got->str, connection->name, &why) != REDIS_ERROR_NONE) {
@@ -381,6 +472,8 @@ enum redis_connection_status redis_connection_open(struct redis_connection *conn
     assert(connection->fd < 0 && err != NULL);
     snprintf(connection->name, sizeof connection->name, "%s", endpoint->name);
     enum redis_connection_status status = connection_connect(connection, endpoint, deadline, err);
+    if (status == REDIS_CONNECTION_OK && endpoint->tls != NULL)
+        status = connection_shake(connection, endpoint, deadline, err);
     if (status == REDIS_CONNECTION_OK)
         status = connection_handshake(connection, endpoint, deadline, err, warning);
     if (status != REDIS_CONNECTION_OK)

@@ -27,7 +27,7 @@ enum redis_connection_status {
 struct redis_connection *redis_connection_new(void); /* not connected; NULL when out of memory */
 void redis_connection_free(struct redis_connection *connection);
 
-/* Connects, AUTH, SELECT, CLIENT SETNAME; the commands in one go. On failure it is closed and err says why. What does not
+/* Connects, with TLS where the endpoint says so, AUTH, SELECT, CLIENT SETNAME; the commands in one go. On failure it is closed and err says why. What does not
  * hinder (a password where none is asked for) goes to warning, which may be NULL. */
 enum redis_connection_status redis_connection_open(struct redis_connection *connection,
                                                    const struct redis_endpoint *endpoint, int64_t deadline,
@@ -39,6 +39,9 @@ int redis_connection_fd(const struct redis_connection *connection); /* -1: close
 /* Without waiting: whether the peer has neither closed nor said anything since the last answer.
  * Asks the kernel only when the connection has been idle for some ms, unless now is true. */
 bool redis_connection_is_quiet(struct redis_connection *connection, bool now);
+
+/* Unix time, s, from which the peer's certificate is no longer valid; 0: unknown, or plain text. */
+int64_t redis_connection_expires(const struct redis_connection *connection);
 
 /* No byte of the next answer has been read yet. */
 bool redis_connection_is_drained(const struct redis_connection *connection);

@@ -1,34 +1,27 @@
-/* connector: owns copies of the configuration, the addresses that the name had last, one connection and the endpoint it
- * goes to. A look-up that hangs is left to itself, at most one at a time; meanwhile the addresses of the last
- * one are tried. */
+/* connector: owns a copy of the configuration, the Sentinels where there are some, one connection and the endpoint it goes to, and what TLS
+ * read from its files. */
 #include "base/clock.h"
 #include "connector.h"
-#include "resolver.h"
+#include "password.h"
+#include "sentinels.h"
+#include "host.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-enum { ADDRESSES = 8, PASSWORD_MAX = 4096, RESOLVE_MS = 1500 };
-
-struct address {
-    struct sockaddr_storage addr;
-    socklen_t len;
-};
+enum { SPREAD_MS = 1000 }; /* many gates do not all turn to a new master at once */
 
 struct redis_connector {
-    char *host, *path, *user, *password, *password_file, *probe_key;
-    int port, db, wake_fd;
+    struct pool pool;           /* of the */
+    struct redis_config config; /* copy */
+    char *probe_key;
+    int wake_fd;
     int64_t timeout_ns;
-    struct address addresses[ADDRESSES];
-    int n_addresses;
-    struct resolver *resolver; /* a look-up under way */
+    struct redis_sentinels *sentinels; /* who name the host; NULL: config does */
+    struct redis_master master;        /* as they did; its host is borrowed by the */
+    struct redis_host host;
+    int64_t not_before;    /* it is connected to */
+    struct redis_tls *tls; /* NULL: plain text, or not read yet */
     struct redis_connection *connection;
     struct redis_endpoint *endpoint;
     struct error warning; /* of the connection */
@@ -36,109 +29,83 @@ struct redis_connector {
 
 /* ---- where to ---- */
 
-static bool address_literal(struct redis_connector *connector, struct address *out)
+static void connector_turn(struct redis_connector *connector, const struct redis_master *master)
 {
-    *out = (struct address){0};
-    if (connector->path != NULL) {
-        struct sockaddr_un *un = (void *)&out->addr;
-        un->sun_family = AF_UNIX;
-        snprintf(un->sun_path, sizeof un->sun_path, "%s", connector->path);
-        out->len = sizeof *un;
-        return true;
-    }
-    struct sockaddr_in *in = (void *)&out->addr;
-    if (inet_pton(AF_INET, connector->host, &in->sin_addr) == 1) {
-        in->sin_family = AF_INET;
-        in->sin_port = htons((uint16_t)connector->port);
-        out->len = sizeof *in;
-        return true;
-    }
-    struct sockaddr_in6 *in6 = (void *)&out->addr;
-    *out = (struct address){0};
-    if (inet_pton(AF_INET6, connector->host, &in6->sin6_addr) == 1) {
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((uint16_t)connector->port);
-        out->len = sizeof *in6;
-        return true;
-    }
-    return false;
+    bool first = connector->master.host[0] == '\0';
+    redis_connection_close(connector->connection);
+    redis_host_done(&connector->host);
+    connector->master = *master;
+    connector->host = (struct redis_host){.name = connector->master.host, .port = connector->master.port};
+    connector->not_before =
+        first ? 0 : clock_monotonic_ns() + (int64_t)arc4random_uniform(SPREAD_MS) * 1000000;
 }
 
-static void connector_take_result(struct redis_connector *connector, struct error *err)
+int redis_connector_follow(struct redis_connector *connector, struct error *err)
 {
-    const struct addrinfo *info = resolver_result(connector->resolver, err);
-    if (info != NULL)
-        connector->n_addresses = 0;
-    for (; info != NULL && connector->n_addresses < ADDRESSES; info = info->ai_next) {
-        struct address *address = &connector->addresses[connector->n_addresses++];
-        memcpy(&address->addr, info->ai_addr, info->ai_addrlen);
-        address->len = info->ai_addrlen;
-    }
-    resolver_free(connector->resolver);
-    connector->resolver = NULL;
-}
-
-/* err says why the name could not be looked up; that is no failure as long as there are addresses from before. */
-static int connector_resolve(struct redis_connector *connector, struct error *err)
-{
-    if (connector->path != NULL && strlen(connector->path) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
-        error_set(err, "the path %s is too long for a unix socket", connector->path);
+    struct redis_master said = {0};
+    struct error why = {0};
+    char address[300];
+    if (connector->sentinels == NULL)
+        return 0;
+    (void)redis_sentinels_ask(connector->sentinels, connector->tls, &said, &why); /* none: as it was */
+    if (said.host[0] == '\0') {
+        error_set(err, "no Sentinel names a master: %s", why.text);
         return -1;
     }
-    if (address_literal(connector, &connector->addresses[0])) {
-        connector->n_addresses = 1;
+    if (said.port != connector->master.port || strcmp(said.host, connector->master.host) != 0)
+        connector_turn(connector, &said);
+    redis_config_address(&(struct redis_address){said.host, said.port}, address, sizeof address);
+    if (said.leaving)
+        error_set(err, "the Sentinels are about to replace Redis at %s, the master \"%s\"", address,
+                  connector->config.master);
+    else if (clock_monotonic_ns() < connector->not_before)
+        error_set(err,
+                  "the Sentinels say that the master \"%s\" is now Redis at %s: it is used within a second",
+                  connector->config.master, address);
+    else
         return 0;
-    }
-    if (connector->resolver == NULL)
-        connector->resolver = resolver_new(connector->host, connector->port, err);
-    if (connector->resolver != NULL) {
-        struct pollfd fds[] = {{.fd = resolver_fd(connector->resolver), .events = POLLIN},
-                               {.fd = connector->wake_fd, .events = POLLIN}};
-        (void)poll(fds, 2, RESOLVE_MS); /* what counts is whether it is done */
-        if (resolver_done(connector->resolver))
-            connector_take_result(connector, err);
-        else
-            error_set(err, "the look-up of %s has not ended yet: see the name service of this host",
-                      connector->host);
-    }
-    return connector->n_addresses > 0 ? 0 : -1;
+    return -1;
+}
+
+struct redis_sentinels *redis_connector_sentinels(struct redis_connector *connector)
+{
+    return connector->sentinels;
 }
 
 /* ---- as whom ---- */
 
-/* The first line of the file, into password (PASSWORD_MAX bytes). */
-static int read_password(const char *file, char *password, struct error *err)
+/* Files that changed are read again; where they are no good, what was read before goes on. */
+static int connector_read_tls(struct redis_connector *connector, struct error *warning, struct error *err)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    ssize_t n = fd >= 0 ? read(fd, password, PASSWORD_MAX - 1) : -1;
-    int error = errno;
-    if (fd >= 0)
-        close(fd);
-    if (n < 0) {
-        error_set(err, "cannot read counters.password_file %s: %s", file, strerror(error));
-        return -1;
-    }
-    password[n] = '\0';
-    password[strcspn(password, "\r\n")] = '\0';
-    if (password[0] == '\0') {
-        error_set(err, "counters.password_file %s is empty", file);
-        return -1;
-    }
+    if (!connector->config.tls || (connector->tls != NULL && redis_tls_is_fresh(connector->tls)))
+        return 0;
+    struct redis_tls *tls = redis_tls_new(&connector->config, connector->tls != NULL ? warning : err);
+    if (tls == NULL)
+        return connector->tls != NULL ? 0 : -1;
+    redis_tls_unref(connector->tls);
+    connector->tls = tls;
+    redis_connection_close(connector->connection);
     return 0;
 }
 
 static struct redis_endpoint *connector_make_endpoint(struct redis_connector *connector,
-                                                      const struct address *address, struct error *err)
+                                                      const struct redis_host_address *address,
+                                                      struct error *err)
 {
     char from_file[PASSWORD_MAX];
-    const char *password = connector->password;
-    if (connector->password_file != NULL) {
-        if (read_password(connector->password_file, from_file, err) != 0)
+    const struct redis_config *config = &connector->config;
+    struct redis_login login = {.db = config->db,
+                                .user = config->user,
+                                .password = config->password,
+                                .host = connector->host.name,
+                                .tls = connector->tls};
+    if (config->password_file != NULL) {
+        if (redis_password_read(config->password_file, "counters.password_file", from_file, err) != 0)
             return NULL;
-        password = from_file;
+        login.password = from_file;
     }
-    struct redis_endpoint *endpoint = redis_endpoint_new(
-        (const struct sockaddr *)&address->addr, address->len, connector->db, connector->user, password);
+    struct redis_endpoint *endpoint =
+        redis_endpoint_new((const struct sockaddr *)&address->addr, address->len, &login);
     if (endpoint == NULL)
         error_set(err, "out of memory");
     explicit_bzero(from_file, sizeof from_file);
@@ -152,11 +119,15 @@ static enum redis_connection_status connector_ask(struct redis_connector *connec
                                                   struct redis_probe *out, struct error *err)
 {
     enum redis_connection_status status =
-        redis_probe_run(connector->connection, connector->probe_key, endpoint->name, deadline, out, err);
+        redis_probe_run(connector->connection, connector->probe_key, connector->sentinels != NULL,
+                        endpoint->name, deadline, out, err);
     if (status != REDIS_CONNECTION_OK)
         redis_connection_close(connector->connection);
     else if (out->warning.text[0] == '\0')
         out->warning = connector->warning;
+    if (status == REDIS_CONNECTION_OK && connector->sentinels != NULL && out->run_id[0] == '\0')
+        snprintf(out->run_id, sizeof out->run_id, "%.63s",
+                 endpoint->name); /* another master is another life */
     return status;
 }
 
@@ -177,7 +148,7 @@ static enum redis_connection_status connector_ask_again(struct redis_connector *
     return status;
 }
 
-static int connector_try(struct redis_connector *connector, const struct address *address,
+static int connector_try(struct redis_connector *connector, const struct redis_host_address *address,
                          struct redis_probe *out, struct error *err)
 {
     int64_t deadline = clock_monotonic_ns() + connector->timeout_ns;
@@ -186,32 +157,45 @@ static int connector_try(struct redis_connector *connector, const struct address
         return -1;
     connector->warning = (struct error){0};
     if (redis_connection_open(connector->connection, endpoint, deadline, err, &connector->warning) !=
-            REDIS_CONNECTION_OK ||
-        connector_ask(connector, endpoint, deadline, out, err) != REDIS_CONNECTION_OK) {
+        REDIS_CONNECTION_OK) {
         redis_endpoint_unref(endpoint);
         return -1;
     }
     redis_endpoint_unref(connector->endpoint);
     connector->endpoint = endpoint;
-    return 0;
+    return connector_ask(connector, endpoint, deadline, out, err) == REDIS_CONNECTION_OK ? 0 : -1;
 }
 
-int redis_connector_probe(struct redis_connector *connector, struct redis_probe *out, struct error *err)
+static int connector_probe_fresh(struct redis_connector *connector, struct redis_probe *out,
+                                 struct error *err)
 {
-    enum redis_connection_status status = connector_ask_again(connector, out, err);
-    if (status != REDIS_CONNECTION_CLOSED)
-        return status == REDIS_CONNECTION_OK ? 0 : -1;
+    struct redis_host *host = &connector->host;
     struct error lookup = {0};
-    int rc = connector_resolve(connector, &lookup);
-    if (rc != 0)
+    if (redis_host_resolve(host, connector->wake_fd, &lookup) != 0) {
         error_set(err, "%s", lookup.text);
-    for (int i = 0; rc == 0 && i < connector->n_addresses; i++) {
+        return -1;
+    }
+    for (int i = 0; i < host->n_addresses; i++) {
         struct error why = {0};
-        if (connector_try(connector, &connector->addresses[i], out, &why) == 0)
+        if (connector_try(connector, &host->addresses[i], out, &why) == 0)
             return 0;
         error_set(err, "%s", why.text); /* the first address says it: it is the one that was meant */
     }
     return -1;
+}
+
+int redis_connector_probe(struct redis_connector *connector, struct redis_probe *out, struct error *err)
+{
+    struct error renewal = {0};
+    if (connector_read_tls(connector, &renewal, err) != 0 || redis_connector_follow(connector, err) != 0)
+        return -1;
+    enum redis_connection_status status = connector_ask_again(connector, out, err);
+    int rc = status == REDIS_CONNECTION_OK ? 0 : -1;
+    if (status == REDIS_CONNECTION_CLOSED)
+        rc = connector_probe_fresh(connector, out, err);
+    if (rc == 0 && renewal.text[0] != '\0')
+        out->warning = renewal;
+    return rc;
 }
 
 struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err)
@@ -248,12 +232,6 @@ int redis_connector_fd(struct redis_connector *connector)
     return redis_connection_fd(connector->connection);
 }
 
-static int copy(char **out, const char *string)
-{
-    *out = string != NULL ? strdup(string) : NULL;
-    return string != NULL && *out == NULL ? -1 : 0;
-}
-
 struct redis_connector *redis_connector_new(const struct redis_config *config, const char *prefix,
                                             int wake_fd)
 {
@@ -261,36 +239,36 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     if (connector == NULL)
         return NULL;
     connector->wake_fd = wake_fd;
-    connector->port = config->port;
-    connector->db = config->db;
     connector->timeout_ns = config->timeout_ms * 1000000;
     connector->connection = redis_connection_new();
     if (asprintf(&connector->probe_key, "%s:probe", prefix) < 0)
         connector->probe_key = NULL;
-    if (connector->connection == NULL || copy(&connector->host, config->host) != 0 ||
-        copy(&connector->path, config->path) != 0 || copy(&connector->user, config->user) != 0 ||
-        copy(&connector->password, config->password) != 0 ||
-        copy(&connector->password_file, config->password_file) != 0 || connector->probe_key == NULL) {
-        redis_connector_free(connector);
-        return NULL;
-    }
-    return connector;
+    bool good = connector->connection != NULL && connector->probe_key != NULL &&
+                redis_config_copy(&connector->pool, config, &connector->config) == 0;
+    const struct redis_config *copy = &connector->config;
+    if (good && copy->topology == REDIS_TOPOLOGY_SENTINEL)
+        good = (connector->sentinels = redis_sentinels_new(copy, wake_fd)) != NULL;
+    else if (good && copy->path != NULL)
+        connector->host.path = copy->path;
+    else if (good)
+        connector->host =
+            (struct redis_host){.name = copy->addresses[0].host, .port = copy->addresses[0].port};
+    if (good)
+        return connector;
+    redis_connector_free(connector);
+    return NULL;
 }
 
 void redis_connector_free(struct redis_connector *connector)
 {
     if (connector == NULL)
         return;
-    if (connector->password != NULL)
-        explicit_bzero(connector->password, strlen(connector->password));
-    free(connector->host);
-    free(connector->path);
-    free(connector->user);
-    free(connector->password);
-    free(connector->password_file);
-    free(connector->probe_key);
-    resolver_free(connector->resolver);
+    redis_sentinels_free(connector->sentinels);
+    redis_host_done(&connector->host);
     redis_connection_free(connector->connection);
     redis_endpoint_unref(connector->endpoint);
+    redis_tls_unref(connector->tls);
+    pool_done(&connector->pool); /* what TLS and Sentinels have borrowed */
+    free(connector->probe_key);
     free(connector);
 }

@@ -1,4 +1,4 @@
-/* connector: the connection that the connector thread owns: resolves, connects, authenticates and probes, so
+/* connector: the connection that the connector thread owns: asks the Sentinels, resolves, connects, authenticates and probes, so
  * that no session waits for it. Used by one thread. */
 #ifndef RCPTGATE_REDIS_CONNECTOR_H
 #define RCPTGATE_REDIS_CONNECTOR_H
@@ -18,11 +18,17 @@ void redis_connector_free(struct redis_connector *connector);
  * readable. */
 int redis_connector_probe(struct redis_connector *connector, struct redis_probe *out, struct error *err);
 
-/* Another connection to where the last probe succeeded. NULL with err set. */
+/* Asks the Sentinels alone. -1 with err set: the connection there was is not to be used any more, since the master is, or will be,
+ * another; redis_connector_probe() finds that. Without Sentinels 0. */
+int redis_connector_follow(struct redis_connector *connector, struct error *err);
+struct redis_sentinels *
+redis_connector_sentinels(struct redis_connector *connector); /* borrowed; NULL: there are none */
+
+/* Another connection to where the last probe came through to, whatever it found there. NULL with err set. */
 struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err);
 
 struct redis_endpoint *
-redis_connector_endpoint(struct redis_connector *connector);   /* borrowed; NULL before the first success */
+redis_connector_endpoint(struct redis_connector *connector);   /* borrowed; NULL before it came through */
 void redis_connector_close(struct redis_connector *connector); /* the next probe starts from the name */
 bool redis_connector_quiet(struct redis_connector *connector); /* the connection is there and silent */
 int redis_connector_fd(

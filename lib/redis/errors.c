@@ -2,19 +2,25 @@
  * script through as it is; Redis 6 wraps it: "ERR Error running script (call to f_...): @user_script:1: ... -OOM ...". */
 #include "errors.h"
 
+#include "rights.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
 #define CLUSTER "it is a node of a cluster: use redis+cluster:// in counters.url"
-#define PASSWORD "check user and password in counters.url or counters.password_file"
+#define PASSWORD                                                                                             \
+    "check user and password in counters.url or counters.password_file (of a Sentinel: "                     \
+    "counters.sentinel_password_file)"
 
 static const struct row {
     const char *code; /* the first words of the reply */
     enum redis_error node_error;
     const char *advice;
 } rows[] = {
-    {"NOAUTH", REDIS_ERROR_NODE, "it asks for a password: set one in counters.url or counters.password_file"},
+    {"NOAUTH", REDIS_ERROR_NODE,
+     "it asks for a password: set one in counters.url or counters.password_file (for a Sentinel: "
+     "counters.sentinel_password_file)"},
     {"WRONGPASS", REDIS_ERROR_NODE, PASSWORD},
     {"ERR invalid password", REDIS_ERROR_NODE, PASSWORD},
     {"NOPERM", REDIS_ERROR_COMMAND,
@@ -51,9 +57,10 @@ static const struct row *row_find(const char *text)
     return NULL;
 }
 
-/* Within a script Redis 6 and 7 word a missing right in their own ways, without a code; neither says which. */
+/* Within a script Redis 6 and 7 word a missing right in their own ways, without a code. */
 static const char *const refusals_in_scripts[] = {
     "can't run this command or subcommand",
+    "no permissions to run the",
     "can't access at least one of the keys",
     "No permissions to access a key",
 };
@@ -77,6 +84,13 @@ enum redis_error redis_errors_find(const char *text, const char *who, struct err
         row = row_find("NOPERM");
     if (row == NULL)
         return REDIS_ERROR_NONE;
-    error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
+    char right[40];
+    if (row->node_error == REDIS_ERROR_COMMAND && rights_find(text, right, sizeof right))
+        error_set(out,
+                  "Redis at %s says \"%.160s\": the ACL of this user lacks +%s; see ACL SETUSER in "
+                  "rcptgate(8) for all it needs",
+                  who, text, right);
+    else
+        error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
     return row->node_error;
 }

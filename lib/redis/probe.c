@@ -10,11 +10,12 @@
 
 #include "errors.h"
 #include "redis/script.h"
+#include "rights.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum question { ASK_EVALSHA, ASK_EVAL, ASK_SERVER, ASK_MEMORY, ASK_STATS, QUESTIONS };
+enum question { ASK_EVALSHA, ASK_EVAL, ASK_SERVER, ASK_MEMORY, ASK_STATS, ASK_ROLE, QUESTIONS };
 
 static const char source[] = "return redis.call('SETRANGE',KEYS[1],0,'')";
 
@@ -38,10 +39,11 @@ static void info_field(const redisReply *reply, const char *name, char *out, siz
 static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
                                                 struct redis_probe *out, struct error *err)
 {
+    char right[40];
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
         strstr(reply->str, "WRONGTYPE") != NULL)
         return REDIS_CONNECTION_OK;
-    if (strstr(reply->str, "can't run this command") != NULL) {
+    if (rights_find(reply->str, right, sizeof right) && strcmp(right, "setrange") == 0) {
         error_set(
             &out->warning,
             "the ACL of Redis at %s lacks +setrange: whether it can be written to is only seen when it fails",
@@ -69,7 +71,22 @@ static void judge_memory(const redisReply *memory, const redisReply *stats, cons
         who, policy, evicted[0] != '\0' ? evicted : "0");
 }
 
-static enum redis_connection_status judge(redisReply *const *replies, const char *who,
+/* A master that was replaced and came back takes writes until a Sentinel makes it a replica: this tells it only from then on. */
+static enum redis_connection_status judge_role(const redisReply *reply, const char *who, struct error *err)
+{
+    const redisReply *role =
+        reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 ? reply->element[0] : reply;
+    if (role->type == REDIS_REPLY_STRING && strcmp(role->str, "master") == 0)
+        return REDIS_CONNECTION_OK;
+    if (role->type == REDIS_REPLY_ERROR && redis_errors_find(role->str, who, NULL) == REDIS_ERROR_COMMAND)
+        error_set(err, "the ACL of Redis at %s lacks +role, which is needed with Sentinel", who);
+    else
+        error_set(err, "Redis at %s is no master, but the Sentinels say so: see their logs if that lasts",
+                  who);
+    return REDIS_CONNECTION_REFUSED;
+}
+
+static enum redis_connection_status judge(redisReply *const *replies, bool master, const char *who,
                                           struct redis_probe *out, struct error *err)
 {
     struct redis_probe seen = {0};
@@ -78,6 +95,8 @@ static enum redis_connection_status judge(redisReply *const *replies, const char
         if (status != REDIS_CONNECTION_OK)
             return status;
     }
+    if (master && judge_role(replies[ASK_ROLE], who, err) != REDIS_CONNECTION_OK)
+        return REDIS_CONNECTION_REFUSED;
     info_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
     judge_memory(replies[ASK_MEMORY], replies[ASK_STATS], who, &seen.warning);
     if (seen.run_id[0] == '\0')
@@ -87,7 +106,7 @@ static enum redis_connection_status judge(redisReply *const *replies, const char
     return REDIS_CONNECTION_OK;
 }
 
-static int write_questions(struct redis_encoder *encoder, const char *key)
+static int write_questions(struct redis_encoder *encoder, const char *key, int n)
 {
     struct redis_script script;
     redis_script_init(&script, source);
@@ -97,32 +116,33 @@ static int write_questions(struct redis_encoder *encoder, const char *key)
         [ASK_SERVER] = {"INFO", "server", NULL},
         [ASK_MEMORY] = {"INFO", "memory", NULL},
         [ASK_STATS] = {"INFO", "stats", NULL},
+        [ASK_ROLE] = {"ROLE", NULL},
     };
-    for (int i = 0; i < QUESTIONS; i++)
+    for (int i = 0; i < n; i++)
         if (redis_encoder_add_strings(encoder, questions[i]) != 0)
             return -1;
     return 0;
 }
 
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             const char *who, int64_t deadline, struct redis_probe *out,
-                                             struct error *err)
+                                             bool master, const char *who, int64_t deadline,
+                                             struct redis_probe *out, struct error *err)
 {
     struct redis_encoder encoder = {0};
     redisReply *replies[QUESTIONS];
-    int n = 0;
+    int n = 0, questions = master ? QUESTIONS : ASK_ROLE;
     enum redis_connection_status status = REDIS_CONNECTION_OK;
-    if (write_questions(&encoder, key) != 0) {
+    if (write_questions(&encoder, key, questions) != 0) {
         error_set(err, "out of memory");
         status = REDIS_CONNECTION_BROKEN;
     }
-    while (status == REDIS_CONNECTION_OK && n < QUESTIONS) {
+    while (status == REDIS_CONNECTION_OK && n < questions) {
         int got = 0;
-        status = redis_connection_step(connection, &encoder, deadline, replies + n, QUESTIONS - n, &got, err);
+        status = redis_connection_step(connection, &encoder, deadline, replies + n, questions - n, &got, err);
         n += got;
     }
     if (status == REDIS_CONNECTION_OK)
-        status = judge(replies, who, out, err);
+        status = judge(replies, master, who, out, err);
     while (n > 0)
         freeReplyObject(replies[--n]);
     redis_encoder_done(&encoder);

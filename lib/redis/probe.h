@@ -9,9 +9,9 @@ struct redis_probe {
     struct error warning; /* works, but: an evicting policy, a right that is missing */
 };
 
-/* key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
+/* master: it must say by ROLE that it is one. key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             const char *who, int64_t deadline, struct redis_probe *out,
-                                             struct error *err);
+                                             bool master, const char *who, int64_t deadline,
+                                             struct redis_probe *out, struct error *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* script: the names of scripts. Redis knows a script by the SHA1 of its source (FIPS 180-4). An own SHA1 of a page,
  * because the alternative, asking Redis with SCRIPT LOAD, needs state per connection and one more permission.
- * Nothing here is a secret. */
+ * Nothing here is a secret. What was named is remembered, so that a line of it can be found again. */
 #include "redis/script.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static void sha1_block(struct sha1 *sha, const unsigned char *block)
     sha->state[4] += e;
 }
 
-void redis_script_init(struct redis_script *script, const char *source)
+static void script_name(struct redis_script *script, const char *source)
 {
     struct sha1 sha = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
     size_t len = strlen(source), left = len;
@@ -72,4 +73,43 @@ void redis_script_init(struct redis_script *script, const char *source)
     script->source = source;
     for (int i = 0; i < 5; i++)
         snprintf(script->sha + 8 * i, 9, "%08x", (unsigned)sha.state[i]);
+}
+
+/* ---- lines ---- */
+
+enum { SOURCES_MAX = 16 };
+
+static _Atomic(const char *) sources[SOURCES_MAX];
+
+static void source_remember(const char *source)
+{
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        const char *there = NULL;
+        if (atomic_compare_exchange_strong(&sources[i], &there, source) || there == source)
+            return;
+    }
+}
+
+void redis_script_init(struct redis_script *script, const char *source)
+{
+    script_name(script, source);
+    source_remember(source);
+}
+
+const char *redis_script_line(const char *sha, unsigned long line)
+{
+    struct redis_script script;
+    const char *at = NULL;
+    for (size_t i = 0; i < SOURCES_MAX && at == NULL; i++) {
+        const char *source = atomic_load(&sources[i]);
+        if (source == NULL)
+            return NULL;
+        script_name(&script, source);
+        at = strncmp(script.sha, sha, sizeof script.sha - 1) == 0 ? source : NULL;
+    }
+    for (; at != NULL && line > 1; line--) {
+        at = strchr(at, '\n');
+        at = at != NULL ? at + 1 : NULL;
+    }
+    return at;
 }

@@ -110,3 +110,45 @@ enum redis_status shared_stream_add(struct redis_client *redis, const char *cons
     freeReplyObject(reply);
     return status;
 }
+
+/* [id, [word, ...]]; what is no entry is passed over. */
+static void entry_give(const redisReply *entry, shared_entry_fn *each, void *arg)
+{
+    const char *words[SHARED_STREAM_WORDS];
+    size_t n = 0;
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
+        entry->element[0]->type != REDIS_REPLY_STRING || entry->element[1]->type != REDIS_REPLY_ARRAY)
+        return;
+    const redisReply *list = entry->element[1];
+    for (; n < list->elements && n < SHARED_STREAM_WORDS; n++) {
+        if (list->element[n]->type != REDIS_REPLY_STRING)
+            return;
+        words[n] = list->element[n]->str;
+    }
+    each(arg, entry->element[0]->str, words, n);
+}
+
+bool shared_stream_read(struct redis_client *redis, const char *after, size_t n, shared_entry_fn *each,
+                        void *arg, struct error *why)
+{
+    char count[24];
+    redisReply *reply = NULL;
+    bool last = after[0] == '\0';
+    snprintf(count, sizeof count, "%zu", n + !last); /* the entry itself comes along */
+    const char *const newest[] = {"+", "-", "COUNT", count}, *const behind[] = {after, "+", "COUNT", count};
+    if (!command(redis, last ? "XREVRANGE" : "XRANGE", "events", last ? newest : behind, 4, &reply))
+        return false;
+    bool good = reply->type == REDIS_REPLY_ARRAY;
+    if (reply->type == REDIS_REPLY_ERROR)
+        error_set(why, "%s", reply->str);
+    for (size_t i = 0; good && i < reply->elements; i++) {
+        const redisReply *entry = reply->element[last ? reply->elements - 1 - i : i];
+        bool known = !last && entry->type == REDIS_REPLY_ARRAY && entry->elements > 0 &&
+                     entry->element[0]->type == REDIS_REPLY_STRING &&
+                     strcmp(entry->element[0]->str, after) == 0;
+        if (!known)
+            entry_give(entry, each, arg);
+    }
+    freeReplyObject(reply);
+    return good;
+}

@@ -6,6 +6,7 @@
 #include "base/network.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
@@ -37,15 +38,14 @@ struct http {
     struct MHD_Daemon *daemon;
     pthread_mutex_t lock;
     struct visitor visitors[CONNECTIONS]; /* under lock */
-    http_answer_fn *answer;
-    void *arg;
+    struct http_user user;
     char address[NETWORK_TEXT];
     int port;
 };
 
 static const char *const headers[][2] = {
     {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
-    {"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    {"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; "
                                 "frame-ancestors 'none'"},
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
@@ -101,6 +101,18 @@ bool http_host_is_ours(const char *host, const char *address)
     if (strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0)
         return false;
     return is_number(name) || (gethostname(here, sizeof here - 1) == 0 && strcasecmp(name, here) == 0);
+}
+
+static bool host_is_known(const struct http *http, const char *host)
+{
+    char name[256];
+    if (http_host_is_ours(host, http->address))
+        return true;
+    if (host == NULL || http->user.knows_host == NULL || !host_name(host, name))
+        return false;
+    for (char *c = name; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return http->user.knows_host(http->user.arg, name);
 }
 
 /* ---- who is there ---- */
@@ -182,6 +194,11 @@ static bool is_ambiguous(struct MHD_Connection *connection)
            (heads.lengths > 0 && heads.encodings > 0);
 }
 
+const char *http_query(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct http_answer *answer)
 {
     struct MHD_Response *response =
@@ -230,13 +247,16 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     bool plain =
         host == NULL && strcmp(version, MHD_HTTP_VERSION_1_0) == 0; /* no browser: a simple health check */
-    if (!plain && !http_host_is_ours(host, http->address))
-        return send_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
-                         "This Host is not served here. Ask for the address that http.listen names.\n");
+    if (!plain && !host_is_known(http, host))
+        return send_text(
+            connection, MHD_HTTP_MISDIRECTED_REQUEST,
+            "This Host is not served here. Ask for the address that http.listen names, or name this one "
+            "in http.hosts.\n");
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return send_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "Read-only: GET and HEAD.\n");
     struct http_answer answer = {0};
-    http->answer(http->arg, path, &answer);
+    const struct http_request request = {path, connection};
+    http->user.answer(http->user.arg, &request, &answer);
     if (answer.status == 0)
         return send_text(connection, MHD_HTTP_NOT_FOUND,
                          "No such page: /, /metrics, /healthz, /status.json.\n");
@@ -287,15 +307,14 @@ static void on_log(void *arg, const char *format, va_list args)
     (void)arg, (void)format, (void)args;
 }
 
-struct http *http_start(const char *address, int port, http_answer_fn *answer, void *arg, struct error *err)
+struct http *http_start(const char *address, int port, const struct http_user *user, struct error *err)
 {
     int fd = listen_on(address, port, err);
     if (fd < 0)
         return NULL;
     struct http *http = calloc(1, sizeof *http);
     if (http != NULL) {
-        http->answer = answer;
-        http->arg = arg;
+        http->user = *user;
         http->port = port_of(fd);
         pthread_mutex_init(&http->lock, NULL);
         for (size_t i = 0; i < CONNECTIONS; i++)

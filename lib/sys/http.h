@@ -20,20 +20,33 @@ struct http_answer {
     unsigned long n;
 };
 
-/* Answers GET path (without its query), from any thread. */
-typedef void http_answer_fn(void *arg, const char *path, struct http_answer *out);
+struct http_request {
+    const char *path; /* without its query */
+    void *connection; /* http's own */
+};
+
+/* The value of that name in the query, decoded; NULL: there is none. Lives as long as the request. */
+const char *http_query(const struct http_request *request, const char *name);
+
+struct http_user {
+    /* Answers GET and HEAD, from any thread. */
+    void (*answer)(void *arg, const struct http_request *request, struct http_answer *out);
+    /* Is a Host of this name (lower case, no port) good, too? NULL: none is. From any thread. */
+    bool (*knows_host)(void *arg, const char *name);
+    void *arg;
+};
 
 /* address: numeric, without brackets; it, loopback's names and, where it stands for all addresses, any
- * numeric address and this machine's name are good as Host. port 0: any, see http_port(). NULL with err
+ * numeric address and this machine's name are good as Host. port 0: any, see http_port(). user is copied. NULL with err
  * set. */
-struct http *http_start(const char *address, int port, http_answer_fn *answer, void *arg, struct error *err);
+struct http *http_start(const char *address, int port, const struct http_user *user, struct error *err);
 
 int http_port(const struct http *http);
 
-/* Ends all connections. NULL is harmless. */
 /* To be called now and then: ends requests that take too long. */
 void http_look(struct http *http);
 
+/* Ends all connections. NULL is harmless. */
 void http_stop(struct http *http);
 
 /* Is this value of a Host header ours? For http.c and its test. */

@@ -1,4 +1,4 @@
-/* lines: the lines of a file, plain or gzip, or of standard input, one at a time. */
+/* lines: the lines of a file, plain or compressed (gzip, bzip2, xz, zstd, lz4), or of standard input, one at a time. */
 #ifndef RCPTGATE_SYS_LINES_H
 #define RCPTGATE_SYS_LINES_H
 
@@ -9,7 +9,7 @@
 
 enum {
     LINES_MAX = 65536
-}; /* bytes of a line: more of it is left out; one that is four times as long is skipped */
+}; /* bytes of a line: more of it is left out; one that is four times as long is skipped, and counted */
 
 struct lines;
 
@@ -24,6 +24,9 @@ enum lines_status lines_next(struct lines *lines, const char **at, size_t *n, st
 
 int64_t lines_modified_s(
     const struct lines *lines); /* Unix time of the file's last change; now for what is no file */
+
+/* How many lines were skipped. */
+uint64_t lines_skipped(const struct lines *lines);
 
 /* How much of the file has been read, 0 to 100; -1 where its size is not known. */
 int lines_percent(struct lines *lines);

@@ -1,6 +1,7 @@
 /* explain: the decision as `explain` shows it: every step between facts and verdict, as JSON. */
+#include "admin/explain.h"
+
 #include "config/json_get.h"
-#include "milter/decide.h"
 
 static const char *const state_names[] = {
     [ALIAS_UNASKED] = "not asked",
@@ -92,13 +93,13 @@ static json_t *explain_limits(const struct decision *d)
     return limits;
 }
 
-json_t *admin_explain(const struct policy *policy, const struct decision *d)
+json_t *explain_decision(const struct policy *policy, const struct decision *d)
 {
     const struct envelope *e = &d->envelope;
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT], reply[REPLY_LINE_MAX + 32] = "";
     struct reply_line line;
-    decide_line(d, &line);
+    decide_reply(d, &line);
     if (line.code[0] != '\0')
         snprintf(reply, sizeof reply, "%s %s %s", line.code, line.dsn, line.text);
     bool invalid = d->recipient.kind == ADDRESS_INVALID, bad_sender = e->sender->kind == ADDRESS_INVALID;

@@ -3,11 +3,13 @@
 #include "admin/requests.h"
 
 #include "admin/block_requests.h"
-#include "milter/decide.h"
+#include "admin/event_requests.h"
+#include "admin/explain.h"
 #include "config/json_get.h"
 #include "show.h"
 #include "status.h"
 #include "admin/top.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -48,7 +50,7 @@ static json_t *explain(struct gate *gate, const struct explain_query *query, str
     struct decision decision;
     decide_recipient(policy, facts.recipient, &decision);
     decide(gate, policy, &facts, true, &pool, &decision);
-    json_t *report = admin_explain(policy, &decision);
+    json_t *report = explain_decision(policy, &decision);
     error_set(err, report == NULL ? "out of memory" : "");
     pool_done(&pool);
     policy_unref(policy);
@@ -177,6 +179,35 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     return report != NULL ? report : failure("the counter store does not answer");
 }
 
+static const char *mode_of(struct gate *gate)
+{
+    const struct policy *policy = context_policy(&gate->context);
+    bool shadow = policy->shadow;
+    policy_unref(policy);
+    return shadow ? "shadow" : "enforce";
+}
+
+/* Who is refused, and by what: of this gate. */
+static json_t *answer_refused(struct gate *gate, const json_t *request)
+{
+    const char *names[REFUSALS_BYS] = {NULL}, *word = json_get_text(request, "by");
+    json_t *unknown = unknown_limit(gate, request);
+    json_int_t n = json_get_number(request, "n");
+    if (unknown != NULL)
+        return unknown;
+    for (int by = 0; by < REFUSALS_BY_SUBJECT; by++) {
+        names[by] = refusals_by_name((enum refusals_by)by);
+        if (strcmp(word, names[by]) == 0)
+            return json_pack("{s:s, s:i, s:s, s:o}", "by", word, "minutes", REFUSALS_MINUTES, "mode",
+                             mode_of(gate), "refused",
+                             refusals_report(gate->context.refusals, (enum refusals_by)by,
+                                             json_string_value(json_object_get(request, "limit")),
+                                             n > 0 && n < TOP_MOST ? (size_t)n : TOP_MOST,
+                                             clock_monotonic_ms()));
+    }
+    return failure_nearest("order", word, names);
+}
+
 static json_t *answer_reset(struct gate *gate, const json_t *request)
 {
     json_t *unknown = unknown_kind(request);
@@ -246,6 +277,8 @@ static const struct request_row {
 } requests[] = {
     {"show", answer_show, REQUESTS_ALONE_COUNTERS},
     {"top", answer_top, REQUESTS_ALONE_COUNTERS},
+    {"refused", answer_refused, REQUESTS_ALONE_NEVER},
+    {"events", event_requests_answer, REQUESTS_ALONE_COUNTERS},
     {"reset", answer_reset, REQUESTS_ALONE_COUNTERS},
     {"explain", answer_explain, REQUESTS_ALONE_ALWAYS},
     {"status", answer_status, REQUESTS_ALONE_COUNTERS},

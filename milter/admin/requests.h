@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-/* Answers a request: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "top" ("limit", "n"), "explain"
+/* Answers a request: {"do": "show", "subjects": [...]}, "reset" (also "limit"), "top" ("limit", "n"), "refused" (also "by"), "events", "explain"
  * ("to", "from", "client", "user", "size"), "status", "alias-accept", and those of block_requests.h. Always an
  * object; {"error": text} when it could not be done. */
 json_t *requests_answer(struct gate *gate, const json_t *request);
@@ -16,6 +16,7 @@ json_t *requests_answer(struct gate *gate, const json_t *request);
 /* Who can answer where no gate runs. */
 enum requests_alone {
     REQUESTS_ALONE_COUNTERS, /* a command, where the counters can be reached */
+    REQUESTS_ALONE_NEVER,    /* only a gate that runs */
     REQUESTS_ALONE_ALWAYS,   /* a command */
     REQUESTS_ALONE_BLOCKS,   /* a command, where it can have the state directory */
 };

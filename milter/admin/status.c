@@ -1,6 +1,9 @@
 /* status: the report and the metrics (see status.h). Owns nothing; the report fails only for want of memory. */
 #include "status.h"
 
+#include "config/json_get.h"
+#include "admin/words.h"
+
 #include "counters/stores.h"
 #include "base/clock.h"
 #include "sys/log.h"
@@ -23,10 +26,11 @@ static double to_ms(uint64_t ns)
 /* The store without its password. */
 static void counters_at(const struct counters_config *c, char *out, size_t size)
 {
-    if (c->kind == COUNTERS_REDIS_TCP)
-        snprintf(out, size, "%s:%d/%d", c->redis.host, c->redis.port, c->redis.db);
-    else if (c->kind == COUNTERS_REDIS_UNIX)
-        snprintf(out, size, "%s db %d", c->redis.path, c->redis.db);
+    char name[200];
+    if (c->kind == COUNTERS_REDIS_TCP || c->kind == COUNTERS_REDIS_UNIX)
+        snprintf(out, size, "%s%s%d", redis_config_name(&c->redis, name, sizeof name),
+                 c->redis.path == NULL && c->redis.topology == REDIS_TOPOLOGY_NODE ? "/" : " db ",
+                 c->redis.db);
     else
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }
@@ -113,24 +117,30 @@ static json_t *report_traffic(struct gate *gate)
                      total, "sessions_open", (json_int_t)atomic_load(&m->sessions_open), "sessions_total",
                      (json_int_t)atomic_load(&m->sessions), "messages_total",
                      (json_int_t)atomic_load(&m->messages), "decision_max_ms",
-                     to_ms(atomic_load(&m->decision_max_ns)), "callback_max_ms",
-                     to_ms(atomic_load(&m->callback_max_ns)));
+                     to_ms(atomic_load(&m->longest_decision.ever_ns)), "callback_max_ms",
+                     to_ms(atomic_load(&m->longest_callback.ever_ns)));
 }
 
 static json_t *report_limits(struct gate *gate, const struct policy *policy)
 {
     static const char *const words[] = {"defer", "discard", "reject"};
+    static const char *const units[] = {"recipients", "messages", "bytes", "attempts", "backlog"};
     json_t *list = json_array();
     for (size_t i = 0; i < policy->n_limits; i++) {
         const struct limit *limit = &policy->limits[i];
+        char says[4096];
+        struct text text;
         uint64_t refused, shadow;
         metrics_limit_totals(&gate->context.metrics, limit->name, &refused, &shadow);
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:I, s:I, s:s, s:b, s:I, s:I}", "name", limit->name,
-                                        "per", limit->per_name, "max", (json_int_t)limit->max, "window_ms",
-                                        (json_int_t)limit->window_ms, "over",
-                                        words[limit->over - ACTION_DEFER], "shadow", limit->shadow, "refused",
-                                        (json_int_t)refused, "would_refuse", (json_int_t)shadow));
+        text_init(&text, says, sizeof says);
+        words_add_limit(&text, limit);
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:b, s:I, s:I, s:o}", "name", limit->name, "per",
+                      limit->per_name, "count", units[limit->count], "max", (json_int_t)limit->max,
+                      "window_ms", (json_int_t)limit->window_ms, "over", words[limit->over - ACTION_DEFER],
+                      "hold_ms", (json_int_t)limit->hold_ms, "shadow", limit->shadow, "refused",
+                      (json_int_t)refused, "would_refuse", (json_int_t)shadow, "says", json_get_clean(says)));
     }
     return list;
 }
@@ -164,9 +174,14 @@ static int add(json_t *report, const char *name, json_t *value)
     return json_object_set_new(report, name, value);
 }
 
-static json_t *backlog_or_null(struct gate *gate)
+/* subjects: may it say who waits? */
+static json_t *backlog_or_null(struct gate *gate, bool subjects)
 {
-    json_t *report = queue_monitor_report(gate->backlog);
+    json_t *report = queue_monitor_report(gate->backlog), *oldest = json_object_get(report, "oldest");
+    if (!subjects) {
+        json_object_del(oldest, "sender");
+        json_object_del(oldest, "recipient");
+    }
     return report != NULL ? report : json_null();
 }
 
@@ -186,24 +201,25 @@ json_t *status_report(struct gate *gate, bool subjects)
         return NULL;
     const struct policy *policy = context_policy(&gate->context);
     int64_t now = context_now(&gate->context);
-    int bad =
-        add(report, "version", json_string(RCPTGATE_VERSION)) |
-        add(report, "host", json_string(gate->context.host)) |
-        add(report, "pid", json_integer((json_int_t)getpid())) |
-        add(report, "started", json_string(clock_text(gate->context.started_ms, time))) |
-        add(report, "uptime_s", json_integer((now - gate->context.started_ms) / 1000)) |
-        add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
-        add(report, "policy", report_policy(gate, policy, now)) |
-        add(report, "aliases", report_aliases(gate, now)) |
-        add(report, "counters", report_counters(gate, policy)) | add(report, "queue", backlog_or_null(gate)) |
-        add(report, "blocks", json_integer((json_int_t)networks_blocked(gate))) |
-        add(report, "traffic", report_traffic(gate)) | add(report, "limits", report_limits(gate, policy)) |
-        add(report, "past", report_past(gate, policy, now)) |
-        add(report, "lost",
-            json_pack("{s:I, s:I, s:I}", "log_lines", (json_int_t)log_dropped(), "events",
-                      (json_int_t)events_dropped(gate->context.events), "counters_reset_as_junk",
-                      (json_int_t)junk_resets(gate))) |
-        add(report, "events", events_recent(gate->context.events, EVENTS_SHOWN, subjects));
+    int bad = add(report, "version", json_string(RCPTGATE_VERSION)) |
+              add(report, "host", json_string(gate->context.host)) |
+              add(report, "pid", json_integer((json_int_t)getpid())) |
+              add(report, "started", json_string(clock_text(gate->context.started_ms, time))) |
+              add(report, "uptime_s", json_integer((now - gate->context.started_ms) / 1000)) |
+              add(report, "mode", json_string(policy->shadow ? "shadow" : "enforce")) |
+              add(report, "policy", report_policy(gate, policy, now)) |
+              add(report, "aliases", report_aliases(gate, now)) |
+              add(report, "counters", report_counters(gate, policy)) |
+              add(report, "queue", backlog_or_null(gate, subjects)) |
+              add(report, "blocks", json_integer((json_int_t)networks_blocked(gate))) |
+              add(report, "traffic", report_traffic(gate)) |
+              add(report, "limits", report_limits(gate, policy)) |
+              add(report, "past", report_past(gate, policy, now)) |
+              add(report, "lost",
+                  json_pack("{s:I, s:I, s:I}", "log_lines", (json_int_t)log_dropped(), "events",
+                            (json_int_t)events_dropped(gate->context.events), "counters_reset_as_junk",
+                            (json_int_t)junk_resets(gate))) |
+              add(report, "events", events_recent(gate->context.events, EVENTS_SHOWN, subjects));
     policy_unref(policy);
     if (bad != 0) {
         json_decref(report);
@@ -278,6 +294,12 @@ static void print_process(FILE *out, const struct gate *gate)
     gauge(out, "process_max_fds", "How many may be open.", (double)files.rlim_cur);
 }
 
+/* So long ago, as Unix time; 0 where it never was. */
+static double moment(const struct gate *gate, int64_t age_ms)
+{
+    return age_ms < 0 ? 0 : (double)(context_now(&gate->context) - age_ms) / 1000;
+}
+
 static void print_aliases_metrics(FILE *out, const struct gate *gate)
 {
     static const enum aliases_mode modes[] = {ALIASES_LIVE, ALIASES_UNVERIFIED, ALIASES_COPY,
@@ -295,12 +317,12 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate)
               (double)database_changed_ms(gate->started->aliases.database) / 1000);
     gauge(out, "rcptgate_aliases_rows", "Aliases in the data that was last taken as good; -1: not known.",
           (double)status.aliases);
-    gauge(out, "rcptgate_aliases_validated_age_seconds",
-          "Since the alias database last passed all its checks; -1: never.",
-          status.validated_age_ms < 0 ? -1 : (double)status.validated_age_ms / 1000);
-    gauge(out, "rcptgate_aliases_copy_age_seconds",
-          "Since the last good copy was as the database; -1: there is none.",
-          status.copy_age_ms < 0 ? -1 : (double)status.copy_age_ms / 1000);
+    gauge(out, "rcptgate_aliases_validated_timestamp_seconds",
+          "When the alias database was last known to pass all its checks; 0: never.",
+          moment(gate, status.validated_age_ms));
+    gauge(out, "rcptgate_aliases_copy_timestamp_seconds",
+          "When the last good copy was last known to be as the database; 0: there is none.",
+          moment(gate, status.copy_age_ms));
 }
 
 void status_print_metrics(FILE *out, struct gate *gate)

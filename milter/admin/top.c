@@ -1,4 +1,4 @@
-/* top: the two boards of a look at all counters (see top.h). Owns nothing; a store that cannot answer is NULL. */
+/* top: the rankings of a look at all counters (see top.h). Owns nothing; a store that cannot answer is NULL. */
 #include "admin/top.h"
 
 #include "show.h"
@@ -19,7 +19,7 @@ struct ranking { /* the best n, the best first */
 
 struct top {
     const char *limit;
-    struct ranking refused, busiest;
+    struct ranking refused, busiest, held;
 };
 
 static void ranking_offer(struct ranking *ranking, double score, const struct count_view *view)
@@ -43,6 +43,7 @@ static void look(void *arg, const struct count_view *view)
         return;
     bool now = view->used > 0 || view->held_ms > 0; /* else it is over, and only the counter is still there */
     ranking_offer(&top->refused, now ? (double)view->refused : 0, view);
+    ranking_offer(&top->held, (double)view->held_ms, view);
     ranking_offer(&top->busiest, view->max > 0 ? (double)view->used / (double)view->max : 0, view);
 }
 
@@ -56,19 +57,23 @@ static json_t *ranking_list(struct ranking *ranking)
     return list;
 }
 
+static bool ranking_init(struct ranking *ranking, size_t n)
+{
+    ranking->most = n < 1 ? 1 : n > TOP_MOST ? TOP_MOST : n;
+    ranking->places = calloc(ranking->most, sizeof *ranking->places);
+    return ranking->places != NULL;
+}
+
 json_t *top_report(struct counters *counters, const char *limit, size_t n, int64_t now_ms)
 {
     static const char *const all[] = {"*"};
     struct top top = {.limit = limit};
-    top.refused.most = top.busiest.most = n < 1 ? 1 : n > TOP_MOST ? TOP_MOST : n;
-    top.refused.places = calloc(top.refused.most, sizeof *top.refused.places);
-    top.busiest.places = calloc(top.busiest.most, sizeof *top.busiest.places);
-    bool ok = top.refused.places != NULL && top.busiest.places != NULL &&
+    bool ok = ranking_init(&top.refused, n) && ranking_init(&top.busiest, n) && ranking_init(&top.held, n) &&
               counters_show(counters, all, 1, now_ms, look, &top) == COUNTERS_OK;
-    json_t *refused = ranking_list(&top.refused), *busiest = ranking_list(&top.busiest);
+    json_t *report = json_pack("{s:o, s:o, s:o}", "refused", ranking_list(&top.refused), "busiest",
+                               ranking_list(&top.busiest), "held", ranking_list(&top.held));
     if (ok)
-        return json_pack("{s:o, s:o}", "refused", refused, "busiest", busiest);
-    json_decref(refused);
-    json_decref(busiest);
+        return report;
+    json_decref(report);
     return NULL;
 }

@@ -9,7 +9,7 @@
 
 enum { TOP_MOST = 1000 };
 
-/* {"refused": [...], "busiest": [...]}, each of at most n counters as in show_report(). limit: only that one;
+/* {"refused": [...], "busiest": [...], "held": [...] (the longest first)}, each of at most n counters as in show_report(). limit: only that one;
  * NULL: all. Looks at every counter: not for the path of a RCPT. NULL: the store could not answer. */
 json_t *top_report(struct counters *counters, const char *limit, size_t n, int64_t now_ms);
 

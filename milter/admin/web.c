@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "sys/http.h"
+#include "overview.h"
 #include "page.h"
 #include "status.h"
 
@@ -76,48 +77,66 @@ static void answer_json(json_t *report, int status, struct http_answer *out)
     json_decref(report);
 }
 
-static void answer_health(struct gate *gate, FILE *file, struct http_answer *out)
+static void answer_health(struct gate *gate, const struct http_request *request, FILE *file,
+                          struct http_answer *out)
 {
-    (void)file;
+    (void)request, (void)file;
     json_t *report = for_pages(gate, health_report(gate));
     answer_json(report, report != NULL && health_grade(report) == CONDITION_NOTE ? 200 : 503, out);
 }
 
-static void answer_status(struct gate *gate, FILE *file, struct http_answer *out)
+static void answer_status(struct gate *gate, const struct http_request *request, FILE *file,
+                          struct http_answer *out)
 {
-    (void)file;
+    (void)request, (void)file;
     answer_json(for_pages(gate, status_report(gate, shows_subjects(gate))), 200, out);
 }
 
-static void answer_metrics(struct gate *gate, FILE *file, struct http_answer *out)
+static void answer_metrics(struct gate *gate, const struct http_request *request, FILE *file,
+                           struct http_answer *out)
 {
+    (void)request;
     out->status = 200;
     out->type = "text/plain; version=0.0.4; charset=utf-8";
     status_print_metrics(file, gate);
 }
 
-static void answer_style(struct gate *gate, FILE *file, struct http_answer *out)
+static void answer_style(struct gate *gate, const struct http_request *request, FILE *file,
+                         struct http_answer *out)
 {
-    (void)gate;
+    (void)gate, (void)request;
     out->status = 200;
     out->type = "text/css; charset=utf-8";
     fputs(page_css, file);
 }
 
-static void answer_page(struct gate *gate, FILE *file, struct http_answer *out)
+/* What somebody asks, or is typing, is not to be swept away. */
+static bool stands_still(const struct http_request *request, const struct overview_question *question)
 {
-    json_t *report = for_pages(gate, status_report(gate, shows_subjects(gate)));
+    return http_query(request, "still") != NULL || question->to != NULL || question->from != NULL ||
+           question->client != NULL;
+}
+
+static void answer_page(struct gate *gate, const struct http_request *request, FILE *file,
+                        struct http_answer *out)
+{
+    const struct overview_question question = {http_query(request, "to"), http_query(request, "from"),
+                                               http_query(request, "client")};
+    struct history_minute hour[HISTORY_MINUTES];
+    json_t *report = for_pages(gate, overview_report(gate, shows_subjects(gate), &question));
+    history_get(&gate->context.history, context_now(&gate->context), hour);
     out->status = report != NULL ? 200 : 503;
     out->type = "text/html; charset=utf-8";
     if (report != NULL)
-        page_print(file, report);
+        page_print(file, report, hour, stands_still(request, &question));
     json_decref(report);
 }
 
 /* Each fills out and either writes to file or sets the body. */
 static const struct {
     const char *path;
-    void (*answer)(struct gate *gate, FILE *file, struct http_answer *out);
+    void (*answer)(struct gate *gate, const struct http_request *request, FILE *file,
+                   struct http_answer *out);
 } pages[] = {
     {"/", answer_page},          {"/style.css", answer_style},    {"/metrics", answer_metrics},
     {"/healthz", answer_health}, {"/status.json", answer_status},
@@ -133,18 +152,18 @@ static void out_of_memory(struct http_answer *out)
     out->n = out->body != NULL ? sizeof text - 1 : 0;
 }
 
-static void on_get(void *arg, const char *path, struct http_answer *out)
+static void on_get(void *arg, const struct http_request *request, struct http_answer *out)
 {
     struct web *web = arg;
     size_t i = 0, n = 0;
     char *body = NULL;
-    while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].path, path) != 0)
+    while (i < sizeof pages / sizeof pages[0] && strcmp(pages[i].path, request->path) != 0)
         i++;
     if (i == sizeof pages / sizeof pages[0])
         return;
     FILE *file = open_memstream(&body, &n);
     if (file != NULL)
-        pages[i].answer(web->gate, file, out);
+        pages[i].answer(web->gate, request, file, out);
     bool whole = file != NULL && fclose(file) == 0;
     if (out->body != NULL) {
         free(body);
@@ -155,6 +174,18 @@ static void on_get(void *arg, const char *path, struct http_answer *out)
     }
     if (!whole || out->body == NULL || out->n == 0)
         out_of_memory(out);
+}
+
+/* http.hosts */
+static bool knows_host(void *arg, const char *name)
+{
+    const struct web *web = arg;
+    const struct policy *policy = context_policy(&web->gate->context);
+    bool known = false;
+    for (size_t i = 0; i < policy->http.hosts.n && !known; i++)
+        known = strcmp(policy->http.hosts.at[i], name) == 0;
+    policy_unref(policy);
+    return known;
 }
 
 /* ---- the server ---- */
@@ -172,7 +203,8 @@ static void web_open(struct web *web)
     int64_t now = clock_monotonic_ns();
     if (now < web->retry_ns)
         return;
-    web->http = http_start(web->host, web->port, on_get, web, &err);
+    const struct http_user user = {on_get, knows_host, web};
+    web->http = http_start(web->host, web->port, &user, &err);
     if (web->http != NULL) {
         conditions_clear(conditions, CONDITION_HTTP, context_now(&web->gate->context));
         return;

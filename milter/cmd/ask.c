@@ -90,8 +90,11 @@ bool ask_allowed(const struct policy *policy, struct error *err)
 /* What an answer without a running gate reads must be readable, or every recipient would seem to get 451. */
 static bool may_read(const struct policy *policy, struct error *err)
 {
-    const char *const files[] = {policy->aliases.database, policy->counters.redis.password_file};
-    for (size_t i = 0; i < 2; i++) {
+    const struct redis_config *redis = &policy->counters.redis;
+    const char *const files[] = {
+        policy->aliases.database, redis->password_file, redis->sentinel_password_file, redis->tls_ca,
+        redis->tls_cert,          redis->tls_key};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         if (files[i] == NULL || access(files[i], R_OK) == 0 || errno != EACCES)
             continue;
         error_set(err, "no gate runs, and you may not read %s: do it as root, or as a member of its group",
@@ -120,6 +123,7 @@ json_t *ask_gate(const struct policy *policy, json_t *request, int *status)
     }
     if (report == NULL && (alone == REQUESTS_ALONE_COUNTERS ? policy->counters.kind != COUNTERS_MEMORY
                            : alone == REQUESTS_ALONE_BLOCKS ? absent
+                           : alone == REQUESTS_ALONE_NEVER  ? false
                                                             : true))
         report = answer_alone(policy, request, &err);
     json_decref(request);

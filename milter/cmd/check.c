@@ -1,6 +1,8 @@
 /* check: validates a policy file. Exit 0 clean, 1 usable with entries skipped, 78 unusable. */
 #include "command.h"
 
+#include "check_connect.h"
+
 #include "gate/policy_file.h"
 #include "gate/policy_reload.h"
 #include "aliases/aliases.h"
@@ -17,10 +19,8 @@
 #include <unistd.h>
 
 static const char *const kind_names[] = {
-    [PROBLEM_WARNING] = "warning",
-    [PROBLEM_NOT_YET] = "not-yet",
-    [PROBLEM_SKIPPED] = "skipped",
-    [PROBLEM_FATAL] = "unusable",
+    [PROBLEM_WARNING] = "warning", [PROBLEM_NOT_YET] = "not-yet", [PROBLEM_FAILED] = "failed",
+    [PROBLEM_SKIPPED] = "skipped", [PROBLEM_FATAL] = "unusable",
 };
 
 enum { WARNED = 3 };
@@ -199,16 +199,26 @@ static void check_secrets(const char *file, const struct policy *policy, struct 
                      "or put the password into counters.password_file",
                      problems);
     check_secret(file, 0002, "", "every user of this machine can write this file: chmod o-w", problems);
-    if (redis->password_file != NULL)
-        check_secret(redis->password_file, 0006, "/counters/password_file",
-                     "can be read or written by every user of this machine: chmod o-rwx", problems);
+    const struct secret_file {
+        const char *path, *pointer;
+    } files[] = {
+        {redis->password_file, "/counters/password_file"},
+        {redis->sentinel_password_file, "/counters/sentinel_password_file"},
+        {redis->tls_key != NULL ? redis->tls_key : redis->tls_cert,
+         redis->tls_key != NULL ? "/counters/tls/key" : "/counters/tls/cert"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i].path != NULL)
+            check_secret(files[i].path, 0006, files[i].pointer,
+                         "can be read or written by every user of this machine: chmod o-rwx", problems);
 }
 
 int cmd_check(int argc, char **argv)
 {
     const char *file = LOAD_DEFAULT_FILE;
-    bool json = false;
-    const struct option_value options[] = {{"-c", &file, NULL}, {"--json", NULL, &json}, {NULL, NULL, NULL}};
+    bool json = false, connect = false;
+    const struct option_value options[] = {
+        {"-c", &file, NULL}, {"--json", NULL, &json}, {"--connect", NULL, &connect}, {NULL, NULL, NULL}};
     int n = command_options("check", argc, argv, options);
     if (n < 0)
         return EXIT_USAGE;
@@ -221,12 +231,14 @@ int cmd_check(int argc, char **argv)
     struct error err = {0};
     const struct policy *policy =
         policy_reload_check(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &problems, &err);
-    int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
     if (policy != NULL) {
         check_secrets(file, policy, &problems);
         check_database(policy, &problems);
         check_rows(policy, &problems);
+        if (connect)
+            check_connect(file, policy, &problems);
     }
+    int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
     if (json) {
         status = print_json(file, &problems, status);
     } else {

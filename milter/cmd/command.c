@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,6 +37,25 @@ bool command_reader_gone(void)
     struct stat st;
     return fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode) && poll(&out, 1, 0) == 1 &&
            (out.revents & POLLERR) != 0;
+}
+
+static void end_well(int number)
+{
+    (void)number;
+    _exit(EXIT_DONE);
+}
+
+void command_end_on_signals(void)
+{
+    const struct sigaction action = {.sa_handler = end_well};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool command_wait(int ms)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return ferror(stdout) == 0 && poll(&out, 1, ms) == 0;
 }
 
 int command_no_policy(const char *file)

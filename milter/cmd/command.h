@@ -11,8 +11,11 @@ enum { /* exit statuses, as in sysexits.h */
        EXIT_NO_INPUT = 66,
        EXIT_UNAVAILABLE = 69,
        EXIT_INTERNAL = 70,
+       EXIT_CANNOT_CREATE = 73,
+       EXIT_BUSY = 75,
        EXIT_NO_RIGHT = 77,
        EXIT_CONFIG = 78,
+       EXIT_INTERRUPTED = 130, /* as the shell says of SIGINT */
 };
 
 /* Each takes its own name as argv[0] and returns the exit status. */
@@ -22,6 +25,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_top(int argc, char **argv);
+int cmd_events(int argc, char **argv);
 int cmd_show_reset(int argc, char **argv);
 int cmd_rules(int argc, char **argv); /* alias, domain, sender, client */
 int cmd_status(int argc, char **argv);
@@ -39,6 +43,12 @@ const char *command_hint(const char *name, const char *const *names, char buffer
 
 /* Has whoever read our standard output, a pipe, gone away? Then it had enough, which is no error. */
 bool command_reader_gone(void);
+
+/* For a command that goes on until it is told to end: Ctrl-C is then its end as it should be. What it prints it flushes. */
+void command_end_on_signals(void);
+
+/* Waits so long. False, at once: nobody reads standard output any more. */
+bool command_wait(int ms);
 
 /* How to exit where no policy was found, of which was spoken: EXIT_NO_RIGHT or EXIT_CONFIG. */
 int command_no_policy(const char *file);

@@ -15,7 +15,7 @@
     "  --json             list and import, for programs\n"                                                   \
     "import [FILE], export [FILE]: CSV with the names of the columns, or JSON Lines; - is standard input "   \
     "or output\n"                                                                                            \
-    "  --format WORD      csv or jsonl, where the file's name does not say\n"                                \
+    "  --format WORD      csv, jsonl, or postfix for a map such as virtual(5)\n"                             \
     "  --update           import: a row that exists takes the file's columns\n"                              \
     "  --replace          import: in place of all rows that are there\n"                                     \
     "  --force            import: also where --replace removes more than max_shrink\n"                       \
@@ -25,10 +25,11 @@
 const struct command commands[] = {
     {"run", cmd_run, "[-c FILE]", "Runs the milter in the foreground.",
      "  -c FILE            policy (default /etc/rcptgate/policy.json)\n"},
-    {"check", cmd_check, "[-c FILE | FILE] [--json]",
+    {"check", cmd_check, "[-c FILE | FILE] [--connect] [--json]",
      "Validates a policy and names every problem; - is standard input.",
+     "  --connect          try what it names, too: Redis, and what systemd's unit lets the gate do\n"
      "  --json             for programs\n"
-     "Exit status: 0 clean, 1 usable with entries skipped, 78 unusable.\n"},
+     "Exit status: 0 clean, 1 usable with entries skipped or what they name not usable, 78 unusable.\n"},
     {"explain", cmd_explain,
      "--to ADDRESS [--from ADDRESS] [--client IP] [--user LOGIN] [--size BYTES] [-c FILE] [--json]",
      "Tells what this RCPT would be answered now, and why. Charges nothing.",
@@ -53,22 +54,37 @@ const struct command commands[] = {
      "Shows the counters of an address, domain, client or login.",
      "  SUBJECT            a@example.com, example.com, 192.0.2.7, owner:bob, or a whole key\n"
      "  --json             for programs\n"},
-    {"top", cmd_top, "[--limit NAME] [-n N] [-c FILE] [--json]",
-     "Shows who is refused most, and who is nearest to a limit.",
+    {"top", cmd_top, "[--by WORD] [--limit NAME] [-n N] [--watch] [-c FILE] [--json]",
+     "Shows what is refused most or nearest to a limit, and who floods it.",
+     "  --by WORD          subject (the default), or of the last minutes client, sender or rule\n"
      "  --limit NAME       only this limit\n"
      "  -n N               how many of each (default 10)\n"
+     "  --watch            again and again, until Ctrl-C\n"
      "  --json             for programs\n"},
+    {"events", cmd_events, "[--follow] [-n N] [-c FILE] [--json]",
+     "Shows the last events of all hosts: limits hit, backends down and up, blocks.",
+     "  --follow           and those that come, until Ctrl-C\n"
+     "  -n N               how many of the last (default 20)\n"
+     "  --json             for programs; with --follow an object a line\n"},
     {"reset", cmd_show_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
      "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
     {"alias", cmd_rules,
-     "init | add | set | remove | list | import | export | accept  [ADDRESS] [MAILBOX] [OPTION...]",
+     "init | add | set | remove | list | show | import | export | accept | snapshot | install | rollback"
+     "  [ADDRESS] [MAILBOX] [FILE] [OPTION...]",
      "Edits the aliases; an address with * or ? in its local part is a glob.",
      RULE_OPTIONS "  --mailbox A[,B]    where it forwards to\n"
                   "  --owner NAME       whose it is\n"
                   "  --class NAME       for `when` in limits\n"
                   "  --expires WHEN     Unix time, date, or a duration such as 30d, never\n"
                   "  --group NAME       init: who shares the database with the gate\n" FILE_OPTIONS
-                  "  accept             take the present data although it lost more than max_shrink\n"},
+                  "  accept             take the present data although it lost more than max_shrink\n"
+                  "  show ADDRESS       which row answers for it, and the sender rules that apply\n"
+                  "  snapshot FILE      all alias data, for other hosts: serial and checksum are in it\n"
+                  "  install FILE       takes a snapshot, in one transaction\n"
+                  "  rollback           back to what was there before the last install\n"
+                  "  --dry-run          install, rollback: only say what would be done\n"
+                  "  --force            install: also what is older, was rolled back, or lost much\n"
+                  "  --json             show, snapshot, install, rollback: for programs\n"},
     {"domain", cmd_rules, "add | set | remove | list | import | export  [DOMAIN] [OPTION...]",
      "Edits the domains that are ours.",
      RULE_OPTIONS "  --catch-all WORD   accept or reject what no alias matches\n"

@@ -5,6 +5,7 @@
 #include "gate/policy_file.h"
 #include "sys/log.h"
 #include "progress.h"
+#include "replay/notes.h"
 #include "replay/report.h"
 
 #include <errno.h>
@@ -74,6 +75,7 @@ static int read_file(struct run *run, struct replay_log *log, const char *file)
         if (numbers->lines % 1024 == 0 && progress_due(&run->progress))
             show_progress(run, lines, file, numbers);
     }
+    replay_log_skipped(log, lines_skipped(lines));
     lines_close(lines);
     if (!ok)
         error_set(&run->err, "out of memory");
@@ -124,6 +126,15 @@ static int policy_start(struct replay *replay, const char *file, int index, bool
     return replay_run_init(replay, file, index, aliases, err) == 0 ? EXIT_DONE : EXIT_CONFIG;
 }
 
+/* What a log without RCPTs may be instead. */
+static void explain_nothing(struct run *run, const struct replay_numbers *numbers)
+{
+    char buffer[256];
+    const char *hint = notes_hint(numbers, buffer, sizeof buffer);
+    error_set(&run->err, "no RCPT was found in the log; %s",
+              hint[0] != '\0' ? hint : "is it a mail log of Postfix, or of rcptgate?");
+}
+
 static int notify(struct run *run, const struct replay_numbers *numbers, bool json)
 {
     json_t *report = replay_report_make(&run->report);
@@ -138,7 +149,7 @@ static int notify(struct run *run, const struct replay_numbers *numbers, bool js
     else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
         status = EXIT_INTERNAL;
     if (status == EXIT_REFUSED)
-        error_set(&run->err, "no RCPT was found in the log; is it a mail log of Postfix, or of rcptgate?");
+        explain_nothing(run, numbers);
     json_decref(report);
     return status;
 }
@@ -161,7 +172,7 @@ static int replay_all(struct run *run, const struct options *options, char **fil
     }
     run->report.files = files;
     run->report.n_files = n_files;
-    run->report.numbers = replay_log_numbers(log);
+    run->report.log = log;
     run->report.policy = &run->policy;
     run->report.against = run->two ? &run->against : NULL;
     status = read_files(run, log, files, n_files);

@@ -9,13 +9,14 @@
 #include <jansson.h>
 #include <stdio.h>
 
-static int accept_at_start(const struct policy *policy, struct error *err)
+static int accept_at_start(const struct policy *policy, bool silent, struct error *err)
 {
     char copy[STATE_DIR_PATH];
     if (state_dir_take_ids(policy, NULL, 0, err) < 0 ||
         aliases_accept_at_start(state_dir_path(policy->state, STATE_DIR_ALIASES_COPY, copy), err) < 0)
         return EXIT_REFUSED;
-    printf("no gate runs: the next one takes %s as it is\n", policy->aliases.database);
+    if (!silent)
+        printf("no gate runs: the next one takes %s as it is\n", policy->aliases.database);
     return EXIT_DONE;
 }
 
@@ -25,7 +26,7 @@ static void say_taken(json_int_t aliases, json_int_t domains)
            aliases == 1 ? "" : "es", domains, domains == 1 ? "" : "s");
 }
 
-int rule_accept(const struct policy *policy, struct error *err)
+int rule_accept(const struct policy *policy, bool silent, struct error *err)
 {
     bool absent = false;
     struct error unheard = {0};
@@ -37,12 +38,12 @@ int rule_accept(const struct policy *policy, struct error *err)
     json_t *report = request != NULL ? ask_running(policy, request, &absent, &unheard) : NULL;
     json_decref(request);
     if (absent)
-        return accept_at_start(policy, err);
+        return accept_at_start(policy, silent, err);
     const char *error = report != NULL ? json_string_value(json_object_get(report, "error")) : unheard.text;
     int status = report == NULL ? EXIT_UNAVAILABLE : error != NULL ? EXIT_REFUSED : EXIT_DONE;
     if (error != NULL)
         error_set(err, "%s", error[0] != '\0' ? error : "out of memory");
-    else
+    else if (!silent)
         say_taken(json_integer_value(json_object_get(report, "aliases")),
                   json_integer_value(json_object_get(report, "domains")));
     json_decref(report);

@@ -19,10 +19,10 @@ struct export
 {
     FILE *out;
     const struct aliases_schema_columns *columns; /* of the file */
-    bool jsonl;
-    bool terminal; /* it would obey control characters */
-    bool bad_text; /* a row cannot be said in JSON */
-    int64_t n;
+    enum rule_format format;
+    bool terminal;       /* it would obey control characters */
+    bool bad_text;       /* a row cannot be said in JSON */
+    int64_t n, left_out; /* rows */
     struct progress progress;
 };
 
@@ -87,13 +87,37 @@ static bool write_jsonl(const struct export *export, const struct edit_value *ce
     return rc == 0;
 }
 
+/* A map says where mail goes, or that a domain is there, and nothing else. False: the row says something else. */
+static bool write_map(const struct export *export, enum aliases_table table, const struct edit_record *record,
+                      const struct edit_value *cells)
+{
+    const struct aliases_schema_columns *columns = export->columns;
+    const char *value = "domain", *key = cells[0].text;
+    for (size_t i = 1; i < columns->n; i++) {
+        bool action = strcmp(columns->names[i], "action") == 0, there = cells[i].kind != EDIT_NULL;
+        if (there &&
+            (action ? strcmp(cells[i].text, "accept") != 0 : strcmp(columns->names[i], "expires_at") == 0))
+            return false;
+        if (strcmp(columns->names[i], "mailbox") == 0)
+            value = there ? cells[i].text : NULL;
+    }
+    if (table == ALIASES_GLOBS)
+        key = strcmp(record->at[1].text, "*") == 0 ? key + 1 : NULL; /* "@example.com" */
+    if (value == NULL || key == NULL || key[0] == '.' || strstr(key, "@.") != NULL)
+        return false;
+    fprintf(export->out, "%s\t%s\n", key, value);
+    return true;
+}
+
 static bool write_row(enum aliases_table table, const struct edit_record *record, void *context)
 {
     struct export *export = context;
     struct edit_value cells[ALIASES_COLUMNS] = {0};
     char names[ALIASES_KEYS][RULE_NAME];
     cells_of(export, table, record, names, cells);
-    if (!export->jsonl)
+    if (export->format == RULE_FORMAT_POSTFIX)
+        export->left_out += !write_map(export, table, record, cells);
+    else if (export->format != RULE_FORMAT_JSONL)
         write_csv(export, cells);
     else if (!write_jsonl(export, cells))
         export->bad_text = !ferror(export->out);
@@ -104,19 +128,24 @@ static bool write_row(enum aliases_table table, const struct edit_record *record
 }
 
 static enum edit_status write_all(struct aliases_edit *edit, const enum aliases_table *tables,
-                                  size_t n_tables, FILE *out, const char *name, bool jsonl, struct error *err)
+                                  size_t n_tables, FILE *out, const char *name, enum rule_format format,
+                                  struct error *err)
 {
+    bool header = format != RULE_FORMAT_JSONL && format != RULE_FORMAT_POSTFIX;
     struct export export = {.out = out,
                             .columns = &aliases_schema_columns[tables[0]],
-                            .jsonl = jsonl,
+                            .format = format,
                             .terminal = isatty(fileno(out)) == 1};
     enum edit_status status = EDIT_DONE;
     progress_begin(&export.progress);
-    for (size_t i = 0; i < export.columns->n && !jsonl; i++)
+    for (size_t i = 0; header && i < export.columns->n; i++)
         fprintf(out, "%s%s", export.columns->names[i], i + 1 < export.columns->n ? "," : "\r\n");
     for (size_t i = 0; i < n_tables && status == EDIT_DONE && !export.bad_text && !ferror(out); i++)
         status = aliases_edit_list(edit, tables[i], NULL, write_row, &export, err);
     progress_wipe(&export.progress);
+    if (export.left_out > 0)
+        fprintf(stderr, "rcptgate: %" PRId64 " rows say more than a Postfix map can, and were left out\n",
+                export.left_out);
     if (status != EDIT_DONE || (out == stdout && command_reader_gone()))
         return status;
     if (export.bad_text) {
@@ -167,7 +196,7 @@ int rule_export_open(struct rule_export_file *file, const char *name, struct err
 enum edit_status rule_export(struct aliases_edit *edit, const enum aliases_table *tables, size_t n_tables,
                              struct rule_export_file *file, enum rule_format format, struct error *err)
 {
-    return write_all(edit, tables, n_tables, file->out, file->name, format == RULE_FORMAT_JSONL, err);
+    return write_all(edit, tables, n_tables, file->out, file->name, format, err);
 }
 
 enum edit_status rule_export_close(struct rule_export_file *file, enum edit_status status, struct error *err)

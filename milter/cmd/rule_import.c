@@ -4,6 +4,7 @@
 
 #include "base/csv.h"
 #include "progress.h"
+#include "rule_map.h"
 #include "rule_write.h"
 #include "base/text.h"
 
@@ -33,6 +34,7 @@ struct import {
     size_t n_places;
     struct csv csv;
     char text[LINE_MAX_BYTES]; /* JSON Lines */
+    struct rule_map map;
 };
 
 static volatile sig_atomic_t interrupted; /* by which signal */
@@ -70,7 +72,7 @@ enum rule_format rule_import_format(const char *name)
     if (strcmp(name, "jsonl") == 0 || ends_with(name, ".jsonl") || ends_with(name, ".ndjson") ||
         ends_with(name, ".json"))
         return RULE_FORMAT_JSONL;
-    return RULE_FORMAT_UNKNOWN;
+    return strcmp(name, "postfix") == 0 ? RULE_FORMAT_POSTFIX : RULE_FORMAT_UNKNOWN;
 }
 
 static int column_place(const struct import *import, const char *name, size_t *place, struct error *err)
@@ -224,6 +226,57 @@ static enum row_status read_jsonl(struct import *import, const char *cells[ALIAS
     }
 }
 
+/* --- a Postfix map --- */
+
+/* The domains of virtual(5) stand among its aliases, without an '@' and with whatever behind them. */
+static bool is_domain(const char *key)
+{
+    return strchr(key, '@') == NULL && strchr(key, '.') != NULL;
+}
+
+static enum row_status alias_cells(const struct import *import, const char *key, const char *value,
+                                   const char *cells[ALIASES_COLUMNS], struct error *err)
+{
+    const char *at = strrchr(key, '@');
+    size_t address = 0, mailbox = 0;
+    if (column_place(import, "address", &address, err) < 0 ||
+        column_place(import, "mailbox", &mailbox, err) < 0)
+        return ROW_BAD;
+    if (at == NULL)
+        error_set(err, "\"%.100s\" has no domain; Postfix adds its own ($myorigin), so write it with that",
+                  key);
+    else if (key[0] != '"' && strcspn(key, "*?") < (size_t)(at - key))
+        error_set(err, "%.100s: * and ? mean themselves in Postfix, and are globs here", key);
+    else if (value[0] == '@')
+        error_set(
+            err, "%.100s: a domain for a domain is nothing that the gate can do; leave it to a map behind it",
+            key);
+    cells[address] = at == key ? pool_printf(import->args->pool, "*%s", key) : key; /* a catch-all */
+    cells[mailbox] = value;
+    if (err->text[0] == '\0' && cells[address] == NULL)
+        error_set(err, "out of memory");
+    return err->text[0] == '\0' ? ROW_OK : ROW_BAD;
+}
+
+static enum row_status read_map(struct import *import, const char *cells[ALIASES_COLUMNS], struct error *err)
+{
+    bool domains = import->args->noun == NOUN_DOMAIN;
+    char *key, *value;
+    import->map.in = import->in;
+    for (;;) {
+        enum rule_map_status status = rule_map_read(&import->map, &key, &value, err);
+        import->line = import->map.line;
+        if (status != RULE_MAP_ENTRY)
+            return status == RULE_MAP_END ? ROW_END : status == RULE_MAP_BAD ? ROW_BAD : ROW_FAILED;
+        if (!domains && !is_domain(key))
+            return alias_cells(import, key, value, cells, err);
+        if (domains && is_domain(key)) {
+            cells[0] = key;
+            return ROW_OK;
+        }
+    }
+}
+
 /* --- rows --- */
 
 static enum edit_status write_row(const struct import *import, const char *const cells[ALIASES_COLUMNS],
@@ -258,13 +311,17 @@ static void complain(const struct import *import, struct progress *progress, con
 }
 
 /* EDIT_DONE at the end of the file, whatever the rows were. */
-static enum edit_status read_rows(struct import *import, struct progress *progress, bool jsonl,
+static enum edit_status read_rows(struct import *import, struct progress *progress, enum rule_format format,
                                   struct error *err)
 {
+    enum row_status (*read)(struct import *, const char **, struct error *) =
+        format == RULE_FORMAT_JSONL     ? read_jsonl
+        : format == RULE_FORMAT_POSTFIX ? read_map
+                                        : read_csv;
     for (;;) {
         const char *cells[ALIASES_COLUMNS] = {0};
         struct error why = {0};
-        enum row_status row = jsonl ? read_jsonl(import, cells, &why) : read_csv(import, cells, &why);
+        enum row_status row = read(import, cells, &why);
         enum edit_status status = row == ROW_OK ? write_row(import, cells, &why) : EDIT_INVALID;
         if (interrupted != 0) {
             error_set(err, "interrupted at %s:%" PRId64 "; nothing was changed", import->name, import->line);
@@ -312,11 +369,13 @@ enum edit_status rule_import(struct aliases_edit *edit, const struct rule_args *
     import->name = name;
     import->in = in;
     import->result = result;
-    bool jsonl = options->format == RULE_FORMAT_JSONL ||
-                 (options->format == RULE_FORMAT_UNKNOWN && begins_with_brace(in));
+    enum rule_format format = options->format;
+    if (format == RULE_FORMAT_UNKNOWN)
+        format = begins_with_brace(in) ? RULE_FORMAT_JSONL : RULE_FORMAT_CSV;
     progress_begin(&progress);
-    enum edit_status status =
-        jsonl || read_header(import, err) == 0 ? read_rows(import, &progress, jsonl, err) : EDIT_INVALID;
+    enum edit_status status = EDIT_INVALID;
+    if (format != RULE_FORMAT_CSV || read_header(import, err) == 0)
+        status = read_rows(import, &progress, format, err);
     progress_wipe(&progress);
     if (result->bad > COMPLAINTS)
         fprintf(stderr, "rcptgate %s: %s: and %" PRId64 " more bad rows\n", options->noun, name,

@@ -1,7 +1,7 @@
-/* rule_import: rows of a file, CSV or JSON Lines, into the rule database, with the validation that `add` has.
+/* rule_import: rows of a file, CSV, JSON Lines or a Postfix map, into the rule database, with the validation that `add` has.
  *
  * A row is what `add` takes: CSV has a header with the names of the columns, JSON Lines has one object a line
- * with them as keys. Read in one pass and in constant memory. What is wrong is printed to stderr with the
+ * with them as keys, a map an alias and its mailboxes, or a domain (virtual(5); each noun takes its own entries). Read in one pass and in constant memory. What is wrong is printed to stderr with the
  * number of the line, all of it up to a bound; the caller owns the transaction and decides whether it is
  * kept. */
 #ifndef RCPTGATE_CMD_RULE_IMPORT_H
@@ -11,9 +11,9 @@
 
 #include <stdio.h>
 
-enum rule_format { RULE_FORMAT_UNKNOWN, RULE_FORMAT_CSV, RULE_FORMAT_JSONL };
+enum rule_format { RULE_FORMAT_UNKNOWN, RULE_FORMAT_CSV, RULE_FORMAT_JSONL, RULE_FORMAT_POSTFIX };
 
-/* "csv", "jsonl", or a file name that ends so (also .ndjson, .json). UNKNOWN: neither. */
+/* "csv", "jsonl", "postfix", or a file name that ends in one of the first two (also .ndjson, .json). UNKNOWN: none. */
 enum rule_format rule_import_format(const char *name);
 
 struct import_options {

@@ -1,6 +1,8 @@
 /* rule_write: see rule_write.h. Owns nothing; the transaction is the caller's. */
 #include "rule_write.h"
 
+#include "command.h"
+
 struct check {
     const struct rule *rule;
     struct error *err;
@@ -50,4 +52,19 @@ enum edit_status rule_write_insert(struct aliases_edit *edit, const struct rule 
     if (rule_args_check_reply(rule, NULL, err) < 0)
         return EDIT_INVALID;
     return aliases_edit_add(edit, rule->table, &rule->record, err);
+}
+
+int rule_write_exit_status(enum edit_status status)
+{
+    static const int statuses[] = {
+        [EDIT_DONE] = EXIT_DONE,
+        [EDIT_EXISTS] = EXIT_REFUSED,
+        [EDIT_NOT_FOUND] = EXIT_REFUSED,
+        [EDIT_MISSING] = EXIT_REFUSED,
+        [EDIT_INVALID] = EXIT_REFUSED,
+        [EDIT_BUSY] = EXIT_BUSY,
+        [EDIT_CREATE] = EXIT_CANNOT_CREATE,
+        [EDIT_FAILED] = EXIT_REFUSED,
+    };
+    return statuses[status];
 }

@@ -1,4 +1,5 @@
-/* rule_write: a row of the rule database is written only where the reply that it will have fits its action. */
+/* rule_write: a row of the rule database is written only where the reply that it will have fits its action. And with which status a
+ * command exits that wrote. */
 #ifndef RCPTGATE_CMD_RULE_WRITE_H
 #define RCPTGATE_CMD_RULE_WRITE_H
 
@@ -10,5 +11,8 @@ enum edit_status rule_write_update(struct aliases_edit *edit, const struct rule 
 /* A new row; with `update` one that exists takes the columns of rule. *updated: it did. */
 enum edit_status rule_write_insert(struct aliases_edit *edit, const struct rule *rule, bool update,
                                    bool *updated, struct error *err);
+
+/* How a command exits that ended so. */
+int rule_write_exit_status(enum edit_status status);
 
 #endif

@@ -11,6 +11,8 @@
 #include "rule_import.h"
 #include "rule_list.h"
 #include "rule_rights.h"
+#include "rule_show.h"
+#include "rule_transfer.h"
 #include "rule_write.h"
 #include "aliases/check.h"
 #include "aliases/edit.h"
@@ -26,12 +28,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { /* more of sysexits.h */
-       EXIT_CANNOT_CREATE = 73,
-       EXIT_BUSY = 75,
-       EXIT_INTERRUPTED = 130, /* as the shell says of SIGINT */
-};
 
 enum { CHECKED_ROWS = 100 }; /* for each row that is removed */
 
@@ -61,21 +57,6 @@ struct verb {
     int (*run)(struct invocation *in);
 };
 
-static int exit_status(enum edit_status status)
-{
-    static const int statuses[] = {
-        [EDIT_DONE] = EXIT_DONE,
-        [EDIT_EXISTS] = EXIT_REFUSED,
-        [EDIT_NOT_FOUND] = EXIT_REFUSED,
-        [EDIT_MISSING] = EXIT_REFUSED,
-        [EDIT_INVALID] = EXIT_REFUSED,
-        [EDIT_BUSY] = EXIT_BUSY,
-        [EDIT_CREATE] = EXIT_CANNOT_CREATE,
-        [EDIT_FAILED] = EXIT_REFUSED,
-    };
-    return statuses[status];
-}
-
 static int complain(const struct invocation *in, int status)
 {
     if (status != EXIT_DONE)
@@ -98,8 +79,9 @@ static int create(struct invocation *in)
     in->database = in->safe;
     enum edit_status status = aliases_edit_create(in->database, in->group, &in->err);
     if (status != EDIT_DONE)
-        return exit_status(status);
-    printf("created %s\n", in->database);
+        return rule_write_exit_status(status);
+    if (!in->json)
+        printf("created %s\n", in->database);
     char dir[PATH_MAX];
     struct stat st;
     snprintf(dir, sizeof dir, "%.*s",
@@ -140,11 +122,11 @@ static int open_to_write(struct invocation *in, bool or_create, struct aliases_e
         int created = create(in);
         if (created != EXIT_DONE)
             return created;
-        return exit_status(open_database(in, true, true, edit, &in->err));
+        return rule_write_exit_status(open_database(in, true, true, edit, &in->err));
     }
     if (status != EDIT_DONE)
         error_set(&in->err, "%s", missing.text);
-    return exit_status(status);
+    return rule_write_exit_status(status);
 }
 
 static bool seen(enum aliases_table table, const struct edit_record *record, void *context)
@@ -288,7 +270,7 @@ static int finish(struct invocation *in, struct aliases_edit *edit, int status, 
                   const struct rule *rule)
 {
     if (status == EXIT_DONE)
-        status = exit_status(aliases_edit_commit(edit, &in->err));
+        status = rule_write_exit_status(aliases_edit_commit(edit, &in->err));
     if (status == EXIT_DONE) {
         say(done, rule);
         hint(edit, rule);
@@ -312,7 +294,7 @@ static int run_add(struct invocation *in)
     struct aliases_edit *edit = NULL;
     int status = open_to_write(in, true, &edit);
     if (status == EXIT_DONE)
-        status = exit_status(aliases_edit_add(edit, rule.table, &rule.record, &in->err));
+        status = rule_write_exit_status(aliases_edit_add(edit, rule.table, &rule.record, &in->err));
     status = finish(in, edit, status, "added", &rule);
     if (status == EXIT_DONE)
         hint_mailbox(&rule);
@@ -331,7 +313,7 @@ static int run_set(struct invocation *in)
     struct aliases_edit *edit = NULL;
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
-        status = exit_status(rule_write_update(edit, &rule, &in->err));
+        status = rule_write_exit_status(rule_write_update(edit, &rule, &in->err));
     return finish(in, edit, status, "changed", &rule);
 }
 
@@ -418,12 +400,12 @@ static int run_remove(struct invocation *in)
     struct error why = {0};
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
-        status = exit_status(count_before(in, edit, most, &before));
+        status = rule_write_exit_status(count_before(in, edit, most, &before));
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
-        status = exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
+        status = rule_write_exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
     if (status == EXIT_DONE) {
         foresee_refusal(in, edit, most, &before, &why);
-        status = exit_status(aliases_edit_commit(edit, &in->err));
+        status = rule_write_exit_status(aliases_edit_commit(edit, &in->err));
     }
     if (status == EXIT_DONE)
         warn_of_refusal(in, &why);
@@ -455,7 +437,22 @@ static int run_list(struct invocation *in)
         status = rule_list(edit, &in->args, tables, n_tables, in->n_keys > 0 ? in->keys[0] : NULL, in->json,
                            &in->err);
     aliases_edit_close(edit);
-    return exit_status(status);
+    return rule_write_exit_status(status);
+}
+
+static int run_show(struct invocation *in)
+{
+    struct aliases_edit *edit = NULL;
+    enum edit_status status = open_database(in, false, true, &edit, &in->err);
+    const struct rule_show show = {.database = in->database,
+                                   .policy = in->policy,
+                                   .address = in->keys[0],
+                                   .json = in->json,
+                                   .pool = &in->pool};
+    if (status == EDIT_DONE)
+        status = rule_show(&show, edit, &in->err);
+    aliases_edit_close(edit);
+    return rule_write_exit_status(status);
 }
 
 /* How the file is written: as --format says, else as its name ends, else (import) as it begins. */
@@ -463,7 +460,10 @@ static int find_format(struct invocation *in, const char *file, enum rule_format
 {
     *format = rule_import_format(in->format != NULL ? in->format : file);
     if (in->format != NULL && (*format == RULE_FORMAT_UNKNOWN || strchr(in->format, '.') != NULL))
-        return command_usage(noun_names[in->args.noun], "--format is csv or jsonl, not \"%s\"", in->format);
+        return command_usage(noun_names[in->args.noun], "--format is csv, jsonl or postfix, not \"%s\"",
+                             in->format);
+    if (*format == RULE_FORMAT_POSTFIX && in->args.noun != NOUN_ALIAS && in->args.noun != NOUN_DOMAIN)
+        return command_usage(noun_names[in->args.noun], "--format postfix goes with alias and domain");
     return 0;
 }
 
@@ -485,7 +485,7 @@ static int run_export(struct invocation *in)
         status = rule_export(edit, tables, n_tables, &out, format, &in->err);
     aliases_edit_close(edit);
     (void)ids_give_back(); /* the file is where root wants it */
-    return exit_status(rule_export_close(&out, status, &in->err));
+    return rule_write_exit_status(rule_export_close(&out, status, &in->err));
 }
 
 /* Would so many rows be gone that somebody should say so first? Below CHECK_SHRINK_FROM only where none is left. */
@@ -564,7 +564,7 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
-        return rule_import_interrupted() ? EXIT_INTERRUPTED : exit_status(status);
+        return rule_import_interrupted() ? EXIT_INTERRUPTED : rule_write_exit_status(status);
     say_imported(in, &result, write);
     if (good)
         warn_of_refusal(in, &why);
@@ -600,14 +600,49 @@ static int run_import(struct invocation *in)
 
 static int run_accept(struct invocation *in)
 {
-    return rule_accept(in->policy, &in->err);
+    return rule_accept(in->policy, false, &in->err);
+}
+
+static struct rule_transfer transfer_of(const struct invocation *in)
+{
+    return (struct rule_transfer){.database = in->database,
+                                  .policy = in->policy,
+                                  .json = in->json,
+                                  .force = in->import.force,
+                                  .dry_run = in->import.dry_run};
+}
+
+static int run_snapshot(struct invocation *in)
+{
+    const struct rule_transfer transfer = transfer_of(in);
+    return rule_transfer_snapshot(&transfer, in->keys[0], &in->err);
+}
+
+static int run_install(struct invocation *in)
+{
+    struct stat st;
+    int fd = rule_transfer_open(in->keys[0], &in->err), status = EXIT_DONE;
+    if (fd < 0)
+        return EXIT_NO_INPUT;
+    if (!in->import.dry_run && stat(in->database, &st) < 0 && errno == ENOENT)
+        status = create(in);
+    const struct rule_transfer transfer = transfer_of(in);
+    return status == EXIT_DONE ? rule_transfer_install(&transfer, in->keys[0], fd, &in->err) : status;
+}
+
+static int run_rollback(struct invocation *in)
+{
+    const struct rule_transfer transfer = transfer_of(in);
+    return rule_transfer_rollback(&transfer, &in->err);
 }
 
 static const struct verb verbs[] = {
-    {"init", true, 0, 0, run_init},      {"add", false, 1, 3, run_add},
-    {"set", false, 1, 3, run_set},       {"remove", false, 1, INT_MAX, run_remove},
-    {"list", false, 0, 1, run_list},     {"import", false, 0, 1, run_import},
-    {"export", false, 0, 1, run_export}, {"accept", true, 0, 0, run_accept},
+    {"init", true, 0, 0, run_init},         {"add", false, 1, 3, run_add},
+    {"set", false, 1, 3, run_set},          {"remove", false, 1, INT_MAX, run_remove},
+    {"list", false, 0, 1, run_list},        {"import", false, 0, 1, run_import},
+    {"export", false, 0, 1, run_export},    {"accept", true, 0, 0, run_accept},
+    {"snapshot", true, 1, 1, run_snapshot}, {"install", true, 1, 1, run_install},
+    {"rollback", true, 0, 0, run_rollback}, {"show", true, 1, 1, run_show},
 };
 
 /* --- the command line --- */
@@ -645,14 +680,19 @@ static int check_options(const struct invocation *in, const struct verb *verb)
     const char *noun = noun_names[in->args.noun];
     const struct import_options *import = &in->import;
     bool imports = verb->run == run_import, files = imports || verb->run == run_export;
-    if (in->json && verb->run != run_list && !imports)
-        return command_usage(noun, "--json goes with list and import");
-    if (!imports &&
-        (import->skip_bad || import->replace || import->dry_run || import->update || import->force))
-        return command_usage(noun, "--skip-bad, --replace, --force, --dry-run and --update go with import");
+    bool installs = verb->run == run_install, back = verb->run == run_rollback;
+    bool transfers = installs || back || verb->run == run_snapshot;
+    if (in->json && verb->run != run_list && verb->run != run_show && !imports && !transfers)
+        return command_usage(noun, "--json goes with list and import%s",
+                             in->args.noun == NOUN_ALIAS ? ", show, snapshot, install and rollback" : "");
+    if (!imports && (import->skip_bad || import->replace || import->update))
+        return command_usage(noun, "--skip-bad, --replace and --update go with import");
+    if (!imports && !installs && (import->force || (import->dry_run && !back)))
+        return command_usage(noun,
+                             "--force and --dry-run go with import and install, --dry-run with rollback");
     if (!files && in->format != NULL)
         return command_usage(noun, "--format goes with import and export");
-    for (enum rule_field field = 0; field < FIELDS && files; field++)
+    for (enum rule_field field = 0; field < FIELDS && (files || transfers); field++)
         if (in->args.given[field] != NULL)
             return command_usage(noun, "%s does not go with %s: the file has the columns",
                                  rule_args_field_option(field), verb->name);

@@ -14,8 +14,8 @@ static const struct {
     const char *name, *title, *meaning; /* the text says what to do */
 } table[CONDITIONS] = {
     [CONDITION_COUNTERS] = {"counters", "Counter store", NULL}, /* the policy says: when_down */
-    [CONDITION_COUNTERS_EVICT] = {"counters-evict", "Counter store, a warning",
-                                  "It answers; until it is mended, what it counts or keeps may be lost."},
+    [CONDITION_COUNTERS_WARNING] = {"counters-evict", "Counter store, a warning",
+                                    "It answers; until it is mended, what it counts or keeps may be lost."},
     [CONDITION_COUNTERS_LOCAL] = {"counters-local", "Counters beside Redis",
                                   "Redis counts all; should it fail, limits start from less."},
     [CONDITION_ALIASES] = {"aliases", "Alias database",

@@ -28,6 +28,8 @@ int context_init(struct context *context, const struct policy *policy, struct er
     pthread_mutex_init(&context->lock, NULL);
     conditions_init(&context->conditions);
     metrics_init(&context->metrics);
+    history_init(&context->history);
+    context->refusals = refusals_new();
     metrics_know(&context->metrics, policy);
     context->started_ms = context->policy_since_ms = context_now(context);
     if (gethostname(context->host, sizeof context->host - 1) < 0)
@@ -42,6 +44,9 @@ void context_done(struct context *context)
     conditions_done(&context->conditions);
     events_free(context->events);
     metrics_done(&context->metrics);
+    history_done(&context->history);
+    refusals_free(context->refusals);
+    context->refusals = NULL;
     context->events = NULL;
     context->policy = NULL;
 }

@@ -8,7 +8,9 @@
 #include "redis/client.h"
 #include "base/error.h"
 #include "gate/events.h"
+#include "gate/history.h"
 #include "gate/metrics.h"
+#include "gate/refusals.h"
 #include "policy/policy.h"
 #include "gate/conditions.h"
 
@@ -25,6 +27,8 @@ struct context {
     struct conditions conditions; /* what is wrong now */
     struct events *events;
     struct metrics metrics;
+    struct history history;
+    struct refusals *refusals;    /* NULL: out of memory, and nothing is remembered */
     struct redis_client *redis;   /* what all hosts share, set once at the start; NULL: nothing */
     int64_t (*now_ms)(void *arg); /* Unix time; tests bring their own */
     void *now_arg;

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STREAM_LATEST_MS INT64_C(253402300799000) /* the year 9999; a time beyond is nobody's */
+
 enum {
     RING = 1000,
     FIELDS = 10,
@@ -95,6 +97,82 @@ void events_add(struct events *events, int64_t now_ms, const char *name, const s
     worker_wake(events->worker);
 }
 
+/* What others have written, cut to what an event of ours may have. */
+static json_t *cleaned(const char *text)
+{
+    char copy[TEXT];
+    snprintf(copy, sizeof copy, "%s", text);
+    utf8_clean(copy);
+    return json_string(copy);
+}
+
+/* An event as an object; host NULL: it is not told. */
+static json_t *object_of(int64_t at_ms, const char *host)
+{
+    char at[CLOCK_TEXT];
+    json_t *object = json_pack("{s:s}", "at", clock_text(at_ms, at));
+    if (host != NULL) {
+        json_object_set_new(object, "at_ms", json_integer(at_ms));
+        json_object_set_new(object, "host", cleaned(host));
+    }
+    return object;
+}
+
+json_t *events_since(struct events *events, uint64_t after, size_t n, uint64_t *next)
+{
+    json_t *list = json_array();
+    *next = 0;
+    if (events == NULL)
+        return list;
+    pthread_mutex_lock(&events->lock);
+    uint64_t first = events->n_added > n ? events->n_added - n : 0;
+    if (events->n_added >= RING && first < events->n_added - RING + 1)
+        first = events->n_added - RING + 1;
+    for (uint64_t i = after > first ? after : first; i < events->n_added; i++) {
+        const struct event *event = &events->ring[i % RING];
+        json_t *object = object_of(event->at_ms, events->host);
+        const char *word = event->text;
+        for (size_t w = 0; w + 1 < event->n_words; w += 2) {
+            const char *value = word + strlen(word) + 1;
+            json_object_set_new(object, word, json_string(value));
+            word = value + strlen(value) + 1;
+        }
+        json_array_append_new(list, object);
+    }
+    *next = events->n_added;
+    pthread_mutex_unlock(&events->lock);
+    return list;
+}
+
+json_t *events_from_stream(const char *const *words, size_t n_words)
+{
+    const char *host = "";
+    int64_t at_ms = -1;
+    for (size_t i = 0; i + 1 < n_words; i += 2) {
+        if (strcmp(words[i], "host") == 0)
+            host = words[i + 1];
+        else if (strcmp(words[i], "at_ms") == 0)
+            at_ms = strtoll(words[i + 1], NULL, 10);
+    }
+    if (at_ms < 0 || at_ms > STREAM_LATEST_MS)
+        return NULL;
+    json_t *object = object_of(at_ms, host);
+    for (size_t i = 0; i + 1 < n_words; i += 2)
+        if (strcmp(words[i], "host") != 0 && strcmp(words[i], "at_ms") != 0 && strcmp(words[i], "at") != 0 &&
+            utf8_valid(words[i]))
+            json_object_set_new(object, words[i], cleaned(words[i + 1]));
+    if (json_is_string(json_object_get(object, "event")))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* An address of somebody. */
+static bool is_personal(const char *name)
+{
+    return strcmp(name, "subject") == 0 || strcmp(name, "client") == 0 || strcmp(name, "sender") == 0;
+}
+
 json_t *events_recent(struct events *events, size_t n, bool subjects)
 {
     json_t *list = json_array();
@@ -103,12 +181,11 @@ json_t *events_recent(struct events *events, size_t n, bool subjects)
     pthread_mutex_lock(&events->lock);
     for (uint64_t i = events->n_added; i > 0 && n > 0 && events->n_added - i < RING; i--, n--) {
         const struct event *event = &events->ring[(i - 1) % RING];
-        char at[CLOCK_TEXT];
-        json_t *object = json_pack("{s:s}", "at", clock_text(event->at_ms, at));
+        json_t *object = object_of(event->at_ms, NULL);
         const char *word = event->text;
         for (size_t w = 0; w + 1 < event->n_words; w += 2) {
             const char *value = word + strlen(word) + 1;
-            if (subjects || strcmp(word, "subject") != 0)
+            if (subjects || !is_personal(word))
                 json_object_set_new(object, word, json_string(value));
             word = value + strlen(value) + 1;
         }

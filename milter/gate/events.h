@@ -43,7 +43,15 @@ bool events_due(struct events *events, const char *subject, const char *limit, i
 uint64_t events_dropped(const struct events *events); /* never reached the stream */
 uint64_t events_added(struct events *events);
 
-/* The last n, the newest first: [{"at", "event", ...}]; "subject" only where it is asked for. NULL: out of memory. */
+/* The last n that were added after the first `after`, the oldest first: [{"at", "at_ms", "host", "event", ...}], each as an entry of
+ * the stream, so that the two can be compared. *next: what to give as after the next time. */
+json_t *events_since(struct events *events, uint64_t after, size_t n, uint64_t *next);
+
+/* One entry of the stream: words are names and values in turn. NULL: none of ours. */
+json_t *events_from_stream(const char *const *words, size_t n_words);
+
+/* The last n, the newest first: [{"at", "event", ...}]; "subject", "client" and "sender"
+ * only where they are asked for. NULL: out of memory. */
 json_t *events_recent(struct events *events, size_t n, bool subjects);
 
 #endif

@@ -91,7 +91,8 @@ int gate_init(struct gate *gate, const struct policy *policy, redis_event_fn *ev
     gate->started = policy_ref(policy);
     if (counters_init(gate, &policy->counters, event, err) < 0 ||
         events_start(context->events, context->redis, err) < 0 || blocks_init(gate, err) < 0 ||
-        rules_init(gate, policy, err) < 0 || (gate->backlog = queue_monitor_new(context, err)) == NULL)
+        rules_init(gate, policy, err) < 0 ||
+        (gate->backlog = queue_monitor_new(context, gate->rules, err)) == NULL)
         return -1;
     gate->refunds = refunds_new(gate->counters, context_clock, context, err);
     return gate->refunds != NULL ? 0 : -1;

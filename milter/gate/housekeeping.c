@@ -41,7 +41,7 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
         return;
     }
     conditions_clear(&gate->context.conditions, CONDITION_COUNTERS, now);
-    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_EVICT, CONDITION_DEGRADED, now, &err);
+    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_WARNING, CONDITION_DEGRADED, now, &err);
 }
 
 /* What counts beside Redis is no store that answers: that it must forget some is worth knowing. */
@@ -143,4 +143,5 @@ void housekeeping_tick(struct housekeeping *seen, struct gate *gate)
     look_at_blocks(gate, now);
     look_at_log(seen, &gate->context.conditions, now);
     metrics_sample(&gate->context.metrics, now);
+    history_look(&gate->context.history, &gate->context.metrics, queue_monitor_messages(gate->backlog), now);
 }

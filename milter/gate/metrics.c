@@ -6,16 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From what a decision in memory takes to what no session should ever wait. */
+/* From what a decision in memory takes to more than counters.timeout can be. */
 static const struct {
     int64_t ns;
     const char *le;
 } bounds[METRICS_BUCKETS] = {
     {50000, "0.00005"},  {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"},  {1000000, "0.001"},
     {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"},  {25000000, "0.025"}, {50000000, "0.05"},
-    {100000000, "0.1"},  {250000000, "0.25"}, {500000000, "0.5"},  {INT64_MAX, "+Inf"},
+    {100000000, "0.1"},  {250000000, "0.25"}, {500000000, "0.5"},  {1000000000, "1"},   {2500000000, "2.5"},
+    {5000000000, "5"},   {10000000000, "10"}, {20000000000, "20"}, {INT64_MAX, "+Inf"},
 };
 
+enum { MINUTE_MS = 60000 };
 enum { LIMIT_NAMES = 10000 }; /* of all policies since the start; more are not counted */
 
 struct limit_numbers {
@@ -40,6 +42,24 @@ static void raise_to(_Atomic uint64_t *most, int64_t ns)
     while (seen < now && !atomic_compare_exchange_weak_explicit(most, &seen, now, memory_order_relaxed,
                                                                 memory_order_relaxed))
         ;
+}
+
+static void note_longest(struct metrics_longest *longest, int64_t ns)
+{
+    raise_to(&longest->ever_ns, ns);
+    raise_to(&longest->now_ns, ns);
+}
+
+static void turn_minute(struct metrics_longest *longest)
+{
+    atomic_store(&longest->before_ns, atomic_exchange(&longest->now_ns, 0));
+}
+
+/* In the last minute, or up to two. */
+static uint64_t longest_of_late(const struct metrics_longest *longest)
+{
+    uint64_t now = get(&longest->now_ns), before = get(&longest->before_ns);
+    return now > before ? now : before;
 }
 
 static void observe(struct metrics_histogram *histogram, int64_t ns)
@@ -98,7 +118,8 @@ void metrics_rcpt(struct metrics *metrics, const struct verdict *verdict, const 
     else if (needed && source == COUNT_SOURCE_NONE)
         add(&metrics->decided_blind, 1);
     observe(&metrics->decision, ns);
-    raise_to(&metrics->decision_max_ns, ns);
+    note_longest(&metrics->longest_decision, ns);
+    raise_to(&metrics->decision_latest_ns, ns);
 }
 
 void metrics_duplicate(struct metrics *metrics)
@@ -132,13 +153,18 @@ void metrics_message(struct metrics *metrics)
 
 void metrics_callback(struct metrics *metrics, int64_t ns)
 {
-    raise_to(&metrics->callback_max_ns, ns);
+    note_longest(&metrics->longest_callback, ns);
 }
 
 void metrics_forget_longest(struct metrics *metrics)
 {
-    atomic_store(&metrics->decision_max_ns, 0);
-    atomic_store(&metrics->callback_max_ns, 0);
+    atomic_store(&metrics->longest_decision.ever_ns, 0);
+    atomic_store(&metrics->longest_callback.ever_ns, 0);
+}
+
+uint64_t metrics_take_longest(struct metrics *metrics)
+{
+    return atomic_exchange_explicit(&metrics->decision_latest_ns, 0, memory_order_relaxed);
 }
 
 uint64_t metrics_total(const struct metrics *metrics, enum action action)
@@ -165,7 +191,12 @@ void metrics_sample(struct metrics *metrics, int64_t now_ms)
 {
     pthread_mutex_lock(&metrics->lock);
     size_t last = (metrics->next_sample + METRICS_MINUTE - 1) % METRICS_MINUTE;
-    int64_t passed = now_ms - metrics->samples[last].at_ms;
+    int64_t passed = now_ms - metrics->samples[last].at_ms, minute = now_ms - metrics->minute_ms;
+    if (minute >= MINUTE_MS || minute < 0) {
+        metrics->minute_ms = now_ms;
+        turn_minute(&metrics->longest_decision);
+        turn_minute(&metrics->longest_callback);
+    }
     if (metrics->n_samples == 0 || passed >= 1000 || passed < 0) {
         struct metrics_sample *sample = &metrics->samples[metrics->next_sample];
         sample->at_ms = now_ms;
@@ -308,11 +339,11 @@ void metrics_print(FILE *out, struct metrics *metrics)
     print_all_limits(out, metrics);
     print_histogram(out, "rcptgate_decision_seconds", "How long a decision at RCPT TO took.",
                     &metrics->decision);
-    print_seconds(out, "rcptgate_decision_max_seconds", "The longest decision since the start.",
-                  get(&metrics->decision_max_ns));
+    print_seconds(out, "rcptgate_decision_max_seconds", "The longest decision of the last minute or two.",
+                  longest_of_late(&metrics->longest_decision));
     print_seconds(out, "rcptgate_callback_max_seconds",
-                  "The longest that a session was held up at once since the start, at any command.",
-                  get(&metrics->callback_max_ns));
+                  "The longest that a session was held up at once in the last minute or two, at any command.",
+                  longest_of_late(&metrics->longest_callback));
     print_counters(out, metrics);
     metrics_head(out, "rcptgate_connections_refused_total", "counter",
                  "Connections refused before MAIL FROM.");

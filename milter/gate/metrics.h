@@ -21,13 +21,18 @@ enum {
     METRICS_ACTIONS = ACTION_REJECT + 1,
     METRICS_BYS = VERDICT_BYS,
     METRICS_STATUSES = COUNTERS_UNSURE + 1,
-    METRICS_BUCKETS = 14, /* the last one has no upper bound */
+    METRICS_BUCKETS = 19, /* the last one has no upper bound */
     METRICS_MINUTE = 61,  /* samples, one a second */
 };
 
 struct metrics_histogram {                     /* of durations */
     _Atomic uint64_t buckets[METRICS_BUCKETS]; /* not cumulated */
     _Atomic uint64_t sum_ns;
+};
+
+struct metrics_longest {                /* of durations */
+    _Atomic uint64_t ever_ns;           /* since the start, or since it was forgotten */
+    _Atomic uint64_t now_ns, before_ns; /* in this minute and in the last one */
 };
 
 struct metrics_sample { /* what the rates are made from */
@@ -43,12 +48,14 @@ struct metrics {
     _Atomic uint64_t decided_local, decided_blind; /* by the fallback; by none though one was needed */
     _Atomic uint64_t sessions, messages;           /* begun; ended with all their data */
     _Atomic int64_t sessions_open;
-    _Atomic uint64_t decision_max_ns, callback_max_ns;
+    struct metrics_longest longest_decision, longest_callback;
+    _Atomic uint64_t decision_latest_ns; /* the longest since metrics_take_longest() */
     struct metrics_histogram decision, counters;
     pthread_mutex_t lock; /* of what follows */
     struct table *limits; /* by name; only ever grows; NULL: out of memory */
     struct metrics_sample samples[METRICS_MINUTE];
     size_t n_samples, next_sample;
+    int64_t minute_ms; /* when the minute of the longest began */
 };
 
 void metrics_init(struct metrics *metrics);
@@ -70,8 +77,11 @@ void metrics_session(struct metrics *metrics, int change); /* 1: begun, -1: over
 void metrics_message(struct metrics *metrics);
 void metrics_callback(struct metrics *metrics, int64_t ns);
 
-/* The longest decision and the longest callback from now on: for who wants to see those of a certain time. */
+/* The longest ever begin anew: for who wants to see those of a certain time. */
 void metrics_forget_longest(struct metrics *metrics);
+
+/* The longest decision since this was last called; for the history. */
+uint64_t metrics_take_longest(struct metrics *metrics);
 
 /* Takes a sample for the rates; for housekeeping, about once a second. */
 void metrics_sample(struct metrics *metrics, int64_t now_ms);

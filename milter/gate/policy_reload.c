@@ -65,6 +65,11 @@ static void say_restart_needed(struct gate *gate, const struct policy *old, cons
         PART("aliases.database", aliases.database),
         PART("counters.url", counters.url),
         PART("counters.password_file", counters.redis.password_file),
+        PART("counters.sentinel_password_file", counters.redis.sentinel_password_file),
+        PART("counters.tls.ca", counters.redis.tls_ca),
+        PART("counters.tls.cert", counters.redis.tls_cert),
+        PART("counters.tls.key", counters.redis.tls_key),
+        PART("counters.tls.name", counters.redis.tls_name),
         PART("counters.prefix", counters.redis.prefix),
 #undef PART
         {"counters.timeout", started->counters.redis.timeout_ms != new->counters.redis.timeout_ms,

@@ -26,6 +26,7 @@ enum {
 
 struct queue_monitor {
     struct context *context;
+    struct aliases *rules;
     struct worker *worker;
     struct queue_sync *share; /* this and what follows is the thread's */
     unsigned pers;            /* bits of the subjects that were read last */
@@ -70,6 +71,16 @@ bool queue_monitor_find(struct queue_monitor *backlog, enum subject per, const c
     }
     pthread_mutex_unlock(&backlog->lock);
     return known;
+}
+
+int64_t queue_monitor_messages(struct queue_monitor *backlog)
+{
+    if (backlog == NULL)
+        return -1;
+    pthread_mutex_lock(&backlog->lock);
+    int64_t messages = is_known(backlog, clock_ms()) ? backlog->own.messages : -1;
+    pthread_mutex_unlock(&backlog->lock);
+    return messages;
 }
 
 /* ---- a round ---- */
@@ -179,8 +190,8 @@ static void round_run(struct queue_monitor *backlog, const struct policy *policy
     struct error err = {0};
     struct table *others[SUBJECTS] = {NULL};
     int64_t started = clock_ms();
-    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
-        0) {
+    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress,
+                         backlog->rules) < 0) {
         error_set(&err, "out of memory");
         failed(backlog, &err);
         return;
@@ -248,7 +259,7 @@ static int64_t queue_monitor_step(void *arg)
     return clock_monotonic_ns() + (wait > 0 ? wait : 1) * 1000000;
 }
 
-struct queue_monitor *queue_monitor_new(struct context *context, struct error *err)
+struct queue_monitor *queue_monitor_new(struct context *context, struct aliases *rules, struct error *err)
 {
     struct queue_monitor *backlog = calloc(1, sizeof *backlog);
     if (backlog == NULL) {
@@ -256,6 +267,7 @@ struct queue_monitor *queue_monitor_new(struct context *context, struct error *e
         return NULL;
     }
     backlog->context = context;
+    backlog->rules = rules;
     pthread_mutex_init(&backlog->lock, NULL);
     return backlog;
 }
@@ -293,8 +305,8 @@ void queue_monitor_put(struct queue_monitor *backlog, const struct policy *polic
 {
     struct queue_parse count;
     struct table *others[SUBJECTS] = {NULL};
-    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress) <
-        0)
+    if (queue_parse_init(&count, policy->backlog_pers, backlog->context->host, policy->aliases.subaddress,
+                         backlog->rules) < 0)
         return;
     char *save = NULL;
     for (char *line = strtok_r(lines, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
@@ -309,6 +321,8 @@ void queue_monitor_put(struct queue_monitor *backlog, const struct policy *polic
 struct summary {
     bool known, needed;
     int64_t messages, oldest_s, bad, age_ms, spent_ms;
+    int64_t read_ms, arrived_s; /* when it was read, and when its oldest message came; 0: it is empty */
+    struct queue_oldest oldest;
     uint64_t rounds, failures;
 };
 
@@ -320,12 +334,15 @@ static struct summary summarise(struct queue_monitor *backlog)
                         .needed = backlog->needed,
                         .messages = backlog->own.messages,
                         .oldest_s = backlog->own.oldest_s,
+                        .oldest = backlog->own.oldest,
                         .bad = backlog->own.bad,
                         .age_ms = now - backlog->read_ms,
+                        .arrived_s = backlog->own.oldest_s,
                         .spent_ms = backlog->spent_ms,
                         .rounds = backlog->rounds,
                         .failures = backlog->failures};
     pthread_mutex_unlock(&backlog->lock);
+    s.read_ms = context_now(backlog->context) - s.age_ms; /* clock_ms() is not the time of day */
     int64_t now_s = context_now(backlog->context) / 1000;
     s.oldest_s = s.oldest_s > 0 && now_s > s.oldest_s ? now_s - s.oldest_s : 0;
     return s;
@@ -352,11 +369,13 @@ void queue_monitor_print(FILE *out, struct queue_monitor *backlog)
         return;
     print_one(out, "rcptgate_queue_messages", "gauge", "Messages in Postfix's queue on this host.",
               (double)s.messages);
-    print_one(out, "rcptgate_queue_oldest_seconds", "gauge", "Age of the oldest message in it.",
-              (double)s.oldest_s);
+    if (s.arrived_s > 0)
+        print_one(out, "rcptgate_queue_oldest_timestamp_seconds", "gauge",
+                  "When the oldest message in it came; missing where it is empty.", (double)s.arrived_s);
     print_one(out, "rcptgate_queue_read_seconds", "gauge", "How long it took to read it the last time.",
               (double)s.spent_ms / 1000);
-    print_one(out, "rcptgate_queue_age_seconds", "gauge", "How long ago that was.", (double)s.age_ms / 1000);
+    print_one(out, "rcptgate_queue_read_timestamp_seconds", "gauge", "When that was.",
+              (double)s.read_ms / 1000);
 }
 
 json_t *queue_monitor_report(struct queue_monitor *backlog)
@@ -368,7 +387,14 @@ json_t *queue_monitor_report(struct queue_monitor *backlog)
         return NULL;
     if (!s.known)
         return json_pack("{s:b, s:I}", "known", 0, "failures", (json_int_t)s.failures);
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "known", 1, "messages", (json_int_t)s.messages,
-                     "oldest_s", (json_int_t)s.oldest_s, "age_s", (json_int_t)s.age_ms / 1000, "read_ms",
-                     (json_int_t)s.spent_ms, "failures", (json_int_t)s.failures);
+    json_t *report =
+        json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "known", 1, "messages", (json_int_t)s.messages,
+                  "oldest_s", (json_int_t)s.oldest_s, "age_s", (json_int_t)s.age_ms / 1000, "read_ms",
+                  (json_int_t)s.spent_ms, "failures", (json_int_t)s.failures);
+    if (s.messages > 0)
+        json_object_set_new(report, "oldest",
+                            json_pack("{s:s, s:s, s:s, s:s}", "queue_id", s.oldest.id, "sender",
+                                      s.oldest.sender, "recipient", s.oldest.recipient, "reason",
+                                      s.oldest.reason));
+    return report;
 }

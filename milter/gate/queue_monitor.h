@@ -24,9 +24,10 @@
 
 struct queue_monitor;
 struct context;
+struct aliases;
 
-/* Nothing is known yet. NULL with err set. */
-struct queue_monitor *queue_monitor_new(struct context *context, struct error *err);
+/* Nothing is known yet. rules: borrowed; they know whose SRS is ours; NULL: there are none. NULL with err set. */
+struct queue_monitor *queue_monitor_new(struct context *context, struct aliases *rules, struct error *err);
 int queue_monitor_start(struct queue_monitor *backlog, struct error *err); /* its thread */
 void queue_monitor_stop(
     struct queue_monitor *backlog); /* ends the thread, and a command under way; NULL is harmless */
@@ -36,6 +37,9 @@ void queue_monitor_free(struct queue_monitor *backlog); /* stopped before; NULL 
  * than a short lock. */
 bool queue_monitor_find(struct queue_monitor *backlog, enum subject per, const char *subject,
                         int64_t *waiting, int64_t *age_ms);
+
+/* How many messages wait on this host; -1: not known. */
+int64_t queue_monitor_messages(struct queue_monitor *backlog);
 
 /* For tests: as if the command had just printed that. */
 void queue_monitor_put(struct queue_monitor *backlog, const struct policy *policy, char *lines);

@@ -2,17 +2,20 @@
  * message of postqueue's is counted as bad, not an error; -1 only when out of memory. */
 #include "queue_parse.h"
 
+#include "base/utf8.h"
 #include "policy/address.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 enum { NAMES_MAX = 200000 }; /* of one subject; what comes after is not counted by name */
 
-int queue_parse_init(struct queue_parse *count, unsigned pers, const char *host, const char *subaddress)
+int queue_parse_init(struct queue_parse *count, unsigned pers, const char *host, const char *subaddress,
+                     struct aliases *rules)
 {
-    *count = (struct queue_parse){.host = host, .subaddress = subaddress};
+    *count = (struct queue_parse){.host = host, .subaddress = subaddress, .srs.rules = rules};
     for (int per = 0; per < SUBJECTS; per++) {
         if ((pers & 1u << per) == 0)
             continue;
@@ -50,6 +53,8 @@ static void add_address(struct queue_parse *count, enum subject whole, enum subj
     char key[ADDRESS_MAX + 1];
     if (count->of[whole] == NULL && count->of[domain] == NULL)
         return;
+    if (whole == SUBJECT_SENDER)
+        raw = srs_original(&count->srs, raw);
     switch (whole == SUBJECT_SENDER ? address_parse_sender(raw, count->subaddress, &address, NULL)
                                     : address_parse(raw, count->subaddress, &address, NULL)) {
     case ADDRESS_NULL:
@@ -64,13 +69,35 @@ static void add_address(struct queue_parse *count, enum subject whole, enum subj
     add(count, domain, address.domain);
 }
 
+static void note(char *to, size_t size, const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    snprintf(to, size, "%s", text != NULL ? text : "");
+    utf8_clean(to);
+}
+
+/* A message to several waits for the first that has a reason. */
+static void note_oldest(struct queue_oldest *oldest, const json_t *message)
+{
+    const json_t *recipients = json_object_get(message, "recipients"), *waits = json_array_get(recipients, 0);
+    for (size_t i = json_array_size(recipients); i-- > 0;)
+        if (json_object_get(json_array_get(recipients, i), "delay_reason") != NULL)
+            waits = json_array_get(recipients, i);
+    note(oldest->id, sizeof oldest->id, message, "queue_id");
+    note(oldest->sender, sizeof oldest->sender, message, "sender");
+    note(oldest->recipient, sizeof oldest->recipient, waits, "address");
+    note(oldest->reason, sizeof oldest->reason, waits, "delay_reason");
+}
+
 static void add_message(struct queue_parse *count, const json_t *message)
 {
     const char *sender = json_string_value(json_object_get(message, "sender"));
     const json_t *recipients = json_object_get(message, "recipients");
     int64_t arrival = json_integer_value(json_object_get(message, "arrival_time"));
-    if (arrival > 0 && (count->oldest_s == 0 || arrival < count->oldest_s))
+    if (arrival > 0 && (count->oldest_s == 0 || arrival < count->oldest_s)) {
         count->oldest_s = arrival;
+        note_oldest(&count->oldest, message);
+    }
     if (sender != NULL && strcasecmp(sender, "MAILER-DAEMON") != 0) /* so it shows the null sender */
         add_address(count, SUBJECT_SENDER, SUBJECT_SENDER_DOMAIN, sender);
     for (size_t i = 0; i < json_array_size(recipients); i++) {

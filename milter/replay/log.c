@@ -1,49 +1,46 @@
-/* log: messages live in a table by host and queue id (the least recently used one goes when it is full), and as
- * long as an event that is held back names them. Events are held back in a binary heap by time, then by
- * message, then in the order of the log. */
+/* log: owns the lines and the events that are held back, the messages that either names, and who is who among hosts and clients. */
 #include "replay/log.h"
 
-#include "base/hash.h"
-#include "maillog.h"
-#include "base/table.h"
 #include "base/text.h"
+#include "heap.h"
+#include "maillog.h"
+#include "messages.h"
+#include "proxies.h"
+#include "timeline.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
-    ID_MAX = 32,
-    RECENT = 256,        /* decisions that wait for their queue id */
-    ADDRESS_ROOM = 2048, /* bytes of an address or login; Postfix lets long ones pass */
-    SEEN_MAX = 10000,    /* recipients of a message that are told apart */
+    RECENT = 256,      /* decisions that wait for their queue id */
+    TOGETHER_MS = 2000 /* by which clocks of processes may differ */
 };
 
-struct message {
-    struct replay_message known; /* first: what the events show */
-    unsigned references;
-    bool from_postfix, ended, named; /* named: had its queue id, which it may have lost to another */
-    int host;
-    int64_t time_ms;
-    char *user, *sender; /* own copies behind known */
-    uint64_t *seen;      /* hashes of the recipients that had their event */
-    size_t n_seen, room;
-    struct slot *slot;             /* NULL: not in the table */
-    struct message *newer, *older; /* in the order of use */
-};
-
-struct slot { /* of the table; its key is host and id */
-    struct table_row row;
-    struct message *message;
-};
+enum source { SOURCE_DECISION, SOURCE_DELIVERY, SOURCE_REFUSAL };
 
 struct held {
     int64_t time_ms;
     uint64_t number;
     enum replay_what what;
     enum action logged;
-    struct message *message;
+    enum source source;
+    struct mail *message;
     char recipient[];
+};
+
+struct held_line {
+    int64_t time_ms;
+    uint64_t number;
+    int host, rank;
+    struct maillog_line line;
+    char bytes[];
+};
+
+struct host {
+    char name[256];
+    int64_t decided_ms; /* from when on its RCPTs are in decision lines; INT64_MAX: they are not */
+    int decided_file;   /* in which such lines were read last */
+    int gate;           /* the host that those name */
 };
 
 struct replay_log {
@@ -52,243 +49,26 @@ struct replay_log {
     struct replay_numbers numbers;
     bool stopped;
 
-    struct { /* dates */
-        int64_t modified_s;
-        int64_t last_s; /* of the line before; INT64_MIN: this file has had none */
-        int64_t end_s;  /* of the file before */
-        struct tm hour; /* the hour of local time that was asked for last, */
-        int64_t hour_s; /* and when it began */
-    } clock;
+    struct frame_reader *reader;
+    struct timeline timeline;
+    struct heap lines, events;
+    struct held_line *previous; /* the line before, where a "last message repeated" could mean it */
+    uint64_t next_line, next_event;
+    int64_t released_ms, first_ms, last_ms;
 
-    struct {
-        char name[256];
-        bool decides; /* a decision line was seen */
-    } hosts[REPLAY_HOSTS];
-    int n_hosts;
-
-    uint64_t seed[2]; /* of message->seen */
-    struct table *messages;
-    struct message *newest, *oldest;
-    uint64_t next_message, next_event;
-
-    struct message *recent[RECENT]; /* a ring; NULL: taken */
+    struct host hosts[REPLAY_HOSTS];
+    int n_hosts, file;
+    struct messages *messages;
+    struct proxies *proxies;
+    struct mail *recent[RECENT]; /* a ring; NULL: taken */
     size_t n_recent;
-
-    struct held **heap;
-    size_t n_held;
-    int64_t released_ms;
 };
 
-/* --- dates --- */
+/* --- events --- */
 
-static int64_t days_from_civil(int year, int month, int day)
+static bool earlier_event(const void *left, const void *right)
 {
-    int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-static int64_t local_s(struct replay_log *log, int year, const struct maillog_time *at)
-{
-    struct tm *hour = &log->clock.hour;
-    if (hour->tm_year != year - 1900 || hour->tm_mon != at->month - 1 || hour->tm_mday != at->day ||
-        hour->tm_hour != at->hour) {
-        struct tm tm = {.tm_year = year - 1900,
-                        .tm_mon = at->month - 1,
-                        .tm_mday = at->day,
-                        .tm_hour = at->hour,
-                        .tm_isdst = -1};
-        *hour = tm;
-        log->clock.hour_s = (int64_t)mktime(&tm);
-    }
-    return log->clock.hour_s + at->minute * 60 + at->second;
-}
-
-/* The year of a date that names none: the last one in which it is not after the file's end, then the one that keeps it
- * near the line before. */
-static int64_t guessed_s(struct replay_log *log, const struct maillog_time *at)
-{
-    bool first = log->clock.last_s == INT64_MIN;
-    time_t about = (time_t)(first ? log->clock.modified_s : log->clock.last_s);
-    struct tm tm;
-    if (localtime_r(&about, &tm) == NULL)
-        return 0;
-    int year = tm.tm_year + 1900;
-    int64_t at_s = local_s(log, year, at), half = INT64_C(183) * 86400;
-    if (first)
-        return at_s > log->clock.modified_s + 86400 ? local_s(log, year - 1, at) : at_s;
-    if (at_s - (int64_t)about > half)
-        return local_s(log, year - 1, at);
-    return (int64_t)about - at_s > half ? local_s(log, year + 1, at) : at_s;
-}
-
-static int64_t time_of(struct replay_log *log, const struct maillog_time *at)
-{
-    int64_t s = at->zoned ? days_from_civil(at->year, at->month, at->day) * 86400 + at->hour * 3600 +
-                                at->minute * 60 + at->second - at->offset_s
-                : at->year != 0 ? local_s(log, at->year, at)
-                                : guessed_s(log, at);
-    if (log->clock.last_s == INT64_MIN && s < log->clock.end_s)
-        log->numbers.backwards = true;
-    log->clock.last_s = s;
-    return s * 1000 + at->ms;
-}
-
-/* --- messages --- */
-
-static void unref(struct replay_log *log, struct message *message)
-{
-    if (message == NULL || --message->references > 0)
-        return;
-    const struct replay_event gone = {
-        .what = REPLAY_FREE, .time_ms = log->released_ms, .message = &message->known};
-    (void)log->each(log->arg, &gone);
-    free(message->user);
-    free(message->sender);
-    free(message->seen);
-    free(message);
-}
-
-struct message_key {
-    char bytes[sizeof(int) + ID_MAX];
-    size_t n;
-};
-
-/* False: no id that Postfix gives. */
-static bool key_make(struct message_key *key, int host, struct maillog_text id)
-{
-    if (id.n == 0 || id.n > ID_MAX)
-        return false;
-    memcpy(key->bytes, &host, sizeof host);
-    memcpy(key->bytes + sizeof host, id.at, id.n);
-    key->n = sizeof host + id.n;
-    return true;
-}
-
-static void order_remove(struct replay_log *log, struct message *message)
-{
-    *(message->newer != NULL ? &message->newer->older : &log->newest) = message->older;
-    *(message->older != NULL ? &message->older->newer : &log->oldest) = message->newer;
-    message->newer = message->older = NULL;
-}
-
-static void order_first(struct replay_log *log, struct message *message)
-{
-    message->older = log->newest;
-    *(log->newest != NULL ? &log->newest->newer : &log->oldest) = message;
-    log->newest = message;
-}
-
-static void forget(struct replay_log *log, struct message *message)
-{
-    table_remove(log->messages, message->slot);
-    message->slot = NULL;
-    order_remove(log, message);
-    unref(log, message);
-}
-
-static struct message *lookup(struct replay_log *log, int host, struct maillog_text id)
-{
-    struct message_key key;
-    const struct slot *slot = key_make(&key, host, id) ? table_find(log->messages, key.bytes, key.n) : NULL;
-    if (slot == NULL)
-        return NULL;
-    order_remove(log, slot->message);
-    order_first(log, slot->message);
-    return slot->message;
-}
-
-/* Puts a message into the table, under an id that may have been another message's. */
-static void remember(struct replay_log *log, struct message *message, struct maillog_text id)
-{
-    struct message *other = lookup(log, message->host, id);
-    struct message_key key;
-    if (message->named || !key_make(&key, message->host, id))
-        return;
-    if (other != NULL)
-        forget(log, other);
-    else if (table_rows(log->messages) >= REPLAY_MESSAGES)
-        forget(log, log->oldest);
-    message->slot = table_add(log->messages, key.bytes, key.n);
-    if (message->slot == NULL) {
-        log->stopped = true;
-        return;
-    }
-    message->slot->message = message;
-    message->named = true;
-    order_first(log, message);
-    message->references++;
-}
-
-/* A text of the line as a string of its own; NULL: out of memory, or absurdly long. */
-static char *copy_text(struct maillog_text text, bool encoded)
-{
-    char buffer[ADDRESS_ROOM];
-    if (text.n >= sizeof buffer)
-        return NULL;
-    if (encoded)
-        return maillog_decode(text, buffer, sizeof buffer) ? strdup(buffer) : NULL;
-    if (text.n > 0 && memchr(text.at, '\0', text.n) != NULL)
-        return NULL;
-    return strndup(text.n > 0 ? text.at : "", text.n);
-}
-
-/* With one reference, the caller's. NULL: out of memory. */
-static struct message *message_new(struct replay_log *log, int host, int64_t time_ms,
-                                   const struct maillog_line *line, bool encoded)
-{
-    struct message *message = calloc(1, sizeof *message);
-    char client[NETWORK_TEXT] = "";
-    if (message == NULL)
-        return NULL;
-    if (line->client.n < sizeof client)
-        memcpy(client, line->client.at, line->client.n);
-    if (network_parse(client, &message->known.client, NULL) < 0)
-        message->known.client = (struct network){0}; /* "unknown" */
-    message->references = 1;
-    message->host = host;
-    message->time_ms = time_ms;
-    message->known.number = log->next_message++;
-    message->known.host = log->hosts[host].name;
-    message->known.size = -1;
-    message->user = line->user.n > 0 ? copy_text(line->user, encoded) : NULL;
-    if (message->user != NULL)
-        text_lower(message->user);
-    message->known.user = message->user;
-    return message;
-}
-
-static void set_sender(struct message *message, struct maillog_text sender, bool encoded)
-{
-    if (message->sender == NULL)
-        message->known.sender = message->sender = copy_text(sender, encoded);
-}
-
-/* Was there an event for this recipient of the message? Remembers it. */
-static bool seen_before(struct replay_log *log, struct message *message, const char *recipient)
-{
-    uint64_t hash = hash_string(log->seed, recipient);
-    for (size_t i = 0; i < message->n_seen; i++)
-        if (message->seen[i] == hash)
-            return true;
-    if (message->n_seen >= SEEN_MAX)
-        return true;
-    if (message->n_seen == message->room) {
-        size_t room = message->room > 0 ? message->room * 2 : 2;
-        uint64_t *more = realloc(message->seen, room * sizeof *more);
-        if (more == NULL)
-            return true;
-        message->seen = more;
-        message->room = room;
-    }
-    message->seen[message->n_seen++] = hash;
-    return false;
-}
-
-/* --- holding back --- */
-
-static bool earlier(const struct held *a, const struct held *b)
-{
+    const struct held *a = left, *b = right;
     if (a->time_ms != b->time_ms)
         return a->time_ms < b->time_ms;
     if (a->message->known.number != b->message->known.number)
@@ -298,86 +78,262 @@ static bool earlier(const struct held *a, const struct held *b)
     return a->number < b->number;
 }
 
-static struct held *heap_pop(struct replay_log *log)
+/* What was learned since: the message came from a filter, or the gate's own lines tell of it. */
+static bool is_void(const struct replay_log *log, const struct held *held)
 {
-    struct held **heap = log->heap, *first = heap[0], *moved = heap[--log->n_held];
-    size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= log->n_held)
-            break;
-        if (child + 1 < log->n_held && earlier(heap[child + 1], heap[child]))
-            child++;
-        if (!earlier(heap[child], moved))
-            break;
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = moved;
-    return first;
+    return held->message->given_back ||
+           (held->source != SOURCE_DECISION && held->time_ms >= log->hosts[held->message->host].decided_ms);
 }
 
-static void heap_push(struct replay_log *log, struct held *held)
+static bool is_loopback(const struct network *client)
 {
-    size_t at = log->n_held++;
-    for (; at > 0 && earlier(held, log->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        log->heap[at] = log->heap[(at - 1) / 2];
-    log->heap[at] = held;
+    static const struct network v6 = {.addr = {[15] = 1}, .bits = 128, .set = true};
+    return (network_is_ipv4(client) && client->addr[12] == 127) || network_equal(client, &v6);
+}
+
+static void count_rcpt(struct replay_log *log, const struct held *held)
+{
+    struct replay_numbers *numbers = &log->numbers;
+    uint64_t *const sources[] = {[SOURCE_DECISION] = &numbers->decisions,
+                                 [SOURCE_DELIVERY] = &numbers->deliveries,
+                                 [SOURCE_REFUSAL] = &numbers->milter_refused};
+    ++*sources[held->source];
+    numbers->this_host += held->source == SOURCE_DELIVERY && is_loopback(&held->message->known.client);
+    held->message->released++;
+    log->first_ms = log->first_ms == 0 ? held->time_ms : log->first_ms;
+    log->last_ms = held->time_ms;
 }
 
 static void release(struct replay_log *log)
 {
-    struct held *held = heap_pop(log);
-    struct replay_numbers *numbers = &log->numbers;
+    struct held *held = heap_pop(&log->events);
+    bool drop = held->what == REPLAY_RCPT && is_void(log, held);
     if (held->time_ms < log->released_ms) {
-        numbers->late += held->what == REPLAY_RCPT;
+        log->numbers.late += held->what == REPLAY_RCPT && !drop;
         held->time_ms = log->released_ms;
     }
     log->released_ms = held->time_ms;
-    if (held->what == REPLAY_RCPT) {
-        numbers->first_ms = numbers->first_ms == 0 ? held->time_ms : numbers->first_ms;
-        numbers->last_ms = held->time_ms;
-    }
+    if (held->what == REPLAY_RCPT && !drop)
+        count_rcpt(log, held);
     const struct replay_event event = {.what = held->what,
                                        .time_ms = held->time_ms,
                                        .message = &held->message->known,
                                        .recipient = held->recipient,
                                        .logged = held->logged};
-    log->stopped = log->stopped || !log->each(log->arg, &event);
-    unref(log, held->message);
+    if (!drop)
+        log->stopped = log->stopped || !log->each(log->arg, &event);
+    messages_unref(log->messages, held->message);
     free(held);
 }
 
-static void hold(struct replay_log *log, struct message *message, enum replay_what what, int64_t time_ms,
-                 const char *recipient, enum action logged)
+static struct held *hold(struct replay_log *log, struct mail *message, enum replay_what what, int64_t time_ms,
+                         const char *recipient)
 {
     size_t n = strlen(recipient) + 1;
     struct held *held = malloc(sizeof *held + n);
     if (held == NULL) {
         log->stopped = true;
-        return;
+        return NULL;
     }
-    if (log->n_held == REPLAY_HELD)
+    if (log->events.n == log->events.max)
         release(log);
-    *held = (struct held){
-        .time_ms = time_ms, .number = log->next_event++, .what = what, .logged = logged, .message = message};
+    *held = (struct held){.time_ms = time_ms, .number = log->next_event++, .what = what, .message = message};
     memcpy(held->recipient, recipient, n);
     message->references++;
-    heap_push(log, held);
+    heap_push(&log->events, held);
+    return held;
 }
 
-/* --- lines --- */
+static void hold_rcpt(struct replay_log *log, struct mail *message, int64_t time_ms, const char *recipient,
+                      enum source source, enum action logged)
+{
+    struct held *held = hold(log, message, REPLAY_RCPT, time_ms, recipient);
+    if (held == NULL)
+        return;
+    held->source = source;
+    held->logged = logged;
+}
 
-static int host_index(struct replay_log *log, struct maillog_text host)
+static void on_message_gone(void *arg, struct replay_message *message)
+{
+    struct replay_log *log = arg;
+    const struct replay_event gone = {.what = REPLAY_FREE, .time_ms = log->released_ms, .message = message};
+    (void)log->each(log->arg, &gone);
+}
+
+/* --- hosts --- */
+
+static struct network client_of(struct span text)
+{
+    struct network client = {.set = false}; /* "unknown" */
+    char copy[NETWORK_TEXT] = "";
+    if (text.n < sizeof copy) {
+        memcpy(copy, text.at, text.n);
+        (void)network_parse(copy, &client, NULL);
+    }
+    return client;
+}
+
+static int host_index(struct replay_log *log, struct span host)
 {
     for (int i = 0; i < log->n_hosts; i++)
-        if (strlen(log->hosts[i].name) == host.n && memcmp(log->hosts[i].name, host.at, host.n) == 0)
+        if (span_equals(host, log->hosts[i].name))
             return i;
-    if (log->n_hosts == REPLAY_HOSTS || host.n >= sizeof log->hosts[0].name)
+    if (log->n_hosts == REPLAY_HOSTS || host.n >= sizeof log->hosts[0].name) {
+        log->numbers.hosts++;
         return log->n_hosts > 0 ? log->n_hosts - 1 : 0;
-    memcpy(log->hosts[log->n_hosts].name, host.at, host.n);
+    }
+    struct host *made = &log->hosts[log->n_hosts];
+    if (host.n > 0)
+        memcpy(made->name, host.at, host.n);
+    made->decided_ms = INT64_MAX;
+    made->decided_file = -1;
+    made->gate = log->n_hosts;
     return log->n_hosts++;
 }
+
+static bool is_decided(const struct replay_log *log, int host, int64_t time_ms)
+{
+    return time_ms >= log->hosts[host].decided_ms;
+}
+
+static void link_host(struct replay_log *log, int host, int gate)
+{
+    if (host == gate || log->hosts[host].gate != host || log->hosts[host].decided_ms != INT64_MAX)
+        return;
+    log->hosts[host].gate = gate;
+    log->hosts[host].decided_ms = log->hosts[gate].decided_ms;
+}
+
+/* A gate names a queue id: the Postfix that gave it, under whatever name, is one of its. */
+static void link_gate(struct replay_log *log, int gate, struct span id)
+{
+    for (int i = 0; i < log->n_hosts && id.n > 0; i++) {
+        const struct mail *message = i != gate ? messages_find(log->messages, i, id) : NULL;
+        if (message != NULL && message->from_postfix)
+            link_host(log, i, gate);
+    }
+}
+
+/* The other way round: Postfix gives an id that a gate has named. */
+static void link_postfix(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
+{
+    struct network client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
+    for (int i = 0; i < log->n_hosts; i++) {
+        const struct mail *message = i != host && is_decided(log, i, time_ms)
+                                         ? messages_find(log->messages, i, line->text[MAILLOG_QUEUE])
+                                         : NULL;
+        if (message != NULL && !message->from_postfix && time_ms - message->time_ms <= TOGETHER_MS &&
+            network_equal(&message->known.client, &client))
+            link_host(log, host, i);
+    }
+}
+
+/* --- messages --- */
+
+/* A text of the line as a string of its own; NULL: absurdly long, or out of memory. */
+static char *copy_text(struct replay_log *log, struct span text, bool encoded)
+{
+    char buffer[MESSAGES_TEXT];
+    bool fits = text.n < sizeof buffer;
+    if (fits && encoded)
+        fits = maillog_decode(text, buffer, sizeof buffer);
+    else if (fits)
+        fits = text.n == 0 || memchr(text.at, '\0', text.n) == NULL;
+    if (!fits) {
+        log->numbers.too_long++;
+        return NULL;
+    }
+    return encoded ? strdup(buffer) : strndup(text.n > 0 ? text.at : "", text.n);
+}
+
+static void set_user(struct replay_log *log, struct mail *message, struct span user, bool encoded)
+{
+    free(message->user);
+    message->user = user.n > 0 ? copy_text(log, user, encoded) : NULL;
+    if (message->user != NULL)
+        text_lower(message->user);
+    message->known.user = message->user;
+}
+
+/* With one reference, the caller's. NULL: out of memory. */
+static struct mail *message_new(struct replay_log *log, int host, int64_t time_ms,
+                                const struct maillog_line *line, bool encoded)
+{
+    struct mail *message = messages_make(log->messages, host, time_ms);
+    if (message == NULL) {
+        log->stopped = true;
+        return NULL;
+    }
+    message->known.client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
+    message->known.host = log->hosts[host].name;
+    set_user(log, message, line->text[MAILLOG_USER], encoded);
+    return message;
+}
+
+static void set_sender(struct replay_log *log, struct mail *message, struct span sender, bool encoded)
+{
+    if (message->sender == NULL)
+        message->known.sender = message->sender = copy_text(log, sender, encoded);
+}
+
+static void name_message(struct replay_log *log, struct mail *message, struct span id)
+{
+    log->stopped = log->stopped || !messages_name(log->messages, message, id);
+}
+
+static struct mail *find_anywhere(struct replay_log *log, int host, struct span id)
+{
+    struct mail *message = messages_find(log->messages, host, id);
+    for (int i = 0; i < log->n_hosts && message == NULL && id.n > 0; i++)
+        message = i != host ? messages_find(log->messages, i, id) : NULL;
+    return message;
+}
+
+/* The message of a line that tells of its queue: of the gate's lines where these are the source. */
+static struct mail *find_queued(struct replay_log *log, int host, const struct maillog_line *line)
+{
+    struct span id = line->text[MAILLOG_QUEUE];
+    int gate = log->hosts[host].gate;
+    struct mail *message = gate != host ? messages_find(log->messages, gate, id) : NULL;
+    return message != NULL ? message : messages_find(log->messages, host, id);
+}
+
+/* --- content filters and proxies --- */
+
+static void give_back(struct replay_log *log, struct mail *message)
+{
+    if (message->given_back)
+        return;
+    message->given_back = true;
+    log->numbers.given_back++;
+    log->numbers.given_back_late += message->released;
+}
+
+/* Another server took the message under that id. Was that we ourselves, behind a filter? */
+static void follow(struct replay_log *log, const struct mail *from, int host, int64_t time_ms, struct span id)
+{
+    struct mail *message = id.n > 0 ? find_anywhere(log, host, id) : NULL;
+    if (message == NULL || message == from || !message->from_postfix ||
+        message->time_ms > time_ms + TOGETHER_MS)
+        return;
+    if (from != NULL ? message->time_ms + TOGETHER_MS >= from->time_ms : message->host == host)
+        give_back(log, message);
+}
+
+static void on_proxy_accept(struct replay_log *log, int host, const struct maillog_line *line)
+{
+    const struct proxy_client *proxied = proxies_find(log->proxies, host, line->text[MAILLOG_PID]);
+    struct mail *message = find_anywhere(log, host, line->text[MAILLOG_QUEUED_AS]);
+    if (proxied == NULL || message == NULL || !message->from_postfix)
+        return;
+    message->known.client = proxied->client;
+    if (proxied->user[0] != '\0')
+        set_user(log, message, (struct span){proxied->user, strlen(proxied->user)}, false);
+    log->numbers.forwarded++;
+}
+
+/* --- decisions --- */
 
 static bool same(const char *string, const char *other)
 {
@@ -386,11 +342,11 @@ static bool same(const char *string, const char *other)
 
 /* The decision that waits for its queue id: the newest from that client (and sender). Takes it out; the
  * caller owns the reference. */
-static struct message *recent_take(struct replay_log *log, const struct message *like, bool sender)
+static struct mail *recent_take(struct replay_log *log, const struct mail *like, bool sender)
 {
     for (size_t i = 1; i <= RECENT && i <= log->n_recent; i++) {
-        struct message **at = &log->recent[(log->n_recent - i) % RECENT];
-        struct message *message = *at;
+        struct mail **at = &log->recent[(log->n_recent - i) % RECENT];
+        struct mail *message = *at;
         if (message == NULL || message->host != like->host ||
             !network_equal(&message->known.client, &like->known.client) || !same(message->user, like->user) ||
             (sender && !same(message->sender, like->sender)))
@@ -401,189 +357,413 @@ static struct message *recent_take(struct replay_log *log, const struct message 
     return NULL;
 }
 
-static void recent_put(struct replay_log *log, struct message *message)
+static void recent_put(struct replay_log *log, struct mail *message)
 {
-    struct message **at = &log->recent[log->n_recent++ % RECENT];
-    unref(log, *at);
+    struct mail **at = &log->recent[log->n_recent++ % RECENT];
+    messages_unref(log->messages, *at);
     message->references++;
     *at = message;
 }
 
-/* The first accepted RCPT of a message has no queue id yet, the others name it. */
+/* The first accepted RCPT of a message has no queue id yet, the others name it. With one reference, the caller's. */
+static struct mail *decided_message(struct replay_log *log, int host, int64_t time_ms,
+                                    const struct maillog_line *line)
+{
+    struct span id = line->text[MAILLOG_QUEUE];
+    struct mail *message = messages_find(log->messages, host, id);
+    if (message != NULL && !message->from_postfix) {
+        message->references++;
+        return message;
+    }
+    message = message_new(log, host, time_ms, line, true);
+    if (message == NULL)
+        return NULL;
+    set_sender(log, message, line->text[MAILLOG_FROM], true);
+    struct mail *first = id.n > 0 ? recent_take(log, message, true) : NULL;
+    if (first != NULL) {
+        messages_unref(log->messages, message);
+        message = first;
+    }
+    name_message(log, message, id);
+    if (id.n == 0 && line->action != ACTION_REJECT && line->action != ACTION_DEFER)
+        recent_put(log, message);
+    return message;
+}
+
 static void on_decision(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    struct message *message = lookup(log, host, line->queue), *made = NULL;
-    log->hosts[host].decides = true;
-    log->numbers.decisions++;
-    if (message == NULL) {
-        message = made = message_new(log, host, time_ms, line, true);
-        if (made == NULL) {
-            log->stopped = true;
-            return;
-        }
-        set_sender(made, line->from, true);
-        struct message *first = line->queue.n > 0 ? recent_take(log, made, true) : NULL;
-        if (first != NULL) {
-            unref(log, made);
-            message = made = first;
-        }
-        remember(log, message, line->queue);
-        if (line->queue.n == 0 && line->action != ACTION_REJECT && line->action != ACTION_DEFER)
-            recent_put(log, message);
-    }
-    char *to = copy_text(line->to, true);
+    link_gate(log, host, line->text[MAILLOG_QUEUE]);
+    struct mail *message = decided_message(log, host, time_ms, line);
+    char *to = message != NULL ? copy_text(log, line->text[MAILLOG_TO], true) : NULL;
     if (to != NULL)
-        hold(log, message, REPLAY_RCPT, time_ms, to, line->action);
+        hold_rcpt(log, message, time_ms, to, SOURCE_DECISION, line->action);
     free(to);
-    unref(log, made);
+    messages_unref(log->messages, message);
+}
+
+/* --- Postfix --- */
+
+/* The id of a message whose RCPT was decided. */
+static void name_decided(struct replay_log *log, struct mail *like, struct span id)
+{
+    like->host = log->hosts[like->host].gate;
+    const struct mail *known = messages_find(log->messages, like->host, id);
+    struct mail *first = known == NULL || known->from_postfix ? recent_take(log, like, false) : NULL;
+    if (first != NULL)
+        name_message(log, first, id);
+    messages_unref(log->messages, first);
 }
 
 static void on_client(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    if (line->reinjected)
+    struct span id = line->text[MAILLOG_QUEUE];
+    link_postfix(log, host, time_ms, line);
+    bool decided = is_decided(log, host, time_ms);
+    const struct mail *origin = find_anywhere(log, host, line->text[MAILLOG_ORIGIN]);
+    if (decided && (line->forwarded || line->text[MAILLOG_ORIGIN].n > 0))
         return;
-    struct message *made = message_new(log, host, time_ms, line, false);
-    if (made == NULL) {
-        log->stopped = true;
+    struct mail *made = message_new(log, host, time_ms, line, false);
+    if (made == NULL)
         return;
-    }
-    if (log->hosts[host].decides) { /* the id of a message whose RCPT was decided */
-        struct message *known = lookup(log, host, line->queue);
-        struct message *first = known == NULL ? recent_take(log, made, false) : NULL;
-        if (first != NULL)
-            remember(log, first, line->queue);
-        unref(log, first);
+    if (decided) {
+        name_decided(log, made, id);
     } else {
         made->from_postfix = true;
-        remember(log, made, line->queue);
+        name_message(log, made, id);
+        if (origin != NULL && origin != made)
+            give_back(log, made);
+        else
+            log->numbers.forwarded += line->forwarded;
     }
-    unref(log, made);
+    messages_unref(log->messages, made);
 }
 
 static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms,
                               const struct maillog_line *line)
 {
-    if (log->hosts[host].decides)
+    if (is_decided(log, host, time_ms))
         return;
-    struct message *message = lookup(log, host, line->queue), *made = NULL;
+    struct mail *message = messages_find(log->messages, host, line->text[MAILLOG_QUEUE]), *made = NULL;
     if (message == NULL)
         message = made = message_new(log, host, time_ms, line, false);
-    if (message == NULL) {
-        log->stopped = true;
+    if (message == NULL)
         return;
-    }
-    set_sender(message, line->from, false);
-    log->numbers.milter_refused++;
-    char *to = copy_text(line->to, false);
+    message->from_postfix = true;
+    set_sender(log, message, line->text[MAILLOG_FROM], false);
+    char *to = copy_text(log, line->text[MAILLOG_TO], false);
     if (to != NULL)
-        hold(log, message, REPLAY_RCPT, time_ms, to, ACTION_NONE);
+        hold_rcpt(log, message, time_ms, to, SOURCE_REFUSAL, ACTION_NONE);
     free(to);
     if (made != NULL)
-        hold(log, made, REPLAY_END, time_ms, "", ACTION_NONE);
-    unref(log, made);
+        (void)hold(log, made, REPLAY_END, time_ms, "");
+    messages_unref(log->messages, made);
 }
 
 static void on_queued(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    struct message *message = lookup(log, host, line->queue);
+    struct mail *message = find_queued(log, host, line);
     if (message == NULL || message->ended)
         return; /* not by SMTP, or another run of the queue */
     message->ended = true;
     message->known.size = line->size;
-    set_sender(message, line->from, false);
-    hold(log, message, REPLAY_END, time_ms, "", ACTION_NONE);
+    if (message->sender == NULL && line->text[MAILLOG_FROM].n > 0 && !message->given_back) {
+        message->known.sender_queued = true;
+        log->numbers.queued_senders++;
+    }
+    set_sender(log, message, line->text[MAILLOG_FROM], false);
+    (void)hold(log, message, REPLAY_END, time_ms, "");
 }
 
-static void on_delivery(struct replay_log *log, int host, const struct maillog_line *line)
+static void on_delivery(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    struct message *message = lookup(log, host, line->queue);
+    struct mail *message = find_queued(log, host, line);
+    follow(log, message, host, time_ms, line->text[MAILLOG_QUEUED_AS]);
     if (message == NULL) {
-        log->numbers.unknown += !log->hosts[host].decides;
+        log->numbers.unknown += !is_decided(log, host, time_ms);
         return;
     }
-    if (!message->from_postfix)
+    if (!message->from_postfix || message->given_back)
         return;
-    char *to = copy_text(line->to, false);
-    if (to != NULL && !seen_before(log, message, to)) {
-        log->numbers.deliveries++;
-        hold(log, message, REPLAY_RCPT, message->time_ms, to, ACTION_ACCEPT);
-    }
+    char *to = copy_text(log, line->text[MAILLOG_TO], false);
+    enum messages_seen seen = to != NULL ? messages_see(log->messages, message, to) : SEEN_BEFORE;
+    log->numbers.recipients += seen == SEEN_LOST;
+    if (seen == SEEN_NEW)
+        hold_rcpt(log, message, message->time_ms, to, SOURCE_DELIVERY, ACTION_ACCEPT);
     free(to);
 }
 
-static void on_gone(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line,
-                    bool abort)
+/* A message that is gone from the queue is still known: a filter's answer that names it may come later. */
+static void on_gone(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
 {
-    struct message *message = lookup(log, host, line->queue);
+    struct mail *message = find_queued(log, host, line);
     if (message == NULL)
         return;
-    if (abort && !message->ended)
-        hold(log, message, REPLAY_ABORT, time_ms, "", ACTION_NONE);
-    forget(log, message);
+    if (line->kind == MAILLOG_ABORTED && !message->ended)
+        (void)hold(log, message, REPLAY_ABORT, time_ms, "");
+    message->ended = true;
+}
+
+/* --- lines --- */
+
+/* What a message's lines come after, where a clock of seconds does not tell. */
+static int rank(const struct maillog_line *line)
+{
+    switch (line->kind) {
+    case MAILLOG_MILTER_REFUSED:
+        return line->text[MAILLOG_QUEUE].n > 0;
+    case MAILLOG_QUEUED:
+        return 2;
+    case MAILLOG_DELIVERY:
+    case MAILLOG_PROXY_ACCEPT:
+        return 3;
+    case MAILLOG_ABORTED:
+    case MAILLOG_REMOVED:
+    case MAILLOG_OUR_END:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static bool earlier_line(const void *left, const void *right)
+{
+    const struct held_line *a = left, *b = right;
+    if (a->time_ms != b->time_ms)
+        return a->time_ms < b->time_ms;
+    return a->rank != b->rank ? a->rank < b->rank : a->number < b->number;
+}
+
+static void play_line(struct replay_log *log)
+{
+    struct held_line *held = heap_pop(&log->lines);
+    const struct maillog_line *line = &held->line;
+    int64_t time_ms = held->time_ms;
+    int host = held->host;
+    switch (line->kind) {
+    case MAILLOG_CLIENT:
+        on_client(log, host, time_ms, line);
+        break;
+    case MAILLOG_PROXIED: {
+        struct network client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
+        proxies_put(log->proxies, host, line->text[MAILLOG_PID], &client, line->text[MAILLOG_USER]);
+        break;
+    }
+    case MAILLOG_PROXY_ACCEPT:
+        on_proxy_accept(log, host, line);
+        break;
+    case MAILLOG_REFUSED:
+        log->numbers.refused++;
+        break;
+    case MAILLOG_MILTER_REFUSED:
+        on_milter_refused(log, host, time_ms, line);
+        break;
+    case MAILLOG_QUEUED:
+        on_queued(log, host, time_ms, line);
+        break;
+    case MAILLOG_DELIVERY:
+        on_delivery(log, host, time_ms, line);
+        break;
+    case MAILLOG_ABORTED:
+    case MAILLOG_REMOVED:
+        on_gone(log, host, time_ms, line);
+        break;
+    case MAILLOG_DECISION:
+        on_decision(log, host, time_ms, line);
+        break;
+    case MAILLOG_OUR_END:
+        link_gate(log, host, line->text[MAILLOG_QUEUE]);
+        break;
+    default:
+        break;
+    }
+    free(held);
+}
+
+/* With its texts behind it. */
+static struct held_line *line_copy(const struct maillog_line *line, int host, int64_t time_ms)
+{
+    size_t n = 0;
+    for (int i = 0; i < MAILLOG_TEXTS; i++)
+        n += line->text[i].n;
+    struct held_line *held = malloc(sizeof *held + n);
+    if (held == NULL)
+        return NULL;
+    held->time_ms = time_ms;
+    held->host = host;
+    held->rank = rank(line);
+    held->line = *line;
+    char *at = held->bytes;
+    for (int i = 0; i < MAILLOG_TEXTS; i++) {
+        struct span *text = &held->line.text[i];
+        if (text->n > 0)
+            memcpy(at, text->at, text->n);
+        text->at = at;
+        at += text->n;
+    }
+    return held;
+}
+
+/* As often as a syslogd says that it was. */
+static void hold_line(struct replay_log *log, const struct maillog_line *line, int host, int64_t time_ms,
+                      unsigned times)
+{
+    if (times > REPLAY_REPEATS) {
+        log->numbers.repeats += times - REPLAY_REPEATS;
+        times = REPLAY_REPEATS;
+    }
+    for (unsigned i = 0; i < times && !log->stopped; i++) {
+        struct held_line *held = line_copy(line, host, time_ms);
+        if (held == NULL) {
+            log->stopped = true;
+            return;
+        }
+        held->number = log->next_line++;
+        if (log->lines.n == log->lines.max)
+            play_line(log);
+        heap_push(&log->lines, held);
+    }
+}
+
+static bool may_repeat(enum maillog_kind kind)
+{
+    return kind == MAILLOG_DECISION || kind == MAILLOG_MILTER_REFUSED || kind == MAILLOG_REFUSED;
+}
+
+/* From its first decision line on, by time or in its file, a gate's lines are the source. */
+static void note_source(struct replay_log *log, int host, enum maillog_kind kind, int64_t time_ms)
+{
+    struct host *known = &log->hosts[host];
+    if (kind == MAILLOG_DECISION)
+        known->decided_file = log->file;
+    if (known->decided_file == log->file && time_ms < known->decided_ms)
+        known->decided_ms = time_ms;
+}
+
+static void on_line(struct replay_log *log, const struct frame *frame, int64_t time_ms)
+{
+    struct maillog_line line;
+    free(log->previous);
+    log->previous = NULL;
+    if (maillog_parse(frame, &line) == MAILLOG_OTHER)
+        return;
+    int host = host_index(log, line.text[MAILLOG_HOST]);
+    note_source(log, host, line.kind, time_ms);
+    hold_line(log, &line, host, time_ms, line.repeats);
+    log->numbers.repeated += line.repeats - 1;
+    if (may_repeat(line.kind))
+        log->previous = line_copy(&line, host, time_ms);
+}
+
+static void on_repeated(struct replay_log *log, const struct frame *frame, int64_t time_ms)
+{
+    if (log->previous == NULL)
+        return;
+    log->numbers.repeated += frame->repeats;
+    hold_line(log, &log->previous->line, log->previous->host, time_ms, frame->repeats);
+}
+
+static void on_frame(struct replay_log *log, enum frame_kind kind, const struct frame *frame)
+{
+    struct replay_numbers *numbers = &log->numbers;
+    if (kind == FRAME_NOTHING)
+        numbers->garbage++;
+    if (kind == FRAME_NOTHING || frame->unread != FRAME_UNREAD_UNKNOWN)
+        numbers->unread[frame->unread]++;
+    numbers->undated += kind == FRAME_UNDATED;
+    if (kind == FRAME_EMPTY || kind == FRAME_PART)
+        return;
+    int64_t time_ms = frame->date.set ? timeline_of(&log->timeline, &frame->date, &frame->outer) : 0;
+    if (kind == FRAME_LINE) {
+        on_line(log, frame, time_ms);
+    } else if (kind == FRAME_REPEATED) {
+        on_repeated(log, frame, time_ms);
+    } else {
+        free(log->previous);
+        log->previous = NULL;
+    }
 }
 
 bool replay_log_line(struct replay_log *log, const char *line, size_t n)
 {
-    struct maillog_line parsed;
-    enum maillog_kind kind = maillog_parse(line, n, &parsed);
+    struct frame frame;
     log->numbers.lines++;
-    if (kind == MAILLOG_GARBAGE) {
-        log->numbers.garbage += n > 0;
-        return !log->stopped;
-    }
-    int64_t time_ms = time_of(log, &parsed.time);
-    if (kind == MAILLOG_OTHER)
-        return !log->stopped;
-    int host = host_index(log, parsed.host);
-    if (kind == MAILLOG_CLIENT)
-        on_client(log, host, time_ms, &parsed);
-    else if (kind == MAILLOG_REFUSED)
-        log->numbers.refused++;
-    else if (kind == MAILLOG_MILTER_REFUSED)
-        on_milter_refused(log, host, time_ms, &parsed);
-    else if (kind == MAILLOG_QUEUED)
-        on_queued(log, host, time_ms, &parsed);
-    else if (kind == MAILLOG_DELIVERY)
-        on_delivery(log, host, &parsed);
-    else if (kind == MAILLOG_DECISION)
-        on_decision(log, host, time_ms, &parsed);
-    else
-        on_gone(log, host, time_ms, &parsed, kind == MAILLOG_ABORTED);
+    on_frame(log, frame_read(log->reader, (struct span){line, n}, &frame), &frame);
     return !log->stopped;
 }
 
 /* --- the whole --- */
 
+/* A record that the last line of a file did not end. */
+static void end_record(struct replay_log *log)
+{
+    struct frame frame;
+    on_frame(log, frame_end(log->reader, &frame), &frame);
+}
+
 struct replay_log *replay_log_new(replay_each *each, void *arg)
 {
+    _Static_assert((int)FRAMES_UNREAD == (int)REPLAY_UNREAD, "as many as there are names");
     struct replay_log *log = calloc(1, sizeof *log);
     if (log == NULL)
         return NULL;
-    log->heap = malloc(REPLAY_HELD * sizeof(struct held *));
-    log->messages = table_new(sizeof(struct slot), REPLAY_MESSAGES);
-    if (log->heap == NULL || log->messages == NULL) {
-        replay_log_free(log);
-        return NULL;
-    }
-    hash_seed(log->seed);
     log->each = each;
     log->arg = arg;
-    log->clock.end_s = log->clock.last_s = INT64_MIN;
-    return log;
+    timeline_init(&log->timeline);
+    bool made = heap_init(&log->events, REPLAY_HELD, earlier_event);
+    made = heap_init(&log->lines, REPLAY_LINES, earlier_line) && made;
+    log->reader = frame_reader_new();
+    log->messages = messages_new(on_message_gone, log);
+    log->proxies = proxies_new();
+    if (made && log->reader != NULL && log->messages != NULL && log->proxies != NULL)
+        return log;
+    replay_log_free(log);
+    return NULL;
 }
 
 void replay_log_file(struct replay_log *log, int64_t modified_s)
 {
-    if (log->clock.last_s != INT64_MIN)
-        log->clock.end_s = log->clock.last_s;
-    log->clock.last_s = INT64_MIN;
-    log->clock.modified_s = modified_s;
+    end_record(log);
+    timeline_file(&log->timeline, modified_s);
+    log->file++;
+}
+
+void replay_log_skipped(struct replay_log *log, uint64_t lines)
+{
+    log->numbers.lines += lines;
+    log->numbers.long_lines += lines;
+}
+
+/* What the other layers counted, and dates as they proved to be. */
+static void take_numbers(struct replay_log *log)
+{
+    struct replay_numbers *numbers = &log->numbers;
+    const struct timeline_numbers *dates = &log->timeline.numbers;
+    numbers->local = dates->local;
+    numbers->other_zone = dates->other_zone;
+    numbers->yearless = dates->yearless;
+    numbers->twice = dates->twice;
+    numbers->skipped = dates->skipped;
+    numbers->back = dates->back;
+    numbers->back_most_s = dates->back_most_s;
+    numbers->back_at_ms = replay_log_shown(log, dates->back_at_ms);
+    numbers->moved_years = dates->moved_years;
+    numbers->leap = dates->leap;
+    numbers->backwards = dates->backwards;
+    numbers->forgotten = messages_forgotten(log->messages);
+    if (log->first_ms != 0) {
+        numbers->first_ms = replay_log_shown(log, log->first_ms);
+        numbers->last_ms = replay_log_shown(log, log->last_ms);
+    }
 }
 
 bool replay_log_end(struct replay_log *log)
 {
-    while (log->n_held > 0)
+    end_record(log);
+    while (log->lines.n > 0)
+        play_line(log);
+    while (log->events.n > 0)
         release(log);
+    take_numbers(log);
     return !log->stopped;
 }
 
@@ -592,20 +772,29 @@ const struct replay_numbers *replay_log_numbers(const struct replay_log *log)
     return &log->numbers;
 }
 
+int64_t replay_log_shown(const struct replay_log *log, int64_t time_ms)
+{
+    return timeline_shown(&log->timeline, time_ms);
+}
+
 void replay_log_free(struct replay_log *log)
 {
     if (log == NULL)
         return;
-    while (log->n_held > 0) {
-        struct held *held = heap_pop(log);
-        unref(log, held->message);
+    while (log->lines.n > 0)
+        free(heap_pop(&log->lines));
+    while (log->events.n > 0) {
+        struct held *held = heap_pop(&log->events);
+        messages_unref(log->messages, held->message);
         free(held);
     }
-    for (size_t i = 0; i < RECENT; i++)
-        unref(log, log->recent[i]);
-    while (log->oldest != NULL)
-        forget(log, log->oldest);
-    table_free(log->messages);
-    free(log->heap);
+    for (size_t i = 0; i < RECENT && log->messages != NULL; i++)
+        messages_unref(log->messages, log->recent[i]);
+    messages_free(log->messages);
+    proxies_free(log->proxies);
+    frame_reader_free(log->reader);
+    heap_done(&log->lines);
+    heap_done(&log->events);
+    free(log->previous);
     free(log);
 }

@@ -1,56 +1,58 @@
-/* maillog: what one line of a mail log says about a RCPT: lines of Postfix 3.x, and the decision lines of rcptgate.
- *
- * Pure, keeps nothing, copies nothing: all texts point into the line. Dates are those of syslog ("Nov  3 02:08:24",
- * no year, local time; RFC 3164) and RFC 3339 in the forms that rsyslog, journalctl -o short-iso and Postfix write.
- * Who reads the lines puts messages together by their queue ids. */
+/* maillog: what a line of Postfix, or a decision of rcptgate's, says. Pure: no clock, no memory of lines before; log.h puts messages
+ * together by their queue ids. */
 #ifndef RCPTGATE_REPLAY_MAILLOG_H
 #define RCPTGATE_REPLAY_MAILLOG_H
 
 #include "base/action.h"
+#include "frame.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct maillog_text { /* n bytes, not terminated; n 0: absent or empty */
-    const char *at;
-    size_t n;
-};
-
-struct maillog_time {
-    int year;                                 /* 0: the line names none */
-    int month, day, hour, minute, second, ms; /* month and day from 1; within their ranges */
-    bool zoned;                               /* offset_s is known; else local time */
-    int offset_s;                             /* east of UTC */
-};
-
 enum maillog_kind {
-    MAILLOG_GARBAGE,        /* no line of a log: no date, or nothing behind it */
-    MAILLOG_OTHER,          /* says nothing about a RCPT */
-    MAILLOG_CLIENT,         /* queue, client, user: the first RCPT of a message was accepted */
+    MAILLOG_OTHER,   /* says nothing about a RCPT */
+    MAILLOG_CLIENT,  /* QUEUE, CLIENT, USER, ORIGIN: the first RCPT of a message was accepted */
+    MAILLOG_PROXIED, /* PID, CLIENT, USER: its message goes on to a filter, which gives it its queue id */
+    MAILLOG_PROXY_ACCEPT,   /* PID, QUEUED_AS: and here that is */
     MAILLOG_REFUSED,        /* a RCPT that Postfix refused by itself: no milter saw it */
-    MAILLOG_MILTER_REFUSED, /* queue (if any), client, from, to, user: a RCPT that a milter refused */
-    MAILLOG_ABORTED,        /* queue: refused after its RCPTs; nothing of it was taken */
-    MAILLOG_QUEUED,         /* queue, from, size: the message is in the queue, or a queue run begins */
-    MAILLOG_DELIVERY,       /* queue, to: what was said at RCPT TO, before aliases were expanded */
-    MAILLOG_REMOVED,        /* queue: the id is free again */
-    MAILLOG_DECISION,       /* ours: queue (if any), client, from, to, user, action */
+    MAILLOG_MILTER_REFUSED, /* QUEUE (if any), CLIENT, FROM, TO, USER: a RCPT that a milter refused */
+    MAILLOG_ABORTED,        /* QUEUE: refused after its RCPTs; nothing of it was taken */
+    MAILLOG_QUEUED,         /* QUEUE, FROM, size: the message is in the queue, or a queue run begins */
+    MAILLOG_DELIVERY, /* QUEUE, TO: what was said at RCPT TO, before aliases were expanded. QUEUED_AS: what the next
+                               server called it */
+    MAILLOG_REMOVED,  /* QUEUE: the id is free again */
+    MAILLOG_DECISION, /* ours: QUEUE (if any), CLIENT, FROM, TO, USER, action */
+    MAILLOG_OUR_END,  /* ours: QUEUE: that message has ended */
+};
+
+enum maillog_text {
+    MAILLOG_HOST,
+    MAILLOG_PID,
+    MAILLOG_QUEUE,
+    MAILLOG_CLIENT_ADDRESS,
+    MAILLOG_USER,
+    MAILLOG_FROM, /* without <>; of a decision percent-encoded, as TO and USER are */
+    MAILLOG_TO,
+    MAILLOG_ORIGIN,    /* the queue id that it had before (XFORWARD) */
+    MAILLOG_QUEUED_AS, /* the one that it has now */
+    MAILLOG_TEXTS
 };
 
 struct maillog_line {
-    struct maillog_time time;
-    struct maillog_text host;
-    struct maillog_text queue, client, user, from, to; /* without <>; of a decision percent-encoded */
-    int64_t size;                                      /* -1: not told */
+    enum maillog_kind kind;
+    struct span text[MAILLOG_TEXTS]; /* those that the kind names, and HOST; the others are empty */
+    int64_t size;                    /* -1: not told */
     enum action action;
-    bool reinjected; /* MAILLOG_CLIENT: came back from a content filter, under another id before */
+    bool forwarded; /* MAILLOG_CLIENT: the client is the one that a filter or proxy named (XFORWARD) */
+    unsigned repeats;
 };
 
-/* line without its newline; any bytes. Everything in *out that the kind does not name is zero. */
-enum maillog_kind maillog_parse(const char *line, size_t n, struct maillog_line *out);
+/* frame: of a FRAME_LINE. */
+enum maillog_kind maillog_parse(const struct frame *frame, struct maillog_line *out);
 
 /* Copies a text of a decision line without its percent codes; false where it does not fit (nothing is written
  * but a NUL). */
-bool maillog_decode(struct maillog_text text, char *out, size_t room);
+bool maillog_decode(struct span text, char *out, size_t room);
 
 #endif

@@ -3,6 +3,7 @@
 #include "replay/report.h"
 
 #include "config/json_get.h"
+#include "replay/notes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static json_t *word(const char **text)
 }
 
 /* names: what the first words of a row's `what` are; the rest is "what". */
-static json_t *row_json(const struct totals_row *row, const char *const *names)
+static json_t *row_json(const struct replay_log *log, const struct totals_row *row, const char *const *names)
 {
     json_t *object = json_object();
     const char *what = row->what;
@@ -46,26 +47,27 @@ static json_t *row_json(const struct totals_row *row, const char *const *names)
     if (row->subject[0] != '\0')
         json_object_set_new_nocheck(object, "subject", json_string(row->subject));
     json_object_set_new_nocheck(object, "count", json_integer(number(row->count)));
-    json_object_set_new_nocheck(object, "first", moment(row->first_ms));
-    json_object_set_new_nocheck(object, "last", moment(row->last_ms));
+    json_object_set_new_nocheck(object, "first", moment(replay_log_shown(log, row->first_ms)));
+    json_object_set_new_nocheck(object, "last", moment(replay_log_shown(log, row->last_ms)));
     return object;
 }
 
 /* The busiest rows; *left: how many there are beyond. */
-static json_t *rows_json(const struct totals *totals, size_t most, const char *const *names, size_t *left)
+static json_t *rows_json(const struct replay_log *log, const struct totals *totals, size_t most,
+                         const char *const *names, size_t *left)
 {
     size_t n = 0;
     void **rows = totals_sorted(totals, &n);
     size_t end = most > 0 && most < n ? most : n;
     json_t *array = json_array();
     for (size_t i = 0; i < end; i++)
-        json_array_append_new(array, row_json(rows[i], names));
+        json_array_append_new(array, row_json(log, rows[i], names));
     free(rows);
     *left = n - end;
     return array;
 }
 
-static json_t *policy_json(struct replay *replay, size_t most)
+static json_t *policy_json(const struct replay_report *report, const struct replay *replay)
 {
     static const char *const names[] = {"action", NULL};
     size_t left = 0;
@@ -75,25 +77,28 @@ static json_t *policy_json(struct replay *replay, size_t most)
         json_object_set_new(object, action_name(shown[i]), json_integer(number(replay->actions[shown[i]])));
     json_object_set_new(object, "undecided", json_integer(number(replay->actions[ACTION_NONE])));
     json_object_set_new(object, "shadow_limits", json_integer(number(replay->shadowed)));
-    json_object_set_new(object, "causes", rows_json(replay->causes, 0, names, &left));
-    json_object_set_new(object, "subjects", rows_json(replay->refused, most, names, &left));
+    json_object_set_new(object, "causes", rows_json(report->log, replay->causes, 0, names, &left));
+    json_object_set_new(object, "subjects",
+                        rows_json(report->log, replay->refused, report->most, names, &left));
     json_object_set_new(object, "more_subjects", json_integer(number(left)));
+    json_object_set_new(object, "notes", notes_run(replay));
     return object;
 }
 
 static json_t *log_json(const struct replay_report *report)
 {
-    const struct replay_numbers *c = report->numbers;
+    const struct replay_numbers *c = replay_log_numbers(report->log);
     json_t *files = json_array();
     for (int i = 0; i < report->n_files; i++)
         json_array_append_new(files, json_string(report->files[i]));
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "files", files,
-                     "lines", number(c->lines), "garbage", number(c->garbage), "rcpts",
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "files", files, "lines", number(c->lines), "garbage", number(c->garbage), "rcpts",
                      number(c->decisions + c->deliveries + c->milter_refused), "from_decisions",
                      number(c->decisions), "from_deliveries", number(c->deliveries), "from_milter_refusals",
                      number(c->milter_refused), "refused_by_postfix", number(c->refused), "not_by_smtp",
                      number(c->unknown), "late", number(c->late), "out_of_order", c->backwards, "first",
-                     moment(c->first_ms), "last", moment(c->last_ms));
+                     moment(c->first_ms), "last", moment(c->last_ms), "frame", notes_frame(c), "clock",
+                     notes_clock(c), "identity", notes_identity(c), "dropped", notes_dropped(c));
 }
 
 static json_t *moves_json(const struct replay_report *report)
@@ -114,11 +119,12 @@ json_t *replay_report_make(const struct replay_report *report)
     size_t left = 0;
     json_t *json = json_object();
     int rc = json_object_set_new(json, "log", log_json(report));
-    rc |= json_object_set_new(json, "policy", policy_json(report->policy, report->most));
+    rc |= json_object_set_new(json, "policy", policy_json(report, report->policy));
     if (report->against != NULL) {
-        rc |= json_object_set_new(json, "against", policy_json(report->against, report->most));
+        rc |= json_object_set_new(json, "against", policy_json(report, report->against));
         rc |= json_object_set_new(json, "moved", moves_json(report));
-        rc |= json_object_set_new(json, "changes", rows_json(report->changes, report->most, names, &left));
+        rc |= json_object_set_new(json, "changes",
+                                  rows_json(report->log, report->changes, report->most, names, &left));
         rc |= json_object_set_new(json, "more_changes", json_integer(number(left)));
     }
     if (rc == 0)
@@ -135,8 +141,17 @@ static void note(FILE *out, long long n, const char *what)
         fprintf(out, "  %lld %s\n", n, what);
 }
 
+static void print_notes(FILE *out, const char *title, const json_t *notes)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(notes, i, text)
+        fprintf(out, "  %s%s%s\n", title, title[0] != '\0' ? ": " : "", json_string_value(text));
+}
+
 static void print_log(FILE *out, const json_t *log)
 {
+    static const char *const layers[] = {"frame", "clock", "identity", "dropped"};
     fprintf(out, "%lld lines, %lld RCPTs", json_get_number(log, "lines"), json_get_number(log, "rcpts"));
     if (json_get_number(log, "rcpts") > 0)
         fprintf(out, " from %s to %s", json_get_text(log, "first"), json_get_text(log, "last"));
@@ -153,6 +168,8 @@ static void print_log(FILE *out, const json_t *log)
     note(out, json_get_number(log, "garbage"), "lines are no lines of a log");
     if (json_is_true(json_object_get(log, "out_of_order")))
         fputs("  a file begins before the one before it ended: give the oldest first\n", out);
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
+        print_notes(out, layers[i], json_object_get(json_object_get(log, layers[i]), "notes"));
 }
 
 static void print_cause(FILE *out, const json_t *row)
@@ -200,6 +217,7 @@ static void print_policy(FILE *out, const json_t *policy)
     note(out, json_get_number(policy, "undecided"), "could not be decided");
     note(out, json_get_number(policy, "shadow_limits"), "would have been refused by a limit in shadow, too");
     fprintf(out, "  with %s\n", json_get_text(policy, "assumed"));
+    print_notes(out, "", json_object_get(policy, "notes"));
 }
 
 static void print_refused(FILE *out, const json_t *policy)

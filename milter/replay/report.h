@@ -2,7 +2,9 @@
 #ifndef RCPTGATE_REPLAY_REPORT_H
 #define RCPTGATE_REPLAY_REPORT_H
 
+#include "replay/log.h"
 #include "replay/run.h"
+#include "replay/totals.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -12,7 +14,7 @@ enum { REPLAY_ACTIONS = 5 }; /* enum action */
 struct replay_report {
     char *const *files;
     int n_files;
-    const struct replay_numbers *numbers;
+    const struct replay_log *log;
     struct replay *policy, *against;                /* against NULL: one policy only */
     uint64_t moved[REPLAY_ACTIONS][REPLAY_ACTIONS]; /* RCPTs: from against's answer to policy's */
     struct totals *changes;                         /* "accept defer limit alias-minute" by subject */

@@ -53,6 +53,8 @@ static const struct policy *policy_alone(const char *file, bool aliases, struct 
         counters = json_object_get(json, "counters");
     }
     json_object_del(counters, "password_file");
+    json_object_del(counters, "sentinel_password_file");
+    json_object_del(counters, "tls");
     int rc = json_object_set_new(counters, "url", json_string("memory:"));
     if (!aliases)
         json_object_del(json, "aliases");
@@ -121,6 +123,7 @@ int replay_run_init(struct replay *replay, const char *file, int index, bool ali
     replay->gate.as_taken = true;
     replay->gate.context.now_ms = virtual_now;
     replay->gate.context.now_arg = replay;
+    replay->srs.rules = replay->gate.rules;
     replay->causes = totals_new();
     replay->refused = totals_new();
     if (replay->causes == NULL || replay->refused == NULL) {
@@ -202,11 +205,22 @@ static const char *in_brackets(struct pool *pool, const char *address)
                                                 : pool_printf(pool, "<%s>", address != NULL ? address : "");
 }
 
+/* As MAIL FROM had it. */
+static const char *sender_of(struct replay *replay, const struct replay_message *message)
+{
+    const char *sender = message->sender;
+    if (sender != NULL && message->sender_queued)
+        sender = srs_original(&replay->srs, sender);
+    return in_brackets(&replay->pool, sender);
+}
+
 /* Each message stands for a connection: what was made of its session is not in the log. */
 static struct replay_open *message_start(struct replay *replay, struct replay_message *message)
 {
-    if (replay->n_open >= OPEN_MAX)
+    if (replay->n_open >= OPEN_MAX) {
         message_finish(replay, replay->open_first, false);
+        replay->early++;
+    }
     struct replay_open *open = open_new(replay);
     if (open == NULL)
         return NULL;
@@ -215,7 +229,7 @@ static struct replay_open *message_start(struct replay *replay, struct replay_me
     open_append(replay, open);
     session_connect(open->session, &message->client);
     open->connect = session_judge(open->session, &open->proof);
-    const char *sender = in_brackets(&replay->pool, message->sender);
+    const char *sender = sender_of(replay, message);
     session_mail(open->session, sender != NULL ? sender : "<>", message->user, message->size);
     return open;
 }

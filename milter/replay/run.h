@@ -4,7 +4,8 @@
 #define RCPTGATE_REPLAY_RUN_H
 
 #include "gate/gate.h"
-#include "replay/log.h"
+#include "gate/srs.h"
+#include "replay/event.h"
 #include "milter/session.h"
 #include "replay/totals.h"
 
@@ -30,8 +31,10 @@ struct replay {
     struct replay_open *open_first, *open_last; /* messages, the oldest first */
     struct replay_open *idle, *all;             /* sessions for reuse; all there are */
     size_t n_open;
-    uint64_t actions[5];    /* RCPTs, by enum action */
-    uint64_t shadowed;      /* RCPTs that a limit in shadow would have refused */
+    uint64_t actions[5]; /* RCPTs, by enum action */
+    uint64_t shadowed;   /* RCPTs that a limit in shadow would have refused */
+    uint64_t early;      /* messages that were ended before the log did, as too many were open */
+    struct srs srs;
     struct totals *causes;  /* "defer limit alias-minute"; no subject */
     struct totals *refused; /* the same by subject */
     struct pool pool;

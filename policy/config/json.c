@@ -157,15 +157,17 @@ static enum misspelt misspelt_does(const struct loader *loader, const struct key
     return MISSPELT_READ;
 }
 
-/* Who misspelt a key meant it. True: it is to be read as that of row. */
-static bool misspelt_key(struct loader *loader, const struct place *place, const struct key *row,
-                         struct unknown *unknown)
+/* Who misspelt a key meant it. True: it is to be read as that of row. In a limit what is more than one slip away may have
+ * meant anything. */
+static bool misspelt_key(struct loader *loader, const struct place *place, const struct key *row, bool *costs)
 {
     enum misspelt does = misspelt_does(loader, row);
     const char *name = strrchr(row->pointer, '/') + 1;
     char instead[sizeof((struct problem *)NULL)->instead];
-    if (unknown != NULL)
-        unknown->costs = unknown->costs || does == MISSPELT_COSTS;
+    if (costs != NULL && !text_is_slip(place->name, name))
+        does = MISSPELT_COSTS;
+    if (costs != NULL)
+        *costs = *costs || does == MISSPELT_COSTS;
     if (does == MISSPELT_READ)
         snprintf(instead, sizeof instead, "it is read as \"%s\"", name);
     else if (does == MISSPELT_DEFAULT && loader->instead != NULL)
@@ -186,20 +188,19 @@ static bool seen_before(const struct place *up, const struct jsonmap *map)
 }
 
 static bool parse_member(struct loader *loader, const struct place *place, const struct key *section,
-                         void *base, struct unknown *unknown)
+                         void *base, bool *costs)
 {
     const struct key *row = find_row(loader, section->choices, place->name);
     if (row == NULL && loader->problems->n - loader->first_problem > PROBLEMS_MAX)
         return true; /* nobody will read it, and a file of megabytes has a million */
     if (row == NULL) {
-        if (unknown != NULL)
-            unknown->costs = unknown->costs || unknown->strict;
         row = nearest_row(loader, place->up, section->choices, place->name);
+        if (row == NULL && costs != NULL)
+            *costs = true;
         if (row == NULL)
-            loader_problem(loader, place, PROBLEM_SKIPPED,
-                           unknown != NULL && unknown->strict ? loader->instead : "",
+            loader_problem(loader, place, PROBLEM_SKIPPED, costs != NULL ? loader->instead : "",
                            "is an unknown key; comments begin with \"$\" or \"_\"");
-        if (row == NULL || !misspelt_key(loader, place, row, unknown))
+        if (row == NULL || !misspelt_key(loader, place, row, costs))
             return true;
     }
     if (place->map->repeated)
@@ -209,7 +210,7 @@ static bool parse_member(struct loader *loader, const struct place *place, const
 }
 
 bool config_json_members(struct loader *loader, const struct place *place, const struct key *section,
-                         void *base, struct unknown *unknown)
+                         void *base, bool *costs)
 {
     bool good = true;
     for (const struct jsonmap *map = place->map->first; map != NULL; map = map->next) {
@@ -217,7 +218,7 @@ bool config_json_members(struct loader *loader, const struct place *place, const
             continue;
         const struct place member = {
             .up = place, .name = map->key, .value = json_object_get(place->value, map->key), .map = map};
-        good = parse_member(loader, &member, section, base, unknown) && good;
+        good = parse_member(loader, &member, section, base, costs) && good;
     }
     return good;
 }

@@ -2,6 +2,7 @@
  * Adding a key is a row here, its line in the schema and in the manual. */
 #include "keys.h"
 
+#include "counters_url.h"
 #include "endpoints.h"
 #include "json.h"
 #include "limit.h"
@@ -42,8 +43,17 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/conceal", values_flag, POLICY(aliases.conceal), 0, 0, NULL, "false", NULL) \
     X("/aliases/role_mailbox", endpoints_mailbox, POLICY(aliases.role_mailbox), 0, 0, NULL, "\"postmaster\"", NULL) \
     X("/counters", SECTION("/counters")) \
-    X("/counters/url", endpoints_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", endpoints_url_instead) \
+    X("/counters/url", counters_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", counters_url_instead) \
     X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/sentinel_password_file", values_path, POLICY(counters.redis.sentinel_password_file), 0, 1000, NULL, \
+      NULL, NULL) \
+    X("/counters/tls", SECTION("/counters/tls")) \
+    X("/counters/tls/ca", values_path, POLICY(counters.redis.tls_ca), 0, 1000, NULL, NULL, \
+      "the authorities that the system trusts") \
+    X("/counters/tls/cert", values_path, POLICY(counters.redis.tls_cert), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/tls/key", values_path, POLICY(counters.redis.tls_key), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/tls/name", counters_url_tls_name, POLICY(counters.redis.tls_name), 0, 0, NULL, NULL, \
+      "host or address of each Redis") \
     X("/counters/prefix", values_prefix, POLICY(counters.redis.prefix), 1, 64, NULL, "\"rcptgate\"", NULL) \
     X("/counters/timeout", values_duration, POLICY(counters.redis.timeout_ms), 1, 10 * SECOND, NULL, "\"100ms\"", NULL) \
     X("/counters/when_down", values_choice, POLICY(counters.when_down), 0, 0, "local|defer|accept", \
@@ -59,6 +69,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/http", SECTION("/http")) \
     X("/http/listen", endpoints_listen, POLICY(http), 0, 0, NULL, "\"127.0.0.1:9627\"", NULL) \
     X("/http/subjects", values_flag, POLICY(http.subjects), 0, 0, NULL, "false", NULL) \
+    X("/http/hosts", endpoints_hosts, POLICY(http.hosts), 0, 0, NULL, "[]", NULL) \
     X("/log", SECTION("/log")) \
     X("/log/to", values_choice_flag, POLICY(log.to_stderr), 0, 0, "syslog|stderr", "\"syslog\"", NULL) \
     X("/log/level", values_choice, POLICY(log.level), 0, 0, "error|warning|info|debug", "\"info\"", NULL) \
@@ -79,14 +90,6 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/limits/*/window", values_duration, LIMIT(window_ms), SECOND, MONTH, NULL, NULL, NULL) \
     X("/limits/*/count", values_choice, LIMIT(count), 0, 0, "recipients|messages|bytes|attempts|backlog", \
       NULL, NULL) \
-    X("/limits/*/over", values_action, LIMIT(over), 0, 0, "defer|reject|discard", NULL, NULL) \
-    X("/limits/*/reply", limit_reply, 0, 0, 0, NULL, NULL, NULL) \
-    X("/limits/*/hold", values_duration, LIMIT(hold_ms), SECOND, MONTH, NULL, NULL, NULL) \
-    X("/limits/*/share", limit_share, 0, 0, 0, "/limits/*/share", NULL, NULL) \
-    X("/limits/*/share/of", values_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", \
-      NULL, NULL) \
-    X("/limits/*/share/max", values_percent, DRAFT(share_max), 1, 100, NULL, NULL, NULL) \
-    X("/limits/*/share/above", values_percent, DRAFT(share_above), 0, 100, NULL, NULL, NULL) \
     X("/limits/*/when", limit_when, 0, 0, 0, "/limits/*/when", NULL, NULL) \
     X("/limits/*/when/class", limit_classes, LIMIT(when.class_name), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/recipient_domain", limit_domains, LIMIT(when.recipient_domain), 0, 0, NULL, NULL, NULL) \
@@ -96,6 +99,14 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/limits/*/when/authenticated", values_tristate, LIMIT(when.authenticated), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/catch_all", values_tristate, LIMIT(when.catch_all), 0, 0, NULL, NULL, NULL) \
     X("/limits/*/when/unknown", values_tristate, LIMIT(when.unknown), 0, 0, NULL, NULL, NULL) \
+    X("/limits/*/over", values_action, LIMIT(over), 0, 0, "defer|reject|discard", NULL, NULL) \
+    X("/limits/*/reply", limit_reply, 0, 0, 0, NULL, NULL, NULL) \
+    X("/limits/*/hold", values_duration, LIMIT(hold_ms), SECOND, MONTH, NULL, NULL, NULL) \
+    X("/limits/*/share", limit_share, 0, 0, 0, "/limits/*/share", NULL, NULL) \
+    X("/limits/*/share/of", values_choice, DRAFT(share_of), 0, 0, "client|sender|sender_domain|recipient", \
+      NULL, NULL) \
+    X("/limits/*/share/max", values_percent, DRAFT(share_max), 1, 100, NULL, NULL, NULL) \
+    X("/limits/*/share/above", values_percent, DRAFT(share_above), 0, 100, NULL, NULL, NULL) \
     X("/limits/*/ramp", values_duration, LIMIT(ramp_ms), SECOND, MONTH, NULL, NULL, NULL) \
     X("/limits/*/shadow", values_flag, LIMIT(shadow), 0, 0, NULL, NULL, NULL) \
     X("/replies", SECTION("/replies")) \

@@ -167,14 +167,12 @@ bool limit_clients(struct loader *loader, const struct place *place, const struc
                            "a network in quotes, such as \"192.0.2.0/24\", or a list of networks");
 }
 
-/* A condition that nobody knows would be one that always holds: the limit would meet more mail than meant. */
 bool limit_when(struct loader *loader, const struct place *place, const struct key *key, void *field)
 {
-    struct unknown unknown = {.strict = true};
+    bool costs = false;
     if (!json_is_object(place->value))
         return loader_mistyped(loader, place, key, "an object, such as { \"class\": \"free\" }");
-    bool good = config_json_members(loader, place, key, field, &unknown);
-    return good && !unknown.costs;
+    return config_json_members(loader, place, key, field, &costs) && !costs;
 }
 
 /* ---- reply and share: read now, put together when all of the limit is known ---- */
@@ -192,8 +190,8 @@ bool limit_share(struct loader *loader, const struct place *place, const struct 
         return loader_mistyped(loader, place, key,
                                "an object, such as { \"of\": \"client\", \"max\": \"33%\" }");
     draft->share_of = UINT32_MAX;
-    struct unknown unknown = {0};
-    draft->has_share = config_json_members(loader, place, key, field, &unknown) && !unknown.costs;
+    bool costs = false;
+    draft->has_share = config_json_members(loader, place, key, field, &costs) && !costs;
     if (draft->has_share && (draft->share_of == UINT32_MAX || draft->share_max == 0)) {
         draft->has_share = false;
         return loader_bad(loader, place, key, "needs both \"of\" and \"max\"");
@@ -355,8 +353,8 @@ static bool read_limit(struct loader *loader, const struct place *place, struct 
         return loader_mistyped(loader, place, NULL,
                                "an object: { \"name\": ..., \"per\": ..., \"max\": ... }");
     draft->limit.over = ACTION_DEFER;
-    struct unknown unknown = {0};
-    bool good = config_json_members(loader, place, &limit_section, draft, &unknown) && !unknown.costs;
+    bool costs = false;
+    bool good = config_json_members(loader, place, &limit_section, draft, &costs) && !costs;
     draft->has_window = draft->limit.window_ms > 0;
     good = check_required(loader, place, draft) && good;
     if (!good || !check_together(loader, place, draft) || name_is_taken(loader, place, draft->limit.name))

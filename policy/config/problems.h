@@ -8,6 +8,7 @@
 enum problem_kind {
     PROBLEM_WARNING, /* in force as written, but dangerous */
     PROBLEM_NOT_YET, /* understood and valid, but its function does not exist yet: skipped */
+    PROBLEM_FAILED,  /* in force as written, and does not work as things are: of check --connect */
     PROBLEM_SKIPPED, /* bad entry: skipped or replaced by a default */
     PROBLEM_FATAL,   /* no JSON object: nothing can be used */
 };
@@ -31,7 +32,7 @@ void problems_done(struct problems *problems); /* frees the list */
 /* A zeroed one at the end of the list, to be filled in. NULL: out of memory. */
 struct problem *problems_append(struct problems *problems);
 
-/* The exit status of `check`: 0 no entry skipped, 1 usable with entries skipped, 78 unusable. */
+/* The exit status of `check`: 0 no entry skipped, 1 usable with entries skipped (or what they need failed), 78 unusable. */
 int problems_status(const struct problems *problems);
 
 /* The text of a problem: controls and bytes that no terminal shows become '?'. */

@@ -275,11 +275,32 @@ static void warn_http(struct loader *loader, const struct place *root)
                                                      : "");
 }
 
+/* What stands beside a URL that has no use for it. */
+static void warn_unread(struct loader *loader, const struct place *counters)
+{
+    const struct redis_config *redis = &loader->policy->counters.redis;
+    const struct place sentinels = config_json_member(counters, "sentinel_password_file"),
+                       tls = config_json_member(counters, "tls"), key = config_json_member(&tls, "key");
+    if (redis->sentinel_password_file != NULL && redis->topology != REDIS_TOPOLOGY_SENTINEL)
+        loader_problem(loader, &sentinels, PROBLEM_WARNING, "",
+                       "is never read, since counters.url names no Sentinels. Leave it out");
+    if (!redis->tls && (redis->tls_ca != NULL || redis->tls_cert != NULL || redis->tls_key != NULL ||
+                        redis->tls_name != NULL))
+        loader_problem(
+            loader, &tls, PROBLEM_WARNING, "",
+            "is never read: counters.url says plain text. Write rediss:// there, or leave this out");
+    if (redis->tls_key != NULL && redis->tls_cert == NULL)
+        loader_problem(loader, &key, PROBLEM_WARNING, "",
+                       "is never read, since there is no counters.tls.cert that it could be the key of");
+}
+
 static void warn_counters(struct loader *loader, const struct place *root)
 {
     const struct counters_config *config = &loader->policy->counters;
     const struct place counters = config_json_member(root, "counters"),
                        file = config_json_member(&counters, "password_file");
+    if (config->kind != COUNTERS_NONE)
+        warn_unread(loader, &counters);
     if (config->redis.password_file == NULL || file.value == NULL)
         return;
     if (config->kind == COUNTERS_MEMORY)

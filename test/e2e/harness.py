@@ -463,15 +463,6 @@ class World:
         rows = json.loads(self.gate.command("show", subject, "--json"))["counters"]
         return sum(row["used"] for row in rows if (row["key"], row["limit"]) == (f"{per}:{{{subject}}}", limit))
 
-    def taken(self):
-        """Waits until Redis knows the end of every message: until then what it reserved is open, and refuses softly."""
-        def none_is_open():
-            return not any(":" in text.split("slot=")[-1] for key in self.redis.keys("rcptgate:*{*")
-                           if ":{" in key for text in self.redis.fields(key).values() if " slot=" in text)
-
-        if self.redis:
-            wait_for(none_is_open, "something stays open", 5)
-
     def idle(self):
         for postfix in self.postfixes:
             postfix.idle()

@@ -6,12 +6,21 @@ from contextlib import contextmanager
 from processes import PATIENCE, Failure, Process, wait_for
 
 
+def encode(*words):
+    """A command as Redis reads it."""
+    out = b"*%d\r\n" % len(words)
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        out += b"$%d\r\n%s\r\n" % (len(data), data)
+    return out
+
+
 class Redis:
     """redis-server on a unix socket, nothing on disk. call() speaks the protocol itself.
-    under: words of a command that it runs under."""
+    under: words of a command that it runs under; args: settings, as on its command line; auth: the password that call() sends."""
 
-    def __init__(self, scratch, name="redis", under=()):
-        self.scratch, self.name, self.under = scratch, name, under
+    def __init__(self, scratch, name="redis", under=(), args=()):
+        self.scratch, self.name, self.under, self.args, self.auth = scratch, name, under, args, None
         self.socket = scratch / f"{name}.sock"
         self.process = None
         self.start()
@@ -23,7 +32,8 @@ class Redis:
     def start(self):
         self.process = Process(
             [*self.under, "redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
-             "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2"],
+             "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2",
+             *self.args],
             self.scratch / f"{self.name}.log")
         wait_for(self._answers, f"redis does not answer:\n{self.process.log()}")
 
@@ -40,12 +50,11 @@ class Redis:
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(PATIENCE)
             s.connect(str(self.socket))
-            out = b"*%d\r\n" % len(words)
-            for word in words:
-                data = word if isinstance(word, bytes) else str(word).encode()
-                out += b"$%d\r\n%s\r\n" % (len(data), data)
-            s.sendall(out)
             with s.makefile("rb") as reader:
+                if self.auth:
+                    s.sendall(encode("AUTH", self.auth))
+                    self._read(reader)
+                s.sendall(encode(*words))
                 return self._read(reader)
 
     @contextmanager

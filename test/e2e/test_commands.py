@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 
 import pytest
@@ -28,7 +30,7 @@ def run(*words, check=0, **options):
     return done.stdout + done.stderr
 
 
-ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",),
+ASKING = (("status",), ("status", "--json"), ("explain", "--to", "a@example.com"), ("show", "a@example.com"), ("top",), ("top", "--by", "client"), ("events",),
           ("reset", "a@example.com"), ("block", "192.0.2.9"), ("blocks",))
 
 
@@ -227,3 +229,33 @@ def test_misspelt_keys_and_a_restart():
                     assert answers() == "550 5.1.1", (slip, restart)
                 assert "nobody@example.com" in run("explain", "--to", "nobody@example.com", "-c", own.gate.policy_path)
                 run("alias", "list", "-c", own.gate.policy_path)
+
+
+# --------------------------------------------------------------------------------------------- what manuals show
+
+def examples():
+    """All command lines of manuals and Markdown that begin with rcptgate; without those that start a gate, or stand for one."""
+    found = set()
+    for page in [*SOURCE.glob("milter/*.[578]"), *SOURCE.glob("policy/*.[578]")]:
+        for block in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed$|^\.Dl (.*?)$", page.read_text(), re.M | re.S):
+            found.update("".join(block).replace("\\e\n", " ").replace("\\(dq", '"').splitlines())
+    for page in [SOURCE / "README.md", *SOURCE.glob("contrib/**/*.md")]:
+        text = page.read_text()
+        for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.M | re.S):
+            found.update(block.splitlines())
+        found.update(re.findall(r"`(rcptgate [^\s`]+ [^`\n]+)`", text))  # a word alone is the name of a command
+    words = [shlex.split(part, comments=True) for line in found for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
+    return sorted(line for line in words if line[1:] and line[1] != "run" and not line[1].isupper())
+
+
+def test_examples_can_be_typed():
+    limits = [{"name": "alias-minute", "per": "recipient", "max": 2, "window": "1h", "over": "defer"}]
+    lines = examples()
+    assert len(lines) > 60
+    with World("memory", limits, mta=False) as world:
+        world.database.alias("shop@example.com")
+        for line in lines:
+            done = subprocess.run([RCPTGATE, *line[1:], "-c", world.gate.policy_path], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                                  cwd=world.scratch.path, env=world.gate.env(), timeout=3 * PATIENCE)
+            assert done.returncode not in (64, 70) and done.returncode >= 0, (line, done.returncode, done.stderr)
+            assert not re.search(r"cannot be given|no limit|no column", done.stderr), (line, done.stderr)

@@ -109,7 +109,6 @@ def test_metrics_move_with_mail(gate):
     before = metrics(web)
     assert send(world, "a@example.com", "nobody@example.com") == ["continue", "550 5.1.1"]
     assert send(world, "a@example.com", "a@EXAMPLE.com") == ["continue", "continue"]
-    world.taken()
     assert send(world, "a@example.com")[0] == "450 4.2.1"
     wait_for(lambda: metrics(web)[("rcptgate_sessions", "")] == 0, "sessions end")
     after = metrics(web)
@@ -122,13 +121,21 @@ def test_metrics_move_with_mail(gate):
     assert moved("rcptgate_rcpt_total", 'verdict="defer",by="limit"') == 1
     assert moved("rcptgate_rcpt_duplicates_total") == 1
     assert moved("rcptgate_limit_refused_total", 'limit="minute",action="defer"') == 1
-    assert moved("rcptgate_limit_shadow_total", 'limit="trial",action="reject"') >= 1
     assert moved("rcptgate_decision_seconds_count") == 4
     assert moved("rcptgate_counters_seconds_count") >= 3
     assert moved("rcptgate_sessions_total") == 3
     assert moved("rcptgate_messages_total") == 3
     assert 0 < after[("rcptgate_decision_max_seconds", "")] <= after[("rcptgate_callback_max_seconds", "")] < 60
+    assert 0 <= time.time() - after[("rcptgate_aliases_validated_timestamp_seconds", "")] < 60
+    assert 0 <= time.time() - after[("rcptgate_aliases_copy_timestamp_seconds", "")] < 60
+    assert not [name for name, _ in after if "_age" in name]
     assert after[('rcptgate_backend_up', 'backend="counters"')] == 1
+
+    def shadow_rejects():  # on what was taken, which Redis learns a moment after the end of a message
+        assert send(world, "a@example.com")[0] == "450 4.2.1"
+        return metrics(web)[("rcptgate_limit_shadow_total", 'limit="trial",action="reject"')] >= 1
+
+    wait_for(shadow_rejects, "the limit in shadow rejects nothing")
     assert after[('rcptgate_backend_up', 'backend="aliases"')] == 1
 
 
@@ -201,7 +208,7 @@ def test_the_page_needs_nothing_from_elsewhere(gate):
     page = web.get("/")
     assert page.startswith("<!doctype html>") and "Healthy" in page
     assert not re.search(r"<script|<iframe|<img|<object|https?://|javascript:|style=|onclick", page, re.I)
-    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"/style.css", "/healthz", "/status.json", "/metrics"}
+    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"/style.css", "/healthz", "/status.json", "/metrics", "/?still"}
     assert "url(" not in web.get("/style.css") and "prefers-color-scheme: dark" in web.get("/style.css")
     assert "limit-tripped" in page and "minute" in page
     for text in (page, web.get("/status.json")):
@@ -213,7 +220,7 @@ def test_subjects_only_where_they_are_asked_for():
         for _ in range(3):
             send(world, "a@example.com", sender="<b&<i>x@sender.example>")
         page = web.get("/")
-        assert "recipient:{a@example.com}" in page and "recipient:{a@example.com}" in web.get("/status.json")
+        assert "recipient a@example.com" in page and "recipient:{a@example.com}" in web.get("/status.json")
         assert "<i>" not in page and "&lt;i&gt;" in page
 
 
@@ -361,7 +368,6 @@ def test_a_tripped_limit_is_one_event():
     with running("redis", LIMITS) as (world, _):
         for _ in range(20):
             send(world, "a@example.com", "b@example.com")
-            world.taken()
         wait_for(lambda: len(events(world)) >= 3, "the events arrive")
         found = [(name, fields["limit"], fields["subject"], fields["action"], fields["shadow"])
                  for name, fields in events(world)]
@@ -396,7 +402,8 @@ def test_shipped_rules_ask_for_what_is_there(gate, name):
     world, web = gate
     text = (SOURCE / "contrib" / name).read_text()
     world.gate.write_policy(limits=[*LIMITS, {"name": "waiting", "per": "host", "count": "backlog", "max": 1000}],
-                            queue={"every": "1s", "command": ["/bin/true"]})
+                            queue={"every": "1s", "command": ["/bin/echo", json.dumps(
+                                {"arrival_time": 1, "sender": "s@x.example", "recipients": [{"address": "r@x.example"}]})]})
     wait_for(lambda: "rcptgate_queue_messages" in web.get("/metrics"), "the queue has no metrics")
     if name.endswith(".json"):
         assert json.loads(text)["title"] == "rcptgate"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -272,3 +273,71 @@ def test_what_a_gate_will_refuse_is_said_at_once(place):
     assert why in place.run("alias", "remove", "c@example.com", "-c", policy)[1]
     place.run("sender", "add", "*", "reject", "-c", policy)
     assert place.run("sender", "remove", "*", "*", "-c", policy)[1] == "", "it refused: more is let through without it"
+
+
+# ------------------------------------------------------------------------------------------------- Postfix maps
+
+VIRTUAL = """\
+# what virtual(5) allows
+example.com          anything
+Example.NET          whatever, it is not read
+
+shop@example.com     me@mailbox.example
+both@example.com     me@mailbox.example,
+    you@mailbox.example   third@mailbox.example
+  # a comment between
+    fourth@mailbox.example
+Capital@Example.com  Me@Mailbox.example
+@example.net         all@mailbox.example
+"odd name"@example.com  odd@mailbox.example
+"""
+
+
+def test_a_virtual_map(place):
+    """As Postfix reads the same file."""
+    virtual = place.write("virtual", VIRTUAL)
+    place.run("alias", "init")
+    dry, said = place.run("alias", "import", "--format", "postfix", "--dry-run", virtual)
+    assert "5" in dry + said and place.rows("aliases") == []
+    place.run("domain", "import", "--format", "postfix", virtual)
+    place.run("alias", "import", "--format", "postfix", virtual)
+    assert [row[0] for row in place.rows("domains")] == ["example.com", "example.net"]
+    ours = {row[0]: row[1].split(",") for row in place.rows("aliases")}
+    ours.update({f"@{row[0]}": row[2].split(",") for row in place.rows("alias_globs") if row[1] == "*"})
+    (place.scratch / "etc").mkdir()
+    (place.scratch / "etc/main.cf").write_text("compatibility_level = 3.6\n")
+    for key, mailboxes in ours.items():
+        asked = subprocess.run(["postmap", "-c", place.scratch / "etc", "-q", key.lower().strip(), f"texthash:{virtual}"],
+                               capture_output=True, text=True)
+        assert asked.returncode == 0, (key, asked)
+        assert [m.lower() for m in re.split(r"[,\s]+", asked.stdout.strip())] == [m.lower() for m in mailboxes]
+    assert len(ours) == 5
+
+
+@pytest.mark.parametrize("line, why", [
+    ("root me@mailbox.example", "$myorigin"), ("a@example.com", "nothing behind"), ("sh*p@example.com me@mailbox.example", "globs"),
+    ("@example.com @example.net", "domain for a domain"), ("a@example.com joe", "a@example.com"), ("  a@example.com b@x.example", "white space"),
+])
+def test_a_line_of_a_map_that_cannot_be(place, line, why):
+    virtual = place.write("virtual", f"good@example.com me@mailbox.example\n{line}\n" if line[0] != " " else f"{line}\ngood@example.com me@m.example\n")
+    _, said = place.run("alias", "import", "--format", "postfix", virtual, check=1)
+    assert why in said or why in line and "joe" in said, said
+    assert place.rows("aliases") == []
+    place.run("alias", "import", "--format", "postfix", "--skip-bad", virtual)
+    assert [row[0] for row in place.rows("aliases")] == ["good@example.com"]
+
+
+def test_maps_go_out_and_in(place):
+    fill(place)
+    before = place.rows("aliases")
+    out, said = place.run("alias", "export", "--format", "postfix")
+    kept = [row for row in before if row[4] == "accept" and row[6] is None and row[1]]
+    assert len(out.splitlines()) == len(kept) + sum(row[1] == "*" and bool(row[2]) for row in place.rows("alias_globs"))
+    assert "left out" in said
+    place.run("alias", "import", "--format", "postfix", "--update", data=out.encode())
+    assert place.rows("aliases") == before
+    domains, _ = place.run("domain", "export", "--format", "postfix")
+    names = [row[0] for row in place.rows("domains")]
+    place.run("domain", "import", "--format", "postfix", "--replace", data=domains.encode())
+    assert [row[0] for row in place.rows("domains")] == names
+    place.run("sender", "import", "--format", "postfix", "/dev/null", check=64)

@@ -214,7 +214,6 @@ def test_a_restart_that_nobody_asked_in():
                 assert m.rcpt("<a@elsewhere.example>").status == "continue"
                 m.data()
                 m.eom()
-        world.taken()
         world.redis.stop()
         world.redis.start()
         wait_for(lambda: world.redis.call("EXISTS", "rcptgate:recipient:{a@elsewhere.example}") and

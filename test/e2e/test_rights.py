@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import PATIENCE, RCPTGATE, SANITIZERS, SOURCE, Gate, Scratch, wait_for
+from harness import PATIENCE, RCPTGATE, SANITIZED, SANITIZERS, SOURCE, Gate, Scratch, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
 OTHER = pwd.getpwnam("nobody")
@@ -242,6 +242,31 @@ def test_a_gate_that_root_starts(scratch, user, owner):
         gate.command("block", "192.0.2.1")
         assert "192.0.2.1" in gate.command("blocks")
         assert Path(f"/proc/{gate.process.pid}/limits").read_text().split("Max core file size")[1].split()[:2] == ["0", "0"]
+    finally:
+        assert gate.stop() == 0
+
+
+@pytest.mark.skipif(SANITIZED, reason="a leak check looks at itself from outside")
+def test_its_memory_is_nobodys_business(scratch):
+    """Not even that of other processes of its user: they cannot read it, nor trace it, and it leaves no core."""
+    own = scratch / "own"
+    own.mkdir()
+    gate = Gate(scratch, {"counters": {"url": "memory:"}, "state": str(own), "milter": {"socket": f"unix:{own}/m", "group": ""},
+                          "maps": {"socket": ""}}, start=False,
+                under=("setpriv", "--reuid", str(OTHER.pw_uid), "--regid", str(OTHER.pw_gid), "--clear-groups"))
+    gate.socket = own / "m"
+    shutil.chown(own, OTHER.pw_uid, OTHER.pw_gid)
+    gate.policy_path.chmod(0o644)
+    gate.start()
+    try:
+        proc = Path(f"/proc/{gate.process.pid}")
+        assert ids_of(gate.process.pid)[0] == {OTHER.pw_uid}
+        for name in ("mem", "environ", "maps", "auxv"):
+            assert (proc / name).stat().st_uid == 0, "who cannot be dumped has files of root's there"
+            seen = subprocess.run(["head", "-c", "1", str(proc / name)], user=OTHER.pw_uid, group=OTHER.pw_gid, extra_groups=[],
+                                  capture_output=True, text=True)
+            assert seen.returncode != 0 and "Permission denied" in seen.stderr, (name, seen)
+        assert (proc / "limits").read_text().split("Max core file size")[1].split()[:2] == ["0", "0"]
     finally:
         assert gate.stop() == 0
 

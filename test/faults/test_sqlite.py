@@ -306,7 +306,7 @@ def test_row27_no_tables():
             for path in files(w)[1:]:
                 path.unlink(missing_ok=True)
             fresh.rename(w.database.path)
-            named(w, "aliases", "aliases-refused", says="has no column")
+            named(w, "aliases", "aliases-refused", says="has no table")
             copy_answers(flow, w)
             restore(w, good)
 

@@ -3,6 +3,7 @@
  * accepted is not refused a moment later. */
 #include "fuzz.h"
 
+#include "admin/explain.h"
 #include "config/config.h"
 #include "milter/decide.h"
 
@@ -160,13 +161,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct reply_line line;
         decide_recipient(policy, facts.recipient, &decision);
         decide(&gate, policy, &facts, true, &pool, &decision);
-        decide_line(&decision, &line);
+        decide_reply(&decision, &line);
         check_line(&line, decision.verdict.action);
         check(&truth, &decision.verdict, keys[i]);
         decide_recipient(policy, facts.recipient, &again);
         decide(&gate, policy, &facts, true, &pool, &again);
         demand(again.verdict.action == decision.verdict.action && again.verdict.by == decision.verdict.by);
-        json_decref(admin_explain(policy, &decision));
+        json_decref(explain_decision(policy, &decision));
     }
     policy_unref(policy);
     pool_done(&pool);

@@ -17,12 +17,13 @@ enum { PATIENCE_MS = 60000 };
 static struct http *http;
 static atomic_int answered;
 
-static void on_answer(void *arg, const char *path, struct http_answer *out)
+static void on_answer(void *arg, const struct http_request *request, struct http_answer *out)
 {
+    const char *to = http_query(request, "to");
     (void)arg;
     atomic_fetch_add(&answered, 1);
-    demand(strlen(path) < 65536);
-    if (strcmp(path, "/") == 0)
+    demand(strlen(request->path) < 65536 && (to == NULL || strlen(to) < 65536));
+    if (strcmp(request->path, "/") == 0)
         *out = (struct http_answer){200, "text/plain", strdup("yes"), 3};
 }
 
@@ -71,9 +72,10 @@ static bool names_host(const uint8_t *data, size_t size)
 static void check_server(const uint8_t *data, size_t size)
 {
     static const char good[] = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    static const struct http_user user = {.answer = on_answer};
     struct error err = {0};
     if (http == NULL)
-        http = http_start("127.0.0.1", 0, on_answer, NULL, &err);
+        http = http_start("127.0.0.1", 0, &user, &err);
     demand(http != NULL);
     atomic_store(&answered, 0);
     int status = exchange(data, size);

@@ -126,6 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     demand(in != NULL);
     if (how % 16 == 15)
         check_csv(in);
+    else if ((how & 16) != 0)
+        check_import(how % 2 == 0 ? NOUN_ALIAS : NOUN_DOMAIN, RULE_FORMAT_POSTFIX, (how & 8) != 0, in);
     else
         check_import((enum rule_noun)(how % 4), how & 4 ? RULE_FORMAT_JSONL : RULE_FORMAT_CSV, (how & 8) != 0,
                      in);

@@ -45,7 +45,7 @@ static void check_policy(const struct policy *policy)
 {
     demand(policy->milter.socket != NULL && policy->state[0] == '/' && policy->aliases.subaddress != NULL);
     demand(policy->counters.url != NULL && policy->counters.redis.prefix[0] != '\0');
-    demand((policy->counters.kind == COUNTERS_REDIS_TCP) == (policy->counters.redis.host != NULL));
+    demand((policy->counters.kind == COUNTERS_REDIS_TCP) == (policy->counters.redis.n_addresses > 0));
     demand((policy->counters.kind == COUNTERS_REDIS_UNIX) == (policy->counters.redis.path != NULL));
     demand(policy->counters.redis.timeout_ms >= 1 && policy->counters.local_share >= 1);
     for (size_t i = 0; i < policy->n_limits; i++) {

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  1u << SUBJECT_SENDER_DOMAIN | 1u << SUBJECT_HOST | 1u << SUBJECT_ALL;
     struct queue_parse queue;
     int64_t lines = 0;
-    demand(queue_parse_init(&queue, pers, "mx1", "+") == 0);
+    demand(queue_parse_init(&queue, pers, "mx1", "+", NULL) == 0);
     for (size_t at = 0; at < size; lines++) {
         const uint8_t *end = memchr(data + at, '\n', size - at);
         size_t n = end != NULL ? (size_t)(end - data) - at : size - at;

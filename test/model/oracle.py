@@ -13,7 +13,7 @@ from rules import HARD_CODE, base, canonical, network_of
 
 BACK = 1.1            # windows after which an allowance is back
 GIVEN_BACK = 2.0      # seconds after which what was given back is certainly free; the contract says one
-NOTED = 0.3           # seconds after which a 4xx has certainly been noted as a deferral, and what ended as taken
+NOTED = 0.3           # seconds after which a 4xx has certainly been noted as a deferral
 CALM = 6.0            # seconds after which nothing of a fault may show any more
 MOST_WAITING = 16
 ALIAS_FAULTS = {"rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
@@ -587,20 +587,11 @@ class Oracle:
                 where = kind if kind == "bytes" else self.spec["store"]
                 if where == "redis" and self.spec["skew"]:
                     where = "redis-skew"
-                if kind == "bytes" and total - self._beside(inside) <= most:
-                    where += "-mixed"
                 if self.touched(OUTAGES, asked, inside[-1][1]):
                     where += "-outage"
                 self._find(f"over/{where}", r, f"{limit.name} took {total}{' and one more' if kind == 'bytes' else ''} of {limit.max} in {inside[-1][1] - asked:.3f} s of {limit.window} s",
                            [c[3] for c in inside][-40:-1])
                 return
-
-    @staticmethod
-    def _beside(charges):
-        """Bytes of messages no longer than they declared that were open, or hardly taken, when the last of the others ended: it is let in by
-        what was taken, and these have their place already."""
-        others = [c[3].message.ended for c in charges if c[2] > (c[3].message.declared or 0)]
-        return sum(c[2] for c in charges if others and c[2] <= (c[3].message.declared or 0) and c[1] + NOTED > max(others))
 
     # ---- the rest
 

@@ -223,6 +223,25 @@ static void test_nearest(void **state)
     assert_string_equal(text_nearest("b", giants), "a");
 }
 
+static void test_is_slip(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word;
+        bool slip;
+    } rows[] = {
+        {"hodl", true},  {"hol", true},   {"old", true},   {"hoold", true},
+        {"holdx", true}, {"xhold", true}, {"holt", true},  {"dlho", false},
+        {"hdlo", false}, {"ol", false},   {"role", false}, {"hoarder", false},
+        {"", false},     {"Hold", true},  {"hoxy", false}, {"loxd", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (text_is_slip(rows[i].word, "hold") != rows[i].slip)
+            fail_msg("%s", rows[i].word);
+    assert_true(text_is_slip("", "a"));
+    assert_true(text_is_slip("aa", "a"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
         cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
         cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_is_slip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

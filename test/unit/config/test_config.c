@@ -33,7 +33,8 @@ static const char example[] =
     "    \"timeout\": \"50ms\", \"when_down\": \"defer\", \"local_share\": \"25%\", \"max_new_subjects\": "
     "7,\n"
     "    \"client_network\": { \"ipv4\": 24, \"ipv6\": 56 } },\n"
-    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true },\n"
+    "  \"http\": { \"listen\": \"127.0.0.1:9627\", \"subjects\": true, \"hosts\": [\"Gate.Example.COM.\", "
+    "\"::1\"] },\n"
     "  \"log\": { \"to\": \"stderr\", \"level\": \"debug\" },\n"
     "  \"queue\": { \"every\": \"30s\", \"command\": [\"/bin/postqueue\", \"-j\"] },\n"
     "  \"exempt\": { \"recipients\": [\"root@*\"], \"clients\": [\"192.0.2.0/24\"], \"senders\": "
@@ -113,6 +114,7 @@ static const struct {
     {"\xef\xbb\xbf{}", "", 1, PROBLEM_FATAL, "byte order mark"},
     {"{\n\n \"mdoe\": \"enforce\"}", "/mdoe", 3, PROBLEM_SKIPPED, "did you mean \"mode\""},
     {"{\"a/b~c\": 1}", "/a~1b~0c", 1, PROBLEM_SKIPPED, "unknown key; comments"},
+    {LIMIT(ASKS ",\"where\":{}"), "/limits/0/where", 1, PROBLEM_SKIPPED, "did you mean \"when\"?"},
     {"{\"limits/*/max\": 1}", "/limits~1*~1max", 1, PROBLEM_SKIPPED, "unknown key"},
     {"{\"mode\": \"on\"}", "/mode", 1, PROBLEM_SKIPPED, "\"enforce\" or \"shadow\""},
     {"{\"mode\": \"shadwo\"}", "/mode", 1, PROBLEM_SKIPPED, "did you mean \"shadow\""},
@@ -136,7 +138,21 @@ static const struct {
     {"{\"counters\":{\"max_new_subjects\":0}}", "/counters/max_new_subjects", 1, PROBLEM_SKIPPED,
      "from 1 to"},
     {"{\"counters\":{\"url\":\"http://x\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "redis://"},
-    {"{\"counters\":{\"url\":\"rediss://x\"}}", "/counters/url", 1, PROBLEM_NOT_YET, "does not exist yet"},
+    {"{\"counters\":{\"url\":\"redis+cluster://x\"}}", "/counters/url", 1, PROBLEM_NOT_YET, "not exist yet"},
+    {"{\"counters\":{\"url\":\"redis+cluster://x/1\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "no databases"},
+    {"{\"counters\":{\"url\":\"redis://a,b\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "several hosts"},
+    {"{\"counters\":{\"url\":\"redis+sentinel://a,b\"}}", "/counters/url", 1, PROBLEM_SKIPPED,
+     "name that the"},
+    {"{\"counters\":{\"prefix\":\"{a}\"}}", "/counters/prefix", 1, PROBLEM_SKIPPED, "letters, digits"},
+    {"{\"counters\":{\"tls\":{\"ca\":\"/ca\"}}}", "/counters/tls", 1, PROBLEM_WARNING, "plain text"},
+    {"{\"counters\":{\"url\":\"rediss://h\",\"tls\":{\"key\":\"/k\"}}}", "/counters/tls/key", 1,
+     PROBLEM_WARNING, "counters.tls.cert"},
+    {"{\"counters\":{\"url\":\"rediss://h\",\"tls\":{\"ca\":\"ca.pem\"}}}", "/counters/tls/ca", 1,
+     PROBLEM_SKIPPED, "absolute path"},
+    {"{\"counters\":{\"url\":\"rediss://h\",\"tls\":{\"name\":\"a b\"}}}", "/counters/tls/name", 1,
+     PROBLEM_SKIPPED, "host name"},
+    {"{\"counters\":{\"url\":\"rediss://h\",\"sentinel_password_file\":\"/s\"}}",
+     "/counters/sentinel_password_file", 1, PROBLEM_WARNING, "no Sentinels"},
     {"{\"counters\":{\"url\":\"memory:\",\"url\":\"memory:\"}}", "/counters/url", 1, PROBLEM_SKIPPED,
      "more than once"},
     {"{\"counters\":{\"password_file\":\"/pw\"}}", "/counters/password_file", 1, PROBLEM_WARNING,
@@ -160,6 +176,14 @@ static const struct {
     {"{\"http\":{\"listen\":\"mx.example.com:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.0/8:80\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "an address"},
     {"{\"http\":{\"listen\":\"127.0.0.1:99999\"}}", "/http/listen", 1, PROBLEM_SKIPPED, "port"},
+    {"{\"http\":{\"hosts\":\"gate.example.com\"}}", "/http/hosts", 1, PROBLEM_SKIPPED, "a list"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com\", 1]}}", "/http/hosts/1", 1, PROBLEM_SKIPPED, "in quotes"},
+    {"{\"http\":{\"hosts\":[\"gate.example.com:80\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"http://gate.example.com\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED,
+     "without scheme"},
+    {"{\"http\":{\"hosts\":[\"*\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
+    {"{\"http\":{\"hosts\":[\"\"]}}", "/http/hosts/0", 1, PROBLEM_SKIPPED, "without scheme"},
     {"{\"maps\":{\"socket\":\"inet:8894@0.0.0.0\"}}", "/maps/socket", 1, PROBLEM_WARNING, "outside"},
     {"{\"maps\":{\"socket\":\"unix:/var/spool/postfix/rcptgate/milter.sock\"}}", "/maps/socket", 1,
      PROBLEM_WARNING, "of the milter too"},
@@ -270,7 +294,7 @@ static void test_one_problem(void **state)
     }
 }
 
-/* What does not tell a limit how much mail it meets leaves it in force; all else does not. */
+/* What does not tell a limit how much mail it meets leaves it in force; all else does not, since it might have spared some. */
 static void test_what_skips_a_limit(void **state)
 {
     (void)state;
@@ -280,7 +304,15 @@ static void test_what_skips_a_limit(void **state)
     } rows[] = {
         {LIMIT(ASKS), 1},
         {LIMIT(ASKS ",\"hodl\":1"), 1},
-        {LIMIT(ASKS ",\"ovr\":1,\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
+        {LIMIT(ASKS ",\"where\":{\"class\":\"free\"}"), 0}, /* "when", and not "share" */
+        {LIMIT(ASKS ",\"role\":1"), 0},                     /* as near to "hold" as two slips are */
+        {LIMIT(ASKS ",\"enabled\":false"), 0},
+        {LIMIT(ASKS ",\"only-for\":\"free\""), 0},
+        {LIMIT(ASKS ",\"_comment\":\"x\",\"$note\":1"), 1},
+        {"{\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":1,\"window\":\"1m\",\"ovr\":\"reject\"}]}",
+         1},
+        {LIMIT(ASKS ",\"ovr\":1"), 0}, /* beside "over": which one is meant? */
+        {LIMIT(ASKS ",\"holdd\":1,\"rmap\":1,\"shar\":1,\"reeply\":1"), 1},
         {LIMIT(ASKS ",\"shadw\":true"), 0}, /* would be refused by it */
         {LIMIT(ASKS ",\"wen\":{}"), 0},
         {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"abov\":\"50%\"}"), 0},
@@ -291,7 +323,7 @@ static void test_what_skips_a_limit(void **state)
         {LIMIT(ASKS ",\"reply\":\"450 x\""), 1},
         {LIMIT(ASKS ",\"ramp\":\"1m\""), 1},
         {LIMIT(ASKS ",\"share\":{\"of\":\"client\",\"max\":\"9%\"}"), 1},
-        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"x\":1}"), 1},
+        {LIMIT(ASKS ",\"share\":{\"of\":\"sender\",\"max\":\"9%\",\"x\":1}"), 0},
         {LIMIT(ASKS ",\"when\":{\"_x\":1}"), 1},
         {LIMIT(ASKS ",\"when\":{\"x\":1}"), 0},
         {LIMIT(ASKS ",\"hold\":1"), 0},
@@ -396,9 +428,15 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         "/aliases/conceal %d\n",
         or_none(policy->aliases.database), policy->aliases.subaddress,
         (long long)policy->aliases.max_stale_ms, policy->aliases.max_shrink, policy->aliases.conceal);
-    text_addf(&out, "/counters/url %d %s %d %d %s %s %s %s\n", counters->kind, or_none(counters->redis.host),
-              counters->redis.port, counters->redis.db, or_none(counters->redis.path),
-              or_none(counters->redis.user), or_none(counters->redis.password), or_none(counters->url));
+    const struct redis_config *redis = &counters->redis;
+    char name[200];
+    text_addf(&out, "/counters/url %d%s %s %d %s %s %s\n", counters->kind, redis->tls ? " tls" : "",
+              redis->path != NULL || redis->n_addresses > 0 ? redis_config_name(redis, name, sizeof name)
+                                                            : "-",
+              redis->db, or_none(redis->user), or_none(redis->password), or_none(counters->url));
+    text_addf(&out, "/counters/sentinel_password_file %s\n/counters/tls %s %s %s %s\n",
+              or_none(redis->sentinel_password_file), or_none(redis->tls_ca), or_none(redis->tls_cert),
+              or_none(redis->tls_key), or_none(redis->tls_name));
     text_addf(
         &out,
         "/counters/password_file %s\n/counters/prefix %s\n/counters/timeout %lld\n/counters/when_down %d\n",
@@ -410,7 +448,9 @@ static void describe(const struct policy *policy, bool with_ttl, char buffer[DES
         counters->local_share, counters->ipv4_bits, counters->ipv6_bits);
     text_addf(&out, "/http/listen %s %d\n/http/subjects %d\n", policy->http.host, policy->http.port,
               policy->http.subjects);
-    text_addf(&out, "/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
+    text_add(&out, "/http/hosts");
+    add_strings(&out, &policy->http.hosts);
+    text_addf(&out, "\n/counters/max_new_subjects %lld\n/log/to %d\n/log/level %d\n",
               (long long)counters->max_new_subjects, policy->log.to_stderr, policy->log.level);
     add_patterns(&out, "/exempt/recipients", &policy->exempt.recipients);
     add_patterns(&out, "/exempt/senders", &policy->exempt.senders);
@@ -457,7 +497,7 @@ static void test_defaults(void **state)
         "/aliases/max_stale 86400000",
         "/aliases/max_shrink 50",
         "/aliases/conceal 0",
-        "/counters/url 0 - 0 0 - - - memory:",
+        "/counters/url 0 - 0 - - memory:",
         "/counters/password_file -",
         "/counters/prefix rcptgate",
         "/counters/timeout 100",
@@ -502,7 +542,7 @@ static void test_mistakes_refuse_nothing(void **state)
         {"{\"aliases\":{\"database\":5}}", "/aliases/database -"},
         {"{\"aliases\":{\"database\":\"/x\",\"subadress\":\"+-\"}}", "/aliases/subaddress +-"},
         {"{\"aliases\":{\"database\":\"/x\",\"subadress\":5}}", "/aliases/subaddress +"},
-        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h 6379 0 - - - redis://h"},
+        {"{\"conters\":{\"url\":\"redis://h\"}}", "/counters/url 1 h:6379 0 - - redis://h"},
         {"{\"counters\":{\"wen_down\":\"accept\"}}", "/counters/when_down 2"},
         {"{\"exemt\":{\"clients\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
         {"{\"exempt\":{\"client\":[\"192.0.2.0/24\"]}}", "/exempt/clients 192.0.2.0/24"},
@@ -527,7 +567,7 @@ static void test_values(void **state)
         "/aliases/max_stale 7200000",
         "/aliases/max_shrink 20",
         "/aliases/conceal 1",
-        "/counters/url 1 127.0.0.1 6380 2 - - - redis://127.0.0.1:6380/2",
+        "/counters/url 1 127.0.0.1:6380 2 - - redis://127.0.0.1:6380/2",
         "/counters/password_file /pw",
         "/counters/timeout 50",
         "/counters/when_down 1",
@@ -595,17 +635,22 @@ static void test_urls(void **state)
     static const struct {
         const char *url, *want; /* NULL: bad */
     } rows[] = {
-        {"memory:", "0 - 0 0 - - -"},
-        {"redis://h", "1 h 6379 0 - - -"},
-        {"redis://h/", "1 h 6379 0 - - -"},
-        {"redis://h:1/15", "1 h 1 15 - - -"},
-        {"redis://[2001:db8::1]", "1 2001:db8::1 6379 0 - - -"},
-        {"redis://u:p@[::1]:7/3", "1 ::1 7 3 - u p"},
-        {"redis://:p@h", "1 h 6379 0 - - p"},
-        {"redis://u%40:p%2f%25:@h", "1 h 6379 0 - u@ p/%:"},
-        {"redis://u:p@q@h", "1 h 6379 0 - u p@q"},
-        {"unix:///run/r.sock", "2 - 0 0 /run/r.sock - -"},
-        {"unix:///run/r%20s?db=9", "2 - 0 9 /run/r s - -"},
+        {"memory:", "0 - 0 - -"},
+        {"redis://h", "1 h:6379 0 - -"},
+        {"redis://h/", "1 h:6379 0 - -"},
+        {"redis://h:1/15", "1 h:1 15 - -"},
+        {"redis://[2001:db8::1]", "1 [2001:db8::1]:6379 0 - -"},
+        {"redis://u:p@[::1]:7/3", "1 [::1]:7 3 u p"},
+        {"redis://:p@h", "1 h:6379 0 - p"},
+        {"redis://u%40:p%2f%25:@h", "1 h:6379 0 u@ p/%:"},
+        {"redis://u:p@q@h", "1 h:6379 0 u p@q"},
+        {"unix:///run/r.sock", "2 /run/r.sock 0 - -"},
+        {"unix:///run/r%20s?db=9", "2 /run/r s 9 - -"},
+        {"rediss://h", "1 tls h:6379 0 - -"},
+        {"rediss://u:p@h:1/2", "1 tls h:1 2 u p"},
+        {"redis+sentinel://a,b:1,[::1]/m", "1 m of the Sentinels a:26379, b:1, [::1]:26379 0 - -"},
+        {"rediss+sentinel://u:p@a/my-master_1.x/3", "1 tls my-master_1.x of the Sentinels a:26379 3 u p"},
+        {"redis+sentinel://:p@a/m/", "1 m of the Sentinels a:26379 0 - p"},
         {"", NULL},
         {"memory", NULL},
         {"redis:", NULL},
@@ -628,10 +673,18 @@ static void test_urls(void **state)
         {"redis://u:s3cret@h?db=1", NULL},
         {"unix://run/s3cret", NULL},
         {"unix:///run/s3cret?x", NULL},
-        {"rediss://u:s3cret@h", NULL},
-        {"redis+sentinel://s3cret", NULL},
-        {"redis+cluster://s3cret", NULL},
+        {"redis://u:s3cret@h,i", NULL},
         {"rediss://", NULL},
+        {"rediss://u:s3cret@", NULL},
+        {"redis+sentinel://:s3cret@h", NULL},
+        {"redis+sentinel://:s3cret@h/", NULL},
+        {"redis+sentinel://:s3cret@h/m/x", NULL},
+        {"redis+sentinel://:s3cret@h/m!", NULL},
+        {"redis+sentinel://:s3cret@h,/m", NULL},
+        {"redis+sentinel://:s3cret@,h/m", NULL},
+        {"redis+sentinel://:s3cret@h:0,i/m", NULL},
+        {"redis+cluster://:s3cret@h,i", NULL},
+        {"redis+cluster://:s3cret@h,i/0", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct problems problems = {0};
@@ -641,8 +694,7 @@ static void test_urls(void **state)
         assert_non_null(policy);
         describe(policy, true, got);
         snprintf(want, sizeof want, "/counters/url %s %s\n",
-                 rows[i].want != NULL ? rows[i].want : "3 - 0 0 - - -",
-                 rows[i].want != NULL ? rows[i].url : "");
+                 rows[i].want != NULL ? rows[i].want : "3 - 0 - -", rows[i].want != NULL ? rows[i].url : "");
         if (strstr(got, want) == NULL)
             fail_msg("%s: no \"%s\" in\n%s", rows[i].url, want, got);
         assert_int_equal(problems.n, rows[i].want == NULL);

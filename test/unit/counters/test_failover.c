@@ -221,6 +221,7 @@ static struct charge rcpt_ask(const struct count_ask *ask)
     charge.open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0;
     charge.change = (struct count_change){.key = ask->key,
                                           .limit = ask->limit,
+                                          .unit = ask->unit,
                                           .window_ms = ask->window_ms,
                                           .slot = charge.answer.slot,
                                           .created = charge.answer.created,
@@ -705,6 +706,87 @@ static void test_settle_bytes(void **state)
     assert_int_equal(used(local, "k"), 1800);
 }
 
+/* Bytes reach no counter of remote that counts something else by then: not those of a message that was on its way when the policy
+ * changed, nor what a sync adds whose answer was lost. */
+static void test_another_unit(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 1000), other = ask;
+    struct count_answer answer;
+    ask.amount = 500;
+    ask.unit = COUNT_UNIT_BYTES;
+    remote_is(COUNTERS_DOWN);
+    struct charge open = rcpt_ask(&ask), back = rcpt_ask(&ask);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used_there("k"), 1000);
+    const struct count_request request = {.asks = &other, .n = 1};
+    assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer),
+                     COUNTERS_OK); /* another host */
+    assert_int_equal(used_there("k"), 1);
+    struct count_change end = open.change;
+    end.amount = 400;
+    end.open = -500;
+    end.late = 900;
+    counters_change_here(pair, &end, now);
+    assert_int_equal(counters_change(pair, &end, 1, now), COUNTERS_OK);
+    change(&back, -500);
+    assert_int_equal(used_there("k"), 1);
+    ask.key = other.key = "lost";
+    remote_is(COUNTERS_DOWN);
+    (void)rcpt_ask(&ask);
+    atomic_store(&the_remote->lose, LOSE_CHANGE);
+    atomic_store(&the_remote->gone, true);
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used_there("lost"), 1);
+}
+
+/* A charge whose answer was lost, of a counter that remote never answered for, is not added to the one that remote saved. */
+static void test_lost_charge_and_restart(void **state)
+{
+    (void)state;
+    remote_is(COUNTERS_UNSURE);
+    assert_int_equal(admitted("k", 10, 1), 1);
+    assert_int_equal(used(the_remote->inner, "k"), 1);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 2), 2);
+    remote_restarts(false);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 3);
+}
+
+/* A sync that is still to be made is not added to a counter that remote made after it was looked at: another host has told that of all it
+ * has, and so does this one. */
+static void test_lost_merge_and_another_counter(void **state)
+{
+    (void)state;
+    const struct count_ask ask = ask_for("k", 10);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 10, 6), 6);
+    atomic_store(&the_remote->lose, LOSE_CHANGE);
+    atomic_store(&the_remote->gone, true);
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    now += 1;
+    remote_restarts(true);
+    the_remote->sequence = 0;
+    assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 7);
+}
+
 /* A sync whose answer was lost is made once, though remote restarts with what it has saved. */
 static void test_lost_merge_and_restart(void **state)
 {
@@ -1108,6 +1190,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_share_is_not_remembered_longer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_clocks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settle_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_unit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_charge_and_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_merge_and_another_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_merge_and_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merged_once, setup, teardown),

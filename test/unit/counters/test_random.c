@@ -137,6 +137,7 @@ static size_t random_round(int round)
                                     asks[i].amount,
                                     {.key = asks[i].key,
                                      .limit = asks[i].limit,
+                                     .unit = asks[i].unit,
                                      .window_ms = asks[i].window_ms,
                                      .slot = answers[i].slot,
                                      .created = answers[i].created,

@@ -1,5 +1,6 @@
 /* Refunds: in the background, several in one call; kept while the store is down, never repeated. */
 #include "counters/refunds.h"
+#include "base/clock.h"
 #include "store.h"
 
 #include <setjmp.h>
@@ -126,10 +127,29 @@ static void test_not_repeated(void **state)
     assert_int_equal(store.refunded, 20);
 }
 
+/* What waits for a counter is handed over at once for who is refused by it; nobody else hurries it. */
+static void test_flushed_at_once(void **state)
+{
+    (void)state;
+    int64_t soon = clock_monotonic_ns() + 10000000000LL;
+    assert_false(refunds_flush_counter(refunds, "k", "l", soon));
+    refund(3, -1);
+    assert_false(refunds_flush_counter(refunds, "k", "another", soon));
+    assert_false(refunds_flush_counter(refunds, "another", "l", soon));
+    assert_int_equal(atomic_load(&store.calls), 0);
+    assert_true(refunds_flush_counter(refunds, "k", "l", soon));
+    assert_int_equal(store.refunded, 3);
+    atomic_store(&store.status, COUNTERS_DOWN);
+    refund(1, -1);
+    assert_false(refunds_flush_counter(refunds, "k", "l", clock_monotonic_ns() + 50000000));
+    atomic_store(&store.status, COUNTERS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_gathered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flushed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_more_than_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kept_while_down, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_repeated, setup, teardown),

@@ -270,6 +270,7 @@ static size_t make_changes(struct run *run, char *line, struct count_change *cha
         changes[i] = like;
         changes[i].key = answer->overflowed ? ask->overflow : ask->key;
         changes[i].limit = ask->limit;
+        changes[i].unit = ask->unit;
         changes[i].window_ms = ask->window_ms;
         changes[i].slot = answer->slot;
         changes[i].created = answer->created;

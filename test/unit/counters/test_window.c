@@ -184,8 +184,12 @@ static void test_stale_now(void **state)
     assert_int_equal(window_newest(&window), window_slot(1000, START + 500));
     window_move(&window, 1000, START + 1550);
     assert_int_equal(window_used(&window), 6);
-    window_move(&window, 1000, START + 1550 - WINDOW_STALE_MS - 200);
-    assert_int_equal(window_newest(&window), window_slot(1000, START + 1350 - WINDOW_STALE_MS));
+    window_move(&window, 1000, START + 750); /* nothing was charged since: no slot to join */
+    assert_int_equal(window_newest(&window), window_slot(1000, START + 750));
+    window_move(&window, 1000, START + 500 - WINDOW_STALE_MS);
+    assert_int_equal(window_newest(&window), window_slot(1000, START + 500));
+    window_move(&window, 1000, START + 500 - WINDOW_STALE_MS - 1);
+    assert_int_equal(window_newest(&window), window_slot(1000, START + 499 - WINDOW_STALE_MS));
     assert_int_equal(window_used(&window), 6);
 }
 

@@ -62,7 +62,11 @@ static void test_counters(void **state)
     assert_line(&m, "rcptgate_decision_seconds_sum 0.600060002");
     assert_line(&m, "rcptgate_decision_max_seconds 0.600000000");
     metrics_forget_longest(&m);
-    assert_line(&m, "rcptgate_decision_max_seconds 0.000000000");
+    assert_int_equal(m.longest_decision.ever_ns, 0);
+    metrics_rcpt(&m, &none, &none, COUNT_SOURCE_STORE, true,
+                 INT64_C(10050) * 1000000); /* timeout at its most */
+    assert_line(&m, "rcptgate_decision_seconds_bucket{le=\"10\"} 4");
+    assert_line(&m, "rcptgate_decision_seconds_bucket{le=\"20\"} 5");
     assert_int_equal(metrics_total(&m, ACTION_ACCEPT), 2);
     uint64_t refusals, shadow;
     metrics_limit_totals(&m, "minute", &refusals, &shadow);
@@ -70,6 +74,30 @@ static void test_counters(void **state)
     assert_int_equal(shadow, 1);
     metrics_limit_totals(&m, "nobody", &refusals, &shadow);
     assert_int_equal(refusals + shadow, 0);
+    metrics_done(&m);
+}
+
+/* What took long once does not show for ever. */
+static void test_longest(void **state)
+{
+    (void)state;
+    struct metrics m;
+    metrics_init(&m);
+    metrics_sample(&m, 1000000);
+    metrics_callback(&m, 3000000000);
+    metrics_callback(&m, 2000000000);
+    assert_line(&m, "rcptgate_callback_max_seconds 3.000000000");
+    metrics_sample(&m, 1059000);
+    metrics_sample(&m, 1060000);
+    metrics_callback(&m, 1000000000);
+    assert_line(&m, "rcptgate_callback_max_seconds 3.000000000");
+    metrics_sample(&m, 1119000);
+    assert_line(&m, "rcptgate_callback_max_seconds 3.000000000");
+    metrics_sample(&m, 1120000);
+    assert_line(&m, "rcptgate_callback_max_seconds 1.000000000");
+    metrics_sample(&m, 1000); /* the clock was set */
+    assert_line(&m, "rcptgate_callback_max_seconds 0.000000000");
+    assert_int_equal(m.longest_callback.ever_ns, 3000000000);
     metrics_done(&m);
 }
 
@@ -114,7 +142,7 @@ static void test_rates(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_counters), cmocka_unit_test(test_store),
-                                       cmocka_unit_test(test_rates)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_counters), cmocka_unit_test(test_longest),
+                                       cmocka_unit_test(test_store), cmocka_unit_test(test_rates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

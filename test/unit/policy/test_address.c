@@ -262,6 +262,49 @@ static void test_batv(void **state)
     assert_int_equal(address_parse_sender("<>", "+", &recipient, NULL), ADDRESS_NULL);
 }
 
+static void test_srs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        enum address_srs want;
+        const char *original, *forwarder;
+    } rows[] = {
+        {"SRS0=Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL, "joe@sender.example",
+         "example.com"},
+        {"<srs0+Ab1c=TT=sender.example=joe@Example.COM.>", ADDRESS_SRS_ORIGINAL, "joe@sender.example",
+         "example.com"},
+        {"SRS0-Ab+/=T2=sender.example=joe+tag=x@example.com", ADDRESS_SRS_ORIGINAL,
+         "joe+tag=x@sender.example", "example.com"},
+        {"\"SRS0=Ab1c=TT=sender.example=a b\"@example.com", ADDRESS_SRS_ORIGINAL, "\"a b\"@sender.example",
+         "example.com"},
+        {"SRS1=Cd2e=far.example==Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
+         "SRS0=Ab1c=TT=sender.example=joe@far.example", "example.com"},
+        {"SRS1+Cd2e=far.example=-Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
+         "SRS0-Ab1c=TT=sender.example=joe@far.example", "example.com"},
+        {"SRS0=0123456789@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS0=a=b=c=@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS1=a=b=c=d@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS0=a=b=c=d", ADDRESS_SRS_NONE, "", ""},
+        {"SRS2=a=b=c=d@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0=@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"srs0x=a=b=c@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"SRS0=a=b=c=d@..", ADDRESS_SRS_NONE, "", ""},
+        {"", ADDRESS_SRS_NONE, "", ""},
+        {"<>", ADDRESS_SRS_NONE, "", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char original[100] = "", forwarder[ADDRESS_DOMAIN_MAX + 1] = "";
+        assert_int_equal(address_srs(rows[i].raw, original, sizeof original, forwarder), rows[i].want);
+        same("original", rows[i].raw, original, rows[i].original);
+        same("forwarder", rows[i].raw, forwarder, rows[i].forwarder);
+    }
+    char small[8] = "", forwarder[ADDRESS_DOMAIN_MAX + 1];
+    assert_int_equal(address_srs(rows[0].raw, small, sizeof small, forwarder), ADDRESS_SRS_OPAQUE);
+    assert_string_equal(small, "");
+}
+
 static void test_locals(void **state)
 {
     (void)state;
@@ -365,6 +408,8 @@ static void test_domain_unicode(void **state)
     assert_string_equal(out, "m\xc3\xbcnchen.de");
     assert_true(address_domain_unicode("a.xn--r8jz45g.xn--zckzah", out, sizeof out));
     assert_string_equal(out, "a.\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88");
+    assert_true(address_domain_unicode("xn--rr8h.example", out, sizeof out));
+    assert_string_equal(out, "\xf0\x9f\x92\x8c.example");
 }
 
 static void test_fallback_key(void **state)
@@ -523,12 +568,19 @@ static void test_random_usual(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_percent_or_bang),
-        cmocka_unit_test(test_separators),     cmocka_unit_test(test_batv),
-        cmocka_unit_test(test_locals),         cmocka_unit_test(test_every_character),
-        cmocka_unit_test(test_errors),         cmocka_unit_test(test_domain),
-        cmocka_unit_test(test_domain_unicode), cmocka_unit_test(test_fallback_key),
-        cmocka_unit_test(test_random_bytes),   cmocka_unit_test(test_random_pieces),
+        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_percent_or_bang),
+        cmocka_unit_test(test_separators),
+        cmocka_unit_test(test_batv),
+        cmocka_unit_test(test_srs),
+        cmocka_unit_test(test_locals),
+        cmocka_unit_test(test_every_character),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_domain_unicode),
+        cmocka_unit_test(test_fallback_key),
+        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_random_pieces),
         cmocka_unit_test(test_random_usual),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "errors.h"
 
 #include "peer.h"
+#include "rights.h"
 #include "base/clock.h"
 #include "redis_server.h"
 
@@ -61,6 +62,8 @@ static int64_t now_ms(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
+
+#define TCP(name, number) .addresses = &(const struct redis_address){name, number}, .n_addresses = 1
 
 static struct redis_client *client(const struct redis_config *config)
 {
@@ -158,8 +161,8 @@ static void test_call(void **state)
 static void test_database(void **state)
 {
     (void)state;
-    struct redis_client *redis = client(
-        &(struct redis_config){.host = "127.0.0.1", .port = server.port, .db = 3, .timeout_ms = TIMEOUT});
+    struct redis_client *redis =
+        client(&(struct redis_config){TCP("127.0.0.1", server.port), .db = 3, .timeout_ms = TIMEOUT});
     assert_true(redis_client_wait(redis, PATIENCE));
     const char *argv[] = {"SET", "in-three", "1"};
     redisReply *reply = NULL;
@@ -234,7 +237,7 @@ static void test_threads(void **state)
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_int_equal(herd_run(redis, CALLS), THREADS * CALLS);
     redis_client_free(redis);
-    redis = client(&(struct redis_config){.host = "127.0.0.1", .port = server.port, .timeout_ms = PATIENCE});
+    redis = client(&(struct redis_config){TCP("127.0.0.1", server.port), .timeout_ms = PATIENCE});
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_int_equal(herd_run(redis, CALLS / 10), THREADS * CALLS / 10);
     redis_client_free(redis);
@@ -395,9 +398,10 @@ static void test_frozen_herd(void **state)
 static void test_killed_while_idle(void **state)
 {
     (void)state;
+    const struct redis_address address = {"127.0.0.1", server.port};
     for (int tcp = 0; tcp <= 1; tcp++) {
-        struct redis_client *redis = client(&(struct redis_config){.host = tcp ? "127.0.0.1" : NULL,
-                                                                   .port = server.port,
+        struct redis_client *redis = client(&(struct redis_config){.addresses = &address,
+                                                                   .n_addresses = (size_t)tcp,
                                                                    .path = tcp ? NULL : server.socket,
                                                                    .timeout_ms = TIMEOUT});
         assert_true(redis_client_wait(redis, PATIENCE));
@@ -419,9 +423,9 @@ static void test_refused(void **state)
     struct events events = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct error err = {0};
     int downs, ups;
-    struct redis_client *redis = redis_client_new(
-        &(struct redis_config){.host = "127.0.0.1", .port = server_free_port(), .timeout_ms = TIMEOUT},
-        events_note, &events, &err);
+    struct redis_client *redis =
+        redis_client_new(&(struct redis_config){TCP("127.0.0.1", server_free_port()), .timeout_ms = TIMEOUT},
+                         events_note, &events, &err);
     assert_false(redis_client_wait(redis, 300));
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     assert_condition(redis, "refused");
@@ -869,17 +873,17 @@ void freeaddrinfo(struct addrinfo *info)
 static void test_names(void **state)
 {
     (void)state;
-    struct redis_config config = {.host = "here.test", .port = server.port, .timeout_ms = TIMEOUT};
+    struct redis_config config = {TCP("here.test", server.port), .timeout_ms = TIMEOUT};
     struct redis_client *redis = client(&config);
     assert_true(redis_client_wait(redis, PATIENCE));
     assert_repeat(redis, "found");
     redis_client_free(redis);
-    config.host = "nowhere.test";
+    config.addresses = &(const struct redis_address){"nowhere.test", server.port};
     redis = client(&config);
     assert_condition(redis, "nowhere.test");
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     redis_client_free(redis);
-    config.host = "hangs.test";
+    config.addresses = &(const struct redis_address){"hangs.test", server.port};
     redis = client(&config);
     assert_condition(redis, "has not ended");
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
@@ -930,6 +934,72 @@ static void test_refusals(void **state)
     }
 }
 
+/* In all wordings of Redis 6, 7.0, 7.2 and 8, outside and within a script, the command that is missing is named. */
+static void test_rights(void **state)
+{
+    (void)state;
+    static const char source[] = "local call = redis.call\nlocal now = call('TIME')\n"
+                                 "if now then call('HSET', KEYS[1], 'a', 'b') end\nreturn 'call('";
+    static const struct {
+        const char *format; /* of the name of source */
+        const char *right;  /* NULL: not told */
+    } rows[] = {
+        {"NOPERM this user has no permissions to run the 'evalsha' command or its subcommand", "evalsha"},
+        {"NOPERM User x has no permissions to run the 'cluster|slots' command", "cluster|slots"},
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'TIME' command script: %s, on "
+         "@user_script:9.",
+         "time"},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:2.",
+         "time"},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:3.",
+         "hset"},
+        {"ERR Error running script (call to f_%s): @user_script:3: @user_script: 3: The user executing the "
+         "script can't run this command or subcommand",
+         "hset"},
+        {"ERR user_script:4: no permissions to run the 'HGET' command script: %s, on @user_script:1.",
+         "hget"},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:4.",
+         NULL},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:5.",
+         NULL},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:",
+         NULL},
+        {"ERR The user executing the script can't run this command or subcommand script: 0%s, on "
+         "@user_script:2.",
+         NULL},
+        {"ERR ACL failure in script: The user executing the script can't run this command or subcommand "
+         "script: %s, on @user_script:3.",
+         "hset"},
+        {"ERR The user executing the script can't run this command or subcommand", NULL},
+        {"NOPERM No permissions to access a key", NULL},
+        {"NOPERM this user has no permissions to run the '' command", NULL},
+        {"NOPERM this user has no permissions to run the 'a command that never ends and that nobody would "
+         "have'",
+         NULL},
+    };
+    struct redis_script script;
+    redis_script_init(&script, source);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err = {0};
+        char text[300], right[40] = "untouched", want[60];
+        const char *s = strstr(rows[i].format, "%s");
+        snprintf(text, sizeof text, "%.*s%s%s", s != NULL ? (int)(s - rows[i].format) : 300, rows[i].format,
+                 s != NULL ? script.sha : "", s != NULL ? s + 2 : "");
+        if (rights_find(text, right, sizeof right) != (rows[i].right != NULL))
+            fail_msg("%s: %s", text, right);
+        assert_string_equal(right, rows[i].right != NULL ? rows[i].right : "untouched");
+        assert_int_equal(redis_errors_find(text, "here", &err), REDIS_ERROR_COMMAND);
+        snprintf(want, sizeof want, "lacks +%s;", right);
+        assert_int_equal(strstr(err.text, want) != NULL, rows[i].right != NULL);
+        assert_non_null(strstr(err.text, "ACL SETUSER"));
+    }
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -948,6 +1018,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_rights),
         cmocka_unit_test(test_call),
         cmocka_unit_test(test_database),
         cmocka_unit_test(test_threads),

@@ -51,27 +51,29 @@ static void test_hosts(void **state)
     assert_false(http_host_is_ours(longest, "0.0.0.0"));
 }
 
-static void no_answer(void *arg, const char *path, struct http_answer *out)
+static void no_answer(void *arg, const struct http_request *request, struct http_answer *out)
 {
-    (void)arg, (void)path, (void)out;
+    (void)arg, (void)request, (void)out;
 }
+
+static const struct http_user nobody = {.answer = no_answer};
 
 static void test_start(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct http *first = http_start("127.0.0.1", 0, no_answer, NULL, &err);
+    struct http *first = http_start("127.0.0.1", 0, &nobody, &err);
     assert_non_null(first);
     assert_true(http_port(first) > 0);
-    assert_null(http_start("127.0.0.1", http_port(first), no_answer, NULL, &err));
+    assert_null(http_start("127.0.0.1", http_port(first), &nobody, &err));
     assert_non_null(strstr(err.text, "in use"));
     int port = http_port(first);
     http_stop(first);
-    struct http *again = http_start("127.0.0.1", port, no_answer, NULL, NULL);
+    struct http *again = http_start("127.0.0.1", port, &nobody, NULL);
     assert_non_null(again);
     http_stop(again);
     err = (struct error){0};
-    assert_null(http_start("mx.example.com", 0, no_answer, NULL, &err));
+    assert_null(http_start("mx.example.com", 0, &nobody, &err));
     assert_non_null(strstr(err.text, "no address"));
     http_stop(NULL);
 }

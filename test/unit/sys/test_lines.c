@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <cmocka.h>
-#include <zlib.h>
 
 static char path[] = "/tmp/test_lines.XXXXXX";
 
@@ -28,12 +29,26 @@ static int tear_down(void **state)
     return unlink(path);
 }
 
-static void put(const char *bytes, size_t n, bool compressed)
+static const int filters[] = {ARCHIVE_FILTER_NONE, ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_BZIP2,
+                              ARCHIVE_FILTER_XZ,   ARCHIVE_FILTER_ZSTD, ARCHIVE_FILTER_LZ4};
+enum { FILTERS = sizeof filters / sizeof filters[0] };
+
+static void put(const char *bytes, size_t n, int filter)
 {
-    gzFile out = gzopen(path, compressed ? "wb" : "wbT");
+    struct archive *out = archive_write_new();
+    struct archive_entry *entry = archive_entry_new();
     assert_non_null(out);
-    assert_int_equal(gzwrite(out, bytes, (unsigned)n), (int)n);
-    assert_int_equal(gzclose(out), Z_OK);
+    assert_non_null(entry);
+    assert_int_equal(archive_write_add_filter(out, filter), ARCHIVE_OK);
+    assert_int_equal(archive_write_set_format_raw(out), ARCHIVE_OK);
+    assert_int_equal(archive_write_set_bytes_per_block(out, 0), ARCHIVE_OK);
+    assert_int_equal(archive_write_open_filename(out, path), ARCHIVE_OK);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_pathname(entry, "log");
+    assert_int_equal(archive_write_header(out, entry), ARCHIVE_OK);
+    assert_int_equal(archive_write_data(out, bytes, n), (la_ssize_t)n);
+    archive_entry_free(entry);
+    assert_int_equal(archive_write_free(out), ARCHIVE_OK);
 }
 
 /* The lines, each in [], or the lengths of long ones. */
@@ -65,9 +80,11 @@ static void test_files(void **state)
     } files[] = {{"", ""},       {"\n", "[]"},           {"a", "[a]"},
                  {"a\n", "[a]"}, {"a\n\nb", "[a][][b]"}, {"a\r\nb\n", "[a\r][b]"}};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        for (int compressed = 0; compressed < 2; compressed++) {
+        for (int filter = 0; filter < FILTERS; filter++) {
             char got[64];
-            put(files[i].bytes, strlen(files[i].bytes), compressed == 1);
+            if (filters[filter] == ARCHIVE_FILTER_LZ4 && files[i].bytes[0] == '\0')
+                continue; /* libarchive 3.6 crashes as it writes that */
+            put(files[i].bytes, strlen(files[i].bytes), filters[filter]);
             assert_int_equal(get(got, sizeof got), LINES_END);
             assert_string_equal(got, files[i].want);
         }
@@ -83,7 +100,7 @@ static void test_long_lines(void **state)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         memset(bytes, 'x', lengths[i]);
         memcpy(bytes + lengths[i], "\nend\n", 5);
-        put(bytes, lengths[i] + 5, false);
+        put(bytes, lengths[i] + 5, ARCHIVE_FILTER_NONE);
         assert_int_equal(get(got, sizeof got), LINES_END);
         snprintf(want, sizeof want, "[%zu bytes][end]",
                  lengths[i] < LINES_MAX ? lengths[i] : (size_t)LINES_MAX);
@@ -91,28 +108,48 @@ static void test_long_lines(void **state)
     }
     memset(bytes, 'x', 18 * LINES_MAX); /* no line of a log: skipped, and reading goes on behind it */
     memcpy(bytes + 18 * LINES_MAX, "\nend\n", 5);
-    put(bytes, 18 * LINES_MAX + 5, true);
+    put(bytes, 18 * LINES_MAX + 5, ARCHIVE_FILTER_GZIP);
     assert_int_equal(get(got, sizeof got), LINES_END);
     assert_string_equal(got, "[end]");
     free(bytes);
 }
 
+/* What a rotation appends is read on. */
+static void test_joined(void **state)
+{
+    (void)state;
+    static const int joined[] = {ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_BZIP2, ARCHIVE_FILTER_XZ,
+                                 ARCHIVE_FILTER_ZSTD};
+    for (size_t i = 0; i < sizeof joined / sizeof joined[0]; i++) {
+        char once[4096], got[64];
+        put("a\nb\n", 4, joined[i]);
+        FILE *file = fopen(path, "r+b");
+        assert_non_null(file);
+        size_t n = fread(once, 1, sizeof once, file);
+        assert_int_equal(fseek(file, 0, SEEK_END), 0);
+        assert_int_equal(fwrite(once, 1, n, file), n);
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(get(got, sizeof got), LINES_END);
+        assert_string_equal(got, "[a][b][a][b]");
+    }
+}
+
 static void test_condition(void **state)
 {
     (void)state;
-    char bytes[5000];
-    struct error err = {0};
+    char bytes[5000], *all = malloc(100000);
+    struct error err = {0}, directory = {0};
+    assert_non_null(all);
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)rand();
-    put(bytes, sizeof bytes, true);
-    assert_int_equal(truncate(path, 3000), 0);
-    char *all = malloc(100000);
-    assert_non_null(all);
-    assert_int_equal(get(all, 100000), LINES_FAILED);
+    for (int filter = 1; filter < FILTERS; filter++) {
+        put(bytes, sizeof bytes, filters[filter]);
+        assert_int_equal(truncate(path, 3000), 0);
+        assert_int_equal(get(all, 100000), LINES_FAILED);
+    }
     free(all);
     assert_null(lines_open("/nonexistent/mail.log", &err));
     assert_non_null(strstr(err.text, "No such file"));
-    struct error directory = {0};
     assert_null(lines_open("/", &directory));
     assert_non_null(strstr(directory.text, "directory"));
     lines_close(NULL);
@@ -123,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_joined),
         cmocka_unit_test(test_condition),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,285 @@
+/* inspect: goes the way of the connector, with more time, and asks what that does not. Owns its connections while it runs; what fails is
+ * said, and the rest goes on where it can. */
+#include "redis/inspect.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "connector.h"
+#include "sentinels.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATIENCE_MS = 2000, APART_MS = 1000, WORDS = 8 };
+static const int64_t SOON_S = INT64_C(14) * 86400;
+
+struct inspection {
+    const struct redis_inspector *inspector;
+    const struct redis_config *config;
+    struct redis_connector *connector;
+    struct redis_connection *connection;
+    const char *who;
+    int wrongs; /* said */
+};
+
+static void say(struct inspection *in, bool wrong, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static void say(struct inspection *in, bool wrong, const char *key, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    in->wrongs += wrong;
+    in->inspector->say(in->inspector->arg, wrong, key, text);
+}
+
+/* The answer, to be freed; NULL, after having said so. words end with NULL. */
+static redisReply *ask(struct inspection *in, const char *const *words)
+{
+    struct redis_encoder out = {0};
+    struct error err = {0};
+    redisReply *reply = NULL;
+    int n = 0;
+    if (!redis_connection_is_open(in->connection))
+        return NULL;
+    if (redis_encoder_add_strings(&out, words) != 0 ||
+        redis_connection_step(in->connection, &out, clock_monotonic_ns() + PATIENCE_MS * INT64_C(1000000),
+                              &reply, 1, &n, &err) != REDIS_CONNECTION_OK) {
+        say(in, true, "/counters/url", "%s", err.text[0] != '\0' ? err.text : "out of memory");
+        redis_connection_close(in->connection);
+    }
+    redis_encoder_done(&out);
+    return reply;
+}
+
+/* ---- rights ---- */
+
+/* Every command of ours, so that it does nothing to a key that is not there; but HSET, which makes what HDEL and DEL then
+ * remove. The names are those of the ACL in rcptgate(8), in whose order they stand there but for that. */
+static const char KEY[] = "key", DB[] = "db"; /* stand for those */
+static const struct right {
+    const char *name;
+    const char *words[WORDS];
+} rights[] = {
+    {"evalsha", {"EVALSHA", "0000000000000000000000000000000000000000", "1", KEY}},
+    {"eval", {"EVAL", "return 1", "1", KEY}},
+    {"info", {"INFO", "server"}},
+    {"time", {"TIME"}},
+    {"scan", {"SCAN", "0", "COUNT", "1"}},
+    {"select", {"SELECT", DB}},
+    {"get", {"GET", KEY}},
+    {"set", {"SET", KEY, "1", "XX"}},
+    {"hset", {"HSET", KEY, "field", "1"}},
+    {"pexpire", {"PEXPIRE", KEY, "10000"}},
+    {"hget", {"HGET", KEY, "field"}},
+    {"hlen", {"HLEN", KEY}},
+    {"hmget", {"HMGET", KEY, "field"}},
+    {"hgetall", {"HGETALL", KEY}},
+    {"exists", {"EXISTS", KEY}},
+    {"pttl", {"PTTL", KEY}},
+    {"hdel", {"HDEL", KEY, "field"}},
+    {"del", {"DEL", KEY}},
+    {"zadd", {"ZADD", KEY, "XX", "1", "member"}},
+    {"zscore", {"ZSCORE", KEY, "member"}},
+    {"zcard", {"ZCARD", KEY}},
+    {"zrem", {"ZREM", KEY, "member"}},
+    {"zrevrange", {"ZREVRANGE", KEY, "0", "0"}},
+    {"zrangebyscore", {"ZRANGEBYSCORE", KEY, "0", "0"}},
+    {"zremrangebyrank", {"ZREMRANGEBYRANK", KEY, "0", "0"}},
+    {"xadd", {"XADD", KEY, "NOMKSTREAM", "*", "field", "1"}},
+    {"setrange", {"SETRANGE", KEY, "0", ""}},
+    {"client|setname", {"CLIENT", "SETNAME", "rcptgate"}},
+    {"role", {"ROLE"}}, /* the last: only with Sentinels */
+};
+
+enum { RIGHTS = sizeof rights / sizeof rights[0] };
+
+static redisReply *ask_right(struct inspection *in, const struct right *right, const char *key)
+{
+    const char *words[WORDS];
+    char db[16];
+    snprintf(db, sizeof db, "%d", in->config->db);
+    for (int i = 0; i < WORDS; i++)
+        words[i] = right->words[i] == KEY ? key : right->words[i] == DB ? db : right->words[i];
+    return ask(in, words);
+}
+
+static void check_rights(struct inspection *in)
+{
+    const char *prefix = in->config->prefix != NULL ? in->config->prefix : "rcptgate";
+    char key[200], missing[400];
+    bool no_key = false;
+    struct text text;
+    snprintf(key, sizeof key, "%s:{check}", prefix);
+    text_init(&text, missing, sizeof missing);
+    for (int i = 0; i < RIGHTS - (in->config->topology != REDIS_TOPOLOGY_SENTINEL); i++) {
+        redisReply *reply = ask_right(in, &rights[i], key);
+        if (reply == NULL)
+            return;
+        bool refused = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOPERM", 6) == 0;
+        bool of_key = refused && strstr(reply->str, " key") != NULL;
+        if (refused && !of_key)
+            text_addf(&text, " +%s", rights[i].name);
+        no_key = no_key || of_key;
+        freeReplyObject(reply);
+    }
+    if (no_key)
+        say(in, true, "/counters/url", "the ACL of Redis at %s keeps our keys from us: it needs ~%s:*",
+            in->who, prefix);
+    if (missing[0] != '\0')
+        say(in, true, "/counters/url", "the ACL of Redis at %s lacks%s", in->who, missing);
+}
+
+/* ---- what it is ---- */
+
+/* The value of "name:" in an INFO text; "" where it is not. */
+static const char *field(const redisReply *info, const char *name, char out[64])
+{
+    size_t len = strlen(name);
+    out[0] = '\0';
+    for (const char *at = info->type == REDIS_REPLY_STRING ? info->str : NULL; at != NULL;) {
+        if (strncmp(at, name, len) == 0 && at[len] == ':')
+            snprintf(out, 64, "%.*s", (int)strcspn(at + len + 1, "\r\n"), at + len + 1);
+        at = strchr(at, '\n');
+        at = at != NULL ? at + 1 : NULL;
+    }
+    return out;
+}
+
+static void check_replicas(struct inspection *in, const redisReply *info)
+{
+    char value[64];
+    if (strcmp(field(info, "connected_slaves", value), "0") == 0)
+        say(in, false, "/counters/url",
+            "the master, Redis at %s, has no replica: when it fails there is none to turn to", in->who);
+    else if (field(info, "min_slaves_good_slaves", value)[0] == '\0')
+        say(in, false, "/counters/url",
+            "Redis at %s writes also while it is cut off from its replicas, and what is counted then is "
+            "lost: set "
+            "min-replicas-to-write 1 and min-replicas-max-lag 2 on all of them",
+            in->who);
+}
+
+static void check_info(struct inspection *in)
+{
+    char value[64];
+    redisReply *info = ask(in, (const char *[]){"INFO", NULL});
+    if (info == NULL)
+        return;
+    bool sentinel = in->config->topology == REDIS_TOPOLOGY_SENTINEL;
+    if (strcmp(field(info, "cluster_enabled", value), "1") == 0)
+        say(in, true, "/counters/url", "Redis at %s is a node of a cluster: use redis+cluster://", in->who);
+    if (strcmp(field(info, "role", value), "slave") == 0)
+        say(in, true, "/counters/url", "Redis at %s is a replica: name the master, or use redis+sentinel://",
+            in->who);
+    else if (sentinel && info->type == REDIS_REPLY_STRING)
+        check_replicas(in, info);
+    freeReplyObject(info);
+}
+
+static void check_clock(struct inspection *in)
+{
+    int64_t before = clock_now_ms();
+    redisReply *reply = ask(in, (const char *[]){"TIME", NULL});
+    int64_t after = clock_now_ms();
+    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[0]->type == REDIS_REPLY_STRING && reply->element[1]->type == REDIS_REPLY_STRING) {
+        int64_t there = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
+                        strtoll(reply->element[1]->str, NULL, 10) / 1000;
+        int64_t apart = there < before ? before - there : there > after ? there - after : 0;
+        if (apart > APART_MS)
+            say(in, false, "/counters/url",
+                "the clock of Redis at %s is %" PRId64 ".%" PRId64
+                " s %s that of this host: let both follow NTP",
+                in->who, apart / 1000, apart % 1000 / 100, there < before ? "behind" : "before");
+    }
+    freeReplyObject(reply);
+}
+
+static void check_end(struct inspection *in, int64_t expires, const char *key, const char *what)
+{
+    char date[CLOCK_TEXT];
+    if (expires != 0 && expires < clock_now_ms() / 1000 + SOON_S)
+        say(in, false, key, "%s is valid until %s only: renew it", what, clock_text(expires * 1000, date));
+}
+
+static void check_certificates(struct inspection *in)
+{
+    char what[300];
+    const struct redis_endpoint *endpoint = redis_connector_endpoint(in->connector);
+    if (endpoint->tls == NULL)
+        return;
+    snprintf(what, sizeof what, "the certificate of Redis at %s", in->who);
+    check_end(in, redis_connection_expires(in->connection), "/counters/tls", what);
+    check_end(in, redis_tls_expires(endpoint->tls), "/counters/tls/cert", "our certificate");
+}
+
+/* ---- who says so ---- */
+
+static void check_sentinels(struct inspection *in)
+{
+    const struct redis_sentinels *sentinels = redis_connector_sentinels(in->connector);
+    size_t n = sentinels != NULL ? redis_sentinels_count(sentinels) : 0, silent = 0;
+    for (size_t i = 0; i < n; i++)
+        silent += redis_sentinels_reason(sentinels, i)[0] != '\0';
+    for (size_t i = 0; i < n; i++) {
+        const struct redis_host *host = redis_sentinels_host(sentinels, i);
+        const char *why = redis_sentinels_reason(sentinels, i);
+        if (why[0] != '\0' && silent < n) /* else the probe says it */
+            say(in, false, "/counters/url", "%s", why);
+        for (int j = 0; j < host->n_addresses; j++)
+            in->inspector->reached(in->inspector->arg, (const struct sockaddr *)&host->addresses[j].addr);
+    }
+}
+
+/* What the probe says is not said again where a right is missing, which is said better. */
+static void check_node(struct inspection *in, const struct error *wrong, const struct error *warning)
+{
+    const struct redis_endpoint *endpoint = redis_connector_endpoint(in->connector);
+    struct error err = {0};
+    bool unallowed = strstr(wrong->text, "NOPERM") != NULL || strstr(wrong->text, "ACL") != NULL;
+    if (wrong->text[0] != '\0' && (endpoint == NULL || !unallowed))
+        say(in, true, "/counters/url", "%s", wrong->text);
+    else if (warning->text[0] != '\0' && strstr(warning->text, "ACL") == NULL)
+        say(in, false, "/counters/url", "%s", warning->text);
+    if (endpoint == NULL)
+        return;
+    in->who = endpoint->name;
+    in->inspector->reached(in->inspector->arg, (const struct sockaddr *)&endpoint->addr);
+    in->connection = redis_connector_connect(in->connector, &err);
+    if (in->connection == NULL) {
+        say(in, true, "/counters/url", "%s", err.text);
+        return;
+    }
+    check_certificates(in);
+    check_rights(in);
+    check_info(in);
+    check_clock(in);
+    if (unallowed && in->wrongs == 0)
+        say(in, true, "/counters/url", "%s", wrong->text);
+    redis_connection_free(in->connection);
+}
+
+void redis_inspect(const struct redis_config *config, const struct redis_inspector *inspector)
+{
+    struct redis_config patient = *config;
+    struct inspection in = {.inspector = inspector, .config = config};
+    struct redis_probe probe = {0};
+    struct error err = {0};
+    if (patient.timeout_ms < PATIENCE_MS)
+        patient.timeout_ms = PATIENCE_MS;
+    in.connector = redis_connector_new(&patient, config->prefix != NULL ? config->prefix : "rcptgate", -1);
+    if (in.connector == NULL) {
+        say(&in, true, "/counters/url", "out of memory");
+        return;
+    }
+    (void)redis_connector_probe(in.connector, &probe, &err); /* what is wrong is in err */
+    check_sentinels(&in);
+    check_node(&in, &err, &probe.warning);
+    redis_connector_free(in.connector);
+}

@@ -1,0 +1,695 @@
+/* limiter: the counter stores against limiter_model, operation by operation, at random: clocks that are stale, differ or are stepped, changed
+ * limits, refunds, settles by slot and by age, holds, shares, overflow keys, numbers that are as large as they get.
+ *
+ * usage: limiter [--seed N] [--keep-going] memory|redis|window OPERATIONS
+ *
+ * A round that ends in another answer, or another state, is cut down to what it takes and printed in the words of
+ * test/data/counts.txt, with the answers of the model. Exit 1 then. */
+#include "limiter_model.h"
+#include "remote.h"
+#include "counters/stores.h"
+#include "counters/window.h"
+
+#include "redis_server.h"
+
+#include <inttypes.h>
+
+#define START INT64_C(1732320000000)
+
+enum { ASKS = 3, OPS = 120, KEYS = 4, LIMITS = 3, FOREVER_DAYS = 3650 };
+
+enum verb { RESERVE, PEEK, CHARGE, CHANGE, SETTLE, SHOW, RESET };
+
+static const char *const verb_names[] = {"reserve", "peek", "charge", "change", "settle", "show", "reset"};
+
+/* One operation, as it was made up: nothing in it depends on what came of others, so that any of them can be left out. */
+struct op {
+    enum verb verb;
+    int64_t now;
+    struct count_ask asks[ASKS];
+    size_t n;
+    size_t of; /* CHANGE, SETTLE: the RESERVE whose charges are meant */
+    int64_t amount, open, late, max, age;
+    enum count_check check;
+    int key, limit;  /* SHOW, RESET */
+    unsigned spills; /* the keys that have an overflow key, a bit each */
+    bool gone;       /* left out */
+};
+
+struct round {
+    struct op ops[OPS];
+    size_t n;
+    char keys[2 * KEYS][32]; /* and their overflow keys */
+    char new_key[32];
+    bool forgets;
+};
+
+static const char *const limits[LIMITS] = {"one", "two", "three"};
+static struct counters *redis;
+static uint64_t random_state;
+static uint64_t operations;
+
+/* ---- chance ---- */
+
+static uint64_t next_random(void) /* xorshift64* */
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return random_state * UINT64_C(2685821657736338717);
+}
+
+static int64_t below(int64_t n)
+{
+    return n < 1 ? 0 : (int64_t)(next_random() >> 11) % n;
+}
+
+static bool one_in(int64_t n)
+{
+    return below(n) == 0;
+}
+
+#define pick(list) ((list)[below((int64_t)(sizeof(list) / sizeof(list)[0]))])
+
+static int64_t any_window(void)
+{
+    static const int64_t windows[] = {1000,  1000,  1777,    10000,    60000,
+                                      60000, 61111, 3600000, 86400000, 2678400000};
+    return pick(windows);
+}
+
+static int64_t any_max(void)
+{
+    static const int64_t most[] = {0, 1, 2, 3, 5, 10, 1000, 1000000, INT64_C(1000000000000000)};
+    return one_in(4) ? pick(most) : 1 + below(6);
+}
+
+/* ---- a round is made up ---- */
+
+struct weather {        /* of a round */
+    int64_t now, other; /* the clock, and how far that of another caller is off */
+    int64_t windows[LIMITS], max[LIMITS], hold[LIMITS], step;
+    enum count_unit units[LIMITS];
+    bool hard[LIMITS], stale, jumps, changes, plain;
+};
+
+static int64_t clock_of(struct weather *w)
+{
+    w->now += one_in(3) ? 0 : one_in(10) ? below(w->windows[below(LIMITS)] * 2) : below(w->step);
+    if (w->jumps && one_in(40))
+        w->now += one_in(2) ? -below(one_in(2) ? 100000 : 20000000) : below(100000000);
+    if (w->now < START - INT64_C(100000000000))
+        w->now = START;
+    int64_t now = w->now;
+    if (w->stale && one_in(3))
+        now -= below(one_in(8) ? 12000 : one_in(2) ? 1500 : 200);
+    return w->other != 0 && one_in(3) ? now + w->other : now;
+}
+
+static void make_weather(struct weather *w, bool forgets)
+{
+    *w = (struct weather){.now = START + below(1000000000), .step = pick(((int64_t[]){3, 100, 2000, 20000}))};
+    w->stale = !forgets && one_in(2);
+    w->jumps = !forgets && one_in(3);
+    w->other = !forgets && one_in(4) ? pick(((int64_t[]){-70000, 70000, -5000, 3000})) : 0;
+    w->changes = one_in(2);
+    w->plain = one_in(4);
+    for (int i = 0; i < LIMITS; i++) {
+        w->windows[i] = any_window();
+        w->max[i] = any_max();
+        w->hold[i] = !w->plain && one_in(4) ? 1 + below(w->windows[i] * 2) : 0;
+        w->units[i] = one_in(3) ? COUNT_UNIT_BYTES : COUNT_UNIT_RECIPIENTS;
+        w->hard[i] = one_in(2);
+    }
+}
+
+/* The policy changes. */
+static void change_weather(struct weather *w)
+{
+    if (!w->changes || !one_in(25))
+        return;
+    int i = (int)below(LIMITS);
+    switch (below(4)) {
+    case 0:
+        w->windows[i] = any_window();
+        break;
+    case 1:
+        w->max[i] = any_max();
+        break;
+    case 2:
+        w->units[i] = one_in(2) ? COUNT_UNIT_MESSAGES : COUNT_UNIT_RECIPIENTS;
+        w->now += 1; /* counters are told apart by the millisecond */
+        break;
+    default:
+        w->hard[i] = !w->hard[i];
+    }
+}
+
+static void make_ask(struct round *round, const struct weather *w, struct op *op, size_t i)
+{
+    int key = (int)below(KEYS), limit = (int)below(LIMITS);
+    int64_t amount = w->plain ? 1 : one_in(8) ? 0 : one_in(10) ? below(w->max[limit] / 2 + 2) : 1 + below(2);
+    struct count_ask *ask = &op->asks[i];
+    *ask = (struct count_ask){.key = round->keys[key],
+                              .limit = limits[limit],
+                              .unit = w->units[limit],
+                              .max = w->max[limit],
+                              .window_ms = w->windows[limit],
+                              .amount = amount,
+                              .need = w->plain || one_in(2) ? amount : amount + below(3),
+                              .hold_ms = w->hold[limit],
+                              .headroom = !w->plain && one_in(8) ? below(4) : 0,
+                              .ttl_ms = round->forgets ? 1 : FOREVER_DAYS * INT64_C(86400000),
+                              .flags = w->hard[limit] ? COUNT_HARD : 0,
+                              .share_of = -1};
+    if (!w->plain && one_in(10))
+        ask->flags |= COUNT_ATTEMPT;
+    if (!w->plain && one_in(15))
+        ask->flags |= COUNT_SHADOW;
+    if (!w->plain && one_in(20))
+        ask->flags |= COUNT_HOLD_ONLY;
+    if (i > 0 && !w->plain && one_in(4)) {
+        ask->share_of = (int)below((int64_t)i);
+        ask->share_above = below(5);
+    }
+    if ((op->spills >> key & 1) != 0) {
+        ask->overflow = round->keys[KEYS + key];
+        ask->new_key = round->new_key;
+        ask->new_max = below(3);
+    }
+}
+
+static void make_asks(struct round *round, const struct weather *w, struct op *op)
+{
+    op->n = 1 + (size_t)below(ASKS);
+    op->spills = (unsigned)below(4);
+    for (size_t i = 0; i < op->n; i++)
+        make_ask(round, w, op, i);
+}
+
+/* A refund, a settle, or anything. */
+static void make_change(const struct round *round, struct op *op)
+{
+    for (int tries = 0; tries < 20; tries++) {
+        op->of = (size_t)below((int64_t)round->n);
+        if (round->ops[op->of].verb == RESERVE)
+            break;
+    }
+    const struct op *of = &round->ops[op->of];
+    if (of->verb != RESERVE) {
+        op->verb = SHOW;
+        return;
+    }
+    int64_t amount = of->asks[0].amount;
+    bool open = (of->asks[0].flags & COUNT_HARD) != 0;
+    op->amount = one_in(3) ? -amount : one_in(3) ? below(9) - 4 : one_in(2) ? 0 : below(1000);
+    op->open = one_in(8) ? below(5) - 2 : open ? -amount : 0;
+    if (one_in(5))
+        op->age = 1 + below(of->asks[0].window_ms * 2);
+    if (one_in(3)) {
+        op->late = amount + op->amount;
+        op->late = op->late > 0 ? op->late : 0;
+    }
+    op->max = 1 + below(10);
+    if (op->verb == SETTLE)
+        op->check = one_in(2) ? COUNT_CHECK_FULL : COUNT_CHECK_FIT;
+}
+
+static void make_op(struct round *round, struct weather *w)
+{
+    static const enum verb verbs[] = {RESERVE, RESERVE, RESERVE, RESERVE, RESERVE, RESERVE, PEEK,
+                                      CHARGE,  CHANGE,  CHANGE,  CHANGE,  SETTLE,  SHOW,    RESET};
+    struct op *op = &round->ops[round->n];
+    change_weather(w);
+    *op = (struct op){
+        .verb = pick(verbs), .now = clock_of(w), .key = (int)below(2 * KEYS), .limit = (int)below(LIMITS)};
+    if (op->verb == RESET && !one_in(3))
+        op->verb = RESERVE;
+    if (op->verb == CHANGE || op->verb == SETTLE)
+        make_change(round, op);
+    if (op->verb <= CHARGE)
+        make_asks(round, w, op);
+    round->n++;
+}
+
+static void make_round(struct round *round, bool forgets)
+{
+    struct weather w;
+    *round = (struct round){.forgets = forgets};
+    make_weather(&w, forgets);
+    while (round->n < OPS)
+        make_op(round, &w);
+}
+
+/* Keys of their own, so that what another round left does not matter. */
+static void name_keys(struct round *round)
+{
+    static unsigned long number;
+    number++;
+    for (int i = 0; i < 2 * KEYS; i++)
+        snprintf(round->keys[i], sizeof round->keys[i], "k%lu:{%c}", number, 'a' + i);
+    snprintf(round->new_key, sizeof round->new_key, "new:{%lu}", number);
+}
+
+/* ---- a round is run ---- */
+
+struct run {
+    const struct round *round;
+    struct limiter_model *model;
+    struct counters *counters;
+    struct count_answer receipts[OPS][ASKS];
+    bool charged[OPS];
+    size_t n_changes; /* of the last operation */
+    bool tell;        /* print each operation */
+    int64_t told_now;
+    char why[256];
+};
+
+/* What is admitted in the short way does not say how much is taken. */
+static bool same_answer(const struct count_answer *a, const struct count_answer *b, bool settle)
+{
+    bool refused = a->result != COUNT_ADMITTED;
+    return a->result == b->result && a->used == b->used && a->wait_ms == b->wait_ms &&
+           (a->taken == b->taken || !(refused || settle)) &&
+           (settle || (a->hard == b->hard && a->hard_ms == b->hard_ms && a->slot == b->slot &&
+                       a->created == b->created && a->overflowed == b->overflowed));
+}
+
+static void tell_answer(const struct count_answer *a, bool settle)
+{
+    static const char *const results[] = {"unknown", "admitted", "over", "held"};
+    printf("%s %" PRId64, results[a->result], a->used);
+    if (a->wait_ms != 0)
+        printf(" wait %" PRId64, a->wait_ms);
+    printf("%s%s%s", a->result != COUNT_ADMITTED && !a->hard && !settle ? " soft" : "",
+           a->overflowed ? " spilled" : "", a->slot >= 0 ? " charged" : "");
+}
+
+static void tell_ask(const struct count_ask *ask, size_t op, size_t i)
+{
+    if (ask->overflow != NULL)
+        printf("new %s %" PRId64 "\n", ask->new_key, ask->new_max);
+    printf("ask o%zu%c key=%s limit=%s max=%" PRId64 " window=%" PRId64 " amount=%" PRId64 " need=%" PRId64,
+           op, 'a' + (char)i, ask->key, ask->limit, ask->max, ask->window_ms, ask->amount, ask->need);
+    if (ask->hold_ms > 0)
+        printf(" hold=%" PRId64, ask->hold_ms);
+    if (ask->headroom > 0)
+        printf(" slack=%" PRId64, ask->headroom);
+    if (ask->unit != COUNT_UNIT_RECIPIENTS)
+        printf(" unit=%s", count_unit_name(ask->unit));
+    if (ask->share_of >= 0)
+        printf(" share=o%zu%c/%" PRId64, op, 'a' + (char)ask->share_of, ask->share_above);
+    if (ask->overflow != NULL)
+        printf(" spill=%s", ask->overflow);
+    static const char *const names[] = {"attempt", "shadow", "look", "hard"};
+    const char *before = " flags=";
+    for (int bit = 0; bit < 4; bit++)
+        if ((ask->flags >> bit & 1) != 0) {
+            printf("%s%s", before, names[bit]);
+            before = ",";
+        }
+    printf("\n");
+}
+
+static void tell_op(struct run *run, size_t at, const struct count_answer *answers)
+{
+    const struct op *op = &run->round->ops[at];
+    for (size_t i = 0; op->verb <= CHARGE && i < op->n; i++)
+        tell_ask(&op->asks[i], at, i);
+    if (op->now != run->told_now)
+        printf("%c %" PRId64 "\n", op->now > run->told_now ? '+' : '-',
+               op->now > run->told_now ? op->now - run->told_now : run->told_now - op->now);
+    run->told_now = op->now;
+    printf("%s", verb_names[op->verb]);
+    for (size_t i = 0; op->verb <= CHARGE && i < op->n; i++)
+        printf(" o%zu%c", at, 'a' + (char)i);
+    if (op->verb == RESERVE)
+        printf(" as r%zu", at);
+    if (op->verb == CHANGE || op->verb == SETTLE)
+        printf(" r%zu %" PRId64 " %" PRId64, op->of, op->amount, op->open);
+    if (op->late > 0)
+        printf(" late=%" PRId64, op->late);
+    if (op->age > 0)
+        printf(" ago=%" PRId64, op->age);
+    if (op->check != COUNT_CHECK_NOTHING)
+        printf(" %s=%" PRId64, op->check == COUNT_CHECK_FULL ? "full" : "fit", op->max);
+    if (op->verb == SHOW || op->verb == RESET)
+        printf(" %s %s", run->round->keys[op->key], limits[op->limit]);
+    size_t n = op->verb == SETTLE ? run->n_changes : op->verb <= PEEK ? op->n : 0;
+    for (size_t i = 0; i < n; i++) {
+        printf("%s", i > 0 ? "; " : " -> ");
+        tell_answer(&answers[i], op->verb == SETTLE);
+    }
+    printf("\n");
+}
+
+static bool compare(struct run *run, const struct count_answer *want, const struct count_answer *got,
+                    size_t n, bool settle)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!same_answer(&want[i], &got[i], settle)) {
+            snprintf(run->why, sizeof run->why,
+                     "number %zu: result %d used %" PRId64 " taken %" PRId64 " wait %" PRId64
+                     " hard %d %" PRId64 " slot %" PRId64 " created %" PRId64 " spilled %d",
+                     i + 1, (int)got[i].result, got[i].used, got[i].taken, got[i].wait_ms, got[i].hard,
+                     got[i].hard_ms, got[i].slot, got[i].created, got[i].overflowed);
+            return false;
+        }
+    return true;
+}
+
+static bool run_request(struct run *run, size_t at)
+{
+    const struct op *op = &run->round->ops[at];
+    const struct count_request request = {.asks = op->asks, .n = op->n};
+    struct count_answer want[ASKS], got[ASKS];
+    limiter_model_ask(run->model,
+                      op->verb == PEEK     ? COUNTERS_PEEK
+                      : op->verb == CHARGE ? COUNTERS_CHARGE
+                                           : COUNTERS_RESERVE,
+                      &request, op->now, want);
+    if (run->tell)
+        tell_op(run, at, want);
+    if (op->verb == CHARGE)
+        return counters_charge(run->counters, &request, op->now) == COUNTERS_OK;
+    enum counters_status status =
+        (op->verb == PEEK ? counters_peek : counters_reserve)(run->counters, &request, op->now, got);
+    if (status != COUNTERS_OK)
+        return false;
+    memcpy(run->receipts[at], want, sizeof want);
+    run->charged[at] = true;
+    return compare(run, want, got, op->n, false);
+}
+
+/* A charge that was never made is never changed. */
+static size_t changes_of(const struct run *run, const struct op *op, struct count_change *changes)
+{
+    const struct op *of = &run->round->ops[op->of];
+    size_t n = 0;
+    for (size_t i = 0; i < of->n; i++) {
+        const struct count_ask *ask = &of->asks[i];
+        const struct count_answer *answer = &run->receipts[op->of][i];
+        if (answer->slot < 0)
+            continue;
+        changes[n++] = (struct count_change){.key = answer->overflowed ? ask->overflow : ask->key,
+                                             .limit = ask->limit,
+                                             .unit = ask->unit,
+                                             .window_ms = ask->window_ms,
+                                             .slot = op->age > 0 ? -1 : answer->slot,
+                                             .created = op->age > 0 ? INT64_MAX : answer->created,
+                                             .amount = op->amount,
+                                             .open = op->open,
+                                             .here = -1,
+                                             .at_ms = op->age > 0 ? op->now - op->age : 0,
+                                             .late = op->late,
+                                             .max = op->max,
+                                             .ttl_ms = FOREVER_DAYS * INT64_C(86400000),
+                                             .check = op->check};
+    }
+    return n;
+}
+
+static bool run_change(struct run *run, size_t at)
+{
+    const struct op *op = &run->round->ops[at];
+    struct count_change changes[ASKS];
+    struct count_answer want[ASKS], got[ASKS];
+    if (!run->charged[op->of])
+        return true;
+    size_t n = run->n_changes = changes_of(run, op, changes);
+    if (op->verb == CHANGE) {
+        limiter_model_change(run->model, changes, n, op->now);
+        if (run->tell)
+            tell_op(run, at, NULL);
+        return counters_change(run->counters, changes, n, op->now) == COUNTERS_OK;
+    }
+    limiter_model_settle(run->model, changes, n, op->now, want);
+    if (run->tell)
+        tell_op(run, at, want);
+    return counters_settle(run->counters, changes, n, op->now, got) == COUNTERS_OK &&
+           compare(run, want, got, n, true);
+}
+
+struct seen {
+    const char *limit;
+    struct count_view view;
+    bool there;
+};
+
+static void see(void *arg, const struct count_view *view)
+{
+    struct seen *seen = arg;
+    if (strcmp(view->limit, seen->limit) != 0)
+        return;
+    seen->view = *view;
+    seen->there = true;
+}
+
+static bool same_view(const struct count_view *a, const struct count_view *b)
+{
+    return a->unit == b->unit && a->used == b->used && a->max == b->max && a->window_ms == b->window_ms &&
+           a->refused == b->refused && a->held_ms == b->held_ms && a->reset_ms == b->reset_ms;
+}
+
+static void describe(char *to, size_t size, bool there, const struct count_view *v)
+{
+    if (!there)
+        snprintf(to, size, "nothing");
+    else
+        snprintf(
+            to, size,
+            "%" PRId64 "/%" PRId64 " of %" PRId64 " %s refused=%" PRId64 " held=%" PRId64 " rest=%" PRId64,
+            v->used, v->max, v->window_ms, count_unit_name(v->unit), v->refused, v->held_ms, v->reset_ms);
+}
+
+static bool run_show(struct run *run, const char *key, const char *limit, int64_t now)
+{
+    struct seen seen = {.limit = limit};
+    struct count_view want;
+    const char *const keys[] = {key};
+    bool there = limiter_model_show(run->model, key, limit, now, &want);
+    if (counters_show(run->counters, keys, 1, now, see, &seen) != COUNTERS_OK)
+        return false;
+    if (there == seen.there && (!there || same_view(&want, &seen.view)))
+        return true;
+    char wanted[100], got[100];
+    describe(wanted, sizeof wanted, there, &want);
+    describe(got, sizeof got, seen.there, &seen.view);
+    snprintf(run->why, sizeof run->why, "%s %s is %s, not %s", key, limit, got, wanted);
+    return false;
+}
+
+static bool run_reset(struct run *run, size_t at)
+{
+    const struct op *op = &run->round->ops[at];
+    const char *const keys[] = {run->round->keys[op->key]};
+    size_t n = 0, want = limiter_model_reset(run->model, keys[0], limits[op->limit], op->now);
+    if (run->tell)
+        tell_op(run, at, NULL);
+    if (counters_reset(run->counters, keys, 1, limits[op->limit], &n) != COUNTERS_OK)
+        return false;
+    snprintf(run->why, sizeof run->why, "%zu were reset, not %zu", n, want);
+    return n == want || run->round->forgets; /* what has ended may still be there */
+}
+
+static bool run_op(struct run *run, size_t at)
+{
+    const struct op *op = &run->round->ops[at];
+    operations++;
+    switch (op->verb) {
+    case RESERVE:
+    case PEEK:
+    case CHARGE:
+        return run_request(run, at);
+    case CHANGE:
+    case SETTLE:
+        return run_change(run, at);
+    case RESET:
+        return run_reset(run, at);
+    default:
+        if (run->tell)
+            tell_op(run, at, NULL);
+        return run_show(run, run->round->keys[op->key], limits[op->limit], op->now);
+    }
+}
+
+/* All that is there in the end. */
+static bool run_last(struct run *run, int64_t now)
+{
+    for (int k = 0; k < 2 * KEYS; k++)
+        for (int i = 0; i < LIMITS; i++)
+            if (!run_show(run, run->round->keys[k], limits[i], now))
+                return false;
+    return true;
+}
+
+/* False: the store says, or holds, something else than the model. */
+static bool run_round(struct round *round, bool tell)
+{
+    static struct run run;
+    name_keys(round);
+    run = (struct run){
+        .round = round, .tell = tell, .told_now = START, .model = limiter_model_new(round->forgets)};
+    run.counters = redis != NULL ? redis : counters_memory_new(1000);
+    bool same = run.counters != NULL;
+    for (size_t i = 0; same && i < round->n; i++)
+        if (!round->ops[i].gone)
+            same = run_op(&run, i);
+    same = same && run_last(&run, round->ops[round->n - 1].now);
+    if (tell)
+        printf("%s\n", same ? "the same" : run.why);
+    limiter_model_free(run.model);
+    if (redis == NULL)
+        counters_free(run.counters);
+    return same;
+}
+
+/* Leaves out what the failure does not need, and prints the rest. */
+static void shrink(struct round *round, uint64_t seed)
+{
+    for (size_t some = OPS / 2; some > 0; some /= 2)
+        for (size_t i = 0; i + some <= round->n; i += some) {
+            bool were[OPS];
+            for (size_t k = 0; k < some; k++) {
+                were[k] = round->ops[i + k].gone;
+                round->ops[i + k].gone = true;
+            }
+            for (size_t k = 0; run_round(round, false) && k < some; k++)
+                round->ops[i + k].gone = were[k];
+        }
+    printf("--seed %" PRIu64 "\ntest otherwise\n", seed);
+    (void)run_round(round, true);
+}
+
+/* ---- window.c by itself ---- */
+
+static bool window_round(void)
+{
+    static struct window window;
+    int64_t width = any_window(), now = START + below(100000);
+    int64_t counts[WINDOW_SLOTS] = {0}, opens[WINDOW_SLOTS] = {0}, first = 0;
+    window = (struct window){0};
+    for (int i = 0; i < OPS; i++, operations++) {
+        now += one_in(3) ? 0 : one_in(10) ? below(2 * width) : below(width / 5);
+        window_move(&window, width, now);
+        int64_t oldest = now * 10 / width - 10;
+        for (; first < oldest; first++) {
+            memmove(counts, counts + 1, sizeof counts - sizeof counts[0]);
+            memmove(opens, opens + 1, sizeof opens - sizeof opens[0]);
+            counts[10] = opens[10] = 0;
+            if (oldest - first > 20)
+                first = oldest - 20;
+        }
+        int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS);
+        if (one_in(2)) {
+            window_add(&window, amount, open);
+            counts[10] += amount;
+            opens[10] += open;
+        } else {
+            (void)window_change(&window, oldest + at, width, 2 - amount, 1 - open);
+            counts[at] = counts[at] + 2 - amount > 0 ? counts[at] + 2 - amount : 0;
+            opens[at] = opens[at] + 1 - open > 0 ? opens[at] + 1 - open : 0;
+            opens[at] = opens[at] < counts[at] ? opens[at] : counts[at];
+        }
+        int64_t used = 0, taken = 0, max = below(12), left, wait = 0, hard = 0;
+        for (int k = 0; k < WINDOW_SLOTS; k++) {
+            used += counts[k];
+            taken += counts[k] - opens[k];
+        }
+        left = used;
+        for (int k = 0; left > max; k++) {
+            left -= counts[k];
+            wait = ((oldest + k + 11) * width + 9) / 10 - now;
+        }
+        left = taken;
+        for (int k = 0; left > max; k++) {
+            left -= counts[k] - opens[k];
+            hard = ((oldest + k + 11) * width + 9) / 10 - now;
+        }
+        if (window_used(&window) != used || window_taken(&window) != taken ||
+            window_wait(&window, now, max, 0) < wait ||
+            (used > max && window_wait(&window, now, max, 0) != wait) ||
+            (taken > max && window_hard_wait(&window, now, max, 0) != hard))
+            return false;
+    }
+    return true;
+}
+
+/* ---- all ---- */
+
+static void start_redis(struct redis_server *server, struct redis_client **client)
+{
+    struct error err = {0};
+    server_start(server);
+    *client = redis_client_new(
+        &(struct redis_config){.path = server->socket, .prefix = "test", .timeout_ms = 60000}, NULL, NULL,
+        &err);
+    redis = *client != NULL ? counters_remote_new(*client, &err) : NULL;
+    if (redis == NULL || !redis_client_wait(*client, 60000)) {
+        fprintf(stderr, "limiter: no Redis: %s\n", err.text);
+        exit(2);
+    }
+    remote_follow_caller_clock(redis);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: limiter [--seed N] [--keep-going] memory|redis|window OPERATIONS\n");
+    return 64;
+}
+
+/* Rounds until there were as many operations; how many of them went otherwise. */
+static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_going)
+{
+    static struct round round;
+    int failed = 0;
+    for (uint64_t number = seed; operations < most && (failed == 0 || keep_going); number++) {
+        random_state = (number + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        if (strcmp(what, "window") == 0) {
+            bool same = window_round();
+            failed += !same;
+            if (!same)
+                printf("--seed %" PRIu64 ": window.c says something else\n", number);
+            continue;
+        }
+        make_round(&round, redis == NULL && one_in(4));
+        uint64_t before = operations;
+        if (run_round(&round, false))
+            continue;
+        failed++;
+        shrink(&round, number);
+        operations = before;
+    }
+    return failed;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = 1;
+    bool keep_going = false;
+    int at = 1;
+    for (; at < argc && argv[at][0] == '-'; at++)
+        if (strcmp(argv[at], "--seed") == 0 && at + 1 < argc)
+            seed = strtoull(argv[++at], NULL, 10);
+        else if (strcmp(argv[at], "--keep-going") == 0)
+            keep_going = true;
+        else
+            return usage();
+    if (argc - at != 2 || strspn(argv[at + 1], "0123456789") != strlen(argv[at + 1]))
+        return usage();
+    const char *what = argv[at];
+    if (strcmp(what, "memory") != 0 && strcmp(what, "redis") != 0 && strcmp(what, "window") != 0)
+        return usage();
+    struct redis_server server;
+    struct redis_client *client = NULL;
+    if (strcmp(what, "redis") == 0)
+        start_redis(&server, &client);
+    int failed = rounds(what, strtoull(argv[at + 1], NULL, 10), seed, keep_going);
+    printf("limiter: %s, %" PRIu64 " operations, %d rounds otherwise\n", what, operations, failed);
+    if (client != NULL) {
+        counters_free(redis);
+        redis_client_free(client);
+        server_remove(&server);
+    }
+    return failed > 0;
+}
