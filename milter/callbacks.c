@@ -287,7 +287,7 @@ static void log_message(const struct session *session, const char *queue)
 {
     if (!log_wants(LOG_AT_INFO) || !session->message.open)
         return;
-    char line[LOG_LINE_MAX];
+    char line[LOG_LINE_MAX] UNZEROED;
     struct text text;
     text_init(&text, line, sizeof line);
     decision_log_message(session, queue, &text);

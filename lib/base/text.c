@@ -3,7 +3,6 @@
 #include "base/text.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +56,18 @@ void text_addf(struct text *text, const char *format, ...)
     } else {
         text->len += (size_t)n;
     }
+}
+
+void text_add_number(struct text *text, int64_t number)
+{
+    char digits[20], *at = digits + sizeof digits;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    for (; left > 9; left /= 10)
+        *--at = (char)('0' + left % 10);
+    *--at = (char)('0' + left);
+    if (number < 0)
+        *--at = '-';
+    text_add_bytes(text, at, (size_t)(digits + sizeof digits - at));
 }
 
 static bool is_key_byte(unsigned char c)
@@ -127,7 +138,8 @@ void text_add_duration(struct text *text, int64_t ms)
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         const int64_t n = ms / units[i].ms + (ms % units[i].ms != 0);
         if (n <= units[i].most) {
-            text_addf(text, "%" PRId64 "%c", n, units[i].name);
+            text_add_number(text, n);
+            text_add_bytes(text, &units[i].name, 1);
             return;
         }
     }

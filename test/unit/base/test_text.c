@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -87,6 +88,20 @@ static void test_nothing_after_a_cut(void **state)
     text_add_printable(&text, "x");
     text_add_duration(&text, 1000);
     assert_string_equal(buffer, "12345");
+}
+
+static void test_number(void **state)
+{
+    (void)state;
+    static const int64_t rows[] = {0, 7, 10, 99, 100, -1, -10, INT64_MAX, INT64_MIN, 1732320000000};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char buffer[32], want[32];
+        struct text text;
+        text_init(&text, buffer, sizeof buffer);
+        text_add_number(&text, rows[i]);
+        snprintf(want, sizeof want, "%lld", (long long)rows[i]);
+        assert_string_equal(buffer, want);
+    }
 }
 
 static void test_percent(void **state)
@@ -247,10 +262,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
-        cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
-        cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_is_slip),
+        cmocka_unit_test(test_number),          cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_printable),       cmocka_unit_test(test_quoted),
+        cmocka_unit_test(test_duration),        cmocka_unit_test(test_lower),
+        cmocka_unit_test(test_nearest),         cmocka_unit_test(test_is_slip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
