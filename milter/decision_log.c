@@ -6,23 +6,28 @@
 
 #include <string.h>
 
-/* What stands for itself between < and >: not what ends it, nor what a log line cannot hold. */
-static bool is_plain(char c)
+enum { ADDRESS_TEXT = 512 };
+
+/* How much of it stands for itself between < and >: neither what ends it, nor what a log line cannot hold. */
+static size_t plain_part(const char *address)
 {
-    return c > ' ' && c < 0x7f && c != '<' && c != '>' && c != '%';
+    size_t n = text_span(address, ADDRESS_TEXT, '!');
+    for (const char *other = "<>%"; *other != '\0'; other++) {
+        const char *at = memchr(address, *other, n);
+        n = at != NULL ? (size_t)(at - address) : n;
+    }
+    return n;
 }
 
 /* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict
  * behind it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
-    char safe[512] UNZEROED;
+    char safe[ADDRESS_TEXT] UNZEROED;
     struct text out;
     text_init(&out, safe, sizeof safe);
-    while (*address != '\0') {
-        size_t n = 0;
-        while (is_plain(address[n]))
-            n++;
+    while (*address != '\0' && !out.cut) {
+        const size_t n = plain_part(address);
         text_add_bytes(&out, address, n);
         address += n;
         if (*address != '\0')

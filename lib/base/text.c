@@ -95,12 +95,30 @@ void text_add_percent(struct text *text, const char *string)
     }
 }
 
+/* Eight bytes at a time: one below `low` borrows, one above '~' is above, or carries. The end is looked for by pieces, so that many
+ * short spans of a long string cost no more than one. */
+size_t text_span(const char *string, size_t most, char low)
+{
+    enum { PIECE = 64 };
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7, lows = ones * (unsigned char)low;
+    size_t i = 0, end;
+    do {
+        end = i + strnlen(string + i, most - i < PIECE ? most - i : PIECE);
+        for (uint64_t word; i + sizeof word <= end; i += sizeof word) {
+            memcpy(&word, string + i, sizeof word);
+            if ((((word - lows) | word | (word + ones)) & highs) != 0)
+                break;
+        }
+        while (i < end && string[i] >= low && string[i] < 0x7f) /* bytes above are negative, or greater */
+            i++;
+    } while (i == end && i < most && string[i] != '\0');
+    return i;
+}
+
 void text_add_printable(struct text *text, const char *string)
 {
     while (*string != '\0') {
-        size_t n = 0;
-        while (string[n] >= ' ' && string[n] < 0x7f) /* bytes above are negative, or greater */
-            n++;
+        const size_t n = text_span(string, SIZE_MAX, ' ');
         text_add_bytes(text, string, n);
         string += n;
         if (*string != '\0') {

@@ -26,6 +26,9 @@ void text_add_number(struct text *text, int64_t number);
  * above 0x7e; all else is copied. "a b" becomes "a%20b". */
 void text_add_percent(struct text *text, const char *string);
 
+/* With how many bytes from `low` (> NUL) to '~' the string begins, `most` at most. */
+size_t text_span(const char *string, size_t most, char low);
+
 /* Makes bytes safe inside a log line or a reply: controls, DEL and bytes above 0x7e become '?'. */
 void text_add_printable(struct text *text, const char *string);
 

@@ -104,6 +104,25 @@ static void test_number(void **state)
     }
 }
 
+/* Every byte at every place of strings around the length of a word. */
+static void test_span(void **state)
+{
+    (void)state;
+    char string[140];
+    for (size_t n = 0; n < sizeof string; n += n < 30 || n > 60 ? 1 : 17)
+        for (size_t at = 0; at < n; at++)
+            for (int c = 1; c < 256; c++) {
+                memset(string, 'a', n);
+                string[n] = '\0';
+                string[at] = (char)c;
+                const size_t want = c >= '!' && c < 0x7f ? n : at;
+                assert_int_equal(text_span(string, SIZE_MAX, ' '), c == ' ' ? n : want);
+                assert_int_equal(text_span(string, SIZE_MAX, '!'), want);
+                assert_int_equal(text_span(string, n / 2, '!'), want < n / 2 ? want : n / 2);
+            }
+    assert_int_equal(text_span("", SIZE_MAX, ' '), 0);
+}
+
 static void test_percent(void **state)
 {
     (void)state;
@@ -262,10 +281,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
-        cmocka_unit_test(test_number),          cmocka_unit_test(test_percent),
-        cmocka_unit_test(test_printable),       cmocka_unit_test(test_quoted),
-        cmocka_unit_test(test_duration),        cmocka_unit_test(test_lower),
-        cmocka_unit_test(test_nearest),         cmocka_unit_test(test_is_slip),
+        cmocka_unit_test(test_number),          cmocka_unit_test(test_span),
+        cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_is_slip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
