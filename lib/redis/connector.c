@@ -54,6 +54,7 @@ int redis_connector_follow(struct redis_connector *connector, struct error *err)
     }
     if (said.port != connector->master.port || strcmp(said.host, connector->master.host) != 0)
         connector_turn(connector, &said);
+    connector->master.disputed = said.disputed;
     redis_config_address(&(struct redis_address){said.host, said.port}, address, sizeof address);
     if (said.leaving)
         error_set(err, "the Sentinels are about to replace Redis at %s, the master \"%s\"", address,
@@ -189,10 +190,18 @@ int redis_connector_probe(struct redis_connector *connector, struct redis_probe 
     struct error renewal = {0};
     if (connector_read_tls(connector, &renewal, err) != 0 || redis_connector_follow(connector, err) != 0)
         return -1;
-    enum redis_connection_status status = connector_ask_again(connector, out, err);
+    struct error why = {0};
+    enum redis_connection_status status = connector_ask_again(connector, out, &why);
     int rc = status == REDIS_CONNECTION_OK ? 0 : -1;
     if (status == REDIS_CONNECTION_CLOSED)
-        rc = connector_probe_fresh(connector, out, err);
+        rc = connector_probe_fresh(connector, out, &why);
+    if (rc != 0 && connector->master.disputed)
+        error_set(err,
+                  "%.300s; the Sentinels name another, under an older epoch: if they were set up anew, "
+                  "restart the gate",
+                  why.text);
+    else if (rc != 0)
+        error_set(err, "%s", why.text);
     if (rc == 0 && renewal.text[0] != '\0')
         out->warning = renewal;
     return rc;

@@ -227,9 +227,12 @@ void redis_sentinels_choose(struct redis_sentinels_choice *choice, const struct 
     for (size_t i = 0; i < n; i++)
         choice_take(choice, &said[i], cold);
     choice->now.leaving = false;
-    for (size_t i = 0; i < n; i++)
-        if (said[i].leaving && same_address(&said[i], &choice->now))
-            choice->now.leaving = true;
+    choice->now.disputed = n > 0;
+    for (size_t i = 0; i < n; i++) {
+        bool same = same_address(&said[i], &choice->now);
+        choice->now.leaving = choice->now.leaving || (same && said[i].leaving);
+        choice->now.disputed = choice->now.disputed && !same && said[i].epoch < choice->now.epoch;
+    }
 }
 
 /* ---- all of them ---- */

@@ -17,7 +17,8 @@ struct redis_master {
     char host[256]; /* a name, or an address without brackets; "": none is known */
     int port;
     int64_t epoch;
-    bool leaving; /* a failover is under way: another will be the master */
+    bool leaving;  /* a failover is under way: another will be the master */
+    bool disputed; /* they only name others now, under lower epochs: they may have been set up anew */
 };
 
 /* config is borrowed, and has a master and addresses. NULL: out of memory. */

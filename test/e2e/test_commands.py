@@ -245,7 +245,8 @@ def examples():
             found.update(block.splitlines())
         found.update(re.findall(r"`(rcptgate [^\s`]+ [^`\n]+)`", text))  # a word alone is the name of a command
     words = [shlex.split(part, comments=True) for line in found for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
-    return sorted(line for line in words if line[1:] and line[1] != "run" and not line[1].isupper())
+    endless = ("--follow", "--watch")  # as without them, over and over
+    return sorted([word for word in line if word not in endless] for line in words if line[1:] and line[1] != "run" and not line[1].isupper())
 
 
 def test_examples_can_be_typed():

@@ -13,7 +13,7 @@ from sentinel import MASTER, Node, ScriptedSentinel, Sentinel
 
 Address = namedtuple("Address", "address port")
 ALIAS = "a@example.com"
-LIMITS = [{"name": "soft", "per": "recipient", "max": 1000, "window": "1h", "over": "defer"}]
+LIMITS = [{"name": "soft", "per": "recipient", "max": 1000000, "window": "1h", "over": "defer"}]
 
 
 class Watched:
@@ -211,6 +211,10 @@ def test_sentinels_that_disagree(watched):
     assert not watched.counts_in_redis()
     first.say(7, a)
     wait_for(lambda: watched.counts_in(a), "the new master is not used", 20)
+    first.say(0, b)
+    assert watched.counts_in(a)
+    a.process.stop(9)
+    wait_for(lambda: "restart the gate" in watched.trouble(), f"another reason: {watched.trouble()}", 20)
 
 
 def test_a_replica_that_is_called_master(watched):

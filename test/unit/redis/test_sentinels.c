@@ -13,19 +13,23 @@
 #include <string.h>
 
 static const struct {
-    const char *said, *want; /* port, '!' where it is to be left */
+    const char *said, *want; /* port, '!' where it is to be left, '?' where nobody names it any more */
 } rows[] = {
     {"5:1", "1"},
     {"5:1,5:1,5:1", "1"},
     {"5:1,6:2", "2"},
     {"6:2,5:1", "2"},
     /* never back to a lower epoch, whoever says it */
-    {"6:2 5:1", "2"},
-    {"6:2 5:1,5:1,5:1", "2"},
-    {"6:2 0:3", "2"},
+    {"6:2 5:1", "2?"},
+    {"6:2 5:1,5:1,5:1", "2?"},
+    {"6:2 0:3", "2?"},
+    {"6:2 5:1,6:2", "2"},
+    {"6:2 5:1 6:2", "2"},
+    {"6:2 5:2", "2"},
+    {"6:2 0:3 ", "2"},
     /* a failover, and the next one back */
     {"5:1 6:2 7:1", "1"},
-    {"5:1 6:2 7:1 6:2", "1"},
+    {"5:1 6:2 7:1 6:2", "1?"},
     /* the leader's new epoch beside the old port, then the new one; the others follow */
     {"5:1 6:1,5:1 6:2,5:1 6:2,6:2", "2"},
     {"5:1 6:2,6:1", "2"},
@@ -44,7 +48,7 @@ static const struct {
     {"5:1! 5:1", "1"},
     {"5:1! 6:2", "2"},
     {"5:1! 6:2,5:1!", "2"},
-    {"6:2 5:1!", "2"},
+    {"6:2 5:1!", "2?"},
 };
 
 /* What is said at once, up to a space; returns what is behind it. */
@@ -76,7 +80,8 @@ static void test_choice(void **state)
             at = read_answers(at, said, &n);
             redis_sentinels_choose(&choice, said, n);
         }
-        snprintf(got, sizeof got, "%d%s", choice.now.port, choice.now.leaving ? "!" : "");
+        snprintf(got, sizeof got, "%d%s%s", choice.now.port, choice.now.leaving ? "!" : "",
+                 choice.now.disputed ? "?" : "");
         if (strcmp(got, rows[i].want) != 0)
             fail_msg("\"%s\": %s instead of %s", rows[i].said, got, rows[i].want);
     }
