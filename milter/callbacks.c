@@ -297,7 +297,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
 {
     struct message *message = &session->message;
     struct ending ending;
-    char line[LOG_LINE_MAX];
+    char line[LOG_LINE_MAX] UNZEROED;
     struct text text;
     bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
     for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
