@@ -436,7 +436,7 @@ static bool run_change(struct run *run, size_t at)
     limiter_model_settle(run->model, changes, n, op->now, want);
     if (run->tell)
         tell_op(run, at, want);
-    return counters_settle(run->counters, changes, n, op->now, got) == COUNTERS_OK &&
+    return counters_settle(run->counters, changes, n, op->now, 0, got) == COUNTERS_OK &&
            compare(run, want, got, n, true);
 }
 
