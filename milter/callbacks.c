@@ -283,15 +283,13 @@ static void log_ending(const struct session *session, const struct ending *endin
              v->max, ending->enforced ? "" : " mode=shadow");
 }
 
-static void log_message(const struct session *session, const char *queue)
+/* The line of a message, as far as it is known before its end; false: none is wanted. */
+static bool message_line(const struct session *session, const char *queue, struct text *text)
 {
     if (!log_wants(LOG_AT_INFO) || !session->message.open)
-        return;
-    char line[LOG_LINE_MAX];
-    struct text text;
-    text_init(&text, line, sizeof line);
-    decision_log_message(session, queue, &text);
-    log_text(LOG_AT_INFO, line);
+        return false;
+    decision_log_message(session, queue, text);
+    return true;
 }
 
 /* Recipients are dropped before the message ends: what ends takes them with it. */
@@ -299,12 +297,19 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
 {
     struct message *message = &session->message;
     struct ending ending;
+    char line[LOG_LINE_MAX] UNZEROED;
+    struct text text;
     bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
     for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
         if (a->discard)
             discard_recipient(ctx, a->raw);
-    log_message(session, smfi_getsymval(ctx, queue_id));
+    text_init(&text, line, sizeof line);
+    bool logged = message_line(session, smfi_getsymval(ctx, queue_id), &text);
     message_end(message, &ending);
+    if (ending.refused)
+        text_addf(&text, " reply=\"%s %s\"", ending.line.code, ending.line.dsn);
+    if (logged)
+        log_text(LOG_AT_INFO, line);
     if (ending.refused)
         log_ending(session, &ending, smfi_getsymval(ctx, queue_id));
     if (ending.refused && ending.enforced)

@@ -4,26 +4,30 @@
 
 #include "base/unzeroed.h"
 
-#include <inttypes.h>
 #include <string.h>
 
-/* What stands for itself between < and >: not what ends it, nor what a log line cannot hold. */
-static bool is_plain(char c)
+enum { ADDRESS_TEXT = 512 };
+
+/* How much of it stands for itself between < and >: neither what ends it, nor what a log line cannot hold. */
+static size_t plain_part(const char *address)
 {
-    return c > ' ' && c < 0x7f && c != '<' && c != '>' && c != '%';
+    size_t n = text_span(address, ADDRESS_TEXT, '!');
+    for (const char *other = "<>%"; *other != '\0'; other++) {
+        const char *at = memchr(address, *other, n);
+        n = at != NULL ? (size_t)(at - address) : n;
+    }
+    return n;
 }
 
 /* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict
  * behind it is never lost. */
 static void add_address(struct text *text, const char *key, const char *address)
 {
-    char safe[512] UNZEROED;
+    char safe[ADDRESS_TEXT] UNZEROED;
     struct text out;
     text_init(&out, safe, sizeof safe);
-    while (*address != '\0') {
-        size_t n = 0;
-        while (is_plain(address[n]))
-            n++;
+    while (*address != '\0' && !out.cut) {
+        const size_t n = plain_part(address);
         text_add_bytes(&out, address, n);
         address += n;
         if (*address != '\0')
@@ -38,18 +42,37 @@ static void add_address(struct text *text, const char *key, const char *address)
 
 static void add_word(struct text *text, const char *key, const char *value)
 {
-    text_add(text, " ");
     text_add(text, key);
-    text_add(text, "=");
     text_add_percent(text, value);
+}
+
+static void add_number(struct text *text, const char *key, int64_t number)
+{
+    text_add(text, key);
+    text_add_number(text, number);
 }
 
 static void add_limit(struct text *text, const struct verdict *v)
 {
-    text_addf(text, " limit=%s used=%" PRId64 " max=%" PRId64 " wait=%" PRId64 "s", v->limit->name, v->used,
-              v->max, (v->wait_ms + 999) / 1000);
-    if (v->limit->count == LIMIT_BACKLOG)
-        text_addf(text, " age=%" PRId64 "s", v->age_ms / 1000);
+    text_add(text, " limit=");
+    text_add(text, v->limit->name);
+    add_number(text, " used=", v->used);
+    add_number(text, " max=", v->max);
+    add_number(text, " wait=", (v->wait_ms + 999) / 1000);
+    text_add(text, "s");
+    if (v->limit->count == LIMIT_BACKLOG) {
+        add_number(text, " age=", v->age_ms / 1000);
+        text_add(text, "s");
+    }
+}
+
+static void add_reply(struct text *text, const struct reply_line *line)
+{
+    text_add(text, " reply=\"");
+    text_add(text, line->code);
+    text_add(text, " ");
+    text_add(text, line->dsn);
+    text_add(text, "\"");
 }
 
 static const char *mailbox_of(const struct address *address, const char *raw)
@@ -81,15 +104,15 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text, "to",
         mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
     if (message->user != NULL)
-        add_word(text, "user", message->user);
+        add_word(text, " user=", message->user);
     text_add(text, " verdict=");
     text_add(text, outcome->duplicate ? "duplicate" : action_name(v->action));
     if (outcome->line.code[0] != '\0')
-        text_addf(text, " reply=\"%s %s\"", outcome->line.code, outcome->line.dsn);
+        add_reply(text, &outcome->line);
     if (v->by != VERDICT_BY_NOBODY)
-        text_addf(text, " by=%s", verdict_by_name(v->by));
+        add_word(text, " by=", verdict_by_name(v->by));
     if (v->proof != NULL && v->proof[0] != '\0')
-        add_word(text, "rule", v->proof);
+        add_word(text, " rule=", v->proof);
     if (d->ruling.alias.concealed)
         text_addf(text, " concealed=%s", d->ruling.alias.state == ALIAS_EXPIRED ? "expired" : "reject");
     if (v->limit != NULL)
@@ -120,14 +143,15 @@ void decision_log_message(const struct session *session, const char *queue, stru
     if (message->first != NULL)
         add_address(text, "to", message->first);
     if (message->user != NULL)
-        add_word(text, "user", message->user);
-    text_addf(text, " accepted=%zu refused=%zu discarded=%zu", message->n_decided[ACTION_ACCEPT],
-              message->n_decided[ACTION_DEFER] + message->n_decided[ACTION_REJECT],
-              message->n_decided[ACTION_DISCARD]);
+        add_word(text, " user=", message->user);
+    add_number(text, " accepted=", (int64_t)message->n_decided[ACTION_ACCEPT]);
+    add_number(text,
+               " refused=", (int64_t)(message->n_decided[ACTION_DEFER] + message->n_decided[ACTION_REJECT]));
+    add_number(text, " discarded=", (int64_t)message->n_decided[ACTION_DISCARD]);
     if (message->n_duplicate > 0)
-        text_addf(text, " duplicates=%zu", message->n_duplicate);
+        add_number(text, " duplicates=", (int64_t)message->n_duplicate);
     if (size >= 0)
-        text_addf(text, " size=%" PRId64, size);
+        add_number(text, " size=", size);
     add_exempt(text, message->client_exempt, false);
     if (!enforced)
         text_add(text, " mode=shadow");

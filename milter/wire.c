@@ -154,6 +154,12 @@ static bool is_ready(const struct pollfd *p)
 
 int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
+    if (n == 1) { /* libmilter's sessions */
+        if (!is_ready(fds))
+            return __poll(fds, n, timeout);
+        fds->revents = POLLIN;
+        return 1;
+    }
     nfds_t ready = 0;
     for (nfds_t i = 0; i < n; i++)
         ready += is_ready(&fds[i]);

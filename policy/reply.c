@@ -216,7 +216,7 @@ static void add_number(struct text *out, int64_t value)
     if (value < 0)
         text_add(out, "-");
     else
-        text_addf(out, "%lld", (long long)value);
+        text_add_number(out, value);
 }
 
 static void add_variable(struct text *out, const char *name, const struct reply_values *values)

@@ -16,9 +16,9 @@ WITH mailboxes AS (
     ) AS each_one
     GROUP BY alias_id
 ), deleted AS (
-    SELECT email FROM deleted_alias
+    SELECT lower(email) AS email FROM deleted_alias
     UNION
-    SELECT email FROM domain_deleted_alias
+    SELECT lower(email) FROM domain_deleted_alias
 )
 SELECT lower(alias.email) AS address, delivered.mailbox, CAST(alias.user_id AS text) AS owner,
        CASE WHEN alias.custom_domain_id IS NULL THEN 'shared' ELSE 'custom' END AS class,
@@ -30,7 +30,7 @@ FROM alias
 JOIN users ON users.id = alias.user_id
 LEFT JOIN delivered ON delivered.alias_id = alias.id
 UNION ALL
-SELECT lower(deleted.email), NULL, NULL, NULL, 'reject'
+SELECT deleted.email, NULL, NULL, NULL, 'reject'
 FROM deleted
-WHERE lower(deleted.email) NOT IN (SELECT lower(email) FROM alias)
+WHERE NOT EXISTS (SELECT 1 FROM alias WHERE lower(alias.email) = deleted.email)
 ORDER BY 1;

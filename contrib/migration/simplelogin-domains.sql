@@ -7,6 +7,6 @@ FROM (
     SELECT domain, NULL AS owner, 'shared' AS class FROM public_domain
     UNION ALL
     SELECT domain, CAST(user_id AS text), 'custom' FROM custom_domain
-    WHERE verified AND domain NOT IN (SELECT domain FROM public_domain)
+    WHERE verified AND lower(domain) NOT IN (SELECT lower(domain) FROM public_domain)
 ) AS served
 ORDER BY 1;

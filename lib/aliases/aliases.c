@@ -113,7 +113,10 @@ bool aliases_recheck(struct aliases *db)
 
 void aliases_end(struct aliases_snapshot *snapshot)
 {
-    aliases_pool_give(snapshot->live);
+    if (snapshot->db != NULL && snapshot->db->kept) /* then the monitor looks ten times a second */
+        aliases_pool_rest(snapshot->live);
+    else
+        aliases_pool_give(snapshot->live);
     aliases_pool_give(snapshot->copy);
 }
 

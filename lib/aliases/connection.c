@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 
 enum statement {
     STMT_VERSION,
+    STMT_JOURNAL,
     STMT_FILLED,
     STMT_DOMAIN,
     STMT_ALIAS,
@@ -29,6 +31,7 @@ enum statement {
 
 static const char *const sql[STATEMENTS] = {
     [STMT_VERSION] = "PRAGMA user_version",
+    [STMT_JOURNAL] = "PRAGMA journal_mode",
     [STMT_FILLED] =
         ("SELECT (SELECT 1 FROM alias_globs), (SELECT 1 FROM sender_rules), (SELECT 1 FROM client_rules),"
          " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
@@ -55,6 +58,16 @@ enum {
     DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */
 };
 
+/* The WAL-index (https://www.sqlite.org/walformat.html 2.1): a header, twice, and how many frames were checkpointed. Every
+ * commit changes the header. */
+enum {
+    INDEX_REGION = 32768, /* as SQLite maps it */
+    INDEX_FRAMES = 16,    /* where the header says how many frames there are, */
+    INDEX_DONE = 96,      /* and how many of them are checkpointed */
+    INDEX_BYTES = 100,
+    FEW_FRAMES = 500, /* from 1,000 on, writers make checkpoints */
+};
+
 /* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */
 struct lengths {
     bool known;
@@ -68,6 +81,11 @@ struct aliases_connection {
     unsigned looks;      /* at the clock, since the first */
     unsigned data_version;
     bool begun; /* once at least */
+    /* In WAL mode, in SQLite's own mapping; NULL: not known, or another mode. The connection holds it until it is closed. */
+    const volatile void *index;
+    unsigned char seen[INDEX_BYTES]; /* what stood there when the transaction began */
+    bool may_rest;                   /* that is sure, and the transaction is in nobody's way */
+    bool rests;                      /* the transaction stays open for the next one */
     /* What is remembered of the data, until it changes: */
     bool globs, senders, clients;    /* the table has rows */
     bool domains_below, globs_below; /* some of them of ".example.com": of what is below */
@@ -293,6 +311,47 @@ static enum aliases_connection_fault read_version(struct aliases_connection *han
     return FAULT_BROKEN;
 }
 
+/* Where the WAL-index is. To ask SQLite for it in another mode would make one. */
+static void find_index(struct aliases_connection *handle)
+{
+    sqlite3_stmt *stmt = handle->stmt[STMT_JOURNAL];
+    sqlite3_file *file = NULL;
+    volatile void *index = NULL;
+    const char *mode = sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    bool wal = mode != NULL && strcmp(mode, "wal") == 0;
+    sqlite3_reset(stmt);
+    bool found = wal &&
+                 sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+                 file->pMethods->iVersion >= 2 &&
+                 file->pMethods->xShmMap(file, 0, INDEX_REGION, 0, &index) == SQLITE_OK;
+    handle->index =
+        found ? index : NULL; /* from now on: who has a WAL open keeps others from ending that mode */
+}
+
+static void read_index(const struct aliases_connection *handle, unsigned char out[INDEX_BYTES])
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    memcpy(out, (const void *)(uintptr_t)handle->index, INDEX_BYTES);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static bool index_is(const struct aliases_connection *handle, const unsigned char seen[INDEX_BYTES])
+{
+    unsigned char now[INDEX_BYTES];
+    read_index(handle, now);
+    return memcmp(now, seen, INDEX_BYTES) == 0;
+}
+
+/* A reader keeps checkpoints from ending, and the WAL from being begun anew. That does no harm while there is little in it, or
+ * nothing is left to be checkpointed: then it reads the file alone, and a WAL can begin anew beside it. */
+static bool in_nobodys_way(const unsigned char index[INDEX_BYTES])
+{
+    uint32_t frames, done;
+    memcpy(&frames, index + INDEX_FRAMES, sizeof frames);
+    memcpy(&done, index + INDEX_DONE, sizeof done);
+    return frames < FEW_FRAMES || done == frames;
+}
+
 static void forget(struct aliases_connection *handle)
 {
     handle->begun = false; /* until all that is remembered of the data has been read */
@@ -304,7 +363,18 @@ static void forget(struct aliases_connection *handle)
 enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed)
 {
     handle->deadline_ms = 0;
+    if (handle->rests && index_is(handle, handle->seen)) { /* nobody has committed since */
+        *changed = false;
+        return FAULT_NONE;
+    }
+    if (handle->rests && aliases_connection_end(handle) != FAULT_NONE)
+        return failed(handle, SQLITE_ERROR);
+    const bool indexed = handle->index != NULL;
+    if (indexed)
+        read_index(handle, handle->seen);
     enum aliases_connection_fault fault = read_version(handle);
+    handle->may_rest =
+        indexed && fault == FAULT_NONE && index_is(handle, handle->seen) && in_nobodys_way(handle->seen);
     unsigned version = 0;
     if (fault == FAULT_NONE) {
         int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
@@ -314,6 +384,8 @@ enum aliases_connection_fault aliases_connection_begin(struct aliases_connection
     if (fault == FAULT_NONE && differs) {
         forget(handle);
         fault = read_filled(handle);
+        if (handle->index == NULL)
+            find_index(handle);
     }
     if (fault != FAULT_NONE) {
         (void)aliases_connection_end(handle); /* the first fault tells */
@@ -327,8 +399,20 @@ enum aliases_connection_fault aliases_connection_begin(struct aliases_connection
 
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle)
 {
+    handle->rests = handle->may_rest = false;
     sqlite3_reset(handle->stmt[STMT_VERSION]); /* repeats the error of step */
     return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
+}
+
+bool aliases_connection_rest(struct aliases_connection *handle)
+{
+    handle->rests = handle->may_rest;
+    return handle->rests;
+}
+
+bool aliases_connection_rests(const struct aliases_connection *handle)
+{
+    return handle->rests;
 }
 
 /* --- reading a row --- */

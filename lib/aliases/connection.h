@@ -41,6 +41,12 @@ void aliases_connection_close(struct aliases_connection *handle);
 enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed);
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle);
 
+/* In the place of aliases_connection_end(), for a connection that is not lent: the transaction stays open, and the next
+ * aliases_connection_begin() costs next to nothing as long as nobody commits. False: it has to end. One that rests is to be
+ * ended within half a second: checkpoints may have to wait for it. */
+bool aliases_connection_rest(struct aliases_connection *handle);
+bool aliases_connection_rests(const struct aliases_connection *handle);
+
 /* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
  * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
  * aliases_connection_reclaim(). */

@@ -238,11 +238,23 @@ static void note_seen(struct aliases_pool *pool, const struct watched *seen)
     pool->watched = *seen;
 }
 
+/* Ends the transactions of those that rest. With the lock held: nothing is read. */
+static void end_rest(struct aliases_pool *pool)
+{
+    bool ended = true;
+    for (struct aliases_checkout *idle = pool->idle; idle != NULL; idle = idle->next)
+        if (aliases_connection_rests(idle->connection))
+            ended = aliases_connection_end(idle->connection) == FAULT_NONE && ended;
+    if (!ended)
+        drain(pool);
+}
+
 void aliases_pool_look(struct aliases_pool *pool)
 {
     struct watched seen = look(pool);
     pthread_mutex_lock(&pool->lock);
     note_seen(pool, &seen);
+    end_rest(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -340,7 +352,7 @@ static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
     return checkout;
 }
 
-static void give_back(struct aliases_checkout *checkout, const struct error *err)
+static void give_back(struct aliases_checkout *checkout)
 {
     struct aliases_pool *pool = checkout->pool;
     enum aliases_connection_fault fault = checkout->fault;
@@ -349,7 +361,7 @@ static void give_back(struct aliases_checkout *checkout, const struct error *err
     if (current && fault == FAULT_BROKEN)
         drain(pool); /* what one saw is wrong with the file, not with the connection */
     if (current && ends_checkout(fault))
-        note_condition(pool, err, fault);
+        note_condition(pool, aliases_connection_error(checkout->connection), fault);
     if (checkout->epoch == pool->epoch) {
         checkout->next = pool->idle;
         pool->idle = checkout;
@@ -425,9 +437,17 @@ struct aliases_checkout *aliases_pool_take(struct aliases_pool *pool)
         probed(pool, fault == FAULT_NONE);
     if (fault == FAULT_NONE)
         return checkout;
-    struct error err = *aliases_connection_error(checkout->connection);
-    give_back(checkout, &err);
+    give_back(checkout);
     return NULL;
+}
+
+void aliases_pool_rest(struct aliases_checkout *checkout)
+{
+    if (checkout == NULL || checkout->fault != FAULT_NONE || !aliases_connection_rest(checkout->connection)) {
+        aliases_pool_give(checkout);
+        return;
+    }
+    give_back(checkout);
 }
 
 void aliases_pool_give(struct aliases_checkout *checkout)
@@ -435,8 +455,7 @@ void aliases_pool_give(struct aliases_checkout *checkout)
     if (checkout == NULL)
         return;
     (void)aliases_pool_checkout_end(checkout); /* what is wrong is in checkout->fault */
-    struct error err = *aliases_connection_error(checkout->connection);
-    give_back(checkout, &err);
+    give_back(checkout);
 }
 
 bool aliases_pool_checkout_can_read(const struct aliases_checkout *checkout)

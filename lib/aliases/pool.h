@@ -33,6 +33,9 @@ void aliases_pool_free(struct aliases_pool *pool); /* all checkouts are back */
 struct aliases_checkout *aliases_pool_take(struct aliases_pool *pool);
 void aliases_pool_give(struct aliases_checkout *checkout);
 
+/* The same, but the transaction may stay open for who comes next, until aliases_pool_look(). */
+void aliases_pool_rest(struct aliases_checkout *checkout);
+
 /* For who keeps a checkout: ends its transaction, and begins another. *changed: the data may have changed in between. */
 enum aliases_connection_fault aliases_pool_checkout_begin(struct aliases_checkout *checkout, bool *changed);
 enum aliases_connection_fault aliases_pool_checkout_end(struct aliases_checkout *checkout);
@@ -45,7 +48,8 @@ bool aliases_pool_checkout_can_read(const struct aliases_checkout *checkout); /*
 /* Counts the files that stood under the path; never 0. */
 unsigned aliases_pool_epoch(struct aliases_pool *pool);
 
-/* Looks at what stands under the path now; every half second it is done by aliases_pool_take(). */
+/* Looks at what stands under the path now, and ends the transactions that rest; every half second it is done by
+ * aliases_pool_take(). */
 void aliases_pool_look(struct aliases_pool *pool);
 
 /* Begins a new epoch for the same file, and returns it: what connections have in memory may not be what the file holds. */

@@ -57,8 +57,11 @@ static enum edit_status lock_directory(struct aliases_transfer *transfer, struct
     if (transfer->lock >= 0 && flock(transfer->lock, LOCK_EX | LOCK_NB) == 0)
         return EDIT_DONE;
     bool busy = errno == EWOULDBLOCK;
-    error_set(err, busy ? "%s: another snapshot, install or rollback is under way; try again" : "%s: %s", dir,
-              strerror(errno));
+    if (busy)
+        error_set(err, "%s: another snapshot, install or rollback is under way; try again", dir);
+    else
+        error_set(err, "%s cannot be opened: %s; run this as a member of the group that shares it", dir,
+                  strerror(errno));
     return busy ? EDIT_BUSY : EDIT_FAILED;
 }
 

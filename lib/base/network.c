@@ -174,13 +174,19 @@ const char *network_format(const struct network *net, char buffer[NETWORK_TEXT])
     char address[INET6_ADDRSTRLEN];
     const bool ipv4 = network_is_ipv4(net);
     text_init(&text, buffer, NETWORK_TEXT);
-    if (!net->set || inet_ntop(ipv4 ? AF_INET : AF_INET6, ipv4 ? net->addr + sizeof mapped : net->addr,
-                               address, sizeof address) == NULL) {
+    if (!net->set) {
         text_add(&text, "unknown");
         return buffer;
     }
-    text_add(&text, address);
-    if (net->bits < ALL_BITS)
-        text_addf(&text, "/%d", ipv4 ? net->bits - IPV4_BASE : net->bits);
+    for (size_t i = sizeof mapped; ipv4 && i < sizeof net->addr; i++) {
+        text_add(&text, i > sizeof mapped ? "." : "");
+        text_add_number(&text, net->addr[i]);
+    }
+    if (!ipv4) /* cannot fail: there is room */
+        text_add(&text, inet_ntop(AF_INET6, net->addr, address, sizeof address));
+    if (net->bits < ALL_BITS) {
+        text_add(&text, "/");
+        text_add_number(&text, ipv4 ? net->bits - IPV4_BASE : net->bits);
+    }
     return buffer;
 }

@@ -3,7 +3,6 @@
 #include "base/text.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,6 +58,18 @@ void text_addf(struct text *text, const char *format, ...)
     }
 }
 
+void text_add_number(struct text *text, int64_t number)
+{
+    char digits[20], *at = digits + sizeof digits;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    for (; left > 9; left /= 10)
+        *--at = (char)('0' + left % 10);
+    *--at = (char)('0' + left);
+    if (number < 0)
+        *--at = '-';
+    text_add_bytes(text, at, (size_t)(digits + sizeof digits - at));
+}
+
 static bool is_key_byte(unsigned char c)
 {
     return c > ' ' && c < 0x7f && c != '%' && c != '{' && c != '}' && c != '|';
@@ -84,12 +95,30 @@ void text_add_percent(struct text *text, const char *string)
     }
 }
 
+/* Eight bytes at a time: one below `low` borrows, one above '~' is above, or carries. The end is looked for by pieces, so that many
+ * short spans of a long string cost no more than one. */
+size_t text_span(const char *string, size_t most, char low)
+{
+    enum { PIECE = 64 };
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7, lows = ones * (unsigned char)low;
+    size_t i = 0, end;
+    do {
+        end = i + strnlen(string + i, most - i < PIECE ? most - i : PIECE);
+        for (uint64_t word; i + sizeof word <= end; i += sizeof word) {
+            memcpy(&word, string + i, sizeof word);
+            if ((((word - lows) | word | (word + ones)) & highs) != 0)
+                break;
+        }
+        while (i < end && string[i] >= low && string[i] < 0x7f) /* bytes above are negative, or greater */
+            i++;
+    } while (i == end && i < most && string[i] != '\0');
+    return i;
+}
+
 void text_add_printable(struct text *text, const char *string)
 {
     while (*string != '\0') {
-        size_t n = 0;
-        while (string[n] >= ' ' && string[n] < 0x7f) /* bytes above are negative, or greater */
-            n++;
+        const size_t n = text_span(string, SIZE_MAX, ' ');
         text_add_bytes(text, string, n);
         string += n;
         if (*string != '\0') {
@@ -127,7 +156,8 @@ void text_add_duration(struct text *text, int64_t ms)
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         const int64_t n = ms / units[i].ms + (ms % units[i].ms != 0);
         if (n <= units[i].most) {
-            text_addf(text, "%" PRId64 "%c", n, units[i].name);
+            text_add_number(text, n);
+            text_add_bytes(text, &units[i].name, 1);
             return;
         }
     }

@@ -19,9 +19,15 @@ void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const char *bytes, size_t n);
 void text_addf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* In decimal. For the path of a RCPT: printf costs ten times as much. */
+void text_add_number(struct text *text, int64_t number);
+
 /* Percent-encodes what could break a Redis key: '%', '{', '}', '|', space, controls, DEL and every byte
  * above 0x7e; all else is copied. "a b" becomes "a%20b". */
 void text_add_percent(struct text *text, const char *string);
+
+/* With how many bytes from `low` (> NUL) to '~' the string begins, `most` at most. */
+size_t text_span(const char *string, size_t most, char low);
 
 /* Makes bytes safe inside a log line or a reply: controls, DEL and bytes above 0x7e become '?'. */
 void text_add_printable(struct text *text, const char *string);

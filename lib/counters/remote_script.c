@@ -333,22 +333,22 @@ static bool take_number(const char **at, int64_t *out)
     return true;
 }
 
-/* The short answer to a plain request, all of which was admitted: "TIME USED BORN USED BORN". */
+/* The short answer to a plain request, all of which was admitted: "TIME USED CREATED USED CREATED". */
 static bool read_plain(const char *text, const struct count_request *request, const struct layout *layout,
                        struct count_answer *answers)
 {
-    int64_t now, used, born;
+    int64_t now, used, created;
     bool good = take_number(&text, &now);
     for (size_t turn = 0; turn < request->n && good; turn++) {
         const struct count_ask *ask = &request->asks[layout->order[turn]];
         const bool kept = (ask->flags & COUNT_ATTEMPT) != 0; /* never given back */
-        good = take_number(&text, &used) && take_number(&text, &born);
+        good = take_number(&text, &used) && take_number(&text, &created);
         if (good)
             answers[layout->order[turn]] =
                 (struct count_answer){.result = COUNT_ADMITTED,
                                       .used = used,
                                       .slot = kept ? -1 : window_slot(ask->window_ms, now),
-                                      .created = born,
+                                      .created = created,
                                       .here = -1};
     }
     return good && *text == '\0';

@@ -94,6 +94,8 @@ static const struct right {
     {"zrangebyscore", {"ZRANGEBYSCORE", KEY, "0", "0"}},
     {"zremrangebyrank", {"ZREMRANGEBYRANK", KEY, "0", "0"}},
     {"xadd", {"XADD", KEY, "NOMKSTREAM", "*", "field", "1"}},
+    {"xrange", {"XRANGE", KEY, "-", "+"}},
+    {"xrevrange", {"XREVRANGE", KEY, "+", "-"}},
     {"setrange", {"SETRANGE", KEY, "0", ""}},
     {"client|setname", {"CLIENT", "SETNAME", "rcptgate"}},
     {"role", {"ROLE"}},                    /* only with Sentinels */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -225,7 +226,7 @@ void log_text(enum log_priority priority, const char *line)
 {
     if (!log_wants(priority))
         return;
-    char clean[LOG_LINE_MAX];
+    char clean[LOG_LINE_MAX] UNZEROED;
     struct text text;
     text_init(&text, clean, sizeof clean);
     text_add_printable(&text, line);
@@ -247,7 +248,7 @@ void log_line(enum log_priority priority, const char *format, ...)
 {
     if (!log_wants(priority))
         return;
-    char raw[LOG_LINE_MAX];
+    char raw[LOG_LINE_MAX] UNZEROED;
     va_list args;
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);

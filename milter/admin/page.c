@@ -117,20 +117,20 @@ static void put_aliases(FILE *out, const json_t *aliases)
 static void put_queue(FILE *out, const json_t *queue)
 {
     static const char *const parts[][2] = {
-        {"queue_id", ": "}, {"sender", ", from "}, {"recipient", ", to "}, {"reason", ": "}};
+        {"queue_id", "<br>the oldest is "}, {"sender", ", from "}, {"recipient", ", to "}, {"reason", ": "}};
     const json_t *oldest = json_object_get(queue, "oldest");
     if (!json_is_true(json_object_get(queue, "known"))) {
         fputs("<strong>unknown: it could not be read yet, or not for too long</strong>", out);
         return;
     }
     html_plural(out, json_get_number(queue, "messages"), "message", "messages");
+    if (json_get_number(queue, "messages") > 0) {
+        fputs(", the oldest for ", out);
+        html_duration(out, json_get_number(queue, "oldest_s"));
+    }
     fputs("; read ", out);
     html_duration(out, json_get_number(queue, "age_s"));
     fprintf(out, " ago, which took %" JSON_INTEGER_FORMAT " ms", json_get_number(queue, "read_ms"));
-    if (json_get_number(queue, "messages") == 0)
-        return;
-    fputs("<br>the oldest for ", out);
-    html_duration(out, json_get_number(queue, "oldest_s"));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (*json_get_text(oldest, parts[i][0]) != '\0')
             fputs(parts[i][1], out);
@@ -275,8 +275,11 @@ static void put_foot(FILE *out, bool still)
     fputs("</main>\n<footer>For programs: <a href=\"/healthz\">/healthz</a>, "
           "<a href=\"/status.json\">/status.json</a>, <a href=\"/metrics\">/metrics</a>. ",
           out);
-    fputs(still ? "This page stands still: <a href=\"/\">let it come anew</a>."
-                : "This page comes anew every 30 seconds: <a href=\"/?still\">let it stand still</a>.",
+    fputs(still ? "<form method=\"get\" action=\"/\">This page stands still. <button>Let it come "
+                  "anew</button></form>"
+                : "<form method=\"get\" action=\"/\">This page comes anew every 30 seconds. <button "
+                  "name=\"still\">Let it stand "
+                  "still</button></form>",
           out);
     fputs("</footer>\n</body></html>\n", out);
 }

@@ -66,9 +66,10 @@ static void print_refused(FILE *out, const json_t *list, const char *by, const c
     fputs("</table>\n", out);
 }
 
-static void print_flooders(FILE *out, const json_t *by)
+static void print_flooders(FILE *out, const json_t *by, bool shadow)
 {
-    fprintf(out, "<h2>Who was refused in the last %d minutes</h2>\n", REFUSALS_MINUTES);
+    fprintf(out, "<h2>Who %s refused in the last %d minutes</h2>\n", shadow ? "would have been" : "was",
+            REFUSALS_MINUTES);
     if (json_array_size(json_object_get(by, "rule")) == 0) {
         fputs("<p>Nobody.</p>\n", out);
         return;
@@ -181,7 +182,8 @@ void page_who_print(FILE *out, const json_t *report)
               out);
         return;
     }
-    print_flooders(out, json_object_get(report, "refused_by"));
+    const char *mode = json_get_text(json_object_get(report, "status"), "mode");
+    print_flooders(out, json_object_get(report, "refused_by"), strcmp(mode, "shadow") == 0);
     print_top(out, json_object_get(report, "top"));
     print_blocks(out, json_object_get(report, "blocked"));
 }

@@ -28,9 +28,9 @@ static void counters_at(const struct counters_config *c, char *out, size_t size)
 {
     char name[200];
     if (c->kind == COUNTERS_REDIS_TCP || c->kind == COUNTERS_REDIS_UNIX)
-        snprintf(out, size, "%s%s%d", redis_config_name(&c->redis, name, sizeof name),
+        snprintf(out, size, "%s%s%d%s", redis_config_name(&c->redis, name, sizeof name),
                  c->redis.path == NULL && c->redis.topology == REDIS_TOPOLOGY_NODE ? "/" : " db ",
-                 c->redis.db);
+                 c->redis.db, c->redis.tls ? " over TLS" : "");
     else
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }

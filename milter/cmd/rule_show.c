@@ -256,9 +256,10 @@ enum edit_status rule_show(const struct rule_show *of, struct aliases_edit *edit
     static const char defaults[] = "{\"aliases\": {}}";
     struct problems problems = {0};
     struct shown *shown = calloc(1, sizeof *shown);
-    const struct policy *made =
-        of->policy == NULL ? config_load(defaults, sizeof defaults - 1, &problems) : NULL;
-    const struct policy *policy = of->policy != NULL ? of->policy : made;
+    const bool has =
+        of->policy != NULL && of->policy->aliases.database != NULL; /* else rules would ask nothing */
+    const struct policy *made = has ? NULL : config_load(defaults, sizeof defaults - 1, &problems);
+    const struct policy *policy = has ? of->policy : made;
     enum edit_status status = EDIT_FAILED;
     if (shown != NULL && policy != NULL) {
         shown->pool = of->pool;

@@ -11,7 +11,7 @@
 
 struct rule_show {
     const char *database;
-    const struct policy *policy; /* NULL: the defaults */
+    const struct policy *policy; /* NULL, or without alias rules: the defaults */
     const char *address;         /* as typed */
     bool json;
     struct pool *pool;

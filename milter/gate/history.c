@@ -77,4 +77,7 @@ void history_get(struct history *history, int64_t now_ms, struct history_minute 
             out[i] = (struct history_minute){.queue = -1};
     }
     pthread_mutex_unlock(&history->lock);
+    struct history_minute *now = &out[HISTORY_MINUTES - 1], *before = now - 1;
+    if (now->minute == 0 && before->minute != 0) /* it has just begun */
+        *now = (struct history_minute){.minute = last, .queue = before->queue};
 }

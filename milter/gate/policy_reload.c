@@ -17,7 +17,12 @@ enum { SAVE_AGAIN_MS = 10000, LOOKS = 2 };
 
 void policy_reload_log(const char *file, const struct problems *problems)
 {
-    static const char *const kinds[] = {"warning", "not-yet", "skipped", "unusable"};
+    static const char *const kinds[] = {
+        [PROBLEM_WARNING] = "warning",
+        [PROBLEM_FAILED] = "failed",
+        [PROBLEM_SKIPPED] = "skipped",
+        [PROBLEM_FATAL] = "unusable",
+    };
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
         char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];

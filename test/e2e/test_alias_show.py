@@ -2,10 +2,11 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
-from harness import World
+from harness import PATIENCE, RCPTGATE, World
 
 ADDRESSES = ["shop@example.com", "Shop+tag@EXAMPLE.com", "gone@example.com", "old@example.com", "any-thing@example.com", "nobody@example.com",
              "who@catch.example", "x@deep.below.example", "stranger@else.example", "postmaster@example.com"]
@@ -74,3 +75,12 @@ def test_nothing_obeys_what_a_row_holds(world):
 def test_a_database_that_cannot_be_read(world):
     assert "does not exist" in world.gate.command("alias", "show", "a@b.example", "--database", "/nonexistent/aliases.db", check=1)
     assert os.path.exists(world.database.path)
+
+
+def test_a_policy_without_alias_rules_does_for_a_database_that_is_named(world):
+    policy = world.scratch / "empty.json"
+    policy.write_text("{}")
+    for words in (("-c", str(policy)), ()):
+        done = subprocess.run([RCPTGATE, "alias", "show", "shop+x@example.com", "--database", str(world.database.path), *words], capture_output=True,
+                              text=True, check=True, timeout=PATIENCE, env=world.gate.env())
+        assert "accept, by address without its subaddress" in done.stdout

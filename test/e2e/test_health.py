@@ -208,7 +208,7 @@ def test_the_page_needs_nothing_from_elsewhere(gate):
     page = web.get("/")
     assert page.startswith("<!doctype html>") and "Healthy" in page
     assert not re.search(r"<script|<iframe|<img|<object|https?://|javascript:|style=|onclick", page, re.I)
-    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"/style.css", "/healthz", "/status.json", "/metrics", "/?still"}
+    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) == {"/style.css", "/healthz", "/status.json", "/metrics"}
     assert "url(" not in web.get("/style.css") and "prefers-color-scheme: dark" in web.get("/style.css")
     assert "limit-tripped" in page and "minute" in page
     for text in (page, web.get("/status.json")):

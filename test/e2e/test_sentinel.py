@@ -13,7 +13,7 @@ from sentinel import MASTER, Node, ScriptedSentinel, Sentinel
 
 Address = namedtuple("Address", "address port")
 ALIAS = "a@example.com"
-LIMITS = [{"name": "soft", "per": "recipient", "max": 1000, "window": "1h", "over": "defer"}]
+LIMITS = [{"name": "soft", "per": "recipient", "max": 1000000, "window": "1h", "over": "defer"}]
 
 
 class Watched:

@@ -179,3 +179,28 @@ def test_a_message_has_a_line():
         decisions = world.gate.decisions(client="192.0.2.99")
         assert [d["exempt"] for d in decisions] == ["client"]
         assert all("exempt" not in d for d in world.gate.decisions(client="192.0.2.7"))
+
+
+def test_a_message_that_is_refused_at_its_end():
+    """Its line says so, and who sent it is among those that were refused."""
+    limits = [{"name": "bytes", "per": "recipient", "count": "bytes", "max": 1000, "window": "1h"}]
+    with World("memory", limits, mta=False) as world:
+        world.database.alias("a@example.com")
+        world.settled()
+        with world.milter() as one, world.milter() as two:
+            answers = []
+            for m, client in ((one, "192.0.2.1"), (two, "192.0.2.2")):
+                m.connect(client)
+                m.mail("<bob@sender.example>")
+                assert m.rcpt("<a@example.com>").kind == "continue"
+            for m in (one, two):
+                m.data()
+                m.end_headers()
+                m.body(b"x" * 1500)
+                answers.append(m.eom().status)
+        assert answers == ["continue", "452 4.2.2"]
+        first, second = wait_for(lambda: (lambda lines: lines if len(lines) == 2 else None)(message_lines(world)), "the lines come")
+        assert (first["size"], first["accepted"]) == ("1502", "1") and "reply" not in first
+        assert (second["client"], second["accepted"], second["reply"]) == ("192.0.2.2", "1", "452 4.2.2")
+        row, = by(world, "client")
+        assert (row["client"], row["rule"], row["row"], row["refused"], row["sender"]) == ("192.0.2.2", "limit", "bytes", 1, "bob@sender.example")

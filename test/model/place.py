@@ -64,6 +64,7 @@ class Redis:
 
     call = harness.Redis.call
     _read = harness.Redis._read
+    auth = None
     fields = harness.Redis.fields
     keys = harness.Redis.keys
 

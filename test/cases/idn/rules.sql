@@ -5,3 +5,6 @@ INSERT INTO alias_globs (domain, glob) VALUES ('bücher.example', 'shop-*'), ('m
 INSERT INTO sender_rules (scope, pattern, action) VALUES
     ('@bücher.example', '@größe.example', 'reject'),
     ('*', '@.xn--strae-oqa.example', 'defer');
+-- Emoji, which IDNA2008 disallows.
+INSERT INTO domains (domain) VALUES ('xn--rr8h.example'), ('i❤.example');
+INSERT INTO aliases (address) VALUES ('a@xn--rr8h.example'), ('a@i❤.example');

@@ -183,8 +183,12 @@ static int shim_shm_map(sqlite3_file *file, int page, int size, int extend, void
     return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 
+static atomic_long shm_locks; /* taken in the whole */
+
 static int shim_shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
+    if ((flags & SQLITE_SHM_LOCK) != 0)
+        atomic_fetch_add(&shm_locks, 1);
     if ((flags & SQLITE_SHM_LOCK) != 0 && fails(CALL_LOCK))
         return SQLITE_IOERR_SHMLOCK;
     return real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
@@ -597,6 +601,109 @@ static void changes_hold_at_once(void **state)
     }
 }
 
+/* --- a transaction that stays open for who comes next --- */
+
+/* Of many looks in a row few take a lock: the others see that nobody has committed. */
+static void who_comes_at_once_takes_no_lock(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    wait_well(place);
+    int64_t start = now_ms();
+    long most = 0;
+    do { /* a busy machine, or the monitor, may come in between */
+        long before = atomic_load(&shm_locks);
+        for (int i = 0; i < 100; i++)
+            assert_true(is(place, "a7", ROWS_LIVE, true));
+        most = atomic_load(&shm_locks) - before;
+    } while (most > 30 && now_ms() - start < PATIENCE_MS);
+    assert_true(most <= 30);
+}
+
+static sqlite3 *outside(struct place *place)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open_v2(place->path, &db, SQLITE_OPEN_READWRITE, real_vfs->zName), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, PATIENCE_MS), SQLITE_OK);
+    return db;
+}
+
+static void run_in(sqlite3 *db, const char *sql)
+{
+    char *said = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &said) != SQLITE_OK)
+        fail_msg("%s: %s", sql, said);
+}
+
+/* Between commits somebody looks, often enough that a transaction rests each time. */
+static void every_commit_holds_for_the_next_look(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    wait_well(place);
+    sqlite3 *db = outside(place);
+    for (int i = 0; i < 300; i++) {
+        char sql[200], local[32];
+        snprintf(local, sizeof local, "c%d", i);
+        snprintf(sql, sizeof sql, "INSERT INTO aliases(address, owner) VALUES ('%s@example.com', 'a')",
+                 local);
+        run_in(db, sql);
+        for (int look = 0; look < 3; look++)
+            assert_string_equal(ask(place, local).full.owner, "a");
+        snprintf(sql, sizeof sql, "UPDATE aliases SET owner = 'b' WHERE address = '%s@example.com'", local);
+        run_in(db, sql);
+        assert_string_equal(ask(place, local).full.owner, "b");
+        if (i % 50 == 0)
+            run_in(db, "PRAGMA wal_checkpoint(RESTART)"); /* a WAL that begins anew is another one, too */
+    }
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* Checkpoints get through, and the WAL begins anew, however often somebody looks. */
+static void the_wal_stays_small(void **state)
+{
+    struct place *place = *state;
+    char wal[128];
+    struct stat st;
+    off_t largest = 0;
+    snprintf(wal, sizeof wal, "%s-wal", place->path);
+    open_db(place, 60000);
+    wait_well(place);
+    sqlite3 *db = outside(place);
+    for (int i = 0; i < 500; i++) {
+        char sql[800];
+        snprintf(sql, sizeof sql, "UPDATE aliases SET reply = '%0600d'", i); /* some 40 pages */
+        run_in(db, sql);
+        assert_int_equal(ask(place, "a7").state, ROWS_LIVE);
+        if (fstatat(AT_FDCWD, wal, &st, 0) == 0 && st.st_size > largest)
+            largest = st.st_size;
+    }
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    print_message("WAL: %ld kB\n", (long)largest / 1024);
+    assert_true(largest < 24 << 20); /* 80 MB were written */
+}
+
+/* Who has no patience at all gets his checkpoint soon after the last look. */
+static void nobody_waits_long_for_who_rests(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    wait_well(place);
+    sqlite3 *db = outside(place);
+    assert_int_equal(sqlite3_busy_timeout(db, 0), SQLITE_OK);
+    run_in(db, "INSERT INTO aliases(address) VALUES ('new@example.com')");
+    for (int look = 0; look < 3; look++)
+        assert_true(is(place, "new", ROWS_LIVE, true));
+    int64_t start = now_ms();
+    int rc;
+    do {
+        rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        nap(5);
+    } while (rc == SQLITE_BUSY && now_ms() - start < PATIENCE_MS);
+    assert_int_equal(rc, SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
 static void what_lost_much_is_refused(void **state)
 {
     struct place *place = *state;
@@ -966,6 +1073,10 @@ int main(void)
         TEST(the_copy_answers),
         TEST(an_old_copy_does_not),
         TEST(changes_hold_at_once),
+        TEST(who_comes_at_once_takes_no_lock),
+        TEST(every_commit_holds_for_the_next_look),
+        TEST(the_wal_stays_small),
+        TEST(nobody_waits_long_for_who_rests),
         TEST(what_lost_much_is_refused),
         TEST(what_is_lost_is_judged_soon),
         TEST(it_can_be_accepted_beforehand),

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -87,6 +88,39 @@ static void test_nothing_after_a_cut(void **state)
     text_add_printable(&text, "x");
     text_add_duration(&text, 1000);
     assert_string_equal(buffer, "12345");
+}
+
+static void test_number(void **state)
+{
+    (void)state;
+    static const int64_t rows[] = {0, 7, 10, 99, 100, -1, -10, INT64_MAX, INT64_MIN, 1732320000000};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char buffer[32], want[32];
+        struct text text;
+        text_init(&text, buffer, sizeof buffer);
+        text_add_number(&text, rows[i]);
+        snprintf(want, sizeof want, "%lld", (long long)rows[i]);
+        assert_string_equal(buffer, want);
+    }
+}
+
+/* Every byte at every place of strings around the length of a word. */
+static void test_span(void **state)
+{
+    (void)state;
+    char string[140];
+    for (size_t n = 0; n < sizeof string; n += n < 30 || n > 60 ? 1 : 17)
+        for (size_t at = 0; at < n; at++)
+            for (int c = 1; c < 256; c++) {
+                memset(string, 'a', n);
+                string[n] = '\0';
+                string[at] = (char)c;
+                const size_t want = c >= '!' && c < 0x7f ? n : at;
+                assert_int_equal(text_span(string, SIZE_MAX, ' '), c == ' ' ? n : want);
+                assert_int_equal(text_span(string, SIZE_MAX, '!'), want);
+                assert_int_equal(text_span(string, n / 2, '!'), want < n / 2 ? want : n / 2);
+            }
+    assert_int_equal(text_span("", SIZE_MAX, ' '), 0);
 }
 
 static void test_percent(void **state)
@@ -247,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
+        cmocka_unit_test(test_number),          cmocka_unit_test(test_span),
         cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
         cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
         cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),

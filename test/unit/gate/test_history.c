@@ -52,6 +52,9 @@ static void test_minutes(void **state)
     assert_int_equal(first->sum_ns, 40);
     assert_int_equal(first->max_ns, 30);
     assert_int_equal(first->queue, 7);
+    history_get(&history, (int64_t)1003 * MINUTE, hour); /* a minute that has just begun is no gap */
+    assert_int_equal(last->minute, 1003);
+    assert_int_equal(last->decisions, 0);
     history_get(&history, (int64_t)1061 * MINUTE, hour); /* an hour later the first is over */
     assert_int_equal(hour[0].minute, 1002);
     history_get(&history, (int64_t)1062 * MINUTE, hour);

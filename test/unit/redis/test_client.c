@@ -947,9 +947,10 @@ static void test_rights(void **state)
     } rows[] = {
         {"NOPERM this user has no permissions to run the 'evalsha' command or its subcommand", "evalsha"},
         {"NOPERM User x has no permissions to run the 'cluster|slots' command", "cluster|slots"},
-        {"NOPERM ACL failure in script: User x has no permissions to run the 'TIME' command script: %s, on "
+        {"ERR ACL failure in script: User x has no permissions to run the 'time' command script: %s, on "
          "@user_script:9.",
-         "time"},
+         "time"}, /* Redis 8.0, Valkey 8.1 */
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'TIME' command", "time"},
         {"ERR The user executing the script can't run this command or subcommand script: %s, on "
          "@user_script:2.",
          "time"},
