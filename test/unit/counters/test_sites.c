@@ -22,7 +22,7 @@ struct remote {
     struct counters *inner[SITES];
     atomic_int status[SITES]; /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
     atomic_uint restarts[SITES];
-    bool split[SITES]; /* keys are answered for alone */
+    atomic_bool split[SITES]; /* keys are answered for alone */
     int64_t sequence[SITES];
     char asked[64]; /* the sites that were asked, in their order */
 };
