@@ -574,56 +574,72 @@ static void shrink(struct round *round, uint64_t seed)
 
 /* ---- window.c by itself ---- */
 
+struct plain_window { /* slots by their number, from `first` on */
+    int64_t width, now, first, have[WINDOW_SLOTS], open[WINDOW_SLOTS];
+};
+
+static void plain_move(struct plain_window *plain)
+{
+    for (int64_t oldest = plain->now * 10 / plain->width - 10; plain->first < oldest; plain->first++) {
+        if (oldest - plain->first > WINDOW_SLOTS)
+            plain->first = oldest - WINDOW_SLOTS;
+        for (int i = 0; i + 1 < WINDOW_SLOTS; i++) {
+            plain->have[i] = plain->have[i + 1];
+            plain->open[i] = plain->open[i + 1];
+        }
+        plain->have[WINDOW_SLOTS - 1] = plain->open[WINDOW_SLOTS - 1] = 0;
+    }
+}
+
+static void plain_add(struct plain_window *plain, int64_t at, int64_t amount, int64_t open)
+{
+    plain->have[at] = plain->have[at] + amount > 0 ? plain->have[at] + amount : 0;
+    plain->open[at] = plain->open[at] + open > 0 ? plain->open[at] + open : 0;
+    plain->open[at] = plain->open[at] < plain->have[at] ? plain->open[at] : plain->have[at];
+}
+
+/* Until no more than max of it is left; taken: what is not open alone. *all: what is there. */
+static int64_t plain_wait(const struct plain_window *plain, int64_t max, bool taken, int64_t *all)
+{
+    int64_t left = 0, wait = 0;
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        left += plain->have[i] - (taken ? plain->open[i] : 0);
+    *all = left;
+    for (int i = 0; left > max; i++) {
+        left -= plain->have[i] - (taken ? plain->open[i] : 0);
+        wait = ((plain->first + i + WINDOW_SLOTS) * plain->width + 9) / 10 - plain->now;
+    }
+    return wait;
+}
+
+static bool window_step(struct window *window, struct plain_window *plain)
+{
+    int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS), max = below(12), used,
+            taken;
+    plain->now += one_in(3) ? 0 : one_in(10) ? below(2 * plain->width) : below(plain->width / 5);
+    window_move(window, plain->width, plain->now);
+    plain_move(plain);
+    if (one_in(2)) {
+        window_add(window, amount, open);
+        plain_add(plain, WINDOW_SLOTS - 1, amount, open);
+    } else {
+        (void)window_change(window, plain->first + at, plain->width, 2 - amount, 1 - open);
+        plain_add(plain, at, 2 - amount, 1 - open);
+    }
+    int64_t wait = plain_wait(plain, max, false, &used), hard = plain_wait(plain, max, true, &taken);
+    return window_used(window) == used && window_taken(window) == taken &&
+           window_wait(window, plain->now, max, 0) == wait &&
+           window_hard_wait(window, plain->now, max, 0) == hard;
+}
+
 static bool window_round(void)
 {
-    static struct window window;
-    int64_t width = any_window(), now = START + below(100000);
-    int64_t have[WINDOW_SLOTS] = {0}, opens[WINDOW_SLOTS] = {0}, first = 0;
-    window = (struct window){0};
-    for (int i = 0; i < OPS; i++, operations++) {
-        now += one_in(3) ? 0 : one_in(10) ? below(2 * width) : below(width / 5);
-        window_move(&window, width, now);
-        int64_t oldest = now * 10 / width - 10;
-        for (; first < oldest; first++) {
-            memmove(have, have + 1, sizeof have - sizeof have[0]);
-            memmove(opens, opens + 1, sizeof opens - sizeof opens[0]);
-            have[10] = opens[10] = 0;
-            if (oldest - first > 20)
-                first = oldest - 20;
-        }
-        int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS);
-        if (one_in(2)) {
-            window_add(&window, amount, open);
-            have[10] += amount;
-            opens[10] += open;
-        } else {
-            (void)window_change(&window, oldest + at, width, 2 - amount, 1 - open);
-            have[at] = have[at] + 2 - amount > 0 ? have[at] + 2 - amount : 0;
-            opens[at] = opens[at] + 1 - open > 0 ? opens[at] + 1 - open : 0;
-            opens[at] = opens[at] < have[at] ? opens[at] : have[at];
-        }
-        int64_t used = 0, taken = 0, max = below(12), left, wait = 0, hard = 0;
-        for (int k = 0; k < WINDOW_SLOTS; k++) {
-            used += have[k];
-            taken += have[k] - opens[k];
-        }
-        left = used;
-        for (int k = 0; left > max; k++) {
-            left -= have[k];
-            wait = ((oldest + k + 11) * width + 9) / 10 - now;
-        }
-        left = taken;
-        for (int k = 0; left > max; k++) {
-            left -= have[k] - opens[k];
-            hard = ((oldest + k + 11) * width + 9) / 10 - now;
-        }
-        if (window_used(&window) != used || window_taken(&window) != taken ||
-            window_wait(&window, now, max, 0) < wait ||
-            (used > max && window_wait(&window, now, max, 0) != wait) ||
-            (taken > max && window_hard_wait(&window, now, max, 0) != hard))
-            return false;
-    }
-    return true;
+    struct window window = {0};
+    struct plain_window plain = {.width = any_window(), .now = START + below(100000)};
+    bool same = true;
+    for (int i = 0; i < OPS && same; i++, operations++)
+        same = window_step(&window, &plain);
+    return same;
 }
 
 /* ---- all ---- */
