@@ -281,6 +281,7 @@ ask:
     atomic { /* failover_state_current() */
         if
         :: gate[g].closed -> goto away
+        :: !gate[g].closed && !gate[g].link -> gate[g].closed = true; goto away /* it says so at once */
         :: !gate[g].closed && gate[g].link && gate[g].life != r_life -> gate[g].closed = true; goto away
         :: else -> asking[g]++
         fi
