@@ -72,7 +72,9 @@ byte asking[GATES];     /* questions in flight: begun, and not yet recorded */
 byte strays[GATES];     /* how many there were at most when the gate admitted something alone */
 byte in_doubt[GATES];   /* admitted alone after a lost question: it counts as made, and may not be */
 bool syncing[GATES];    /* what is missing was looked at, and is not added yet */
-byte crossed;           /* refunds of a gate meanwhile: one is taken from another's, or added all the same, as open */
+byte back[GATES];       /* refunds that Redis is yet to be told of */
+byte crossed;           /* of these, those that come while the gate syncs, or that it syncs beside: one is taken from another's charge, or
+                           added all the same, as open */
 byte told[GATES];       /* live ones that the gate admitted alone, and in time */
 byte untold[GATES];     /* admitted alone, and never added to Redis */
 byte fresh;             /* charges since the last clearing */
@@ -391,7 +393,8 @@ ending:
            :: receipt == alone && gate[g].unsynced == 0 -> born = (gate[g].born > 0 -> gate[g].born : ANY)
            :: else
            fi;
-           used = 1
+           used = 1;
+           back[g]++
        }
     fi;
     atomic { /* the refunds' thread */
@@ -400,6 +403,7 @@ ending:
         :: redis_change(g, m, born, used, (receipt == by_redis -> 1 : 0))
         :: faults > 0 -> faults--; made_in[m] = 0 /* lost: it stays as it is until its slot leaves */
         fi;
+        back[g] = back[g] - used;
         finish()
     }
 done:
@@ -478,6 +482,7 @@ collect:
                n = 0;
                born = r_born;
                turns++;
+               crossed = crossed + (is_lost -> back[g] : 0);
                turn = turns
            :: turn == 0 && gate[g].link && faults > 0 -> faults--; redis_make(); doubt = true; goto failed
            fi
