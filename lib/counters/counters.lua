@@ -169,6 +169,16 @@ if what == 'plain' then
     what = 'reserve'
 end
 
+-- A slot after the change at `at`, as text, and how much more it counts; nil: it stays as it is.
+local function changed_slot(count, open, at)
+    count, open = tonumber(count), tonumber(open) or 0
+    local left = math.max(count + ARGV[at + 5], 0)
+    local still = math.min(math.max(open + ARGV[at + 6], 0), left)
+    if left ~= count or still ~= open then
+        return format('%d', left) .. (still > 0 and format(':%d', still) or ''), left - count
+    end
+end
+
 -- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
@@ -186,7 +196,13 @@ local function short_changes(at)
                match(rest, ' held=') then
                 return at
             end
-            if born == ARGV[at + 4] and current - slot <= 10 then
+            local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
+            if born == ARGV[at + 4] and current == slot and tonumber(first) < 1e14 then -- nearly always: it was charged a moment ago
+                local item, more = changed_slot(first, open, at)
+                if item then
+                    call('HSET', key, limit, format('%d', used + more) .. head .. ' ' .. item .. older .. rest)
+                end
+            elseif born == ARGV[at + 4] and current - slot <= 10 then
                 local ago, last, items, changed = newest - slot, 10 - current + newest, {}, false
                 for item in gmatch(list, '[^,]+') do
                     local count, open = match(item, '^(%d+):?(%d*)$')
@@ -196,11 +212,8 @@ local function short_changes(at)
                         used = used - count -- has left the window
                     else
                         if #items == ago then
-                            local left = math.max(count + ARGV[at + 5], 0)
-                            local still = math.min(math.max((tonumber(open) or 0) + ARGV[at + 6], 0), left)
-                            changed = left ~= tonumber(count) or still ~= (tonumber(open) or 0)
-                            used = used + left - count
-                            item = left .. (still > 0 and ':' .. still or '')
+                            local now_is, more = changed_slot(count, open, at)
+                            changed, item, used = now_is, now_is or item, used + (more or 0)
                         end
                         items[#items + 1] = item
                     end
