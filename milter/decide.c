@@ -40,53 +40,16 @@ static bool is_hard_limit(const struct verdict *verdict)
            (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD);
 }
 
-static enum counters_status ask(struct gate *gate, bool peek, int64_t now, struct decision *d)
+static enum count_source source_of(enum counters_status status, const struct decision *d)
 {
-    return peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
-                : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
-}
-
-/* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
- * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
-static bool flush_pending(struct gate *gate, const struct decision *d)
-{
-    const struct count_request *request = &d->plan.request;
-    bool flushed = false;
-    for (size_t i = 0; i < request->n; i++) {
-        const struct count_ask *ask = &request->asks[i];
-        const struct count_answer *answer = &d->answers[i];
-        if (answer->result == COUNT_ADMITTED || (ask->flags & COUNT_SHADOW) != 0)
-            continue;
-        if (answer->result != COUNT_OVER || (ask->flags & COUNT_ATTEMPT) != 0 ||
-            ((ask->flags & COUNT_HARD) != 0 && answer->hard))
-            return false;
-        flushed =
-            flushed || refunds_flush_counter(gate->refunds, answer->overflowed ? ask->overflow : ask->key,
-                                             ask->limit, request->deadline);
+    enum count_source source = status == COUNTERS_OK ? COUNT_SOURCE_STORE : COUNT_SOURCE_NONE;
+    for (size_t i = 0; i < d->plan.request.n && status != COUNTERS_OK; i++) {
+        if (d->answers[i].local)
+            return COUNT_SOURCE_LOCAL;
+        if (d->answers[i].result != COUNT_UNKNOWN)
+            source = COUNT_SOURCE_STORE;
     }
-    return flushed;
-}
-
-/* The counts, from the store that the policy names, or from this process as the fallback. */
-static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
-                           struct decision *d)
-{
-    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
-    int64_t began = clock_monotonic_ns();
-    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
-        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
-    enum counters_status status = ask(gate, peek, now, d);
-    for (int looks = 1;
-         looks < LOOKS && status == COUNTERS_OK && flush_pending(gate, d) && plan_again(&d->plan, pool) == 0;
-         looks++) /* others may be quicker */
-        status = ask(gate, peek, now, d);
-    metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
-    if (status == COUNTERS_OK)
-        d->source = COUNT_SOURCE_STORE;
-    else if (policy->counters.when_down == WHEN_DOWN_LOCAL && plan_localise(policy, &d->plan, pool) == 0 &&
-             counters_fallback(gate->counters, peek, status, &d->plan.request, now, d->answers) ==
-                 COUNTERS_OK)
-        d->source = COUNT_SOURCE_LOCAL;
+    return source;
 }
 
 bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
@@ -120,6 +83,55 @@ static void charge_undo(struct gate *gate, struct decision *d)
         refunds_add(gate->refunds, &back);
         d->answers[i].slot = d->answers[i].here = -1;
     }
+}
+
+static enum counters_status ask(struct gate *gate, const struct policy *policy, bool peek, int64_t now,
+                                struct pool *pool, struct decision *d)
+{
+    if (policy->counters.when_down == WHEN_DOWN_LOCAL)
+        (void)plan_localise(policy, &d->plan, pool); /* short of memory nobody stands in */
+    return peek ? counters_peek(gate->counters, &d->plan.request, now, d->answers)
+                : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
+}
+
+/* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
+ * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
+static bool flush_pending(struct gate *gate, const struct decision *d)
+{
+    const struct count_request *request = &d->plan.request;
+    bool flushed = false;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        const struct count_answer *answer = &d->answers[i];
+        if (answer->result == COUNT_ADMITTED || (ask->flags & COUNT_SHADOW) != 0)
+            continue;
+        if (answer->result != COUNT_OVER || (ask->flags & COUNT_ATTEMPT) != 0 ||
+            ((ask->flags & COUNT_HARD) != 0 && answer->hard))
+            return false;
+        flushed =
+            flushed || refunds_flush_counter(gate->refunds, answer->overflowed ? ask->overflow : ask->key,
+                                             ask->limit, request->deadline);
+    }
+    return flushed;
+}
+
+/* The counts, from the store that the policy names, or (of what that cannot say) from this process. */
+static void counters_fetch(struct gate *gate, const struct policy *policy, bool peek, struct pool *pool,
+                           struct decision *d)
+{
+    int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
+    int64_t began = clock_monotonic_ns();
+    if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
+        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
+    enum counters_status status = ask(gate, policy, peek, now, pool, d);
+    for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && flush_pending(gate, d); looks++) {
+        charge_undo(gate, d); /* what a part of it was charged */
+        if (plan_again(&d->plan, pool) != 0)
+            break;
+        status = ask(gate, policy, peek, now, pool, d); /* others may be quicker */
+    }
+    metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);
+    d->source = source_of(status, d);
 }
 
 /* What waits in Postfix's queue is a fact like any other; nothing is asked of a store. */
@@ -162,6 +174,12 @@ static int run_line(struct gate *gate, const struct policy *policy, const struct
     return 0;
 }
 
+/* Of one key: the part of the counter store that it is in may have come back alone. */
+static int64_t ramp_since_of(void *arg, const char *key)
+{
+    return counters_back_ms(arg, key);
+}
+
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
 {
     memset(out, 0, sizeof *out);
@@ -186,6 +204,8 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
         .now_ms = context_now(&gate->context),
     };
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
+    out->envelope.ramp_since = ramp_since_of;
+    out->envelope.ramp_arg = gate->counters;
     if (run_line(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
     if (out->verdict.action == ACTION_NONE) /* undecided is never accept */

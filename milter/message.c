@@ -228,6 +228,8 @@ struct settling {
     struct count_change changes[COUNTERS_SETTLE_MOST];
     struct count_answer answers[COUNTERS_SETTLE_MOST];
     size_t n;
+    unsigned site;
+    int64_t deadline; /* of all that the end of this message asks */
 };
 
 /* The store is down, and the policy says that nothing is counted then: later, what can be. */
@@ -268,8 +270,8 @@ static bool settle_some(const struct message *message, struct settling *some, st
     struct gate *gate = message->gate;
     enum when_down when_down = message->policy->counters.when_down;
     memset(some->answers, 0, sizeof some->answers);
-    enum counters_status status =
-        counters_settle(gate->counters, some->changes, some->n, context_now(&gate->context), some->answers);
+    enum counters_status status = counters_settle(gate->counters, some->changes, some->n,
+                                                  context_now(&gate->context), some->deadline, some->answers);
     if (status != COUNTERS_OK && when_down == WHEN_DOWN_ACCEPT) {
         settle_unasked(message, some);
     } else {
@@ -287,21 +289,33 @@ static bool settle_some(const struct message *message, struct settling *some, st
     return true;
 }
 
+/* Collects those that must be asked for and are at the site of the first. False: none is left. */
+static bool settle_collect(const struct message *message, struct settling *some)
+{
+    some->n = 0;
+    for (struct receipt *r = message->receipts; r != NULL && some->n < COUNTERS_SETTLE_MOST; r = r->next) {
+        if (check_of(message, r) == COUNT_CHECK_NOTHING)
+            continue;
+        unsigned site = counters_site(message->gate->counters, r->charge.key);
+        if (some->n > 0 && site != some->site)
+            continue;
+        some->site = site;
+        some->receipts[some->n] = r;
+        some->changes[some->n++] = settle_of(message, r);
+    }
+    return some->n > 0;
+}
+
 /* Asks for all that must be asked for. False: some bytes do not fit, and *why says so. */
 static bool settle_checked(const struct message *message, struct verdict *why)
 {
+    struct redis_client *redis = message->gate->context.redis;
     struct settling some;
-    some.n = 0;
-    for (struct receipt *r = message->receipts; r != NULL; r = r->next) {
-        if (check_of(message, r) == COUNT_CHECK_NOTHING)
-            continue;
-        some.receipts[some.n] = r;
-        some.changes[some.n++] = settle_of(message, r);
-        if (some.n == COUNTERS_SETTLE_MOST && !settle_some(message, &some, why))
+    some.deadline = redis != NULL ? redis_client_deadline(redis) : 0;
+    while (settle_collect(message, &some)) /* what was asked for is settled, and collected no more */
+        if (!settle_some(message, &some, why))
             return false;
-        some.n %= COUNTERS_SETTLE_MOST;
-    }
-    return some.n == 0 || settle_some(message, &some, why);
+    return true;
 }
 
 static void end_line(const struct message *message, const struct verdict *verdict, struct reply_line *out)

@@ -146,11 +146,9 @@ static struct verdict connect_holds(struct gate *gate, const struct policy *poli
     struct count_answer *answers = pool_alloc(pool, plan.request.n * sizeof *answers);
     if (answers == NULL)
         return none;
-    enum counters_status status = counters_peek(gate->counters, &plan.request, now, answers);
-    if (status != COUNTERS_OK &&
-        (policy->counters.when_down != WHEN_DOWN_LOCAL || policy->counters.local_share < 100 ||
-         counters_fallback(gate->counters, true, status, &plan.request, now, answers) != COUNTERS_OK))
-        return none;
+    if (policy->counters.when_down == WHEN_DOWN_LOCAL && policy->counters.local_share >= 100)
+        plan.request.local = plan.request.asks;
+    (void)counters_peek(gate->counters, &plan.request, now, answers); /* what nobody can say holds nobody */
     for (size_t i = 0; i < plan.request.n; i++)
         if (answers[i].result == COUNT_HELD && answers[i].hard && !plan.limits[i]->shadow)
             return verdict_by_limit(policy, plan.limits[i], &plan.request.asks[i], &answers[i]);

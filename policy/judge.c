@@ -28,12 +28,19 @@ static bool must_be_soft(const struct judge_context *context, const struct limit
     return context->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
 }
 
+/* What answer i answers: this process alone is asked for less. */
+static const struct count_ask *ask_of(const struct judge_context *context, size_t i)
+{
+    const struct count_request *request = &context->plan->request;
+    return context->answers[i].local ? &request->local[i] : &request->asks[i];
+}
+
 /* What ask i's max is once no ramp lowers it any more: all of it, or the part for this process alone. */
 static int64_t max_after_ramp(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_ask *ask = ask_of(context, i);
     int64_t whole = ask->max + ask->headroom;
-    return context->source == COUNT_SOURCE_LOCAL ? plan_local_max(context->policy, whole) : whole;
+    return context->answers[i].local ? plan_local_max(context->policy, whole) : whole;
 }
 
 /* Does it stand on what was taken? A process that stands in for the store says so only where it took the whole max alone, and
@@ -43,7 +50,7 @@ static bool is_hard(const struct judge_context *context, size_t i)
     const struct limit *limit = context->plan->limits[i];
     const struct count_answer *answer = &context->answers[i];
     int64_t whole = context->plan->request.asks[i].share_of >= 0 ? limit->share.max : limit->max;
-    if (!answer->hard || context->source != COUNT_SOURCE_LOCAL)
+    if (!answer->hard || !answer->local)
         return answer->hard;
     return answer->taken >= whole || (answer->result == COUNT_HELD && max_after_ramp(context, i) >= whole);
 }
@@ -51,7 +58,7 @@ static bool is_hard(const struct judge_context *context, size_t i)
 /* Is it the ramp alone that refuses ask i? */
 static bool is_ramped(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_ask *ask = ask_of(context, i);
     const struct count_answer *answer = &context->answers[i];
     int64_t max = max_after_ramp(context, i);
     return answer->result == COUNT_OVER && ask->max < max && answer->used + ask->need <= max;
@@ -60,11 +67,11 @@ static bool is_ramped(const struct judge_context *context, size_t i)
 /* Until the ramp, or the window, lets ask i through. */
 static int64_t ramp_wait_of(const struct judge_context *context, size_t i)
 {
-    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_ask *ask = ask_of(context, i);
     const struct count_answer *answer = &context->answers[i];
-    int64_t wait =
-        ramp_wait(max_after_ramp(context, i), context->plan->limits[i]->ramp_ms,
-                  context->envelope->now_ms - context->envelope->ramp_since_ms, answer->used + ask->need);
+    int64_t wait = ramp_wait(max_after_ramp(context, i), context->plan->limits[i]->ramp_ms,
+                             plan_ramp_age(context->envelope, context->plan->limits[i], ask->key),
+                             answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }
 
@@ -82,7 +89,7 @@ static enum action action_of(const struct judge_context *context, size_t i)
 static struct verdict verdict_of(const struct judge_context *context, size_t i, enum action action)
 {
     const struct limit *limit = context->plan->limits[i];
-    const struct count_ask *ask = &context->plan->request.asks[i];
+    const struct count_ask *ask = ask_of(context, i);
     const struct count_answer *answer = &context->answers[i];
     if (is_ramped(context, i))
         return verdict_by_ramp(context->policy, limit, ask, answer, ramp_wait_of(context, i));

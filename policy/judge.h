@@ -9,8 +9,8 @@
 enum count_source {
     COUNT_SOURCE_NONE = 0, /* nobody could answer */
     COUNT_SOURCE_STORE,    /* the counter store that the policy names */
-    COUNT_SOURCE_LOCAL,    /* this process stands in for it (plan_localise): a full `max` of its own gives the
-                        limit's answer, less gives 4xx */
+    COUNT_SOURCE_LOCAL, /* this process stands in for it, or for a part of it (answers that are `local`; plan_localise()): a full
+                        `max` of its own gives the limit's answer, less gives 4xx */
 };
 
 /* answers has plan->request.n elements (ignored for COUNT_SOURCE_NONE). What the store could not tell is

@@ -398,11 +398,21 @@ enum count_unit plan_unit(const struct limit *limit)
     return units[limit->count];
 }
 
-/* The max of a limit or of its share while its ramp lasts, and what is missing to the whole. */
+int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit, const char *key)
+{
+    int64_t since = envelope->ramp_since_ms;
+    if (limit->ramp_ms > 0 && key != NULL && envelope->ramp_since != NULL) {
+        int64_t own = envelope->ramp_since(envelope->ramp_arg, key);
+        since = own > since && own <= envelope->now_ms ? own : since; /* unless the clock was set back */
+    }
+    return envelope->now_ms - since;
+}
+
+/* The max of a limit or of its share, under the key of the ask, while its ramp lasts, and what is missing to the whole. */
 static void set_max(const struct limit *limit, const struct envelope *envelope, int64_t whole,
                     struct count_ask *ask)
 {
-    ask->max = ramp_max(whole, limit->ramp_ms, envelope->now_ms - envelope->ramp_since_ms);
+    ask->max = ramp_max(whole, limit->ramp_ms, plan_ramp_age(envelope, limit, ask->key));
     ask->headroom = whole - ask->max;
 }
 
@@ -413,9 +423,18 @@ static bool is_hard(const struct limit *limit)
            (limit->over == ACTION_REJECT || limit->over == ACTION_DISCARD || limit->hold_ms > 0);
 }
 
-/* One RCPT's worth of a limit; the key is still to be set. */
-static struct count_ask limit_ask(const struct limit *limit, const struct envelope *envelope)
+/* As judge() has it: null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
+static bool rejects(const struct planner *planner, const struct limit *limit)
 {
+    bool soft = planner->ruling->recipient_exempt ||
+                (planner->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES);
+    return limit->over == ACTION_REJECT && limit->count != LIMIT_ATTEMPTS && !limit->shadow && !soft;
+}
+
+/* One RCPT's worth of a limit; its key, and by that its max, are still to be set. */
+static struct count_ask limit_ask(const struct planner *planner, const struct limit *limit)
+{
+    const struct envelope *envelope = planner->envelope;
     struct count_ask ask = {
         .limit = limit->name,
         .unit = plan_unit(limit),
@@ -425,10 +444,10 @@ static struct count_ask limit_ask(const struct limit *limit, const struct envelo
         .hold_ms = limit->hold_ms,
         .ttl_ms = limit->ttl_ms,
         .flags = (limit->shadow ? COUNT_SHADOW : 0) | (limit->count == LIMIT_ATTEMPTS ? COUNT_ATTEMPT : 0) |
-                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0),
+                 (is_hard(limit) && !envelope->as_taken ? COUNT_HARD : 0) |
+                 (rejects(planner, limit) ? COUNT_REJECT : 0),
         .share_of = -1,
     };
-    set_max(limit, envelope, limit->max, &ask);
     if (limit->count == LIMIT_BYTES) {
         ask.amount = envelope->size > SIZE_MOST ? SIZE_MOST : envelope->size > 0 ? envelope->size : 0;
         ask.need = ask.amount > 0 ? ask.amount : 1; /* one message may overshoot, but not what is full */
@@ -524,25 +543,26 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     with_source.subjects[of->n] = limit->share.of;
     with_source.texts[of->n] = source->at[0];
     with_source.n++;
-    struct count_ask ask = limit_ask(limit, planner->envelope);
-    set_max(limit, planner->envelope, limit->share.max, &ask);
+    struct count_ask ask = limit_ask(planner, limit);
     ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
     if (limit->over == ACTION_DEFER)
         ask.flags &= ~(unsigned)COUNT_HARD;
     ask.share_of = (int)planner->n - 1;
-    ask.share_above = ramp_max(limit->share.above, limit->ramp_ms,
-                               planner->envelope->now_ms - planner->envelope->ramp_since_ms);
     if (set_keys(planner, limit, limit->share.per, &with_source, &ask) != 0)
         return -1;
+    set_max(limit, planner->envelope, limit->share.max, &ask);
+    ask.share_above =
+        ramp_max(limit->share.above, limit->ramp_ms, plan_ramp_age(planner->envelope, limit, ask.key));
     return push_ask(planner, limit, &ask);
 }
 
 /* Where this message was charged for that combination before, only a client's hold is left to look at. */
 static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
-    struct count_ask ask = limit_ask(limit, planner->envelope);
+    struct count_ask ask = limit_ask(planner, limit);
     if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
         return -1;
+    set_max(limit, planner->envelope, limit->max, &ask);
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
     if (once && is_held(planner, limit, ask.key)) {
         if (!holds_client(limit))
@@ -759,9 +779,11 @@ int plan_again(struct plan *plan, struct pool *pool)
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool)
 {
     size_t n = plan->request.n;
+    plan->request.local = plan->request.asks;
     if (policy->counters.local_share >= 100 || n == 0)
         return 0;
     struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
+    plan->request.local = asks;
     if (asks == NULL)
         return -1;
     for (size_t i = 0; i < n; i++) {
@@ -770,6 +792,5 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
         asks[i].headroom += plan->request.asks[i].max - asks[i].max;
         asks[i].share_above = plan_local_max(policy, asks[i].share_above);
     }
-    plan->request.asks = asks;
     return 0;
 }

@@ -59,12 +59,15 @@ bool plan_looks_at_connect(const struct policy *policy);
 /* Makes the plan one to be asked again, in which attempts are counted already. 0, or -1 (out of memory, plan untouched). */
 int plan_again(struct plan *plan, struct pool *pool);
 
-/* Makes the plan one for this process alone, before its own store is asked in place of one that is down: each
- * max becomes counters.local_share of it (at least 1). judge() knows by COUNT_SOURCE_LOCAL that less than the whole
+/* Lets this process alone answer the plan in place of a store that is down, or of a part of it (request.local): each
+ * max is then counters.local_share of it (at least 1). judge() knows by an answer that is `local` that less than the whole
  * max was asked for. So what gets 4xx for the share is not charged, and its wait is the store's. A ramp stays
  * in it. max + headroom is the whole max as before, so that less than that trips no hold: it would outlast the
  * fault, on every host. 0, or -1 (out of memory, plan untouched). */
 int plan_localise(const struct policy *policy, struct plan *plan, struct pool *pool);
+
+/* For how long the ramp of a limit has lasted, of what is counted under a key; NULL: of nothing in particular. */
+int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit, const char *key);
 
 /* What a limit counts in a store, which counts no backlog. */
 enum count_unit plan_unit(const struct limit *limit);

@@ -29,6 +29,9 @@ struct envelope {
     const char *host; /* this gate */
     int64_t now_ms;   /* Unix time */
     int64_t ramp_since_ms; /* when ramps began; far in the past: no limit is on its ramp */
+    /* The same of what is counted under one key, where that came back later than the rest; NULL: nothing did. */
+    int64_t (*ramp_since)(void *arg, const char *key);
+    void *ramp_arg;
 };
 
 enum alias_state {

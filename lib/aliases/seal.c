@@ -2,11 +2,11 @@
  * is wrong with the file, and what to do. */
 #include "seal.h"
 
-#include "base/sha256.h"
 #include "serials.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +16,8 @@
 /* The text before the hash, with the serial in as many digits as the greatest has. */
 #define SEAL_TITLE "\nrcptgate-snapshot 1\nserial "
 #define SEAL_HASH "\nsha256 "
+
+enum { SHA256_BYTES = 32, SHA256_TEXT = 2 * SHA256_BYTES + 1 }; /* in hexadecimal digits, and a NUL */
 
 enum {
     SEAL_HASHED =
@@ -57,32 +59,49 @@ static int write_at(int fd, const char *bytes, size_t n, off_t at)
     return 0;
 }
 
-static int hash_file(int fd, off_t size, struct sha256 *hash)
+static int hash_parts(EVP_MD_CTX *hash, int fd, off_t size, const char *tail, size_t n_tail)
 {
     char bytes[65536];
-    for (off_t at = 0; at < size;) {
+    bool good = EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1;
+    for (off_t at = 0; good && at < size;) {
         size_t n = size - at < (off_t)sizeof bytes ? (size_t)(size - at) : sizeof bytes;
         if (read_at(fd, bytes, n, at) < 0)
             return -1;
-        sha256_add(hash, bytes, n);
+        good = EVP_DigestUpdate(hash, bytes, n) == 1;
         at += (off_t)n;
     }
-    return 0;
+    if (good && EVP_DigestUpdate(hash, tail, n_tail) == 1)
+        return 0;
+    errno = ENOMEM;
+    return -1;
+}
+
+/* SHA-256 of the first size bytes of the file and then of tail, as sha256sum(1) writes it. -1: errno says why. */
+static int hash_file(int fd, off_t size, const char *tail, size_t n_tail, char text[SHA256_TEXT])
+{
+    unsigned char digest[SHA256_BYTES];
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    int rc = hash != NULL ? hash_parts(hash, fd, size, tail, n_tail) : -1;
+    if (hash == NULL || (rc == 0 && EVP_DigestFinal_ex(hash, digest, NULL) != 1)) {
+        errno = ENOMEM;
+        rc = -1;
+    }
+    EVP_MD_CTX_free(hash);
+    for (size_t i = 0; rc == 0 && i < SHA256_BYTES; i++)
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    return rc;
 }
 
 int aliases_seal_put(int fd, int64_t serial, const char *name, struct error *err)
 {
     char seal[SEAL_BYTES + 1], text[SHA256_TEXT];
-    struct sha256 hash;
     struct stat st;
     snprintf(seal, sizeof seal, SEAL_TITLE "%0*" PRId64 SEAL_HASH, SERIALS_DIGITS, serial);
-    sha256_init(&hash);
     int rc = fstat(fd, &st);
     if (rc == 0)
-        rc = hash_file(fd, st.st_size, &hash);
+        rc = hash_file(fd, st.st_size, seal, SEAL_HASHED, text);
     if (rc == 0) {
-        sha256_add(&hash, seal, SEAL_HASHED);
-        snprintf(seal + SEAL_HASHED, sizeof seal - SEAL_HASHED, "%s\n", sha256_text(&hash, text));
+        snprintf(seal + SEAL_HASHED, sizeof seal - SEAL_HASHED, "%s\n", text);
         rc = write_at(fd, seal, SEAL_BYTES, st.st_size);
     }
     if (rc < 0)
@@ -160,14 +179,12 @@ enum seal_check aliases_seal_check(int fd, const char *name, int64_t *serial, st
     char seal[SEAL_BYTES], text[SHA256_TEXT];
     off_t size;
     int64_t n;
-    struct sha256 hash;
     enum seal_check check = look(fd, name, seal, &size, &n, err);
     if (check != SEAL_WHOLE)
         return check;
-    sha256_init(&hash);
-    if (hash_file(fd, size, &hash) < 0)
+    if (hash_file(fd, size, "", 0, text) < 0)
         return unreadable(name, err);
-    if (memcmp(sha256_text(&hash, text), seal + SEAL_HASHED, SHA256_TEXT - 1) != 0) {
+    if (memcmp(text, seal + SEAL_HASHED, SHA256_TEXT - 1) != 0) {
         error_set(err, "%s is damaged: its SHA-256 is not the one in its last line; fetch it again", name);
         return SEAL_BROKEN;
     }

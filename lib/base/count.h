@@ -15,6 +15,9 @@ enum count_flag {
     COUNT_ATTEMPT = 1,   /* charged also when the request is refused; not charged when it is a retry */
     COUNT_SHADOW = 2,    /* its refusal refuses nothing; it is then not charged itself */
     COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
+    COUNT_EXISTING =
+        16, /* between stores: its key must be there, else the whole request is not charged, and the ask COUNT_ABSENT */
+    COUNT_REJECT = 32, /* its hard answer is a 5xx, which nothing else makes harder or softer */
     COUNT_HARD =
         8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
 };
@@ -76,6 +79,12 @@ struct count_request {
     size_t n;
     const struct count_pair *pair;         /* NULL where no ask has COUNT_ATTEMPT */
     const struct count_deferral *deferred; /* to be noted before the pair is looked for; NULL: nothing */
+    /* The same asks as this process may answer them where the store does not: their max can be lower. NULL: nobody stands in.
+     * Keys, limits and the rest are those of asks. */
+    const struct count_ask *local;
+    bool
+        refused; /* of a part of a request: another part refused already, so that only attempts are charged */
+    bool retry;  /* the same: it is known to be one, or (no pair) not */
     int64_t
         deadline; /* until when the store may wait (CLOCK_MONOTONIC, ns); 0: its own timeout from now on */
 };
@@ -85,16 +94,19 @@ enum count_result {
     COUNT_ADMITTED,    /* within the limit (charged only if the whole request was admitted) */
     COUNT_OVER,
     COUNT_HELD,
+    COUNT_ABSENT, /* see COUNT_EXISTING */
 };
 
 struct count_answer {
     enum count_result result;
     bool overflowed; /* the overflow key was asked: the answer is 4xx at most */
-    bool unsynced;   /* counted here alone so far, to be added to the store that answers otherwise */
-    bool retry;      /* the store knew it as a retry: no attempt was charged */
-    bool hard;       /* a refusal for which what was taken is enough (or a hold): it may be for good */
-    int64_t used;    /* before this request */
-    int64_t taken;   /* of that, what no message under way can give back */
+    bool
+        local; /* it is the answer of this process alone, in place of the store's: to what count_request.local asks */
+    bool unsynced; /* counted here alone so far, to be added to the store that answers otherwise */
+    bool retry;    /* the store knew it as a retry: no attempt was charged */
+    bool hard;     /* a refusal for which what was taken is enough (or a hold): it may be for good */
+    int64_t used;  /* before this request */
+    int64_t taken; /* of that, what no message under way can give back */
     int64_t
         wait_ms; /* until need fits (and the hold that this tripped has ended), or the hold ends, or the share binds
                         no more; 0 when admitted; 1.1 windows where need is above max */

@@ -154,7 +154,8 @@ enum blocks_remote_status blocks_remote_pull(struct blocks_remote *blocks, block
 {
     enum blocks_remote_status status;
     bool more;
-    unsigned restarts = redis_client_restarts(blocks->redis);
+    unsigned restarts =
+        redis_client_restarts(blocks->redis, redis_client_slot(blocks->redis, blocks->keys[0]));
     if (restarts != blocks->restarts) /* what it had last may be lost, and others may have written since */
         blocks->epoch[0] = '\0';
     do {

@@ -27,31 +27,27 @@ enum counters_status counters_charge(struct counters *counters, const struct cou
     return counters->ops->ask(counters, COUNTERS_CHARGE, request, now_ms, NULL);
 }
 
-enum counters_status counters_fallback(struct counters *counters, bool peek, enum counters_status before,
-                                       const struct count_request *request, int64_t now_ms,
-                                       struct count_answer *answers)
-{
-    if (counters->ops->fallback == NULL)
-        return COUNTERS_DOWN;
-    return counters->ops->fallback(counters, peek, before, request, now_ms, answers);
-}
-
 void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
 {
     if (counters->ops->change_here != NULL)
         counters->ops->change_here(counters, change, now_ms);
 }
 
-enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
+enum counters_status counters_change(struct counters *counters, struct count_change *changes, size_t n,
                                      int64_t now_ms)
 {
     return n == 0 ? COUNTERS_OK : counters->ops->change(counters, changes, n, now_ms);
 }
 
 enum counters_status counters_settle(struct counters *counters, const struct count_change *changes, size_t n,
-                                     int64_t now_ms, struct count_answer *answers)
+                                     int64_t now_ms, int64_t deadline, struct count_answer *answers)
 {
-    return n == 0 ? COUNTERS_OK : counters->ops->settle(counters, changes, n, now_ms, answers);
+    return n == 0 ? COUNTERS_OK : counters->ops->settle(counters, changes, n, now_ms, deadline, answers);
+}
+
+unsigned counters_site(struct counters *counters, const char *key)
+{
+    return store_site(counters, key);
 }
 
 enum counters_status counters_settle_here(struct counters *counters, enum counters_status before,
@@ -66,8 +62,8 @@ enum counters_status counters_settle_here(struct counters *counters, enum counte
     return status;
 }
 
-enum counters_status counters_deferred(struct counters *counters, const struct count_deferral *deferrals,
-                                       size_t n, int64_t now_ms)
+enum counters_status counters_deferred(struct counters *counters, struct count_deferral *deferrals, size_t n,
+                                       int64_t now_ms)
 {
     return n == 0 ? COUNTERS_OK : counters->ops->deferred(counters, deferrals, n, now_ms);
 }
@@ -83,6 +79,18 @@ enum counters_status counters_reset(struct counters *counters, const char *const
 {
     *n_reset = 0;
     return n == 0 ? COUNTERS_OK : counters->ops->reset(counters, keys, n, limit, n_reset);
+}
+
+int64_t counters_back_ms(struct counters *counters, const char *key)
+{
+    return counters->ops->back_ms != NULL ? counters->ops->back_ms(counters, key) : 0;
+}
+
+void counters_missing(struct counters *counters, struct error *out)
+{
+    *out = (struct error){0};
+    if (counters->ops->missing != NULL)
+        counters->ops->missing(counters, out);
 }
 
 void counters_condition(struct counters *counters, struct error *out)

@@ -16,9 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Checks all asks and charges all or none. answers has request->n elements; on a status other than COUNTERS_OK
- * all are zeroed (COUNT_UNKNOWN). now_ms: Unix time; the memory store counts by it, Redis by its own
- * clock. */
+/* Checks all asks and charges all or none. answers has request->n elements. A status other than COUNTERS_OK: the store did not
+ * answer all; the others are COUNT_UNKNOWN (zeroed), or, where somebody stands in (request->local, failover_new()), the
+ * answers of this process alone (`local`). now_ms: Unix time; the memory store counts by it, Redis by its own
+ * clock.
+ *
+ * Where the keys are at several sites of a store, one part is asked after the other: what a receipt says was charged although
+ * another part refused is the caller's to give back. */
 enum counters_status counters_reserve(struct counters *counters, const struct count_request *request,
                                       int64_t now_ms, struct count_answer *answers);
 
@@ -30,28 +34,28 @@ enum counters_status counters_peek(struct counters *counters, const struct count
 enum counters_status counters_charge(struct counters *counters, const struct count_request *request,
                                      int64_t now_ms);
 
-/* A store that stands on two (failover_new) may answer from this process alone where counters_reserve() or
- * counters_peek() was not answered; before is what that said. Where the other store is back by then, it is asked after all.
- * COUNTERS_DOWN: this store has nobody who stands in. */
-enum counters_status counters_fallback(struct counters *counters, bool peek, enum counters_status before,
-                                       const struct count_request *request, int64_t now_ms,
-                                       struct count_answer *answers);
-
 /* The part of a change that this process counts itself; never waits. Leaves in *change what is to be told by
  * counters_change(), later: nothing where slot is -1 and at_ms is 0. */
 void counters_change_here(struct counters *counters, struct count_change *change, int64_t now_ms);
 
 /* Applies changes to charges, each on its own; nothing goes below 0, and no more of a slot is open than was counted. A counter
  * that is gone, or was born at another time than change.created, is left alone (INT64_MAX: whoever it is), and so is what has
- * left the window, but for change.late, which then counts as of change.at_ms. */
-enum counters_status counters_change(struct counters *counters, const struct count_change *changes, size_t n,
+ * left the window, but for change.late, which then counts as of change.at_ms.
+ *
+ * What was made, or may have been, is marked: nothing is left to be told of it (see counters_change_here()). COUNTERS_DOWN: something
+ * surely was not made, and is not marked. */
+enum counters_status counters_change(struct counters *counters, struct count_change *changes, size_t n,
                                      int64_t now_ms);
 
+/* What is settled together must be at one site: a number of the store's, the same for all keys of most stores. */
+unsigned counters_site(struct counters *counters, const char *key);
+
 /* The same of the bytes of one message at its end, all or none, after the check of each: answers say which limit is over. n at
- * most COUNTERS_SETTLE_MOST. Waits for the store, and does the part of this process with it. */
+ * most COUNTERS_SETTLE_MOST, all of one site. Waits for the store until the deadline (as in struct count_request), and does the
+ * part of this process with it. Nothing is marked. */
 enum { COUNTERS_SETTLE_MOST = 64 };
 enum counters_status counters_settle(struct counters *counters, const struct count_change *changes, size_t n,
-                                     int64_t now_ms, struct count_answer *answers);
+                                     int64_t now_ms, int64_t deadline, struct count_answer *answers);
 
 /* By this process alone, where counters_settle() was not answered; before is what that said. Leaves in the changes what is to be
  * told by counters_change() later. COUNTERS_DOWN: this store has nobody who stands in. */
@@ -60,10 +64,10 @@ enum counters_status counters_settle_here(struct counters *counters, enum counte
                                           struct count_answer *answers);
 
 /* Remembers which RCPTs were deferred, n at most COUNTERS_DEFERRALS. A store that stands on two does not wait
- * here for the other one, but tells it later. */
+ * here for the other one, but tells it later. What was remembered, or may have been, gets n = 0. */
 enum { COUNTERS_DEFERRALS = 256 };
-enum counters_status counters_deferred(struct counters *counters, const struct count_deferral *deferrals,
-                                       size_t n, int64_t now_ms);
+enum counters_status counters_deferred(struct counters *counters, struct count_deferral *deferrals, size_t n,
+                                       int64_t now_ms);
 
 /* Calls each() for every counter whose key matches one of the keys: a whole key
  * ("recipient:{a@example.com}"), or with a '*' at its beginning and/or end ("*:{a@example.com}*"). Slow with
@@ -77,6 +81,12 @@ enum counters_status counters_reset(struct counters *counters, const char *const
 
 /* How often junk was found under a key of ours (another type, or text that is no counter) and replaced. 0 in memory. */
 uint64_t counters_junk_resets(struct counters *counters);
+
+/* When what answers for a key was asked again after it had been away while other parts of the store were not (Unix time in ms); 0: never. */
+int64_t counters_back_ms(struct counters *counters, const char *key);
+
+/* Which part of the store does not answer, and why, where others do: what counters_show() and counters_reset() then miss. "": all do. */
+void counters_missing(struct counters *counters, struct error *out);
 
 /* In words, for status and log: "" while well, else what is wrong and what to do. */
 void counters_condition(struct counters *counters, struct error *out);

@@ -7,18 +7,19 @@
 -- ARGV[1] is what to do, ARGV[2] the time in ms (-1: this server's). Whatever is not ours under a key of ours counts as absent; a
 -- key of another type is deleted. The first number returned is how often that was seen.
 --
---   plain, reserve, peek, charge:
---     ARGV[3] '', or the pair (its two hashes are then the last of KEYS) and the client network; of its deferrals that are to be noted
---     first the client network, how many they are, how long ago (ms) they were
+--   plain, reserve, attempts, peek, charge (attempts: something else refused already, so that only attempts are charged):
+--     ARGV[3] '', or 'retry' (it is known to be one), or the pair (its two hashes are then the last of KEYS) and the client network; of
+--     its deferrals that are to be noted first the client network, how many they are, how long ago (ms) they were
 --     [4] how many asks; for each, grouped by key: window, max, and a word: 'h' where it is hard (what it charges is open), what it counts
---     where that is not recipients ('hbytes'), then nothing, or numbers: its field, its overflow field (0: none), the field in which new
---     keys are counted, how many may be made in a minute, amount, need, hold, flags, ask that it is a share of (0: none), share_above,
+--     where that is not recipients ('hbytes'), then nothing, or numbers: its field, its overflow field (0: none; its own: where its key is
+--     new nothing is charged, and the ask is answered 4), the field in which new keys are counted, how many may be made in a minute, amount, need, hold, flags, ask that it is a share of (0: none), share_above,
 --     headroom. No numbers: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
 --     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or a word: what it counts where
 --     that is not recipients, then numbers: age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
+--   take, look: ARGV[3] the pair as above: 1 where it is a retry (look: none is used up)
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
 --     so many wait at least
@@ -252,7 +253,7 @@ local function try(command, key, ...)
         return call(command, key, ...)
     end
     junk = junk + 1
-    if what == 'reserve' or what == 'charge' or what == 'deferred' then
+    if what ~= 'peek' and what ~= 'look' and what ~= 'change' and what ~= 'settle' and what ~= 'refused' then
         call('DEL', key)
     end
     return nil
@@ -468,6 +469,24 @@ local function take(wait, last, client, look)
     return from and true or false
 end
 
+-- Is what ARGV[3] names a retry? What it says was deferred is noted first.
+local function ask_pair(look)
+    local pair, client, deferred, n, ago = match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+)$')
+    if not pair then
+        return ARGV[3] == 'retry'
+    end
+    local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
+    if n ~= '0' and not look then
+        note(wait, last, deferred, tonumber(ago), tonumber(n))
+    end
+    return take(wait, last, client, look)
+end
+
+if what == 'take' or what == 'look' then
+    local retry = ask_pair(what == 'look')
+    return {junk, retry and 1 or 0}
+end
+
 if what == 'deferred' then
     for i = 1, tonumber(ARGV[3]) do
         local at = 5 * i - 1
@@ -600,10 +619,9 @@ if what == 'refused' then
     return {junk}
 end
 
--- What is left: reserve, peek, charge, with all there is.
+-- What is left: reserve, attempts, peek, charge, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
-local pair, client, deferred, n_deferred, ago = match(ARGV[3], '^(%S+) (%S+) (%S+) (%d+) (%d+)$')
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
 local loaded, counters, exists = {}, {}, {}
 
@@ -670,14 +688,7 @@ local function get(field, window, hold, unit)
     return counter
 end
 
-local retry = false
-if pair then
-    local wait, last = waiting(KEYS[#KEYS - 1], pair), waiting(KEYS[#KEYS], pair)
-    if n_deferred ~= '0' and not peek then
-        note(wait, last, deferred, tonumber(ago), tonumber(n_deferred))
-    end
-    retry = take(wait, last, client, peek)
-end
+local retry = ask_pair(peek)
 
 -- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
 local NEW_WINDOW = 60000
@@ -711,7 +722,9 @@ local function read_ask(i)
                  parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
                  attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags % 8 >= 4, result = 1, wait = 0,
                  hard = hard == 'h', hard_for = 0}
-    if other and other ~= '0' and overflow(key_of[ask.field], tonumber(new_field), tonumber(new_max)) then
+    if other and other == field then
+        ask.absent = is_new(key_of[ask.field])
+    elseif other and other ~= '0' and overflow(key_of[ask.field], tonumber(new_field), tonumber(new_max)) then
         -- strangers share it: nobody holds it, and it answers for nobody for good
         ask.field, ask.overflowed, ask.hold, ask.hard = tonumber(other), true, 0, false
     end
@@ -719,9 +732,21 @@ local function read_ask(i)
     return ask
 end
 
-local asks = {}
+local asks, absent = {}, false
 for i = 1, n do
     asks[i] = read_ask(i)
+    absent = absent or asks[i].absent
+end
+if absent then
+    local answer = {junk}
+    for i = 1, n do
+        local to = i * 8 - 6
+        for k = to, to + 7 do
+            answer[k] = 0
+        end
+        answer[to] = asks[i].absent and 4 or 1
+    end
+    return answer
 end
 
 -- For how long what is taken refuses by itself; 0: it does not.
@@ -772,7 +797,7 @@ local function check(ask)
 end
 
 -- What another store charged is taken as it is.
-local admitted = true
+local admitted = what ~= 'attempts'
 for i = 1, n do
     local ask = asks[i]
     if not charge then

@@ -222,6 +222,8 @@ static void place_fill(struct place *place, const struct deny_cache_ticket *tick
     place->since = now_ms;
     place->until = until;
     memcpy(place->answers, answers, place->n * sizeof *answers);
+    for (size_t i = 0; i < place->n; i++)
+        place->answers[i].slot = place->answers[i].here = -1; /* a receipt is good for one */
 }
 
 static void drop_charged(struct deny_cache *cache, const struct deny_cache_ticket *ticket,

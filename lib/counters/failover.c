@@ -26,6 +26,7 @@
  * again.
  *
  * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
+#include "chain.h"
 #include "reconcile.h"
 #include "counters/stores.h"
 #include "base/clock.h"
@@ -60,13 +61,6 @@ static struct failover_state *state_of(struct counters *counters)
 
 /* ---- asking ---- */
 
-static enum counters_status down(const struct count_request *request, struct count_answer *answers)
-{
-    if (answers != NULL)
-        memset(answers, 0, request->n * sizeof *answers);
-    return COUNTERS_DOWN;
-}
-
 static enum counters_status ask_local(struct failover_state *state, enum counters_mode mode,
                                       const struct count_request *request, int64_t now_ms,
                                       struct count_answer *answers)
@@ -76,57 +70,32 @@ static enum counters_status ask_local(struct failover_state *state, enum counter
 }
 
 /* Asks remote, and tells it what was deferred of the pair in the last moments. */
-static enum counters_status reserve_remote(struct failover_state *state, const struct count_request *request,
-                                           int64_t now_ms, struct count_answer *answers)
+static enum counters_status ask_remote(struct failover_state *state, enum counters_mode mode,
+                                       const struct count_request *request, int64_t now_ms,
+                                       struct count_answer *answers)
 {
     struct retries *retries = state->local->retries;
     struct count_request with = *request;
     struct count_deferral deferral;
-    if (request->pair != NULL && retries_collect_pair(retries, request->pair, now_ms, &deferral))
+    if (mode == COUNTERS_RESERVE && request->pair != NULL &&
+        retries_collect_pair(retries, request->pair, now_ms, &deferral))
         with.deferred = &deferral;
-    enum counters_status status =
-        state->remote->ops->ask(state->remote, COUNTERS_RESERVE, &with, now_ms, answers);
+    enum counters_status status = state->remote->ops->ask(state->remote, mode, &with, now_ms, answers);
     if (status == COUNTERS_DOWN && with.deferred != NULL)
         retries_put_back(retries, &deferral, 1);
     return status;
 }
 
-static enum counters_status failover_reserve(struct failover_state *state,
-                                             const struct count_request *request, int64_t now_ms,
-                                             struct count_answer *answers)
+/* What remote did, is done here. */
+static void record(struct failover_state *state, const struct count_request *request, int64_t now_ms,
+                   struct count_answer *answers)
 {
-    struct deny_cache_ticket ticket;
-    if (deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
-        failover_state_note(state, &state->pending);
-        return COUNTERS_OK;
-    }
-    enum counters_status status = reserve_remote(state, request, now_ms, answers);
-    if (status != COUNTERS_OK) {
-        failover_state_note(state, &state->closed);
-        return status;
-    }
     (void)ask_local(state, COUNTERS_RECORD, request, now_ms,
                     answers); /* short of memory, it starts a little colder */
-    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
-    return COUNTERS_OK;
 }
 
-static enum counters_status failover_ask(struct counters *counters, enum counters_mode mode,
-                                         const struct count_request *request, int64_t now_ms,
-                                         struct count_answer *answers)
-{
-    struct failover_state *state = state_of(counters);
-    if (mode == COUNTERS_CHARGE)
-        (void)ask_local(state, mode, request, now_ms, NULL);
-    if (!failover_state_current(state))
-        return down(request, answers);
-    if (mode == COUNTERS_RESERVE)
-        return failover_reserve(state, request, now_ms, answers);
-    return state->remote->ops->ask(state->remote, mode, request, now_ms, answers);
-}
-
-/* Until fallback_end() remote is not opened. False: it is open already. */
-static bool fallback_begin(struct failover *failover, int64_t deadline)
+/* Until fallback_end() remote is not opened there. False: it is open already. */
+static bool fallback_begin(struct failover *failover, unsigned site, int64_t deadline)
 {
     struct failover_state *state = &failover->state;
     int64_t left_ms = deadline > 0 ? (deadline - clock_monotonic_ns()) / 1000000 : FALLBACK_MS;
@@ -135,7 +104,7 @@ static bool fallback_begin(struct failover *failover, int64_t deadline)
     while (failover->opening &&
            pthread_cond_clockwait(&failover->opened, &failover->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
-    bool away = state->remote == NULL || atomic_load(&state->closed);
+    bool away = state->remote == NULL || atomic_load(&state->sites[site].closed);
     failover->fallbacks += away;
     pthread_mutex_unlock(&failover->lock);
     return away;
@@ -163,47 +132,166 @@ static bool fallback_receipts(const struct count_request *request, bool unsynced
     return charged;
 }
 
-static enum counters_status failover_fallback(struct counters *counters, bool peek,
-                                              enum counters_status before,
-                                              const struct count_request *request, int64_t now_ms,
-                                              struct count_answer *answers)
+/* This process alone. unsynced: remote is to be told of it; else it may have it: it counts as made. */
+static void fallback_ask(struct failover_state *state, unsigned site, enum counters_mode mode, bool unsynced,
+                         const struct count_request *request, int64_t now_ms, struct count_answer *answers)
 {
-    struct failover *failover = (struct failover *)counters;
-    struct failover_state *state = &failover->state;
-    if (peek)
-        return ask_local(state, COUNTERS_PEEK, request, now_ms, answers);
-    while (before == COUNTERS_DOWN && !fallback_begin(failover, request->deadline)) {
-        before = failover_ask(counters, COUNTERS_RESERVE, request, now_ms, answers);
-        if (before == COUNTERS_OK)
-            return COUNTERS_OK;
+    struct count_request here = *request;
+    here.asks = request->local;
+    mode = mode == COUNTERS_PEEK ? COUNTERS_PEEK : unsynced ? COUNTERS_FALLBACK : COUNTERS_RESERVE;
+    enum counters_status status = ask_local(state, mode, &here, now_ms, answers);
+    if (status == COUNTERS_OK && mode != COUNTERS_PEEK && fallback_receipts(&here, unsynced, answers) &&
+        unsynced)
+        failover_state_unsync(state, site);
+    for (size_t i = 0; i < request->n && status == COUNTERS_OK; i++)
+        answers[i].local = true;
+}
+
+/* Did remote just refuse this? */
+static bool failover_known(void *arg, const struct count_request *request, int64_t now_ms,
+                           struct count_answer *answers)
+{
+    struct failover_state *state = &((struct failover *)arg)->state;
+    struct deny_cache_ticket ticket;
+    bool known = deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket);
+    if (known)
+        failover_state_note(state, &state->pending);
+    return known;
+}
+
+/* Asks remote, where it can be asked, and where what it has just refused is not known. */
+static enum counters_status ask_current(struct failover_state *state, unsigned site, enum counters_mode mode,
+                                        const struct count_request *request, int64_t now_ms,
+                                        struct count_answer *answers)
+{
+    struct deny_cache_ticket ticket = {0};
+    if (!failover_state_current(state, site))
+        return COUNTERS_DOWN;
+    bool cached = mode == COUNTERS_RESERVE && !request->refused;
+    if (cached && deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
+        return COUNTERS_OK;
     }
-    bool unsynced = before != COUNTERS_UNSURE; /* else remote may have it: it counts as made */
-    enum counters_status status =
-        ask_local(state, unsynced ? COUNTERS_FALLBACK : COUNTERS_RESERVE, request, now_ms, answers);
-    if (status == COUNTERS_OK && fallback_receipts(request, unsynced, answers) && unsynced)
-        failover_state_note(state, &state->unsynced);
-    if (unsynced)
+    enum counters_status status = ask_remote(state, mode, request, now_ms, answers);
+    if (status != COUNTERS_OK || mode != COUNTERS_RESERVE)
+        return status;
+    if (state->n_sites == 1) /* a chain does, when all of it is known */
+        record(state, request, now_ms, answers);
+    deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return COUNTERS_OK;
+}
+
+/* What is at one site, of whoever answers for it now. answers may be NULL where nobody stands in. */
+static enum counters_status failover_ask_site(void *arg, unsigned site, enum counters_mode mode,
+                                              const struct count_request *request, bool splittable,
+                                              int64_t now_ms, struct count_answer *answers)
+{
+    struct failover *failover = arg;
+    struct failover_state *state = &failover->state;
+    enum counters_status status;
+    bool split, begun;
+    do {
+        status = ask_current(state, site, mode, request, now_ms, answers);
+        split = status == COUNTERS_SPLIT;
+        if (status == COUNTERS_OK || (split && splittable))
+            return status;
+        if (split)
+            status = COUNTERS_DOWN;
+        else if (mode == COUNTERS_RESERVE && state->remote != NULL)
+            failover_state_close(state, site);
+        if (answers != NULL)
+            memset(answers, 0, request->n * sizeof *answers);
+        if (request->local == NULL || mode == COUNTERS_CHARGE)
+            return status;
+        begun = mode != COUNTERS_PEEK && status == COUNTERS_DOWN && !split;
+    } while (begun && !fallback_begin(failover, site, request->deadline));
+    fallback_ask(state, site, mode, status == COUNTERS_DOWN, request, now_ms, answers);
+    if (begun)
         fallback_end(failover);
     return status;
+}
+
+static void failover_record(void *arg, const struct count_request *request, int64_t now_ms,
+                            struct count_answer *answers)
+{
+    record(&((struct failover *)arg)->state, request, now_ms, answers);
+}
+
+/* Is it a retry? Where the pair has a site of its own, that is asked first. */
+static bool failover_retry(struct failover_state *state, const struct count_request *request, bool look,
+                           int64_t now_ms)
+{
+    struct retries *retries = state->local->retries;
+    struct count_request with = *request;
+    struct count_deferral deferral;
+    bool retry = false;
+    if (!look && retries_collect_pair(retries, request->pair, now_ms, &deferral))
+        with.deferred = &deferral;
+    enum counters_status status = state->remote->ops->retry(state->remote, &with, look, now_ms, &retry);
+    if (status == COUNTERS_DOWN && with.deferred != NULL)
+        retries_put_back(retries, &deferral, 1);
+    if (status != COUNTERS_OK)
+        return retries_take(retries, request->pair, now_ms, look);
+    if (retry && !look)
+        (void)retries_take(retries, request->pair, now_ms, false); /* as there */
+    return retry;
+}
+
+static enum counters_status failover_chain(struct failover *failover, enum counters_mode mode,
+                                           const struct count_request *request, int64_t now_ms,
+                                           struct count_answer *answers)
+{
+    static const struct chain_ops ops = {
+        .ask = failover_ask_site, .known = failover_known, .record = failover_record};
+    struct failover_state *state = &failover->state;
+    struct count_request chained = *request;
+    struct deny_cache_ticket ticket;
+    if (mode == COUNTERS_RESERVE && deny_cache_find(state->deny_cache, request, now_ms, answers, &ticket)) {
+        failover_state_note(state, &state->pending);
+        return COUNTERS_OK;
+    }
+    if (request->pair != NULL && mode != COUNTERS_CHARGE) {
+        chained.retry = failover_retry(state, request, mode == COUNTERS_PEEK, now_ms);
+        chained.pair = NULL;
+    }
+    enum counters_status status = chain_ask(state->remote, &ops, failover, mode, &chained, now_ms, answers);
+    if (mode == COUNTERS_RESERVE && status == COUNTERS_OK)
+        deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
+    return status;
+}
+
+static enum counters_status failover_ask(struct counters *counters, enum counters_mode mode,
+                                         const struct count_request *request, int64_t now_ms,
+                                         struct count_answer *answers)
+{
+    struct failover *failover = (struct failover *)counters;
+    if (mode == COUNTERS_CHARGE)
+        (void)ask_local(&failover->state, mode, request, now_ms, NULL);
+    if (failover->state.n_sites > 1)
+        return failover_chain(failover, mode, request, now_ms, answers);
+    return failover_ask_site(failover, 0, mode, request, false, now_ms, answers);
 }
 
 static void failover_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
 {
     struct failover_state *state = state_of(counters);
-    bool unsynced = change->unsynced && failover_state_behind(state);
+    unsigned site = change->unsynced ? store_site(state->remote, change->key) : 0;
+    bool unsynced = change->unsynced && failover_state_is_behind(state, site);
     mirror_change(state->local, change, unsynced, now_ms < 0 ? 0 : now_ms);
     if (unsynced)
-        failover_state_note(state, &state->unsynced);
+        failover_state_unsync(state, site);
 }
 
 /* The bytes of a message that ends: what remote has of them is checked there, and echoed here. A charge that local made is found
  * there by its age. */
 static enum counters_status failover_settle(struct counters *counters, const struct count_change *changes,
-                                            size_t n, int64_t now_ms, struct count_answer *answers)
+                                            size_t n, int64_t now_ms, int64_t deadline,
+                                            struct count_answer *answers)
 {
     struct failover_state *state = state_of(counters);
     struct count_change sent[COUNTERS_SETTLE_MOST];
-    if (!failover_state_current(state) || n > COUNTERS_SETTLE_MOST)
+    unsigned site = store_site(state->remote, changes[0].key);
+    if (!failover_state_current(state, site) || n > COUNTERS_SETTLE_MOST)
         return COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++) {
         sent[i] = changes[i];
@@ -213,10 +301,11 @@ static enum counters_status failover_settle(struct counters *counters, const str
         sent[i].created = INT64_MAX;
         sent[i].open = 0;
     }
-    enum counters_status status = state->remote->ops->settle(state->remote, sent, n, now_ms, answers);
+    enum counters_status status =
+        state->remote->ops->settle(state->remote, sent, n, now_ms, deadline, answers);
     bool admitted = status == COUNTERS_OK;
     if (!admitted)
-        failover_state_note(state, &state->closed);
+        failover_state_close(state, site);
     for (size_t i = 0; i < n && admitted; i++)
         admitted = answers[i].result == COUNT_ADMITTED;
     for (size_t i = 0; i < n && admitted; i++) {
@@ -232,10 +321,11 @@ static enum counters_status failover_settle_here(struct counters *counters, stru
                                                  size_t n, int64_t now_ms, struct count_answer *answers)
 {
     struct failover_state *state = state_of(counters);
-    bool unsynced = failover_state_behind(state);
+    unsigned site = store_site(state->remote, changes[0].key);
+    bool unsynced = failover_state_is_behind(state, site);
     mirror_settle_here(state->local, changes, n, unsynced, now_ms < 0 ? 0 : now_ms, answers);
     if (unsynced)
-        failover_state_note(state, &state->unsynced);
+        failover_state_unsync(state, site);
     return COUNTERS_OK;
 }
 
@@ -259,15 +349,13 @@ static void open_end(struct failover *failover)
     pthread_mutex_unlock(&failover->lock);
 }
 
-/* Tells remote all that it does not know; then it may be asked again. */
+/* Tells remote all that it does not know, wherever it is up; then it may be asked again there. */
 static void failover_open(struct failover *failover)
 {
-    struct failover_state *state = &failover->state;
-    if (!reconcile_run(failover->reconcile) || !atomic_load(&state->closed))
+    if (!failover_state_any_behind(&failover->state, false) || !reconcile_run(failover->reconcile))
         return;
     open_begin(failover);
-    if (reconcile_walk(failover->reconcile))
-        atomic_store(&state->closed, false);
+    reconcile_open(failover->reconcile);
     open_end(failover);
 }
 
@@ -283,26 +371,43 @@ static int64_t failover_notify(struct failover *failover, int64_t now)
     return now;
 }
 
+/* Something is behind. When to look again: at once, where nothing is any more. */
+static int64_t failover_mend(struct failover *failover)
+{
+    struct failover_state *state = &failover->state;
+    failover_open(failover);
+    atomic_store(&state->behind, false); /* before the look: who closes another one now sets it again */
+    if (!failover_state_any_behind(state, true))
+        return 0;
+    atomic_store(&state->behind, true);
+    return clock_monotonic_ns() + LOOK_MS * 1000000LL;
+}
+
 static int64_t failover_step(void *arg)
 {
     struct failover *failover = arg;
     struct failover_state *state = &failover->state;
-    int64_t now = clock_monotonic_ns();
-    if (failover_state_behind(state)) {
-        failover_open(failover);
-        return failover_state_behind(state) ? clock_monotonic_ns() + LOOK_MS * 1000000LL : now;
+    int64_t now = clock_monotonic_ns(), look = WORKER_IDLE;
+    if (atomic_load(&state->behind)) {
+        look = failover_mend(failover);
+        if (state->n_sites == 1 || look == 0)
+            return look;
     }
-    if (atomic_load(&state->pending))
-        return failover_notify(failover, now);
-    (void)failover_state_current(
-        state); /* has it restarted? It is told what it lost at once: other hosts ask it, too */
-    return now + WATCH_MS * 1000000LL;
+    if (atomic_load(&state->pending)) { /* what is away is no reason to tell the rest nothing */
+        int64_t due = failover_notify(failover, now);
+        return due < look ? due : look;
+    }
+    for (unsigned site = 0; site < state->n_sites;
+         site++) /* has it restarted? It is told what it lost at once: other hosts */
+        (void)failover_state_current(state, site); /* ask it, too */
+    int64_t watch = now + WATCH_MS * 1000000LL;
+    return watch < look ? watch : look;
 }
 
 /* ---- the rest is remote's ---- */
 
-static enum counters_status failover_change(struct counters *counters, const struct count_change *changes,
-                                            size_t n, int64_t now_ms)
+static enum counters_status failover_change(struct counters *counters, struct count_change *changes, size_t n,
+                                            int64_t now_ms)
 {
     struct failover_state *state = state_of(counters);
     bool any = false;
@@ -313,13 +418,12 @@ static enum counters_status failover_change(struct counters *counters, const str
     enum counters_status status =
         state->remote != NULL ? counters_change(state->remote, changes, n, now_ms) : COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++) /* only now does remote answer otherwise: softer, or harder */
-        if (!store_is_synced(&changes[i]))
-            deny_cache_drop(state->deny_cache, changes[i].key);
+        deny_cache_drop(state->deny_cache, changes[i].key);
     return status;
 }
 
-static enum counters_status
-failover_deferred(struct counters *counters, const struct count_deferral *deferrals, size_t n, int64_t now_ms)
+static enum counters_status failover_deferred(struct counters *counters, struct count_deferral *deferrals,
+                                              size_t n, int64_t now_ms)
 {
     struct failover_state *state = state_of(counters);
     enum counters_status status = counters_deferred(&state->local->counters, deferrals, n, now_ms);
@@ -347,6 +451,26 @@ static enum counters_status failover_reset(struct counters *counters, const char
     return status;
 }
 
+static int64_t failover_back_ms(struct counters *counters, const char *key)
+{
+    struct failover_state *state = state_of(counters);
+    if (state->n_sites == 1) /* whoever sees the whole store come back, knows */
+        return 0;
+    return atomic_load(&state->sites[store_site(state->remote, key)].back_ms);
+}
+
+static void failover_missing(struct counters *counters, struct error *out)
+{
+    struct counters *remote = state_of(counters)->remote;
+    if (remote != NULL)
+        counters_missing(remote, out);
+}
+
+static unsigned failover_site(struct counters *counters, const char *key)
+{
+    return store_site(state_of(counters)->remote, key);
+}
+
 static void failover_condition(struct counters *counters, struct error *out)
 {
     struct counters *remote = state_of(counters)->remote;
@@ -371,6 +495,7 @@ static void failover_free(struct counters *counters)
     counters_free(state->remote);
     counters_free(&state->local->counters);
     deny_cache_free(state->deny_cache);
+    failover_state_done(state);
     pthread_cond_destroy(&failover->opened);
     pthread_mutex_destroy(&failover->lock);
     free(failover);
@@ -382,10 +507,12 @@ static const struct counters_ops failover_ops = {
     .deferred = failover_deferred,
     .show = failover_show,
     .reset = failover_reset,
-    .fallback = failover_fallback,
+    .site = failover_site,
     .change_here = failover_change_here,
     .settle = failover_settle,
     .settle_here = failover_settle_here,
+    .back_ms = failover_back_ms,
+    .missing = failover_missing,
     .condition = failover_condition,
     .junk = failover_junk,
     .free = failover_free,
@@ -394,8 +521,10 @@ static const struct counters_ops failover_ops = {
 /* Memory and the worker; -1 with err set. */
 static int failover_start(struct failover *failover, struct error *err)
 {
+    failover->counters.n_sites = store_sites(failover->state.remote);
     failover->state.deny_cache = deny_cache_new();
-    failover->reconcile = reconcile_new(&failover->state);
+    if (failover_state_init(&failover->state) == 0)
+        failover->reconcile = reconcile_new(&failover->state);
     if (failover->state.deny_cache == NULL || failover->reconcile == NULL) {
         error_set(err, "out of memory for the counters");
         return -1;
@@ -430,4 +559,13 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
 uint64_t failover_merged(struct counters *pair)
 {
     return atomic_load(&state_of(pair)->synced);
+}
+
+unsigned failover_behind(struct counters *pair)
+{
+    struct failover_state *state = state_of(pair);
+    unsigned n = 0;
+    for (unsigned site = 0; site < state->n_sites; site++)
+        n += failover_state_is_behind(state, site);
+    return n;
 }

@@ -1,5 +1,25 @@
-/* failover_state: see failover_state.h. */
+/* failover_state: see failover_state.h. Owns the flags of the sites. */
 #include "failover_state.h"
+
+#include <stdlib.h>
+
+int failover_state_init(struct failover_state *state)
+{
+    state->n_sites = store_sites(state->remote);
+    state->sites = calloc(state->n_sites, sizeof *state->sites);
+    state->generations = calloc(state->n_sites, sizeof *state->generations);
+    if (state->sites == NULL || state->generations == NULL)
+        return -1;
+    state->local->remote = state->remote;
+    state->local->generations = state->generations;
+    return 0;
+}
+
+void failover_state_done(struct failover_state *state)
+{
+    free(state->sites);
+    free(state->generations);
+}
 
 int64_t failover_state_now(const struct failover_state *state)
 {
@@ -12,24 +32,47 @@ void failover_state_note(struct failover_state *state, atomic_bool *what)
         worker_wake(state->worker);
 }
 
-bool failover_state_behind(struct failover_state *state)
+void failover_state_close(struct failover_state *state, unsigned site)
 {
-    return atomic_load(&state->closed) || atomic_load(&state->unsynced);
+    atomic_store(&state->sites[site].closed, true);
+    failover_state_note(state, &state->behind);
 }
 
-bool failover_state_remote_up(const struct failover_state *state, unsigned *generation)
+void failover_state_unsync(struct failover_state *state, unsigned site)
 {
-    *generation = 0;
-    return state->remote->ops->up == NULL || state->remote->ops->up(state->remote, generation);
+    atomic_store(&state->sites[site].unsynced, true);
+    failover_state_note(state, &state->behind);
 }
 
-bool failover_state_current(struct failover_state *state)
+bool failover_state_is_behind(const struct failover_state *state, unsigned site)
+{
+    return atomic_load(&state->sites[site].closed) || atomic_load(&state->sites[site].unsynced);
+}
+
+bool failover_state_any_behind(struct failover_state *state, bool any)
 {
     unsigned generation;
-    if (state->remote == NULL || atomic_load(&state->closed))
+    for (unsigned site = 0; site < state->n_sites; site++)
+        if (failover_state_is_behind(state, site) &&
+            (any || failover_state_remote_up(state, site, &generation)))
+            return true;
+    return false;
+}
+
+bool failover_state_remote_up(const struct failover_state *state, unsigned site, unsigned *generation)
+{
+    *generation = 0;
+    return state->remote->ops->up == NULL || state->remote->ops->up(state->remote, site, generation);
+}
+
+bool failover_state_current(struct failover_state *state, unsigned site)
+{
+    unsigned generation;
+    if (state->remote == NULL || atomic_load(&state->sites[site].closed))
         return false;
-    if (!failover_state_remote_up(state, &generation) || generation == atomic_load(&state->local->generation))
+    if (!failover_state_remote_up(state, site, &generation) ||
+        generation == atomic_load(&state->generations[site]))
         return true; /* where it is down it says so at once */
-    failover_state_note(state, &state->closed);
+    failover_state_close(state, site);
     return false;
 }

@@ -57,11 +57,27 @@ static uint64_t shard_bit(const struct memory *memory, uint64_t hash)
     return UINT64_C(1) << (hash >> 58) % memory->n_shards;
 }
 
-static enum counters_status memory_deferred(struct counters *counters, const struct count_deferral *deferrals,
+unsigned memory_generation(const struct memory *memory, unsigned site)
+{
+    return memory->generations != NULL ? atomic_load(&memory->generations[site]) : 0;
+}
+
+/* A new entry for a key; NULL: out of memory, or crowded. */
+static struct entry *entry_new(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
+{
+    struct entry *entry = memory_table_entry_new(memory_shard(memory, hash), hash, key, now_ms);
+    if (entry != NULL)
+        entry->site = (uint16_t)store_site(memory->remote, key);
+    return entry;
+}
+
+static enum counters_status memory_deferred(struct counters *counters, struct count_deferral *deferrals,
                                             size_t n, int64_t now_ms)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         retries_note(((struct memory *)counters)->retries, &deferrals[i], now_ms);
+        deferrals[i].n = 0;
+    }
     return COUNTERS_OK;
 }
 
@@ -70,7 +86,7 @@ static bool memory_retry(struct memory *memory, enum counters_mode mode, const s
                          int64_t now_ms, const struct count_answer *recorded)
 {
     if (request->pair == NULL || request->n == 0)
-        return false;
+        return request->retry;
     if (mode == COUNTERS_RECORD && !recorded[0].retry)
         return false;
     if (mode != COUNTERS_PEEK && request->deferred != NULL)
@@ -405,8 +421,7 @@ static struct entry *work_entry(struct task *task, struct work *work)
     if (work->entry == NULL) /* unless another work has made it */
         work->entry = find(task->memory, work->hash, work->key, task->now);
     if (work->entry == NULL)
-        work->entry =
-            memory_table_entry_new(memory_shard(task->memory, work->hash), work->hash, work->key, task->now);
+        work->entry = entry_new(task->memory, work->hash, work->key, task->now);
     if (work->entry != NULL) {
         work->entry->busy = true;
         work->entry->chosen = work->chosen;
@@ -432,7 +447,7 @@ static bool task_make_fields(struct task *task)
         work->field = entry != NULL ? memory_table_field_make(entry, work->limit) : NULL;
         made = work->field != NULL;
         if (made && is_new)
-            work->field->generation = atomic_load(&task->memory->generation);
+            work->field->generation = memory_generation(task->memory, entry->site);
     }
     return made;
 }
@@ -469,7 +484,7 @@ static enum counters_status task_run(struct task *task)
     if (task->mode == COUNTERS_PEEK)
         return COUNTERS_OK;
     for (size_t i = 0; i < request->n; i++)
-        part_apply(task, i, admitted);
+        part_apply(task, i, admitted && !request->refused);
     task_count_new(task);
     bool made = task_make_fields(task);
     task_write(task, made);
@@ -555,7 +570,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
-        entry = memory_table_entry_new(memory_shard(memory, hash), hash, change->key, now_ms);
+        entry = entry_new(memory, hash, change->key, now_ms);
     if (entry == NULL)
         return NULL;
     if (entry->expires < now_ms + change->ttl_ms)
@@ -564,7 +579,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     if (made == NULL)
         return NULL;
     if (field == NULL)
-        made->generation = atomic_load(&memory->generation);
+        made->generation = memory_generation(memory, entry->site);
     made->value.counter = counter;
     return made;
 }
@@ -650,8 +665,8 @@ static bool is_change(const struct count_change *change)
     return !store_is_synced(change) && change->window_ms >= 1;
 }
 
-static enum counters_status memory_change(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms)
+static enum counters_status memory_change(struct counters *counters, struct count_change *changes, size_t n,
+                                          int64_t now_ms)
 {
     struct memory *memory = (struct memory *)counters;
     now_ms = now_ms < 0 ? 0 : now_ms;
@@ -662,6 +677,7 @@ static enum counters_status memory_change(struct counters *counters, const struc
         uint64_t locked = memory_lock(memory, &changes[i], 1, now_ms);
         (void)memory_apply(memory, &changes[i], changes[i].slot, now_ms, &field);
         memory_unlock(memory, locked);
+        store_mark_synced(&changes[i]);
     }
     return COUNTERS_OK;
 }
@@ -669,13 +685,14 @@ static enum counters_status memory_change(struct counters *counters, const struc
 static void memory_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
 {
     (void)memory_change(counters, change, 1, now_ms);
-    store_mark_synced(change);
 }
 
 static enum counters_status memory_settle(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms, struct count_answer *answers)
+                                          size_t n, int64_t now_ms, int64_t deadline,
+                                          struct count_answer *answers)
 {
     struct memory *memory = (struct memory *)counters;
+    (void)deadline;
     now_ms = now_ms < 0 ? 0 : now_ms;
     uint64_t locked = memory_lock(memory, changes, n, now_ms);
     struct field *field;

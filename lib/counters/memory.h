@@ -17,8 +17,13 @@ struct memory {
     size_t n_shards;
     struct memory_table shards[MEMORY_SHARDS];
     struct retries *retries;
-    atomic_uint generation; /* of the other store; what a field knows of an older one is void */
+    struct counters *remote; /* the other store; NULL: there is none, and one site */
+    /* Of each of its sites; what a field knows of an older one is void. The other store's owner's, or NULL: 0. */
+    const atomic_uint *generations;
 };
+
+/* The generation of a site. */
+unsigned memory_generation(const struct memory *memory, unsigned site);
 
 struct memory_table *memory_shard(struct memory *memory, uint64_t hash);
 
@@ -43,12 +48,13 @@ struct delta {
     char *key, *limit;
     struct counter counter; /* as it is here, brought up to now */
     int64_t ttl_ms, unsynced, remote_created;
-    unsigned generation;
+    unsigned site, generation;
     bool lost; /* the other store restarted since: it may know nothing of this counter */
 };
 
 struct mirror_cursor {
     size_t shard, bucket;
+    const bool *passed_over; /* of each site: its deltas stay where they are */
 };
 
 /* Takes up to n deltas from where the cursor stands; their counters then count as synced. Returns how many; less

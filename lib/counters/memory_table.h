@@ -37,8 +37,9 @@ struct entry {
     uint64_t hash;
     int64_t expires;
     struct field *fields;
-    bool busy;   /* in use by the request that holds the lock: not to be evicted */
-    bool chosen; /* its key can be chosen by strangers */
+    bool busy;     /* in use by the request that holds the lock: not to be evicted */
+    bool chosen;   /* its key can be chosen by strangers */
+    uint16_t site; /* of its key in the other store */
     char key[];
 };
 

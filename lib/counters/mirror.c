@@ -24,6 +24,7 @@ static bool delta_take(struct delta *delta, const struct entry *entry, struct fi
                             .counter = value->counter,
                             .ttl_ms = entry->expires - now_ms,
                             .remote_created = value->remote_created,
+                            .site = entry->site,
                             .generation = field->generation,
                             .lost = field->generation != generation};
     if (delta->key == NULL || delta->limit == NULL) {
@@ -46,12 +47,12 @@ static bool is_idle(const struct counter *counter, int64_t now_ms)
 }
 
 /* Takes the deltas of a bucket; false when there is no room for more. */
-static bool bucket_collect(struct memory *memory, const struct entry *entry, int64_t now_ms,
-                           struct delta *deltas, size_t *n, size_t most)
+static bool bucket_collect(struct memory *memory, const struct entry *entry, const bool *passed_over,
+                           int64_t now_ms, struct delta *deltas, size_t *n, size_t most)
 {
-    unsigned generation = atomic_load(&memory->generation);
     for (; entry != NULL; entry = entry->next) {
-        if (entry->expires <= now_ms)
+        unsigned generation = memory_generation(memory, entry->site);
+        if (entry->expires <= now_ms || passed_over[entry->site])
             continue;
         for (struct field *field = entry->fields; field != NULL; field = field->next) {
             bool unsynced = field->value.unsynced != 0;
@@ -77,12 +78,13 @@ size_t mirror_collect(struct memory *memory, struct mirror_cursor *cursor, int64
         struct memory_table *shard = &memory->shards[cursor->shard];
         pthread_mutex_lock(&shard->lock);
         while (room && cursor->bucket < shard->n_buckets) {
-            room = bucket_collect(memory, shard->buckets[cursor->bucket], now_ms, deltas, &got, n);
+            room = bucket_collect(memory, shard->buckets[cursor->bucket], cursor->passed_over, now_ms, deltas,
+                                  &got, n);
             cursor->bucket += room; /* a bucket that is not done is looked at again */
         }
         pthread_mutex_unlock(&shard->lock);
         if (room)
-            *cursor = (struct mirror_cursor){.shard = cursor->shard + 1};
+            *cursor = (struct mirror_cursor){.shard = cursor->shard + 1, .passed_over = cursor->passed_over};
     }
     return got;
 }

@@ -1,6 +1,7 @@
-/* reconcile: see reconcile.h; failover.c tells the whole story. Owns the sync under way.
+/* reconcile: see reconcile.h; failover.c tells the whole story. Owns the sync under way, and those whose answer was lost: they are made
+ * once more before their site is told anything else.
  *
- * A sync that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
+ * A sync is of one site. What fails there is put back, or kept, and the walk passes that site over from then on. One that remote makes no sense of, again and again, is dropped: it must not keep remote from being asked. */
 #include "reconcile.h"
 #include "base/clock.h"
 
@@ -16,7 +17,9 @@ enum {
     PASSES = 3,
 };
 
-struct sync { /* of some deltas */
+struct sync { /* of some deltas, of one site */
+    struct sync *next;
+    unsigned site;
     struct delta deltas[DELTAS];
     struct count_answer remote[DELTAS]; /* what remote had before */
     int64_t missing[DELTAS];            /* what is added to it */
@@ -28,7 +31,9 @@ struct sync { /* of some deltas */
 
 struct reconcile {
     struct failover_state *state;
-    struct sync sync;
+    struct sync sync;     /* under way */
+    struct sync *kept;    /* whose answer was lost */
+    bool *passed_over;    /* in this walk: sites that are away, or to which something could not be told */
     int64_t syncs;        /* begun */
     int64_t refusals_due; /* monotonic, ns */
 };
@@ -45,10 +50,9 @@ static int64_t delta_amount(const struct delta *delta, const struct count_answer
 }
 
 /* Makes the counters in remote, where they are not; what they are now. */
-static enum counters_status sync_open(struct reconcile *reconcile, int64_t now)
+static enum counters_status sync_open(struct reconcile *reconcile, struct sync *sync, int64_t now)
 {
     struct counters *remote = reconcile->state->remote;
-    struct sync *sync = &reconcile->sync;
     struct count_ask asks[DELTAS];
     for (size_t i = 0; i < sync->n; i++) {
         const struct delta *delta = &sync->deltas[i];
@@ -67,10 +71,9 @@ static enum counters_status sync_open(struct reconcile *reconcile, int64_t now)
 }
 
 /* What is to be added to each, now that it is known what remote has. */
-static enum counters_status sync_look(struct reconcile *reconcile, int64_t now)
+static enum counters_status sync_look(struct reconcile *reconcile, struct sync *sync, int64_t now)
 {
-    struct sync *sync = &reconcile->sync;
-    enum counters_status status = sync_open(reconcile, now);
+    enum counters_status status = sync_open(reconcile, sync, now);
     if (status != COUNTERS_OK)
         return status;
     for (size_t i = 0; i < sync->n; i++)
@@ -97,10 +100,9 @@ static struct count_change slot_change(const struct delta *delta, const struct c
                                  .here = -1};
 }
 
-static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
+static enum counters_status sync_add(struct reconcile *reconcile, const struct sync *sync, int64_t now)
 {
     struct counters *remote = reconcile->state->remote;
-    struct sync *sync = &reconcile->sync;
     struct count_change changes[DELTAS * WINDOW_SLOTS];
     size_t n = 0;
     for (size_t i = 0; i < sync->n; i++) {
@@ -117,71 +119,131 @@ static enum counters_status sync_add(struct reconcile *reconcile, int64_t now)
     return n > 0 ? remote->ops->sync(remote, changes, n, now, sync->sequence) : COUNTERS_OK;
 }
 
+/* Something could not be told there. */
+static void site_fails(struct reconcile *reconcile, unsigned site)
+{
+    reconcile->passed_over[site] = true;
+    atomic_store(&reconcile->state->sites[site].unsynced, true);
+}
+
 /* The sync was made, or dropped; or not: it is unsynced again. */
-static void sync_end(struct reconcile *reconcile, bool made)
+static void sync_end(struct reconcile *reconcile, struct sync *sync, bool made)
 {
     struct failover_state *state = reconcile->state;
-    struct sync *sync = &reconcile->sync;
     for (size_t i = 0; i < sync->n; i++)
         mirror_settle(state->local, &sync->deltas[i], made ? sync->remote[i].created : -1);
     if (made)
         atomic_fetch_add(&state->synced, sync->n);
-    *sync = (struct sync){0};
+    sync->n = 0;
 }
 
-/* True: made, or dropped. */
-static bool sync_make(struct reconcile *reconcile, int64_t now)
+/* Tries it. Ended (n is 0) where it was made, or put back; else its answer was lost. */
+static void sync_make(struct reconcile *reconcile, struct sync *sync, int64_t now)
 {
-    struct sync *sync = &reconcile->sync;
-    enum counters_status status = sync->sequence == 0 ? sync_look(reconcile, now) : COUNTERS_OK;
+    enum counters_status status = sync->sequence == 0 ? sync_look(reconcile, sync, now) : COUNTERS_OK;
     bool made = false;
     if (status == COUNTERS_OK) {
-        status = sync_add(reconcile, now);
+        status = sync_add(reconcile, sync, now);
         made = status == COUNTERS_OK;
         sync->unsure = sync->unsure || status == COUNTERS_UNSURE;
     }
     sync->doubts += status == COUNTERS_UNSURE;
-    made = made || sync->doubts == DOUBTS;
-    if (made || (!sync->unsure && sync->doubts == 0))
-        sync_end(reconcile, made);
-    return made;
+    bool dropped = !made && sync->doubts == DOUBTS;
+    if (!made && !dropped)
+        site_fails(reconcile, sync->site);
+    if (made || dropped || (!sync->unsure && sync->doubts == 0))
+        sync_end(reconcile, sync, made || dropped);
 }
 
-/* All of local. False: remote is away again. */
-static bool walk_counters(struct reconcile *reconcile)
+/* Keeps the sync under way for later; where memory is short, it counts as made. */
+static void sync_keep(struct reconcile *reconcile)
+{
+    struct sync *kept = malloc(sizeof *kept);
+    if (kept == NULL) {
+        sync_end(reconcile, &reconcile->sync, true);
+        return;
+    }
+    *kept = reconcile->sync;
+    kept->next = reconcile->kept;
+    reconcile->kept = kept;
+    reconcile->sync.n = 0;
+}
+
+/* Those whose answer was lost, and whose site is there, or (again) all that surely were not added. */
+static void walk_kept(struct reconcile *reconcile, bool again)
+{
+    int64_t now = failover_state_now(reconcile->state);
+    for (struct sync **at = &reconcile->kept; *at != NULL;) {
+        struct sync *sync = *at;
+        if (again && !sync->unsure)
+            sync_end(reconcile, sync, false);
+        else if (!again && !reconcile->passed_over[sync->site])
+            sync_make(reconcile, sync, now);
+        if (sync->n > 0) {
+            site_fails(reconcile, sync->site);
+            at = &sync->next;
+            continue;
+        }
+        *at = sync->next;
+        free(sync);
+    }
+}
+
+/* Makes a sync of those deltas that are of the same site as the first, and takes them out. Returns how many are left. */
+static size_t walk_site(struct reconcile *reconcile, struct delta *deltas, size_t n, int64_t now)
+{
+    struct sync *sync = &reconcile->sync;
+    size_t left = 0;
+    *sync = (struct sync){.site = deltas[0].site};
+    for (size_t i = 0; i < n; i++)
+        if (deltas[i].site == sync->site)
+            sync->deltas[sync->n++] = deltas[i];
+        else
+            deltas[left++] = deltas[i];
+    if (reconcile->passed_over[sync->site])
+        sync_end(reconcile, sync, false);
+    else
+        sync_make(reconcile, sync, now);
+    if (sync->n > 0)
+        sync_keep(reconcile);
+    return left;
+}
+
+/* All of local, but for what is passed over. */
+static void walk_counters(struct reconcile *reconcile)
 {
     struct failover_state *state = reconcile->state;
-    struct sync *sync = &reconcile->sync;
-    struct mirror_cursor cursor = {0};
-    while (!worker_stopping(state->worker)) {
+    struct delta deltas[DELTAS];
+    struct mirror_cursor cursor = {.passed_over = reconcile->passed_over};
+    size_t n;
+    walk_kept(reconcile, false);
+    do {
         int64_t now = failover_state_now(state);
-        if (sync->n == 0)
-            sync->n = mirror_collect(state->local, &cursor, now, sync->deltas, DELTAS);
-        if (sync->n == 0)
-            return true;
-        if (!sync_make(reconcile, now))
-            return false;
-    }
-    return false;
+        n = mirror_collect(state->local, &cursor, now, deltas, DELTAS);
+        for (size_t left = n; left > 0;)
+            left = walk_site(reconcile, deltas, left, now);
+    } while (n > 0 && !worker_stopping(state->worker));
 }
 
 /* ---- retries and refusals ---- */
 
-/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote is away. Those whose answer was lost
- * may count when they come again. */
+/* Which RCPTs were deferred here: they may be tried again elsewhere. False: remote, or a part of it, is away. Those whose answer was
+ * lost may count when they come again. */
 static bool notify_retries(struct failover_state *state)
 {
     struct retries *retries = state->local->retries;
     struct count_deferral list[COUNTERS_DEFERRALS];
     size_t n;
     int64_t now = failover_state_now(state);
-    while (!worker_stopping(state->worker) &&
-           (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0)
-        if (counters_deferred(state->remote, list, n, now) == COUNTERS_DOWN) {
-            retries_put_back(retries, list, n);
-            return false;
-        }
-    return true;
+    bool all = true;
+    while (!worker_stopping(state->worker) && all &&
+           (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0) {
+        all = counters_deferred(state->remote, list, n, now) != COUNTERS_DOWN;
+        for (size_t i = 0; i < n; i++)
+            if (list[i].n > 0)
+                retries_put_back(retries, &list[i], 1);
+    }
+    return all;
 }
 
 static void notify_refusal(void *arg, const char *key, const char *limit, int64_t n)
@@ -210,51 +272,105 @@ void reconcile_notify(struct reconcile *reconcile)
 
 /* ---- all ---- */
 
-bool reconcile_walk(struct reconcile *reconcile)
+/* Once through all of local. False: nothing is up. */
+static bool reconcile_walk(struct reconcile *reconcile)
 {
     struct failover_state *state = reconcile->state;
-    atomic_store(&state->unsynced, false);
-    if (notify_retries(state) && walk_counters(reconcile))
-        return true;
-    atomic_store(&state->unsynced, true);
+    bool any = false;
+    for (unsigned site = 0; site < state->n_sites; site++) {
+        unsigned generation;
+        bool up = failover_state_remote_up(state, site, &generation);
+        reconcile->passed_over[site] = !up;
+        any = any || up;
+        if (up)
+            atomic_store(&state->sites[site].unsynced, false);
+    }
+    if (!any)
+        return false;
+    if (!notify_retries(state) && state->n_sites == 1)
+        site_fails(reconcile, 0);
+    else
+        walk_counters(reconcile);
+    return true;
+}
+
+/* Sites that have restarted: all of local is looked at again, and nobody believes before that it is as before. */
+static void reconcile_restarts(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    bool restarted = false;
+    for (unsigned site = 0; site < state->n_sites; site++) {
+        unsigned generation;
+        if (!failover_state_remote_up(state, site, &generation) ||
+            generation == atomic_load(&state->generations[site]))
+            continue;
+        failover_state_close(state, site);
+        atomic_store(&state->generations[site], generation);
+        restarted = true;
+    }
+    if (!restarted)
+        return;
+    walk_kept(reconcile,
+              true); /* one that is unsure is sent again as it is: it may have been added, and saved */
+    retries_unsync(state->local->retries);
+    deny_cache_drop_all(state->deny_cache); /* the counters that they were read from may be others by now */
+}
+
+/* Is anything left to be told where it could be? */
+static bool reconcile_is_due(const struct reconcile *reconcile)
+{
+    const struct failover_state *state = reconcile->state;
+    for (unsigned site = 0; site < state->n_sites; site++)
+        if (!reconcile->passed_over[site] && atomic_load(&state->sites[site].unsynced))
+            return true;
     return false;
 }
 
 bool reconcile_run(struct reconcile *reconcile)
 {
-    struct failover_state *state = reconcile->state;
-    unsigned generation;
-    if (!failover_state_remote_up(state, &generation))
-        return false;
-    if (generation != atomic_load(&state->local->generation)) { /* all of local is looked at again */
-        atomic_store(&state->closed, true);                     /* before anybody believes it is as before */
-        if (!reconcile->sync.unsure) /* else the same is sent again: it may have been added, and saved */
-            sync_end(reconcile, false);
-        retries_unsync(state->local->retries);
-        deny_cache_drop_all(
-            state->deny_cache); /* the counters that they were read from may be others by now */
-    }
-    atomic_store(&state->local->generation, generation);
+    reconcile_restarts(reconcile);
     for (int pass = 0; pass < PASSES; pass++)
         if (!reconcile_walk(reconcile))
             return false;
-        else if (!atomic_load(&state->unsynced))
+        else if (!reconcile_is_due(reconcile))
             break;
     return true;
+}
+
+void reconcile_open(struct reconcile *reconcile)
+{
+    struct failover_state *state = reconcile->state;
+    if (!reconcile_walk(reconcile))
+        return;
+    for (unsigned site = 0; site < state->n_sites; site++)
+        if (!reconcile->passed_over[site] && atomic_load(&state->sites[site].closed)) {
+            atomic_store(&state->sites[site].back_ms, failover_state_now(state));
+            atomic_store(&state->sites[site].closed, false);
+        }
 }
 
 struct reconcile *reconcile_new(struct failover_state *state)
 {
     struct reconcile *reconcile = calloc(1, sizeof *reconcile);
-    if (reconcile != NULL)
-        reconcile->state = state;
-    return reconcile;
+    if (reconcile == NULL)
+        return NULL;
+    reconcile->state = state;
+    reconcile->passed_over = calloc(state->n_sites, sizeof *reconcile->passed_over);
+    if (reconcile->passed_over != NULL)
+        return reconcile;
+    free(reconcile);
+    return NULL;
 }
 
 void reconcile_free(struct reconcile *reconcile)
 {
     if (reconcile == NULL)
         return;
-    sync_end(reconcile, false);
+    for (struct sync *sync = reconcile->kept, *next; sync != NULL; sync = next) {
+        next = sync->next;
+        sync_end(reconcile, sync, false);
+        free(sync);
+    }
+    free(reconcile->passed_over);
     free(reconcile);
 }

@@ -10,11 +10,12 @@ struct reconcile;
 struct reconcile *reconcile_new(struct failover_state *state); /* NULL: out of memory. Borrows the state */
 void reconcile_free(struct reconcile *reconcile); /* what was under way is unsynced again; NULL is harmless */
 
-/* Once through all of local. True: remote has been told all that local admitted before. */
-bool reconcile_walk(struct reconcile *reconcile);
-
-/* The same, again while local goes on admitting, a few times: the less the shorter a walk is. False: remote is away. */
+/* Tells remote all that it does not know at the sites where it is up, again while local goes on admitting, a few times: the less the
+ * shorter. False: there is no such site. */
 bool reconcile_run(struct reconcile *reconcile);
+
+/* Once more, while local admits nothing; where remote has been told all by then, it may be asked again. */
+void reconcile_open(struct reconcile *reconcile);
 
 /* Deferrals and refusals, in batches. What could not be told is noted as pending. */
 void reconcile_notify(struct reconcile *reconcile);

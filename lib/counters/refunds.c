@@ -1,4 +1,4 @@
-/* refunds: see refunds.h. Owns the queue and its worker; short of memory a refund is forgotten, and its charge ends with its
+/* refunds: see refunds.h. Owns the queues and their worker; short of memory a refund is forgotten, and its charge ends with its
  * window. */
 #include "counters/refunds.h"
 
@@ -20,42 +20,84 @@ struct job {
     char text[];                /* key NUL limit NUL */
 };
 
+struct queue { /* the oldest first */
+    struct job *first, **last;
+    size_t n;
+};
+
+struct batch { /* some jobs out of a queue, worked on without the lock */
+    struct job *jobs[REFUNDS_MOST];
+    struct count_change changes[REFUNDS_MOST];
+    size_t n;
+};
+
 struct refunds {
     struct counters *counters;
     counters_now_fn *now;
     void *arg;
     struct worker *worker;
     pthread_mutex_t lock; /* of all that follows */
-    struct job *first, **last;
-    size_t n;
-    struct job *in_hand;    /* what is being handed over now; the worker's */
-    uint64_t pushed, done;  /* so many in all, and so many that are over: handed over, or dropped */
-    pthread_cond_t advance; /* of done */
+    struct queue fresh;
+    struct queue waiting;   /* what the store, or a part of it, did not take */
+    struct batch *in_hand;  /* what is being handed over now; the worker's */
+    uint64_t pushed, tried; /* so many in all, and so many that were handed over, or dropped, or wait */
+    pthread_cond_t advance; /* of tried, and of waiting */
     int64_t
         gather_until; /* more may come until this moment (clock_monotonic_ns()); a full batch does not wait for it */
-    int64_t retry_at; /* the store was down: not before this one */
+    int64_t retry_at; /* what waits: not before this one */
     unsigned hurried; /* so many wait for it to be done: it gathers no longer */
 };
 
-/* ---- the queue ---- */
+/* ---- the queues ---- */
+
+static void queue_add(struct queue *queue, struct job *job)
+{
+    job->next = NULL;
+    *queue->last = job;
+    queue->last = &job->next;
+    queue->n++;
+}
+
+/* NULL: it is empty. */
+static struct job *queue_take(struct queue *queue)
+{
+    struct job *job = queue->first;
+    if (job == NULL)
+        return NULL;
+    queue->first = job->next;
+    if (queue->first == NULL)
+        queue->last = &queue->first;
+    queue->n--;
+    return job;
+}
+
+static void queue_clear(struct queue *queue)
+{
+    for (struct job *job; (job = queue_take(queue)) != NULL;)
+        free(job);
+}
+
+/* With the lock held: what was here first, where there is no room. */
+static struct job *push_out(struct refunds *refunds)
+{
+    if (refunds->fresh.n + refunds->waiting.n <= JOBS_MAX)
+        return NULL;
+    struct job *oldest = queue_take(&refunds->waiting);
+    if (oldest != NULL)
+        return oldest;
+    refunds->tried++;
+    return queue_take(&refunds->fresh);
+}
 
 static void push(struct refunds *refunds, struct job *job)
 {
-    job->next = NULL;
     pthread_mutex_lock(&refunds->lock);
-    *refunds->last = job;
-    refunds->last = &job->next;
-    struct job *oldest = NULL;
-    if (++refunds->n > JOBS_MAX) {
-        oldest = refunds->first;
-        refunds->first = oldest->next;
-        refunds->n--;
-        refunds->done++;
-    }
+    queue_add(&refunds->fresh, job);
     refunds->pushed++;
-    if (refunds->n == 1)
+    struct job *oldest = push_out(refunds);
+    if (refunds->fresh.n == 1)
         refunds->gather_until = clock_monotonic_ns() + REFUNDS_GATHER_MS * 1000000LL;
-    bool wake = refunds->n == 1 || refunds->n == REFUNDS_MOST;
+    bool wake = refunds->fresh.n == 1 || refunds->fresh.n == REFUNDS_MOST;
     pthread_mutex_unlock(&refunds->lock);
     if (wake)
         worker_wake(refunds->worker);
@@ -74,94 +116,80 @@ static void push_change(struct refunds *refunds, const struct count_change *chan
     push(refunds, job);
 }
 
-/* Detaches up to REFUNDS_MOST jobs, so that they can be worked on without the lock. */
-static struct job *detach(struct refunds *refunds, struct job **last)
-{
-    struct job *first = refunds->first, *job = first;
-    size_t n = 1;
-    for (; n < REFUNDS_MOST && job->next != NULL; n++)
-        job = job->next;
-    refunds->first = job->next;
-    if (refunds->first == NULL)
-        refunds->last = &refunds->first;
-    refunds->n -= n;
-    job->next = NULL;
-    *last = job;
-    return first;
-}
+/* ---- the worker ---- */
 
-static size_t jobs_count(const struct job *job)
+static void batch_take(struct batch *batch, struct queue *queue)
 {
-    size_t n = 0;
-    for (; job != NULL; job = job->next)
-        n++;
-    return n;
-}
-
-static void put_back(struct refunds *refunds, struct job *first, struct job *last)
-{
-    refunds->n += jobs_count(first);
-    last->next = refunds->first;
-    if (refunds->first == NULL)
-        refunds->last = &last->next;
-    refunds->first = first;
-}
-
-static void jobs_free(struct job *first)
-{
-    for (struct job *job = first, *next; job != NULL; job = next) {
-        next = job->next;
-        free(job);
+    struct job *job;
+    for (batch->n = 0; batch->n < REFUNDS_MOST && (job = queue_take(queue)) != NULL; batch->n++) {
+        batch->jobs[batch->n] = job;
+        batch->changes[batch->n] = job->change;
     }
 }
 
-/* ---- the thread ---- */
-
-/* False: the store is down, and took none of them. */
-static bool hand_over(struct refunds *refunds, const struct job *first)
+/* With the lock held. What surely was not made waits. False: that were all. */
+static bool batch_end(struct refunds *refunds, const struct batch *batch)
 {
-    struct count_change changes[REFUNDS_MOST];
-    size_t n = 0;
-    for (const struct job *job = first; job != NULL; job = job->next)
-        changes[n++] = job->change;
-    return counters_change(refunds->counters, changes, n, refunds->now(refunds->arg)) != COUNTERS_DOWN;
+    bool any = false;
+    for (size_t i = 0; i < batch->n; i++) {
+        bool made = store_is_synced(&batch->changes[i]);
+        any = any || made;
+        if (made)
+            free(batch->jobs[i]);
+        else
+            queue_add(&refunds->waiting, batch->jobs[i]);
+    }
+    return any;
 }
 
-/* When the oldest are to be handed over; with the lock held. */
-static int64_t due(const struct refunds *refunds)
+/* The oldest of a queue, with the lock held before and after, and not meanwhile. False: none of it was taken. */
+static bool work(struct refunds *refunds, struct queue *queue)
 {
-    bool gathers = refunds->n < REFUNDS_MOST && refunds->hurried == 0;
-    int64_t due = gathers ? refunds->gather_until : 0;
-    return due > refunds->retry_at ? due : refunds->retry_at;
-}
-
-/* The oldest, with the lock held before and after, and not meanwhile. */
-static void work(struct refunds *refunds)
-{
-    struct job *last, *first = detach(refunds, &last);
-    refunds->in_hand = first;
+    struct batch batch;
+    batch_take(&batch, queue);
+    refunds->in_hand = &batch;
     pthread_mutex_unlock(&refunds->lock);
-    bool done = hand_over(refunds, first);
+    (void)counters_change(refunds->counters, batch.changes, batch.n,
+                          refunds->now(refunds->arg)); /* the changes say what was made */
     pthread_mutex_lock(&refunds->lock);
     refunds->in_hand = NULL;
-    if (done) {
-        refunds->retry_at = 0;
-        refunds->done += jobs_count(first);
-        jobs_free(first);
-        pthread_cond_broadcast(&refunds->advance);
-    } else {
-        refunds->retry_at = clock_monotonic_ns() + RETRY_MS * 1000000LL;
-        put_back(refunds, first, last);
-    }
+    if (queue == &refunds->fresh)
+        refunds->tried += batch.n;
+    bool any = batch_end(refunds, &batch);
+    pthread_cond_broadcast(&refunds->advance);
+    return any;
+}
+
+static int64_t in_retry_ms(void)
+{
+    return clock_monotonic_ns() + RETRY_MS * 1000000LL;
+}
+
+/* When the fresh ones are to be handed over; with the lock held. */
+static int64_t fresh_due(const struct refunds *refunds)
+{
+    if (refunds->fresh.n == 0)
+        return WORKER_IDLE;
+    return refunds->fresh.n < REFUNDS_MOST && refunds->hurried == 0 ? refunds->gather_until : 0;
 }
 
 static int64_t refunds_step(void *arg)
 {
     struct refunds *refunds = arg;
     pthread_mutex_lock(&refunds->lock);
-    if (refunds->n > 0 && clock_monotonic_ns() >= due(refunds))
-        work(refunds);
-    int64_t next = refunds->n > 0 ? due(refunds) : WORKER_IDLE;
+    int64_t now = clock_monotonic_ns();
+    if (fresh_due(refunds) <= now) {
+        size_t waiting = refunds->waiting.n;
+        (void)work(refunds, &refunds->fresh);
+        if (waiting == 0)
+            refunds->retry_at = in_retry_ms();
+    } else if (refunds->waiting.n > 0 && refunds->retry_at <= now) {
+        if (!work(refunds, &refunds->waiting))
+            refunds->retry_at = in_retry_ms();
+    }
+    int64_t next = fresh_due(refunds);
+    if (refunds->waiting.n > 0 && refunds->retry_at < next)
+        next = refunds->retry_at;
     pthread_mutex_unlock(&refunds->lock);
     return next;
 }
@@ -175,7 +203,8 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
     }
     pthread_mutex_init(&refunds->lock, NULL);
     pthread_cond_init(&refunds->advance, NULL);
-    refunds->last = &refunds->first;
+    refunds->fresh.last = &refunds->fresh.first;
+    refunds->waiting.last = &refunds->waiting.first;
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
@@ -187,18 +216,19 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
     return refunds;
 }
 
-/* Until all that was pushed so far is over, with the lock held before and after. False: the moment has passed. */
-static bool wait_over(struct refunds *refunds, int64_t until_ns)
+/* Until all that was pushed so far has been tried, and (all) nothing waits, with the lock held before and after. False: the moment
+ * has passed. */
+static bool wait_over(struct refunds *refunds, bool all, int64_t until_ns)
 {
     const struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
-    uint64_t all = refunds->pushed;
+    uint64_t pushed = refunds->pushed;
     refunds->hurried++;
     worker_wake(refunds->worker);
-    while (refunds->done < all &&
+    while ((refunds->tried < pushed || (all && (refunds->waiting.n > 0 || refunds->in_hand != NULL))) &&
            pthread_cond_clockwait(&refunds->advance, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     refunds->hurried--;
-    return refunds->done >= all;
+    return refunds->tried >= pushed && (!all || (refunds->waiting.n == 0 && refunds->in_hand == NULL));
 }
 
 bool refunds_flush(struct refunds *refunds, int wait_ms)
@@ -206,23 +236,39 @@ bool refunds_flush(struct refunds *refunds, int wait_ms)
     if (refunds == NULL)
         return true;
     pthread_mutex_lock(&refunds->lock);
-    bool flushed = wait_over(refunds, clock_monotonic_ns() + wait_ms * 1000000LL);
+    bool flushed = wait_over(refunds, true, clock_monotonic_ns() + wait_ms * 1000000LL);
     pthread_mutex_unlock(&refunds->lock);
     return flushed;
 }
 
-static bool jobs_have(const struct job *job, const char *key, const char *limit)
+static bool is_of(const struct count_change *change, const char *key, const char *limit)
 {
-    while (job != NULL && (strcmp(job->change.key, key) != 0 || strcmp(job->change.limit, limit) != 0))
+    return strcmp(change->key, key) == 0 && strcmp(change->limit, limit) == 0;
+}
+
+static bool queue_has(const struct queue *queue, const char *key, const char *limit)
+{
+    const struct job *job = queue->first;
+    while (job != NULL && !is_of(&job->change, key, limit))
         job = job->next;
     return job != NULL;
+}
+
+/* Is a change of that counter on its way? What waits is not. */
+static bool is_under_way(const struct refunds *refunds, const char *key, const char *limit)
+{
+    const struct batch *batch = refunds->in_hand;
+    for (size_t i = 0; batch != NULL && i < batch->n; i++)
+        if (is_of(&batch->jobs[i]->change, key, limit))
+            return true;
+    return queue_has(&refunds->fresh, key, limit);
 }
 
 bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns)
 {
     pthread_mutex_lock(&refunds->lock);
-    bool flushed = (jobs_have(refunds->first, key, limit) || jobs_have(refunds->in_hand, key, limit)) &&
-                   wait_over(refunds, until_ns);
+    bool flushed = is_under_way(refunds, key, limit) && wait_over(refunds, false, until_ns) &&
+                   !queue_has(&refunds->waiting, key, limit);
     pthread_mutex_unlock(&refunds->lock);
     return flushed;
 }
@@ -233,7 +279,8 @@ void refunds_free(struct refunds *refunds, int wait_ms)
         return;
     (void)refunds_flush(refunds, wait_ms);
     worker_free(refunds->worker);
-    jobs_free(refunds->first);
+    queue_clear(&refunds->fresh);
+    queue_clear(&refunds->waiting);
     pthread_cond_destroy(&refunds->advance);
     pthread_mutex_destroy(&refunds->lock);
     free(refunds);

@@ -2,8 +2,8 @@
  * background.
  *
  * Nobody waits (libmilter holds a lock while a connection is lost). One thread hands over what several sessions bring within
- * REFUNDS_GATHER_MS in one call (of up to REFUNDS_MOST). While the store is down they are kept (bounded; the oldest go first,
- * and stay open until their slot leaves) and tried again twice a second. A change whose answer was lost is not repeated: given
+ * REFUNDS_GATHER_MS in one call (of up to REFUNDS_MOST). What the store, or a part of it, does not take is kept (bounded; the oldest
+ * go first, and stay open until their slot leaves) and tried again twice a second; it keeps nothing else back. A change whose answer was lost is not repeated: given
  * back twice would be wrong, never is mended when the window ends. */
 #ifndef RCPTGATE_COUNTERS_REFUNDS_H
 #define RCPTGATE_COUNTERS_REFUNDS_H

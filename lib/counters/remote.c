@@ -1,6 +1,6 @@
 /* remote: the counter store in Redis, over the client of redis/client.h and the script counters.lua.
  *
- * Owns nothing but its texts. A request becomes one EVALSHA; an answer that makes no sense is COUNTERS_UNSURE, and shows
+ * Owns nothing. A request becomes one EVALSHA; an answer that makes no sense is COUNTERS_UNSURE, and shows
  * as trouble until a good one came. */
 #include "remote.h"
 #include "remote_call.h"
@@ -16,14 +16,14 @@
 
 extern const char counters_lua[];
 
-/* Of this process alone: "prefix:paid:{random}". */
-static char *syncs_key(const struct remote *store)
+/* Of this process alone: "prefix:paid:{random}", or in a cluster, where it stands beside counters, "prefix:paid:random:{tag}". */
+static void syncs_name(struct remote *store)
 {
     uint64_t id[2];
-    char key[48];
+    const bool alone = store_sites(&store->counters) == 1;
     hash_seed(id);
-    snprintf(key, sizeof key, "paid:{%016" PRIx64 "%016" PRIx64 "}", id[0], id[1]);
-    return remote_call_key(store, key);
+    snprintf(store->syncs, sizeof store->syncs,
+             alone ? "paid:{%016" PRIx64 "%016" PRIx64 "}" : "paid:%016" PRIx64 "%016" PRIx64, id[0], id[1]);
 }
 
 static void remote_condition(struct counters *counters, struct error *out)
@@ -42,19 +42,29 @@ static uint64_t redis_junk(struct counters *counters)
     return atomic_load(&((struct remote *)counters)->junk);
 }
 
-static bool remote_up(struct counters *counters, unsigned *restarts)
+/* By the key's braces: the prefix has none. */
+static unsigned remote_site(struct counters *counters, const char *key)
+{
+    return redis_client_slot(((struct remote *)counters)->redis, key);
+}
+
+static bool remote_up(struct counters *counters, unsigned site, unsigned *restarts)
 {
     struct redis_client *redis = ((struct remote *)counters)->redis;
-    bool up = redis_client_is_up(redis); /* first: it is up only after its restart was counted */
-    *restarts = redis_client_restarts(redis);
+    bool up = redis_client_slot_is_up(redis, site); /* first: it is up only after its restart was counted */
+    *restarts = redis_client_restarts(redis, site);
     return up;
+}
+
+static void remote_missing(struct counters *counters, struct error *out)
+{
+    redis_client_missing(((struct remote *)counters)->redis, out);
 }
 
 static void remote_free(struct counters *counters)
 {
     struct remote *store = (struct remote *)counters;
     pthread_mutex_destroy(&store->lock);
-    free(store->syncs);
     free(store);
 }
 
@@ -65,9 +75,12 @@ static const struct counters_ops redis_ops = {
     .settle = remote_script_settle,
     .refused = remote_script_refused,
     .deferred = remote_script_deferred,
+    .retry = remote_script_retry,
+    .site = remote_site,
     .show = remote_keys_show,
     .reset = remote_keys_reset,
     .up = remote_up,
+    .missing = remote_missing,
     .condition = remote_condition,
     .junk = redis_junk,
     .free = remote_free,
@@ -82,16 +95,13 @@ struct counters *counters_remote_new(struct redis_client *redis, struct error *e
     }
     pthread_mutex_init(&store->lock, NULL);
     store->counters.ops = &redis_ops;
+    store->counters.n_sites = redis_client_slots(redis);
     store->redis = redis;
     store->prefix = redis_client_prefix(redis);
     redis_script_init(&store->script, counters_lua);
     redis_script_init(&store->look, remote_keys_look);
-    store->syncs = syncs_key(store);
-    if (store->syncs != NULL)
-        return &store->counters;
-    error_set(err, "out of memory for the counters");
-    remote_free(&store->counters);
-    return NULL;
+    syncs_name(store);
+    return &store->counters;
 }
 
 void remote_follow_caller_clock(struct counters *counters)

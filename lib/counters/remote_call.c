@@ -34,7 +34,17 @@ static bool is_numbers(const redisReply *reply)
 
 enum counters_status remote_call_status(enum redis_status status)
 {
-    return status == REDIS_ANSWERED ? COUNTERS_OK : status == REDIS_DOWN ? COUNTERS_DOWN : COUNTERS_UNSURE;
+    switch (status) {
+    case REDIS_ANSWERED:
+        return COUNTERS_OK;
+    case REDIS_DOWN:
+        return COUNTERS_DOWN;
+    case REDIS_SPLIT:
+        return COUNTERS_SPLIT;
+    case REDIS_LOST:
+        break;
+    }
+    return COUNTERS_UNSURE;
 }
 
 enum counters_status remote_call_script(struct remote *store, const struct args *args, int n_keys,

@@ -17,8 +17,8 @@ struct remote {
     struct redis_script script;
     struct redis_script look; /* many keys at once, for show */
     const char *prefix;       /* the client's */
-    char *syncs;              /* the key of what this process synced: its last sequence */
-    atomic_bool follow;       /* the caller's clock */
+    char syncs[48];     /* the name of the keys of what this process synced: its last sequence at a site */
+    atomic_bool follow; /* the caller's clock */
     _Atomic uint64_t junk;
     atomic_bool garbled;
     pthread_mutex_t lock; /* of: */

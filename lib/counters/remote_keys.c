@@ -15,17 +15,20 @@ const char remote_keys_look[] = "local all = {} "
                                 "for i, key in ipairs(KEYS) do all[i] = redis.pcall('HGETALL', key) end "
                                 "return all";
 
-/* One command of n words; *out is the caller's to free when COUNTERS_OK. */
+/* One command of n words, the second of them its key; *out is the caller's to free when COUNTERS_OK. */
 static enum counters_status command(struct remote *store, const char *const *argv, int argc,
                                     const size_t *lens, redisReply **out)
 {
     const struct redis_command line = {.argc = argc, .argv = argv, .lens = lens};
-    redisReply *reply = NULL;
-    enum counters_status status = remote_call_status(redis_client_call(store->redis, &line, &reply));
-    if (status != COUNTERS_OK)
-        return status;
-    *out = reply;
-    return COUNTERS_OK;
+    return remote_call_status(redis_client_call(store->redis, &line, out));
+}
+
+/* The same without a key, of one node. */
+static enum counters_status command_node(struct remote *store, size_t node, const char *const *argv, int argc,
+                                         const size_t *lens, redisReply **out)
+{
+    const struct redis_command line = {.argc = argc, .argv = argv, .lens = lens};
+    return remote_call_status(redis_client_call_node(store->redis, node, &line, out));
 }
 
 static bool is_wrong_type(const redisReply *reply)
@@ -33,41 +36,49 @@ static bool is_wrong_type(const redisReply *reply)
     return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) == 0;
 }
 
-struct list { /* of strings that it owns */
-    char **items;
+struct item { /* a key, without the prefix */
+    char *key;
+    unsigned site;
+};
+
+struct list { /* owns the keys */
+    struct item *items;
     size_t n, size;
 };
 
-static int list_add(struct list *list, const char *item)
+static int list_add(struct list *list, struct remote *store, const char *key)
 {
     if (list->n == list->size) {
         size_t size = list->size > 0 ? 2 * list->size : 64;
-        char **items = realloc(list->items, size * sizeof *items);
+        struct item *items = realloc(list->items, size * sizeof *items);
         if (items == NULL)
             return -1;
         list->items = items;
         list->size = size;
     }
-    if ((list->items[list->n] = strdup(item)) == NULL)
+    struct item item = {.key = strdup(key), .site = store_site(&store->counters, key)};
+    if (item.key == NULL)
         return -1;
-    list->n++;
+    list->items[list->n++] = item;
     return 0;
 }
 
 static void list_done(struct list *list)
 {
     for (size_t i = 0; i < list->n; i++)
-        free(list->items[i]);
+        free(list->items[i].key);
     free(list->items);
     *list = (struct list){0};
 }
 
 static int compare(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    const struct item *left = a, *right = b;
+    return left->site != right->site ? (left->site > right->site) - (left->site < right->site)
+                                     : strcmp(left->key, right->key);
 }
 
-/* A scan may name a key twice, and so may two patterns. */
+/* A scan may name a key twice, so may two patterns, and so do two nodes while its slot is moved. */
 static void list_unique(struct list *list)
 {
     if (list->n < 2)
@@ -75,8 +86,8 @@ static void list_unique(struct list *list)
     qsort(list->items, list->n, sizeof *list->items, compare);
     size_t kept = 1;
     for (size_t i = 1; i < list->n; i++) {
-        if (strcmp(list->items[i], list->items[kept - 1]) == 0)
-            free(list->items[i]);
+        if (strcmp(list->items[i].key, list->items[kept - 1].key) == 0)
+            free(list->items[i].key);
         else
             list->items[kept++] = list->items[i];
     }
@@ -127,20 +138,20 @@ static bool is_other(const char *key)
 }
 
 /* Adds to the list what a SCAN brought that matches; -1 when out of memory. */
-static int scan_take(const struct remote *store, const redisReply *keys, const char *pattern,
-                     struct list *list)
+static int scan_take(struct remote *store, const redisReply *keys, const char *pattern, struct list *list)
 {
     size_t n = strlen(store->prefix) + 1;
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];
         if (is_string(key) && strlen(key->str) == key->len && key->len > n && !is_other(key->str + n) &&
-            store_match(pattern, key->str + n) && list_add(list, key->str + n) < 0)
+            store_match(pattern, key->str + n) && list_add(list, store, key->str + n) < 0)
             return -1;
     }
     return 0;
 }
 
-static enum counters_status scan(struct remote *store, const char *pattern, struct list *list)
+static enum counters_status scan_node(struct remote *store, size_t node, const char *pattern,
+                                      struct list *list)
 {
     /* A cursor that stands still is no cursor: it would never end. */
     char *glob = glob_make(store->prefix, pattern), cursor[32] = "0", count[16];
@@ -150,7 +161,7 @@ static enum counters_status scan(struct remote *store, const char *pattern, stru
         const char *const argv[] = {"SCAN", cursor, "MATCH", glob, "COUNT", count};
         const size_t lens[] = {4, strlen(cursor), 5, strlen(glob), 5, strlen(count)};
         redisReply *reply = NULL;
-        if ((status = command(store, argv, 6, lens, &reply)) != COUNTERS_OK)
+        if ((status = command_node(store, node, argv, 6, lens, &reply)) != COUNTERS_OK)
             break;
         if (!is_scan(reply) || reply->element[0]->len >= sizeof cursor ||
             (strcmp(reply->element[0]->str, "0") != 0 && strcmp(reply->element[0]->str, cursor) == 0))
@@ -167,7 +178,19 @@ static enum counters_status scan(struct remote *store, const char *pattern, stru
     return status;
 }
 
-/* Every key that is meant, once; patterns by a scan. */
+/* On every node; those that are away are passed over, unless that are all (counters_missing() names them). */
+static enum counters_status scan(struct remote *store, const char *pattern, struct list *list)
+{
+    enum counters_status status = COUNTERS_DOWN;
+    for (size_t node = 0; node < redis_client_nodes(store->redis); node++) {
+        enum counters_status one = scan_node(store, node, pattern, list);
+        if (one != COUNTERS_DOWN && status != COUNTERS_UNSURE)
+            status = one;
+    }
+    return status;
+}
+
+/* Every key that is meant, once, and those of a site together; patterns by a scan. */
 static enum counters_status find_keys(struct remote *store, const char *const *keys, size_t n,
                                       struct list *list)
 {
@@ -176,7 +199,7 @@ static enum counters_status find_keys(struct remote *store, const char *const *k
         size_t length = strlen(keys[i]);
         if (length > 0 && (keys[i][0] == '*' || keys[i][length - 1] == '*'))
             status = scan(store, keys[i], list);
-        else if (list_add(list, keys[i]) < 0)
+        else if (list_add(list, store, keys[i]) < 0)
             status = COUNTERS_DOWN;
     }
     list_unique(list);
@@ -266,53 +289,72 @@ static enum counters_status visit_key(struct visit *visit, const char *key)
 }
 
 /* The answer of the script; what is no hash of ours is passed over. */
-static enum counters_status look_take(struct visit *visit, char *const *keys, size_t n,
+static enum counters_status look_take(struct visit *visit, const struct item *items, size_t n,
                                       const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n)
         return remote_call_garbled(visit->store, reply);
     for (size_t i = 0; i < n; i++)
         if (reply->element[i] != NULL && reply->element[i]->type == REDIS_REPLY_ARRAY)
-            (void)visit_show(visit, keys[i], reply->element[i]); /* which cannot fail */
+            (void)visit_show(visit, items[i].key, reply->element[i]); /* which cannot fail */
     return COUNTERS_OK;
 }
 
-/* Shows n keys with one question. */
-static enum counters_status visit_look(struct visit *visit, char *const *keys, size_t n)
+/* Shows n keys, all of one site, with one question. */
+static enum counters_status visit_look(struct visit *visit, const struct item *items, size_t n)
 {
     struct args args;
     size_t size = 0;
     for (size_t i = 0; i < n; i++)
-        size += strlen(visit->store->prefix) + strlen(keys[i]) + 2;
+        size += strlen(visit->store->prefix) + strlen(items[i].key) + 2;
     if (args_init(&args, n, size) < 0)
         return COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++)
-        args_add_key(&args, visit->store->prefix, keys[i]);
+        args_add_key(&args, visit->store->prefix, items[i].key);
     const struct redis_command command = {.argc = args.argc, .argv = args.argv, .lens = args.lens};
     redisReply *reply = NULL;
     enum counters_status status = remote_call_status(
         redis_client_eval(visit->store->redis, &visit->store->look, (int)n, &command, &reply));
     args_done(&args);
     if (status == COUNTERS_OK) {
-        status = look_take(visit, keys, n, reply);
+        status = look_take(visit, items, n, reply);
         freeReplyObject(reply);
     }
     return status;
 }
 
+/* Some keys of one site from the i-th on; how many that were is added to *i. */
+static enum counters_status visit_some(struct visit *visit, const struct list *list, size_t *i)
+{
+    const struct item *first = &list->items[*i];
+    size_t some = 1;
+    while (some < LOOK_KEYS && *i + some < list->n && first[some].site == first->site)
+        some++;
+    enum counters_status status = COUNTERS_SPLIT;
+    if (visit->each != NULL && some > 1)
+        status = visit_look(visit, first, some);
+    if (status != COUNTERS_SPLIT) {
+        *i += some;
+        return status;
+    }
+    ++*i;
+    return visit_key(visit, first->key);
+}
+
+/* What belongs to a site that is away is passed over, where others are not. */
 static enum counters_status visit_all(struct visit *visit, const char *const *keys, size_t n)
 {
     struct list list = {0};
-    enum counters_status status = find_keys(visit->store, keys, n, &list);
-    for (size_t i = 0; i < list.n && status == COUNTERS_OK;) {
-        size_t some = list.n - i < LOOK_KEYS ? list.n - i : LOOK_KEYS;
-        if (visit->each == NULL || some == 1)
-            status = visit_key(visit, list.items[i++]);
-        else if ((status = visit_look(visit, &list.items[i], some)) == COUNTERS_OK)
-            i += some;
+    enum counters_status status = find_keys(visit->store, keys, n, &list), worst = status;
+    bool partly = store_sites(&visit->store->counters) > 1 && status == COUNTERS_OK;
+    size_t answered = 0;
+    for (size_t i = 0; i < list.n && (worst == COUNTERS_OK || partly);) {
+        status = visit_some(visit, &list, &i);
+        answered += status == COUNTERS_OK;
+        worst = store_worse(worst, status);
     }
     list_done(&list);
-    return status;
+    return answered > 0 && partly && worst == COUNTERS_DOWN ? COUNTERS_OK : worst;
 }
 
 /* The server's clock in ms, or the caller's. */
@@ -323,7 +365,9 @@ static enum counters_status redis_now(struct remote *store, int64_t *now)
     const char *const argv[] = {"TIME"};
     const size_t lens[] = {4};
     redisReply *reply = NULL;
-    enum counters_status status = command(store, argv, 1, lens, &reply);
+    enum counters_status status = COUNTERS_DOWN;
+    for (size_t node = 0; status == COUNTERS_DOWN && node < redis_client_nodes(store->redis); node++)
+        status = command_node(store, node, argv, 1, lens, &reply);
     if (status != COUNTERS_OK)
         return status;
     const redisReply *const *part = (const redisReply *const *)reply->element;

@@ -25,6 +25,7 @@ enum {
     CHANGE_ARGS = 8,    /* of one change, */
     CHANGE_NUMBERS = 5, /* in its last word, where there is one */
     SETTLE_ARGS = 4,
+    SYNC_KEY = 160,
 };
 
 /* Lua writes numbers below this as digits alone. */
@@ -41,16 +42,22 @@ static int64_t ago(const struct count_deferral *deferral, int64_t now_ms)
     return now_ms > deferral->at_ms ? now_ms - deferral->at_ms : 0;
 }
 
+/* In one of the two hashes of a pair: that of half-day `half`. */
+static const char *pair_key(const struct count_pair *pair, int64_t half, char out[PAIR_KEY])
+{
+    unsigned long hash = strlen(pair->id) == 32 ? strtoul(pair->id + 30, NULL, 16) : 0;
+    snprintf(out, PAIR_KEY, "retries:{%lu}:%lld", hash % COUNTERS_RETRY_HASHES, (long long)half);
+    return out;
+}
+
 /* The two hashes of a pair that was deferred then, or comes now. */
 static void args_add_pair_keys(struct args *args, const struct remote *store, const struct count_pair *pair,
                                int64_t at_ms)
 {
-    unsigned long hash = strlen(pair->id) == 32 ? strtoul(pair->id + 30, NULL, 16) : 0;
     int64_t half = store_half_day(at_ms);
     for (int64_t i = 0; i < PAIR_KEYS; i++) {
         char key[PAIR_KEY];
-        snprintf(key, sizeof key, "retries:{%lu}:%lld", hash % COUNTERS_RETRY_HASHES, (long long)(half - i));
-        args_add_key(args, store->prefix, key);
+        args_add_key(args, store->prefix, pair_key(pair, half - i, key));
     }
 }
 
@@ -154,6 +161,8 @@ static void layout_places(struct layout *layout, const struct count_request *req
     layout->own = layout->n_places == request->n;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
+        if ((ask->flags & COUNT_EXISTING) != 0)
+            layout->overflow_of[i] = layout->place_of[i];
         if (ask->overflow == NULL)
             continue;
         layout->overflow_of[i] = layout_place(layout, ask->overflow, ask->limit, store_ttl(ask));
@@ -190,17 +199,18 @@ static void add_ask(struct args *args, const struct layout *layout, const struct
     size_t i = layout->order[turn];
     const struct count_ask *ask = &request->asks[i];
     const int64_t usual[ASK_NUMBERS] = {(int64_t)turn + 1, 0, 0, 0, 1, 1};
-    const int64_t numbers[ASK_NUMBERS] = {layout_number(layout, layout->place_of[i]),
-                                          layout_number(layout, layout->overflow_of[i]),
-                                          layout_number(layout, layout->new_of[i]),
-                                          ask->overflow != NULL ? ask->new_max : 0,
-                                          ask->amount,
-                                          ask->need,
-                                          ask->hold_ms,
-                                          (int64_t)(ask->flags & ~(unsigned)COUNT_HARD),
-                                          ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
-                                          ask->share_above,
-                                          ask->headroom};
+    const int64_t numbers[ASK_NUMBERS] = {
+        layout_number(layout, layout->place_of[i]),
+        layout_number(layout, layout->overflow_of[i]),
+        layout_number(layout, layout->new_of[i]),
+        ask->overflow != NULL ? ask->new_max : 0,
+        ask->amount,
+        ask->need,
+        ask->hold_ms,
+        (int64_t)(ask->flags & ~(unsigned)(COUNT_HARD | COUNT_EXISTING | COUNT_REJECT)),
+        ask->share_of < 0 ? 0 : (int64_t)layout->turn[ask->share_of] + 1,
+        ask->share_above,
+        ask->headroom};
     args_add_number(args, ask->window_ms);
     args_add_number(args, ask->max);
     const char *word = word_of((ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD, ask->unit);
@@ -224,7 +234,7 @@ static void add_keys(struct args *args, const struct layout *layout)
 /* Is it what counters.lua calls plain? */
 static bool is_plain(const struct count_request *request, const struct layout *layout)
 {
-    if (!layout->own || request->deferred != NULL)
+    if (!layout->own || request->deferred != NULL || request->retry || request->refused)
         return false;
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
@@ -235,9 +245,14 @@ static bool is_plain(const struct count_request *request, const struct layout *l
     return true;
 }
 
-static const char *mode_name(enum counters_mode mode, bool plain)
+static const char *mode_name(enum counters_mode mode, const struct count_request *request,
+                             const struct layout *layout)
 {
-    return mode == COUNTERS_PEEK ? "peek" : mode == COUNTERS_CHARGE ? "charge" : plain ? "plain" : "reserve";
+    if (mode == COUNTERS_PEEK)
+        return "peek";
+    if (mode == COUNTERS_CHARGE)
+        return "charge";
+    return request->refused ? "attempts" : is_plain(request, layout) ? "plain" : "reserve";
 }
 
 /* The pair, and what was deferred of it in the last moments. */
@@ -246,7 +261,7 @@ static void add_pair(struct args *args, const struct count_request *request, int
     const struct count_deferral *deferred = request->deferred;
     char pair[PAIR_TEXT], client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
     if (request->pair == NULL) {
-        args_add(args, "");
+        args_add(args, request->retry ? "retry" : "");
         return;
     }
     if (deferred != NULL)
@@ -272,7 +287,7 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
         args_add_key(args, store->prefix, layout->keys[k].name);
     if (request->pair != NULL)
         args_add_pair_keys(args, store, request->pair, now_ms);
-    args_add(args, mode_name(mode, is_plain(request, layout)));
+    args_add(args, mode_name(mode, request, layout));
     args_add_now(args, store, now_ms);
     add_pair(args, request, now_ms);
     args_add_number(args, (int64_t)request->n);
@@ -283,11 +298,12 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
 }
 
 /* Reads one ask's numbers; false when they cannot be. */
-static bool read_answer(redisReply *const *numbers, struct count_answer *out)
+static bool read_answer(redisReply *const *numbers, const struct count_ask *ask, struct count_answer *out)
 {
-    long long result = numbers[0]->integer;
-    if (result < COUNT_ADMITTED || result > COUNT_HELD || numbers[1]->integer < 0 ||
-        numbers[2]->integer < 0 || numbers[6]->integer < 0 || numbers[7]->integer < 0)
+    long long result = numbers[0]->integer,
+              most = (ask->flags & COUNT_EXISTING) != 0 ? COUNT_ABSENT : COUNT_HELD;
+    if (result < COUNT_ADMITTED || result > most || numbers[1]->integer < 0 || numbers[2]->integer < 0 ||
+        numbers[6]->integer < 0 || numbers[7]->integer < 0)
         return false;
     *out = (struct count_answer){.result = (enum count_result)result,
                                  .used = numbers[1]->integer,
@@ -343,7 +359,8 @@ static bool read_full(const redisReply *reply, const struct count_request *reque
 {
     bool good = reply->elements == 1 + request->n * ANSWER_ARGS;
     for (size_t turn = 0; answers != NULL && turn < request->n && good; turn++)
-        good = read_answer(&reply->element[1 + turn * ANSWER_ARGS], &answers[layout->order[turn]]);
+        good = read_answer(&reply->element[1 + turn * ANSWER_ARGS], &request->asks[layout->order[turn]],
+                           &answers[layout->order[turn]]);
     return good;
 }
 
@@ -412,16 +429,33 @@ static void add_change(struct args *args, const struct count_change *change, int
         args_add_numbers(args, word_of(false, change->unit), numbers, CHANGE_NUMBERS);
 }
 
-/* At most COUNTERS_SYNC_MOST. sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */
-static enum counters_status change_some(struct remote *store, const char *verb,
-                                        const struct count_change *changes, size_t n, int64_t now_ms,
-                                        int64_t sequence, redisReply **out)
+/* Some changes, at most COUNTERS_SYNC_MOST, all of one site. */
+struct some {
+    const struct count_change *list[COUNTERS_SYNC_MOST];
+    size_t n;
+};
+
+static void args_add_change(struct args *args, const struct some *some, int64_t now_ms)
+{
+    int64_t key = 0;
+    for (size_t i = 0; i < some->n; i++) {
+        if (!is_change(some->list[i]))
+            continue;
+        args_add_number(args, ++key);
+        add_change(args, some->list[i], now_ms);
+    }
+}
+
+/* sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */
+static enum counters_status change_some(struct remote *store, const char *verb, const struct some *some,
+                                        int64_t now_ms, int64_t sequence, int64_t deadline, redisReply **out)
 {
     size_t text = 3 * ARGS_NUMBER, real = 0;
-    for (size_t i = 0; i < n; i++) {
-        text += strlen(store->prefix) + strlen(changes[i].key) + 2 +
+    char mark[SYNC_KEY] = "";
+    for (size_t i = 0; i < some->n; i++) {
+        text += strlen(store->prefix) + strlen(some->list[i]->key) + 2 +
                 (CHANGE_ARGS + CHANGE_NUMBERS) * (ARGS_NUMBER + 1);
-        real += is_change(&changes[i]);
+        real += is_change(some->list[i]);
     }
     struct args args;
     *out = NULL;
@@ -429,53 +463,106 @@ static enum counters_status change_some(struct remote *store, const char *verb,
         return COUNTERS_OK;
     if (args_init(&args, 5 + real * (1 + CHANGE_ARGS), text) < 0)
         return COUNTERS_DOWN;
-    for (size_t i = 0; i < n; i++)
-        if (is_change(&changes[i]))
-            args_add_key(&args, store->prefix, changes[i].key);
-    args_add(&args, store->syncs);
+    for (size_t i = 0; i < some->n; i++)
+        if (is_change(some->list[i]))
+            args_add_key(&args, store->prefix, some->list[i]->key);
+    if (sequence > 0) {
+        (void)redis_client_key_beside(store->redis, store_site(&store->counters, some->list[0]->key),
+                                      store->syncs, mark, sizeof mark); /* a prefix has 64 bytes at most */
+        args_add(&args, mark);
+    }
+    int n_keys = args.argc;
     args_add(&args, verb);
     args_add_now(&args, store, now_ms);
     args_add_number(&args, (int64_t)real);
     args_add_number(&args, sequence);
-    int64_t key = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_change(&changes[i]))
-            continue;
-        args_add_number(&args, ++key);
-        add_change(&args, &changes[i], now_ms);
-    }
-    enum counters_status status = remote_call_script(store, &args, (int)real + 1, 0, out);
+    args_add_change(&args, some, now_ms);
+    enum counters_status status = remote_call_script(store, &args, n_keys, deadline, out);
     args_done(&args);
     return status;
 }
 
-static enum counters_status change_unheard(struct remote *store, const struct count_change *changes, size_t n,
-                                           int64_t now_ms, int64_t sequence)
+static enum counters_status change_unheard(struct remote *store, const struct some *some, int64_t now_ms,
+                                           int64_t sequence)
 {
     redisReply *reply = NULL;
-    enum counters_status status = change_some(store, "change", changes, n, now_ms, sequence, &reply);
+    enum counters_status status = change_some(store, "change", some, now_ms, sequence, 0, &reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return status;
 }
 
-enum counters_status remote_script_change(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms)
+/* What became of some of them, and marks those that were made, or may have been. */
+static void change_mark(struct count_change *changes, const struct some *some, enum counters_status status)
 {
+    for (size_t i = 0; i < some->n && (status == COUNTERS_OK || status == COUNTERS_UNSURE); i++)
+        store_mark_synced(&changes[some->list[i] - changes]);
+}
+
+/* Those of the site of the first. */
+static enum counters_status change_site(struct remote *store, struct count_change *changes,
+                                        const struct some *some, int64_t now_ms)
+{
+    enum counters_status worst = change_unheard(store, some, now_ms, 0);
+    change_mark(changes, some, worst);
+    if (worst != COUNTERS_SPLIT)
+        return worst;
+    worst = COUNTERS_OK;
+    for (size_t i = 0; i < some->n; i++) {
+        const struct some one = {.list = {some->list[i]}, .n = 1};
+        enum counters_status status = change_unheard(store, &one, now_ms, 0);
+        change_mark(changes, &one, status);
+        worst = store_worse(worst, status == COUNTERS_SPLIT ? COUNTERS_DOWN : status);
+    }
+    return worst;
+}
+
+/* At most COUNTERS_SYNC_MOST. */
+static enum counters_status change_sites(struct remote *store, struct count_change *changes, size_t n,
+                                         int64_t now_ms)
+{
+    bool tried[COUNTERS_SYNC_MOST] = {false};
+    enum counters_status worst = COUNTERS_OK;
+    for (size_t i = 0; i < n; i++) {
+        struct some some = {.n = 0};
+        if (tried[i])
+            continue;
+        unsigned site = store_site(&store->counters, changes[i].key);
+        for (size_t k = i; k < n; k++)
+            if (!tried[k] && store_site(&store->counters, changes[k].key) == site) {
+                tried[k] = true;
+                some.list[some.n++] = &changes[k];
+            }
+        worst = store_worse(worst, change_site(store, changes, &some, now_ms));
+    }
+    return worst;
+}
+
+enum counters_status remote_script_change(struct counters *counters, struct count_change *changes, size_t n,
+                                          int64_t now_ms)
+{
+    enum counters_status worst = COUNTERS_OK;
     for (size_t i = 0; i < n; i += COUNTERS_SYNC_MOST) {
         size_t some = n - i < COUNTERS_SYNC_MOST ? n - i : COUNTERS_SYNC_MOST;
-        enum counters_status status = change_unheard((struct remote *)counters, changes + i, some, now_ms, 0);
-        if (status != COUNTERS_OK) /* some of it may have been done */
-            return i > 0 ? COUNTERS_UNSURE : status;
+        worst = store_worse(worst, change_sites((struct remote *)counters, changes + i, some, now_ms));
     }
-    return COUNTERS_OK;
+    return worst;
+}
+
+static void some_all(struct some *some, const struct count_change *changes, size_t n)
+{
+    for (some->n = 0; some->n < n; some->n++)
+        some->list[some->n] = &changes[some->n];
 }
 
 enum counters_status remote_script_sync(struct counters *counters, const struct count_change *changes,
                                         size_t n, int64_t now_ms, int64_t sequence)
 {
+    struct some some;
     assert(n <= COUNTERS_SYNC_MOST && sequence > 0);
-    return change_unheard((struct remote *)counters, changes, n, now_ms, sequence);
+    some_all(&some, changes, n);
+    enum counters_status status = change_unheard((struct remote *)counters, &some, now_ms, sequence);
+    return status == COUNTERS_SPLIT ? COUNTERS_DOWN : status;
 }
 
 static bool read_settled(redisReply *const *numbers, struct count_answer *out)
@@ -491,12 +578,15 @@ static bool read_settled(redisReply *const *numbers, struct count_answer *out)
 }
 
 enum counters_status remote_script_settle(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms, struct count_answer *answers)
+                                          size_t n, int64_t now_ms, int64_t deadline,
+                                          struct count_answer *answers)
 {
     struct remote *store = (struct remote *)counters;
+    struct some some;
     redisReply *reply = NULL;
-    enum counters_status status =
-        n <= COUNTERS_SYNC_MOST ? change_some(store, "settle", changes, n, now_ms, 0, &reply) : COUNTERS_DOWN;
+    assert(n <= COUNTERS_SYNC_MOST);
+    some_all(&some, changes, n);
+    enum counters_status status = change_some(store, "settle", &some, now_ms, 0, deadline, &reply);
     size_t at = 1;
     bool good = status == COUNTERS_OK;
     for (size_t i = 0; i < n && good; i++) {
@@ -510,38 +600,99 @@ enum counters_status remote_script_settle(struct counters *counters, const struc
         status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);
-    return status;
+    return status == COUNTERS_SPLIT ? COUNTERS_DOWN : status;
 }
 
-enum counters_status remote_script_deferred(struct counters *counters, const struct count_deferral *deferrals,
-                                            size_t n, int64_t now_ms)
+/* Deferrals, at most COUNTERS_DEFERRALS, of pairs of one site. */
+struct deferred {
+    const struct count_deferral *list[COUNTERS_DEFERRALS];
+    size_t n;
+};
+
+static unsigned pair_site(struct remote *store, const struct count_pair *pair)
 {
-    struct remote *store = (struct remote *)counters;
+    char key[PAIR_KEY];
+    return store_site(&store->counters, pair_key(pair, 0, key));
+}
+
+static enum counters_status deferred_site(struct remote *store, const struct deferred *some, int64_t now_ms)
+{
     struct args args;
     char clients[COUNTERS_DEFERRALS][NETWORK_TEXT];
-    assert(n <= COUNTERS_DEFERRALS);
+    size_t n = some->n;
     if (args_init(&args, 3 + (PAIR_KEYS + DEFERRAL_ARGS) * n,
                   2 * ARGS_NUMBER + n * (2 * ARGS_NUMBER + PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY))) <
         0)
         return COUNTERS_DOWN;
     for (size_t i = 0; i < n; i++)
-        args_add_pair_keys(&args, store, &deferrals[i].pair, deferrals[i].at_ms);
+        args_add_pair_keys(&args, store, &some->list[i]->pair, some->list[i]->at_ms);
     args_add(&args, "deferred");
     args_add_now(&args, store, now_ms);
     args_add_number(&args, (int64_t)n);
     for (size_t i = 0; i < n; i++) {
-        args_add(&args, deferrals[i].pair.id);
-        args_add(&args, network_format(&deferrals[i].pair.client, clients[i]));
-        args_add_number(&args, ago(&deferrals[i], now_ms));
-        args_add_number(&args, deferrals[i].n);
-        args_add(&args, deferrals[i].least ? "1" : "0");
+        const struct count_deferral *deferral = some->list[i];
+        args_add(&args, deferral->pair.id);
+        args_add(&args, network_format(&deferral->pair.client, clients[i]));
+        args_add_number(&args, ago(deferral, now_ms));
+        args_add_number(&args, deferral->n);
+        args_add(&args, deferral->least ? "1" : "0");
     }
     redisReply *reply = NULL;
     enum counters_status status = remote_call_script(store, &args, PAIR_KEYS * (int)n, 0, &reply);
     args_done(&args);
     if (reply != NULL)
         freeReplyObject(reply);
-    return status;
+    return status == COUNTERS_SPLIT ? COUNTERS_DOWN : status;
+}
+
+enum counters_status remote_script_deferred(struct counters *counters, struct count_deferral *deferrals,
+                                            size_t n, int64_t now_ms)
+{
+    struct remote *store = (struct remote *)counters;
+    bool tried[COUNTERS_DEFERRALS] = {false};
+    enum counters_status worst = COUNTERS_OK;
+    assert(n <= COUNTERS_DEFERRALS);
+    for (size_t i = 0; i < n; i++) {
+        struct deferred some = {.n = 0};
+        if (tried[i])
+            continue;
+        unsigned site = pair_site(store, &deferrals[i].pair);
+        for (size_t k = i; k < n; k++)
+            if (!tried[k] && pair_site(store, &deferrals[k].pair) == site) {
+                tried[k] = true;
+                some.list[some.n++] = &deferrals[k];
+            }
+        enum counters_status status = deferred_site(store, &some, now_ms);
+        for (size_t k = 0; k < some.n && status != COUNTERS_DOWN; k++)
+            deferrals[some.list[k] - deferrals].n = 0;
+        worst = store_worse(worst, status);
+    }
+    return worst;
+}
+
+enum counters_status remote_script_retry(struct counters *counters, const struct count_request *request,
+                                         bool look, int64_t now_ms, bool *out)
+{
+    struct remote *store = (struct remote *)counters;
+    struct args args;
+    if (args_init(&args, PAIR_KEYS + 3,
+                  PAIR_KEYS * (strlen(store->prefix) + PAIR_KEY) + PAIR_TEXT +
+                      (2 + EXTRA_NUMBERS) * (ARGS_NUMBER + 1)) < 0)
+        return COUNTERS_DOWN;
+    args_add_pair_keys(&args, store, request->pair, now_ms);
+    args_add(&args, look ? "look" : "take");
+    args_add_now(&args, store, now_ms);
+    add_pair(&args, request, now_ms);
+    redisReply *reply = NULL;
+    enum counters_status status = remote_call_script(store, &args, PAIR_KEYS, request->deadline, &reply);
+    args_done(&args);
+    if (status == COUNTERS_OK && (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2))
+        status = remote_call_garbled(store, reply);
+    else if (status == COUNTERS_OK)
+        *out = reply->element[1]->integer == 1;
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status == COUNTERS_SPLIT ? COUNTERS_DOWN : status;
 }
 
 enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,

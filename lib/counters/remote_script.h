@@ -8,15 +8,18 @@
 enum counters_status remote_script_ask(struct counters *counters, enum counters_mode mode,
                                        const struct count_request *request, int64_t now_ms,
                                        struct count_answer *answers);
-enum counters_status remote_script_change(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms);
+enum counters_status remote_script_change(struct counters *counters, struct count_change *changes, size_t n,
+                                          int64_t now_ms);
 enum counters_status remote_script_sync(struct counters *counters, const struct count_change *changes,
                                         size_t n, int64_t now_ms, int64_t sequence);
 enum counters_status remote_script_settle(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms, struct count_answer *answers);
+                                          size_t n, int64_t now_ms, int64_t deadline,
+                                          struct count_answer *answers);
 enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,
                                            int64_t n, int64_t now_ms);
-enum counters_status remote_script_deferred(struct counters *counters, const struct count_deferral *deferrals,
+enum counters_status remote_script_deferred(struct counters *counters, struct count_deferral *deferrals,
                                             size_t n, int64_t now_ms);
+enum counters_status remote_script_retry(struct counters *counters, const struct count_request *request,
+                                         bool look, int64_t now_ms, bool *out);
 
 #endif

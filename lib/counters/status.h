@@ -17,6 +17,7 @@ enum counters_status {
     COUNTERS_OK = 0,
     COUNTERS_DOWN, /* nothing was charged: down, deadline missed before anything was sent, or refused by Redis */
     COUNTERS_UNSURE, /* the answer was lost: it may have been charged */
+    COUNTERS_SPLIT, /* between stores: nothing was charged; its keys are on their way to another node, each alone may be asked for */
 };
 
 #endif

@@ -3,6 +3,23 @@
 
 #include <string.h>
 
+unsigned store_sites(const struct counters *counters)
+{
+    return counters != NULL && counters->n_sites > 1 ? counters->n_sites : 1;
+}
+
+unsigned store_site(struct counters *counters, const char *key)
+{
+    return store_sites(counters) > 1 ? counters->ops->site(counters, key) : 0;
+}
+
+enum counters_status store_worse(enum counters_status one, enum counters_status other)
+{
+    if (one == COUNTERS_DOWN || other == COUNTERS_DOWN)
+        return COUNTERS_DOWN;
+    return one == COUNTERS_OK ? other : one;
+}
+
 bool store_is_synced(const struct count_change *change)
 {
     return change->slot < 0 && change->at_ms <= 0;

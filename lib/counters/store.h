@@ -21,42 +21,53 @@ struct counters_ops {
     enum counters_status (*ask)(struct counters *counters, enum counters_mode mode,
                                 const struct count_request *request, int64_t now_ms,
                                 struct count_answer *answers);
-    enum counters_status (*change)(struct counters *counters, const struct count_change *changes, size_t n,
+    enum counters_status (*change)(struct counters *counters, struct count_change *changes, size_t n,
                                    int64_t now_ms);
     /* counters_settle(), without the part of this process. */
     enum counters_status (*settle)(struct counters *counters, const struct count_change *changes, size_t n,
-                                   int64_t now_ms, struct count_answer *answers);
+                                   int64_t now_ms, int64_t deadline, struct count_answer *answers);
     /* counters_settle_here(); NULL: nobody stands in. */
     enum counters_status (*settle_here)(struct counters *counters, struct count_change *changes, size_t n,
                                         int64_t now_ms, struct count_answer *answers);
     /* A change that was told before, with the same sequence, is not made again, however late it comes:
-     * sequences count up, from 1. n at most COUNTERS_SYNC_MOST. Where there is an `up`. */
+     * sequences count up, from 1. n at most COUNTERS_SYNC_MOST, of one site. Where there is an `up`. */
     enum counters_status (*sync)(struct counters *counters, const struct count_change *changes, size_t n,
                                  int64_t now_ms, int64_t sequence);
     /* Adds n to the refusals of a counter, if it is there; NULL: nothing. */
     enum counters_status (*refused)(struct counters *counters, const char *key, const char *limit, int64_t n,
                                     int64_t now_ms);
-    enum counters_status (*deferred)(struct counters *counters, const struct count_deferral *deferrals,
-                                     size_t n, int64_t now_ms);
+    enum counters_status (*deferred)(struct counters *counters, struct count_deferral *deferrals, size_t n,
+                                     int64_t now_ms);
+    /* Where there are several sites: is the pair's RCPT a retry? One that waits is then used up, unless look; what was
+     * deferred (may be NULL) is noted before. */
+    enum counters_status (*retry)(struct counters *counters, const struct count_request *request, bool look,
+                                  int64_t now_ms, bool *out);
     enum counters_status (*show)(struct counters *counters, const char *const *keys, size_t n, int64_t now_ms,
                                  counters_each_fn *each, void *arg);
     enum counters_status (*reset)(struct counters *counters, const char *const *keys, size_t n,
                                   const char *limit, size_t *n_reset);
-    /* Is it up, as far as is known, and how often did it restart? NULL: always up. */
-    bool (*up)(struct counters *counters, unsigned *restarts);
-    enum counters_status (*fallback)(struct counters *counters, bool peek, enum counters_status before,
-                                     const struct count_request *request, int64_t now_ms,
-                                     struct count_answer *answers); /* NULL: there is none */
+    /* The site of a key, below n_sites: what is asked of several keys at once must be of one. NULL: all keys are. */
+    unsigned (*site)(struct counters *counters, const char *key);
+    /* Is a site up, as far as is known, and how often did it restart? NULL: always up. */
+    bool (*up)(struct counters *counters, unsigned site, unsigned *restarts);
     void (*change_here)(struct counters *counters, struct count_change *change,
-                        int64_t now_ms); /* NULL: nothing */
+                        int64_t now_ms);                            /* NULL: nothing */
+    int64_t (*back_ms)(struct counters *counters, const char *key); /* NULL: 0 */
+    void (*missing)(struct counters *counters, struct error *out);  /* NULL: nothing ever is */
     void (*condition)(struct counters *counters, struct error *out);
     uint64_t (*junk)(struct counters *counters);
     void (*free)(struct counters *counters);
 };
 
+/* A site is a part of a store that is up or down, restarts and answers on its own: the slot of a Redis Cluster. A site keeps its keys,
+ * whoever answers for it. */
 struct counters { /* the first member of every store */
     const struct counters_ops *ops;
+    unsigned n_sites; /* 0: one */
 };
+
+unsigned store_sites(const struct counters *counters);
+unsigned store_site(struct counters *counters, const char *key);
 
 enum {
     COUNTERS_RETRY_AFTER_MS = 60 * 1000, /* sooner is hammering, from the same client network */
@@ -69,6 +80,9 @@ enum {
 
 /* The field in which new keys are counted. */
 #define COUNTERS_NEW_LIMIT "subjects"
+
+/* Of what became of two parts of a call: COUNTERS_DOWN before COUNTERS_UNSURE before COUNTERS_OK. */
+enum counters_status store_worse(enum counters_status one, enum counters_status other);
 
 /* Is nothing of a change left to be told? */
 bool store_is_synced(const struct count_change *change);

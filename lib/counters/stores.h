@@ -19,6 +19,9 @@ struct counters *counters_remote_new(struct redis_client *redis, struct error *e
 struct counters *failover_new(struct counters *remote, struct counters *local, counters_now_fn *now,
                               void *arg, struct error *err);
 
+/* At how many sites of remote (1 where it is a single Redis) local answers, or has something to tell it. */
+unsigned failover_behind(struct counters *pair);
+
 /* How many counters were brought up to date in remote after it had been away or restarted. */
 uint64_t failover_merged(struct counters *pair);
 

@@ -1,12 +1,8 @@
-/* client: one process-wide client for all threads, with an absolute deadline for every call.
+/* client: one process-wide client for all threads, with an absolute deadline for every call: of one Redis (node.h), or of
+ * a cluster of them (cluster.h), which nobody else need know.
  *
- * A few pipelines (2), each one connection. In a pipeline a waiting thread becomes the leader, writes the commands of
- * everybody who waits at once and hands out the answers: no hop to another thread when idle, batches when
- * busy. A deadline that is missed closes that pipeline's connection and all its waiters get REDIS_LOST, so that
- * nobody ever reads another's answer.
- *
- * A connector thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so
- * that no session waits for it. While the node is known to be down, calls return REDIS_DOWN at once. */
+ * A key belongs to a slot, and what is asked of the keys of one slot is answered by one node; keys of several slots cannot be in
+ * one call. A single Redis is one slot. Each slot is up or down, and restarts, on its own. */
 #ifndef RCPTGATE_REDIS_CLIENT_H
 #define RCPTGATE_REDIS_CLIENT_H
 
@@ -14,16 +10,12 @@
 #include "base/redis_config.h"
 #include "redis/command.h"
 #include "redis/script.h"
+#include "redis/state.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct redis_client;
-
-/* Called at each change between up and down in their order, from the connector thread, outside all locks of this
- * module; must not wait, since nothing is mended meanwhile. text: what is wrong and what to do; when up:
- * where it is connected to. */
-typedef void redis_event_fn(void *arg, bool down, const char *text);
 
 /* Copies the strings, returns at once and connects in the background. NULL with err set only when out of memory or threads. */
 struct redis_client *redis_client_new(const struct redis_config *config, redis_event_fn *event, void *arg,
@@ -37,23 +29,44 @@ const char *redis_client_prefix(const struct redis_client *redis);
  * config. It is handed down, so that several calls together wait no longer than one. */
 int64_t redis_client_deadline(const struct redis_client *redis);
 
-/* One command, one answer, by its deadline. *reply is untouched unless REDIS_ANSWERED. */
+/* One command, one answer, by its deadline. Its second word is its key. *reply is untouched unless REDIS_ANSWERED. */
 enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
                                     redisReply **reply);
 
-/* A Lua script: EVALSHA; keys come first in args. On NOSCRIPT asks again with EVAL, which loads the script too, within the
- * same deadline. */
+/* A Lua script: EVALSHA; keys, at least one and all of one slot, come first in args. On NOSCRIPT asks again with EVAL, which loads
+ * the script too, within the same deadline. */
 enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
                                     const struct redis_command *args, redisReply **reply);
 
-bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms); /* until connected; true when it is */
+/* What has no key (TIME, SCAN) is asked of a node, by its number, from 0; REDIS_DOWN also where that is no master now. */
+size_t redis_client_nodes(struct redis_client *redis);
+enum redis_status redis_client_call_node(struct redis_client *redis, size_t node,
+                                         const struct redis_command *command, redisReply **reply);
 
-bool redis_client_is_up(struct redis_client *redis); /* as far as is known; costs nothing */
+/* Until connected, to all that there is; true when some of it is. */
+bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms);
+
+/* How many slots there are: 1, or REDIS_CLIENT_SLOTS. The slot of a key (prefix and all). A key that is in that slot, with the
+ * prefix and some more text, for what belongs beside others; as for snprintf(). */
+enum { REDIS_CLIENT_SLOTS = 16384 };
+unsigned redis_client_slots(const struct redis_client *redis);
+unsigned redis_client_slot(const struct redis_client *redis, const char *key);
+int redis_client_key_beside(const struct redis_client *redis, unsigned slot, const char *name, char *out,
+                            size_t size);
+
+bool redis_client_is_up(struct redis_client *redis); /* any of it, as far as is known; costs nothing */
+bool redis_client_slot_is_up(struct redis_client *redis, unsigned slot);
+
+/* How often the server's run_id changed since the first connection: it restarted, or is another server now. */
+unsigned redis_client_restarts(struct redis_client *redis, unsigned slot);
 
 /* "" while well, else what is wrong and what to do, in words. Also warns of an evicting maxmemory-policy. */
 void redis_client_condition(struct redis_client *redis, struct error *out);
 
-/* How often the server's run_id changed since the first connection: it restarted, or is another server now. */
-unsigned redis_client_restarts(struct redis_client *redis);
+/* "" while all slots are served, else which nodes and slots are not, and why; slots that hang between two nodes, too. */
+void redis_client_missing(struct redis_client *redis, struct error *out);
+
+/* Calls each() for every master of a cluster, and at last (master NULL) for slots that have none. */
+void redis_client_shards(struct redis_client *redis, redis_shard_fn *each, void *arg);
 
 #endif

@@ -10,9 +10,11 @@ enum redis_status {
     REDIS_ANSWERED = 0, /* *reply is the answer (of any type, REDIS_REPLY_ERROR too) and the caller's to free.
                            Not called REDIS_OK: hiredis has a macro of that name (and of the same value) */
     REDIS_DOWN, /* nothing was done: not connected, not sent, or refused because of the node's state (LOADING,
-                   OOM, READONLY, MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, MOVED, ASK,
-                   TRYAGAIN, max clients ...) */
-    REDIS_LOST, /* sent, but no answer came in time, or none that makes sense: it may have been done */
+                   OOM, READONLY, MASTERDOWN, MISCONF, BUSY, NOAUTH, NOPERM, NOREPLICAS, CLUSTERDOWN, max clients ...; MOVED, ASK and
+                   TRYAGAIN of what is not used as a cluster) */
+    REDIS_SPLIT, /* nothing was done: the keys of this call, all of one slot, are on their way from one node to another, and not at the
+                    same (TRYAGAIN): each alone can be asked for */
+    REDIS_LOST,  /* sent, but no answer came in time, or none that makes sense: it may have been done */
 };
 
 struct redis_command {

@@ -5,16 +5,17 @@
 #include "password.h"
 #include "sentinels.h"
 #include "host.h"
+#include "slots.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPREAD_MS = 1000 }; /* many gates do not all turn to a new master at once */
+enum { PROBE_KEY = 128, SPREAD_MS = 1000 /* many gates do not all turn to a new master at once */ };
 
 struct redis_connector {
     struct pool pool;           /* of the */
     struct redis_config config; /* copy */
-    char *probe_key;
+    char probe_key[PROBE_KEY];
     int wake_fd;
     int64_t timeout_ns;
     struct redis_sentinels *sentinels; /* who name the host; NULL: config does */
@@ -120,7 +121,7 @@ static enum redis_connection_status connector_ask(struct redis_connector *connec
                                                   struct redis_probe *out, struct error *err)
 {
     enum redis_connection_status status =
-        redis_probe_run(connector->connection, connector->probe_key, connector->sentinels != NULL,
+        redis_probe_run(connector->connection, connector->probe_key, connector->config.topology,
                         endpoint->name, deadline, out, err);
     if (status != REDIS_CONNECTION_OK)
         redis_connection_close(connector->connection);
@@ -207,18 +208,51 @@ int redis_connector_probe(struct redis_connector *connector, struct redis_probe 
     return rc;
 }
 
-struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err)
+static struct redis_connection *connector_dial(struct redis_connector *connector,
+                                               struct redis_endpoint *endpoint, struct error *err)
 {
     struct redis_connection *connection = redis_connection_new();
     if (connection == NULL) {
         error_set(err, "out of memory");
         return NULL;
     }
-    if (redis_connection_open(connection, connector->endpoint, clock_monotonic_ns() + connector->timeout_ns,
-                              err, NULL) == REDIS_CONNECTION_OK)
+    if (redis_connection_open(connection, endpoint, clock_monotonic_ns() + connector->timeout_ns, err,
+                              NULL) == REDIS_CONNECTION_OK)
         return connection;
     redis_connection_free(connection);
     return NULL;
+}
+
+struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err)
+{
+    return connector_dial(connector, connector->endpoint, err);
+}
+
+struct redis_connection *redis_connector_open(struct redis_connector *connector, struct error *err)
+{
+    struct redis_host *host = &connector->host;
+    struct redis_connection *connection = NULL;
+    struct error lookup = {0}, renewal = {0};
+    if (connector_read_tls(connector, &renewal, err) != 0)
+        return NULL;
+    if (redis_host_resolve(host, connector->wake_fd, &lookup) != 0)
+        error_set(err, "%s", lookup.text);
+    for (int i = 0; connection == NULL && i < host->n_addresses; i++) {
+        struct redis_endpoint *endpoint = connector_make_endpoint(connector, &host->addresses[i], err);
+        connection = endpoint != NULL ? connector_dial(connector, endpoint, err) : NULL;
+        redis_endpoint_unref(endpoint);
+    }
+    return connection;
+}
+
+void redis_connector_probe_slot(struct redis_connector *connector, int slot)
+{
+    char tag[16] = "";
+    if (connector->config.topology != REDIS_TOPOLOGY_CLUSTER)
+        return;
+    if (slot >= 0)
+        snprintf(tag, sizeof tag, ":{%u}", redis_slots_tag((unsigned)slot));
+    snprintf(connector->probe_key, PROBE_KEY, "%s:probe%s", connector->config.prefix, tag);
 }
 
 struct redis_endpoint *redis_connector_endpoint(struct redis_connector *connector)
@@ -250,10 +284,9 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     connector->wake_fd = wake_fd;
     connector->timeout_ns = config->timeout_ms * 1000000;
     connector->connection = redis_connection_new();
-    if (asprintf(&connector->probe_key, "%s:probe", prefix) < 0)
-        connector->probe_key = NULL;
-    bool good = connector->connection != NULL && connector->probe_key != NULL &&
-                redis_config_copy(&connector->pool, config, &connector->config) == 0;
+    snprintf(connector->probe_key, PROBE_KEY, "%s:probe", prefix);
+    bool good =
+        connector->connection != NULL && redis_config_copy(&connector->pool, config, &connector->config) == 0;
     const struct redis_config *copy = &connector->config;
     if (good && copy->topology == REDIS_TOPOLOGY_SENTINEL)
         good = (connector->sentinels = redis_sentinels_new(copy, wake_fd)) != NULL;
@@ -278,6 +311,5 @@ void redis_connector_free(struct redis_connector *connector)
     redis_endpoint_unref(connector->endpoint);
     redis_tls_unref(connector->tls);
     pool_done(&connector->pool); /* what TLS and Sentinels have borrowed */
-    free(connector->probe_key);
     free(connector);
 }

@@ -24,6 +24,12 @@ int redis_connector_follow(struct redis_connector *connector, struct error *err)
 struct redis_sentinels *
 redis_connector_sentinels(struct redis_connector *connector); /* borrowed; NULL: there are none */
 
+/* Of a node of a cluster: the slot in which the next probe writes; -1: none is known. */
+void redis_connector_probe_slot(struct redis_connector *connector, int slot);
+
+/* A connection of its own, to the first address that takes it; nothing is probed. Not with Sentinels. NULL with err set. */
+struct redis_connection *redis_connector_open(struct redis_connector *connector, struct error *err);
+
 /* Another connection to where the last probe came through to, whatever it found there. NULL with err set. */
 struct redis_connection *redis_connector_connect(struct redis_connector *connector, struct error *err);
 

@@ -13,6 +13,8 @@ enum {
     KEEP_BYTES = 256 * 1024 /* a rare giant is not kept for ever */
 };
 
+static const char asking[] = "*1\r\n$6\r\nASKING\r\n";
+
 static size_t request_arg(const struct redis_request *request, int i, const char **arg)
 {
     if (i < request->n_head) {
@@ -70,9 +72,12 @@ int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request 
 {
     const size_t before = encoder->len;
     int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
-    if (encoder_room(encoder, NUMBER_MAX) != 0)
+    if (encoder_room(encoder, NUMBER_MAX + sizeof asking) != 0)
         return -1;
-    char *to = put_number(encoder->bytes + before, '*', (size_t)argc);
+    char *to = encoder->bytes + before;
+    if (request->asking)
+        to = (char *)memcpy(to, asking, sizeof asking - 1) + sizeof asking - 1;
+    to = put_number(to, '*', (size_t)argc);
     for (int i = 0; i < argc; i++) {
         const char *arg;
         size_t len = request_arg(request, i, &arg);

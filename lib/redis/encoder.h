@@ -4,12 +4,14 @@
 
 #include "redis/command.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { REDIS_HEAD = 4 };
 
 /* A command in two parts, so that EVALSHA, the SHA and the number of keys need no copy of the arguments. */
 struct redis_request {
+    bool asking; /* ASKING comes before it, with an answer of its own */
     int n_head;
     const char *head[REDIS_HEAD];
     const struct redis_command *rest; /* may be NULL */

@@ -10,6 +10,7 @@
 enum redis_error {
     REDIS_ERROR_NONE = 0, /* an ordinary answer */
     REDIS_ERROR_NODE,     /* the node can serve nobody now */
+    REDIS_ERROR_SLOT,     /* of a cluster: the node does not serve this slot now, others it may */
     REDIS_ERROR_COMMAND,  /* the ACL forbids this command or key; others may pass */
 };
 

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "connector.h"
 #include "sentinels.h"
+#include "slots.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@ struct inspection {
     const struct redis_config *config;
     struct redis_connector *connector;
     struct redis_connection *connection;
+    int slot; /* of the node of a cluster; -1: it is none */
     const char *who;
     int wrongs; /* said */
 };
@@ -96,10 +98,23 @@ static const struct right {
     {"xrevrange", {"XREVRANGE", KEY, "+", "-"}},
     {"setrange", {"SETRANGE", KEY, "0", ""}},
     {"client|setname", {"CLIENT", "SETNAME", "rcptgate"}},
-    {"role", {"ROLE"}}, /* the last: only with Sentinels */
+    {"role", {"ROLE"}},                    /* only with Sentinels */
+    {"cluster|info", {"CLUSTER", "INFO"}}, /* from here on only of a cluster */
+    {"cluster|slots", {"CLUSTER", "SLOTS"}},
+    {"asking", {"ASKING"}},
 };
 
 enum { RIGHTS = sizeof rights / sizeof rights[0] };
+
+/* Is that right needed there? A cluster has no databases with numbers. */
+static bool is_needed(enum redis_topology topology, const struct right *right)
+{
+    bool cluster = strncmp(right->name, "cluster", 7) == 0 || strcmp(right->name, "asking") == 0;
+    if (strcmp(right->name, "role") == 0)
+        return topology == REDIS_TOPOLOGY_SENTINEL;
+    return strcmp(right->name, "select") == 0 ? topology != REDIS_TOPOLOGY_CLUSTER
+                                              : !cluster || topology == REDIS_TOPOLOGY_CLUSTER;
+}
 
 static redisReply *ask_right(struct inspection *in, const struct right *right, const char *key)
 {
@@ -117,9 +132,14 @@ static void check_rights(struct inspection *in)
     char key[200], missing[400];
     bool no_key = false;
     struct text text;
-    snprintf(key, sizeof key, "%s:{check}", prefix);
+    if (in->slot >= 0)
+        snprintf(key, sizeof key, "%s:check:{%u}", prefix, redis_slots_tag((unsigned)in->slot));
+    else
+        snprintf(key, sizeof key, "%s:{check}", prefix);
     text_init(&text, missing, sizeof missing);
-    for (int i = 0; i < RIGHTS - (in->config->topology != REDIS_TOPOLOGY_SENTINEL); i++) {
+    for (int i = 0; i < RIGHTS; i++) {
+        if (!is_needed(in->config->topology, &rights[i]))
+            continue;
         redisReply *reply = ask_right(in, &rights[i], key);
         if (reply == NULL)
             return;
@@ -174,7 +194,7 @@ static void check_info(struct inspection *in)
     if (info == NULL)
         return;
     bool sentinel = in->config->topology == REDIS_TOPOLOGY_SENTINEL;
-    if (strcmp(field(info, "cluster_enabled", value), "1") == 0)
+    if (in->slot < 0 && strcmp(field(info, "cluster_enabled", value), "1") == 0)
         say(in, true, "/counters/url", "Redis at %s is a node of a cluster: use redis+cluster://", in->who);
     if (strcmp(field(info, "role", value), "slave") == 0)
         say(in, true, "/counters/url", "Redis at %s is a replica: name the master, or use redis+sentinel://",
@@ -267,21 +287,116 @@ static void check_node(struct inspection *in, const struct error *wrong, const s
     redis_connection_free(in->connection);
 }
 
-void redis_inspect(const struct redis_config *config, const struct redis_inspector *inspector)
+/* One Redis. slot: one of its slots, where it is a node of a cluster; else -1. */
+static void inspect_node(const struct redis_config *config, int slot, const struct redis_inspector *inspector)
 {
-    struct redis_config patient = *config;
-    struct inspection in = {.inspector = inspector, .config = config};
+    struct inspection in = {.inspector = inspector, .config = config, .slot = slot};
     struct redis_probe probe = {0};
     struct error err = {0};
-    if (patient.timeout_ms < PATIENCE_MS)
-        patient.timeout_ms = PATIENCE_MS;
-    in.connector = redis_connector_new(&patient, config->prefix != NULL ? config->prefix : "rcptgate", -1);
+    in.connector = redis_connector_new(config, config->prefix, -1);
     if (in.connector == NULL) {
         say(&in, true, "/counters/url", "out of memory");
         return;
     }
+    redis_connector_probe_slot(in.connector, slot);
     (void)redis_connector_probe(in.connector, &probe, &err); /* what is wrong is in err */
     check_sentinels(&in);
     check_node(&in, &err, &probe.warning);
     redis_connector_free(in.connector);
+}
+
+/* ---- a cluster ---- */
+
+static struct redis_config config_of(const struct redis_config *config, const struct redis_address *address)
+{
+    struct redis_config one = *config;
+    one.addresses = address;
+    one.n_addresses = 1;
+    return one;
+}
+
+/* What the whole of it looks like to the node that is asked; true: there are masters to look at. */
+static bool check_cluster(struct inspection *in, const char *asked, struct redis_slots *slots)
+{
+    struct error err = {0};
+    int64_t epoch;
+    size_t without = 0, alone = 0;
+    redisReply *info = ask(in, (const char *[]){"CLUSTER", "INFO", NULL});
+    redisReply *map = ask(in, (const char *[]){"CLUSTER", "SLOTS", NULL});
+    bool good = info != NULL && map != NULL && redis_slots_read_info(info, &epoch, &err) &&
+                redis_slots_read(map, asked, slots, &err);
+    if (!good && err.text[0] != '\0')
+        say(in, true, "/counters/url", "Redis at %s: %s", in->who, err.text);
+    for (size_t slot = 0; good && slot < REDIS_SLOTS; slot++)
+        without += slots->owner[slot] == REDIS_SLOTS_NONE;
+    for (size_t i = 0; good && i < slots->n; i++)
+        alone += slots->masters[i].n_replicas == 0;
+    if (without > 0)
+        say(in, true, "/counters/url",
+            "%zu of %d slots of the cluster have no master: see redis-cli --cluster fix", without,
+            REDIS_SLOTS);
+    if (alone > 0)
+        say(in, false, "/counters/url",
+            "%zu of the %zu masters of the cluster have no replica: when one fails, what it counts goes on "
+            "in each gate "
+            "alone until it is back",
+            alone, slots->n);
+    freeReplyObject(info);
+    freeReplyObject(map);
+    return good;
+}
+
+static void check_coverage(struct inspection *in)
+{
+    redisReply *reply = ask(in, (const char *[]){"CONFIG", "GET", "cluster-require-full-coverage", NULL});
+    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[1]->type == REDIS_REPLY_STRING && strcmp(reply->element[1]->str, "yes") == 0)
+        say(in, false, "/counters/url",
+            "when one master of the cluster fails, all others refuse for a second: set "
+            "cluster-require-full-coverage no on all of them");
+    freeReplyObject(reply); /* who may not ask is told nothing */
+}
+
+/* Of those that the policy names, the first that answers says who the masters are. */
+static void inspect_cluster(const struct redis_config *config, const struct redis_inspector *inspector)
+{
+    char name[300];
+    struct redis_slots *slots = calloc(1, sizeof *slots);
+    bool found = false;
+    for (size_t i = 0; slots != NULL && i < config->n_addresses && !found; i++) {
+        const struct redis_config one = config_of(config, &config->addresses[i]);
+        struct inspection in = {.inspector = inspector, .config = &one, .slot = -1};
+        struct error err = {0};
+        in.who = redis_config_address(&config->addresses[i], name, sizeof name);
+        in.connector = redis_connector_new(&one, config->prefix, -1);
+        in.connection = in.connector != NULL ? redis_connector_open(in.connector, &err) : NULL;
+        if (in.connection == NULL)
+            say(&in, i + 1 == config->n_addresses, "/counters/url", "%s", err.text);
+        else if ((found = check_cluster(&in, config->addresses[i].host, slots)))
+            check_coverage(&in);
+        redis_connection_free(in.connection);
+        redis_connector_free(in.connector);
+    }
+    for (size_t i = 0; found && i < slots->n; i++) {
+        const struct redis_address address = {slots->masters[i].host, slots->masters[i].port};
+        const struct redis_config one = config_of(config, &address);
+        int slot = 0;
+        while (slots->owner[slot] != i)
+            slot++;
+        inspect_node(&one, slot, inspector);
+    }
+    free(slots);
+}
+
+void redis_inspect(const struct redis_config *config, const struct redis_inspector *inspector)
+{
+    struct redis_config patient = *config;
+    if (patient.timeout_ms < PATIENCE_MS)
+        patient.timeout_ms = PATIENCE_MS;
+    if (patient.prefix == NULL)
+        patient.prefix = "rcptgate";
+    if (config->topology == REDIS_TOPOLOGY_CLUSTER)
+        inspect_cluster(&patient, inspector);
+    else
+        inspect_node(&patient, -1, inspector);
 }

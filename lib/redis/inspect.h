@@ -15,7 +15,7 @@ struct redis_inspector {
     void *arg;
 };
 
-/* Not for a cluster. */
+/* Of a cluster, every master. */
 void redis_inspect(const struct redis_config *config, const struct redis_inspector *inspector);
 
 #endif

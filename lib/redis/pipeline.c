@@ -31,6 +31,7 @@ struct waiter {
     atomic_int order; /* set under the mutex, looked at without */
     const struct redis_request *request;
     int64_t deadline;
+    bool passed_over; /* its first answer, that to ASKING */
     enum waiter_state state;
     enum redis_status status;
     redisReply *reply;
@@ -224,6 +225,21 @@ static enum redis_connection_status pipeline_step(struct redis_pipeline *pipelin
     return status;
 }
 
+/* An answer, to whoever waits for it. False: nobody does. */
+static bool pipeline_hand_out(struct redis_pipeline *pipeline, redisReply *reply)
+{
+    struct waiter *waiter = pipeline->flight.head;
+    if (waiter == NULL)
+        return false;
+    if (waiter->request->asking && !waiter->passed_over) {
+        waiter->passed_over = true; /* where ASKING failed, the command says MOVED */
+        freeReplyObject(reply);
+        return true;
+    }
+    pipeline_finish(pipeline, waiters_take(&pipeline->flight), REDIS_ANSWERED, reply);
+    return true;
+}
+
 /* 0, or -1 when the connection must be given up. */
 static int pipeline_exchange(struct redis_pipeline *pipeline, struct waiter *self, struct error *err)
 {
@@ -244,16 +260,12 @@ static int pipeline_exchange(struct redis_pipeline *pipeline, struct waiter *sel
         error_set(err, "Redis did not answer in time");
         status = REDIS_CONNECTION_TIMEOUT;
     }
-    for (int i = 0; i < n; i++) {
-        struct waiter *waiter = status == REDIS_CONNECTION_OK ? waiters_take(&pipeline->flight) : NULL;
-        if (waiter != NULL) {
-            pipeline_finish(pipeline, waiter, REDIS_ANSWERED, got[i]);
-            continue;
+    for (int i = 0; i < n; i++)
+        if (status != REDIS_CONNECTION_OK || !pipeline_hand_out(pipeline, got[i])) {
+            freeReplyObject(got[i]);
+            error_set(err, "Redis answered what nobody had asked");
+            status = REDIS_CONNECTION_BROKEN;
         }
-        freeReplyObject(got[i]);
-        error_set(err, "Redis answered what nobody had asked");
-        status = REDIS_CONNECTION_BROKEN;
-    }
     if (status == REDIS_CONNECTION_OK && pipeline->flight.head == NULL &&
         (!redis_connection_is_drained(pipeline->connection) || pipeline->out.sent < pipeline->out.len)) {
         error_set(err, "Redis answered what nobody had asked");

@@ -36,8 +36,8 @@ static void info_field(const redisReply *reply, const char *name, char *out, siz
     }
 }
 
-static enum redis_connection_status judge_write(const redisReply *reply, const char *who,
-                                                struct redis_probe *out, struct error *err)
+static enum redis_connection_status judge_write(const redisReply *reply, enum redis_topology topology,
+                                                const char *who, struct redis_probe *out, struct error *err)
 {
     char right[40];
     if (reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "NOSCRIPT", 8) == 0 ||
@@ -50,6 +50,8 @@ static enum redis_connection_status judge_write(const redisReply *reply, const c
             who);
         return REDIS_CONNECTION_OK;
     }
+    if (redis_errors_find(reply->str, who, NULL) == REDIS_ERROR_SLOT && topology == REDIS_TOPOLOGY_CLUSTER)
+        return REDIS_CONNECTION_OK;
     if (redis_errors_find(reply->str, who, err) != REDIS_ERROR_NONE)
         return REDIS_CONNECTION_REFUSED;
     error_set(err, "Redis at %s cannot run scripts: it says \"%.160s\"", who, reply->str);
@@ -86,16 +88,16 @@ static enum redis_connection_status judge_role(const redisReply *reply, const ch
     return REDIS_CONNECTION_REFUSED;
 }
 
-static enum redis_connection_status judge(redisReply *const *replies, bool master, const char *who,
-                                          struct redis_probe *out, struct error *err)
+static enum redis_connection_status judge(redisReply *const *replies, enum redis_topology topology,
+                                          const char *who, struct redis_probe *out, struct error *err)
 {
     struct redis_probe seen = {0};
     for (int i = ASK_EVALSHA; i <= ASK_EVAL; i++) {
-        enum redis_connection_status status = judge_write(replies[i], who, &seen, err);
+        enum redis_connection_status status = judge_write(replies[i], topology, who, &seen, err);
         if (status != REDIS_CONNECTION_OK)
             return status;
     }
-    if (master && judge_role(replies[ASK_ROLE], who, err) != REDIS_CONNECTION_OK)
+    if (topology == REDIS_TOPOLOGY_SENTINEL && judge_role(replies[ASK_ROLE], who, err) != REDIS_CONNECTION_OK)
         return REDIS_CONNECTION_REFUSED;
     info_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
     judge_memory(replies[ASK_MEMORY], replies[ASK_STATS], who, &seen.warning);
@@ -125,12 +127,12 @@ static int write_questions(struct redis_encoder *encoder, const char *key, int n
 }
 
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             bool master, const char *who, int64_t deadline,
+                                             enum redis_topology topology, const char *who, int64_t deadline,
                                              struct redis_probe *out, struct error *err)
 {
     struct redis_encoder encoder = {0};
     redisReply *replies[QUESTIONS];
-    int n = 0, questions = master ? QUESTIONS : ASK_ROLE;
+    int n = 0, questions = topology == REDIS_TOPOLOGY_SENTINEL ? QUESTIONS : ASK_ROLE;
     enum redis_connection_status status = REDIS_CONNECTION_OK;
     if (write_questions(&encoder, key, questions) != 0) {
         error_set(err, "out of memory");
@@ -142,7 +144,7 @@ enum redis_connection_status redis_probe_run(struct redis_connection *connection
         n += got;
     }
     if (status == REDIS_CONNECTION_OK)
-        status = judge(replies, master, who, out, err);
+        status = judge(replies, topology, who, out, err);
     while (n > 0)
         freeReplyObject(replies[--n]);
     redis_encoder_done(&encoder);

@@ -2,6 +2,7 @@
 #ifndef RCPTGATE_REDIS_PROBE_H
 #define RCPTGATE_REDIS_PROBE_H
 
+#include "base/redis_config.h"
 #include "connection.h"
 
 struct redis_probe {
@@ -9,9 +10,9 @@ struct redis_probe {
     struct error warning; /* works, but: an evicting policy, a right that is missing */
 };
 
-/* master: it must say by ROLE that it is one. key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
+/* The master that Sentinels name must say by ROLE that it is one; a node of a cluster may say that another has the key. key: no other use is made of it, and it is never created. After anything but REDIS_CONNECTION_OK close the connection. */
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
-                                             bool master, const char *who, int64_t deadline,
+                                             enum redis_topology topology, const char *who, int64_t deadline,
                                              struct redis_probe *out, struct error *err);
 
 #endif

@@ -19,7 +19,7 @@ enum { QUESTIONS = 2 };
 struct sentinel {
     struct redis_host host;
     struct redis_connection *connection;
-    int64_t rest_until; /* it did not answer the last time */
+    int64_t rest_until; /* it kept us waiting the last time */
     struct error why;   /* it did not */
 };
 
@@ -178,6 +178,7 @@ static bool sentinel_ask(struct redis_sentinels *sentinels, struct sentinel *sen
     int n = 0;
     int64_t wait_ns = config->timeout_ms * 1000000 < ASK_MAX_NS ? config->timeout_ms * 1000000 : ASK_MAX_NS;
     redis_config_address(&(struct redis_address){sentinel->host.name, sentinel->host.port}, who, sizeof who);
+    int64_t began = clock_monotonic_ns();
     if (!redis_connection_is_quiet(sentinel->connection, true))
         redis_connection_close(sentinel->connection);
     bool good = (redis_connection_is_open(sentinel->connection) ||
@@ -188,8 +189,9 @@ static bool sentinel_ask(struct redis_sentinels *sentinels, struct sentinel *sen
     while (n > 0)
         freeReplyObject(replies[--n]);
     if (!good) {
+        int64_t now = clock_monotonic_ns();
         redis_connection_close(sentinel->connection);
-        sentinel->rest_until = clock_monotonic_ns() + REST_NS;
+        sentinel->rest_until = now + (now - began > wait_ns / 2 ? REST_NS : 0);
     }
     return good;
 }

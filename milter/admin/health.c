@@ -152,10 +152,14 @@ static void find_conditions(struct findings *f, struct conditions *conditions)
 static void find_by_canary(struct findings *f, struct gate *gate, const struct canary *canary)
 {
     struct error err = {0};
-    if (canary->counters != COUNTERS_OK && !f->seen[CONDITION_COUNTERS]) {
-        counters_condition(gate->counters, &err);
+    if (canary->counters != COUNTERS_OK && !f->seen[CONDITION_COUNTERS] &&
+        !f->seen[CONDITION_COUNTERS_SHARD]) {
+        counters_missing(gate->counters, &err);
+        enum condition what = err.text[0] != '\0' ? CONDITION_COUNTERS_SHARD : CONDITION_COUNTERS;
+        if (err.text[0] == '\0')
+            counters_condition(gate->counters, &err);
         error_set(&err, "the counter store does not answer in time");
-        find(f, CONDITION_COUNTERS, conditions_counters_grade(f->policy), f->now_ms, err.text);
+        find(f, what, conditions_counters_grade(f->policy), f->now_ms, err.text);
     }
     if (canary->rows != ROWS_LIVE && !f->seen[CONDITION_ALIASES] && !f->seen[CONDITION_ALIASES_REFUSED]) {
         err = (struct error){0};

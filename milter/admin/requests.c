@@ -144,6 +144,16 @@ static json_t *request_backlog(struct gate *gate, const json_t *request)
     return list;
 }
 
+/* Where a part of the store is away, its counters are missing. */
+static json_t *note_missing(struct gate *gate, json_t *report)
+{
+    struct error missing = {0};
+    counters_missing(gate->counters, &missing);
+    if (report != NULL && missing.text[0] != '\0')
+        json_object_set_new(report, "missing", json_get_clean(missing.text));
+    return report;
+}
+
 static json_t *answer_show(struct gate *gate, const json_t *request)
 {
     json_t *unknown = unknown_kind(request);
@@ -160,7 +170,7 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
     if (report == NULL)
         return failure("the counter store does not answer");
     json_object_set_new(report, "backlog", request_backlog(gate, request));
-    return report;
+    return note_missing(gate, report);
 }
 
 static json_t *answer_top(struct gate *gate, const json_t *request)
@@ -176,7 +186,7 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     if (report == NULL && gate->local != NULL &&
         (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));
-    return report != NULL ? report : failure("the counter store does not answer");
+    return report != NULL ? note_missing(gate, report) : failure("the counter store does not answer");
 }
 
 static const char *mode_of(struct gate *gate)
@@ -228,7 +238,7 @@ static json_t *answer_reset(struct gate *gate, const json_t *request)
         json_object_set_new(report, "counts", json_string("local"));
     }
     json_decref(local);
-    return report != NULL ? report : failure("the counter store does not answer");
+    return report != NULL ? note_missing(gate, report) : failure("the counter store does not answer");
 }
 
 static json_t *answer_explain(struct gate *gate, const json_t *request)

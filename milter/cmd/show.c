@@ -96,6 +96,8 @@ static void print_show(FILE *out, const json_t *report)
                  *backlog = json_object_get(report, "backlog");
     if (strcmp(json_get_text(report, "counts"), "local") == 0)
         fputs("Redis does not answer: as this gate counted\n", out);
+    if (*json_get_text(report, "missing") != '\0')
+        fprintf(out, "Some of Redis does not answer: %s\n", json_get_text(report, "missing"));
     print_list(out, counters, print_counter);
     print_list(out, backlog, print_backlog);
     if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)
@@ -116,6 +118,11 @@ static void print_reset(FILE *out, const json_t *report)
     fprintf(out, "%" JSON_INTEGER_FORMAT " counter%s cleared\n", n, n == 1 ? "" : "s");
     if (json_object_get(report, "counts") != NULL)
         fputs("Redis does not answer: its own counters stay; reset them again when it is back\n", out);
+    else if (*json_get_text(report, "missing") != '\0')
+        fprintf(
+            out,
+            "Some of Redis does not answer, and what it counts stays; reset it again when it is back: %s\n",
+            json_get_text(report, "missing"));
 }
 
 int cmd_show_reset(int argc, char **argv)

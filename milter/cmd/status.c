@@ -164,6 +164,25 @@ static void print_queue(FILE *out, const json_t *queue)
     fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", json_get_number(queue, "read_ms"));
 }
 
+/* The masters of a cluster. */
+static void print_shards(FILE *out, const json_t *counters)
+{
+    size_t i;
+    json_t *shard;
+    json_array_foreach(json_object_get(counters, "shards"), i, shard)
+    {
+        const char *master = json_get_text(shard, "master");
+        fprintf(out, "            %s: %" JSON_INTEGER_FORMAT " slots%s\n",
+                *master != '\0' ? master : "nobody", json_get_number(shard, "slots"),
+                json_is_true(json_object_get(shard, "up")) ? "" : ", down");
+    }
+    if (json_get_number(counters, "unsynced_slots") > 0)
+        fprintf(out,
+                "            of %" JSON_INTEGER_FORMAT
+                " slots this gate counts meanwhile, or has yet to tell Redis\n",
+                json_get_number(counters, "unsynced_slots"));
+}
+
 static void print_in_force(FILE *out, const json_t *report)
 {
     char buffer[32];
@@ -179,6 +198,7 @@ static void print_in_force(FILE *out, const json_t *report)
         print_aliases(out, aliases);
     fprintf(out, "counters    %s: %s; when it is down: %s\n", json_get_text(counters, "kind"),
             json_get_text(counters, "at"), json_get_text(counters, "when_down"));
+    print_shards(out, counters);
     if (json_get_number(report, "rows_inert") > 0)
         fprintf(out, "            %" JSON_INTEGER_FORMAT " row%s can never act: `rcptgate check` says why\n",
                 json_get_number(report, "rows_inert"), json_get_number(report, "rows_inert") == 1 ? "" : "s");

@@ -42,6 +42,8 @@ static void print_table(FILE *out, const char *title, const json_t *list)
 static void print_top(FILE *out, const json_t *report)
 {
     const json_t *refused = json_object_get(report, "refused"), *busiest = json_object_get(report, "busiest");
+    if (*json_get_text(report, "missing") != '\0')
+        fprintf(out, "Some of Redis does not answer: %s\n", json_get_text(report, "missing"));
     if (json_object_get(report, "counts") != NULL)
         fputs("Redis does not answer: as this gate counted\n", out);
     if (json_array_size(busiest) == 0 && json_array_size(refused) == 0) {

@@ -14,6 +14,8 @@ static const struct {
     const char *name, *title, *meaning; /* the text says what to do */
 } table[CONDITIONS] = {
     [CONDITION_COUNTERS] = {"counters", "Counter store", NULL}, /* the policy says: when_down */
+    [CONDITION_COUNTERS_SHARD] = {"counters-shard", "Counter store, a part of it",
+                                  NULL}, /* the same, of that part */
     [CONDITION_COUNTERS_WARNING] = {"counters-evict", "Counter store, a warning",
                                     "It answers; until it is mended, what it counts or keeps may be lost."},
     [CONDITION_COUNTERS_LOCAL] = {"counters-local", "Counters beside Redis",
@@ -69,7 +71,16 @@ const char *conditions_meaning(enum condition condition, const struct policy *po
         [WHEN_DOWN_DEFER] = "Every recipient that meets a limit gets 451 until it is mended (when_down).",
         [WHEN_DOWN_ACCEPT] = "No limit holds until it is mended (when_down); mail flows.",
     };
-    return condition == CONDITION_COUNTERS ? down[policy->counters.when_down] : table[condition].meaning;
+    static const char *const partly[] = {
+        [WHEN_DOWN_LOCAL] = "Limits on what is counted there go on in this process alone; mail flows.",
+        [WHEN_DOWN_DEFER] =
+            "Recipients that meet a limit on what is counted there get 451 until it is mended (when_down).",
+        [WHEN_DOWN_ACCEPT] =
+            "Limits on what is counted there do not hold until it is mended (when_down); mail flows.",
+    };
+    return condition == CONDITION_COUNTERS         ? down[policy->counters.when_down]
+           : condition == CONDITION_COUNTERS_SHARD ? partly[policy->counters.when_down]
+                                                   : table[condition].meaning;
 }
 
 enum condition_grade conditions_counters_grade(const struct policy *policy)

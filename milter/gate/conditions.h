@@ -15,7 +15,8 @@
 #include <stdint.h>
 
 enum condition {
-    CONDITION_COUNTERS,         /* the counter store does not answer: when_down is in force */
+    CONDITION_COUNTERS, /* the counter store does not answer: when_down is in force */
+    CONDITION_COUNTERS_SHARD, /* a part of the counter store does not answer: when_down is in force for what is counted there */
     CONDITION_COUNTERS_WARNING, /* Redis may throw counters away (maxmemory-policy) */
     CONDITION_COUNTERS_LOCAL,   /* this process counts fewer subjects beside Redis than there are */
     CONDITION_ALIASES,          /* the alias database cannot be used: the last good copy answers, or nobody */

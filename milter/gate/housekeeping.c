@@ -21,6 +21,15 @@ void housekeeping_counters_event(void *arg, bool down, const char *text)
         conditions_clear(&context->conditions, CONDITION_COUNTERS, context_now(context));
 }
 
+/* Some of a cluster. */
+static void look_at_shards(struct gate *gate, const struct error *missing, int64_t now)
+{
+    const struct policy *policy = context_policy(&gate->context);
+    enum condition_grade grade = conditions_counters_grade(policy);
+    policy_unref(policy);
+    conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_SHARD, grade, now, missing);
+}
+
 /* Down, what is wrong can change (refused, then loading); while it answers, it may still have something to say: that it
  * may evict counters, or that one command was refused. */
 static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64_t now)
@@ -34,12 +43,16 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
     seen->counters_merged = merged;
     /* As it is now, whatever was logged last: an event that comes between two lines here is caught up with the
      * next time. */
+    struct error missing = {0};
+    counters_missing(gate->counters, &missing);
     bool up = gate->context.redis != NULL ? redis_client_is_up(gate->context.redis) : gate->local == NULL;
     if (!up) {
         if (err.text[0] != '\0')
             counters_down(&gate->context, err.text);
+        conditions_clear(&gate->context.conditions, CONDITION_COUNTERS_SHARD, now);
         return;
     }
+    look_at_shards(gate, &missing, now);
     conditions_clear(&gate->context.conditions, CONDITION_COUNTERS, now);
     conditions_follow(&gate->context.conditions, CONDITION_COUNTERS_WARNING, CONDITION_DEGRADED, now, &err);
 }

@@ -106,7 +106,8 @@ static bool put(struct fields *fields, const char *bytes, size_t n)
 
 static void skip_blanks(struct span *text)
 {
-    while (text->n > 0 && (text->at[0] == ' ' || text->at[0] == '\t' || text->at[0] == '\r' || text->at[0] == '\n'))
+    while (text->n > 0 &&
+           (text->at[0] == ' ' || text->at[0] == '\t' || text->at[0] == '\r' || text->at[0] == '\n'))
         span_skip(text, 1);
 }
 

@@ -99,6 +99,8 @@ static void count_rcpt(struct replay_log *log, const struct held *held)
                                  [SOURCE_REFUSAL] = &numbers->milter_refused};
     ++*sources[held->source];
     numbers->this_host += held->source == SOURCE_DELIVERY && is_loopback(&held->message->known.client);
+    numbers->no_sender += held->message->sender == NULL;
+    numbers->no_client += !held->message->known.client.set;
     held->message->released++;
     log->first_ms = log->first_ms == 0 ? held->time_ms : log->first_ms;
     log->last_ms = held->time_ms;
@@ -290,13 +292,20 @@ static struct mail *find_anywhere(struct replay_log *log, int host, struct span 
     return message;
 }
 
+/* One whose queue id is its own still. */
+static struct mail *find_live(struct replay_log *log, int host, struct span id)
+{
+    struct mail *message = messages_find(log->messages, host, id);
+    return message != NULL && !message->gone ? message : NULL;
+}
+
 /* The message of a line that tells of its queue: of the gate's lines where these are the source. */
 static struct mail *find_queued(struct replay_log *log, int host, const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
     int gate = log->hosts[host].gate;
-    struct mail *message = gate != host ? messages_find(log->messages, gate, id) : NULL;
-    return message != NULL ? message : messages_find(log->messages, host, id);
+    struct mail *message = gate != host ? find_live(log, gate, id) : NULL;
+    return message != NULL ? message : find_live(log, host, id);
 }
 
 /* --- content filters and proxies --- */
@@ -321,18 +330,38 @@ static void follow(struct replay_log *log, const struct mail *from, int host, in
         give_back(log, message);
 }
 
-static void on_proxy_accept(struct replay_log *log, int host, const struct maillog_line *line)
+static void on_proxied(struct replay_log *log, int host, const struct maillog_line *line)
 {
-    const struct proxy_client *proxied = proxies_find(log->proxies, host, line->text[MAILLOG_PID]);
-    struct mail *message = find_anywhere(log, host, line->text[MAILLOG_QUEUED_AS]);
-    if (proxied == NULL || message == NULL || !message->from_postfix)
-        return;
+    struct proxy_client proxied = {.client = client_of(line->text[MAILLOG_CLIENT_ADDRESS])};
+    struct span user = line->text[MAILLOG_USER];
+    if (user.n < sizeof proxied.user)
+        memcpy(proxied.user, user.at, user.n);
+    proxies_put(log->proxies, host, line->text[MAILLOG_PID], &proxied);
+}
+
+static void set_client(struct replay_log *log, struct mail *message, const struct proxy_client *proxied)
+{
+    if (message->forwarded && !network_equal(&message->known.client, &proxied->client))
+        return; /* XFORWARD says so, and of this message alone */
     message->known.client = proxied->client;
     if (proxied->user[0] != '\0')
         set_user(log, message, (struct span){proxied->user, strlen(proxied->user)}, false);
-    log->numbers.forwarded++;
+    log->numbers.forwarded += !message->forwarded;
+    message->forwarded = true;
 }
 
+static void on_proxy_accept(struct replay_log *log, int host, const struct maillog_line *line)
+{
+    struct span id = line->text[MAILLOG_QUEUED_AS];
+    const struct proxy_client *proxied = proxies_find(log->proxies, host, line->text[MAILLOG_PID]);
+    struct mail *message = find_anywhere(log, host, id);
+    if (proxied == NULL)
+        return;
+    if (message == NULL) /* its line comes later */
+        proxies_put(log->proxies, PROXIES_BY_ID, id, proxied);
+    else if (message->from_postfix)
+        set_client(log, message, proxied);
+}
 /* --- decisions --- */
 
 static bool same(const char *string, const char *other)
@@ -370,7 +399,7 @@ static struct mail *decided_message(struct replay_log *log, int host, int64_t ti
                                     const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
-    struct mail *message = messages_find(log->messages, host, id);
+    struct mail *message = find_live(log, host, id);
     if (message != NULL && !message->from_postfix) {
         message->references++;
         return message;
@@ -407,7 +436,7 @@ static void on_decision(struct replay_log *log, int host, int64_t time_ms, const
 static void name_decided(struct replay_log *log, struct mail *like, struct span id)
 {
     like->host = log->hosts[like->host].gate;
-    const struct mail *known = messages_find(log->messages, like->host, id);
+    const struct mail *known = find_live(log, like->host, id);
     struct mail *first = known == NULL || known->from_postfix ? recent_take(log, like, false) : NULL;
     if (first != NULL)
         name_message(log, first, id);
@@ -429,11 +458,15 @@ static void on_client(struct replay_log *log, int host, int64_t time_ms, const s
         name_decided(log, made, id);
     } else {
         made->from_postfix = true;
+        made->forwarded = line->forwarded;
         name_message(log, made, id);
+        const struct proxy_client *proxied = proxies_find(log->proxies, PROXIES_BY_ID, id);
         if (origin != NULL && origin != made)
             give_back(log, made);
         else
             log->numbers.forwarded += line->forwarded;
+        if (proxied != NULL)
+            set_client(log, made, proxied);
     }
     messages_unref(log->messages, made);
 }
@@ -443,7 +476,7 @@ static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms,
 {
     if (is_decided(log, host, time_ms))
         return;
-    struct mail *message = messages_find(log->messages, host, line->text[MAILLOG_QUEUE]), *made = NULL;
+    struct mail *message = find_live(log, host, line->text[MAILLOG_QUEUE]), *made = NULL;
     if (message == NULL)
         message = made = message_new(log, host, time_ms, line, false);
     if (message == NULL)
@@ -500,7 +533,7 @@ static void on_gone(struct replay_log *log, int host, int64_t time_ms, const str
         return;
     if (line->kind == MAILLOG_ABORTED && !message->ended)
         (void)hold(log, message, REPLAY_ABORT, time_ms, "");
-    message->ended = true;
+    message->ended = message->gone = true;
 }
 
 /* --- lines --- */
@@ -514,7 +547,6 @@ static int rank(const struct maillog_line *line)
     case MAILLOG_QUEUED:
         return 2;
     case MAILLOG_DELIVERY:
-    case MAILLOG_PROXY_ACCEPT:
         return 3;
     case MAILLOG_ABORTED:
     case MAILLOG_REMOVED:
@@ -543,11 +575,9 @@ static void play_line(struct replay_log *log)
     case MAILLOG_CLIENT:
         on_client(log, host, time_ms, line);
         break;
-    case MAILLOG_PROXIED: {
-        struct network client = client_of(line->text[MAILLOG_CLIENT_ADDRESS]);
-        proxies_put(log->proxies, host, line->text[MAILLOG_PID], &client, line->text[MAILLOG_USER]);
+    case MAILLOG_PROXIED:
+        on_proxied(log, host, line);
         break;
-    }
     case MAILLOG_PROXY_ACCEPT:
         on_proxy_accept(log, host, line);
         break;

@@ -22,7 +22,7 @@
 
 enum {
     REPLAY_HELD = 262144, /* RCPTs that are sorted at once */
-    REPLAY_LINES = 4096,  /* lines */
+    REPLAY_LINES = 32768, /* lines */
     REPLAY_HOSTS = 64,
     REPLAY_REPEATS = 10000, /* of one line, that a syslogd says it left out */
     REPLAY_UNREAD = 8,      /* frames that cannot be read */
@@ -47,10 +47,11 @@ struct replay_numbers {
     uint64_t refused;                               /* RCPTs that Postfix refused by itself */
     uint64_t unknown;                               /* deliveries of mail without "client=" line */
     uint64_t given_back;                            /* messages */
-    uint64_t given_back_late; /* RCPTs of those that had been replayed when it was seen */
-    uint64_t forwarded;       /* messages whose client a filter or proxy named */
-    uint64_t this_host;       /* RCPTs of messages from a loopback address */
-    uint64_t queued_senders;  /* messages whose sender is known from the queue alone */
+    uint64_t given_back_late;      /* RCPTs of those that had been replayed when it was seen */
+    uint64_t forwarded;            /* messages whose client a filter or proxy named */
+    uint64_t this_host;            /* RCPTs of messages from a loopback address */
+    uint64_t no_sender, no_client; /* RCPTs whose message\'s is not in the log */
+    uint64_t queued_senders;       /* messages whose sender is known from the queue alone */
 
     uint64_t long_lines, too_long, recipients, repeats, hosts, forgotten; /* what was dropped, see notes.c */
 

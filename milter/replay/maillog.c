@@ -80,11 +80,11 @@ static enum maillog_kind parse_milter_refusal(struct span text, struct maillog_l
 /* Behind "reject: " or "milter-reject: ". */
 static enum maillog_kind parse_refusal(struct span text, bool by_milter, struct maillog_line *out)
 {
-    static const char *const later[] = {"END-OF-MESSAGE ", "DATA ", "BODY ", "HEADER ", "EOH "};
+    static const char *const behind_rcpt[] = {"END-OF-MESSAGE ", "DATA ", "BODY ", "HEADER ", "EOH "};
     if (span_take(&text, "RCPT from "))
         return by_milter ? parse_milter_refusal(text, out) : MAILLOG_REFUSED;
-    for (size_t i = 0; out->text[MAILLOG_QUEUE].n > 0 && i < sizeof later / sizeof later[0]; i++)
-        if (span_begins(text, later[i]))
+    for (size_t i = 0; out->text[MAILLOG_QUEUE].n > 0 && i < sizeof behind_rcpt / sizeof behind_rcpt[0]; i++)
+        if (span_begins(text, behind_rcpt[i]))
             return MAILLOG_ABORTED;
     return MAILLOG_OTHER;
 }

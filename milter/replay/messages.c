@@ -167,8 +167,10 @@ void messages_free(struct messages *messages)
 {
     if (messages == NULL)
         return;
-    while (messages->oldest != NULL)
-        forget(messages, messages->oldest);
+    for (struct mail *message = messages->newest, *older; message != NULL; message = older) {
+        older = message->older;
+        messages_unref(messages, message);
+    }
     table_free(messages->table);
     free(messages);
 }

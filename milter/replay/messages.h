@@ -20,7 +20,9 @@ struct mail {
     int host;
     bool from_postfix; /* made of Postfix's lines, not of a gate's */
     bool ended;        /* it was queued */
+    bool gone;         /* its queue id may be another one's from now on */
     bool named;        /* had its queue id, which it may have lost to another */
+    bool forwarded;    /* its client is the one that a proxy or filter named */
     bool given_back;   /* by a content filter: its RCPTs are another message's */
     unsigned released; /* RCPTs of it that were handed out */
     int64_t time_ms;

@@ -160,11 +160,17 @@ json_t *notes_identity(const struct replay_numbers *numbers)
          "neither XFORWARD "
          "nor its answer (\"queued as\") says so, they count twice",
          numbers->this_host);
+    note(notes, numbers->no_sender, "%" PRIu64 " RCPTs have no sender in the log: taken as <>",
+         numbers->no_sender);
+    note(notes, numbers->no_client,
+         "%" PRIu64 " RCPTs have no client in the log: limits and rules on clients do not apply to them",
+         numbers->no_client);
     note(notes, numbers->queued_senders,
          "%" PRIu64 " messages have their sender from the queue: undone is what SRS of ours made of it, not "
          "what other maps did",
          numbers->queued_senders);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "given_back", number(numbers->given_back),
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "no_sender", number(numbers->no_sender),
+                     "no_client", number(numbers->no_client), "given_back", number(numbers->given_back),
                      "given_back_late", number(numbers->given_back_late), "client_named",
                      number(numbers->forwarded), "from_this_host", number(numbers->this_host),
                      "sender_from_queue", number(numbers->queued_senders), "notes", notes);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROCESSES_MAX = 4096, PID_MAX = 20 };
+enum { PROCESSES_MAX = 4096, KEY_MAX = 32 };
 
 struct process {
     struct table_row row;
@@ -36,21 +36,21 @@ void proxies_free(struct proxies *proxies)
     free(proxies);
 }
 
-/* The length of the key; 0: no process id. */
-static size_t key_of(int host, struct span pid, char key[sizeof(int) + PID_MAX])
+/* The length of the whole key; 0: none of its kind. */
+static size_t key_of(int host, struct span text, char key[sizeof(int) + KEY_MAX])
 {
-    if (pid.n == 0 || pid.n > PID_MAX)
+    if (text.n == 0 || text.n > KEY_MAX)
         return 0;
     memcpy(key, &host, sizeof host);
-    memcpy(key + sizeof host, pid.at, pid.n);
-    return sizeof host + pid.n;
+    memcpy(key + sizeof host, text.at, text.n);
+    return sizeof host + text.n;
 }
 
-void proxies_put(struct proxies *proxies, int host, struct span pid, const struct network *client,
-                 struct span user)
+void proxies_put(struct proxies *proxies, int host, struct span text, const struct proxy_client *client)
 {
-    char key[sizeof(int) + PID_MAX];
-    size_t n = key_of(host, pid, key);
+    char key[sizeof(int) + KEY_MAX];
+    size_t n = key_of(host, text, key);
+    struct proxy_client copy = *client; /* which may lie in the table that is freed now */
     if (n == 0)
         return;
     if (table_rows(proxies->table) >= PROCESSES_MAX && table_find(proxies->table, key, n) == NULL) {
@@ -58,17 +58,14 @@ void proxies_put(struct proxies *proxies, int host, struct span pid, const struc
         proxies->table = table_new(sizeof(struct process), PROCESSES_MAX);
     }
     struct process *process = proxies->table != NULL ? table_add(proxies->table, key, n) : NULL;
-    if (process == NULL)
-        return;
-    process->client = (struct proxy_client){.client = *client};
-    if (user.n > 0 && user.n < sizeof process->client.user)
-        memcpy(process->client.user, user.at, user.n);
+    if (process != NULL)
+        process->client = copy;
 }
 
-const struct proxy_client *proxies_find(const struct proxies *proxies, int host, struct span pid)
+const struct proxy_client *proxies_find(const struct proxies *proxies, int host, struct span text)
 {
-    char key[sizeof(int) + PID_MAX];
-    size_t n = key_of(host, pid, key);
+    char key[sizeof(int) + KEY_MAX];
+    size_t n = key_of(host, text, key);
     const struct process *process = n > 0 ? table_find(proxies->table, key, n) : NULL;
     return process != NULL ? &process->client : NULL;
 }

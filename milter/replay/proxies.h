@@ -8,19 +8,20 @@
 
 struct proxies;
 
-struct proxies *proxies_new(void); /* NULL: out of memory */
-void proxies_free(struct proxies *proxies);
-
-/* That process has this client now. user may be empty. */
-void proxies_put(struct proxies *proxies, int host, struct span pid, const struct network *client,
-                 struct span user);
-
 struct proxy_client {
     struct network client;
     char user[256]; /* "" : not logged in */
 };
 
+enum { PROXIES_BY_ID = -1 }; /* for a host: the key is a queue id, whose message has not been seen yet */
+
+struct proxies *proxies_new(void); /* NULL: out of memory */
+void proxies_free(struct proxies *proxies);
+
+/* That process (key: its id) has this client now. */
+void proxies_put(struct proxies *proxies, int host, struct span key, const struct proxy_client *client);
+
 /* NULL: not known. Until the next call. */
-const struct proxy_client *proxies_find(const struct proxies *proxies, int host, struct span pid);
+const struct proxy_client *proxies_find(const struct proxies *proxies, int host, struct span key);
 
 #endif

@@ -12,7 +12,7 @@ enum {
         600, /* lines that are no further out of order may belong to one pass of an hour that comes twice */
     BACK_S = 60,
     QUARTER_S = 900,
-    NEAR_S = 90, /* a line's two dates are of one moment */
+    SAME_S = 90, /* a line's two dates are of one moment */
 };
 
 void timeline_init(struct timeline *timeline)
@@ -152,7 +152,7 @@ static void move_years(struct timeline *timeline, int years)
     timeline->last_year = year;
 }
 
-/* The year in which it is next to the line before; 0: it has no such day. */
+/* The year in which it is next to the line before; 0: there is no such day near it. */
 static int next_year(struct timeline *timeline, const struct date *date)
 {
     int about = year_of(timeline->last_s), best = 0;
@@ -165,7 +165,7 @@ static int next_year(struct timeline *timeline, const struct date *date)
             best = year;
         }
     }
-    return best;
+    return least <= HALF_YEAR_S + DAY_S ? best : 0;
 }
 
 /* Most lines are of the day of the line before. */
@@ -231,7 +231,7 @@ static int64_t explained_s(struct timeline *timeline, const struct date *date, c
     int64_t wall = date_as_utc_s(date, *year), away = wall - about;
     int64_t offset = (away + (away > 0 ? QUARTER_S / 2 : -QUARTER_S / 2)) / QUARTER_S * QUARTER_S;
     bool elsewhere =
-        llabs(best - about) > NEAR_S && llabs(away - offset) <= NEAR_S && llabs(offset) <= 14 * 3600;
+        llabs(best - about) > SAME_S && llabs(away - offset) <= SAME_S && llabs(offset) <= 14 * 3600;
     return elsewhere ? wall - offset : best;
 }
 

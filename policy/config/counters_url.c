@@ -216,12 +216,6 @@ bool counters_url(struct loader *loader, const struct place *place, const struct
     const char *wrong = url_parse(loader, &parsed, url);
     if (wrong != NULL)
         return loader_bad(loader, place, key, "%s", wrong);
-    if (parsed.redis.topology == REDIS_TOPOLOGY_CLUSTER) {
-        loader_problem(loader, place, PROBLEM_NOT_YET, counters_url_instead,
-                       "names a cluster, which does not exist yet in this version; use redis://, "
-                       "redis+sentinel:// or \"memory:\"");
-        return false;
-    }
     parsed.url = keep(loader, url, strlen(url));
     *counters = parsed;
     return true;

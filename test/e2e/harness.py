@@ -22,6 +22,7 @@ from pathlib import Path
 
 from milter_client import Answer, MilterClient
 from processes import PATIENCE, Failure, Process, Scratch, janitor, run_on_a_terminal, wait_for
+from redis_cluster import Cluster
 from redis_server import Redis
 from sink import Sink, SinkHandler
 from smtp import Closed, Smtp
@@ -404,19 +405,21 @@ def parse_log(line):
 # ------------------------------------------------------------------------------------------------------- world
 
 class World:
-    """All of it together. store: "redis" or "memory"; maps: Postfix expands aliases, by the gate's maps. Used as a context manager;
+    """All of it together. store: "redis", "cluster" (cluster: its arguments) or "memory"; maps: Postfix expands aliases, by the gate's maps. Used as a context manager;
     everything ends with it."""
 
     timeout = "10s"  # of the counters: a slow machine is no outage
 
     def __init__(self, store="redis", limits=(), gates=1, maps=False, postfix=None, database=True,
-                 domains=("example.com",), mta=True, **policy):
+                 domains=("example.com",), mta=True, cluster=None, **policy):
         self.scratch = Scratch()
         self.redis = self.database = self.sink = None
         self.gates, self.postfixes = [], []
         try:
             if store == "redis":
                 self.redis = Redis(self.scratch)
+            elif store == "cluster":
+                self.redis = Cluster(self.scratch, **(cluster or {}))
             if database:
                 self.database = Database(self.scratch)
                 for domain in domains:
@@ -434,7 +437,7 @@ class World:
             raise
 
     def _policy(self, store, limits, more):
-        counters = {"url": self.redis.url if store == "redis" else "memory:", "timeout": self.timeout}
+        counters = {"url": self.redis.url if self.redis else "memory:", "timeout": self.timeout}
         counters.update(more.pop("counters", {}) if "counters" in more else {})
         policy = {"counters": counters, "limits": limits}
         if self.database:

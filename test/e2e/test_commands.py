@@ -243,8 +243,8 @@ def examples():
         text = page.read_text()
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.M | re.S):
             found.update(block.splitlines())
-        found.update(re.findall(r"`(rcptgate [^\s`]+ [^`\n]+)`", text))  # a word alone is the name of a command
-    words = [shlex.split(part, comments=True) for line in found for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
+        found.update(re.findall(r"`(rcptgate [^\s`]+ [^\s`]+ [^`\n]+)`", text))  # fewer words are the name of a command
+    words = [shlex.split(part, comments=True) for line in found if "…" not in line for part in re.split(r" \| |&&", line) if part.strip().startswith("rcptgate ")]
     endless = ("--follow", "--watch")  # as without them, over and over
     return sorted([word for word in line if word not in endless] for line in words if line[1:] and line[1] != "run" and not line[1].isupper())
 

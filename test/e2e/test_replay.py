@@ -1,8 +1,11 @@
 """replay: the log of a real Postfix, and the gate's own, give the answers that the gate gave; another policy gives its own."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -126,14 +129,18 @@ def test_both_in_one_log_count_once(mail):
     assert told["log"]["rcpts"] == told["log"]["from_decisions"] == len(mail.gate.decisions())
 
 
-def test_plain_gzip_and_standard_input(mail):
+def test_compressed_and_standard_input(mail):
     path = policy(mail, "same", LIMITS)
     plain = report("-c", path, mail.mail_log)
-    packed = mail.scratch / "mail.log.gz"
-    packed.write_bytes(gzip.compress(mail.mail_log.read_bytes()))
-    for words, data in (((packed,), None), (("-",), mail.mail_log.read_bytes()), (("-",), packed.read_bytes())):
-        told = report("-c", path, *words, data=data)
-        assert told["policy"] == plain["policy"]
+    packers = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+    if shutil.which("zstd"):
+        packers["zst"] = lambda data: subprocess.run(["zstd", "-q"], input=data, capture_output=True, check=True).stdout
+    packed = {"": mail.mail_log.read_bytes(), **{end: pack(mail.mail_log.read_bytes()) for end, pack in packers.items()}}
+    for end, data in packed.items():
+        file = mail.scratch / f"packed.log.{end}"
+        file.write_bytes(data)
+        assert report("-c", path, file)["policy"] == plain["policy"]
+        assert report("-c", path, "-", data=data)["policy"] == plain["policy"]
 
 
 def test_two_policies(mail):
@@ -263,6 +270,40 @@ def test_hostile_lines(scratch):
     out, _ = replay("-c", path, log)
     assert "recipient:{good@example.com}" in out
     assert not any(ord(c) < 32 and c != "\n" for c in out)
+
+
+def test_what_the_log_did_not_tell_is_said(scratch):
+    """Of each layer, in words and numbers, and the same in both forms."""
+    path = write(scratch, "p.json", {})
+    head = "mx postfix/smtpd[1]:"
+    refused = "NOQUEUE: milter-reject: RCPT from unknown[192.0.2.1]: 450 4.2.1 no; from=<> to=<a@example.com> proto=ESMTP helo=<x>"
+    log = write(scratch, "mail.log", f"""Nov 23 02:10:00 {head} {refused}
+Nov 23 02:00:00 mx last message repeated 2 times
+{head} {refused}
+Nov 23 02:11:00 {head} AAAAA1: client=localhost[127.0.0.1]
+Nov 23 02:11:00 mx postfix/qmgr[1]: AAAAA1: from=<SRS0=Ab1c=TT=x.example=joe@us.example>, size=1, nrcpt=1 (queue active)
+Nov 23 02:11:00 mx postfix/lmtp[1]: AAAAA1: to=<b@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (ok)
+\t"MESSAGE" : "x",
+""")
+    told = report("-c", path, log)["log"]
+    assert told["rcpts"] == 4
+    assert told["frame"]["undated"] == 1 and told["frame"]["repeated"] == 2
+    assert [(row["frame"], row["lines"]) for row in told["frame"]["unread"]] == [("JSON over several lines", 1)]
+    assert told["clock"]["without_year"] == told["clock"]["without_zone"] == 5 and told["clock"]["back"] == 1
+    assert told["clock"]["back_most_s"] == 600
+    assert told["identity"]["from_this_host"] == 1 and told["identity"]["sender_from_queue"] == 1
+    assert told["dropped"]["notes"] == []
+    text = replay("-c", path, log)[0]
+    for layer in ("frame", "clock", "identity"):
+        assert told[layer]["notes"] and all(f"{layer}: {note}" in text for note in told[layer]["notes"]), layer
+    assert "the sender before SRS of ours counts" in text
+
+
+def test_frames_that_help_is_known_for(scratch):
+    path = write(scratch, "p.json", {})
+    for body, hint in (("LPKSHHRH\0\0\n", "journalctl --file"), ("postfix/smtpd[1]: NOQUEUE: x\n", "docker logs --timestamps"),
+                       ("[   12.345678] mx postfix/smtpd[1]: x\n", "short-iso"), ("    _HOSTNAME=mx\n", "short-iso")):
+        assert hint in replay("-c", path, write(scratch, "odd.log", body), check=1)[1]
 
 
 def test_exit_statuses(scratch):

@@ -1,12 +1,14 @@
 """Forwarding with the real postsrsd, as rcptgate(8) sets it up: out with a signed return path, and the bounce comes back."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
 
 import pytest
 
-from harness import PATIENCE, Postfix, Process, World, wait_for
+from harness import PATIENCE, RCPTGATE, SANITIZERS, Postfix, Process, World, wait_for
 
 POSTSRSD = os.environ.get("POSTSRSD") or shutil.which("postsrsd", path="/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(not POSTSRSD, reason="postsrsd is not installed")
@@ -80,6 +82,23 @@ def test_forged(world):
     world.idle()
     assert world.sink.mailboxes("forged") == []
     assert not [d for d in world.sink.deliveries if "victim" in d.recipient]
+
+
+def test_replay_undoes_it(world):
+    """The log shows whom postsrsd made of the sender, and replay counts who it was, as the gate did."""
+    log, path = world.scratch / "mail.log", world.scratch / "replayed.json"
+    before = world.postfix.log()
+    forwarded(world, "ann+tag@sender.example", f"replayed-{ord(world.separator)}")
+    forwarded(world, "SRS0=Ab1c=TT=far.example=ann@forwarder.example", f"again-{ord(world.separator)}")
+    wait_for(lambda: world.postfix.log()[len(before):].count("status=sent") >= 2, "Postfix does not log all")
+    log.write_text(world.postfix.log()[len(before):])
+    path.write_text(json.dumps({"aliases": {"database": str(world.database.path)},
+                                "limits": [{"name": "none", "per": "sender", "max": 0, "window": "1h", "over": "reject"}]}))
+    done = subprocess.run([RCPTGATE, "replay", "--json", "-c", str(path), str(log)], capture_output=True, timeout=5 * PATIENCE,
+                          env=dict(os.environ, **SANITIZERS))
+    assert done.returncode == 0, done.stderr
+    subjects = {row["subject"]: row["count"] for row in json.loads(done.stdout)["policy"]["subjects"]}
+    assert subjects == {"sender:{ann@sender.example}": 1, "sender:{srs0=ab1c=tt=far.example=ann@forwarder.example}": 1}
 
 
 def test_nothing_is_warned_of(world):

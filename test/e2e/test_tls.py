@@ -204,6 +204,29 @@ def test_a_peer_that_goes_silent_holds_nobody_up_for_longer_than_the_timeout(sec
     wait_for(secured.counts_in_redis, "Redis is not used again")
 
 
+@pytest.mark.parametrize("harm", [
+    lambda data: [data[i:i + 1] for i in range(len(data))],
+    lambda data: [data[:len(data) // 2], None],
+    lambda data: [data[:-1] + bytes([data[-1] ^ 1])],
+    lambda data: [data, data],
+    lambda data: [b"-ERR this is not TLS\r\n"],
+    lambda data: [b"\x15\x03\x03\x00\x02\x02\x28"],
+], ids=["dripped", "cut", "flipped", "repeated", "plain", "alert"])
+def test_what_comes_back_is_harmed(secured, harm):
+    """Under way and from the first byte on: nobody waits, nobody is refused for it, and it ends with the harm."""
+    secured.connect(timeout="400ms")
+    wait_for(secured.counts_in_redis, "Redis is not used")
+    secured.gate.status(forget_longest=True)
+    secured.relay.harm = harm
+    assert {rcpt(secured.world) for _ in range(3)} == {"continue"}
+    wait_for(lambda: not secured.counts_in_redis() and "Redis at" in secured.trouble(), "status says nothing", 20)
+    assert rcpt(secured.world) == "450 4.2.1"
+    assert secured.gate.status()["traffic"]["decision_max_ms"] <= 2 * 450
+    secured.nothing_is_plain()
+    secured.relay.harm = None
+    wait_for(secured.counts_in_redis, f"Redis is not used again: {secured.trouble()}", 20)
+
+
 def test_plain_text_to_a_tls_port(secured):
     secured.connect(scheme="redis", ca="")
     wait_for(lambda: "rediss://" in secured.trouble(), f"a hint: {secured.trouble()}", 20)

@@ -1,12 +1,17 @@
 """A gate between a real Postfix and a real Redis, with a proxy before it, and mail that flows all the time; and what holds in every
 row of the fault matrix that is about Redis."""
 
+import os
 import sys
+from collections import namedtuple
 
 import fault_table
 from fault_table import recovers
 from harness import Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
 from proxy import Proxy
+from sentinel import MASTER, ScriptedSentinel
+
+BEHIND = os.environ.get("RCPTGATE_BEHIND", "")  # "sentinel": the same rows, where a Sentinel says who Redis is
 
 TIMEOUT_MS = 100
 ALIAS = "a@example.com"
@@ -22,14 +27,19 @@ class Faults:
     """One row: with Faults(7, "answer lost") as f: ..."""
 
     def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None, timeout_ms=TIMEOUT_MS):
-        fault_table.record(row, what)
+        fault_table.record(row, f"{what} (behind a Sentinel)" if BEHIND else what)
         self.row = fault_table.row
         self.timeout_ms, self.proxy, self.redis, self.things = timeout_ms, None, None, []
         self.scratch = Scratch()
         try:
             self.redis = Redis(self.scratch)
             if proxy:
-                self.proxy = self._keep(Proxy(self.scratch / "proxy.sock", self.redis.socket))
+                at = (self.scratch.address, 0) if BEHIND else self.scratch / "proxy.sock"
+                self.proxy = self._keep(Proxy(at, self.redis.socket))
+            if proxy and url is None and BEHIND == "sentinel":
+                named = namedtuple("Named", "address port")(*self.proxy.path)
+                sentinel = self._keep(ScriptedSentinel(self.scratch, 1, named))
+                url = f"redis+sentinel://{sentinel.address}:{sentinel.port}/{MASTER}/0"
             self.database = Database(self.scratch)
             self.database.domain("example.com")
             self.database.domain("flow.example")

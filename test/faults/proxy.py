@@ -9,7 +9,7 @@ from unix_server import UnixServer
 
 
 class Proxy(UnixServer):
-    """Listens on a unix socket and forwards to another. mode, at any time:
+    """Listens on a unix socket, or at an address and port, and forwards to a unix socket. mode, at any time:
 
     pass     forwards
     drip     answers come byte by byte, 20 ms apart

@@ -1,4 +1,4 @@
-"""A unix socket to which everybody may connect; each connection is served in a thread of its own."""
+"""A socket to which everybody may connect, mostly a unix socket; each connection is served in a thread of its own."""
 
 import os
 import socket
@@ -9,12 +9,19 @@ class UnixServer:
     """A subclass says in serve() what is done with a connection, and has all that this needs before it calls listen()."""
 
     def listen(self, path):
+        if isinstance(path, tuple):  # address and port, 0 for any that is free
+            self.server = socket.create_server(path, backlog=128)
+            self.path = self.server.getsockname()
+        else:
+            self._listen_unix(path)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _listen_unix(self, path):
         self.path = str(path)
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(self.path)
         os.chmod(self.path, 0o777)
         self.server.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
         while True:

@@ -222,7 +222,7 @@ static bool limit_proves(const struct world *w, const struct ruling *ruling, con
     if (limit == NULL || limit->shadow || verdict->action != limit->over || is_soft(w, limit, ruling))
         return false;
     for (size_t i = 0; i < plan->request.n && source != COUNT_SOURCE_NONE; i++) {
-        const struct count_ask *ask = &plan->request.asks[i];
+        const struct count_ask *ask = answers[i].local ? &plan->request.local[i] : &plan->request.asks[i];
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
         bool by_ramp = answers[i].result == COUNT_OVER && ask->headroom > 0 && source == COUNT_SOURCE_STORE &&
                        answers[i].used + ask->need <= ask->max + ask->headroom;
@@ -315,6 +315,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (source == COUNT_SOURCE_LOCAL)
         demand(plan_localise(&w->policy, &plan, &w->pool) == 0);
     answers_make(&in, &plan, answers);
+    for (size_t i = 0; i < plan.request.n; i++)
+        answers[i].local = source == COUNT_SOURCE_LOCAL;
     struct verdict verdict = judge(&w->policy, &w->envelope, &ruling, &plan, source, answers);
     check(w, &ruling, &plan, source, answers, &verdict);
     struct verdict shadow = judge_shadow(&w->policy, &w->envelope, &ruling, &plan, source, answers);

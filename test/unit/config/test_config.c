@@ -138,7 +138,6 @@ static const struct {
     {"{\"counters\":{\"max_new_subjects\":0}}", "/counters/max_new_subjects", 1, PROBLEM_SKIPPED,
      "from 1 to"},
     {"{\"counters\":{\"url\":\"http://x\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "redis://"},
-    {"{\"counters\":{\"url\":\"redis+cluster://x\"}}", "/counters/url", 1, PROBLEM_NOT_YET, "not exist yet"},
     {"{\"counters\":{\"url\":\"redis+cluster://x/1\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "no databases"},
     {"{\"counters\":{\"url\":\"redis://a,b\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "several hosts"},
     {"{\"counters\":{\"url\":\"redis+sentinel://a,b\"}}", "/counters/url", 1, PROBLEM_SKIPPED,
@@ -651,6 +650,8 @@ static void test_urls(void **state)
         {"redis+sentinel://a,b:1,[::1]/m", "1 m of the Sentinels a:26379, b:1, [::1]:26379 0 - -"},
         {"rediss+sentinel://u:p@a/my-master_1.x/3", "1 tls my-master_1.x of the Sentinels a:26379 3 u p"},
         {"redis+sentinel://:p@a/m/", "1 m of the Sentinels a:26379 0 - p"},
+        {"redis+cluster://u:p@h,i:7000", "1 the cluster of h:6379, i:7000 0 u p"},
+        {"rediss+cluster://h", "1 tls the cluster of h:6379 0 - -"},
         {"", NULL},
         {"memory", NULL},
         {"redis:", NULL},
@@ -683,7 +684,6 @@ static void test_urls(void **state)
         {"redis+sentinel://:s3cret@h,/m", NULL},
         {"redis+sentinel://:s3cret@,h/m", NULL},
         {"redis+sentinel://:s3cret@h:0,i/m", NULL},
-        {"redis+cluster://:s3cret@h,i", NULL},
         {"redis+cluster://:s3cret@h,i/0", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

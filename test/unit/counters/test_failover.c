@@ -24,6 +24,7 @@ struct remote {
     struct counters *inner; /* NULL: lost its data */
     atomic_int status;      /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
     atomic_uint restarts;
+    atomic_bool refuse;     /* one ask */
     atomic_int lose;        /* of the next sync, once: */
     atomic_bool gone;       /* and then it is down */
     bool late;              /* it comes after the next one */
@@ -45,6 +46,8 @@ static enum counters_status remote_ask(struct counters *counters, enum counters_
 {
     struct remote *remote = (struct remote *)counters;
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
+    if (atomic_exchange(&remote->refuse, false))
+        status = COUNTERS_DOWN;
     if (status != COUNTERS_DOWN &&
         remote->inner->ops->ask(remote->inner, mode, request, now_ms + atomic_load(&remote->ahead),
                                 answers) != COUNTERS_OK)
@@ -66,23 +69,27 @@ static void change_inner(struct remote *remote, const struct count_change *chang
 }
 
 static enum counters_status remote_settle(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms, struct count_answer *answers)
+                                          size_t n, int64_t now_ms, int64_t deadline,
+                                          struct count_answer *answers)
 {
     struct remote *remote = (struct remote *)counters;
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
     if (status != COUNTERS_DOWN)
-        (void)counters_settle(remote->inner, changes, n, now_ms + atomic_load(&remote->ahead), answers);
+        (void)counters_settle(remote->inner, changes, n, now_ms + atomic_load(&remote->ahead), deadline,
+                              answers);
     return status;
 }
 
-static enum counters_status remote_change(struct counters *counters, const struct count_change *changes,
-                                          size_t n, int64_t now_ms)
+static enum counters_status remote_change(struct counters *counters, struct count_change *changes, size_t n,
+                                          int64_t now_ms)
 {
     struct remote *remote = (struct remote *)counters;
     enum counters_status status = (enum counters_status)atomic_load(&remote->status);
     if (status == COUNTERS_DOWN)
         return status;
     change_inner(remote, changes, n, now_ms);
+    for (size_t i = 0; i < n; i++)
+        store_mark_synced(&changes[i]);
     return COUNTERS_OK;
 }
 
@@ -113,8 +120,9 @@ static enum counters_status remote_sync(struct counters *counters, const struct 
     return lose != 0 ? COUNTERS_UNSURE : COUNTERS_OK;
 }
 
-static bool remote_up(struct counters *counters, unsigned *restarts)
+static bool remote_up(struct counters *counters, unsigned site, unsigned *restarts)
 {
+    assert_int_equal(site, 0);
     struct remote *remote = (struct remote *)counters;
     *restarts = atomic_load(&remote->restarts);
     return atomic_load(&remote->status) != COUNTERS_DOWN;
@@ -126,7 +134,7 @@ static enum counters_status remote_reset(struct counters *counters, const char *
     return counters_reset(((struct remote *)counters)->inner, keys, n, limit, n_reset);
 }
 
-static enum counters_status remote_deferred(struct counters *counters, const struct count_deferral *deferrals,
+static enum counters_status remote_deferred(struct counters *counters, struct count_deferral *deferrals,
                                             size_t n, int64_t now_ms)
 {
     struct remote *remote = (struct remote *)counters;
@@ -213,11 +221,10 @@ struct charge {
 static struct charge rcpt_ask(const struct count_ask *ask)
 {
     struct charge charge = {0};
-    const struct count_request request = {.asks = ask, .n = 1};
+    const struct count_request request = {.asks = ask, .n = 1, .local = ask};
     enum counters_status status = counters_reserve(pair, &request, now, &charge.answer);
     charge.local = status != COUNTERS_OK;
-    if (charge.local)
-        assert_int_equal(counters_fallback(pair, false, status, &request, now, &charge.answer), COUNTERS_OK);
+    assert_int_equal(charge.answer.local, charge.local);
     charge.open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0;
     charge.change = (struct count_change){.key = ask->key,
                                           .limit = ask->limit,
@@ -403,23 +410,20 @@ static void test_restarts_empty(void **state)
     assert_int_equal(used(the_remote->inner, "k"), 10);
 }
 
-/* A session that was sent away by remote, which is up and told all before local is asked: remote must not admit
+/* A session that was sent away by remote, which is up and told all while local is asked: remote must not admit
  * behind its back. */
 static void test_back_between(void **state)
 {
     (void)state;
-    const struct count_ask ask = ask_for("k", 10);
-    const struct count_request request = {.asks = &ask, .n = 1};
-    struct count_answer answer;
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 9), 9);
-    enum counters_status status = counters_reserve(pair, &request, now, &answer);
-    assert_int_equal(status, COUNTERS_DOWN);
     remote_is(COUNTERS_OK);
     wait_merged();
     atomic_store(&the_remote->slow_ms, 50);
-    assert_int_equal(counters_fallback(pair, false, status, &request, now, &answer), COUNTERS_OK);
-    assert_int_equal(answer.result, COUNT_ADMITTED);
+    atomic_store(&the_remote->refuse, true);
+    struct charge charge = rcpt("k", 10);
+    assert_true(charge.local);
+    assert_int_equal(charge.answer.result, COUNT_ADMITTED);
     assert_int_equal(admitted("k", 10, 5), 0); /* whoever answers */
     wait_merged();
     assert_int_equal(used(the_remote->inner, "k"), 10);
@@ -681,14 +685,14 @@ static void test_settle_bytes(void **state)
     end.max = 1000;
     end.ttl_ms = 70000;
     end.check = COUNT_CHECK_FULL;
-    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_OK);
+    assert_int_equal(counters_settle(pair, &end, 1, now, 0, &answer), COUNTERS_OK);
     assert_int_equal(answer.result, COUNT_ADMITTED);
     assert_int_equal(used(the_remote->inner, "k"), 900);
     assert_int_equal(used(local, "k"), 900);
     remote_is(COUNTERS_DOWN);
     end.here = two.change.here;
     end.slot = two.change.slot;
-    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_DOWN);
+    assert_int_equal(counters_settle(pair, &end, 1, now, 0, &answer), COUNTERS_DOWN);
     assert_int_equal(counters_settle_here(pair, COUNTERS_DOWN, &end, 1, now, &answer), COUNTERS_OK);
     assert_int_equal(answer.result, COUNT_ADMITTED);
     assert_int_equal(used(local, "k"), 1800);
@@ -701,7 +705,7 @@ static void test_settle_bytes(void **state)
     end.amount = end.late = 1;
     end.max = 1000;
     end.check = COUNT_CHECK_FULL;
-    assert_int_equal(counters_settle(pair, &end, 1, now, &answer), COUNTERS_OK);
+    assert_int_equal(counters_settle(pair, &end, 1, now, 0, &answer), COUNTERS_OK);
     assert_int_equal(answer.result, COUNT_OVER);
     assert_int_equal(used(local, "k"), 1800);
 }
@@ -838,10 +842,8 @@ static int attempts(struct counters *counters)
     for (int i = 0; i < DEFERRALS; i++) {
         struct count_answer answer;
         const struct count_pair of = pair_of(i);
-        const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
-        if (counters_peek(counters, &request, now, &answer) != COUNTERS_OK)
-            assert_int_equal(counters_fallback(counters, true, COUNTERS_DOWN, &request, now, &answer),
-                             COUNTERS_OK);
+        const struct count_request request = {.asks = &ask, .n = 1, .pair = &of, .local = &ask};
+        (void)counters_peek(counters, &request, now, &answer);
         assert_int_equal(answer.retry, answer.result == COUNT_ADMITTED);
         counted += !answer.retry;
     }
@@ -891,7 +893,7 @@ static void test_retries_are_notified_once(void **state)
 static void test_retries_of_another_host(void **state)
 {
     (void)state;
-    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 1};
+    struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 1};
     struct count_ask ask = ask_for("attempts", 5);
     struct count_answer answer;
     ask.flags = COUNT_ATTEMPT;
@@ -911,11 +913,10 @@ static struct count_answer attempt_from(const char *client)
     struct count_ask ask = ask_for("attempts", 100);
     struct count_answer answer;
     ask.flags = COUNT_ATTEMPT;
-    const struct count_request request = {.asks = &ask, .n = 1, .pair = &of};
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &of, .local = &ask};
     assert_int_equal(network_parse(client, &of.client, NULL), 0);
-    if (counters_reserve(pair, &request, now, &answer) != COUNTERS_OK)
-        assert_int_equal(counters_fallback(pair, false, COUNTERS_DOWN, &request, now, &answer), COUNTERS_OK);
-    const struct count_deferral deferral = {.pair = of, .at_ms = now, .n = 1};
+    (void)counters_reserve(pair, &request, now, &answer);
+    struct count_deferral deferral = {.pair = of, .at_ms = now, .n = 1};
     assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
     return answer;
 }
@@ -961,7 +962,7 @@ static int remote_knows(void)
 static void test_retries_are_synced_once(void **state)
 {
     (void)state;
-    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 3};
+    struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 3};
     assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
     wait_notified(3);
     remote_restarts(false);
@@ -1073,11 +1074,14 @@ static void test_nobody_there(void **state)
     (void)state;
     struct counters *alone = failover_new(NULL, counters_memory_new(10), the_now, NULL, NULL);
     const struct count_ask ask = ask_for("k", 1);
-    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_request request = {.asks = &ask, .n = 1};
     struct count_answer answer;
     struct error err = {0};
     assert_int_equal(counters_reserve(alone, &request, now, &answer), COUNTERS_DOWN);
-    assert_int_equal(counters_fallback(alone, false, COUNTERS_DOWN, &request, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_UNKNOWN);
+    request.local = &ask;
+    assert_int_equal(counters_reserve(alone, &request, now, &answer), COUNTERS_DOWN);
+    assert_true(answer.local);
     assert_int_equal(answer.result, COUNT_ADMITTED);
     counters_condition(alone, &err);
     assert_string_not_equal(err.text, "");

@@ -78,7 +78,8 @@ static void give_back_one(struct history *histories, int64_t now)
         return;
     struct charge *charge = &history->charges[(size_t)nrand48(seed) % history->n];
     for (int s = 0; s < STORES; s++)
-        assert_int_equal(counters_change(stores[s], &charge->change, 1, now), COUNTERS_OK);
+        assert_int_equal(counters_change(stores[s], (struct count_change[]){charge->change}, 1, now),
+                         COUNTERS_OK);
     *charge = history->charges[--history->n];
 }
 
@@ -220,7 +221,8 @@ static void test_agree_whatever_happens(void **state)
                                                 .here = -1};
             now += up_to(1e5);
             for (int s = 0; s < STORES; s++)
-                assert_int_equal(counters_change(stores[s], &change, 1, now), COUNTERS_OK);
+                assert_int_equal(counters_change(stores[s], (struct count_change[]){change}, 1, now),
+                                 COUNTERS_OK);
         }
     }
 }

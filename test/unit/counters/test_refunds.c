@@ -22,8 +22,8 @@ struct store {
     pthread_t last; /* who called it */
 };
 
-static enum counters_status store_change(struct counters *counters, const struct count_change *changes,
-                                         size_t n, int64_t now_ms)
+static enum counters_status store_change(struct counters *counters, struct count_change *changes, size_t n,
+                                         int64_t now_ms)
 {
     struct store *store = (struct store *)counters;
     (void)now_ms;
@@ -33,6 +33,7 @@ static enum counters_status store_change(struct counters *counters, const struct
         assert_string_equal(changes[i].key, "k");
         assert_string_equal(changes[i].limit, "l");
         atomic_fetch_sub(&store->refunded, changes[i].amount);
+        store_mark_synced(&changes[i]);
     }
     atomic_fetch_add(&store->calls, 1);
     return status;

@@ -130,19 +130,21 @@ static void test_open_text(void **state)
     assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:2");
     change.slot = answer.slot;
     change.created = answer.created;
-    assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START), COUNTERS_OK);
     assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:1");
     ask.amount = 2; /* the long way */
     reserve_one(&ask, START + 6000);
     assert_string_equal(ask_redis("HGET test:k l"),
                         "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:1");
     change.amount = -1;
-    assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);
+    assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START + 6000),
+                     COUNTERS_OK);
     assert_string_equal(ask_redis("HGET test:k l"),
                         "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1");
     ask_redis("HSET test:k l %s",
               "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:7 later=1:2 refused=3 word");
-    assert_int_equal(counters_change(counters, &change, 1, START + 6000), COUNTERS_OK);
+    assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START + 6000),
+                     COUNTERS_OK);
     ask.amount = 1;
     reserve_one(&ask, START + 6000);
     assert_string_equal(
@@ -262,7 +264,7 @@ static void test_every_key_has_a_ttl(void **state)
     asks[0].key = "e";
     reserve_one(&asks[0], START);
     assert_in_range(ttl_of("test:e"), 66000, 67000);
-    assert_int_equal(counters_deferred(counters, &deferral, 1, START), COUNTERS_OK);
+    assert_int_equal(counters_deferred(counters, (struct count_deferral[]){deferral}, 1, START), COUNTERS_OK);
     assert_in_range(ttl_of("test:retries:{0}:40100"), 86390000, 86400000);
 }
 
@@ -320,14 +322,14 @@ static void test_another_type_is_deleted(void **state)
     assert_string_equal(ask_redis("TYPE test:retries:{0}:40100"), "set");
     const struct count_change change = {
         .key = "k", .limit = "l", .window_ms = 60000, .slot = 288720000, .created = START, .amount = -1};
-    assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START), COUNTERS_OK);
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
     assert_int_equal(answers[0].result, COUNT_ADMITTED);
     assert_string_equal(ask_redis("TYPE test:k"), "hash");
     assert_string_equal(ask_redis("TYPE test:j"), "hash");
     assert_int_equal(counters_junk_resets(counters), 4 + 1 + 4);
     ask_redis("SET test:retries:{0}:40100 junk");
-    assert_int_equal(counters_deferred(counters, &deferral, 1, START), COUNTERS_OK);
+    assert_int_equal(counters_deferred(counters, (struct count_deferral[]){deferral}, 1, START), COUNTERS_OK);
     assert_string_equal(ask_redis("TYPE test:retries:{0}:40100"), "hash");
     struct error condition = {0};
     counters_condition(counters, &condition);
@@ -501,7 +503,7 @@ static void test_server_goes(void **state)
     assert_int_equal(status, COUNTERS_DOWN);
     assert_int_equal(answer.result, COUNT_UNKNOWN);
     assert_int_equal(counters_charge(to, &request, START), COUNTERS_DOWN);
-    assert_int_equal(counters_deferred(to, &deferral, 1, START), COUNTERS_DOWN);
+    assert_int_equal(counters_deferred(to, (struct count_deferral[]){deferral}, 1, START), COUNTERS_DOWN);
     struct error condition = {0};
     counters_condition(to, &condition);
     assert_true(condition.text[0] != '\0');

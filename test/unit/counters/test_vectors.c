@@ -296,7 +296,7 @@ static void step_settle(struct run *run, char *line, const char *want)
     struct count_answer answers[MOST_ASKS];
     char got[2048];
     size_t n = make_changes(run, line, changes);
-    assert_int_equal(counters_settle(run->counters, changes, n, run->now, answers), COUNTERS_OK);
+    assert_int_equal(counters_settle(run->counters, changes, n, run->now, 0, answers), COUNTERS_OK);
     for (size_t i = 0; i < n; i++)
         answers[i].hard = true; /* it says no more than "later" */
     write_answers(got, sizeof got, answers, n);

@@ -182,6 +182,18 @@ static const struct judge_case cases[] = {
 };
 /* clang-format on */
 
+/* As answered by whoever that is. */
+static const struct count_answer *answered_by(enum count_source source, struct plan *plan,
+                                              const struct count_answer *from, struct count_answer *to)
+{
+    plan->request.local = plan->request.asks;
+    for (size_t i = 0; i < plan->request.n; i++) {
+        to[i] = from[i];
+        to[i].local = source == COUNT_SOURCE_LOCAL;
+    }
+    return to;
+}
+
 static const char *verdict_text(const struct verdict *v, char *buffer, size_t size)
 {
     const char *proof = v->limit != NULL ? v->limit->name : v->proof[0] != '\0' ? v->proof : "-";
@@ -213,7 +225,9 @@ static void test_verdicts(void **state)
                                          .need = 1,
                                          .share_of = -1};
         }
-        struct verdict verdict = judge(&f.policy, &f.envelope, &c->ruling, &plan, c->source, c->answers);
+        struct count_answer answers[ASKS];
+        struct verdict verdict = judge(&f.policy, &f.envelope, &c->ruling, &plan, c->source,
+                                       answered_by(c->source, &plan, c->answers, answers));
         if (strcmp(verdict_text(&verdict, got, sizeof got), c->want) != 0)
             fail_msg("%s:\n got  %s\n want %s", c->name, got, c->want);
     }
@@ -277,11 +291,12 @@ static void expect_one(struct fixture *f, const struct count_ask *ask, enum coun
         .name = "l", .max = 40, .over = ACTION_REJECT, .ramp_ms = 10000, .share = {.set = true, .max = 10}};
     const struct limit *limits[] = {&limit, &limit};
     const struct count_ask asks[] = {{.max = 40, .share_of = -1}, *ask};
-    const struct count_answer answers[] = {ADMITTED, *answer};
-    const struct plan plan = {.request = {.asks = asks, .n = 2}, .limits = limits};
+    struct count_answer answers[] = {ADMITTED, *answer};
+    struct plan plan = {.request = {.asks = asks, .n = 2}, .limits = limits};
     const struct ruling accepted = ACCEPTED;
     char got[256];
-    struct verdict verdict = judge(&f->policy, &f->envelope, &accepted, &plan, source, answers);
+    struct verdict verdict = judge(&f->policy, &f->envelope, &accepted, &plan, source,
+                                   answered_by(source, &plan, answers, answers));
     assert_string_equal(verdict_text(&verdict, got, sizeof got), want);
 }
 
@@ -500,7 +515,7 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
 {
     bool soft = w->f.sender.kind == ADDRESS_NULL && v->limit->when.null_sender != YES;
     for (size_t i = 0; i < plan->request.n; i++) {
-        const struct count_ask *ask = &plan->request.asks[i];
+        const struct count_ask *ask = answers[i].local ? &plan->request.local[i] : &plan->request.asks[i];
         int64_t whole = ask->share_of < 0 ? v->limit->max : v->limit->share.max;
         int64_t most = ask->max + ask->headroom;
         if (source == COUNT_SOURCE_LOCAL)
@@ -530,6 +545,7 @@ static struct verdict decide(struct world *w, struct ruling *ruling, struct plan
         answers[i] = (struct count_answer){.result = any(3) > 0 ? COUNT_ADMITTED : (enum count_result)any(4),
                                            .used = used,
                                            .taken = taken,
+                                           .local = source == COUNT_SOURCE_LOCAL,
                                            .hard = any(3) > 0};
     }
     return judge(&f->policy, &f->envelope, ruling, plan, source, answers);

@@ -509,10 +509,10 @@ static void test_localise(void **state)
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
         for (size_t k = 0; k < 2; k++) {
-            assert_int_equal(plan.request.asks[k].max, shares[i].want);
-            assert_int_equal(plan.request.asks[k].headroom, shares[i].max - shares[i].want);
+            assert_int_equal(plan.request.local[k].max, shares[i].want);
+            assert_int_equal(plan.request.local[k].headroom, shares[i].max - shares[i].want);
         }
-        assert_int_equal(plan.request.asks[1].share_above, shares[i].want);
+        assert_int_equal(plan.request.local[1].share_above, shares[i].want);
         pool_done(&f.pool);
     }
 }
@@ -544,19 +544,57 @@ static void test_ramp_in_plan(void **state)
         assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
         assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
         assert_int_equal(plan.request.n, 2);
-        assert_int_equal(plan.request.asks[0].max, ramps[i].max);
-        assert_int_equal(plan.request.asks[0].headroom, ramps[i].headroom);
-        assert_int_equal(plan.request.asks[1].max, ramps[i].share_max);
-        assert_int_equal(plan.request.asks[1].headroom, ramps[i].share_headroom);
-        assert_int_equal(plan.request.asks[1].share_above, ramps[i].above);
+        assert_int_equal(plan.request.local[0].max, ramps[i].max);
+        assert_int_equal(plan.request.local[0].headroom, ramps[i].headroom);
+        assert_int_equal(plan.request.local[1].max, ramps[i].share_max);
+        assert_int_equal(plan.request.local[1].headroom, ramps[i].share_headroom);
+        assert_int_equal(plan.request.local[1].share_above, ramps[i].above);
         pool_done(&f.pool);
     }
+}
+
+static int64_t since_of_a(void *arg, const char *key)
+{
+    return strstr(key, "{a") != NULL ? *(int64_t *)arg : 0;
+}
+
+/* What is counted under one key may have come back later than the rest, and ramps alone. */
+static void test_ramp_of_a_key(void **state)
+{
+    struct fixture f;
+    struct plan plan;
+    int64_t since;
+    const struct ruling ruling = ACCEPTED;
+    struct limit limits[] = {{LIMIT("a", SUBJECT_RECIPIENT, "recipient"), .ramp_ms = 60000},
+                             {LIMIT("b", SUBJECT_HOST, "host"), .ramp_ms = 60000},
+                             {LIMIT("c", SUBJECT_RECIPIENT, "recipient")}};
+    (void)state;
+    fixture_init(&f);
+    for (size_t i = 0; i < COUNT_OF(limits); i++)
+        limits[i].max = 100;
+    f.policy.limits = limits;
+    f.policy.n_limits = COUNT_OF(limits);
+    fixture_mail(&f, "b@example.net", "a@example.com");
+    since = f.envelope.now_ms - 30000;
+    f.envelope.ramp_since_ms = f.envelope.now_ms - 100000;
+    f.envelope.ramp_since = since_of_a;
+    f.envelope.ramp_arg = &since;
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.n, 3);
+    assert_int_equal(plan.request.asks[0].max, 55);
+    assert_int_equal(plan.request.asks[1].max, 100);
+    assert_int_equal(plan.request.asks[2].max, 100);
+    since = 0; /* not later than the rest */
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.asks[0].max, 100);
+    pool_done(&f.pool);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ramp_in_plan),
+        cmocka_unit_test(test_ramp_of_a_key),
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_when),
         cmocka_unit_test(test_held),

@@ -123,9 +123,10 @@ static void assert_condition(struct redis_client *redis, const char *part)
 
 static void wait_restarts(struct redis_client *redis, unsigned restarts)
 {
-    for (int64_t until = now_ms() + PATIENCE; redis_client_restarts(redis) != restarts && now_ms() < until;)
+    for (int64_t until = now_ms() + PATIENCE;
+         redis_client_restarts(redis, 0) != restarts && now_ms() < until;)
         server_sleep_ms(10);
-    assert_int_equal(redis_client_restarts(redis), restarts);
+    assert_int_equal(redis_client_restarts(redis, 0), restarts);
 }
 
 static struct redis_server server; /* one for all tests that leave it as they found it */
@@ -153,7 +154,7 @@ static void test_call(void **state)
     assert_int_equal(reply->type, REDIS_REPLY_ERROR);
     freeReplyObject(reply);
     assert_condition(redis, "");
-    assert_int_equal(redis_client_restarts(redis), 0);
+    assert_int_equal(redis_client_restarts(redis, 0), 0);
     redis_client_free(redis);
     redis_client_free(NULL);
 }

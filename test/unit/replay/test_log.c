@@ -268,6 +268,8 @@ static void expect_number(const struct replay_numbers *numbers, const char *name
         {"late", numbers->late},
         {"other_zone", numbers->other_zone},
         {"decisions", numbers->decisions},
+        {"no_sender", numbers->no_sender},
+        {"no_client", numbers->no_client},
         {"repeats", numbers->repeats},
         {"years", (uint64_t)numbers->moved_years},
     };

@@ -1,0 +1,156 @@
+"""A private Redis Cluster: masters, and a replica of each where wanted, on free ports of the scratch's loopback address."""
+
+import re
+import signal
+from contextlib import contextmanager
+
+from processes import PATIENCE, Failure, Process, wait_for
+from redis_server import Redis
+
+SLOTS = 16384
+
+
+class Node(Redis):
+    """One node. `call` goes by its unix socket, whatever its state."""
+
+    def __init__(self, scratch, name, timeout_ms, settings=()):
+        self.address, self.port, self.bus = scratch.address, scratch.port(), scratch.port()
+        super().__init__(scratch, name, args=[
+            "--port", self.port, "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
+            "--cluster-announce-ip", self.address,
+            "--cluster-config-file", f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
+            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings])
+        self.id = self.call("CLUSTER", "MYID")
+
+    @property
+    def at(self):
+        return f"{self.address}:{self.port}"
+
+    def info(self):
+        return dict(line.split(":", 1) for line in self.call("CLUSTER", "INFO").split("\r\n") if ":" in line)
+
+    def role(self):
+        try:
+            return self.call("ROLE")[0]
+        except OSError:
+            return "gone"
+
+    def kill(self):
+        self.process.popen.kill()
+        self.process.popen.wait()
+
+
+class Cluster:
+    """n masters with the slots in equal parts, and a replica of each. coverage: cluster-require-full-coverage."""
+
+    def __init__(self, scratch, masters=3, replicas=True, timeout_ms=2000, coverage="no", settings=()):
+        settings = ["--cluster-require-full-coverage", coverage, *settings]
+        self.nodes = [Node(scratch, f"node{i}", timeout_ms, settings) for i in range(masters * (1 + replicas))]
+        self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
+        for i, node in enumerate(self.nodes):
+            node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+        for i, node in enumerate(self.masters):
+            node.call("CLUSTER", "ADDSLOTSRANGE", SLOTS * i // masters, SLOTS * (i + 1) // masters - 1)
+        for node in self.nodes[1:]:
+            node.call("CLUSTER", "MEET", self.nodes[0].address, self.nodes[0].port, self.nodes[0].bus)
+        wait_for(lambda: all(self.knows(node) == len(self.nodes) for node in self.nodes), "the nodes do not meet")
+        for master, replica in zip(self.masters, self.replicas):
+            wait_for(lambda: self._replicates(replica, master), "no replication")
+        wait_for(lambda: all(node.info()["cluster_state"] == "ok" and int(node.info()["cluster_slots_ok"]) == SLOTS
+                             for node in self.nodes), "the cluster does not get well")
+        for replica in self.replicas:
+            wait_for(lambda: replica.call("ROLE")[3] == "connected", "a replica does not follow")
+
+    @staticmethod
+    def knows(node):
+        return len([line for line in node.call("CLUSTER", "NODES").splitlines() if "handshake" not in line])
+
+    @staticmethod
+    def _replicates(replica, master):
+        try:
+            return replica.call("CLUSTER", "REPLICATE", master.id) == "OK"
+        except Failure:
+            return False
+
+    @property
+    def url(self):
+        """Not all of them: the others are found."""
+        return "redis+cluster://" + ",".join(node.at for node in self.nodes[:2])
+
+    def alive(self):
+        return [node for node in self.nodes if node.process.alive()]
+
+    def serving(self):
+        """The masters, as a node that lives sees them: {id: node}."""
+        for node in self.alive():
+            try:
+                lines = node.call("CLUSTER", "NODES").splitlines()
+            except (OSError, Failure):
+                continue
+            ids = {line.split()[0] for line in lines if "master" in line.split()[2] and "fail" not in line.split()[2].split(",")
+                   and len(line.split()) > 8}
+            return {n.id: n for n in self.nodes if n.id in ids}
+        return {}
+
+    def slot(self, key):
+        return self.alive()[0].call("CLUSTER", "KEYSLOT", key)
+
+    def owner(self, key):
+        """The node that has the slot of a key now."""
+        slot = self.slot(key)
+        for node in self.alive():
+            for first, last, master, *_ in node.call("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return next(n for n in self.nodes if n.id == master[2])
+        raise Failure(f"nobody has the slot of {key}")
+
+    def subject(self, node, form="alias{}@example.com", per="recipient", start=0):
+        """A made-up subject whose slot that node has."""
+        i = start
+        while self.owner(f"rcptgate:{per}:{{{form.format(i)}}}") is not node:
+            i += 1
+        return form.format(i)
+
+    def call(self, *words):
+        """A command with a key, wherever that is."""
+        return self.owner(words[1]).call(*words)
+
+    def keys(self, pattern="rcptgate:*"):
+        return sorted(key for node in self.serving().values() for key in node.call("KEYS", pattern))
+
+    def fields(self, key):
+        words = self.call("HGETALL", key)
+        return dict(zip(words[::2], words[1::2]))
+
+    def used(self, key, limit):
+        return int(self.fields(key).get(limit, "0/0").split("/")[0])
+
+    def flush(self):
+        for node in self.serving().values():
+            node.call("FLUSHALL")
+
+    def begin_move(self, slot, source, target):
+        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+
+    def end_move(self, slot, source, target):
+        """Keys go first, then the slot."""
+        while True:
+            keys = source.call("CLUSTER", "GETKEYSINSLOT", slot, 100)
+            if not keys:
+                break
+            source.call("MIGRATE", target.address, target.port, "", 0, 5000, "KEYS", *keys)
+        target.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        source.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        for node in self.serving().values():
+            if node is not source and node is not target:
+                node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+    def move(self, slots, source, target):
+        for slot in slots:
+            self.begin_move(slot, source, target)
+            self.end_move(slot, source, target)
+
+    def stop(self):
+        for node in self.nodes:
+            node.process.stop(signal.SIGKILL)

@@ -1,0 +1,408 @@
+"""Counters on a Redis Cluster of three masters and three replicas: which part of it answers, who is away, what moves."""
+
+import json
+import signal
+import threading
+import time
+
+from harness import MilterClient, World, run_threads, wait_for
+
+ALIASES = 4  # of each master
+
+
+def world(limits, gates=1, **options):
+    return World("cluster", limits, gates=gates, mta=False, database=False, **options)
+
+
+def code(answer):
+    return (answer.status or "250").split()[0] if answer.kind != "continue" else "250"
+
+
+class Load:
+    """Threads that send mail, one message after the other, until they are stopped. Every recipient is a line of `sent`:
+    (when it was asked, when it was answered, recipient, code)."""
+
+    def __init__(self, gates, recipients, threads=4):
+        self.gates, self.recipients, self.sent = gates, recipients, []
+        self.stopped = threading.Event()
+        self.trouble = None
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, number):
+        try:
+            with MilterClient(self.gates[number % len(self.gates)].socket) as m:
+                m.connect(f"198.18.0.{number + 1}")
+                for i in range(number, 10**9, len(self.threads)):
+                    if self.stopped.is_set():
+                        return
+                    self._send(m, self.recipients[i % len(self.recipients)])
+        except Exception as trouble:  # noqa: handed to who stops it
+            self.trouble = trouble
+
+    def _send(self, m, recipient):
+        m.mail()
+        began = time.monotonic()
+        said = code(m.rcpt(f"<{recipient}>"))
+        self.sent.append((began, time.monotonic(), recipient, said))
+        if said == "250":
+            m.data()
+            m.eom()
+        else:
+            m.abort()
+
+    def stop(self):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(60)
+        if self.trouble:
+            raise self.trouble
+        return self.sent
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+
+
+def taken(sent):
+    """How many of each recipient were let in."""
+    counts = {}
+    for _, _, recipient, said in sent:
+        counts[recipient] = counts.get(recipient, 0) + (said == "250")
+    return counts
+
+
+def aliases_of(cluster, nodes=None):
+    """Some recipients of each master: {recipient: master}."""
+    found = {}
+    for node in nodes or cluster.masters:
+        start = 0
+        for _ in range(ALIASES):
+            recipient = cluster.subject(node, start=start)
+            start = int(recipient.split("@")[0].removeprefix("alias")) + 1
+            found[recipient] = node
+    return found
+
+
+def local(gate):
+    """The recipients that were counted in this process alone."""
+    return {fields["to"].strip("<>") for fields in gate.decisions(counts="local")}
+
+
+def used(cluster, recipient, limit):
+    return cluster.used(f"rcptgate:recipient:{{{recipient}}}", limit)
+
+
+def apart(limits, **options):
+    """A world with an alias on one master and its mailbox on another."""
+    w = World("cluster", limits, mta=False, **options)
+    recipient = w.redis.subject(w.redis.masters[0])
+    box = w.redis.subject(w.redis.masters[1], form="box{}@mailbox.example", per="mailbox")
+    w.database.alias(recipient, mailbox=box)
+    return w, recipient, box
+
+
+BOTH = [{"name": "alias", "per": "recipient", "max": 10, "window": "1h", "over": "reject"},
+        {"name": "box", "per": "mailbox", "max": 20, "window": "1h", "over": "defer"}]
+
+
+def test_exactly_max_over_two_masters():
+    """Four gates, 200 recipients at once."""
+    w, recipient, box = apart(BOTH, gates=4)
+    with w:
+        w.settled()
+
+        def work(i):
+            with MilterClient(w.gates[i % 4].socket) as m:
+                m.connect(f"198.18.0.{i + 1}")
+                said = []
+                for _ in range(10):
+                    m.mail()
+                    said.append(code(m.rcpt(f"<{recipient}>")))
+                    if said[-1] == "250":
+                        m.data()
+                        m.eom()
+                    else:
+                        m.abort()
+                return said
+
+        said = sum(run_threads(20, work), [])
+        assert said.count("250") == 10
+        assert set(said) <= {"250", "450", "550"}
+        wait_for(lambda: used(w.redis, recipient, "alias") == 10, "the alias is counted")
+        wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 10, "what was refused is given back", 5)
+
+
+def test_both_full():
+    """The hardest answer wins, and a refusal leaves nothing charged."""
+    limits = [dict(BOTH[0], max=2), dict(BOTH[1], max=2)]
+    w, recipient, box = apart(limits)
+    with w, MilterClient(w.gate.socket) as m:
+        w.settled()
+        other = w.redis.subject(w.redis.masters[2])
+        w.database.alias(other, mailbox=box)
+        w.settled()
+        m.connect()
+        for _ in range(2):
+            m.mail()
+            assert code(m.rcpt(f"<{recipient}>")) == "250"
+            m.data()
+            m.eom()
+        m.mail()
+        assert code(m.rcpt(f"<{recipient}>")) == "550"
+        assert code(m.rcpt(f"<{other}>")) == "450"
+        m.abort()
+        wait_for(lambda: used(w.redis, other, "alias") == 0, "a refused recipient leaves a charge", 5)
+        assert used(w.redis, recipient, "alias") == 2
+        assert w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 2
+
+
+def test_a_client_that_hammers_refuses_nobody_else():
+    """An alias one below its reject max: who is refused by another limit holds no room of it meanwhile."""
+    limits = [{"name": "alias", "per": "recipient", "max": 1000, "window": "1h", "over": "reject"},
+              {"name": "client", "per": "client", "max": 5, "window": "1h", "over": "defer"}]
+    with world(limits) as w:
+        client = w.redis.subject(w.redis.masters[1], form="203.0.113.{}", per="client", start=1)
+        recipient = w.redis.subject(w.redis.masters[0])
+        done = threading.Event()
+
+        def send(m):
+            m.mail()
+            said = code(m.rcpt(f"<{recipient}>"))
+            m.data() if said == "250" else m.abort()
+            if said == "250":
+                m.eom()
+            return said
+
+        def hammer(i):
+            with MilterClient(w.gate.socket) as m:
+                m.connect(client)
+                while not done.is_set():
+                    send(m)
+
+        with MilterClient(w.gate.socket) as m:
+            m.connect(client)
+            assert [send(m) for _ in range(6)] == ["250"] * 5 + ["450"]
+        threads = [threading.Thread(target=hammer, args=(i,), daemon=True) for i in range(20)]
+        for thread in threads:
+            thread.start()
+        said = []
+        for i in range(994):  # the last leaves room for one
+            with MilterClient(w.gate.socket) as m:
+                m.connect(f"198.18.{i // 250}.{i % 250 + 1}")
+                said.append(send(m))
+        done.set()
+        for thread in threads:
+            thread.join(60)
+        assert said == ["250"] * 994
+
+
+def test_kill_a_master():
+    """Only its subjects are counted here meanwhile; they go over once, to the replica that takes its place."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 200, "no load")
+            victim.kill()
+            wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
+            promoted = time.monotonic()
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            recovered = time.monotonic() - promoted
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        assert recovered < 10, "the new master is not used"
+        assert local(w.gate) and {aliases[recipient] for recipient in local(w.gate)} == {victim}
+        counts = taken(sent)
+        wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 4 for r in aliases),
+                 "counters are not what was taken", 10)
+
+
+def test_kill_a_master_with_full_coverage():
+    """All others say CLUSTERDOWN for a second: limits go on here, and nobody is refused."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"coverage": "yes"}) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 200, "no load")
+            victim.kill()
+            wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 4 for r in aliases),
+                 "counters are not what was taken", 10)
+
+
+def test_a_planned_failover():
+    """The replica is asked to take over: nothing is lost, and nobody is refused."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits) as w:
+        cluster = w.redis
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 100, "no load")
+            cluster.replicas[0].call("CLUSTER", "FAILOVER")
+            wait_for(lambda: cluster.replicas[0].id in cluster.serving(), "the replica does not take over")
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 300, "no load")
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: [used(cluster, r, "alias") for r in aliases] == [counts[r] for r in aliases],
+                 "counters are not what was taken", 10)
+
+
+def test_a_frozen_master():
+    """Who asks it waits once, for the timeout; then the gate knows."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}, counters={"timeout": "500ms"}) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 100, "no load")
+            w.gate.status(forget_longest=True)
+            victim.process.popen.send_signal(signal.SIGSTOP)
+            try:
+                n = len(load.sent)
+                wait_for(lambda: len(load.sent) > n + 500, "mail does not go on")
+                assert w.gate.status()["traffic"]["decision_max_ms"] < 1000
+                wait_for(lambda: [r["what"] for r in w.gate.status()["reasons"]] == ["counters-shard"], "who is away is not named")
+            finally:
+                victim.process.popen.send_signal(signal.SIGCONT)
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 8 for r in aliases),
+                 "counters are not what was taken", 10)
+
+
+def test_one_node_is_flushed():
+    """Scripts come back by themselves; counters that were cleared stay so, on that node alone."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}) as w, MilterClient(w.gate.socket) as m:
+        cluster = w.redis
+        recipients = [cluster.subject(node) for node in cluster.masters]
+        m.connect()
+
+        def send(recipient):
+            m.mail()
+            said = code(m.rcpt(f"<{recipient}>"))
+            m.data() if said == "250" else m.abort()
+            if said == "250":
+                m.eom()
+            return said
+
+        for recipient in recipients * 3:
+            assert send(recipient) == "250"
+        cluster.masters[0].call("SCRIPT", "FLUSH")
+        assert [send(recipient) for recipient in recipients] == ["550"] * 3
+        cluster.masters[1].call("FLUSHALL")
+        wait_for(lambda: send(recipients[1]) == "250", "what was cleared refuses", 5)
+        assert [send(recipients[i]) for i in (0, 2)] == ["550"] * 2
+        assert used(cluster, recipients[1], "alias") == 1
+
+
+def test_a_slot_that_hangs():
+    """In the middle of a migration: what is in it is counted on, and the slot is named."""
+    limits = [{"name": "alias", "per": "recipient", "max": 1000000, "window": "1h", "over": "reject"},
+              {"name": "pair", "per": ["recipient", "client"], "max": 1000000, "window": "1h",
+               "share": {"of": "sender", "max": "90%", "above": "1%"}}]
+    with world(limits, cluster={"replicas": False}) as w:
+        cluster = w.redis
+        source, target = cluster.masters[:2]
+        recipient = cluster.subject(source)
+        slot = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
+        with Load(w.gates, [recipient]) as load:
+            wait_for(lambda: len(load.sent) > 50, "no load")
+            cluster.begin_move(slot, source, target)
+            source.call("MIGRATE", target.address, target.port, f"rcptgate:recipient:{{{recipient}}}", 0, 5000)
+            wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named", 60)
+            cluster.end_move(slot, source, target)
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        wait_for(lambda: used(cluster, recipient, "alias") == len(sent), "the counter is not what was taken", 10)
+        assert local(w.gate) == set()
+
+
+def test_a_node_is_missing():
+    """What is left is shown, cleared and counted; who is missing is named."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "defer"}]
+    with world(limits, cluster={"replicas": False}) as w, MilterClient(w.gate.socket) as m:
+        cluster, victim = w.redis, w.redis.masters[1]
+        recipients = [cluster.subject(node) for node in cluster.masters]
+        m.connect()
+        for recipient in recipients:
+            m.mail()
+            assert code(m.rcpt(f"<{recipient}>")) == "250"
+            m.data()
+            m.eom()
+        rows = json.loads(w.gate.command("top", "--json"))
+        assert len(rows["busiest"]) == 3 and "missing" not in rows
+        shards = w.gate.status()["counters"]["shards"]
+        assert sorted(s["slots"] for s in shards) == [5461, 5461, 5462] and all(s["up"] for s in shards)
+        victim.kill()
+        wait_for(lambda: not all(s["up"] for s in w.gate.status()["counters"]["shards"]), "it is not noticed")
+        rows = json.loads(w.gate.command("top", "--json"))
+        assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
+        assert victim.at in w.gate.command("top")
+        assert "1/3" in w.gate.command("show", recipients[0])
+        assert "1 counter cleared" in w.gate.command("reset", recipients[0])
+        assert victim.at in w.gate.command("reset", recipients[2])
+        assert victim.at in w.gate.command("status", check=1)
+
+
+def test_move_slots():
+    """1,000 slots go to another master under load: nobody notices."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"},
+              {"name": "pair", "per": ["recipient", "client"], "max": 100000, "window": "1h"}]
+    with world(limits, cluster={"replicas": False}) as w:
+        cluster = w.redis
+        source, target = cluster.masters[:2]
+        aliases = {}
+        start = 0
+        while len(aliases) < 20:
+            recipient = cluster.subject(source, start=start)
+            start = int(recipient.split("@")[0].removeprefix("alias")) + 1
+            aliases[recipient] = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
+        slots = sorted(set(aliases.values()))
+        slots += [slot for slot in range(5461) if slot not in slots][:1000 - len(slots)]
+        with Load(w.gates, sorted(aliases)) as load:
+            wait_for(lambda: len(load.sent) > 100, "no load")
+            cluster.move(sorted(slots), source, target)
+            n = len(load.sent)
+            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        counts = taken(sent)
+        assert all(cluster.owner(f"rcptgate:recipient:{{{r}}}") is target for r in aliases)
+        wait_for(lambda: [used(cluster, r, "alias") for r in aliases] == [counts[r] for r in aliases],
+                 "counters are not what was taken", 10)
+        assert local(w.gate) == set()
+        assert "counters-trouble" not in w.gate.log()
+
+
+def test_check_looks_at_every_master():
+    with world([], cluster={"replicas": False, "coverage": "yes"}) as w:
+        cluster = w.redis
+        cluster.masters[2].call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        said = w.gate.command("check", w.gate.policy_path, "--connect")
+        assert "3 of the 3 masters of the cluster have no replica" in said
+        assert "cluster-require-full-coverage" in said
+        assert f"{cluster.masters[2].at} has maxmemory-policy allkeys-lru" in said and cluster.masters[0].at not in said
+        cluster.masters[1].call("ACL", "SETUSER", "default", "-asking", "-cluster|slots")
+        assert f"the ACL of Redis at {cluster.masters[1].at} lacks +cluster|slots +asking" in w.gate.command(
+            "check", w.gate.policy_path, "--connect", check=None)
