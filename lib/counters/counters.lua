@@ -29,7 +29,8 @@
 -- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
 local call, pcall = redis.call, redis.pcall
-local tonumber, floor, match, gmatch, byte = tonumber, math.floor, string.match, string.gmatch, string.byte
+local tonumber, floor = tonumber, math.floor
+local match, gmatch, find, sub, byte = string.match, string.gmatch, string.find, string.sub, string.byte
 local format = string.format -- a number by '%d' costs half of what it does where it becomes a text by itself; '%s' costs as much
 local what, now = ARGV[1]
 
@@ -180,6 +181,25 @@ local function changed_slot(count, open, at)
     end
 end
 
+-- Nearly always it was charged a moment ago: the slot is the newest, and current, and what stands before it is known but for used and
+-- max. false: not so.
+local function newest_changed(key, limit, found, at)
+    local _, ends = find(found, ' window=' .. ARGV[at + 2] .. ' born=' .. ARGV[at + 4] .. ' slot=' .. ARGV[at + 3] .. ' ', 1, true)
+    if not ends or floor(now * 10 / ARGV[at + 2]) ~= tonumber(ARGV[at + 3]) then
+        return false
+    end
+    local used = match(found, '^%d+')
+    local first, open, older = match(found, '^(%d+):?(%d*)(.*)$', ends + 1)
+    if not used or not first or tonumber(used) >= 1e14 or tonumber(first) >= 1e14 or find(older, ' held=', 1, true) then
+        return false
+    end
+    local item, more = changed_slot(first, open, at)
+    if item then
+        call('HSET', key, limit, format('%d', used + more) .. sub(found, #used + 1, ends) .. item .. older)
+    end
+    return true
+end
+
 -- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
@@ -189,7 +209,7 @@ local function short_changes(at)
         if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
         end
-        if found then
+        if found and not newest_changed(key, limit, found, at) then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
             local current = floor(now * 10 / ARGV[at + 2])
@@ -197,13 +217,7 @@ local function short_changes(at)
                match(rest, ' held=') then
                 return at
             end
-            local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
-            if born == ARGV[at + 4] and current == slot and tonumber(first) < 1e14 then -- nearly always: it was charged a moment ago
-                local item, more = changed_slot(first, open, at)
-                if item then
-                    call('HSET', key, limit, format('%d', used + more) .. head .. ' ' .. item .. older .. rest)
-                end
-            elseif born == ARGV[at + 4] and current - slot <= 10 then
+            if born == ARGV[at + 4] and current - slot <= 10 then
                 local ago, last, items, changed = newest - slot, 10 - current + newest, {}, false
                 for item in gmatch(list, '[^,]+') do
                     local count, open = match(item, '^(%d+):?(%d*)$')
