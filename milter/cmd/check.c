@@ -19,8 +19,10 @@
 #include <unistd.h>
 
 static const char *const kind_names[] = {
-    [PROBLEM_WARNING] = "warning", [PROBLEM_NOT_YET] = "not-yet", [PROBLEM_FAILED] = "failed",
-    [PROBLEM_SKIPPED] = "skipped", [PROBLEM_FATAL] = "unusable",
+    [PROBLEM_WARNING] = "warning",
+    [PROBLEM_FAILED] = "failed",
+    [PROBLEM_SKIPPED] = "skipped",
+    [PROBLEM_FATAL] = "unusable",
 };
 
 enum { WARNED = 3 };

@@ -10,7 +10,6 @@
 
 static const char *const kinds[] = {
     [PROBLEM_WARNING] = "warning",
-    [PROBLEM_NOT_YET] = "not yet in force",
     [PROBLEM_FAILED] = "does not work",
     [PROBLEM_SKIPPED] = "skipped",
     [PROBLEM_FATAL] = "unusable",

@@ -18,8 +18,10 @@ enum { SAVE_AGAIN_MS = 10000, LOOKS = 2 };
 void policy_reload_log(const char *file, const struct problems *problems)
 {
     static const char *const kinds[] = {
-        [PROBLEM_WARNING] = "warning", [PROBLEM_NOT_YET] = "not-yet", [PROBLEM_FAILED] = "failed",
-        [PROBLEM_SKIPPED] = "skipped", [PROBLEM_FATAL] = "unusable",
+        [PROBLEM_WARNING] = "warning",
+        [PROBLEM_FAILED] = "failed",
+        [PROBLEM_SKIPPED] = "skipped",
+        [PROBLEM_FATAL] = "unusable",
     };
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];

@@ -7,7 +7,6 @@
 
 enum problem_kind {
     PROBLEM_WARNING, /* in force as written, but dangerous */
-    PROBLEM_NOT_YET, /* understood and valid, but its function does not exist yet: skipped */
     PROBLEM_FAILED,  /* in force as written, and does not work as things are: of check --connect */
     PROBLEM_SKIPPED, /* bad entry: skipped or replaced by a default */
     PROBLEM_FATAL,   /* no JSON object: nothing can be used */

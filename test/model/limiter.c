@@ -260,8 +260,8 @@ struct run {
     struct count_answer receipts[OPS][ASKS];
     bool charged[OPS];
     size_t n_changes; /* of the last operation */
-    bool tell;        /* print each operation */
-    int64_t told_now;
+    bool verbose;     /* print each operation */
+    int64_t printed_now;
     char why[256];
 };
 
@@ -275,7 +275,7 @@ static bool same_answer(const struct count_answer *a, const struct count_answer 
                        a->created == b->created && a->overflowed == b->overflowed));
 }
 
-static void tell_answer(const struct count_answer *a, bool settle)
+static void print_answer(const struct count_answer *a, bool settle)
 {
     static const char *const results[] = {"unknown", "admitted", "over", "held"};
     printf("%s %" PRId64, results[a->result], a->used);
@@ -285,7 +285,7 @@ static void tell_answer(const struct count_answer *a, bool settle)
            a->overflowed ? " spilled" : "", a->slot >= 0 ? " charged" : "");
 }
 
-static void tell_ask(const struct count_ask *ask, size_t op, size_t i)
+static void print_ask(const struct count_ask *ask, size_t op, size_t i)
 {
     if (ask->overflow != NULL)
         printf("new %s %" PRId64 "\n", ask->new_key, ask->new_max);
@@ -311,15 +311,15 @@ static void tell_ask(const struct count_ask *ask, size_t op, size_t i)
     printf("\n");
 }
 
-static void tell_op(struct run *run, size_t at, const struct count_answer *answers)
+static void print_op(struct run *run, size_t at, const struct count_answer *answers)
 {
     const struct op *op = &run->round->ops[at];
     for (size_t i = 0; op->verb <= CHARGE && i < op->n; i++)
-        tell_ask(&op->asks[i], at, i);
-    if (op->now != run->told_now)
-        printf("%c %" PRId64 "\n", op->now > run->told_now ? '+' : '-',
-               op->now > run->told_now ? op->now - run->told_now : run->told_now - op->now);
-    run->told_now = op->now;
+        print_ask(&op->asks[i], at, i);
+    if (op->now != run->printed_now)
+        printf("%c %" PRId64 "\n", op->now > run->printed_now ? '+' : '-',
+               op->now > run->printed_now ? op->now - run->printed_now : run->printed_now - op->now);
+    run->printed_now = op->now;
     printf("%s", verb_names[op->verb]);
     for (size_t i = 0; op->verb <= CHARGE && i < op->n; i++)
         printf(" o%zu%c", at, 'a' + (char)i);
@@ -338,7 +338,7 @@ static void tell_op(struct run *run, size_t at, const struct count_answer *answe
     size_t n = op->verb == SETTLE ? run->n_changes : op->verb <= PEEK ? op->n : 0;
     for (size_t i = 0; i < n; i++) {
         printf("%s", i > 0 ? "; " : " -> ");
-        tell_answer(&answers[i], op->verb == SETTLE);
+        print_answer(&answers[i], op->verb == SETTLE);
     }
     printf("\n");
 }
@@ -368,8 +368,8 @@ static bool run_request(struct run *run, size_t at)
                       : op->verb == CHARGE ? COUNTERS_CHARGE
                                            : COUNTERS_RESERVE,
                       &request, op->now, want);
-    if (run->tell)
-        tell_op(run, at, want);
+    if (run->verbose)
+        print_op(run, at, want);
     if (op->verb == CHARGE)
         return counters_charge(run->counters, &request, op->now) == COUNTERS_OK;
     enum counters_status status =
@@ -429,13 +429,13 @@ static bool run_change(struct run *run, size_t at)
     size_t n = run->n_changes = changes_of(run, op, changes);
     if (op->verb == CHANGE) {
         limiter_model_change(run->model, changes, n, op->now);
-        if (run->tell)
-            tell_op(run, at, NULL);
+        if (run->verbose)
+            print_op(run, at, NULL);
         return counters_change(run->counters, changes, n, op->now) == COUNTERS_OK;
     }
     limiter_model_settle(run->model, changes, n, op->now, want);
-    if (run->tell)
-        tell_op(run, at, want);
+    if (run->verbose)
+        print_op(run, at, want);
     return counters_settle(run->counters, changes, n, op->now, 0, got) == COUNTERS_OK &&
            compare(run, want, got, n, true);
 }
@@ -494,8 +494,8 @@ static bool run_reset(struct run *run, size_t at)
     const struct op *op = &run->round->ops[at];
     const char *const keys[] = {run->round->keys[op->key]};
     size_t n = 0, want = limiter_model_reset(run->model, keys[0], limits[op->limit], op->now);
-    if (run->tell)
-        tell_op(run, at, NULL);
+    if (run->verbose)
+        print_op(run, at, NULL);
     if (counters_reset(run->counters, keys, 1, limits[op->limit], &n) != COUNTERS_OK)
         return false;
     snprintf(run->why, sizeof run->why, "%zu were reset, not %zu", n, want);
@@ -517,8 +517,8 @@ static bool run_op(struct run *run, size_t at)
     case RESET:
         return run_reset(run, at);
     default:
-        if (run->tell)
-            tell_op(run, at, NULL);
+        if (run->verbose)
+            print_op(run, at, NULL);
         return run_show(run, run->round->keys[op->key], limits[op->limit], op->now);
     }
 }
@@ -534,19 +534,19 @@ static bool run_last(struct run *run, int64_t now)
 }
 
 /* False: the store says, or holds, something else than the model. */
-static bool run_round(struct round *round, bool tell)
+static bool run_round(struct round *round, bool verbose)
 {
     static struct run run;
     name_keys(round);
     run = (struct run){
-        .round = round, .tell = tell, .told_now = START, .model = limiter_model_new(round->forgets)};
+        .round = round, .verbose = verbose, .printed_now = START, .model = limiter_model_new(round->forgets)};
     run.counters = redis != NULL ? redis : counters_memory_new(1000);
     bool same = run.counters != NULL;
     for (size_t i = 0; same && i < round->n; i++)
         if (!round->ops[i].gone)
             same = run_op(&run, i);
     same = same && run_last(&run, round->ops[round->n - 1].now);
-    if (tell)
+    if (verbose)
         printf("%s\n", same ? "the same" : run.why);
     limiter_model_free(run.model);
     if (redis == NULL)
@@ -577,43 +577,43 @@ static bool window_round(void)
 {
     static struct window window;
     int64_t width = any_window(), now = START + below(100000);
-    int64_t counts[WINDOW_SLOTS] = {0}, opens[WINDOW_SLOTS] = {0}, first = 0;
+    int64_t counted[WINDOW_SLOTS] = {0}, opens[WINDOW_SLOTS] = {0}, first = 0;
     window = (struct window){0};
     for (int i = 0; i < OPS; i++, operations++) {
         now += one_in(3) ? 0 : one_in(10) ? below(2 * width) : below(width / 5);
         window_move(&window, width, now);
         int64_t oldest = now * 10 / width - 10;
         for (; first < oldest; first++) {
-            memmove(counts, counts + 1, sizeof counts - sizeof counts[0]);
+            memmove(counted, counted + 1, sizeof counted - sizeof counted[0]);
             memmove(opens, opens + 1, sizeof opens - sizeof opens[0]);
-            counts[10] = opens[10] = 0;
+            counted[10] = opens[10] = 0;
             if (oldest - first > 20)
                 first = oldest - 20;
         }
         int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS);
         if (one_in(2)) {
             window_add(&window, amount, open);
-            counts[10] += amount;
+            counted[10] += amount;
             opens[10] += open;
         } else {
             (void)window_change(&window, oldest + at, width, 2 - amount, 1 - open);
-            counts[at] = counts[at] + 2 - amount > 0 ? counts[at] + 2 - amount : 0;
+            counted[at] = counted[at] + 2 - amount > 0 ? counted[at] + 2 - amount : 0;
             opens[at] = opens[at] + 1 - open > 0 ? opens[at] + 1 - open : 0;
-            opens[at] = opens[at] < counts[at] ? opens[at] : counts[at];
+            opens[at] = opens[at] < counted[at] ? opens[at] : counted[at];
         }
         int64_t used = 0, taken = 0, max = below(12), left, wait = 0, hard = 0;
         for (int k = 0; k < WINDOW_SLOTS; k++) {
-            used += counts[k];
-            taken += counts[k] - opens[k];
+            used += counted[k];
+            taken += counted[k] - opens[k];
         }
         left = used;
         for (int k = 0; left > max; k++) {
-            left -= counts[k];
+            left -= counted[k];
             wait = ((oldest + k + 11) * width + 9) / 10 - now;
         }
         left = taken;
         for (int k = 0; left > max; k++) {
-            left -= counts[k] - opens[k];
+            left -= counted[k] - opens[k];
             hard = ((oldest + k + 11) * width + 9) / 10 - now;
         }
         if (window_used(&window) != used || window_taken(&window) != taken ||
