@@ -597,7 +597,7 @@ enum counters_status remote_script_settle(struct counters *counters, const struc
                read_settled(&reply->element[at], &answers[i]);
         at += SETTLE_ARGS;
     }
-    if (status == COUNTERS_OK && !good)
+    if (status == COUNTERS_OK && !good && reply != NULL)
         status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);

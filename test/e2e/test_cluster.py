@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from harness import MilterClient, World, run_threads, wait_for
 
 ALIASES = 4  # of each master
@@ -363,6 +365,35 @@ def test_a_node_is_missing():
         assert "1 counter cleared" in w.gate.command("reset", recipients[0])
         assert victim.at in w.gate.command("reset", recipients[2])
         assert victim.at in w.gate.command("status", check=1)
+
+
+@pytest.mark.parametrize("when_down,said", [("defer", "451"), ("accept", "250")])
+def test_when_down(when_down, said):
+    """Of what is counted by the master that is away, and of that alone."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}, counters={"when_down": when_down}) as w, MilterClient(w.gate.socket) as m:
+        cluster, victim = w.redis, w.redis.masters[1]
+        recipients = {node: cluster.subject(node) for node in cluster.masters}
+        m.connect()
+
+        def send(recipient):
+            m.mail()
+            answer = code(m.rcpt(f"<{recipient}>"))
+            m.data() if answer == "250" else m.abort()
+            if answer == "250":
+                m.eom()
+            return answer
+
+        victim.kill()
+        for i in range(5):
+            for node, recipient in recipients.items():
+                assert send(recipient) == (said if node is victim else "250" if i < 3 else "550")
+        victim.start()
+        wait_for(lambda: send(recipients[victim]) == "250", "it is not used again")
+        wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+        while send(recipients[victim]) == "250":
+            pass
+        assert used(cluster, recipients[victim], "alias") == 3
 
 
 def test_move_slots():

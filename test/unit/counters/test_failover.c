@@ -326,7 +326,7 @@ static void test_merged_once(void **state)
     wait_merged();
     assert_int_equal(used(the_remote->inner, "k"), 7);
     assert_int_equal(used(the_remote->inner, "new"), 2);
-    assert_int_equal(failover_merged(pair), 2);
+    assert_int_equal(failover_synced(pair), 2);
     assert_int_equal(admitted("k", 10, 10), 3);
     remote_is(COUNTERS_DOWN); /* a second time: nothing of the first fault comes again */
     assert_int_equal(admitted("other", 10, 1), 1);
@@ -1053,7 +1053,7 @@ static void test_many(void **state)
     }
     remote_is(COUNTERS_OK);
     wait_merged();
-    assert_int_equal(failover_merged(pair), 20000);
+    assert_int_equal(failover_synced(pair), 20000);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "k%d", i);
         if (i % 100 == 0)
@@ -1062,9 +1062,9 @@ static void test_many(void **state)
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 2), 2);
     remote_is(COUNTERS_UNSURE);
-    for (int i = 0; i < 1000 && failover_merged(pair) == 20000; i++)
+    for (int i = 0; i < 1000 && failover_synced(pair) == 20000; i++)
         usleep(10000);
-    assert_int_equal(failover_merged(pair), 20001);
+    assert_int_equal(failover_synced(pair), 20001);
     remote_is(COUNTERS_OK);
     wait_merged();
 }
