@@ -556,14 +556,14 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
     return NULL;
 }
 
-uint64_t failover_merged(struct counters *pair)
+uint64_t failover_synced(struct counters *store)
 {
-    return atomic_load(&state_of(pair)->synced);
+    return atomic_load(&state_of(store)->synced);
 }
 
-unsigned failover_behind(struct counters *pair)
+unsigned failover_behind(struct counters *store)
 {
-    struct failover_state *state = state_of(pair);
+    struct failover_state *state = state_of(store);
     unsigned n = 0;
     for (unsigned site = 0; site < state->n_sites; site++)
         n += failover_state_is_behind(state, site);

@@ -25,7 +25,7 @@
 
 #define MS(n) ((int64_t)(n)*1000000)
 
-enum { REDIRECTIONS = 2, PICKS = 3, MIGRATIONS = 8, INFO, SLOTS_ANSWER };
+enum { REDIRECTIONS = 2, PICKS = 3, MIGRATIONS = 8 };
 
 /* Between refreshes: while something is wrong or somebody was sent elsewhere, and for its own sake; before the first map. By a quarter more or less. */
 static const int64_t REFRESH_SOON = MS(1000), REFRESH_LATE = MS(10000), REFRESH_FIRST = MS(300);

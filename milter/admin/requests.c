@@ -181,8 +181,7 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_int_t n = json_integer_value(json_object_get(request, "n"));
     size_t most = n > 0 ? (size_t)n : 1;
-    json_t *report =
-        gate->counters != NULL ? top_report(gate->counters, limit, most, context_now(&gate->context)) : NULL;
+    json_t *report = top_report(gate->counters, limit, most, context_now(&gate->context));
     if (report == NULL && gate->local != NULL &&
         (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));

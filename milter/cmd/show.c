@@ -26,7 +26,7 @@ static json_t *request_make(const char *what, int n, char **argv, const char *li
 static json_t *ask_subjects(const char *name, int argc, char **argv, const char **limit, bool *json,
                             int *status)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     const struct option_value options[] = {{"-c", &file, NULL},
                                            {"--json", NULL, json},
                                            {limit != NULL ? "--limit" : NULL, limit, NULL},

@@ -236,7 +236,7 @@ static void print_status(FILE *out, const json_t *report)
 
 int cmd_status(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     bool json = false, absent = false;
     const struct option_value options[] = {{"-c", &file, NULL}, {"--json", NULL, &json}, {NULL, NULL, NULL}};
     int n = command_options("status", argc, argv, options);

@@ -371,7 +371,7 @@ static void test_one_away(void **state)
     wait_synced();
     assert_int_equal(used("xa"), 6);
     assert_int_equal(used("xb"), 7);
-    assert_int_equal(failover_merged(pair), 1);
+    assert_int_equal(failover_synced(pair), 1);
     assert_int_equal(counters_back_ms(pair, "xa"), now);
     assert_int_equal(counters_back_ms(pair, "xb"), 0);
     assert_false(rcpt(asks, 2, answers));
