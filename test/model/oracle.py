@@ -454,7 +454,7 @@ class Oracle:
         return any(action == "discard" for view in self.known[r.index] for _, action in view.actions()) or self.by_limit(r, ("discard",), True)
 
     def _shadow(self, r):
-        if r.code != "continue" and not r.code.startswith("451 4.3.0"):
+        if r.code not in ("continue", "tempfail") and not r.code.startswith("451 4.3.0"):  # tempfail: a gate that ends
             self._find("shadow/refused", r, "in shadow mode")
         elif r.dropped:
             self._find("shadow/dropped", r, "in shadow mode")
