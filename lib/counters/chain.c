@@ -307,13 +307,14 @@ static bool chain_any_known(struct chain *chain)
 static enum counters_status chain_run(struct chain *chain)
 {
     size_t first;
+    const bool reserves = chain->mode == COUNTERS_RESERVE && chain->answers != NULL;
     for (size_t i = 0; i < chain->request->n; i++)
         link_make(chain, i);
-    if (chain->mode == COUNTERS_RESERVE && chain_any_known(chain))
+    if (reserves && chain_any_known(chain))
         return COUNTERS_OK;
     while ((first = chain_next(chain)) != SIZE_MAX)
         part_ask(chain, first);
-    if (chain->mode == COUNTERS_RESERVE)
+    if (reserves)
         chain_record(chain);
     return chain->status;
 }
