@@ -143,6 +143,26 @@ def test_exactly_max_over_two_masters():
         wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 10, "what was refused is given back", 5)
 
 
+def test_strangers_share_no_hard_answer():
+    """What only a catch-all takes is counted together, in another slot: for none of them that is a reason for a 5xx."""
+    limits = [{"name": "alias", "per": "recipient", "max": 2, "window": "1h", "over": "reject"}]
+    with World("cluster", limits, mta=False, domains=(), counters={"max_new_subjects": 1}) as w:
+        w.database.domain("example.com", catch_all="accept")
+        w.settled()
+        with w.milter() as m:
+            m.connect()
+            said = []
+            for i in range(6):
+                m.mail()
+                said.append(code(m.rcpt(f"<stranger{i}@example.com>")))
+                if said[-1] == "250":
+                    m.data()
+                    m.eom()
+                else:
+                    m.abort()
+        assert said == ["250"] * 3 + ["450"] * 3
+
+
 def test_both_full():
     """The hardest answer wins, and a refusal leaves nothing charged."""
     limits = [dict(BOTH[0], max=2), dict(BOTH[1], max=2)]
