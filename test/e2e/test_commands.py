@@ -120,6 +120,7 @@ def test_nearest_names():
 
 def test_check_reads_standard_input():
     assert "-: usable" in run("check", "-", check=1, input='{"conters": {}}') or SANITIZED
+    assert "this limit is skipped" in run("check", "-", check=1, input='{"limits": [{"name": "Bad Name", "per": "all", "max": 1, "window": "1m"}]}')
     assert json.loads(run("check", "-", "--json", input="{}"))["status"] == "clean"
     run("check", "-", check=78, input="{")
 
