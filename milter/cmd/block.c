@@ -156,7 +156,7 @@ static void print_done(const struct job *job)
     if (job->refused > 0)
         printf(", %zu refused", job->refused);
     if (job->bad > 0)
-        printf(", %zu lines passed over", job->bad);
+        printf(", %zu line%s passed over", job->bad, job->bad == 1 ? "" : "s");
     putchar('\n');
 }
 

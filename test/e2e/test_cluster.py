@@ -397,6 +397,12 @@ def test_a_node_is_missing():
         assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
         assert victim.at in w.gate.command("top")
         assert "1/3" in w.gate.command("show", recipients[0])
+        shown = json.loads(w.gate.command("show", *recipients, "--json"))["counters"]
+        assert {c["key"]: c.get("local", False) for c in shown} == {
+            f"recipient:{{{r}}}": r == recipients[1] for r in recipients}, shown
+        assert all(c["used"] == 1 for c in shown)
+        assert w.gate.command("show", *recipients).count("as this gate counted") == 1
+        assert "Some of Redis does not answer, and this is as this gate counted" in w.gate.command("show", recipients[1])
         assert "1 counter cleared" in w.gate.command("reset", recipients[0])
         assert victim.at in w.gate.command("reset", recipients[2])
         assert victim.at in w.gate.command("status", check=1)
