@@ -159,7 +159,7 @@ static void part_share(const struct chain *chain, struct count_ask *ask)
     for (size_t k = 0; k < part->n; k++)
         if (part->at[k] == (size_t)whole)
             ask->share_of = (int)k;
-    if (ask->share_of < 0 && chain->answers != NULL && chain->answers[whole].used < ask->share_above)
+    if (ask->share_of < 0 && chain->answers[whole].used < ask->share_above)
         ask->max = WINDOW_MOST;
 }
 
@@ -199,10 +199,8 @@ static bool part_take(struct chain *chain)
     for (size_t k = 0; k < part->n && !absent; k++) {
         struct link *link = &chain->links[part->at[k]];
         link->done = true;
-        if (chain->answers != NULL) {
-            chain->answers[part->at[k]] = part->answers[k];
-            chain->answers[part->at[k]].overflowed = link->overflowed || part->answers[k].overflowed;
-        }
+        chain->answers[part->at[k]] = part->answers[k];
+        chain->answers[part->at[k]].overflowed = link->overflowed || part->answers[k].overflowed;
         chain->refused = chain->refused || refuses(&part->asks[k], &part->answers[k]);
     }
     return !absent;
@@ -304,14 +302,14 @@ static bool chain_room(struct chain *chain, void **block, size_t n)
 {
     struct part *part = &chain->part;
     *block = malloc(
-        n * (sizeof *chain->links + 2 * sizeof *part->asks + sizeof *part->answers + sizeof *part->at));
+        n * (sizeof *chain->links + 2 * sizeof *part->asks + 2 * sizeof *part->answers + sizeof *part->at));
     if (*block == NULL)
         return false;
     chain->links = *block;
     part->asks = (struct count_ask *)(void *)(chain->links + n);
     part->locals = part->asks + n;
     part->answers = (struct count_answer *)(void *)(part->locals + n);
-    part->at = (size_t *)(void *)(part->answers + n);
+    part->at = (size_t *)(void *)(part->answers + 2 * n);
     return true;
 }
 
@@ -321,7 +319,7 @@ enum counters_status chain_ask(struct counters *store, const struct chain_ops *o
 {
     struct link links[FEW];
     struct count_ask asks[2 * FEW];
-    struct count_answer part_answers[FEW];
+    struct count_answer few_answers[2 * FEW];
     size_t at[FEW];
     void *block = NULL;
     struct chain chain = {.store = store,
@@ -332,12 +330,15 @@ enum counters_status chain_ask(struct counters *store, const struct chain_ops *o
                           .now = now_ms,
                           .answers = answers,
                           .links = links,
-                          .part = {.at = at, .asks = asks, .locals = asks + FEW, .answers = part_answers},
+                          .part = {.at = at, .asks = asks, .locals = asks + FEW, .answers = few_answers},
                           .refused = request->refused};
     if (answers != NULL)
         memset(answers, 0, request->n * sizeof *answers);
     if (request->n > FEW && !chain_room(&chain, &block, request->n))
         return COUNTERS_DOWN;
+    if (answers == NULL)
+        chain.answers = memset(chain.part.answers + (request->n > FEW ? request->n : FEW), 0,
+                               request->n * sizeof *answers);
     enum counters_status status = chain_run(&chain);
     free(block);
     return status;

@@ -201,7 +201,7 @@ static enum counters_status failover_ask_site(void *arg, unsigned site, enum cou
             failover_state_close(state, site);
         if (answers != NULL)
             memset(answers, 0, request->n * sizeof *answers);
-        if (request->local == NULL || mode == COUNTERS_CHARGE)
+        if (request->local == NULL || answers == NULL || mode == COUNTERS_CHARGE)
             return status;
         begun = mode != COUNTERS_PEEK && status == COUNTERS_DOWN && !split;
     } while (begun && !fallback_begin(failover, site, request->deadline));

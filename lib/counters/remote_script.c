@@ -593,10 +593,11 @@ enum counters_status remote_script_settle(struct counters *counters, const struc
         answers[i] = (struct count_answer){.result = COUNT_ADMITTED, .slot = -1, .here = -1};
         if (!is_change(&changes[i]))
             continue;
-        good = reply->elements >= at + SETTLE_ARGS && read_settled(&reply->element[at], &answers[i]);
+        good = reply != NULL && reply->elements >= at + SETTLE_ARGS &&
+               read_settled(&reply->element[at], &answers[i]);
         at += SETTLE_ARGS;
     }
-    if (status == COUNTERS_OK && !good)
+    if (status == COUNTERS_OK && !good && reply != NULL)
         status = remote_call_garbled(store, reply);
     if (reply != NULL)
         freeReplyObject(reply);
