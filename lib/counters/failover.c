@@ -375,7 +375,9 @@ static int64_t failover_notify(struct failover *failover, int64_t now)
 static int64_t failover_mend(struct failover *failover)
 {
     struct failover_state *state = &failover->state;
+    failover_state_date(state);
     failover_open(failover);
+    failover_state_date(state);
     atomic_store(&state->behind, false); /* before the look: who closes another one now sets it again */
     if (!failover_state_any_behind(state, true))
         return 0;
@@ -559,6 +561,16 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
 uint64_t failover_synced(struct counters *store)
 {
     return atomic_load(&state_of(store)->synced);
+}
+
+void failover_each_behind(struct counters *store, counters_lag_fn *each, void *arg)
+{
+    struct failover_state *state = state_of(store);
+    for (unsigned site = 0; site < state->n_sites; site++) {
+        int64_t since = atomic_load(&state->sites[site].since_ns);
+        if (since != 0)
+            each(arg, site, 1, since);
+    }
 }
 
 unsigned failover_behind(struct counters *store)

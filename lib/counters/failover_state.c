@@ -1,6 +1,8 @@
 /* failover_state: see failover_state.h. Owns the flags of the sites. */
 #include "failover_state.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 int failover_state_init(struct failover_state *state)
@@ -47,6 +49,17 @@ void failover_state_unsync(struct failover_state *state, unsigned site)
 bool failover_state_is_behind(const struct failover_state *state, unsigned site)
 {
     return atomic_load(&state->sites[site].closed) || atomic_load(&state->sites[site].unsynced);
+}
+
+void failover_state_date(struct failover_state *state)
+{
+    int64_t now = clock_monotonic_ns();
+    for (unsigned site = 0; site < state->n_sites; site++) {
+        bool behind = failover_state_is_behind(state, site);
+        _Atomic int64_t *since = &state->sites[site].since_ns;
+        if (behind != (atomic_load(since) != 0))
+            atomic_store(since, behind ? now : 0);
+    }
 }
 
 bool failover_state_any_behind(struct failover_state *state, bool any)

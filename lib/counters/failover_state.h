@@ -9,9 +9,10 @@
 #include "sys/worker.h"
 
 struct failover_site {
-    atomic_bool closed;      /* remote failed or restarted there: it is not asked before it was told all */
-    atomic_bool unsynced;    /* local admitted something in its place */
-    _Atomic int64_t back_ms; /* when it was opened last */
+    atomic_bool closed;       /* remote failed or restarted there: it is not asked before it was told all */
+    atomic_bool unsynced;     /* local admitted something in its place */
+    _Atomic int64_t back_ms;  /* when it was opened last */
+    _Atomic int64_t since_ns; /* since when it is behind (monotonic), as the worker saw it; 0: it is not */
 };
 
 struct failover_state {
@@ -44,6 +45,9 @@ void failover_state_unsync(struct failover_state *state, unsigned site);
 
 /* Has remote to be told there what local admitted in its place? */
 bool failover_state_is_behind(const struct failover_state *state, unsigned site);
+
+/* Dates the sites that are behind. For the worker. */
+void failover_state_date(struct failover_state *state);
 
 /* The same of all sites, where it can be told now or (any) not. */
 bool failover_state_any_behind(struct failover_state *state, bool any);

@@ -17,7 +17,13 @@ enum { JOBS_MAX = 100000, RETRY_MS = 500 };
 struct job {
     struct job *next;
     struct count_change change; /* key and limit point into text */
+    struct site *site;          /* NULL: it does not wait */
     char text[];                /* key NUL limit NUL */
+};
+
+struct site { /* what waits of a site of the store */
+    size_t n;
+    int64_t since_ns; /* when the first of it began to (monotonic) */
 };
 
 struct queue { /* the oldest first */
@@ -39,6 +45,7 @@ struct refunds {
     pthread_mutex_t lock; /* of all that follows */
     struct queue fresh;
     struct queue waiting;   /* what the store, or a part of it, did not take */
+    struct site *sites;     /* a site each; what is in hand once more is in them, too */
     struct batch *in_hand;  /* what is being handed over now; the worker's */
     uint64_t pushed, tried; /* so many in all, and so many that were handed over, or dropped, or wait */
     pthread_cond_t advance; /* of tried, and of waiting */
@@ -77,6 +84,25 @@ static void queue_clear(struct queue *queue)
         free(job);
 }
 
+/* With the lock held. From now on it waits. */
+static void job_wait(struct refunds *refunds, struct job *job)
+{
+    queue_add(&refunds->waiting, job);
+    if (job->site != NULL)
+        return;
+    job->site = &refunds->sites[store_site(refunds->counters, job->change.key)];
+    if (job->site->n++ == 0)
+        job->site->since_ns = clock_monotonic_ns();
+}
+
+/* With the lock held. It is over with it. */
+static void job_free(struct job *job)
+{
+    if (job != NULL && job->site != NULL)
+        job->site->n--;
+    free(job);
+}
+
 /* With the lock held: what was here first, where there is no room. */
 static struct job *push_out(struct refunds *refunds)
 {
@@ -94,14 +120,13 @@ static void push(struct refunds *refunds, struct job *job)
     pthread_mutex_lock(&refunds->lock);
     queue_add(&refunds->fresh, job);
     refunds->pushed++;
-    struct job *oldest = push_out(refunds);
+    job_free(push_out(refunds));
     if (refunds->fresh.n == 1)
         refunds->gather_until = clock_monotonic_ns() + REFUNDS_GATHER_MS * 1000000LL;
     bool wake = refunds->fresh.n == 1 || refunds->fresh.n == REFUNDS_MOST;
     pthread_mutex_unlock(&refunds->lock);
     if (wake)
         worker_wake(refunds->worker);
-    free(oldest);
 }
 
 static void push_change(struct refunds *refunds, const struct count_change *change)
@@ -110,6 +135,7 @@ static void push_change(struct refunds *refunds, const struct count_change *chan
     struct job *job = malloc(sizeof *job + key + limit);
     if (job == NULL)
         return;
+    job->site = NULL;
     job->change = *change;
     job->change.key = memcpy(job->text, change->key, key);
     job->change.limit = memcpy(job->text + key, change->limit, limit);
@@ -135,9 +161,9 @@ static bool batch_end(struct refunds *refunds, const struct batch *batch)
         bool made = store_is_synced(&batch->changes[i]);
         any = any || made;
         if (made)
-            free(batch->jobs[i]);
+            job_free(batch->jobs[i]);
         else
-            queue_add(&refunds->waiting, batch->jobs[i]);
+            job_wait(refunds, batch->jobs[i]);
     }
     return any;
 }
@@ -208,8 +234,11 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
+    refunds->sites = calloc(store_sites(counters), sizeof *refunds->sites);
     refunds->worker = worker_new("refunds", refunds_step, refunds, err);
-    if (refunds->worker == NULL || worker_start(refunds->worker, err) != 0) {
+    if (refunds->sites == NULL)
+        error_set(err, "out of memory");
+    if (refunds->sites == NULL || refunds->worker == NULL || worker_start(refunds->worker, err) != 0) {
         refunds_free(refunds, 0);
         return NULL;
     }
@@ -273,6 +302,17 @@ bool refunds_flush_counter(struct refunds *refunds, const char *key, const char 
     return flushed;
 }
 
+void refunds_each_waiting(struct refunds *refunds, counters_lag_fn *each, void *arg)
+{
+    if (refunds == NULL)
+        return;
+    pthread_mutex_lock(&refunds->lock);
+    for (unsigned site = 0; site < store_sites(refunds->counters); site++)
+        if (refunds->sites[site].n > 0)
+            each(arg, site, refunds->sites[site].n, refunds->sites[site].since_ns);
+    pthread_mutex_unlock(&refunds->lock);
+}
+
 void refunds_free(struct refunds *refunds, int wait_ms)
 {
     if (refunds == NULL)
@@ -281,6 +321,7 @@ void refunds_free(struct refunds *refunds, int wait_ms)
     worker_free(refunds->worker);
     queue_clear(&refunds->fresh);
     queue_clear(&refunds->waiting);
+    free(refunds->sites);
     pthread_cond_destroy(&refunds->advance);
     pthread_mutex_destroy(&refunds->lock);
     free(refunds);

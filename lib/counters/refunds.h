@@ -32,6 +32,10 @@ bool refunds_flush(struct refunds *refunds, int wait_ms);
  * answer otherwise. Waits until that moment (clock_monotonic_ns()) at most. */
 bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns);
 
+/* Calls each() for every site of the store that has changes waiting, as it did not take them; under a lock: must not wait. NULL is
+ * harmless. */
+void refunds_each_waiting(struct refunds *refunds, counters_lag_fn *each, void *arg);
+
 /* What changes nothing is passed over. The change's strings are copied. */
 void refunds_add(struct refunds *refunds, const struct count_change *change);
 

@@ -5,6 +5,7 @@
 
 #include "base/count.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct counters; /* a store; counters/stores.h makes them */
@@ -12,6 +13,9 @@ struct counters; /* a store; counters/stores.h makes them */
 typedef int64_t counters_now_fn(void *arg); /* a clock: Unix time in ms */
 
 typedef void counters_each_fn(void *arg, const struct count_view *view);
+
+/* Of a site of a store (0, where it is one): so much is behind there, since that moment (CLOCK_MONOTONIC, ns). */
+typedef void counters_lag_fn(void *arg, unsigned site, size_t n, int64_t since_ns);
 
 enum counters_status {
     COUNTERS_OK = 0,

@@ -82,6 +82,11 @@ enum redis_status redis_client_call_node(struct redis_client *redis, size_t node
     return redis_node_call(redis->node, &request, deadline, reply);
 }
 
+size_t redis_client_node_of(struct redis_client *redis, unsigned slot)
+{
+    return redis->cluster != NULL ? redis_cluster_node_of(redis->cluster, slot) : 0;
+}
+
 /* ---- slots ---- */
 
 unsigned redis_client_slots(const struct redis_client *redis)
@@ -152,6 +157,8 @@ void redis_client_shards(struct redis_client *redis, redis_shard_fn *each, void 
 {
     if (redis->cluster != NULL)
         redis_cluster_shards(redis->cluster, each, arg);
+    else
+        redis_node_shard(redis->node, each, arg);
 }
 
 /* ---- its life ---- */

@@ -42,6 +42,7 @@ enum redis_status redis_client_eval(struct redis_client *redis, const struct red
 size_t redis_client_nodes(struct redis_client *redis);
 enum redis_status redis_client_call_node(struct redis_client *redis, size_t node,
                                          const struct redis_command *command, redisReply **reply);
+size_t redis_client_node_of(struct redis_client *redis, unsigned slot); /* SIZE_MAX: nobody has it */
 
 /* Until connected, to all that there is; true when some of it is. */
 bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms);
@@ -66,7 +67,8 @@ void redis_client_condition(struct redis_client *redis, struct error *out);
 /* "" while all slots are served, else which nodes and slots are not, and why; slots that hang between two nodes, too. */
 void redis_client_missing(struct redis_client *redis, struct error *out);
 
-/* Calls each() for every master of a cluster, and at last (master NULL) for slots that have none. */
+/* Calls each() for every master of a cluster, and at last (master NULL) for slots that have none; else for the one that there is:
+ * where Sentinels name it, whom they name. */
 void redis_client_shards(struct redis_client *redis, redis_shard_fn *each, void *arg);
 
 #endif

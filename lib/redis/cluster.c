@@ -25,7 +25,7 @@
 
 #define MS(n) ((int64_t)(n)*1000000)
 
-enum { REDIRECTIONS = 2, PICKS = 3, MIGRATIONS = 8 };
+enum { REDIRECTIONS = 2, PICKS = 3, MIGRATIONS = REDIS_SHARD_HANGING };
 
 /* Between refreshes: while something is wrong or somebody was sent elsewhere, and for its own sake; before the first map. By a quarter more or less. */
 static const int64_t REFRESH_SOON = MS(1000), REFRESH_LATE = MS(10000), REFRESH_FIRST = MS(300);
@@ -37,6 +37,7 @@ struct master {
     struct redis_address address;
     struct redis_slots_master seen; /* its id and its replicas in the last map */
     atomic_uint slots;              /* how many it has */
+    _Atomic int64_t since;          /* when it got some (monotonic, ns) */
 };
 
 struct migration { /* of a slot that somebody was sent after with ASK */
@@ -241,6 +242,12 @@ enum redis_status redis_cluster_call_node(struct redis_cluster *cluster, size_t 
     return redis_node_call(cluster->masters[i].node, request, deadline, reply);
 }
 
+size_t redis_cluster_node_of(struct redis_cluster *cluster, unsigned slot)
+{
+    uint16_t at = atomic_load(&cluster->slots[slot]);
+    return at != REDIS_SLOTS_NONE ? at : SIZE_MAX;
+}
+
 /* ---- the map ---- */
 
 /* Is what was a replica of one master, or is the same one at another address, in its place now? */
@@ -289,7 +296,8 @@ static void masters_count(struct redis_cluster *cluster)
             if (migration->last > 0 && migration->to == i && now - migration->last < MIGRATION_QUIET)
                 serves = (int)migration->slot;
         }
-        atomic_store(&cluster->masters[i].slots, slots[i]);
+        if (atomic_exchange(&cluster->masters[i].slots, slots[i]) == 0)
+            atomic_store(&cluster->masters[i].since, now);
         redis_node_serve(cluster->masters[i].node, serves);
     }
 }
@@ -543,15 +551,20 @@ static void missing_masters(struct redis_cluster *cluster, struct error *out)
     }
 }
 
-/* Slots that hang between two nodes. */
+/* Does it hang between two nodes? */
+static bool migration_hangs(const struct migration *migration, int64_t now)
+{
+    return migration->last > 0 && now - migration->last <= MIGRATION_QUIET &&
+           migration->last - migration->since >= MIGRATION_LONG;
+}
+
 static void missing_migrations(const struct redis_cluster *cluster, struct error *out)
 {
     int64_t now = clock_monotonic_ns();
     for (size_t i = 0; i < MIGRATIONS; i++) {
         const struct migration *migration = &cluster->migrations[i];
         struct error one = {0};
-        if (migration->last == 0 || now - migration->last > MIGRATION_QUIET ||
-            migration->last - migration->since < MIGRATION_LONG)
+        if (!migration_hangs(migration, now))
             continue;
         error_set(&one, "slot %u hangs between two nodes: see redis-cli --cluster fix", migration->slot);
         missing_add(out, &one);
@@ -580,17 +593,34 @@ void redis_cluster_missing(struct redis_cluster *cluster, struct error *out)
     pthread_mutex_unlock(&cluster->mutex);
 }
 
+/* Those of the shard's slots that hang, in order of time. */
+static void shard_hanging(struct redis_cluster *cluster, struct redis_shard *shard)
+{
+    int64_t now = clock_monotonic_ns();
+    pthread_mutex_lock(&cluster->mutex);
+    for (size_t i = 0; i < MIGRATIONS; i++) {
+        const struct migration *migration = &cluster->migrations[i];
+        if (migration_hangs(migration, now) && redis_cluster_node_of(cluster, migration->slot) == shard->node)
+            shard->hanging[shard->n_hanging++] = migration->slot;
+    }
+    pthread_mutex_unlock(&cluster->mutex);
+}
+
 void redis_cluster_shards(struct redis_cluster *cluster, redis_shard_fn *each, void *arg)
 {
     for (size_t i = 0; i < atomic_load(&cluster->n); i++) {
         const struct master *master = &cluster->masters[i];
-        const struct redis_shard shard = {.master = redis_node_name(master->node),
-                                          .slots = atomic_load(&master->slots),
-                                          .up = redis_node_is_up(master->node)};
-        if (shard.slots > 0)
-            each(arg, &shard);
+        struct redis_shard shard = {.master = redis_node_name(master->node),
+                                    .node = i,
+                                    .since_ns = atomic_load(&master->since),
+                                    .slots = atomic_load(&master->slots),
+                                    .up = redis_node_is_up(master->node)};
+        if (shard.slots == 0)
+            continue;
+        shard_hanging(cluster, &shard);
+        each(arg, &shard);
     }
-    const struct redis_shard none = {.slots = slots_without(cluster)};
+    const struct redis_shard none = {.node = SIZE_MAX, .slots = slots_without(cluster)};
     if (none.slots > 0)
         each(arg, &none);
 }

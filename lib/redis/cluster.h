@@ -26,6 +26,7 @@ size_t redis_cluster_nodes(struct redis_cluster *cluster);
 enum redis_status redis_cluster_call_node(struct redis_cluster *cluster, size_t i,
                                           const struct redis_request *request, int64_t deadline,
                                           redisReply **reply);
+size_t redis_cluster_node_of(struct redis_cluster *cluster, unsigned slot); /* SIZE_MAX: nobody's */
 
 /* Until all masters are up, at most until that moment (CLOCK_MONOTONIC, ns); true: some are. */
 bool redis_cluster_wait(struct redis_cluster *cluster, int64_t until_ns);

@@ -74,6 +74,11 @@ struct redis_sentinels *redis_connector_sentinels(struct redis_connector *connec
     return connector->sentinels;
 }
 
+const struct redis_master *redis_connector_master(const struct redis_connector *connector)
+{
+    return &connector->master;
+}
+
 /* ---- as whom ---- */
 
 /* Files that changed are read again; where they are no good, what was read before goes on. */

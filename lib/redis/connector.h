@@ -5,6 +5,7 @@
 
 #include "base/redis_config.h"
 #include "probe.h"
+#include "sentinels.h"
 
 struct redis_connector;
 
@@ -23,6 +24,8 @@ int redis_connector_probe(struct redis_connector *connector, struct redis_probe 
 int redis_connector_follow(struct redis_connector *connector, struct error *err);
 struct redis_sentinels *
 redis_connector_sentinels(struct redis_connector *connector); /* borrowed; NULL: there are none */
+const struct redis_master *redis_connector_master(
+    const struct redis_connector *connector); /* as they said last; its host is "" where nobody did */
 
 /* Of a node of a cluster: the slot in which the next probe writes; -1: none is known. */
 void redis_connector_probe_slot(struct redis_connector *connector, int slot);

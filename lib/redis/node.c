@@ -20,7 +20,7 @@
 
 #define MS(n) ((int64_t)(n)*1000000)
 
-enum { PIPELINES = 2 };
+enum { PIPELINES = 2, MASTER = 300 };
 
 /* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of
  * the return. What flaps costs its callers a timeout each time: it rests up to FLAPPING, and is not given a
@@ -65,6 +65,8 @@ struct redis_node {
     struct error warning;    /* while it is up */
     struct error node_error; /* of a single command */
     int64_t refused_at;
+    char master[MASTER]; /* whom its Sentinels name; "": nobody yet */
+    int64_t master_since;
 };
 
 /* ---- the breaker ---- */
@@ -210,12 +212,30 @@ static void connector_well(struct redis_node *node, struct watch *watch, bool wa
         redis_connector_sentinels(node->connector) != NULL ? clock_monotonic_ns() + FOLLOW : INT64_MAX;
 }
 
+/* Whom the Sentinels name, for who asks. */
+static void connector_note_master(struct redis_node *node)
+{
+    const struct redis_master *said = redis_connector_master(node->connector);
+    char address[MASTER];
+    if (said->host[0] == '\0')
+        return;
+    redis_config_address(&(struct redis_address){said->host, said->port}, address, sizeof address);
+    pthread_mutex_lock(&node->mutex);
+    if (strcmp(node->master, address) != 0) {
+        memcpy(node->master, address, sizeof address);
+        node->master_since = clock_monotonic_ns();
+    }
+    pthread_mutex_unlock(&node->mutex);
+}
+
 /* Between probes: whether the Sentinels still name this master. */
 static void connector_follow(struct redis_node *node, struct watch *watch)
 {
     struct error err = {0};
     watch->follow_due = clock_monotonic_ns() + FOLLOW;
-    if (redis_connector_follow(node->connector, &err) == 0)
+    int rc = redis_connector_follow(node->connector, &err);
+    connector_note_master(node);
+    if (rc == 0)
         return;
     connector_failed(node, watch, &err);
     connector_notify(node, watch);
@@ -233,6 +253,7 @@ static void connector_probe(struct redis_node *node, struct watch *watch)
     }
     redis_connector_probe_slot(node->connector, atomic_load(&node->slot));
     int rc = redis_connector_probe(node->connector, &probe, &err);
+    connector_note_master(node);
     if (rc == 0) {
         connector_note(node, &probe);
         rc = connector_mend_pipelines(node, was_down, &err);
@@ -387,6 +408,20 @@ void redis_node_condition(struct redis_node *node, struct error *out)
     else
         *out = node->warning;
     pthread_mutex_unlock(&node->mutex);
+}
+
+void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg)
+{
+    char master[MASTER];
+    struct redis_shard shard = {.master = node->name, .up = redis_node_is_up(node)};
+    if (redis_connector_sentinels(node->connector) != NULL) {
+        pthread_mutex_lock(&node->mutex);
+        memcpy(master, node->master, sizeof master);
+        shard.since_ns = node->master_since;
+        pthread_mutex_unlock(&node->mutex);
+        shard.master = master[0] != '\0' ? master : NULL;
+    }
+    each(arg, &shard);
 }
 
 unsigned redis_node_restarts(const struct redis_node *node)

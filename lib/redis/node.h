@@ -44,6 +44,9 @@ bool redis_node_is_up(const struct redis_node *node);
 void redis_node_condition(struct redis_node *node, struct error *out); /* as redis_client_condition() */
 unsigned redis_node_restarts(const struct redis_node *node);           /* as redis_client_restarts() */
 
+/* Calls each() once, for this one, or for whom its Sentinels name. */
+void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg);
+
 /* Of a cluster's node: one of its slots, in which it is probed; -1: it has none, and nobody asks it from now on. */
 void redis_node_serve(struct redis_node *node, int slot);
 

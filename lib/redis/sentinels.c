@@ -50,11 +50,13 @@ static bool read_host(const redisReply *reply, char *out, size_t size)
 {
     if (reply->type != REDIS_REPLY_STRING || reply->len == 0 || reply->len >= size)
         return false;
+    if (strlen(reply->str) != reply->len)
+        return false;
     for (size_t i = 0; i < reply->len; i++)
         if (!isalnum((unsigned char)reply->str[i]) && strchr(".-_:%", reply->str[i]) == NULL)
             return false;
     memcpy(out, reply->str, reply->len + 1);
-    return reply->str[reply->len] == '\0';
+    return true;
 }
 
 /* A number in digits, from 0 to most; -1: it is none. */
@@ -68,7 +70,7 @@ static int64_t read_number(const char *text, int64_t most)
 }
 
 /* A failover under way is seen at the Sentinel that leads it. */
-static bool read_master(redisReply *const *replies, struct redis_master *out)
+bool redis_sentinels_read(redisReply *const *replies, struct redis_master *out)
 {
     const redisReply *master = replies[0], *address = replies[1];
     struct redis_master said = {0};
@@ -88,7 +90,7 @@ static bool read_master(redisReply *const *replies, struct redis_master *out)
 static bool judge(const struct redis_config *config, const char *who, redisReply *const *replies,
                   struct redis_master *out, struct error *err)
 {
-    if (read_master(replies, out))
+    if (redis_sentinels_read(replies, out))
         return true;
     const char *text = replies[0]->type == REDIS_REPLY_ERROR ? replies[0]->str : "";
     if (strncmp(text, "ERR No such master", 18) == 0)

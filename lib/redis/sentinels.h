@@ -11,6 +11,8 @@
 #include "host.h"
 #include "tls.h"
 
+#include <hiredis/hiredis.h>
+
 struct redis_sentinels;
 
 struct redis_master {
@@ -34,6 +36,10 @@ size_t redis_sentinels_count(const struct redis_sentinels *sentinels);
 const struct redis_host *redis_sentinels_host(const struct redis_sentinels *sentinels, size_t i);
 const char *redis_sentinels_reason(const struct redis_sentinels *sentinels,
                                    size_t i); /* why it did not answer; "": it did */
+
+/* Reads what one answers to SENTINEL MASTER and GET-MASTER-ADDR-BY-NAME, in that order. False: it names no master. For
+ * redis_sentinels_ask(), and a test. */
+bool redis_sentinels_read(redisReply *const *replies, struct redis_master *out);
 
 struct redis_sentinels_choice { /* zeroed: nothing is known */
     struct redis_master now;

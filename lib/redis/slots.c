@@ -169,15 +169,17 @@ bool redis_slots_read_info(const redisReply *reply, int64_t *epoch, struct error
                *current = info_value(text, "cluster_current_epoch");
     if (reply->type == REDIS_REPLY_ERROR)
         error_set(err, "it says \"%.160s\" to CLUSTER INFO: is it a node of a cluster?", reply->str);
-    else if (state == NULL || current == NULL)
+    else if (state == NULL || current == NULL || *current < '0' || *current > '9')
         error_set(err, "its answer to CLUSTER INFO makes no sense");
     else if (strncmp(state, "ok", 2) != 0)
         error_set(
             err,
             "it says that its cluster is down (cluster_state): see CLUSTER INFO and CLUSTER NODES there");
-    else
+    else {
         *epoch = strtoll(current, NULL, 10);
-    return state != NULL && current != NULL && strncmp(state, "ok", 2) == 0;
+        return true;
+    }
+    return false;
 }
 
 /* ---- redirections ---- */

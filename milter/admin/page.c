@@ -2,6 +2,7 @@
 #include "page.h"
 
 #include "admin/health.h"
+#include "admin/words.h"
 #include "config/json_get.h"
 #include "html.h"
 #include "page_events.h"
@@ -166,6 +167,23 @@ static void put_now(FILE *out, const json_t *report, bool blocks_are_listed)
     fputs("</dd></dl>\n", out);
 }
 
+static void put_shards(FILE *out, const json_t *shards)
+{
+    size_t i;
+    json_t *shard;
+    json_array_foreach(shards, i, shard)
+    {
+        char says[1024];
+        struct text text;
+        text_init(&text, says, sizeof says);
+        words_add_shard(&text, shard);
+        if (says[0] == '\0')
+            continue;
+        fputs("<br>", out);
+        html_text(out, says);
+    }
+}
+
 static void put_in_force(FILE *out, const json_t *report)
 {
     const json_t *policy = json_object_get(report, "policy"), *aliases = json_object_get(report, "aliases"),
@@ -189,6 +207,7 @@ static void put_in_force(FILE *out, const json_t *report)
     html_member(out, counters, "at");
     fputs("</code>; when it is down: ", out);
     html_member(out, counters, "when_down");
+    put_shards(out, json_object_get(counters, "shards"));
     fputs("</dd></dl>\n", out);
 }
 

@@ -3,6 +3,7 @@
 
 #include "config/json_get.h"
 #include "admin/words.h"
+#include "shards.h"
 
 #include "counters/stores.h"
 #include "base/clock.h"
@@ -35,35 +36,16 @@ static void counters_at(const struct counters_config *c, char *out, size_t size)
         snprintf(out, size, "%s", c->kind == COUNTERS_MEMORY ? "this process" : "nowhere");
 }
 
-static void report_shard(void *arg, const struct redis_shard *shard)
-{
-    json_array_append_new(arg, json_pack("{s:s?, s:i, s:b}", "master", shard->master, "slots",
-                                         (int)shard->slots, "up", shard->up));
-}
-
-/* Of a cluster: who has which part of the counters, and of how many slots this process has yet to tell it something. */
-static json_t *report_shards(const struct gate *gate, json_t *counters)
-{
-    json_t *shards = json_array();
-    if (gate->context.redis != NULL)
-        redis_client_shards(gate->context.redis, report_shard, shards);
-    if (json_array_size(shards) > 0) {
-        json_object_set(counters, "shards", shards);
-        json_object_set_new(counters, "unsynced_slots", json_integer(failover_behind(gate->counters)));
-    }
-    json_decref(shards);
-    return counters;
-}
-
 static json_t *report_counters(const struct gate *gate, const struct policy *policy)
 {
     static const char *const downs[] = {"local", "defer", "accept"};
     char at[256];
     counters_at(&gate->started->counters, at, sizeof at);
-    return report_shards(gate,
-                         json_pack("{s:s, s:s, s:s, s:I}", "kind", gate->local != NULL ? "redis" : "memory",
-                                   "at", at, "when_down", downs[policy->counters.when_down], "timeout_ms",
-                                   (json_int_t)gate->started->counters.redis.timeout_ms));
+    json_t *counters = json_pack("{s:s, s:s, s:s, s:I}", "kind", gate->local != NULL ? "redis" : "memory",
+                                 "at", at, "when_down", downs[policy->counters.when_down], "timeout_ms",
+                                 (json_int_t)gate->started->counters.redis.timeout_ms);
+    shards_report(gate, counters);
+    return counters;
 }
 
 /* When the database was last written to: its write-ahead log may be younger than the file. 0: cannot be told. */
@@ -346,22 +328,6 @@ static void print_aliases_metrics(FILE *out, const struct gate *gate)
           moment(gate, status.copy_age_ms));
 }
 
-static void print_shard(void *arg, const struct redis_shard *shard)
-{
-    fprintf(arg, "rcptgate_counters_shard_up{master=\"%s\"} %d\n", shard->master != NULL ? shard->master : "",
-            shard->up);
-}
-
-static void print_shards(FILE *out, struct gate *gate)
-{
-    metrics_head(out, "rcptgate_counters_shard_up", "gauge", "Does a master of the cluster answer?");
-    redis_client_shards(gate->context.redis, print_shard, out);
-    gauge(
-        out, "rcptgate_counters_unsynced_slots",
-        "Slots of the cluster (1: the one Redis) that this process counts for, or has yet to tell something.",
-        failover_behind(gate->counters));
-}
-
 void status_print_metrics(FILE *out, struct gate *gate)
 {
     const struct policy *policy = context_policy(&gate->context);
@@ -384,8 +350,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
         counter(out, "rcptgate_counters_merged_total",
                 "Counters brought up to date in Redis after it was away or restarted.",
                 failover_synced(gate->counters));
-    if (gate->context.redis != NULL)
-        print_shards(out, gate);
+    shards_print_metrics(out, gate);
     gauge(out, "rcptgate_blocks", "Networks that are blocked.", (double)networks_blocked(gate));
     counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->context.events));
     counter(out, "rcptgate_events_dropped_total", "Events that never reached the stream in Redis.",

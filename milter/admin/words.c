@@ -288,3 +288,59 @@ void words_add_limit(struct text *text, const struct limit *limit)
     if (limit->shadow)
         text_add(text, "; in shadow: refuses nothing");
 }
+
+/* ---- the counter store ---- */
+
+static void add_refunds(struct text *text, const json_t *shard)
+{
+    json_int_t n = json_get_number(shard, "refunds_waiting");
+    if (n == 0)
+        return;
+    text_addf(text, "; %" JSON_INTEGER_FORMAT " refund%s for ", n, n == 1 ? " waits" : "s wait");
+    text_add_duration(text, (int64_t)json_get_number(shard, "refunds_s") * 1000);
+}
+
+static void add_unsynced(struct text *text, const json_t *shard, bool cluster)
+{
+    json_int_t n = json_get_number(shard, "unsynced_slots");
+    if (n == 0)
+        return;
+    text_add(text, "; this gate counts ");
+    if (cluster)
+        text_addf(text, "for %" JSON_INTEGER_FORMAT " of them ", n);
+    text_add(text, "itself, or has yet to tell it something, for ");
+    text_add_duration(text, (int64_t)json_get_number(shard, "unsynced_s") * 1000);
+}
+
+static void add_hanging(struct text *text, const json_t *slots)
+{
+    size_t i;
+    json_t *slot;
+    json_array_foreach(slots, i, slot)
+        text_addf(text, "%s%" JSON_INTEGER_FORMAT,
+                  i > 0                         ? ", "
+                  : json_array_size(slots) == 1 ? "; between two nodes hangs slot "
+                                                : "; between two nodes hang slots ",
+                  json_integer_value(slot));
+}
+
+void words_add_shard(struct text *text, const json_t *shard)
+{
+    bool cluster = json_object_get(shard, "slots") != NULL, named = has(shard, "since");
+    bool lags = json_get_number(shard, "unsynced_slots") + json_get_number(shard, "refunds_waiting") > 0;
+    if (!cluster && !named && !lags && has(shard, "master"))
+        return;
+    text_add(text, has(shard, "master") ? get(shard, "master") : "nobody");
+    if (named) {
+        text_add(text, ", the master for ");
+        text_add_duration(text, (int64_t)json_get_number(shard, "for_s") * 1000);
+        text_addf(text, ", since %s", get(shard, "since"));
+    }
+    if (cluster)
+        text_addf(text, ", %" JSON_INTEGER_FORMAT " slots", json_get_number(shard, "slots"));
+    if (!json_is_true(json_object_get(shard, "up")))
+        text_add(text, ", down");
+    add_unsynced(text, shard, cluster);
+    add_refunds(text, shard);
+    add_hanging(text, json_object_get(shard, "hanging_slots"));
+}

@@ -18,6 +18,9 @@ void words_add_subject(struct text *text, const char *key);
 /* refusal: {"rule", "row", "shadow"} as refusals_report() has it. */
 void words_add_refusal(struct text *text, const json_t *refusal);
 
+/* shard: one of "shards" as shards_report() has it, beside the name of its store. "": a single Redis of which there is nothing to say. */
+void words_add_shard(struct text *text, const json_t *shard);
+
 /* The whole of a limit but its name: "at most 10 recipients in 1m for each recipient; what is over it is deferred". */
 void words_add_limit(struct text *text, const struct limit *limit);
 

@@ -4,6 +4,7 @@
 
 #include "ask.h"
 #include "admin/health.h"
+#include "admin/words.h"
 #include "config/json_get.h"
 #include "gate/policy_file.h"
 #include "base/text.h"
@@ -168,23 +169,19 @@ static void print_queue(FILE *out, const json_t *queue)
     fprintf(out, ", which took %" JSON_INTEGER_FORMAT " ms\n", json_get_number(queue, "read_ms"));
 }
 
-/* The masters of a cluster. */
 static void print_shards(FILE *out, const json_t *counters)
 {
     size_t i;
     json_t *shard;
     json_array_foreach(json_object_get(counters, "shards"), i, shard)
     {
-        const char *master = json_get_text(shard, "master");
-        fprintf(out, "            %s: %" JSON_INTEGER_FORMAT " slots%s\n",
-                *master != '\0' ? master : "nobody", json_get_number(shard, "slots"),
-                json_is_true(json_object_get(shard, "up")) ? "" : ", down");
+        char says[1024];
+        struct text text;
+        text_init(&text, says, sizeof says);
+        words_add_shard(&text, shard);
+        if (says[0] != '\0')
+            fprintf(out, "            %s\n", says);
     }
-    if (json_get_number(counters, "unsynced_slots") > 0)
-        fprintf(out,
-                "            of %" JSON_INTEGER_FORMAT
-                " slots this gate counts meanwhile, or has yet to tell Redis\n",
-                json_get_number(counters, "unsynced_slots"));
 }
 
 static void print_in_force(FILE *out, const json_t *report)

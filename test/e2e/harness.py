@@ -404,6 +404,16 @@ def parse_log(line):
 
 # ------------------------------------------------------------------------------------------------------- world
 
+def serve(gate):
+    """Starts a gate anew, with pages; who reads them."""
+    gate.stop()
+    web = Web(gate.scratch)
+    gate.write_policy(http={"listen": web.listen})
+    gate.start()
+    wait_for(web.up, "the HTTP server does not answer")
+    return web
+
+
 class World:
     """All of it together. store: "redis", "cluster" (cluster: its arguments) or "memory"; maps: Postfix expands aliases, by the gate's maps. Used as a context manager;
     everything ends with it."""

@@ -4,10 +4,11 @@ import json
 import signal
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
-from harness import MilterClient, World, run_threads, wait_for
+from harness import MilterClient, World, run_threads, serve, wait_for
 
 ALIASES = 4  # of each master
 
@@ -352,6 +353,10 @@ def test_one_node_is_flushed():
         assert used(cluster, recipients[1], "alias") == 1
 
 
+def shards_of(w):
+    return w.gate.status()["counters"]["shards"]
+
+
 def test_a_slot_that_hangs():
     """In the middle of a migration: what is in it is counted on, and the slot is named."""
     limits = [{"name": "alias", "per": "recipient", "max": 1000000, "window": "1h", "over": "reject"},
@@ -360,6 +365,7 @@ def test_a_slot_that_hangs():
     with world(limits, cluster={"replicas": False}) as w:
         cluster = w.redis
         source, target = cluster.masters[:2]
+        web = serve(w.gate)
         recipient = cluster.subject(source)
         slot = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
         with Load(w.gates, [recipient]) as load:
@@ -367,6 +373,9 @@ def test_a_slot_that_hangs():
             cluster.begin_move(slot, source, target)
             source.call("MIGRATE", target.address, target.port, f"rcptgate:recipient:{{{recipient}}}", 0, 5000)
             wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named", 60)
+            assert {s["master"]: s["hanging_slots"] for s in shards_of(w)} == {source.at: [slot], target.at: [], cluster.masters[2].at: []}
+            assert f"between two nodes hangs slot {slot}" in w.gate.command("status", check=1)
+            assert f'rcptgate_counters_shard_hanging_slots{{master="{source.at}"}} 1\n' in web.get("/metrics")
             cluster.end_move(slot, source, target)
             wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
             sent = load.stop()
@@ -378,7 +387,7 @@ def test_a_slot_that_hangs():
 def test_a_node_is_missing():
     """What is left is shown, cleared and counted; who is missing is named."""
     limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "defer"}]
-    with world(limits, cluster={"replicas": False}) as w, MilterClient(w.gate.socket) as m:
+    with world(limits, cluster={"replicas": False}) as w, nullcontext(serve(w.gate)) as web, MilterClient(w.gate.socket) as m:
         cluster, victim = w.redis, w.redis.masters[1]
         recipients = [cluster.subject(node) for node in cluster.masters]
         m.connect()
@@ -389,10 +398,29 @@ def test_a_node_is_missing():
             m.eom()
         rows = json.loads(w.gate.command("top", "--json"))
         assert len(rows["busiest"]) == 3 and "missing" not in rows
-        shards = w.gate.status()["counters"]["shards"]
-        assert sorted(s["slots"] for s in shards) == [5461, 5461, 5462] and all(s["up"] for s in shards)
+        shards = shards_of(w)
+        assert sorted(s["slots"] for s in shards) == [5461, 5461, 5462] and all(s["up"] and s["since"] for s in shards)
+        assert all(s["unsynced_slots"] == s["refunds_waiting"] == 0 for s in shards)
+        m.mail()
+        assert code(m.rcpt(f"<{recipients[1]}>")) == "250"
         victim.kill()
-        wait_for(lambda: not all(s["up"] for s in w.gate.status()["counters"]["shards"]), "it is not noticed")
+        wait_for(lambda: not all(s["up"] for s in shards_of(w)), "it is not noticed")
+        m.abort()  # what it gives back waits
+        m.mail()
+        assert code(m.rcpt(f"<{recipients[1]}>")) == "250"  # counted here
+        m.data()
+        m.eom()
+
+        def lags():
+            return {s["master"]: (s["unsynced_slots"], s["refunds_waiting"]) for s in shards_of(w)}
+
+        wait_for(lambda: lags() == {victim.at: (1, 1), cluster.masters[0].at: (0, 0), cluster.masters[2].at: (0, 0)}, f"lags: {lags()}")
+        wait_for(lambda: min(s["unsynced_s"] + s["refunds_s"] for s in shards_of(w) if not s["up"]) > 0, "the time stands still")
+        label = f'{{master="{victim.at}"}}'
+        for figure, value in (("up", 0), ("unsynced_slots", 1), ("refunds_waiting", 1), ("slots", 5461)):
+            assert f"rcptgate_counters_shard_{figure}{label} {value}\n" in web.get("/metrics")
+        said = "slots, down; this gate counts for 1 of them itself, or has yet to tell it something, for "
+        assert said in w.gate.command("status", check=1) and said in web.get("/") and "1 refund waits for" in web.get("/")
         rows = json.loads(w.gate.command("top", "--json"))
         assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
         assert victim.at in w.gate.command("top")

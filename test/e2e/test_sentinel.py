@@ -1,5 +1,6 @@
 """Redis behind Sentinels: they move the master, lie, and go away."""
 
+import re
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from collections import namedtuple
 import pytest
 
 from certificates import Authority
-from harness import World, wait_for
+from harness import World, serve, wait_for
 from sentinel import MASTER, Node, ScriptedSentinel, Sentinel
 
 Address = namedtuple("Address", "address port")
@@ -139,7 +140,8 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     wait_for(lambda: used(new) > before, "it does not know what was counted")
     wait_for(lambda: watched.trouble() == "", f"trouble stays: {watched.trouble()}")
     assert watched.counts_in(new)
-    assert f"{new.address}:{new.port}" in watched.gate.log()
+    shard, = watched.gate.status()["counters"]["shards"]
+    assert shard["master"] == f"{new.address}:{new.port}"
 
 
 def overhear(node):
@@ -189,6 +191,35 @@ def test_all_sentinels_gone(watched):
 
 def info(node):
     return dict(line.split(":", 1) for line in node.call("INFO", "stats").splitlines() if ":" in line)
+
+
+def test_the_master_is_named(watched):
+    """Who it is, and since when, wherever an operator looks."""
+    a, b = watched.node("redis0"), watched.node("redis1")
+    sentinel = ScriptedSentinel(watched.scratch, 5, a)
+    watched.connect([sentinel])
+    web = serve(watched.gate)
+    wait_for(lambda: watched.counts_in(a), "the master is not used")
+
+    def named(node):
+        shard, = watched.gate.status()["counters"]["shards"]
+        return shard if shard["master"] == f"{node.address}:{node.port}" and shard["up"] else None
+
+    first = named(a)
+    assert first["unsynced_slots"] == first["refunds_waiting"] == 0 and "slots" not in first
+    wait_for(lambda: named(a)["for_s"] >= 1, "the time stands still")
+    sentinel.say(6, b)
+    second = wait_for(lambda: named(b), "the new master is not named", 20)
+    assert second["since"] > first["since"]
+    line = f"{b.address}:{b.port}, the master for "
+    text = watched.gate.command("status")
+    assert re.search(rf"counters .*{MASTER}.*\n +{re.escape(line)}\S+, since 20\S+Z\n", text)
+    assert line in web.get("/")
+    metrics = web.get("/metrics")
+    label = f'{{master="{b.address}:{b.port}"}}'
+    assert f"rcptgate_counters_shard_up{label} 1\n" in metrics and "rcptgate_counters_shard_slots{" not in metrics
+    since = float(metrics.split(f"rcptgate_counters_shard_master_since_timestamp_seconds{label} ")[1].split()[0])
+    assert time.time() - 60 < since <= time.time()
 
 
 def test_sentinels_that_disagree(watched):

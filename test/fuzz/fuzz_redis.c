@@ -1,7 +1,7 @@
 /* fuzz_redis: whatever Redis answers, the counter store says that it is unsure and zeroes its answers, or gives answers that
  * are within their bounds. The client of lib/redis is replaced by this file: bytes go in as RESP, no socket is needed.
  * The first byte chooses the call, and whether the rest is RESP as it is, or numbers of which a good array is made. */
-#include "fuzz.h"
+#include "fuzz_reply.h"
 
 #include "counters/stores.h"
 #include "remote.h"
@@ -15,35 +15,11 @@ struct redis_client {
     int unused;
 };
 
-/* More elements than anybody sends: the connection of lib/redis makes no such array (unit/redis/client holds it to that). */
-static bool announces_much(void)
-{
-    for (size_t i = 0; i < feed_len; i++) {
-        size_t digits = 0;
-        while (feed[i] == '*' && i + 1 + digits < feed_len && feed[i + 1 + digits] >= '0' &&
-               feed[i + 1 + digits] <= '9')
-            digits++;
-        if (digits > 5)
-            return true;
-    }
-    return false;
-}
-
 static enum redis_status answer(redisReply **out)
 {
-    void *reply = NULL;
-    if (announces_much())
-        return REDIS_LOST;
-    redisReader *reader = redisReaderCreate();
-    demand(reader != NULL);
-    redisReaderFeed(reader, (const char *)feed, feed_len);
-    if (redisReaderGetReply(reader, &reply) != REDIS_OK || reply == NULL) {
-        redisReaderFree(reader);
-        return REDIS_LOST; /* what the client says of bytes that are no answer */
-    }
-    redisReaderFree(reader);
-    *out = reply;
-    return REDIS_ANSWERED;
+    return fuzz_reply_read(feed, feed_len, out, 1) == 1
+               ? REDIS_ANSWERED
+               : REDIS_LOST; /* what the client says of bytes that are no answer */
 }
 
 const char *redis_client_prefix(const struct redis_client *redis)

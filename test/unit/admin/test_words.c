@@ -82,8 +82,43 @@ static void test_events(void **state)
     }
 }
 
+static void test_shards(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"{\"master\":\"192.0.2.1:6379\",\"up\":true,\"unsynced_slots\":0,\"refunds_waiting\":0}", ""},
+        {"{\"master\":\"192.0.2.1:6379\",\"up\":false,\"unsynced_slots\":1,\"unsynced_s\":65,\"refunds_"
+         "waiting\":2,"
+         "\"refunds_s\":3}",
+         "192.0.2.1:6379, down; this gate counts itself, or has yet to tell it something, for 65s; 2 "
+         "refunds wait "
+         "for 3s"},
+        {"{\"master\":\"192.0.2.1:6379\",\"up\":true,\"since\":\"2026-11-23T02:01:11Z\",\"for_s\":7}",
+         "192.0.2.1:6379, the master for 7s, since 2026-11-23T02:01:11Z"},
+        {"{\"master\":null,\"up\":false}", "nobody, down"},
+        {"{\"master\":null,\"up\":false,\"slots\":3,\"hanging_slots\":[]}", "nobody, 3 slots, down"},
+        {"{\"master\":\"a:1\",\"up\":true,\"slots\":9,\"unsynced_slots\":2,\"unsynced_s\":1,"
+         "\"refunds_waiting\":1,\"refunds_s\":2,\"hanging_slots\":[5,17]}",
+         "a:1, 9 slots; this gate counts for 2 of them itself, or has yet to tell it something, for 1s; 1 "
+         "refund waits "
+         "for 2s; between two nodes hang slots 5, 17"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char buffer[SIZE];
+        struct text text;
+        json_t *shard = json_loads(rows[i][0], 0, NULL);
+        assert_non_null(shard);
+        text_init(&text, buffer, sizeof buffer);
+        words_add_shard(&text, shard);
+        json_decref(shard);
+        if (strcmp(buffer, rows[i][1]) != 0)
+            fail_msg("%s: \"%s\"", rows[i][0], buffer);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_subjects), cmocka_unit_test(test_events)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_subjects), cmocka_unit_test(test_events),
+                                       cmocka_unit_test(test_shards)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

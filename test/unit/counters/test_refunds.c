@@ -105,6 +105,21 @@ static void test_no_more_than_fit(void **state)
     assert_int_equal(store.calls, 2); /* of 64 */
 }
 
+static void add_waiting(void *arg, unsigned site, size_t n, int64_t since_ns)
+{
+    size_t *sum = arg;
+    assert_int_equal(site, 0);
+    assert_true(n > 0 && since_ns > 0 && since_ns <= clock_monotonic_ns());
+    *sum += n;
+}
+
+static size_t waiting(void)
+{
+    size_t n = 0;
+    refunds_each_waiting(refunds, add_waiting, &n);
+    return n;
+}
+
 static void test_kept_while_down(void **state)
 {
     (void)state;
@@ -113,9 +128,13 @@ static void test_kept_while_down(void **state)
     refund(50, -1);
     assert_false(refunds_flush(refunds, 50));
     assert_int_equal(store.refunded, 0);
+    for (int i = 0; i < 10000 && waiting() < 150; i++)
+        usleep(1000);
+    assert_int_equal(waiting(), 150);
     atomic_store(&store.status, COUNTERS_OK);
     assert_true(refunds_flush(refunds, 10000));
     assert_int_equal(store.refunded, 150);
+    assert_int_equal(waiting(), 0);
 }
 
 static void test_not_repeated(void **state)

@@ -2,6 +2,7 @@
  * told later, the others notice nothing. Each site is an embedded store behind a switch; a key's is its second letter. */
 #include "memory.h"
 #include "counters/stores.h"
+#include "base/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -403,6 +404,27 @@ static void test_one_restarts(void **state)
     assert_int_equal(used("xb"), 2);
 }
 
+static void add_behind(void *arg, unsigned site, size_t n, int64_t since_ns)
+{
+    unsigned *sites = arg;
+    assert_true(since_ns > 0 && since_ns <= clock_monotonic_ns());
+    assert_int_equal(n, 1);
+    *sites |= 1u << site;
+}
+
+/* As soon as that is what the store says of itself, a bit for each site; false: never. */
+static bool wait_behind(unsigned wanted)
+{
+    for (int i = 0; i < 5000; i++) {
+        unsigned sites = 0;
+        failover_each_behind(pair, add_behind, &sites);
+        if (sites == wanted)
+            return true;
+        usleep(1000);
+    }
+    return false;
+}
+
 /* Two are away, one returns. */
 static void test_two_away(void **state)
 {
@@ -414,7 +436,9 @@ static void test_two_away(void **state)
     for (int i = 0; i < 5; i++)
         assert_true(rcpt(asks, 3, answers));
     assert_int_equal(failover_behind(pair), 2);
+    assert_true(wait_behind(1u << 0 | 1u << 1));
     atomic_store(&the_remote->status[1], COUNTERS_OK);
+    assert_true(wait_behind(1u << 0));
     for (int i = 0; i < 5000 && failover_behind(pair) > 1; i++)
         usleep(1000);
     assert_int_equal(failover_behind(pair), 1);

@@ -168,6 +168,7 @@ static const struct {
     {"cluster_state:ok\r\ncluster_current_epoch:7\r\nx:1\r\n", 7},
     {"cluster_state:fail\r\ncluster_current_epoch:7\r\nx:1\r\n", -1},
     {"cluster_state:ok\r\n", -1},
+    {"cluster_state:ok\r\ncluster_current_epoch:-7\r\n", -1},
     {"xcluster_state:ok\r\ncluster_current_epoch:7\r\n", -1},
     {"", -1},
     {NULL, -1}, /* an error */
