@@ -2,6 +2,7 @@
 database, one sink. And the mail: post.py's, which always flows, and senders with worse manners."""
 
 import random
+import shutil
 import subprocess
 import threading
 
@@ -122,6 +123,11 @@ class House:
             postfix.stop()
         row = fault_table.row
         return {"taken": row.taken, "delivered": row.delivered, "dropped": row.dropped, "lost": row.lost}
+
+    def keep(self, directory):
+        """What helps to find out why something failed."""
+        for path in [*self.scratch.path.glob("*.log"), *self.scratch.path.glob("*/mail.log"), *self.database.directory.iterdir()]:
+            shutil.copyfile(path, directory / (path.name if path.parent == self.scratch.path else f"{path.parent.name}-{path.name}"))
 
     def end(self):
         self.over.set()

@@ -49,8 +49,10 @@ class Soak:
         return failures + self.gauges.leaks()
 
     def _torment(self):
-        while self.now() < self.seconds and not self.house.wrong():
+        while self.now() < self.seconds:
             time.sleep(self.chance.uniform(5, 30) * self.scale)
+            if self.house.wrong():
+                break
             name = self.victims.next()
             self.events.append((round(self.now(), 1), name))
             getattr(self.victims, name)()
