@@ -32,6 +32,21 @@ POSTFIX = {"enable_long_queue_ids": "yes",  # short ones come again within the h
            "service_throttle_time": "1s"}  # or a killed smtpd shuts the door for a minute
 
 
+class Redis(harness.Redis):
+    """With its data on disk; it has answered only when they are loaded."""
+
+    def __init__(self, scratch):
+        self.data = scratch / "redis-data"
+        self.data.mkdir()
+        super().__init__(scratch, args=("--appendonly", "yes", "--dir", self.data))
+
+    def _answers(self):
+        try:
+            return super()._answers()
+        except harness.Failure:
+            return False
+
+
 class Dropping(harness.Sink):
     """Says 250 to every message, and keeps all but one in twenty."""
 
@@ -51,7 +66,7 @@ class House:
         self.scratch = harness.Scratch()
         self.parts, self.mounted, self.over = [], [], threading.Event()
         try:
-            self.redis = self._own(harness.Redis(self.scratch, args=("--appendonly", "yes", "--dir", self._directory("redis-data"))))
+            self.redis = self._own(Redis(self.scratch))
             self._fill(post.Database(self.scratch))
             self.sinks = [self._own(sink(self.scratch, f"sink{i}.sock")) for i in range(2)]  # each Postfix has tokens of its own
             self.gates = [self._gate(f"gate{i}", under if i == 1 else ()) for i in range(2)]
@@ -66,11 +81,6 @@ class House:
     def _own(self, part):
         self.parts.append(part)
         return part
-
-    def _directory(self, name):
-        path = self.scratch / name
-        path.mkdir()
-        return path
 
     def _fill(self, database):
         self.database = database
@@ -87,7 +97,8 @@ class House:
 
     def _gate(self, name, under):
         """Its state is a file system of its own where that may be mounted, so that it can be full."""
-        state = self._directory(f"{name}-state")
+        state = self.scratch / f"{name}-state"
+        state.mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", state], capture_output=True).returncode == 0:
             self.mounted.append(state)
         gate = self._own(harness.Gate(self.scratch, {

@@ -81,7 +81,7 @@ class Victims:
     def redis_lost(self):
         """Without."""
         self.house.redis.process.stop(signal.SIGKILL)
-        shutil.rmtree(self.house.scratch / "redis-data" / "appendonlydir")
+        shutil.rmtree(self.house.redis.data / "appendonlydir")
         self.last()
         self.house.redis.start()
 
