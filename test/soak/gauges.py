@@ -1,7 +1,6 @@
 """Memory, threads and descriptors of each gate, a sample a second, and whether they are flat."""
 
 import threading
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import fault_table
 Sample = namedtuple("Sample", "at gate life pid memory threads descriptors")  # memory: MB; life: how often it was started
 # What may be more at the end of a life than after its beginning. Descriptors and threads come and go with Postfix's processes, each with
 # connections to the milter and to the maps; memory is that of tables that fill, and of malloc's arenas.
-SLACK = {"memory": 12.0, "threads": 24, "descriptors": 32}
-SLOPE = {"memory": 0.2, "threads": 0.0, "descriptors": 0.0}  # and for each minute
+SLACK = {"memory": 6.0, "threads": 12, "descriptors": 20}
+SLOPE = {"memory": 0.1, "threads": 0.0, "descriptors": 0.0}  # and for each minute
 SHORTEST = 20  # samples; a life of fewer says nothing
 
 

@@ -130,8 +130,14 @@ class House:
         self.over.set()
         for sender in self.senders:
             sender.thread.join(4 * harness.PATIENCE)
+        failures = []
         for postfix in self.postfixes:
-            postfix.stop()
+            try:
+                postfix.stop()
+            except harness.Failure as failure:
+                failures.append(str(failure))
+        if failures:
+            raise harness.Failure("\n  ".join(failures))
         row = fault_table.row
         return {"taken": row.taken, "delivered": row.delivered, "dropped": row.dropped, "lost": row.lost}
 
@@ -182,7 +188,7 @@ class Sender:
         how = chance.choice(("send",) * 5 + ("ask", "lie", "leave", "break"))
         if how == "send":
             body = "x" * 70 + "\r\n"
-            smtp.send(recipients, sender, f"soak-{self.name}-{self.number}", body * chance.choice((1, 1, 10, 3000)))
+            smtp.send(recipients, sender, f"soak-{self.name}-{self.number}", body * chance.choice((1, 1, 10, 300)))
         elif smtp.mail(sender, " SIZE=9000000" if how == "lie" else "").code == 250:
             for address in recipients if how == "lie" else [*chance.sample(MOVING, 2), CATCH_ALL]:
                 smtp.rcpt(address)

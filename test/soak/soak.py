@@ -38,8 +38,8 @@ class Soak:
         for step in (self._torment, self._recover, self._account):
             try:
                 step()
-            except Failure as failure:
-                failures.append(str(failure))
+            except Exception as trouble:  # noqa: a victim that cannot be struck, too, is told with its seed
+                failures.append(f"{type(trouble).__name__}: {trouble}")
         self.gauges.stop()
         failures += [f"a sender failed: {sender.trouble!r}" for sender in self.house.senders if sender.trouble]
         failures += [f"without proof: {what}" for what in self.house.wrong()]
