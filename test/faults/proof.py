@@ -117,13 +117,13 @@ class Proof:
         if said == "5.1.1":
             return self._rule("reject", {"unknown"}, facts, sender, recipient, begin)
         rules = {"alias"} if said == "5.2.1" else {"unknown", "alias", "sender"}
-        return self._rule("reject", rules, facts, sender, recipient, begin) or self._limit("reject", facts, begin) or \
-            self.refused_client(facts, begin)
+        return self._limit("reject", facts, begin) or self.refused_client(facts, begin) or \
+            self._rule("reject", rules, facts, sender, recipient, begin)
 
     def dropped(self, facts, sender, recipient, begin):
         """Why this recipient could be dropped from a message that was taken."""
-        return self._rule("discard", {"alias", "sender"}, facts, sender, recipient, begin) or \
-            self._limit("discard", facts, begin)
+        return self._limit("discard", facts, begin) or \
+            self._rule("discard", {"alias", "sender"}, facts, sender, recipient, begin)
 
     def refused_client(self, facts, begin):
         """Why this client could be refused, whatever it asks for."""
@@ -153,6 +153,7 @@ class Proof:
                     for what, does in rules.refusals(local, domain, sender, exact):
                         if does == action and what in wanted and not (exempt and what == "unknown"):
                             return f"{what} says {action}"
+                self.database.seen = None  # whatever its times say: a commit is seen after -wal was written, on a slow disk long after
                 self.look()
         return None
 

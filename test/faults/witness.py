@@ -82,7 +82,7 @@ class Session:
     def closed(self):
         if any(question.command == b"R" for question in self.open) and not self.of_postfix:
             self.witness.answers["lost"] += 1
-        self.message.end(False)
+        self.message.end(any(question.command == b"E" for question in self.open))  # without an answer: it may have been taken
 
     # ---- to the gate
 
