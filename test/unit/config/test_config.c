@@ -712,8 +712,8 @@ static void test_user_with_a_password_file(void **state)
 {
     (void)state;
     struct problems problems = {0};
-    const struct policy *policy =
-        load("{\"counters\":{\"url\":\"redis+cluster://gate%20x@h,i\",\"password_file\":\"/pw\"}}", &problems);
+    const struct policy *policy = load(
+        "{\"counters\":{\"url\":\"redis+cluster://gate%20x@h,i\",\"password_file\":\"/pw\"}}", &problems);
     assert_int_equal(problems.n, 0);
     assert_string_equal(policy->counters.redis.user, "gate x");
     assert_null(policy->counters.redis.password);

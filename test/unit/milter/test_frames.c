@@ -21,18 +21,18 @@ static const struct {
     {FRAME("\0\0\0\1A\0\0\0\1Q"), 10},
     {FRAME("\0\0\0\2DR"), 6},
     {FRAME("\0\0\0\6DRi\0x\0"), 10},
-    {FRAME("\0\0\0\7DRi\0\0a\0"), 10},         /* three strings */
-    {FRAME("\0\0\0\10DRi\0\0a\0\0"), 12},      /* four */
-    {FRAME("\0\0\0\4DRi\0"), 7},               /* one */
-    {FRAME("\0\0\0\5DRi\0x"), 8},              /* no NUL at the end */
-    {FRAME("\0\0\0\1D"), 4},                   /* macros for nothing */
+    {FRAME("\0\0\0\7DRi\0\0a\0"), 10},    /* three strings */
+    {FRAME("\0\0\0\10DRi\0\0a\0\0"), 12}, /* four */
+    {FRAME("\0\0\0\4DRi\0"), 7},          /* one */
+    {FRAME("\0\0\0\5DRi\0x"), 8},         /* no NUL at the end */
+    {FRAME("\0\0\0\1D"), 4},              /* macros for nothing */
     {FRAME("\0\0\0\2D\0"), 5},
     {FRAME("\0\0\0\3R<\0"), 7},
     {FRAME("\0\0\0\3R<>"), 6},
     {FRAME("\0\0\0\1R"), 5},
-    {FRAME("\0\0\0\3Bxx"), 7},                 /* a body is no string */
-    {FRAME("\0\0\0\0T"), 3},                   /* no command */
-    {FRAME("\0\1\0\1B"), 3},                   /* 65,537 */
+    {FRAME("\0\0\0\3Bxx"), 7}, /* a body is no string */
+    {FRAME("\0\0\0\0T"), 3},   /* no command */
+    {FRAME("\0\1\0\1B"), 3},   /* 65,537 */
     {FRAME("\377\377\377\377B"), 3},
     {FRAME("\0\0\0\1T\0\0\0\4DRi\0\0\0\0\1T"), 12}, /* what follows is not looked at */
 };

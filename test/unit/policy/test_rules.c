@@ -811,14 +811,21 @@ static void test_cannot_notify(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alias_query),    cmocka_unit_test(test_sender_query),
-        cmocka_unit_test(test_alias),          cmocka_unit_test(test_alias_conceal),
-        cmocka_unit_test(test_alias_unasked),  cmocka_unit_test(test_alias_details),
-        cmocka_unit_test(test_rule),           cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
- cmocka_unit_test(test_labels_of_one_rank),
-        cmocka_unit_test(test_exact),          cmocka_unit_test(test_agree),
-        cmocka_unit_test(test_agree_on_limit), cmocka_unit_test(test_cannot_notify),
+        cmocka_unit_test(test_alias_query),
+        cmocka_unit_test(test_sender_query),
+        cmocka_unit_test(test_alias),
+        cmocka_unit_test(test_alias_conceal),
+        cmocka_unit_test(test_alias_unasked),
+        cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_rule),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_exempt_clients),
+        cmocka_unit_test(test_specificity_is_query_order),
+        cmocka_unit_test(test_labels_of_one_rank),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_agree_on_limit),
+        cmocka_unit_test(test_cannot_notify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
