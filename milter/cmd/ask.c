@@ -34,6 +34,11 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
         json_object_set_new(
             report, "trouble",
             json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
+    if (!shared && json_object_get(report, "blocks") != NULL)
+        json_object_set_new(
+            report, "missing",
+            json_string(
+                "Redis does not answer: what other hosts blocked since this one last asked is not listed"));
     close(lock);
     return report;
 }

@@ -233,6 +233,9 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
     *after = NULL;
     if (report == NULL)
         return status;
+    const char *missing = json_get_text(report, "missing");
+    if (*n == 0 && *missing != '\0')
+        fprintf(stderr, "rcptgate: %s\n", missing);
     const json_t *blocks = json_object_get(report, "blocks");
     size_t size = json_array_size(blocks);
     for (size_t i = 0; i < size; i++, ++*n) {

@@ -237,6 +237,10 @@ def test_without_a_gate(world):
     assert list(listed(a)) == [CLIENT]
     assert CLIENT in world.redis.fields("rcptgate:blocks")
     wait_for(lambda: blocked(b), "the other has it from Redis")
+    assert "Redis" not in a.command("blocks", check=None)
+    world.redis.stop()
+    said = a.command("blocks", check=None)
+    assert CLIENT in said and "Redis does not answer" in said, "there may be others"
     a.start()
     assert blocked(a)
 
