@@ -94,6 +94,15 @@ static enum counters_status ask(struct gate *gate, const struct policy *policy, 
                 : counters_reserve(gate->counters, &d->plan.request, now, d->answers);
 }
 
+static bool is_refused(const struct decision *d)
+{
+    for (size_t i = 0; i < d->plan.request.n; i++)
+        if ((d->answers[i].result == COUNT_OVER || d->answers[i].result == COUNT_HELD) &&
+            (d->plan.request.asks[i].flags & COUNT_SHADOW) == 0)
+            return true;
+    return false;
+}
+
 /* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
  * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
 static bool flush_pending(struct gate *gate, const struct decision *d)
@@ -124,9 +133,9 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
         d->plan.request.deadline = redis_client_deadline(gate->context.redis);
     enum counters_status status = ask(gate, policy, peek, now, pool, d);
-    for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && flush_pending(gate, d); looks++) {
-        charge_undo(gate, d); /* what a part of it was charged */
-        if (plan_again(&d->plan, pool) != 0)
+    for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && is_refused(d); looks++) {
+        charge_undo(gate, d); /* what the parts of it were charged that came first: that is flushed, too */
+        if (!flush_pending(gate, d) || plan_again(&d->plan, pool) != 0)
             break;
         status = ask(gate, policy, peek, now, pool, d); /* others may be quicker */
     }

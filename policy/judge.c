@@ -20,14 +20,6 @@ static bool is_heard(const struct judge_context *context, size_t i)
     return context->plan->limits[i]->shadow == context->shadow;
 }
 
-/* Null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
-static bool must_be_soft(const struct judge_context *context, const struct limit *limit)
-{
-    if (context->ruling->recipient_exempt)
-        return true;
-    return context->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES;
-}
-
 /* What answer i answers: this process alone is asked for less. */
 static const struct count_ask *ask_of(const struct judge_context *context, size_t i)
 {
@@ -82,8 +74,10 @@ static enum action action_of(const struct judge_context *context, size_t i)
     const struct limit *limit = context->plan->limits[i];
     if (result != COUNT_OVER && result != COUNT_HELD)
         return ACTION_ACCEPT;
-    return must_be_soft(context, limit) || is_ramped(context, i) || !is_hard(context, i) ? ACTION_DEFER
-                                                                                         : limit->over;
+    return plan_is_soft(context->envelope, context->ruling, limit) || is_ramped(context, i) ||
+                   !is_hard(context, i)
+               ? ACTION_DEFER
+               : limit->over;
 }
 
 static struct verdict verdict_of(const struct judge_context *context, size_t i, enum action action)
@@ -118,7 +112,7 @@ static struct verdict backlog_verdict(const struct judge_context *context, const
                                         .wait_ms = context->policy->queue.every_ms};
     struct verdict verdict = backlog->waiting < backlog->max + backlog->headroom
                                  ? verdict_by_ramp(context->policy, limit, &ask, &answer, answer.wait_ms)
-                             : answer.hard && !must_be_soft(context, limit)
+                             : answer.hard && !plan_is_soft(context->envelope, context->ruling, limit)
                                  ? verdict_by_limit(context->policy, limit, &ask, &answer)
                                  : verdict_by_limit_soft(context->policy, limit, &ask, &answer);
     verdict.age_ms = backlog->age_ms;

@@ -307,7 +307,6 @@ enum {
     ALL_KINDS = 1 << LIMIT_RECIPIENTS | 1 << LIMIT_MESSAGES | 1 << LIMIT_BYTES | 1 << LIMIT_ATTEMPTS |
                 1 << LIMIT_BACKLOG,
     ALL_SUBJECTS = (1 << SUBJECTS) - 1,
-    WIDE_SUBJECTS = 1 << SUBJECT_CLIENT | 1 << SUBJECT_USER | 1 << SUBJECT_HOST | 1 << SUBJECT_ALL,
 };
 
 struct scope { /* bit sets of enum limit_count and enum subject */
@@ -321,10 +320,10 @@ static struct scope scope_of(const struct ruling *ruling)
         scope.kinds = 1 << LIMIT_ATTEMPTS; /* refused anyway: nothing else is charged */
     if (ruling->alias_refused) {
         scope.kinds &= 1 << LIMIT_ATTEMPTS;
-        scope.subjects &= WIDE_SUBJECTS | 1 << SUBJECT_RECIPIENT_DOMAIN;
+        scope.subjects &= POLICY_WIDE | 1 << SUBJECT_RECIPIENT_DOMAIN;
     }
     if (ruling->action == ACTION_DISCARD || ruling->alias.action == ACTION_DISCARD)
-        scope.subjects &= WIDE_SUBJECTS; /* a discarded recipient never shows itself */
+        scope.subjects &= POLICY_WIDE; /* a discarded recipient never shows itself */
     return scope;
 }
 
@@ -339,17 +338,10 @@ static bool limit_applies(const struct planner *planner, const struct limit *lim
     return when_holds(planner, &limit->when);
 }
 
-/* Its hold covers all that the client sends, whatever the limit itself counts. */
-static bool holds_client(const struct limit *limit)
-{
-    return limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->hold_ms > 0 &&
-           limit->count != LIMIT_BACKLOG;
-}
-
 /* The answer of its hold is one that a client can get when it connects. */
 static bool refuses_at_connect(const struct limit *limit)
 {
-    return holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow;
+    return policy_holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow;
 }
 
 /* More than any max can be, and little enough to be added to what was used. */
@@ -423,12 +415,16 @@ static bool is_hard(const struct limit *limit)
            (limit->over == ACTION_REJECT || limit->over == ACTION_DISCARD || limit->hold_ms > 0);
 }
 
-/* As judge() has it: null sender and exempt recipients get 4xx at most, unless the limit is for the null sender. */
+bool plan_is_soft(const struct envelope *envelope, const struct ruling *ruling, const struct limit *limit)
+{
+    return ruling->recipient_exempt ||
+           (envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES);
+}
+
 static bool rejects(const struct planner *planner, const struct limit *limit)
 {
-    bool soft = planner->ruling->recipient_exempt ||
-                (planner->envelope->sender->kind == ADDRESS_NULL && limit->when.null_sender != YES);
-    return limit->over == ACTION_REJECT && limit->count != LIMIT_ATTEMPTS && !limit->shadow && !soft;
+    return limit->over == ACTION_REJECT && limit->count != LIMIT_ATTEMPTS && !limit->shadow &&
+           !plan_is_soft(planner->envelope, planner->ruling, limit);
 }
 
 /* One RCPT's worth of a limit; its key, and by that its max, are still to be set. */
@@ -565,7 +561,7 @@ static int add_combination(struct planner *planner, const struct limit *limit, c
     set_max(limit, planner->envelope, limit->max, &ask);
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
     if (once && is_held(planner, limit, ask.key)) {
-        if (!holds_client(limit))
+        if (!policy_holds_client(limit))
             return 0;
         const char *key = ask.key;
         ask = hold_ask(limit);
@@ -634,7 +630,7 @@ static int add_limit(struct planner *planner, const struct limit *limit)
         return limit_applies(planner, limit) ? add_backlog(planner, limit) : 0;
     if (limit_applies(planner, limit))
         return add_combinations(planner, limit);
-    return holds_client(limit) ? add_hold(planner, limit) : 0;
+    return policy_holds_client(limit) ? add_hold(planner, limit) : 0;
 }
 
 /* --- the request around them --------------------------------------------------------------------------- */

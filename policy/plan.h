@@ -69,6 +69,9 @@ int plan_localise(const struct policy *policy, struct plan *plan, struct pool *p
 /* For how long the ramp of a limit has lasted, of what is counted under a key; NULL: of nothing in particular. */
 int64_t plan_ramp_age(const struct envelope *envelope, const struct limit *limit, const char *key);
 
+/* Does the limit answer 4xx at most? The null sender and exempt recipients do not meet more, unless it is for the null sender. */
+bool plan_is_soft(const struct envelope *envelope, const struct ruling *ruling, const struct limit *limit);
+
 /* What a limit counts in a store, which counts no backlog. */
 enum count_unit plan_unit(const struct limit *limit);
 

@@ -63,6 +63,11 @@ const char *policy_subject_name(enum subject subject)
     return subjects[subject];
 }
 
+bool policy_holds_client(const struct limit *limit)
+{
+    return limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->hold_ms > 0;
+}
+
 static bool half_matches(const char *pattern, const char *value)
 {
     return pattern == NULL || strcmp(pattern, value != NULL ? value : "") == 0;

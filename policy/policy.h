@@ -19,10 +19,11 @@
 /* Bytes of `state`: the control socket below it must fit into the address of a socket. */
 enum { POLICY_STATE_MAX = 94 };
 
-/* What `per` counts. A new one has a name in policy.c (subjects) and policy.schema.json, a reader in plan.c
- * (subject_readers), and its place in the answers to: may RCPTs that are refused or discarded count it (plan.c, scope_of)?
- * can it be the source of a share (config/limit.c and keys.c)? does the queue show it (config/limit.c, gate/queue_parse.c)?
- * how does a person type it (admin/show.c)? The manual says what it is. */
+/* What `per` counts. A new one has a name in policy.c (subjects), policy.schema.json, config/limit.c (per_wanted) and
+ * admin/words.c, a reader in plan.c (subject_readers), which reads the envelope (rules.h; milter/decide.c fills it in) or the
+ * alias, and its place in the answers to: may RCPTs that are refused or discarded count it (POLICY_WIDE)? can strangers make up
+ * as many as they like (plan.c, is_made_up)? can it be the source of a share (config/limit.c and keys.c)? does the queue show it
+ * (config/limit.c, gate/queue_parse.c)? how does a person type it (admin/show.c)? The manual says what it is. */
 enum subject {
     SUBJECT_RECIPIENT,
     SUBJECT_MAILBOX,
@@ -39,6 +40,9 @@ enum subject {
 };
 
 const char *policy_subject_name(enum subject subject); /* "recipient_domain" */
+
+/* A set, by 1 << subject: what every RCPT of a session has, whatever its recipient is. */
+enum { POLICY_WIDE = 1 << SUBJECT_CLIENT | 1 << SUBJECT_USER | 1 << SUBJECT_HOST | 1 << SUBJECT_ALL };
 
 enum limit_count {
     LIMIT_RECIPIENTS,
@@ -179,6 +183,9 @@ struct policy *policy_new(struct pool **pool);
 
 const struct policy *policy_ref(const struct policy *policy);
 void policy_unref(const struct policy *policy); /* NULL is harmless */
+
+/* Does its hold cover all that a client sends, whatever the limit itself counts? */
+bool policy_holds_client(const struct limit *limit);
 
 /* Is the address, its halves canonical, one of these? */
 bool policy_patterns_match(const struct patterns *patterns, const char *local, const char *domain);

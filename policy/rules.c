@@ -695,8 +695,7 @@ static bool reads_no_alias(const struct limit *limit)
 {
     const struct when *when = &limit->when;
     for (size_t i = 0; i < limit->n_per; i++)
-        if (limit->per[i] != SUBJECT_CLIENT && limit->per[i] != SUBJECT_USER &&
-            limit->per[i] != SUBJECT_HOST && limit->per[i] != SUBJECT_ALL)
+        if ((POLICY_WIDE & 1 << limit->per[i]) == 0)
             return false;
     return limit->count == LIMIT_ATTEMPTS && when->class_name.n == 0 && when->catch_all == ANY &&
            when->unknown == ANY;
@@ -705,7 +704,7 @@ static bool reads_no_alias(const struct limit *limit)
 /* The hold of a client covers all that it sends: its limit may have been met by another recipient. */
 static bool is_hold_of_client(const struct limit *limit)
 {
-    return limit == NULL || (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->hold_ms > 0);
+    return limit == NULL || policy_holds_client(limit);
 }
 
 bool rules_agree_on_limit(const struct envelope *envelope, const struct limit *limit,

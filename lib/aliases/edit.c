@@ -267,6 +267,14 @@ static int start(struct aliases_edit *edit, bool writes, struct error *err)
     return rc;
 }
 
+/* Of a file that could not be opened or written: is it this user's rights? */
+static bool is_barred(const char *path, int rc)
+{
+    const int code = rc & 0xff;
+    return (code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_READONLY) &&
+           faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0 && errno == EACCES;
+}
+
 enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases_edit **out,
                                    struct error *err)
 {
@@ -291,7 +299,7 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
     if (rc != SQLITE_OK) {
         enum edit_status status = failed(edit, rc, err);
         aliases_edit_close(edit);
-        return status;
+        return status == EDIT_FAILED && is_barred(path, rc) ? EDIT_NO_RIGHT : status;
     }
     *out = edit;
     return EDIT_DONE;

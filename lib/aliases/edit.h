@@ -23,6 +23,7 @@ enum edit_status {
     EDIT_INVALID,   /* the schema refused the values */
     EDIT_BUSY,      /* somebody else kept writing */
     EDIT_CREATE,    /* the file or its directory cannot be created */
+    EDIT_NO_RIGHT,  /* this user may not read or write it */
     EDIT_FAILED,    /* all else: disk full, read-only, damaged, wrong version */
 };
 

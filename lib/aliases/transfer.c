@@ -56,13 +56,13 @@ static enum edit_status lock_directory(struct aliases_transfer *transfer, struct
     transfer->lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (transfer->lock >= 0 && flock(transfer->lock, LOCK_EX | LOCK_NB) == 0)
         return EDIT_DONE;
-    bool busy = errno == EWOULDBLOCK;
+    const bool busy = errno == EWOULDBLOCK, barred = errno == EACCES;
     if (busy)
         error_set(err, "%s: another snapshot, install or rollback is under way; try again", dir);
     else
         error_set(err, "%s cannot be opened: %s; run this as a member of the group that shares it", dir,
                   strerror(errno));
-    return busy ? EDIT_BUSY : EDIT_FAILED;
+    return busy ? EDIT_BUSY : barred ? EDIT_NO_RIGHT : EDIT_FAILED;
 }
 
 enum edit_status aliases_transfer_begin(const char *database, struct aliases_transfer **out,

@@ -115,27 +115,38 @@ size_t text_span(const char *string, size_t most, char low)
     return i;
 }
 
-void text_add_printable(struct text *text, const char *string)
+/* At most so many bytes of the string. */
+static void add_printable(struct text *text, const char *string, size_t most)
 {
-    while (*string != '\0') {
-        const size_t n = text_span(string, SIZE_MAX, ' ');
+    while (most > 0 && *string != '\0') {
+        const size_t n = text_span(string, most, ' ');
         text_add_bytes(text, string, n);
         string += n;
-        if (*string != '\0') {
+        most -= n;
+        if (most > 0 && *string != '\0') {
             text_add_bytes(text, "?", 1);
             string++;
+            most--;
         }
     }
+}
+
+void text_add_printable(struct text *text, const char *string)
+{
+    add_printable(text, string, SIZE_MAX);
 }
 
 void text_add_quoted(struct text *text, const char *string)
 {
     text_add(text, "\"");
-    for (; *string != '\0'; string++) {
-        const char one[2] = {*string, '\0'};
-        if (*string == '"' || *string == '\\')
+    while (*string != '\0') {
+        const size_t n = strcspn(string, "\"\\");
+        add_printable(text, string, n);
+        string += n;
+        if (*string != '\0') {
             text_add(text, "\\");
-        text_add_printable(text, one);
+            text_add_bytes(text, string++, 1);
+        }
     }
     text_add(text, "\"");
 }

@@ -36,12 +36,31 @@ bool utf8_valid(const char *string)
     }
 }
 
+/* Of the character of n bytes that begins there: does a terminal obey it, or show what is around it in another order or line? C0 and
+ * C1, and what Unicode has for directions and for the ends of lines. */
+static bool is_control(const unsigned char *s, size_t n)
+{
+    static const struct {
+        unsigned first, last;
+    } controls[] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},
+                    {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+    unsigned number = n == 1 ? *s : *s & 0x7fu >> n;
+    for (size_t i = 1; i < n; i++)
+        number = number << 6 | (s[i] & 0x3fu);
+    for (size_t i = 0; i < sizeof controls / sizeof controls[0]; i++)
+        if (number >= controls[i].first && number <= controls[i].last)
+            return true;
+    return false;
+}
+
 void utf8_clean(char *string)
 {
     for (char *s = string; *s != '\0';) {
         size_t n = length((const unsigned char *)s);
-        if (n == 0 || (n == 1 && ((unsigned char)*s < ' ' || *s == 0x7f)))
-            *s = '?';
-        s += n > 0 ? n : 1;
+        if (n == 0 || is_control((const unsigned char *)s, n))
+            for (size_t left = n > 0 ? n : 1; left > 0; left--)
+                *s++ = '?';
+        else
+            s += n;
     }
 }

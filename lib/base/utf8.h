@@ -6,7 +6,8 @@
 
 bool utf8_valid(const char *string);
 
-/* What comes from outside and is shown: each byte that is no UTF-8, and each control character, becomes a "?". */
+/* What comes from outside and is shown: each byte that is no UTF-8, or of a control character (one for
+ * directions or lines, too), becomes a "?". */
 void utf8_clean(char *string);
 
 #endif

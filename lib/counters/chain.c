@@ -183,6 +183,27 @@ static bool refuses(const struct count_ask *ask, const struct count_answer *answ
     return (answer->result == COUNT_OVER || answer->result == COUNT_HELD) && (ask->flags & COUNT_SHADOW) == 0;
 }
 
+/* Is it a share of what is taken less than where it binds, or is strangers'? */
+static bool share_is_soft(const struct count_ask *ask, const struct count_answer *whole)
+{
+    return whole->overflowed || whole->taken < ask->share_above;
+}
+
+/* Link i's answer, k of the part: what the store did not know of it when it called it hard, is known here. How long that of a
+ * share stays so is not: nobody remembers it. */
+static void part_answer(struct chain *chain, size_t i, size_t k)
+{
+    const struct count_ask *ask = &chain->request->asks[i];
+    struct count_answer *answer = &chain->answers[i];
+    *answer = chain->part.answers[k];
+    answer->overflowed = chain->links[i].overflowed || answer->overflowed;
+    const bool apart = ask->share_of >= 0 && chain->part.asks[k].share_of < 0;
+    if (answer->overflowed || apart)
+        answer->hard_ms = 0;
+    if (answer->overflowed || (apart && share_is_soft(ask, &chain->answers[ask->share_of])))
+        answer->hard = false;
+}
+
 /* The answers of a part. False: nothing was charged, as some of its keys are not there; what is to be asked for is known now. */
 static bool part_take(struct chain *chain)
 {
@@ -199,8 +220,8 @@ static bool part_take(struct chain *chain)
     for (size_t k = 0; k < part->n && !absent; k++) {
         struct link *link = &chain->links[part->at[k]];
         link->done = true;
-        chain->answers[part->at[k]] = part->answers[k];
-        chain->answers[part->at[k]].overflowed = link->overflowed || part->answers[k].overflowed;
+        if (chain->answers != NULL)
+            part_answer(chain, part->at[k], k);
         chain->refused = chain->refused || refuses(&part->asks[k], &part->answers[k]);
     }
     return !absent;
@@ -286,13 +307,14 @@ static bool chain_any_known(struct chain *chain)
 static enum counters_status chain_run(struct chain *chain)
 {
     size_t first;
+    const bool reserves = chain->mode == COUNTERS_RESERVE && chain->answers != NULL;
     for (size_t i = 0; i < chain->request->n; i++)
         link_make(chain, i);
-    if (chain->mode == COUNTERS_RESERVE && chain_any_known(chain))
+    if (reserves && chain_any_known(chain))
         return COUNTERS_OK;
     while ((first = chain_next(chain)) != SIZE_MAX)
         part_ask(chain, first);
-    if (chain->mode == COUNTERS_RESERVE)
+    if (reserves)
         chain_record(chain);
     return chain->status;
 }

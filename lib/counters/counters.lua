@@ -29,7 +29,8 @@
 -- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
 local call, pcall = redis.call, redis.pcall
-local tonumber, floor, match, gmatch, byte = tonumber, math.floor, string.match, string.gmatch, string.byte
+local tonumber, floor = tonumber, math.floor
+local match, gmatch, find, sub, byte = string.match, string.gmatch, string.find, string.sub, string.byte
 local format = string.format -- a number by '%d' costs half of what it does where it becomes a text by itself; '%s' costs as much
 local what, now = ARGV[1]
 
@@ -170,6 +171,35 @@ if what == 'plain' then
     what = 'reserve'
 end
 
+-- A slot after the change at `at`, as text, and how much more it counts; nil: it stays as it is.
+local function changed_slot(count, open, at)
+    count, open = tonumber(count), tonumber(open) or 0
+    local left = math.max(count + ARGV[at + 5], 0)
+    local still = math.min(math.max(open + ARGV[at + 6], 0), left)
+    if left ~= count or still ~= open then
+        return format('%d', left) .. (still > 0 and format(':%d', still) or ''), left - count
+    end
+end
+
+-- Nearly always it was charged a moment ago: the slot is the newest, and current, and what stands before it is known but for used and
+-- max. false: not so.
+local function newest_changed(key, limit, found, at)
+    local _, ends = find(found, ' window=' .. ARGV[at + 2] .. ' born=' .. ARGV[at + 4] .. ' slot=' .. ARGV[at + 3] .. ' ', 1, true)
+    if not ends or floor(now * 10 / ARGV[at + 2]) ~= tonumber(ARGV[at + 3]) then
+        return false
+    end
+    local used = match(found, '^%d+')
+    local first, open, older = match(found, '^(%d+):?(%d*)(.*)$', ends + 1)
+    if not used or not first or tonumber(used) >= 1e14 or tonumber(first) >= 1e14 or find(older, ' held=', 1, true) then
+        return false
+    end
+    local item, more = changed_slot(first, open, at)
+    if item then
+        call('HSET', key, limit, format('%d', used + more) .. sub(found, #used + 1, ends) .. item .. older)
+    end
+    return true
+end
+
 -- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
@@ -179,7 +209,7 @@ local function short_changes(at)
         if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
         end
-        if found then
+        if found and not newest_changed(key, limit, found, at) then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
             local current = floor(now * 10 / ARGV[at + 2])
@@ -197,11 +227,8 @@ local function short_changes(at)
                         used = used - count -- has left the window
                     else
                         if #items == ago then
-                            local left = math.max(count + ARGV[at + 5], 0)
-                            local still = math.min(math.max((tonumber(open) or 0) + ARGV[at + 6], 0), left)
-                            changed = left ~= tonumber(count) or still ~= (tonumber(open) or 0)
-                            used = used + left - count
-                            item = left .. (still > 0 and ':' .. still or '')
+                            local now_is, more = changed_slot(count, open, at)
+                            changed, item, used = now_is, now_is or item, used + (more or 0)
                         end
                         items[#items + 1] = item
                     end

@@ -287,13 +287,13 @@ static struct place take_refusals(struct deny_cache *cache, size_t i)
 void deny_cache_each_refusal(struct deny_cache *cache, deny_cache_refusal_fn *each, void *arg)
 {
     for (size_t i = 0; i < PLACES; i++) {
-        struct place notified = take_refusals(cache, i);
-        const char *at = notified.texts, *key, *limit;
-        for (size_t k = 0; k < notified.n; k++) {
+        struct place copy = take_refusals(cache, i);
+        const char *at = copy.texts, *key, *limit;
+        for (size_t k = 0; k < copy.n; k++) {
             at = next_texts(at, &key, &limit);
-            if (refuses(&notified.answers[k]) && !notified.answers[k].overflowed)
-                each(arg, key, limit, notified.refused);
+            if (refuses(&copy.answers[k]) && !copy.answers[k].overflowed)
+                each(arg, key, limit, copy.refused);
         }
-        free(notified.texts);
+        free(copy.texts);
     }
 }

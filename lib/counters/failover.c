@@ -558,14 +558,14 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
     return NULL;
 }
 
-uint64_t failover_merged(struct counters *pair)
+uint64_t failover_synced(struct counters *store)
 {
-    return atomic_load(&state_of(pair)->synced);
+    return atomic_load(&state_of(store)->synced);
 }
 
-void failover_each_behind(struct counters *pair, counters_lag_fn *each, void *arg)
+void failover_each_behind(struct counters *store, counters_lag_fn *each, void *arg)
 {
-    struct failover_state *state = state_of(pair);
+    struct failover_state *state = state_of(store);
     for (unsigned site = 0; site < state->n_sites; site++) {
         int64_t since = atomic_load(&state->sites[site].since_ns);
         if (since != 0)
@@ -573,9 +573,9 @@ void failover_each_behind(struct counters *pair, counters_lag_fn *each, void *ar
     }
 }
 
-unsigned failover_behind(struct counters *pair)
+unsigned failover_behind(struct counters *store)
 {
-    struct failover_state *state = state_of(pair);
+    struct failover_state *state = state_of(store);
     unsigned n = 0;
     for (unsigned site = 0; site < state->n_sites; site++)
         n += failover_state_is_behind(state, site);

@@ -37,7 +37,7 @@ static void remote_condition(struct counters *counters, struct error *out)
     pthread_mutex_unlock(&store->lock);
 }
 
-static uint64_t redis_junk(struct counters *counters)
+static uint64_t remote_junk(struct counters *counters)
 {
     return atomic_load(&((struct remote *)counters)->junk);
 }
@@ -68,7 +68,7 @@ static void remote_free(struct counters *counters)
     free(store);
 }
 
-static const struct counters_ops redis_ops = {
+static const struct counters_ops remote_ops = {
     .ask = remote_script_ask,
     .change = remote_script_change,
     .sync = remote_script_sync,
@@ -82,7 +82,7 @@ static const struct counters_ops redis_ops = {
     .up = remote_up,
     .missing = remote_missing,
     .condition = remote_condition,
-    .junk = redis_junk,
+    .junk = remote_junk,
     .free = remote_free,
 };
 
@@ -94,7 +94,7 @@ struct counters *counters_remote_new(struct redis_client *redis, struct error *e
         return NULL;
     }
     pthread_mutex_init(&store->lock, NULL);
-    store->counters.ops = &redis_ops;
+    store->counters.ops = &remote_ops;
     store->counters.n_sites = redis_client_slots(redis);
     store->redis = redis;
     store->prefix = redis_client_prefix(redis);

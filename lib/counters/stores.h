@@ -20,12 +20,12 @@ struct counters *failover_new(struct counters *remote, struct counters *local, c
                               void *arg, struct error *err);
 
 /* At how many sites of remote (1 where it is a single Redis) local answers, or has something to tell it. */
-unsigned failover_behind(struct counters *pair);
+unsigned failover_behind(struct counters *store);
 
 /* Calls each() for such a site, once the store has noticed it. */
-void failover_each_behind(struct counters *pair, counters_lag_fn *each, void *arg);
+void failover_each_behind(struct counters *store, counters_lag_fn *each, void *arg);
 
 /* How many counters were brought up to date in remote after it had been away or restarted. */
-uint64_t failover_merged(struct counters *pair);
+uint64_t failover_synced(struct counters *store);
 
 #endif

@@ -24,9 +24,7 @@ int64_t window_slot_end(int64_t window_ms, int64_t slot)
 /* The number that a slot of another window length has in this one, by its last millisecond. */
 static int64_t slot_map(int64_t slot, int64_t slot_window_ms, int64_t window_ms)
 {
-    if (slot_window_ms == window_ms || slot_window_ms < 1 || slot < 0)
-        return slot;
-    return window_slot(window_ms, window_slot_end(slot_window_ms, slot));
+    return slot_window_ms == window_ms ? slot : window_slot(window_ms, window_slot_end(slot_window_ms, slot));
 }
 
 static void count_add(int64_t *count, int64_t amount)

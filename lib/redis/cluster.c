@@ -206,14 +206,14 @@ enum redis_status redis_cluster_call(struct redis_cluster *cluster, unsigned slo
         struct redis_slots_redirection to;
         redisReply *got = NULL;
         enum redis_status status = redis_node_call(node, &asked, deadline, &got);
-        if (status != REDIS_ANSWERED)
+        if (status != REDIS_ANSWERED) {
             cluster_want(cluster);
-        if (status != REDIS_ANSWERED || got->type != REDIS_REPLY_ERROR) {
-            *reply = got;
             return status;
         }
-        bool elsewhere = redis_slots_read_redirection(got->str, &to);
-        status = elsewhere ? REDIS_DOWN : cluster_refused(cluster, slot, got->str);
+        bool error = got->type == REDIS_REPLY_ERROR,
+             elsewhere = error && redis_slots_read_redirection(got->str, &to);
+        if (error)
+            status = elsewhere ? REDIS_DOWN : cluster_refused(cluster, slot, got->str);
         if (status == REDIS_ANSWERED) {
             *reply = got;
             return status;

@@ -240,22 +240,12 @@ static bool pipeline_hand_out(struct redis_pipeline *pipeline, redisReply *reply
     return true;
 }
 
-/* 0, or -1 when the connection must be given up. */
-static int pipeline_exchange(struct redis_pipeline *pipeline, struct waiter *self, struct error *err)
+/* Until the first deadline in flight, where the leader is, too. 0, or -1 when the connection must be given up. */
+static int pipeline_exchange(struct redis_pipeline *pipeline, struct error *err)
 {
     redisReply *got[ANSWERS];
     int n = 0;
-    int64_t earliest = pipeline_earliest(pipeline);
-    enum redis_connection_status status =
-        pipeline_step(pipeline, self->deadline < earliest ? self->deadline : earliest, got, &n, err);
-    if (status == REDIS_CONNECTION_TIMEOUT && clock_monotonic_ns() < earliest && !pipeline->poisoned &&
-        redis_connection_is_open(pipeline->connection)) {
-        *err =
-            (struct error){0}; /* it is late for self alone, who has not been written yet; the others go on */
-        waiters_remove(&pipeline->queue, self);
-        pipeline_finish(pipeline, self, REDIS_DOWN, NULL);
-        return 0;
-    }
+    enum redis_connection_status status = pipeline_step(pipeline, pipeline_earliest(pipeline), got, &n, err);
     if (pipeline->poisoned) {
         error_set(err, "Redis did not answer in time");
         status = REDIS_CONNECTION_TIMEOUT;
@@ -285,7 +275,7 @@ static void pipeline_lead(struct redis_pipeline *pipeline, struct waiter *self)
         if (self->state == WAITER_DONE)
             break; /* found late: whoever waits next does what is left */
         if (err.text[0] == '\0' && pipeline->flight.head != NULL)
-            (void)pipeline_exchange(pipeline, self, &err); /* its failure is in err */
+            (void)pipeline_exchange(pipeline, &err); /* its failure is in err */
         if (err.text[0] != '\0')
             pipeline_give_up(pipeline, &err);
     }

@@ -477,11 +477,6 @@ bool redis_tls_session_is_quiet(struct redis_tls_session *session)
     return rc != 1 && !session->lost && SSL_get_error(session->ssl, rc) == SSL_ERROR_WANT_READ;
 }
 
-bool redis_tls_session_resumed(const struct redis_tls_session *session)
-{
-    return SSL_session_reused(session->ssl) == 1;
-}
-
 int64_t redis_tls_session_expires(const struct redis_tls_session *session)
 {
     return end_of(SSL_get0_peer_certificate(session->ssl));

@@ -58,8 +58,6 @@ bool redis_tls_session_pending(
 /* The peer has neither closed nor sent a byte of data; what TLS says to itself (session tickets) is taken in. */
 bool redis_tls_session_is_quiet(struct redis_tls_session *session);
 
-bool redis_tls_session_resumed(const struct redis_tls_session *session);
-
 /* Unix time, s, from which the peer's certificate is no longer valid; 0: unknown. */
 int64_t redis_tls_session_expires(const struct redis_tls_session *session);
 

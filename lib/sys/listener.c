@@ -166,7 +166,7 @@ static int mend_mode(const struct listener *l, const struct stat *st, const char
                   l->path, strerror(errno));
         return -1;
     }
-    error_set(what, "the mode or group of %s was changed; it is set right", l->path);
+    error_set(what, "the mode or group of %s was not what the policy says; it is set right", l->path);
     return 1;
 }
 

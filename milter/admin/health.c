@@ -171,7 +171,7 @@ static void find_by_canary(struct findings *f, struct gate *gate, const struct c
     }
     if (canary->verdict.by == VERDICT_BY_BACKEND && f->worst < CONDITION_DOWN &&
         canary->counters == COUNTERS_OK && canary->rows == ROWS_LIVE)
-        find(f, CONDITION_STATE, CONDITION_DOWN, f->now_ms,
+        find(f, CONDITION_DECISION, CONDITION_DOWN, f->now_ms,
              "a decision failed though all parts are well: is the machine out of memory?");
 }
 

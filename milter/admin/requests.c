@@ -154,6 +154,38 @@ static json_t *note_missing(struct gate *gate, json_t *report)
     return report;
 }
 
+/* The counters of one key; where the part of the store that has it is away, as this process counted. */
+static void show_key(struct gate *gate, json_t *key, json_t *counters)
+{
+    json_t *keys = json_pack("[O]", key), *counter;
+    json_t *report = show_report(gate->counters, keys, context_now(&gate->context));
+    const bool local = report == NULL && gate->local != NULL;
+    size_t i;
+    if (local)
+        report = show_report(gate->local, keys, context_now(&gate->context));
+    json_array_foreach(json_object_get(report, "counters"), i, counter)
+    {
+        if (local)
+            json_object_set_new(counter, "local", json_true());
+    }
+    (void)json_array_extend(counters, json_object_get(report, "counters"));
+    json_decref(report);
+    json_decref(keys);
+}
+
+/* With a part of the store away, each key is asked for by itself. NULL: no part is, or nobody answers. */
+static json_t *show_each(struct gate *gate, const json_t *keys)
+{
+    struct error missing = {0};
+    json_t *counters, *key;
+    size_t i;
+    counters_missing(gate->counters, &missing);
+    if (missing.text[0] == '\0' || (counters = json_array()) == NULL)
+        return NULL;
+    json_array_foreach(keys, i, key) show_key(gate, key, counters);
+    return json_pack("{s:o}", "counters", counters);
+}
+
 static json_t *answer_show(struct gate *gate, const json_t *request)
 {
     json_t *unknown = unknown_kind(request);
@@ -162,10 +194,14 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
         return unknown;
     if (keys == NULL)
         return failure("no subject is named");
-    json_t *report = show_report(gate->counters, keys, context_now(&gate->context));
+    json_t *each, *report = show_report(gate->counters, keys, context_now(&gate->context));
     if (report == NULL && gate->local != NULL &&
         (report = show_report(gate->local, keys, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));
+    else if (report != NULL && (each = show_each(gate, keys)) != NULL) {
+        json_decref(report);
+        report = each;
+    }
     json_decref(keys);
     if (report == NULL)
         return failure("the counter store does not answer");
@@ -181,8 +217,7 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_int_t n = json_integer_value(json_object_get(request, "n"));
     size_t most = n > 0 ? (size_t)n : 1;
-    json_t *report =
-        gate->counters != NULL ? top_report(gate->counters, limit, most, context_now(&gate->context)) : NULL;
+    json_t *report = top_report(gate->counters, limit, most, context_now(&gate->context));
     if (report == NULL && gate->local != NULL &&
         (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));

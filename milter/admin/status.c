@@ -150,7 +150,7 @@ static json_t *report_limits(struct gate *gate, const struct policy *policy)
 
 static uint64_t junk_resets(struct gate *gate)
 {
-    return gate->counters != NULL ? counters_junk_resets(gate->counters) : 0;
+    return counters_junk_resets(gate->counters);
 }
 
 /* What was wrong and is no more: for who asks what happened at night. */
@@ -262,7 +262,7 @@ static void print_conditions(FILE *out, struct gate *gate)
     metrics_head(out, "rcptgate_backend_up", "gauge", "Does the backend answer?");
     fprintf(out,
             "rcptgate_backend_up{backend=\"counters\"} %d\nrcptgate_backend_up{backend=\"aliases\"} %d\n",
-            gate->counters != NULL && !rows[CONDITION_COUNTERS].set, !rows[CONDITION_ALIASES].set);
+            !rows[CONDITION_COUNTERS].set, !rows[CONDITION_ALIASES].set);
 }
 
 static void print_process(FILE *out, const struct gate *gate)
@@ -349,7 +349,7 @@ void status_print_metrics(FILE *out, struct gate *gate)
     if (gate->local != NULL)
         counter(out, "rcptgate_counters_merged_total",
                 "Counters brought up to date in Redis after it was away or restarted.",
-                failover_merged(gate->counters));
+                failover_synced(gate->counters));
     shards_print_metrics(out, gate);
     gauge(out, "rcptgate_blocks", "Networks that are blocked.", (double)networks_blocked(gate));
     counter(out, "rcptgate_events_total", "Events that happened.", events_added(gate->context.events));

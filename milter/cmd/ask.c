@@ -7,12 +7,14 @@
 #include "sys/control.h"
 #include "gate/gate.h"
 #include "config/json_get.h"
+#include "base/utf8.h"
 #include "admin/requests.h"
 #include "gate/state_dir.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { ASK_MS = 30000, CONNECT_MS = 1000 };
@@ -140,12 +142,36 @@ json_t *ask_gate(const struct policy *policy, json_t *request, int *status)
     return report;
 }
 
+/* For a terminal, which would obey it: what stands in the database or in a key is not ours. */
+static void clean(json_t *value)
+{
+    const char *name;
+    json_t *part;
+    size_t i;
+    if (json_is_string(value)) {
+        char *copy = strdup(json_string_value(value));
+        if (copy != NULL)
+            utf8_clean(copy);
+        (void)json_string_set(value, copy != NULL ? copy : "?"); /* what was valid stays so */
+        free(copy);
+    }
+    json_array_foreach(value, i, part)
+    {
+        clean(part);
+    }
+    json_object_foreach(value, name, part)
+    {
+        clean(part);
+    }
+}
+
 int ask_print(json_t *report, bool json, void (*person)(FILE *, const json_t *))
 {
     int status = EXIT_DONE;
-    if (!json)
+    if (!json) {
+        clean(report);
         person(stdout, report);
-    else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
+    } else if (json_dumpf(report, stdout, JSON_INDENT(2)) < 0 || putchar('\n') == EOF)
         status = EXIT_INTERNAL;
     json_decref(report);
     return status;

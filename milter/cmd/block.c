@@ -156,7 +156,7 @@ static void print_done(const struct job *job)
     if (job->refused > 0)
         printf(", %zu refused", job->refused);
     if (job->bad > 0)
-        printf(", %zu lines passed over", job->bad);
+        printf(", %zu line%s passed over", job->bad, job->bad == 1 ? "" : "s");
     putchar('\n');
 }
 
@@ -199,7 +199,7 @@ static int change(const char *what, int argc, char **argv, const struct option_v
 
 int cmd_block(int argc, char **argv)
 {
-    struct options o = {.file = LOAD_DEFAULT_FILE};
+    struct options o = {.file = POLICY_FILE_DEFAULT};
     const struct option_value values[] = {{"-c", &o.file, NULL},         {"--file", &o.list, NULL},
                                           {"--for", &o.duration, NULL},  {"--reason", &o.reason, NULL},
                                           {"--action", &o.action, NULL}, {"--force", NULL, &o.force},
@@ -209,7 +209,7 @@ int cmd_block(int argc, char **argv)
 
 int cmd_block_undo(int argc, char **argv)
 {
-    struct options o = {.file = LOAD_DEFAULT_FILE};
+    struct options o = {.file = POLICY_FILE_DEFAULT};
     const struct option_value values[] = {
         {"-c", &o.file, NULL}, {"--file", &o.list, NULL}, {"--json", NULL, &o.json}, {NULL, NULL, NULL}};
     return change("unblock", argc, argv, values, &o);
@@ -254,7 +254,7 @@ static int page_print(const struct policy *policy, bool json, size_t *n, json_t 
 
 int cmd_block_list(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     bool json = false;
     const struct option_value values[] = {{"-c", &file, NULL}, {"--json", NULL, &json}, {NULL, NULL, NULL}};
     int n = command_options("blocks", argc, argv, values);

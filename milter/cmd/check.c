@@ -217,7 +217,7 @@ static void check_secrets(const char *file, const struct policy *policy, struct 
 
 int cmd_check(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     bool json = false, connect = false;
     const struct option_value options[] = {
         {"-c", &file, NULL}, {"--json", NULL, &json}, {"--connect", NULL, &connect}, {NULL, NULL, NULL}};

@@ -142,7 +142,7 @@ static int watch_run(struct watch *watch)
 
 int cmd_events(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE, *number = "20";
+    const char *file = POLICY_FILE_DEFAULT, *number = "20";
     struct watch watch = {0};
     const struct option_value options[] = {{"-c", &file, NULL},
                                            {"-n", &number, NULL},

@@ -124,7 +124,7 @@ static void print_explain(FILE *out, const json_t *report)
 
 int cmd_explain(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE, *to = NULL, *from = NULL, *client = NULL, *user = NULL,
+    const char *file = POLICY_FILE_DEFAULT, *to = NULL, *from = NULL, *client = NULL, *user = NULL,
                *size = NULL;
     bool json = false;
     const struct option_value options[] = {{"-c", &file, NULL},     {"--to", &to, NULL},

@@ -190,7 +190,7 @@ static int check(const struct policy *policy)
 
 int cmd_postfix_lines(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     bool checks = false;
     const struct option_value options[] = {
         {"-c", &file, NULL}, {"--check", NULL, &checks}, {NULL, NULL, NULL}};

@@ -195,7 +195,7 @@ static int parse_most(const char *text, size_t *most)
 
 int cmd_replay(int argc, char **argv)
 {
-    struct options o = {.file = LOAD_DEFAULT_FILE};
+    struct options o = {.file = POLICY_FILE_DEFAULT};
     const struct option_value options[] = {
         {"-c", &o.file, NULL}, {"--policy", &o.policy, NULL},         {"--against", &o.against, NULL},
         {"-n", &o.most, NULL}, {"--no-aliases", NULL, &o.no_aliases}, {"--json", NULL, &o.json},

@@ -1,6 +1,8 @@
 /* rule_inert: see rule_inert.h. Owns nothing beyond a scan. What cannot be judged counts as a row that acts. */
 #include "rule_inert.h"
 
+#include "policy/address.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,19 +14,12 @@ static const enum rule_noun nouns[ALIASES_TABLES] = {
     [ALIASES_SENDERS] = NOUN_SENDER, [ALIASES_CLIENTS] = NOUN_CLIENT,
 };
 
-static bool is_ascii(const char *text)
-{
-    while (*text > 0)
-        text++;
-    return *text == '\0';
-}
-
-/* U-labels are looked up as well as A-labels, and a '*' in an address of the file is itself and no glob. */
+/* A '*' in an address of the file is itself and no glob. */
 static bool can_be_judged(enum aliases_table table, const struct edit_record *record)
 {
     for (size_t i = 0; i < aliases_schema_columns[table].n_keys; i++) {
         const char *text = record->at[i].text;
-        if (record->at[i].kind != EDIT_TEXT || !is_ascii(text))
+        if (record->at[i].kind != EDIT_TEXT)
             return false;
         const char *at = strrchr(text, '@');
         if (at != NULL && at[1] != '.' && strcspn(text, "*?") < (size_t)(at - text))
@@ -33,11 +28,23 @@ static bool can_be_judged(enum aliases_table table, const struct edit_record *re
     return true;
 }
 
+/* The gate asks for a domain with A-labels, and for the U-labels that these stand for: for no other spelling of them. */
+static bool is_asked_for(const char *canonical, const char *text)
+{
+    char unicode[ADDRESS_DOMAIN_MAX * 4];
+    const char *at = strrchr(canonical, '@'), *domain = at != NULL ? at + 1 : canonical;
+    domain += *domain == '.';
+    size_t n = (size_t)(domain - canonical);
+    return strcmp(canonical, text) == 0 ||
+           (strncmp(canonical, text, n) == 0 && address_domain_unicode(domain, unicode, sizeof unicode) &&
+            strcmp(text + n, unicode) == 0);
+}
+
 static bool same_keys(enum aliases_table table, const struct rule *rule, const struct edit_record *record)
 {
     bool same = rule->table == table;
     for (size_t i = 0; same && i < aliases_schema_columns[table].n_keys; i++)
-        same = strcmp(rule->record.at[i].text, record->at[i].text) == 0;
+        same = is_asked_for(rule->record.at[i].text, record->at[i].text);
     return same;
 }
 

@@ -64,6 +64,7 @@ int rule_write_exit_status(enum edit_status status)
         [EDIT_INVALID] = EXIT_REFUSED,
         [EDIT_BUSY] = EXIT_BUSY,
         [EDIT_CREATE] = EXIT_CANNOT_CREATE,
+        [EDIT_NO_RIGHT] = EXIT_NO_RIGHT,
         [EDIT_FAILED] = EXIT_REFUSED,
     };
     return statuses[status];

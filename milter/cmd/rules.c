@@ -738,7 +738,7 @@ static int parse_line(struct invocation *in, int argc, char **argv, const struct
 /* The policy says where the database is, and what a subaddress is; with --database it may be missing. */
 static int find_database(struct invocation *in)
 {
-    const char *file = in->file != NULL ? in->file : LOAD_DEFAULT_FILE;
+    const char *file = in->file != NULL ? in->file : POLICY_FILE_DEFAULT;
     in->args.subaddress = "+";
     if (in->database != NULL && in->file == NULL && access(file, F_OK) != 0)
         return 0;

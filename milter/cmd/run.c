@@ -386,7 +386,7 @@ int cmd_run(int argc, char **argv)
 {
     static struct daemon daemon; /* libmilter's threads use it until the process is gone */
     daemon = (struct daemon){.listener = {.fd = -1, .lock_fd = -1}, .state_lock = -1};
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     const struct option_value options[] = {{"-c", &file, NULL}, {NULL, NULL, NULL}};
     int n = command_options("run", argc, argv, options);
     if (n < 0)

@@ -26,7 +26,7 @@ static json_t *request_make(const char *what, int n, char **argv, const char *li
 static json_t *ask_subjects(const char *name, int argc, char **argv, const char **limit, bool *json,
                             int *status)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     const struct option_value options[] = {{"-c", &file, NULL},
                                            {"--json", NULL, json},
                                            {limit != NULL ? "--limit" : NULL, limit, NULL},
@@ -65,6 +65,8 @@ static void print_counter(FILE *out, const json_t *c)
         fputs(", whole again in ", out);
         json_get_print_ms(out, c, "reset_ms");
     }
+    if (json_is_true(json_object_get(c, "local")))
+        fputs(", as this gate counted", out);
     fputc('\n', out);
 }
 
@@ -94,10 +96,12 @@ static void print_show(FILE *out, const json_t *report)
 {
     const json_t *counters = json_object_get(report, "counters"),
                  *backlog = json_object_get(report, "backlog");
-    if (strcmp(json_get_text(report, "counts"), "local") == 0)
-        fputs("Redis does not answer: as this gate counted\n", out);
+    const bool local = strcmp(json_get_text(report, "counts"), "local") == 0;
     if (*json_get_text(report, "missing") != '\0')
-        fprintf(out, "Some of Redis does not answer: %s\n", json_get_text(report, "missing"));
+        fprintf(out, "Some of Redis does not answer%s: %s\n",
+                local ? ", and this is as this gate counted" : "", json_get_text(report, "missing"));
+    else if (local)
+        fputs("Redis does not answer: as this gate counted\n", out);
     print_list(out, counters, print_counter);
     print_list(out, backlog, print_backlog);
     if (json_array_size(counters) == 0 && json_array_size(backlog) == 0)

@@ -1,5 +1,5 @@
 /* status: asks the running gate whether it is well. Exit 0 healthy, 1 degraded, 2 down, also when no gate runs,
- * 77 where this user may not ask. */
+ * or where it cannot be known where one runs, 77 where this user may not ask. */
 #include "command.h"
 
 #include "ask.h"
@@ -19,22 +19,23 @@ enum {
 };
 
 /* The policy's, or where the file cannot be used (the gate may run on its last good one) the default. NULL: no memory. */
-static const struct policy *policy_of(const char *file)
+static const struct policy *policy_of(const char *file, bool *guessed)
 {
     struct problems problems = {0};
     const struct policy *policy = policy_file_load_or_complain(file);
+    *guessed = policy == NULL;
     if (policy == NULL)
         policy = config_load("{}", 2, &problems);
     problems_done(&problems);
     return policy;
 }
 
-enum silence { ABSENT, BARRED, HANGING };
+enum silence { ABSENT, BARRED, HANGING, LOST };
 
 /* Why nobody answered, as a report of its own. */
 static json_t *nobody(enum silence why, const char *text)
 {
-    const char *status = why == BARRED ? "unknown" : health_word(CONDITION_DOWN);
+    const char *status = why == BARRED || why == LOST ? "unknown" : health_word(CONDITION_DOWN);
     static const struct {
         const char *title, *means;
     } silences[] = {
@@ -44,6 +45,9 @@ static json_t *nobody(enum silence why, const char *text)
         [BARRED] = {"UNKNOWN: you may not ask the gate", "Ask as root, or as a member of the gate's group"},
         [HANGING] = {"DOWN: the gate does not answer", "Where Postfix waits in vain, too, it answers 451: "
                                                        "`systemctl restart rcptgate`"},
+        [LOST] = {"UNKNOWN: no gate answers at the default place, and no policy says where else one runs",
+                  "Mend the policy, or name the right one with -c; a gate that runs goes on with its last "
+                  "good one"},
     };
     return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s}]}", "status", status, "reasons", "what", "gate",
                      "title", silences[why].title, "grade", status, "text", text, "means",
@@ -233,7 +237,7 @@ static void print_status(FILE *out, const json_t *report)
 
 int cmd_status(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE;
+    const char *file = POLICY_FILE_DEFAULT;
     bool json = false, absent = false;
     const struct option_value options[] = {{"-c", &file, NULL}, {"--json", NULL, &json}, {NULL, NULL, NULL}};
     int n = command_options("status", argc, argv, options);
@@ -241,7 +245,8 @@ int cmd_status(int argc, char **argv)
         return EXIT_USAGE;
     if (n > 0)
         return command_usage("status", "unexpected argument %s", argv[1]);
-    const struct policy *policy = policy_of(file);
+    bool guessed;
+    const struct policy *policy = policy_of(file, &guessed);
     json_t *request = json_pack("{s:s}", "do", "status");
     struct error err = {0};
     json_t *report = policy != NULL && request != NULL ? ask_running(policy, request, &absent, &err) : NULL;
@@ -252,7 +257,7 @@ int cmd_status(int argc, char **argv)
                                 (policy != NULL && !ask_allowed(policy, &err)));
     if (!answered) {
         json_decref(report);
-        report = nobody(barred ? BARRED : absent ? ABSENT : HANGING, err.text);
+        report = nobody(barred ? BARRED : !absent ? HANGING : guessed ? LOST : ABSENT, err.text);
     }
     int64_t inert = policy != NULL && policy->aliases.database != NULL
                         ? rule_inert_scan(policy->aliases.database, policy->aliases.subaddress,
@@ -269,7 +274,7 @@ int cmd_status(int argc, char **argv)
         (answered ? print_status : print_nobody)(stdout, report);
     static const int statuses[] = {
         [CONDITION_NOTE] = EXIT_DONE, [CONDITION_DEGRADED] = EXIT_REFUSED, [CONDITION_DOWN] = STATUS_DOWN};
-    int status = barred ? EXIT_NO_RIGHT : statuses[health_grade(report)];
+    int status = barred ? EXIT_NO_RIGHT : answered ? statuses[health_grade(report)] : STATUS_DOWN;
     json_decref(report);
     return status;
 }

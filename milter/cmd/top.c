@@ -196,7 +196,7 @@ static bool by_is_known(const char *by)
 
 int cmd_top(int argc, char **argv)
 {
-    const char *file = LOAD_DEFAULT_FILE, *number = "10";
+    const char *file = POLICY_FILE_DEFAULT, *number = "10";
     struct look look = {.by = "subject"};
     bool watch = false;
     const struct option_value options[] = {

@@ -43,6 +43,7 @@ static const struct {
                          "Limits that count the backlog go by old numbers for a while, then refuse nothing."},
     [CONDITION_STATE] = {"state", "State directory",
                          "Mail is not affected; a restart may find less than it should."},
+    [CONDITION_DECISION] = {"decision", "Decisions", "Recipients are answered 451."},
     [CONDITION_LOG] = {"log", "Log", "Mail is not affected; decisions are missing from the log."},
     [CONDITION_HTTP] = {"http", "HTTP port",
                         "Mail is not affected; metrics and health cannot be read over HTTP."},

@@ -17,24 +17,25 @@
 enum condition {
     CONDITION_COUNTERS, /* the counter store does not answer: when_down is in force */
     CONDITION_COUNTERS_SHARD, /* a part of the counter store does not answer: when_down is in force for what is counted there */
-    CONDITION_COUNTERS_WARNING, /* Redis may throw counters away (maxmemory-policy) */
-    CONDITION_COUNTERS_LOCAL,   /* this process counts fewer subjects beside Redis than there are */
-    CONDITION_ALIASES,          /* the alias database cannot be used: the last good copy answers, or nobody */
-    CONDITION_ALIASES_REFUSED,  /* new alias data was not taken (integrity, version, max_shrink) */
-    CONDITION_ALIASES_COPY,     /* no last good copy can be kept */
-    CONDITION_ALIASES_MAILBOX,  /* what is accepted has no mailbox */
-    CONDITION_POLICY,           /* the policy file cannot be used: the last good one is in force */
-    CONDITION_POLICY_ENTRIES,   /* entries of the policy are skipped or replaced */
-    CONDITION_POLICY_COPY,      /* the last good policy cannot be kept for the next start */
-    CONDITION_RESTART,          /* a part of the policy in force waits for a restart; a note */
-    CONDITION_BLOCKS,           /* blocks cannot be kept, or shared with the other gates */
-    CONDITION_QUEUE,            /* Postfix's queue cannot be read */
-    CONDITION_STATE,            /* the state directory cannot be used */
-    CONDITION_LOG,              /* log lines are lost */
-    CONDITION_HTTP,             /* the HTTP port cannot be had */
-    CONDITION_ROOT,             /* the gate runs with root's rights */
-    CONDITION_SOCKET,           /* the milter's socket had to be mended, or could not be */
-    CONDITION_MAPS,             /* the socket of Postfix's maps had to be mended, or cannot be had */
+    CONDITION_COUNTERS_WARNING, /* it answers, but: it may throw counters away, a right is missing, a TLS file is bad ... */
+    CONDITION_COUNTERS_LOCAL,  /* this process counts fewer subjects beside Redis than there are */
+    CONDITION_ALIASES,         /* the alias database cannot be used: the last good copy answers, or nobody */
+    CONDITION_ALIASES_REFUSED, /* new alias data was not taken (integrity, version, max_shrink) */
+    CONDITION_ALIASES_COPY,    /* no last good copy can be kept */
+    CONDITION_ALIASES_MAILBOX, /* what is accepted has no mailbox */
+    CONDITION_POLICY,          /* the policy file cannot be used: the last good one is in force */
+    CONDITION_POLICY_ENTRIES,  /* entries of the policy are skipped or replaced */
+    CONDITION_POLICY_COPY,     /* the last good policy cannot be kept for the next start */
+    CONDITION_RESTART,         /* a part of the policy in force waits for a restart; a note */
+    CONDITION_BLOCKS,          /* blocks cannot be kept, or shared with the other gates */
+    CONDITION_QUEUE,           /* Postfix's queue cannot be read */
+    CONDITION_STATE,           /* the state directory cannot be used */
+    CONDITION_DECISION,        /* a decision fails though all its parts are well */
+    CONDITION_LOG,             /* log lines are lost */
+    CONDITION_HTTP,            /* the HTTP port cannot be had */
+    CONDITION_ROOT,            /* the gate runs with root's rights */
+    CONDITION_SOCKET,          /* the milter's socket had to be mended, or could not be */
+    CONDITION_MAPS,            /* the socket of Postfix's maps had to be mended, or cannot be had */
     CONDITIONS
 };
 

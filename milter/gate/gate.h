@@ -12,7 +12,6 @@
 #include "policy/policy.h"
 #include "gate/ramp_clock.h"
 #include "redis/client.h"
-#include "counters/refunds.h"
 #include "aliases/aliases.h"
 
 struct gate {
@@ -21,8 +20,9 @@ struct gate {
     /* Set once at the start; these parts of a policy need a restart. */
     const struct policy *started; /* with what they were set up */
     struct aliases *rules;        /* NULL: no alias rules */
-    struct counters *counters; /* what is asked; never NULL. Where it is not the embedded one it stands on */
-    struct counters *local;    /* the one that counts along, and is the fallback, and on context.redis */
+    struct counters *counters;    /* what is asked; never NULL */
+    struct counters *
+        local; /* what counts along in this process, and is the fallback; NULL where counters is the embedded store */
     struct refunds *refunds;
     struct ramp_clock ramp;
     struct queue_monitor *backlog; /* knows nothing until queue_monitor_start() */

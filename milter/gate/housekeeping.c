@@ -36,7 +36,7 @@ static void look_at_counters(struct housekeeping *seen, struct gate *gate, int64
 {
     struct error err = {0};
     counters_condition(gate->counters, &err);
-    uint64_t merged = gate->context.redis != NULL ? failover_merged(gate->counters) : 0;
+    uint64_t merged = gate->context.redis != NULL ? failover_synced(gate->counters) : 0;
     if (merged != seen->counters_merged)
         log_line(LOG_AT_WARNING, "event=counters-merged counters=%llu",
                  (unsigned long long)(merged - seen->counters_merged));

@@ -102,10 +102,10 @@ const struct policy *policy_file_load_or_complain(const char *file)
         fprintf(stderr, "rcptgate: %s has bad entries: `rcptgate check %s` names them\n", file, file);
         policy = patch(file, policy);
     }
-    bool notified = false;
+    bool printed = false;
     for (size_t i = 0; i < problems.n; i++)
-        notified = notified || problems.at[i].kind == PROBLEM_FATAL;
-    if (policy == NULL && !notified)
+        printed = printed || problems.at[i].kind == PROBLEM_FATAL;
+    if (policy == NULL && !printed)
         fprintf(stderr, "rcptgate: %s\n", err.text);
     problems_done(&problems);
     if (policy == NULL && (policy = load_last(file, from)) != NULL)

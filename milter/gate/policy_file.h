@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#define LOAD_DEFAULT_FILE "/etc/rcptgate/policy.json"
+#define POLICY_FILE_DEFAULT "/etc/rcptgate/policy.json"
 
 /* A policy with one reference. NULL with err set where the file cannot be read or used; what config_load() found is in
  * *problems either way (zeroed before, problems_done() after). */

@@ -28,9 +28,9 @@ struct queue_monitor {
     struct context *context;
     struct aliases *rules;
     struct worker *worker;
-    struct queue_sync *share; /* this and what follows is the thread's */
-    unsigned pers;            /* bits of the subjects that were read last */
-    int64_t due_ms;           /* when the command is run again */
+    struct queue_sync *sync; /* this and what follows is the thread's */
+    unsigned pers;           /* bits of the subjects that were read last */
+    int64_t due_ms;          /* when the command is run again */
     int64_t length_before, length_ms, notified_growing_ms;
     bool notified_old;
 
@@ -204,7 +204,7 @@ static void round_run(struct queue_monitor *backlog, const struct policy *policy
     }
     watch(backlog, &count, clock_ms());
     if (backlog->context->redis != NULL)
-        queue_sync(backlog->share, backlog->context->redis, policy, &count, context_now(backlog->context),
+        queue_sync(backlog->sync, backlog->context->redis, policy, &count, context_now(backlog->context),
                    others);
     take(backlog, policy, &count, others, started);
     conditions_clear(&backlog->context->conditions, CONDITION_QUEUE, context_now(backlog->context));
@@ -274,8 +274,8 @@ struct queue_monitor *queue_monitor_new(struct context *context, struct aliases 
 
 int queue_monitor_start(struct queue_monitor *backlog, struct error *err)
 {
-    backlog->share = queue_sync_new();
-    if (backlog->share == NULL) {
+    backlog->sync = queue_sync_new();
+    if (backlog->sync == NULL) {
         error_set(err, "out of memory for the backlog");
         return -1;
     }
@@ -294,7 +294,7 @@ void queue_monitor_free(struct queue_monitor *backlog)
     if (backlog == NULL)
         return;
     worker_free(backlog->worker);
-    queue_sync_free(backlog->share);
+    queue_sync_free(backlog->sync);
     queue_parse_done(&backlog->own);
     others_free(backlog->others);
     pthread_mutex_destroy(&backlog->lock);

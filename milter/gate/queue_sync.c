@@ -39,7 +39,7 @@ struct entry {
 };
 
 struct round { /* one `per` */
-    struct queue_sync *share;
+    struct queue_sync *sync;
     struct redis_client *redis;
     struct pool pool;
     const char *own_host; /* as in fields */
@@ -47,7 +47,7 @@ struct round { /* one `per` */
     int64_t now_ms, clock_ms, stale_ms, least;
     struct entry *own, *theirs; /* to be synced; as read */
     size_t n_own, n_theirs, room;
-    struct table *notified; /* the fields of own: a row is its key */
+    struct table *sent; /* the fields of own: a row is its key */
     const char **drop;
     size_t n_drop;
 };
@@ -57,9 +57,9 @@ struct queue_sync *queue_sync_new(void)
     return calloc(1, sizeof(struct queue_sync));
 }
 
-void queue_sync_free(struct queue_sync *share)
+void queue_sync_free(struct queue_sync *sync)
 {
-    free(share);
+    free(sync);
 }
 
 /* ---- telling ---- */
@@ -97,7 +97,7 @@ static bool notify_own(struct round *round, const struct table *own)
     for (size_t i = 0; words != NULL && i < round->n_own; i++) {
         const char *field = field_of(round, round->own[i].subject);
         const char *value = pool_printf(&round->pool, "%" PRId64 " %" PRId64, round->own[i].n, round->now_ms);
-        if (field == NULL || value == NULL || table_add(round->notified, field, strlen(field)) == NULL)
+        if (field == NULL || value == NULL || table_add(round->sent, field, strlen(field)) == NULL)
             continue;
         words[n++] = field;
         words[n++] = value;
@@ -108,18 +108,18 @@ static bool notify_own(struct round *round, const struct table *own)
 /* ---- reading ---- */
 
 /* SIZE_MAX: there are too many. */
-static size_t host_find(struct queue_sync *share, const char *name)
+static size_t host_find(struct queue_sync *sync, const char *name)
 {
     size_t i = 0;
-    while (i < share->n_hosts && strcmp(share->hosts[i].name, name) != 0)
+    while (i < sync->n_hosts && strcmp(sync->hosts[i].name, name) != 0)
         i++;
-    if (i < share->n_hosts)
+    if (i < sync->n_hosts)
         return i;
-    if (i == HOSTS_MAX || strlen(name) >= sizeof share->hosts[i].name)
+    if (i == HOSTS_MAX || strlen(name) >= sizeof sync->hosts[i].name)
         return SIZE_MAX;
-    share->hosts[i] = (struct host){.stamp = -1};
-    memcpy(share->hosts[i].name, name, strlen(name) + 1);
-    return share->n_hosts++;
+    sync->hosts[i] = (struct host){.stamp = -1};
+    memcpy(sync->hosts[i].name, name, strlen(name) + 1);
+    return sync->n_hosts++;
 }
 
 static bool value_read(const char *value, int64_t *n, int64_t *stamp)
@@ -167,13 +167,13 @@ static void on_field(void *arg, const char *field, const char *value)
     if (bar == NULL || !value_read(value, &entry.n, &entry.stamp))
         return; /* not ours */
     bool own = strcmp(bar + 1, round->own_host) == 0;
-    if (own && table_find(round->notified, field, strlen(field)) != NULL)
+    if (own && table_find(round->sent, field, strlen(field)) != NULL)
         return;
-    entry.host = own ? SIZE_MAX : host_find(round->share, bar + 1);
+    entry.host = own ? SIZE_MAX : host_find(round->sync, bar + 1);
     if (!own && entry.host == SIZE_MAX)
         return;
     if (!own)
-        host_saw(&round->share->hosts[entry.host], entry.stamp, round->clock_ms);
+        host_saw(&round->sync->hosts[entry.host], entry.stamp, round->clock_ms);
     entry_add(round, &entry, field, (size_t)(bar - field));
 }
 
@@ -215,7 +215,7 @@ static void sum_up(struct round *round, struct table *sum)
     char subject[FIELD_MAX];
     for (size_t i = 0; i < round->n_theirs; i++) {
         const struct entry *entry = &round->theirs[i];
-        const struct host *host = entry->host == SIZE_MAX ? NULL : &round->share->hosts[entry->host];
+        const struct host *host = entry->host == SIZE_MAX ? NULL : &round->sync->hosts[entry->host];
         bool left_over = host == NULL || entry->stamp < round->now_ms - GONE_MS;
         if (left_over) {
             round->drop[round->n_drop++] = entry->field;
@@ -255,7 +255,7 @@ static int64_t least_of(const struct policy *policy, enum subject per)
     return least > 1 ? least : 1;
 }
 
-void queue_sync(struct queue_sync *share, struct redis_client *redis, const struct policy *policy,
+void queue_sync(struct queue_sync *sync, struct redis_client *redis, const struct policy *policy,
                 const struct queue_parse *own, int64_t now_ms, struct table *others[SUBJECTS])
 {
     char own_host[1024];
@@ -265,18 +265,18 @@ void queue_sync(struct queue_sync *share, struct redis_client *redis, const stru
     for (int per = 0; per < SUBJECTS; per++) {
         if (own->of[per] == NULL)
             continue;
-        struct round round = {.share = share,
+        struct round round = {.sync = sync,
                               .redis = redis,
                               .own_host = own_host,
                               .now_ms = now_ms,
                               .clock_ms = clock_monotonic_ns() / 1000000 + 1,
                               .stale_ms = 3 * policy->queue.every_ms + 10000,
                               .least = least_of(policy, (enum subject)per),
-                              .notified = table_new(sizeof(struct table_row), SYNCED_MAX)};
+                              .sent = table_new(sizeof(struct table_row), SYNCED_MAX)};
         snprintf(round.key, sizeof round.key, "backlog:%s", policy_subject_name((enum subject)per));
-        if (round.notified != NULL && notify_own(&round, own->of[per]))
+        if (round.sent != NULL && notify_own(&round, own->of[per]))
             others[per] = read_theirs(&round);
-        table_free(round.notified);
+        table_free(round.sent);
         pool_done(&round.pool);
     }
 }

@@ -10,10 +10,10 @@
 struct queue_sync;
 
 struct queue_sync *queue_sync_new(void); /* NULL: out of memory */
-void queue_sync_free(struct queue_sync *share);
+void queue_sync_free(struct queue_sync *sync);
 
 /* One round. others[per] is what waits on all other hosts (struct queue_number), the caller's to free; NULL where that is not known. */
-void queue_sync(struct queue_sync *share, struct redis_client *redis, const struct policy *policy,
+void queue_sync(struct queue_sync *sync, struct redis_client *redis, const struct policy *policy,
                 const struct queue_parse *own, int64_t now_ms, struct table *others[SUBJECTS]);
 
 #endif

@@ -64,16 +64,14 @@ static bool read_db(const char *at, int *out)
     return true;
 }
 
-/* user:password or :password. */
+/* user:password, :password, or a user whose password is in a file beside the URL. */
 static const char *url_login(struct loader *loader, struct redis_config *out, const char *at, size_t n)
 {
     const char *colon = memchr(at, ':', n);
-    if (colon == NULL)
-        return "has a user but no password; write user:password@ or :password@ before the host";
-    size_t user = (size_t)(colon - at);
+    size_t user = colon != NULL ? (size_t)(colon - at) : n;
     out->user = user > 0 ? decode(loader, at, user) : NULL;
-    out->password = decode(loader, colon + 1, n - user - 1);
-    if ((user > 0 && out->user == NULL) || out->password == NULL)
+    out->password = colon != NULL ? decode(loader, colon + 1, n - user - 1) : NULL;
+    if ((user > 0 && out->user == NULL) || (colon != NULL && out->password == NULL))
         return "has a percent sign in its user or password that is no escape; write %25 for a percent sign";
     return NULL;
 }
@@ -214,6 +212,10 @@ bool counters_url(struct loader *loader, const struct place *place, const struct
     if (url == NULL)
         return loader_mistyped(loader, place, key, "a URL in quotes, such as \"redis://127.0.0.1:6379/0\"");
     const char *wrong = url_parse(loader, &parsed, url);
+    if (wrong == NULL && parsed.redis.user != NULL && parsed.redis.password == NULL &&
+        json_object_get(place->up->value, "password_file") == NULL)
+        wrong = "has a user but no password; write user:password@ or :password@ before the host, or name a "
+                "counters.password_file";
     if (wrong != NULL)
         return loader_bad(loader, place, key, "%s", wrong);
     parsed.url = keep(loader, url, strlen(url));

@@ -379,8 +379,10 @@ static bool parse_limit(struct loader *loader, const struct place *place, struct
     struct draft draft = {0};
     char instead[128];
     const char *name = json_string_value(json_object_get(place->value, "name"));
-    snprintf(instead, sizeof instead, "nothing: limit \"%.64s\" is skipped, the others are in force",
-             name != NULL && is_name(name) ? name : "?");
+    if (name != NULL && is_name(name))
+        snprintf(instead, sizeof instead, "nothing: limit \"%s\" is skipped, the others are in force", name);
+    else
+        snprintf(instead, sizeof instead, "nothing: this limit is skipped, the others are in force");
     loader->instead = instead;
     bool good = read_limit(loader, place, &draft);
     loader->instead = NULL;

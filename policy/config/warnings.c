@@ -159,9 +159,7 @@ static const char *never_acts(const struct policy *policy, const struct limit *l
     if (when->unknown == YES && when->catch_all == YES)
         return "a recipient that a catch-all accepts is not unknown";
     for (size_t i = 0; when->unknown == YES && i < limit->n_per; i++) {
-        enum subject per = limit->per[i];
-        if (per != SUBJECT_CLIENT && per != SUBJECT_USER && per != SUBJECT_RECIPIENT_DOMAIN &&
-            per != SUBJECT_HOST && per != SUBJECT_ALL)
+        if (((POLICY_WIDE | 1 << SUBJECT_RECIPIENT_DOMAIN) & 1 << limit->per[i]) == 0)
             return "unknown recipients are counted only per client, user, recipient_domain, host and all";
     }
     return NULL;
@@ -189,8 +187,7 @@ static void warn_limit(struct loader *loader, const struct place *place, const s
             loader, &max, PROBLEM_WARNING, "",
             "is 0: the limit refuses everything that it applies to. Use a rule or a block for that, or a "
             "greater max");
-    if (limit->n_per == 1 && limit->per[0] == SUBJECT_CLIENT && limit->over == ACTION_REJECT &&
-        limit->hold_ms > 0 && !limit->shadow)
+    if (policy_holds_client(limit) && limit->over == ACTION_REJECT && !limit->shadow)
         loader_problem(
             loader, &hold, PROBLEM_WARNING, "",
             "rejects everything from a client for as long as it is held: large providers share addresses "

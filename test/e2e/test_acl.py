@@ -33,7 +33,10 @@ def world():
         w.gate.stop()
         w.redis.call("FLUSHALL")
         w.redis.call("ACL", "LOG", "RESET")
-        w.gate.write_policy(counters={"url": f"redis://rcptgate:secret@{w.scratch.address}:{port}/0", "timeout": "10s"})
+        password = w.scratch / "redis.password"
+        password.write_text("secret\n")
+        password.chmod(0o600)
+        w.gate.write_policy(counters={"url": f"redis://rcptgate@{w.scratch.address}:{port}/0", "password_file": str(password), "timeout": "10s"})
         w.gate.start()
         w.settled()
         yield w

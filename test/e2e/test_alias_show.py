@@ -67,8 +67,11 @@ def test_in_words(world):
 
 
 def test_nothing_obeys_what_a_row_holds(world):
-    world.database.alias("evil@example.com", "\x1b[31m@b.example")
-    assert "\x1b" not in world.gate.command("alias", "show", "evil@example.com")
+    world.database.alias("evil@example.com", "\x1b[31m\u009b1m\u202e@b.example")
+    for command in (("alias", "show", "evil@example.com"), ("alias", "list"), ("explain", "--to", "evil@example.com")):
+        said = world.gate.command(*command)
+        assert "evil@example.com" in said
+        assert not set(said) & set("\x1b\u009b\u202e"), command
     world.database.run("DELETE FROM aliases WHERE address = 'evil@example.com'")
 
 

@@ -276,7 +276,7 @@ def test_published_list(world):
     done = subprocess.run([RCPTGATE, "block", "-c", str(gate.policy_path), "--file", "-", "--reason", "drop"],
                           input=text, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1, done
-    assert "4 networks blocked, 1 refused, 1 lines passed over" in done.stdout, done
+    assert "4 networks blocked, 1 refused, 1 line passed over" in done.stdout, done
     assert "standard input:8:" in done.stderr and "198.51.100.1" in done.stderr
     assert set(listed(gate)) == {"1.10.16.0/20", "2.56.192.0/22", "203.0.113.9", "2001:db8:bad::/48"}
     path = world.scratch / "list"

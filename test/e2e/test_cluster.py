@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import nullcontext
 
+import pytest
+
 from harness import MilterClient, World, run_threads, serve, wait_for
 
 ALIASES = 4  # of each master
@@ -52,6 +54,11 @@ class Load:
             m.eom()
         else:
             m.abort()
+
+    def flows(self, n=100):
+        """Waits until n more were sent, and some to each."""
+        before = len(self.sent)
+        wait_for(lambda: len(self.sent) > before + n and {r for _, _, r, _ in self.sent} >= set(self.recipients), "no load")
 
     def stop(self):
         self.stopped.set()
@@ -137,6 +144,26 @@ def test_exactly_max_over_two_masters():
         wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 10, "what was refused is given back", 5)
 
 
+def test_strangers_share_no_hard_answer():
+    """What only a catch-all takes is counted together, in another slot: for none of them that is a reason for a 5xx."""
+    limits = [{"name": "alias", "per": "recipient", "max": 2, "window": "1h", "over": "reject"}]
+    with World("cluster", limits, mta=False, domains=(), counters={"max_new_subjects": 1}) as w:
+        w.database.domain("example.com", catch_all="accept")
+        w.settled()
+        with w.milter() as m:
+            m.connect()
+            said = []
+            for i in range(6):
+                m.mail()
+                said.append(code(m.rcpt(f"<stranger{i}@example.com>")))
+                if said[-1] == "250":
+                    m.data()
+                    m.eom()
+                else:
+                    m.abort()
+        assert said == ["250"] * 3 + ["450"] * 3
+
+
 def test_both_full():
     """The hardest answer wins, and a refusal leaves nothing charged."""
     limits = [dict(BOTH[0], max=2), dict(BOTH[1], max=2)]
@@ -208,14 +235,13 @@ def test_kill_a_master():
         cluster, victim = w.redis, w.redis.masters[1]
         aliases = aliases_of(cluster)
         with Load(w.gates, sorted(aliases)) as load:
-            wait_for(lambda: len(load.sent) > 200, "no load")
+            load.flows(200)
             victim.kill()
             wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
             promoted = time.monotonic()
             wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
             recovered = time.monotonic() - promoted
-            n = len(load.sent)
-            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            load.flows(200)
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
         assert recovered < 10, "the new master is not used"
@@ -232,17 +258,30 @@ def test_kill_a_master_with_full_coverage():
         cluster, victim = w.redis, w.redis.masters[1]
         aliases = aliases_of(cluster)
         with Load(w.gates, sorted(aliases)) as load:
-            wait_for(lambda: len(load.sent) > 200, "no load")
+            load.flows(200)
             victim.kill()
             wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
             wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
-            n = len(load.sent)
-            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            load.flows(200)
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
         counts = taken(sent)
         wait_for(lambda: all(counts[r] <= used(cluster, r, "alias") <= counts[r] + 4 for r in aliases),
                  "counters are not what was taken", 10)
+
+
+def take_over(cluster, replica):
+    """Redis gives up after five seconds, and says nothing."""
+    asked = 0
+
+    def serves():
+        nonlocal asked
+        if time.monotonic() > asked + 6 and replica.id not in cluster.serving():
+            replica.call("CLUSTER", "FAILOVER")
+            asked = time.monotonic()
+        return replica.id in cluster.serving()
+
+    wait_for(serves, "the replica does not take over")
 
 
 def test_a_planned_failover():
@@ -252,11 +291,9 @@ def test_a_planned_failover():
         cluster = w.redis
         aliases = aliases_of(cluster)
         with Load(w.gates, sorted(aliases)) as load:
-            wait_for(lambda: len(load.sent) > 100, "no load")
-            cluster.replicas[0].call("CLUSTER", "FAILOVER")
-            wait_for(lambda: cluster.replicas[0].id in cluster.serving(), "the replica does not take over")
-            n = len(load.sent)
-            wait_for(lambda: len(load.sent) > n + 300, "no load")
+            load.flows()
+            take_over(cluster, cluster.replicas[0])
+            load.flows(300)
             wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
@@ -272,7 +309,7 @@ def test_a_frozen_master():
         cluster, victim = w.redis, w.redis.masters[1]
         aliases = aliases_of(cluster)
         with Load(w.gates, sorted(aliases)) as load:
-            wait_for(lambda: len(load.sent) > 100, "no load")
+            load.flows()
             w.gate.status(forget_longest=True)
             victim.process.popen.send_signal(signal.SIGSTOP)
             try:
@@ -332,7 +369,7 @@ def test_a_slot_that_hangs():
         recipient = cluster.subject(source)
         slot = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
         with Load(w.gates, [recipient]) as load:
-            wait_for(lambda: len(load.sent) > 50, "no load")
+            load.flows(50)
             cluster.begin_move(slot, source, target)
             source.call("MIGRATE", target.address, target.port, f"rcptgate:recipient:{{{recipient}}}", 0, 5000)
             wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named", 60)
@@ -388,9 +425,44 @@ def test_a_node_is_missing():
         assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
         assert victim.at in w.gate.command("top")
         assert "1/3" in w.gate.command("show", recipients[0])
+        shown = json.loads(w.gate.command("show", *recipients, "--json"))["counters"]
+        assert {c["key"]: c.get("local", False) for c in shown} == {
+            f"recipient:{{{r}}}": r == recipients[1] for r in recipients}, shown
+        assert all(c["used"] == (2 if c.get("local") else 1) for c in shown)
+        assert w.gate.command("show", *recipients).count("as this gate counted") == 1
+        assert "Some of Redis does not answer, and this is as this gate counted" in w.gate.command("show", recipients[1])
         assert "1 counter cleared" in w.gate.command("reset", recipients[0])
         assert victim.at in w.gate.command("reset", recipients[2])
         assert victim.at in w.gate.command("status", check=1)
+
+
+@pytest.mark.parametrize("when_down,said", [("defer", "451"), ("accept", "250")])
+def test_when_down(when_down, said):
+    """Of what is counted by the master that is away, and of that alone."""
+    limits = [{"name": "alias", "per": "recipient", "max": 3, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"replicas": False}, counters={"when_down": when_down}) as w, MilterClient(w.gate.socket) as m:
+        cluster, victim = w.redis, w.redis.masters[1]
+        recipients = {node: cluster.subject(node) for node in cluster.masters}
+        m.connect()
+
+        def send(recipient):
+            m.mail()
+            answer = code(m.rcpt(f"<{recipient}>"))
+            m.data() if answer == "250" else m.abort()
+            if answer == "250":
+                m.eom()
+            return answer
+
+        victim.kill()
+        for i in range(5):
+            for node, recipient in recipients.items():
+                assert send(recipient) == (said if node is victim else "250" if i < 3 else "550")
+        victim.start()
+        wait_for(lambda: send(recipients[victim]) == "250", "it is not used again")
+        wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+        while send(recipients[victim]) == "250":
+            pass
+        assert used(cluster, recipients[victim], "alias") == 3
 
 
 def test_move_slots():
@@ -409,10 +481,9 @@ def test_move_slots():
         slots = sorted(set(aliases.values()))
         slots += [slot for slot in range(5461) if slot not in slots][:1000 - len(slots)]
         with Load(w.gates, sorted(aliases)) as load:
-            wait_for(lambda: len(load.sent) > 100, "no load")
+            load.flows()
             cluster.move(sorted(slots), source, target)
-            n = len(load.sent)
-            wait_for(lambda: len(load.sent) > n + 200, "no load")
+            load.flows(200)
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
         counts = taken(sent)

@@ -56,11 +56,20 @@ def test_no_right_to_read(world):
     assert "may not read" in said and "451" not in said
     said = run("check", policy, **NOBODY)
     assert "cannot be read by you" in said and "451" not in said
+    for words in (("list",), ("show", "a@example.com"), ("add", "b@example.com"), ("snapshot", "-")):
+        run("alias", *words, "-c", policy, check=77, **NOBODY)
     world.database.directory.chmod(0o777)
     policy.chmod(0o600)
     for words in ASKING:
         run(*words, "-c", policy, check=77, **NOBODY)
     policy.unlink()
+
+
+def test_status_without_a_policy(world):
+    """Where no policy says which gate is meant, nobody knows whether one runs: it is not called down."""
+    said = run("status", "-c", world.scratch / "nowhere.json", check=2)
+    assert "UNKNOWN: no gate answers" in said and "DOWN" not in said
+    assert '"status": "unknown"' in run("status", "--json", "-c", world.scratch / "nowhere.json", check=2)
 
 
 def restart_notes(world):
@@ -111,6 +120,7 @@ def test_nearest_names():
 
 def test_check_reads_standard_input():
     assert "-: usable" in run("check", "-", check=1, input='{"conters": {}}') or SANITIZED
+    assert "this limit is skipped" in run("check", "-", check=1, input='{"limits": [{"name": "Bad Name", "per": "all", "max": 1, "window": "1m"}]}')
     assert json.loads(run("check", "-", "--json", input="{}"))["status"] == "clean"
     run("check", "-", check=78, input="{")
 

@@ -53,7 +53,7 @@ def limits():
 DOMAINS = ["ten", "hard", "drop", "rank", "pair", "box", "free", "bytes", "shadow", "share", "reply", "null", "hold"]
 
 
-@pytest.fixture(scope="module", params=["redis", "memory"])
+@pytest.fixture(scope="module", params=["redis", "cluster", "memory"])
 def world(request):
     with World(request.param, limits(), domains=[f"{name}.example" for name in DOMAINS]) as w:
         w.database.domain("rank.example", owner="olga")

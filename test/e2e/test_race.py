@@ -29,7 +29,7 @@ def race(world, gates, deliver):
     return sum(run_threads(CONNECTIONS, work))
 
 
-@pytest.mark.parametrize("store,gates", [("redis", 1), ("memory", 1), ("redis", 2)])
+@pytest.mark.parametrize("store,gates", [("redis", 1), ("memory", 1), ("redis", 2), ("cluster", 2)])
 def test_exactly_max(store, gates):
     with World(store, LIMITS, gates=gates) as world:
         assert race(world, gates, True) == 100

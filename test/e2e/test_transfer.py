@@ -140,6 +140,25 @@ def test_all_tables_travel(hosts):
     assert path.stat().st_uid == os.geteuid()
 
 
+def test_a_lost_database_comes_back_from_the_copy():
+    """The manual's way (ALIAS DATA): the gate's last good copy becomes the database again, under the gate, which takes it."""
+    with World(store="memory", mta=False) as w:
+        w.database.alias("a@example.com")
+        w.settled()
+        rows, away = w.database.rows(), w.scratch / "away"
+        away.mkdir()
+        for path in list(w.database.directory.iterdir()):
+            path.rename(away / path.name)
+        wait_for(lambda: w.gate.status()["reasons"], "nobody misses the database")
+        shutil.copy(w.gate.state / "aliases.copy.db", away / "good.db")
+        w.gate.command("alias", "snapshot", "--database", away / "good.db", away / "good")
+        w.gate.command("alias", "install", away / "good")
+        w.database.share()
+        assert w.database.rows() == rows
+        w.settled()
+        wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate is not well again")
+
+
 def test_a_snapshot_is_a_database_and_a_seal(hosts):
     fill_all(hosts.writer)
     hosts.writer.sql("CREATE TABLE passwords (of_whom TEXT)")

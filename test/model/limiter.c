@@ -182,7 +182,8 @@ static void make_ask(struct round *round, const struct weather *w, struct op *op
 static void make_asks(struct round *round, const struct weather *w, struct op *op)
 {
     op->n = 1 + (size_t)below(ASKS);
-    op->spills = (unsigned)below(4);
+    /* In memory a counter of new keys may be forgotten or not where the clock goes back by more than its two minutes. */
+    op->spills = redis == NULL && (w->jumps || w->other != 0) ? 0 : (unsigned)below(4);
     for (size_t i = 0; i < op->n; i++)
         make_ask(round, w, op, i);
 }
@@ -260,7 +261,7 @@ struct run {
     struct count_answer receipts[OPS][ASKS];
     bool charged[OPS];
     size_t n_changes; /* of the last operation */
-    bool verbose;     /* print each operation */
+    bool print;       /* print each operation */
     int64_t printed_now;
     char why[256];
 };
@@ -368,7 +369,7 @@ static bool run_request(struct run *run, size_t at)
                       : op->verb == CHARGE ? COUNTERS_CHARGE
                                            : COUNTERS_RESERVE,
                       &request, op->now, want);
-    if (run->verbose)
+    if (run->print)
         print_op(run, at, want);
     if (op->verb == CHARGE)
         return counters_charge(run->counters, &request, op->now) == COUNTERS_OK;
@@ -429,12 +430,12 @@ static bool run_change(struct run *run, size_t at)
     size_t n = run->n_changes = changes_of(run, op, changes);
     if (op->verb == CHANGE) {
         limiter_model_change(run->model, changes, n, op->now);
-        if (run->verbose)
+        if (run->print)
             print_op(run, at, NULL);
         return counters_change(run->counters, changes, n, op->now) == COUNTERS_OK;
     }
     limiter_model_settle(run->model, changes, n, op->now, want);
-    if (run->verbose)
+    if (run->print)
         print_op(run, at, want);
     return counters_settle(run->counters, changes, n, op->now, 0, got) == COUNTERS_OK &&
            compare(run, want, got, n, true);
@@ -494,7 +495,7 @@ static bool run_reset(struct run *run, size_t at)
     const struct op *op = &run->round->ops[at];
     const char *const keys[] = {run->round->keys[op->key]};
     size_t n = 0, want = limiter_model_reset(run->model, keys[0], limits[op->limit], op->now);
-    if (run->verbose)
+    if (run->print)
         print_op(run, at, NULL);
     if (counters_reset(run->counters, keys, 1, limits[op->limit], &n) != COUNTERS_OK)
         return false;
@@ -517,7 +518,7 @@ static bool run_op(struct run *run, size_t at)
     case RESET:
         return run_reset(run, at);
     default:
-        if (run->verbose)
+        if (run->print)
             print_op(run, at, NULL);
         return run_show(run, run->round->keys[op->key], limits[op->limit], op->now);
     }
@@ -534,19 +535,19 @@ static bool run_last(struct run *run, int64_t now)
 }
 
 /* False: the store says, or holds, something else than the model. */
-static bool run_round(struct round *round, bool verbose)
+static bool run_round(struct round *round, bool print)
 {
     static struct run run;
     name_keys(round);
     run = (struct run){
-        .round = round, .verbose = verbose, .printed_now = START, .model = limiter_model_new(round->forgets)};
+        .round = round, .print = print, .printed_now = START, .model = limiter_model_new(round->forgets)};
     run.counters = redis != NULL ? redis : counters_memory_new(1000);
     bool same = run.counters != NULL;
     for (size_t i = 0; same && i < round->n; i++)
         if (!round->ops[i].gone)
             same = run_op(&run, i);
     same = same && run_last(&run, round->ops[round->n - 1].now);
-    if (verbose)
+    if (print)
         printf("%s\n", same ? "the same" : run.why);
     limiter_model_free(run.model);
     if (redis == NULL)
@@ -573,56 +574,72 @@ static void shrink(struct round *round, uint64_t seed)
 
 /* ---- window.c by itself ---- */
 
+struct plain_window { /* slots by their number, from `first` on */
+    int64_t width, now, first, have[WINDOW_SLOTS], open[WINDOW_SLOTS];
+};
+
+static void plain_move(struct plain_window *plain)
+{
+    for (int64_t oldest = plain->now * 10 / plain->width - 10; plain->first < oldest; plain->first++) {
+        if (oldest - plain->first > WINDOW_SLOTS)
+            plain->first = oldest - WINDOW_SLOTS;
+        for (int i = 0; i + 1 < WINDOW_SLOTS; i++) {
+            plain->have[i] = plain->have[i + 1];
+            plain->open[i] = plain->open[i + 1];
+        }
+        plain->have[WINDOW_SLOTS - 1] = plain->open[WINDOW_SLOTS - 1] = 0;
+    }
+}
+
+static void plain_add(struct plain_window *plain, int64_t at, int64_t amount, int64_t open)
+{
+    plain->have[at] = plain->have[at] + amount > 0 ? plain->have[at] + amount : 0;
+    plain->open[at] = plain->open[at] + open > 0 ? plain->open[at] + open : 0;
+    plain->open[at] = plain->open[at] < plain->have[at] ? plain->open[at] : plain->have[at];
+}
+
+/* Until no more than max of it is left; taken: what is not open alone. *all: what is there. */
+static int64_t plain_wait(const struct plain_window *plain, int64_t max, bool taken, int64_t *all)
+{
+    int64_t left = 0, wait = 0;
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        left += plain->have[i] - (taken ? plain->open[i] : 0);
+    *all = left;
+    for (int i = 0; left > max; i++) {
+        left -= plain->have[i] - (taken ? plain->open[i] : 0);
+        wait = ((plain->first + i + WINDOW_SLOTS) * plain->width + 9) / 10 - plain->now;
+    }
+    return wait;
+}
+
+static bool window_step(struct window *window, struct plain_window *plain)
+{
+    int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS), max = below(12), used,
+            taken;
+    plain->now += one_in(3) ? 0 : one_in(10) ? below(2 * plain->width) : below(plain->width / 5);
+    window_move(window, plain->width, plain->now);
+    plain_move(plain);
+    if (one_in(2)) {
+        window_add(window, amount, open);
+        plain_add(plain, WINDOW_SLOTS - 1, amount, open);
+    } else {
+        (void)window_change(window, plain->first + at, plain->width, 2 - amount, 1 - open);
+        plain_add(plain, at, 2 - amount, 1 - open);
+    }
+    int64_t wait = plain_wait(plain, max, false, &used), hard = plain_wait(plain, max, true, &taken);
+    return window_used(window) == used && window_taken(window) == taken &&
+           window_wait(window, plain->now, max, 0) == wait &&
+           window_hard_wait(window, plain->now, max, 0) == hard;
+}
+
 static bool window_round(void)
 {
-    static struct window window;
-    int64_t width = any_window(), now = START + below(100000);
-    int64_t counted[WINDOW_SLOTS] = {0}, opens[WINDOW_SLOTS] = {0}, first = 0;
-    window = (struct window){0};
-    for (int i = 0; i < OPS; i++, operations++) {
-        now += one_in(3) ? 0 : one_in(10) ? below(2 * width) : below(width / 5);
-        window_move(&window, width, now);
-        int64_t oldest = now * 10 / width - 10;
-        for (; first < oldest; first++) {
-            memmove(counted, counted + 1, sizeof counted - sizeof counted[0]);
-            memmove(opens, opens + 1, sizeof opens - sizeof opens[0]);
-            counted[10] = opens[10] = 0;
-            if (oldest - first > 20)
-                first = oldest - 20;
-        }
-        int64_t amount = below(5), open = below(amount + 1), at = below(WINDOW_SLOTS);
-        if (one_in(2)) {
-            window_add(&window, amount, open);
-            counted[10] += amount;
-            opens[10] += open;
-        } else {
-            (void)window_change(&window, oldest + at, width, 2 - amount, 1 - open);
-            counted[at] = counted[at] + 2 - amount > 0 ? counted[at] + 2 - amount : 0;
-            opens[at] = opens[at] + 1 - open > 0 ? opens[at] + 1 - open : 0;
-            opens[at] = opens[at] < counted[at] ? opens[at] : counted[at];
-        }
-        int64_t used = 0, taken = 0, max = below(12), left, wait = 0, hard = 0;
-        for (int k = 0; k < WINDOW_SLOTS; k++) {
-            used += counted[k];
-            taken += counted[k] - opens[k];
-        }
-        left = used;
-        for (int k = 0; left > max; k++) {
-            left -= counted[k];
-            wait = ((oldest + k + 11) * width + 9) / 10 - now;
-        }
-        left = taken;
-        for (int k = 0; left > max; k++) {
-            left -= counted[k] - opens[k];
-            hard = ((oldest + k + 11) * width + 9) / 10 - now;
-        }
-        if (window_used(&window) != used || window_taken(&window) != taken ||
-            window_wait(&window, now, max, 0) < wait ||
-            (used > max && window_wait(&window, now, max, 0) != wait) ||
-            (taken > max && window_hard_wait(&window, now, max, 0) != hard))
-            return false;
-    }
-    return true;
+    struct window window = {0};
+    struct plain_window plain = {.width = any_window(), .now = START + below(100000)};
+    bool same = true;
+    for (int i = 0; i < OPS && same; i++, operations++)
+        same = window_step(&window, &plain);
+    return same;
 }
 
 /* ---- all ---- */

@@ -454,7 +454,7 @@ class Oracle:
         return any(action == "discard" for view in self.known[r.index] for _, action in view.actions()) or self.by_limit(r, ("discard",), True)
 
     def _shadow(self, r):
-        if r.code != "continue" and not r.code.startswith("451 4.3.0"):
+        if r.code not in ("continue", "tempfail") and not r.code.startswith("451 4.3.0"):  # tempfail: a gate that ends
             self._find("shadow/refused", r, "in shadow mode")
         elif r.dropped:
             self._find("shadow/dropped", r, "in shadow mode")
@@ -660,7 +660,7 @@ class Oracle:
 
     def _least(self, name, limit, key):
         """What must have been counted."""
-        if limit.shadow:
+        if limit.shadow or self.spec["mode"] == "shadow":
             return 0  # what it would refuse it does not count
         total, messages, recipients, deferred = 0, set(), set(), set()
         for r in self.charges[name]:

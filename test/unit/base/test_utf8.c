@@ -22,6 +22,14 @@ static const struct {
     {"cut \xe2\x82", "cut ??"},
     {"\xc0\xaf\xed\xa0\x80", "?????"}, /* overlong, a surrogate */
     {"\x1b[1m\x7f\n", "?[1m??"},
+    {"\xc2\x9b"
+     "1m\xc2\xa0",
+     "??1m\xc2\xa0"}, /* CSI as one character */
+    {"a\xe2\x80\xae"
+     "b\xe2\x80\xa8",
+     "a???b???"}, /* from right to left, a new line */
+    {"\xd8\x9c\xe2\x81\xa6\xe2\x80\x8f", "????????"},
+    {"\xe2\x80\x8d\xf0\x9f\x91\xa9", "\xe2\x80\x8d\xf0\x9f\x91\xa9"},
 };
 
 static void test_rows(void **state)

@@ -287,6 +287,9 @@ static void rows_that_never_act(void **state)
         "sender_rules: * spam.test can never match",
         "aliases: a@example.com. can never match: write it as a@example.com",
         "aliases: ms@example.com never ends: its expires_at is in milliseconds",
+        "domains: .i\u2764\ufe0f.example can never match: write it as .xn--i-7iq.example",
+        "aliases: a@bu\u0308cher.example can never match: write it as a@xn--bcher-kva.example",
+        "sender_rules: @b\u00fccher.example @.\u00c9.example can never match: write it as",
     };
     struct named named = {0};
     assert_int_equal(run(place, "alias init"), EXIT_DONE);
@@ -296,10 +299,15 @@ static void rows_that_never_act(void **state)
                 "INSERT INTO client_rules(network) VALUES ('192.0.2.7/32'), ('192.0.2.9/24'), "
                 "('2001:db8:0::/32'), ('192.0.2.7'), ('2001:db8::/48');"
                 "INSERT INTO sender_rules(scope, pattern) VALUES ('*', '*@.spam.test'), ('*', 'spam.test'), "
-                "('*', '@spam.test'), ('owner:bob', '<>'), ('a@example.com', '*');"
-                "INSERT INTO domains(domain) VALUES ('example.com'), ('b\u00fccher.example');"
+                "('*', '@spam.test'), ('owner:bob', '<>'), ('a@example.com', '*'), "
+                "('@b\u00fccher.example', '@.\u00c9.example'), ('owner:\u00fc', '@.b\u00fccher.example'), "
+                "('@.b\u00fccher.example', '\u00fc@b\u00fccher.example');"
+                "INSERT INTO domains(domain) VALUES ('example.com'), ('b\u00fccher.example'), "
+                "('.b\u00fccher.example'), ('.i\u2764\ufe0f.example');"
                 "INSERT INTO alias_globs(domain, glob) VALUES ('example.com', 'a*');"
                 "INSERT INTO aliases(address, expires_at) VALUES ('a@example.com.', NULL), "
+                "('\u00fc@b\u00fccher.example', NULL), ('a@i\u2764.example', NULL), "
+                "('a@bu\u0308cher.example', NULL), "
                 "('ms@example.com', 1801353600000), ('a+b@example.com', 1801353600);"),
         SQLITE_OK);
     assert_int_equal(rule_inert_scan(place->path, "+", 1000, name, &named), sizeof says / sizeof says[0]);
@@ -310,7 +318,11 @@ static void rows_that_never_act(void **state)
     assert_int_equal(run(place, "client remove 192.0.2.7/32 192.0.2.9/24 2001:db8:0::/32"), EXIT_DONE);
     assert_int_equal(run(place, "sender remove *@.spam.test"), EXIT_DONE);
     assert_int_equal(run(place, "sender remove spam.test"), EXIT_DONE);
-    assert_int_equal(run(place, "alias remove a@example.com. ms@example.com"), EXIT_DONE);
+    assert_int_equal(run(place, "alias remove a@example.com. ms@example.com a@bu\u0308cher.example"),
+                     EXIT_DONE);
+    assert_int_equal(run(place, "domain remove .i\u2764\ufe0f.example"), EXIT_DONE);
+    assert_int_equal(execute(place, "DELETE FROM sender_rules WHERE pattern = '@.\u00c9.example'"),
+                     SQLITE_OK);
     assert_string_equal(query(place, "SELECT count(*), min(network) FROM client_rules"), "2|192.0.2.7");
     assert_int_equal(rule_inert_scan(place->path, "+", 1000, NULL, NULL), 0);
     assert_int_equal(run(place, "client remove 192.0.2.7/32"), EXIT_DONE); /* as it is typed elsewhere, too */

@@ -158,6 +158,7 @@ static const struct {
      "never read"},
     {"{\"counters\":{\"url\":\"redis://:pw@h\",\"password_file\":\"/pw\"}}", "/counters/password_file", 1,
      PROBLEM_WARNING, "on top of"},
+    {"{\"counters\":{\"url\":\"redis://gate@h\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "no password"},
     {"{\"milter\":{\"mode\":\"0666\"}}", "/milter/mode", 1, PROBLEM_WARNING, "every user"},
     {"{\"milter\":{\"mode\":\"0999\"}}", "/milter/mode", 1, PROBLEM_SKIPPED, "octal"},
     {"{\"milter\":{\"mode\":\"4755\"}}", "/milter/mode", 1, PROBLEM_SKIPPED, "octal"},
@@ -707,6 +708,19 @@ static void test_urls(void **state)
     }
 }
 
+static void test_user_with_a_password_file(void **state)
+{
+    (void)state;
+    struct problems problems = {0};
+    const struct policy *policy =
+        load("{\"counters\":{\"url\":\"redis+cluster://gate%20x@h,i\",\"password_file\":\"/pw\"}}", &problems);
+    assert_int_equal(problems.n, 0);
+    assert_string_equal(policy->counters.redis.user, "gate x");
+    assert_null(policy->counters.redis.password);
+    policy_unref(policy);
+    problems_done(&problems);
+}
+
 static void test_syntax_error_tells_no_secret(void **state)
 {
     (void)state;
@@ -1203,6 +1217,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_ttl_and_share),
         cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_user_with_a_password_file),
         cmocka_unit_test(test_syntax_error_tells_no_secret),
         cmocka_unit_test(test_sockets),
         cmocka_unit_test(test_patterns),

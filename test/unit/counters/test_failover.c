@@ -326,7 +326,7 @@ static void test_merged_once(void **state)
     wait_merged();
     assert_int_equal(used(the_remote->inner, "k"), 7);
     assert_int_equal(used(the_remote->inner, "new"), 2);
-    assert_int_equal(failover_merged(pair), 2);
+    assert_int_equal(failover_synced(pair), 2);
     assert_int_equal(admitted("k", 10, 10), 3);
     remote_is(COUNTERS_DOWN); /* a second time: nothing of the first fault comes again */
     assert_int_equal(admitted("other", 10, 1), 1);
@@ -751,6 +751,27 @@ static void test_another_unit(void **state)
     assert_int_equal(used_there("lost"), 1);
 }
 
+/* What was admitted here alone and is given back when its counter was cleared in remote is not taken from what was counted there since. */
+static void test_refund_of_what_was_cleared(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"k"};
+    const struct count_ask ask = ask_for("k", 10);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    size_t n;
+    remote_is(COUNTERS_DOWN);
+    struct charge away = rcpt("k", 10);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used_there("k"), 1);
+    assert_int_equal(counters_reset(the_remote->inner, keys, 1, NULL, &n), COUNTERS_OK);
+    now += 1;
+    assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+    change(&away, -1);
+    assert_int_equal(used_there("k"), 1);
+}
+
 /* A charge whose answer was lost, of a counter that remote never answered for, is not added to the one that remote saved. */
 static void test_lost_charge_and_restart(void **state)
 {
@@ -1053,7 +1074,7 @@ static void test_many(void **state)
     }
     remote_is(COUNTERS_OK);
     wait_merged();
-    assert_int_equal(failover_merged(pair), 20000);
+    assert_int_equal(failover_synced(pair), 20000);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "k%d", i);
         if (i % 100 == 0)
@@ -1062,9 +1083,9 @@ static void test_many(void **state)
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 2), 2);
     remote_is(COUNTERS_UNSURE);
-    for (int i = 0; i < 1000 && failover_merged(pair) == 20000; i++)
+    for (int i = 0; i < 1000 && failover_synced(pair) == 20000; i++)
         usleep(10000);
-    assert_int_equal(failover_merged(pair), 20001);
+    assert_int_equal(failover_synced(pair), 20001);
     remote_is(COUNTERS_OK);
     wait_merged();
 }
@@ -1195,6 +1216,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_two_clocks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settle_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_unit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refund_of_what_was_cleared, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_charge_and_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_merge_and_another_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_merge_and_restart, setup, teardown),

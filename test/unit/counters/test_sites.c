@@ -23,7 +23,7 @@ struct remote {
     struct counters *inner[SITES];
     atomic_int status[SITES]; /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
     atomic_uint restarts[SITES];
-    bool split[SITES]; /* keys are answered for alone */
+    atomic_bool split[SITES]; /* keys are answered for alone */
     int64_t sequence[SITES];
     char asked[64]; /* the sites that were asked, in their order */
 };
@@ -372,7 +372,7 @@ static void test_one_away(void **state)
     wait_synced();
     assert_int_equal(used("xa"), 6);
     assert_int_equal(used("xb"), 7);
-    assert_int_equal(failover_merged(pair), 1);
+    assert_int_equal(failover_synced(pair), 1);
     assert_int_equal(counters_back_ms(pair, "xa"), now);
     assert_int_equal(counters_back_ms(pair, "xb"), 0);
     assert_false(rcpt(asks, 2, answers));
@@ -514,6 +514,64 @@ static void test_share_elsewhere(void **state)
     assert_int_equal(used("xa"), 4);
 }
 
+/* Strangers share an overflow key: it answers for nobody for good, at another site as well. */
+static void test_overflow_elsewhere_is_soft(void **state)
+{
+    (void)state;
+    struct count_ask ask = made_up("xa0");
+    struct count_answer answer;
+    ask.max = 2;
+    ask.flags = COUNT_REJECT; /* taken at once */
+    ask.new_max = 0;
+    assert_true(rcpt(&ask, 1, &answer));
+    assert_true(rcpt(&ask, 1, &answer));
+    for (int away = 0; away < 2; away++) {
+        for (int i = 0; i < 3; i++) {
+            assert_false(rcpt(&ask, 1, &answer));
+            assert_true(answer.overflowed && answer.result == COUNT_OVER);
+            assert_int_equal(answer.taken, 2);
+            assert_false(answer.hard);
+            assert_int_equal(answer.local, away);
+        }
+        atomic_store(&the_remote->status[1], COUNTERS_DOWN);
+        now += 5000; /* what was just refused is forgotten */
+    }
+}
+
+/* A share of what is asked elsewhere refuses for good only where enough of that is taken, and no strangers share it. */
+static void test_share_elsewhere_is_soft(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("xa", 10, COUNT_HARD), ask_for("xa|s", 2, COUNT_REJECT)};
+    struct count_answer answers[2];
+    asks[1].share_of = 0;
+    asks[1].share_above = 2;
+    the_remote->split[0] = true;
+    assert_true(rcpt(asks, 2, answers));
+    assert_true(rcpt(asks, 2, answers)); /* of xa both are open */
+    for (int i = 0; i < 3; i++) {
+        assert_false(rcpt(asks, 2, answers));
+        assert_true(answers[1].result == COUNT_OVER && answers[1].taken == 2);
+        assert_false(answers[1].hard);
+    }
+    asks[0] = ask_for("xa", 10, 0);
+    assert_true(rcpt(asks, 1, answers));
+    assert_true(rcpt(asks, 1, answers));
+    assert_false(rcpt(asks, 2, answers));
+    assert_true(answers[1].hard);
+    the_remote->split[0] = false;
+    asks[0] = made_up("xa7");
+    asks[0].flags = 0;
+    asks[0].new_max = 0;
+    asks[1].key = "xa7|s";
+    assert_true(rcpt(asks, 2, answers));
+    assert_true(rcpt(asks, 2, answers));
+    assert_false(rcpt(asks, 2, answers));
+    assert_true(answers[0].overflowed && answers[0].taken >= 2);
+    assert_true(answers[1].result == COUNT_OVER && answers[1].taken == 2);
+    assert_false(answers[1].hard);
+}
+
 /* Keys on their way to another node: each is asked for alone, and the site stays open. */
 static void test_split(void **state)
 {
@@ -605,6 +663,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_two_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_new_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_elsewhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overflow_elsewhere_is_soft, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_share_elsewhere_is_soft, setup, teardown),
         cmocka_unit_test_setup_teardown(test_split, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),

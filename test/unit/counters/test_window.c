@@ -193,6 +193,21 @@ static void test_stale_now(void **state)
     assert_int_equal(window_used(&window), 6);
 }
 
+/* By the millisecond, also where a tenth of the window is none. */
+static void test_slots(void **state)
+{
+    (void)state;
+    static const int64_t widths[] = {1000, 1777, MINUTE, 61111};
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+        for (int64_t slot = 0; slot < 40; slot++) {
+            int64_t end = window_slot_end(widths[i], slot);
+            assert_int_equal(window_slot(widths[i], end), slot);
+            assert_int_equal(window_slot(widths[i], end + 1), slot + 1);
+        }
+    assert_int_equal(window_slot(1000, 0), 0);
+    assert_int_equal(window_slot(1000, -1), 0);
+}
+
 static void test_trim_takes_the_oldest(void **state)
 {
     (void)state;
@@ -284,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_change),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_stale_now),
+        cmocka_unit_test(test_slots),
         cmocka_unit_test(test_trim_takes_the_oldest),
         cmocka_unit_test(test_stays_within_bounds),
         cmocka_unit_test(test_never_more_in_any_span),

@@ -23,6 +23,8 @@ static const struct {
     {"451 4.3.0", ACTION_DEFER, "451|4.3.0|Try again later", true},
     {"450 4.123.45 x", ACTION_DEFER, "450|4.123.45|x", true},
     {"450 100% full, %{wait} %", ACTION_DEFER, "450|4.2.1|100% full, %{wait} %", true},
+    {"450 %{recipient} %{max}", ACTION_DEFER, "450|4.2.1|%{recipient} %{max}",
+     true}, /* a short name after a long one */
     {"450 12 days", ACTION_DEFER, "450|4.2.1|12 days", true},
     {"421 4.2.1 x", ACTION_DEFER, "hangs up", false},
     {"521 5.2.1 x", ACTION_REJECT, "hangs up", false},

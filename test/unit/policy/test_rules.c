@@ -652,6 +652,30 @@ static void test_specificity_is_query_order(void **state)
     }
 }
 
+/* A- and U-labels of the same domain are one rank: those of the scope decide, then those of the pattern. */
+static void test_labels_of_one_rank(void **state)
+{
+    static const char *const scopes[] = {"@xn--bcher-kva.example", "@b\303\274cher.example"};
+    (void)state;
+    for (size_t a = 0; a < 4; a++)
+        for (size_t b = 0; b < 4; b++) {
+            struct fixture f;
+            fixture_init(&f);
+            fixture_mail(&f, "b@b\303\274cher.example", "a@b\303\274cher.example");
+            struct sender_row rows[] = {SENDER(scopes[a / 2], scopes[a % 2], ACTION_DEFER),
+                                        SENDER(scopes[b / 2], scopes[b % 2], ACTION_DEFER)};
+            const struct sender_rows senders = {ROWS_LIVE, rows, 2};
+            const struct alias alias = FOUND(ACTION_ACCEPT);
+            const struct client_row client = NO_CLIENT;
+            struct ruling ruling;
+            rules_rule(&f.policy, &f.envelope, &alias, &senders, &client, &ruling);
+            const struct sender_row *want = &rows[a <= b ? 0 : 1];
+            assert_string_equal(ruling.scope, want->scope);
+            assert_string_equal(ruling.proof, want->pattern);
+            pool_done(&f.pool);
+        }
+}
+
 /* --- the second reading --- */
 
 #define RULED(does, who, of, ...)                                                                            \
@@ -792,6 +816,7 @@ int main(void)
         cmocka_unit_test(test_alias_unasked),  cmocka_unit_test(test_alias_details),
         cmocka_unit_test(test_rule),           cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_exempt_clients), cmocka_unit_test(test_specificity_is_query_order),
+ cmocka_unit_test(test_labels_of_one_rank),
         cmocka_unit_test(test_exact),          cmocka_unit_test(test_agree),
         cmocka_unit_test(test_agree_on_limit), cmocka_unit_test(test_cannot_notify),
     };

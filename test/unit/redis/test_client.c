@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -184,6 +185,24 @@ static void test_database(void **state)
     redis = client(&(struct redis_config){.path = server.socket, .db = 99, .timeout_ms = TIMEOUT});
     assert_condition(redis, "SELECT");
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
+    redis_client_free(redis);
+}
+
+/* Where the system cannot wait at all the call is over long before its deadline. */
+static void test_no_wait(void **state)
+{
+    (void)state;
+    struct redis_client *redis = client_of_path(server.socket);
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0); /* poll() takes no more descriptors than that */
+    redisReply *reply = NULL;
+    enum redis_status status = repeat(redis, "word", &reply);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_not_equal(status, REDIS_ANSWERED);
+    assert_true(redis_client_wait(redis, PATIENCE));
+    assert_repeat(redis, "again");
     redis_client_free(redis);
 }
 
@@ -1023,6 +1042,7 @@ int main(void)
         cmocka_unit_test(test_rights),
         cmocka_unit_test(test_call),
         cmocka_unit_test(test_database),
+        cmocka_unit_test(test_no_wait),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_sha),
