@@ -117,11 +117,13 @@ class Proof:
         if said == "5.1.1":
             return self._rule("reject", {"unknown"}, facts, sender, recipient, begin)
         rules = {"alias"} if said == "5.2.1" else {"unknown", "alias", "sender"}
+        self.look()  # what is known may be older than the files
         return self._limit("reject", facts, begin) or self.refused_client(facts, begin) or \
             self._rule("reject", rules, facts, sender, recipient, begin)
 
     def dropped(self, facts, sender, recipient, begin):
         """Why this recipient could be dropped from a message that was taken."""
+        self.look()
         return self._limit("discard", facts, begin) or \
             self._rule("discard", {"alias", "sender"}, facts, sender, recipient, begin)
 
