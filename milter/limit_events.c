@@ -63,7 +63,10 @@ static void log_trip(const struct trip *trip, const char *key, const struct refu
         if (names[i][1][0] == '\0')
             continue;
         text_add(&text, names[i][0]);
-        text_add_percent(&text, names[i][1]);
+        if (names[i][1][0] == '"') /* a local part that has to be quoted */
+            text_add_quoted(&text, names[i][1]);
+        else
+            text_add_percent(&text, names[i][1]);
     }
     log_text(LOG_AT_WARNING, line);
 }
