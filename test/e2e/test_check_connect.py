@@ -75,7 +75,7 @@ def test_each_right_of_the_manual_is_missed_by_its_name(scratch, redis):
         redis.call("ACL", "SETUSER", "rcptgate", right)
     redis.call("ACL", "SETUSER", "rcptgate", "-hget", "-hset", "resetkeys", "~other:*")
     kinds = [text for _, text in check(scratch, 1, url)]
-    assert len(kinds) == 2 and "~rcptgate:*" in kinds[0] and "lacks +hget +hset" in kinds[1], kinds
+    assert len(kinds) == 2 and "~rcptgate:*" in kinds[0] and "lacks +hset +hget" in kinds[1], kinds
     redis.call("ACL", "SETUSER", "rcptgate", "+@all", "~*")
     only(check(scratch, 1, f"redis://rcptgate:guess@{address}:{port}"), "failed", "WRONGPASS")
     assert redis.keys("*") == []
