@@ -136,11 +136,14 @@ def test_three_spellings_count_once_in_a_message(world):
 
 
 def test_a_thousand_rounds_leave_nothing(world):
+    late = 0
     with world.smtp() as smtp:
         for _ in range(1000):
             smtp.mail()
-            assert smtp.rcpt("e@ten.example").code == 250
+            while smtp.rcpt("e@ten.example").code == 450:  # what waits to be given back is given back first, by the deadline
+                late += 1
             smtp.rset()
+    assert late < 20
     wait_for(lambda: world.used("e@ten.example", "ten") == 0, "used is 0 again")
 
 
