@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 extern const char aliases_schema_sql[]; /* policy/aliases.sql */
@@ -263,7 +264,32 @@ static int start(struct aliases_edit *edit, bool writes, struct error *err)
     if (rc == SQLITE_OK && writes && sqlite3_db_readonly(edit->db, "main") == 1)
         rc = SQLITE_READONLY;
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(edit->db, writes ? "BEGIN IMMEDIATE" : "BEGIN", NULL, NULL, NULL);
+        rc = sqlite3_exec(edit->db, writes ? "BEGIN IMMEDIATE" : "BEGIN; SELECT 1 FROM sqlite_schema", NULL,
+                          NULL, NULL); /* who reads has its moment from here on */
+    return rc;
+}
+
+static int open_once(struct aliases_edit *edit, bool writes, struct error *err)
+{
+    int flags =
+        (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int rc = sqlite3_open_v2(edit->path, &edit->db, flags, NULL);
+    return rc == SQLITE_OK ? start(edit, writes, err) : rc;
+}
+
+/* For the moment in which the last writer takes -wal and -shm away, what opens the database may be told SQLITE_READONLY. */
+static int open_file(struct aliases_edit *edit, bool writes, struct error *err)
+{
+    enum { TRIES = 30 };
+    const struct timespec pause = {.tv_nsec = 10 * 1000000L};
+    int rc = open_once(edit, writes, err);
+    for (int i = 1; i < TRIES && (rc & 0xff) == SQLITE_READONLY; i++) {
+        sqlite3_close_v2(edit->db);
+        edit->db = NULL;
+        *err = (struct error){0};
+        (void)nanosleep(&pause, NULL);
+        rc = open_once(edit, writes, err);
+    }
     return rc;
 }
 
@@ -291,11 +317,7 @@ enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases
         error_set(err, "out of memory");
         return EDIT_FAILED;
     }
-    int flags =
-        (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int rc = sqlite3_open_v2(path, &edit->db, flags, NULL);
-    if (rc == SQLITE_OK)
-        rc = start(edit, writes, err);
+    int rc = open_file(edit, writes, err);
     if (rc != SQLITE_OK) {
         enum edit_status status = failed(edit, rc, err);
         aliases_edit_close(edit);
