@@ -38,7 +38,8 @@ static const struct row {
     {"NOREPLICAS", REDIS_ERROR_NODE, "mend its replicas or lower its min-replicas-to-write"},
     {"CLUSTERDOWN Hash slot not served", REDIS_ERROR_SLOT, CLUSTER},
     {"CLUSTERDOWN", REDIS_ERROR_NODE,
-     "its cluster has lost the masters of some slots: see CLUSTER INFO there"},
+     "its cluster has lost the masters of some slots: see CLUSTER INFO there (a redis+cluster:// URL asks "
+     "the others)"},
     {"MOVED", REDIS_ERROR_SLOT, CLUSTER},
     {"ASK", REDIS_ERROR_SLOT, CLUSTER},
     {"TRYAGAIN", REDIS_ERROR_SLOT, CLUSTER},

@@ -139,7 +139,7 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     assert answers == {"continue"}
     wait_for(lambda: used(new) > before, "it does not know what was counted")
     wait_for(lambda: watched.trouble() == "", f"trouble stays: {watched.trouble()}")
-    assert watched.counts_in(new)
+    wait_for(lambda: watched.counts_in(new), "it is not counted there")
     shard, = watched.gate.status()["counters"]["shards"]
     assert shard["master"] == f"{new.address}:{new.port}"
 

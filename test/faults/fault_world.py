@@ -26,13 +26,13 @@ LIMITS = [
 class Faults:
     """One row: with Faults(7, "answer lost") as f: ..."""
 
-    def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None, timeout_ms=TIMEOUT_MS, store=Redis):
+    def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None, timeout_ms=TIMEOUT_MS, store=None):
         fault_table.record(row, f"{what} (behind a Sentinel)" if BEHIND else what)
         self.row = fault_table.row
         self.timeout_ms, self.proxy, self.redis, self.things = timeout_ms, None, None, []
         self.scratch = Scratch()
         try:
-            self.redis = store(self.scratch)
+            self.redis = (store or Redis)(self.scratch)
             if proxy:
                 at = (self.scratch.address, 0) if BEHIND else self.scratch / "proxy.sock"
                 self.proxy = self._keep(Proxy(at, self.redis.socket))
