@@ -83,7 +83,8 @@ static size_t describe(enum frame_kind kind, const struct frame *frame, char *ou
         n += add_date(out + n, &frame->outer);
     }
     n += (size_t)sprintf(out + n, " text=");
-    memcpy(out + n, frame->text.at, frame->text.n);
+    if (frame->text.n > 0) /* at may be NULL then */
+        memcpy(out + n, frame->text.at, frame->text.n);
     return n + frame->text.n;
 }
 
