@@ -42,6 +42,23 @@ def world():
         yield w
 
 
+def test_the_line_for_a_cluster_is_enough():
+    with World("cluster", LIMITS, mta=False, queue={"every": "1s", "command": ["/bin/true"]}) as w:
+        w.database.alias(ALIAS)
+        w.gate.stop()
+        beside = re.search(r"^besides, every node of a cluster\n\.Li (.+) \.$",
+                           (SOURCE / "milter/rcptgate.8").read_text(), re.M).group(1).split()
+        for node in w.redis.nodes:
+            node.call(*acl(), *beside)
+            node.call("ACL", "LOG", "RESET")
+        w.gate.write_policy(counters={"url": w.redis.url.replace("://", "://rcptgate:secret@"), "timeout": "10s"})
+        w.gate.start()
+        w.settled()
+        everything(w)
+        assert [node.call("ACL", "LOG") for node in w.redis.nodes] == [[] for _ in w.redis.nodes]
+        assert w.redis.keys("rcptgate:*"), "the gate used it"
+
+
 def everything(world):
     gate = world.gate
     for i in range(8):
