@@ -764,8 +764,11 @@ int plan_again(struct plan *plan, struct pool *pool)
         return -1;
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
-        if ((asks[i].flags & COUNT_ATTEMPT) != 0)
-            asks[i].amount = asks[i].need = 0;
+        if ((asks[i].flags & COUNT_ATTEMPT) == 0)
+            continue;
+        asks[i].amount = asks[i].need = 0;
+        if ((asks[i].flags & COUNT_SHADOW) == 0) /* of which none refused, else it would not be asked again */
+            asks[i].flags |= COUNT_HOLD_ONLY;
     }
     plan->request.asks = asks;
     plan->request.pair = NULL;

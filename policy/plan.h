@@ -56,7 +56,8 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 /* Is there a limit at all that such a look is for? */
 bool plan_looks_at_connect(const struct policy *policy);
 
-/* Makes the plan one to be asked again, in which attempts are counted already. 0, or -1 (out of memory, plan untouched). */
+/* Makes the plan one to be asked again, in which attempts are counted already, and none was refused: nor is one that came before
+ * others did. 0, or -1 (out of memory, plan untouched). */
 int plan_again(struct plan *plan, struct pool *pool);
 
 /* Lets this process alone answer the plan in place of a store that is down, or of a part of it (request.local): each

@@ -429,6 +429,36 @@ static void test_retry(void **state)
     pool_done(&f.pool);
 }
 
+/* Asked again: attempts are counted already, and whoever came since is no reason to refuse this one; of a shadow limit the answer stays. */
+static void test_again(void **state)
+{
+    static struct limit limits[] = {
+        {LIMIT("rcpt", SUBJECT_RECIPIENT, "recipient"), .hold_ms = 5},
+        {LIMIT("tries", SUBJECT_CLIENT, "client"), .count = LIMIT_ATTEMPTS, .hold_ms = 1000},
+        {LIMIT("dark", SUBJECT_CLIENT, "client"), .count = LIMIT_ATTEMPTS, .shadow = true},
+    };
+    const struct ruling ruling = ACCEPTED;
+    struct fixture f;
+    struct plan plan;
+    char got[1024];
+    (void)state;
+    fixture_init(&f);
+    f.policy.limits = limits;
+    f.policy.n_limits = COUNT_OF(limits);
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+    assert_non_null(plan.request.pair);
+    for (int looks = 0; looks < 2; looks++) {
+        assert_int_equal(plan_again(&plan, &f.pool), 0);
+        assert_null(plan.request.pair); /* no other retry is used up */
+        assert_string_equal(plan_text(&plan, got, sizeof got),
+                            "rcpt recipient:{a@example.com} 10 1/1 hard hold 5\n"
+                            "tries client:{192.0.2.7} 10 0/0 attempt hold-only\n"
+                            "dark client:{192.0.2.7} 10 0/0 attempt shadow\n");
+        assert_int_equal(plan.request.asks[1].hold_ms, 1000);
+    }
+    pool_done(&f.pool);
+}
+
 static void test_connect(void **state)
 {
     static struct limit limits[] = {
@@ -601,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_hard),
         cmocka_unit_test(test_held_overflowed),
         cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_again),
         cmocka_unit_test(test_connect),
         cmocka_unit_test(test_looks_at_connect),
         cmocka_unit_test(test_localise),
