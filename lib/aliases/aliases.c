@@ -248,7 +248,7 @@ const char *aliases_mode_name(enum aliases_mode mode)
 {
     static const char *const names[] = {[ALIASES_NOTHING] = "nothing",
                                         [ALIASES_COPY] = "copy",
-                                        [ALIASES_UNVERIFIED] = "doubted",
+                                        [ALIASES_UNVERIFIED] = "unverified",
                                         [ALIASES_LIVE] = "live"};
     return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
 }

@@ -86,7 +86,7 @@ uint64_t aliases_generation(struct aliases_reading *reading);
 
 /* As of now, also where no mail has come yet. NULL db: LIVE. */
 void aliases_status(struct aliases *db, struct aliases_status *out);
-const char *aliases_mode_name(enum aliases_mode mode); /* "live", "doubted", "copy", "nothing" */
+const char *aliases_mode_name(enum aliases_mode mode); /* "live", "unverified", "copy", "nothing" */
 
 /* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void aliases_condition(struct aliases *db, struct error *out);
