@@ -4,20 +4,20 @@
 #include "milter/ruling.h"
 
 /* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
-static void read_client(const struct ruling_question *q, struct aliases_snapshot *snapshot,
+static void read_client(const struct ruling_question *q, struct aliases_reading *reading,
                         struct client_row *out)
 {
-    uint64_t generation = aliases_generation(snapshot), *none = snapshot->second ? NULL : q->no_client_rule;
+    uint64_t generation = aliases_generation(reading), *none = reading->second ? NULL : q->no_client_rule;
     if (none != NULL && *none != 0 && *none == generation) {
         *out = (struct client_row){.state = ROWS_LIVE};
         return;
     }
-    aliases_client(snapshot, q->envelope->client, q->envelope->now_ms / 1000, q->pool, out);
+    aliases_client(reading, q->envelope->client, q->envelope->now_ms / 1000, q->pool, out);
     if (none != NULL && out->state == ROWS_LIVE && out->network == NULL)
         *none = generation;
 }
 
-static int read_alias(const struct ruling_question *q, struct aliases_snapshot *snapshot, struct alias *out)
+static int read_alias(const struct ruling_question *q, struct aliases_reading *reading, struct alias *out)
 {
     struct alias_rows rows;
     struct alias_query query;
@@ -26,39 +26,39 @@ static int read_alias(const struct ruling_question *q, struct aliases_snapshot *
         return 0;
     if (rules_alias_query(q->envelope->recipient, q->pool, &query) < 0)
         return -1;
-    aliases_alias(snapshot, &query, q->pool, &rows);
+    aliases_alias(reading, &query, q->pool, &rows);
     rules_alias(q->policy, q->envelope, &rows, out);
     return 0;
 }
 
-static int read_senders(const struct ruling_question *q, struct aliases_snapshot *snapshot, const char *owner,
+static int read_senders(const struct ruling_question *q, struct aliases_reading *reading, const char *owner,
                         struct sender_rows *out)
 {
     struct sender_query query;
     *out = (struct sender_rows){.state = ROWS_LIVE};
-    if (!aliases_has_senders(snapshot))
+    if (!aliases_has_senders(reading))
         return 0;
     if (rules_sender_query(q->envelope->sender, q->envelope->recipient, owner, q->pool, &query) < 0)
         return -1;
-    aliases_sender(snapshot, &query, q->pool, out);
+    aliases_sender(reading, &query, q->pool, out);
     return 0;
 }
 
-static int read_rules(const struct ruling_question *q, struct aliases_snapshot *snapshot, struct ruling *out)
+static int read_rules(const struct ruling_question *q, struct aliases_reading *reading, struct ruling *out)
 {
     struct alias alias;
     struct client_row client = {.state = ROWS_LIVE};
     struct sender_rows senders = {.state = ROWS_LIVE};
     if (!q->alias_only)
-        read_client(q, snapshot, &client);
+        read_client(q, reading, &client);
     if (q->client_only) {
         rules_client(q->policy, q->envelope, &client, out);
         return 0;
     }
-    if (read_alias(q, snapshot, &alias) < 0)
+    if (read_alias(q, reading, &alias) < 0)
         return -1;
     if (!q->alias_only && !rules_client_exempt(q->policy, q->envelope, &client) &&
-        read_senders(q, snapshot, alias.owner, &senders) < 0)
+        read_senders(q, reading, alias.owner, &senders) < 0)
         return -1;
     rules_rule(q->policy, q->envelope, &alias, &senders, &client, out);
     return 0;
@@ -73,7 +73,7 @@ struct confirmation {
 static bool copy_agrees(const struct ruling_question *q, const struct ruling *ruling, struct confirmation of)
 {
     struct ruling second;
-    struct aliases_snapshot copy = aliases_begin_copy(q->gate->rules);
+    struct aliases_reading copy = aliases_begin_copy(q->gate->rules);
     bool agrees = read_rules(q, &copy, &second) == 0 &&
                   (of.by_limit ? rules_agree_on_limit(q->envelope, of.limit, ruling, &second)
                                : rules_agree(ruling, &second));
@@ -90,10 +90,10 @@ static bool copy_confirms(const struct ruling_question *q, const struct ruling *
 
 int ruling_read(const struct ruling_question *q, struct ruling *out)
 {
-    struct aliases_snapshot snapshot = aliases_begin(q->gate->rules);
-    int rc = read_rules(q, &snapshot, out);
-    bool proved = rc < 0 || rules_are_exact(q->envelope, out) || aliases_is_proof(&snapshot);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(q->gate->rules);
+    int rc = read_rules(q, &reading, out);
+    bool proved = rc < 0 || rules_are_exact(q->envelope, out) || aliases_is_proof(&reading);
+    aliases_end(&reading);
     if (!proved && !copy_confirms(q, out, (struct confirmation){0}))
         rules_cannot_say(out);
     return rc;
@@ -102,16 +102,16 @@ int ruling_read(const struct ruling_question *q, struct ruling *out)
 bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling *ruling,
                            const struct limit *limit)
 {
-    struct aliases_snapshot snapshot = aliases_begin(q->gate->rules);
-    bool proved = aliases_is_proof(&snapshot);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(q->gate->rules);
+    bool proved = aliases_is_proof(&reading);
+    aliases_end(&reading);
     return proved || copy_confirms(q, ruling, (struct confirmation){.by_limit = true, .limit = limit});
 }
 
 bool ruling_copy_disowns(const struct ruling_question *q)
 {
     struct alias alias;
-    struct aliases_snapshot copy = aliases_begin_copy(q->gate->rules);
+    struct aliases_reading copy = aliases_begin_copy(q->gate->rules);
     bool disowns = read_alias(q, &copy, &alias) == 0 && alias.state == ALIAS_NOT_OURS;
     aliases_end(&copy);
     return disowns;

@@ -161,9 +161,9 @@ bool session_may_refuse(struct gate *gate, const struct policy *policy)
         return false;
     if (blocks_any(gate->blocks) || plan_looks_at_connect(policy))
         return true;
-    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
-    bool has_rules = aliases_has_clients(&snapshot);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(gate->rules);
+    bool has_rules = aliases_has_clients(&reading);
+    aliases_end(&reading);
     return has_rules;
 }
 

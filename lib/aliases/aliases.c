@@ -89,21 +89,21 @@ static struct aliases_checkout *take_live(struct aliases *db)
     return NULL;
 }
 
-struct aliases_snapshot aliases_begin(struct aliases *db)
+struct aliases_reading aliases_begin(struct aliases *db)
 {
-    return (struct aliases_snapshot){.db = db, .live = db != NULL ? take_live(db) : NULL};
+    return (struct aliases_reading){.db = db, .live = db != NULL ? take_live(db) : NULL};
 }
 
-struct aliases_snapshot aliases_begin_copy(struct aliases *db)
+struct aliases_reading aliases_begin_copy(struct aliases *db)
 {
-    return (struct aliases_snapshot){.db = db, .second = true};
+    return (struct aliases_reading){.db = db, .second = true};
 }
 
-bool aliases_is_proof(const struct aliases_snapshot *snapshot)
+bool aliases_is_proof(const struct aliases_reading *reading)
 {
-    const struct aliases *db = snapshot->db;
+    const struct aliases *db = reading->db;
     return db == NULL || !db->kept ||
-           (snapshot->live != NULL && aliases_monitor_proves(db->monitor, snapshot->live));
+           (reading->live != NULL && aliases_monitor_proves(db->monitor, reading->live));
 }
 
 bool aliases_recheck(struct aliases *db)
@@ -111,32 +111,32 @@ bool aliases_recheck(struct aliases *db)
     return aliases_monitor_recheck(db->monitor, RECHECK_MS);
 }
 
-void aliases_end(struct aliases_snapshot *snapshot)
+void aliases_end(struct aliases_reading *reading)
 {
-    if (snapshot->db != NULL && snapshot->db->kept) /* then the monitor looks ten times a second */
-        aliases_pool_rest(snapshot->live);
+    if (reading->db != NULL && reading->db->kept) /* then the monitor looks ten times a second */
+        aliases_pool_rest(reading->live);
     else
-        aliases_pool_give(snapshot->live);
-    aliases_pool_give(snapshot->copy);
+        aliases_pool_give(reading->live);
+    aliases_pool_give(reading->copy);
 }
 
-uint64_t aliases_generation(struct aliases_snapshot *snapshot)
+uint64_t aliases_generation(struct aliases_reading *reading)
 {
-    if (snapshot->db == NULL)
+    if (reading->db == NULL)
         return 0;
-    if (snapshot->live == NULL) /* nothing was read, or of the copy: never the same as another */
-        return aliases_pool_generation(snapshot->db->live);
-    return snapshot->live->generation;
+    if (reading->live == NULL) /* nothing was read, or of the copy: never the same as another */
+        return aliases_pool_generation(reading->db->live);
+    return reading->live->generation;
 }
 
 /* The copy, for who needs it: most RCPTs do not. */
-static struct aliases_checkout *open_copy(struct aliases_snapshot *snapshot)
+static struct aliases_checkout *open_copy(struct aliases_reading *reading)
 {
-    struct aliases *db = snapshot->db;
-    if (!snapshot->copy_asked && db->kept && aliases_monitor_has_copy(db->monitor))
-        snapshot->copy = aliases_pool_take(db->copies);
-    snapshot->copy_asked = true;
-    return aliases_pool_checkout_can_read(snapshot->copy) && !snapshot->copy_slow ? snapshot->copy : NULL;
+    struct aliases *db = reading->db;
+    if (!reading->copy_asked && db->kept && aliases_monitor_has_copy(db->monitor))
+        reading->copy = aliases_pool_take(db->copies);
+    reading->copy_asked = true;
+    return aliases_pool_checkout_can_read(reading->copy) && !reading->copy_slow ? reading->copy : NULL;
 }
 
 /* --- look-ups --- */
@@ -146,27 +146,27 @@ typedef enum aliases_connection_fault ask_fn(struct aliases_connection *connecti
                                              struct pool *pool, void *rows);
 
 /* Asks the live file, and where it cannot answer the copy; for a second reading the copy only. *rows is zeroed before each, and after a failure. */
-static enum rows_state ask(struct aliases_snapshot *snapshot, ask_fn *fn, const void *query,
-                           struct pool *pool, void *rows, size_t size)
+static enum rows_state ask(struct aliases_reading *reading, ask_fn *fn, const void *query, struct pool *pool,
+                           void *rows, size_t size)
 {
     memset(rows, 0, size);
-    if (snapshot->db == NULL)
+    if (reading->db == NULL)
         return ROWS_LIVE;
-    if (aliases_pool_checkout_can_read(snapshot->live) && !snapshot->live_slow) {
-        enum aliases_connection_fault fault = fn(snapshot->live->connection, query, pool, rows);
-        if (aliases_pool_checkout_settle(snapshot->live, fault))
+    if (aliases_pool_checkout_can_read(reading->live) && !reading->live_slow) {
+        enum aliases_connection_fault fault = fn(reading->live->connection, query, pool, rows);
+        if (aliases_pool_checkout_settle(reading->live, fault))
             return ROWS_LIVE;
         memset(rows, 0, size);
-        snapshot->live_slow = fault == FAULT_SLOW;
+        reading->live_slow = fault == FAULT_SLOW;
     }
-    struct aliases_checkout *copy = open_copy(snapshot);
-    if (copy == NULL || (!snapshot->second && !aliases_monitor_copy_is_fresh(snapshot->db->monitor)))
+    struct aliases_checkout *copy = open_copy(reading);
+    if (copy == NULL || (!reading->second && !aliases_monitor_copy_is_fresh(reading->db->monitor)))
         return ROWS_UNKNOWN;
     enum aliases_connection_fault fault = fn(copy->connection, query, pool, rows);
     if (aliases_pool_checkout_settle(copy, fault))
-        return snapshot->second ? ROWS_LIVE : ROWS_COPY;
+        return reading->second ? ROWS_LIVE : ROWS_COPY;
     memset(rows, 0, size);
-    snapshot->copy_slow = fault == FAULT_SLOW;
+    reading->copy_slow = fault == FAULT_SLOW;
     return ROWS_UNKNOWN;
 }
 
@@ -194,50 +194,50 @@ static enum aliases_connection_fault ask_client(struct aliases_connection *conne
     return aliases_connection_client(connection, of->client, of->now_s, pool, rows);
 }
 
-void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+void aliases_alias(struct aliases_reading *reading, const struct alias_query *query, struct pool *pool,
                    struct alias_rows *out)
 {
     struct alias_rows rows;
-    enum rows_state state = ask(snapshot, ask_alias, query, pool, &rows, sizeof rows);
+    enum rows_state state = ask(reading, ask_alias, query, pool, &rows, sizeof rows);
     *out = rows;
     out->state = state;
 }
 
 /* What the file that is asked first says of one of its tables; true where it cannot tell. */
-static bool may_have(struct aliases_snapshot *snapshot,
+static bool may_have(struct aliases_reading *reading,
                      bool (*has)(const struct aliases_connection *connection))
 {
-    if (snapshot->db == NULL)
+    if (reading->db == NULL)
         return false;
-    const struct aliases_checkout *checkout = snapshot->second ? open_copy(snapshot) : snapshot->live;
+    const struct aliases_checkout *checkout = reading->second ? open_copy(reading) : reading->live;
     return !aliases_pool_checkout_can_read(checkout) || has(checkout->connection);
 }
 
-bool aliases_has_senders(struct aliases_snapshot *snapshot)
+bool aliases_has_senders(struct aliases_reading *reading)
 {
-    return may_have(snapshot, aliases_connection_has_senders);
+    return may_have(reading, aliases_connection_has_senders);
 }
 
-bool aliases_has_clients(struct aliases_snapshot *snapshot)
+bool aliases_has_clients(struct aliases_reading *reading)
 {
-    return may_have(snapshot, aliases_connection_has_clients);
+    return may_have(reading, aliases_connection_has_clients);
 }
 
-void aliases_sender(struct aliases_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+void aliases_sender(struct aliases_reading *reading, const struct sender_query *query, struct pool *pool,
                     struct sender_rows *out)
 {
     struct sender_rows rows;
-    enum rows_state state = ask(snapshot, ask_sender, query, pool, &rows, sizeof rows);
+    enum rows_state state = ask(reading, ask_sender, query, pool, &rows, sizeof rows);
     *out = rows;
     out->state = state;
 }
 
-void aliases_client(struct aliases_snapshot *snapshot, const struct network *client, int64_t now_s,
+void aliases_client(struct aliases_reading *reading, const struct network *client, int64_t now_s,
                     struct pool *pool, struct client_row *out)
 {
     const struct client_query query = {client, now_s};
     struct client_row row;
-    enum rows_state state = ask(snapshot, ask_client, &query, pool, &row, sizeof row);
+    enum rows_state state = ask(reading, ask_client, &query, pool, &row, sizeof row);
     *out = row;
     out->state = state;
 }
@@ -248,7 +248,7 @@ const char *aliases_mode_name(enum aliases_mode mode)
 {
     static const char *const names[] = {[ALIASES_NOTHING] = "nothing",
                                         [ALIASES_COPY] = "copy",
-                                        [ALIASES_UNVERIFIED] = "doubted",
+                                        [ALIASES_UNVERIFIED] = "unverified",
                                         [ALIASES_LIVE] = "live"};
     return (unsigned)mode < sizeof names / sizeof names[0] ? names[mode] : "nothing";
 }

@@ -1,7 +1,7 @@
 /* aliases: the alias rules in SQLite, read-only, and what answers for them when the file cannot.
  *
- * A snapshot is one read transaction: everything that one RCPT looks up is of one moment, and a commit by
- * another process holds for the next snapshot. Data is taken only when it has passed its checks, and its last
+ * A reading is one read transaction: everything that one RCPT looks up is of one moment, and a commit by
+ * another process holds for the next reading. Data is taken only when it has passed its checks, and its last
  * good copy answers when it does not:
  *
  *   LIVE        The file has passed its checks. Rows come from it.
@@ -32,7 +32,7 @@
 struct aliases;
 struct aliases_checkout;
 
-struct aliases_snapshot {                 /* for aliases.c alone to look into; on the caller's stack */
+struct aliases_reading {                  /* for aliases.c alone to look into; on the caller's stack */
     struct aliases *db;                   /* NULL: no rules are configured */
     struct aliases_checkout *live, *copy; /* NULL: cannot be read, or not asked yet */
     bool second;                          /* of the copy alone */
@@ -52,41 +52,41 @@ int aliases_start(struct aliases *db, int wait_ms, int wait_copy_ms, struct erro
 /* Puts other bounds in force, and has the file looked at. NULL db is harmless. */
 void aliases_configure(struct aliases *db, int64_t max_stale_ms, int max_shrink);
 
-/* Cannot fail: a snapshot of a database that cannot be read answers ROWS_UNKNOWN to everything.
+/* Cannot fail: a reading of a database that cannot be read answers ROWS_UNKNOWN to everything.
  * NULL db: no rules are configured; every look-up answers ROWS_LIVE with no row. */
-struct aliases_snapshot aliases_begin(struct aliases *db);
-void aliases_end(struct aliases_snapshot *snapshot);
+struct aliases_reading aliases_begin(struct aliases *db);
+void aliases_end(struct aliases_reading *reading);
 
 /* For a second reading, of the last good copy alone: what it has and what it has not is ROWS_LIVE. Where there is none,
  * ROWS_UNKNOWN. */
-struct aliases_snapshot aliases_begin_copy(struct aliases *db);
+struct aliases_reading aliases_begin_copy(struct aliases *db);
 
-/* Needs what is read in this snapshot no second reading? There are no rules, or nobody keeps a copy; or none can be kept,
+/* Needs what is read here no second reading? There are no rules, or nobody keeps a copy; or none can be kept,
  * and the live data passed its checks and has not changed since. */
-bool aliases_is_proof(const struct aliases_snapshot *snapshot);
+bool aliases_is_proof(const struct aliases_reading *reading);
 
 /* File and copy differ: has the file checked at once. True: a new copy was taken within a moment, and can be asked. */
 bool aliases_recheck(struct aliases *db);
 
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
-void aliases_alias(struct aliases_snapshot *snapshot, const struct alias_query *query, struct pool *pool,
+void aliases_alias(struct aliases_reading *reading, const struct alias_query *query, struct pool *pool,
                    struct alias_rows *out);
 
 /* False: there are no sender rules, or client rules, so that nobody needs to ask for them. */
-bool aliases_has_senders(struct aliases_snapshot *snapshot);
-bool aliases_has_clients(struct aliases_snapshot *snapshot);
-void aliases_sender(struct aliases_snapshot *snapshot, const struct sender_query *query, struct pool *pool,
+bool aliases_has_senders(struct aliases_reading *reading);
+bool aliases_has_clients(struct aliases_reading *reading);
+void aliases_sender(struct aliases_reading *reading, const struct sender_query *query, struct pool *pool,
                     struct sender_rows *out);
-void aliases_client(struct aliases_snapshot *snapshot, const struct network *client, int64_t now_s,
+void aliases_client(struct aliases_reading *reading, const struct network *client, int64_t now_s,
                     struct pool *pool, struct client_row *out);
 
 /* Changes whenever the data may have changed; what was read under the same generation still holds. */
-uint64_t aliases_generation(struct aliases_snapshot *snapshot);
+uint64_t aliases_generation(struct aliases_reading *reading);
 
 /* As of now, also where no mail has come yet. NULL db: LIVE. */
 void aliases_status(struct aliases *db, struct aliases_status *out);
-const char *aliases_mode_name(enum aliases_mode mode); /* "live", "doubted", "copy", "nothing" */
+const char *aliases_mode_name(enum aliases_mode mode); /* "live", "unverified", "copy", "nothing" */
 
 /* What is wrong with the file or its data, "" while well: the first of the status's texts. */
 void aliases_condition(struct aliases *db, struct error *out);

@@ -52,10 +52,10 @@ enum {
     PROGRESS_OPS = 1000, /* virtual machine steps between two looks at the clock: some 20 microseconds */
     LITTLE_LOOKS = 100,  /* who has done so little when the time is up was waiting, for a CPU or the disk, */
     STALL_MS = 200,      /* and gets so much more: a busy machine is not a slow look-up */
-    CACHE_KIB = 512,     /* pages of one handle: the inner ones of a big table */
+    CACHE_KIB = 512,     /* pages of one connection: the inner ones of a big table */
     CONNECTION_PATH = 4096,
     NETWORKS_SCANNED = 1000, /* client_rules with more rows are asked for every prefix length */
-    DOMAINS_KEPT = 64,       /* rows of domains that a handle remembers: most services have few */
+    DOMAINS_KEPT = 64,       /* rows of domains that a connection remembers: most services have few */
 };
 
 /* The WAL-index (https://www.sqlite.org/walformat.html 2.1): a header, twice, and how many frames were checkpointed. Every
@@ -99,14 +99,14 @@ struct aliases_connection {
 /* Most look-ups are over before this is asked for the first time, and need no clock. */
 static int out_of_time(void *context)
 {
-    struct aliases_connection *handle = context;
+    struct aliases_connection *connection = context;
     int64_t now = clock_monotonic_ms();
-    if (handle->deadline_ms == 0) {
-        handle->deadline_ms = now + CONNECTION_QUERY_MS;
-        handle->looks = 0;
+    if (connection->deadline_ms == 0) {
+        connection->deadline_ms = now + CONNECTION_QUERY_MS;
+        connection->looks = 0;
     }
-    handle->looks++;
-    return now > handle->deadline_ms + (handle->looks <= LITTLE_LOOKS ? STALL_MS : 0);
+    connection->looks++;
+    return now > connection->deadline_ms + (connection->looks <= LITTLE_LOOKS ? STALL_MS : 0);
 }
 
 enum aliases_connection_fault aliases_connection_fault_of(int rc)
@@ -131,36 +131,37 @@ enum aliases_connection_fault aliases_connection_fault_of(int rc)
     }
 }
 
-static enum aliases_connection_fault failed(struct aliases_connection *handle, int rc)
+static enum aliases_connection_fault failed(struct aliases_connection *connection, int rc)
 {
     enum aliases_connection_fault fault = aliases_connection_fault_of(rc);
-    handle->err = (struct error){0};
+    connection->err = (struct error){0};
     if (fault == FAULT_SLOW)
-        error_set(&handle->err, "a look-up in the alias database took more than %d ms and was given up",
+        error_set(&connection->err, "a look-up in the alias database took more than %d ms and was given up",
                   CONNECTION_QUERY_MS);
     else
-        aliases_schema_explain(rc, handle->db, sqlite3_db_filename(handle->db, "main"), &handle->err);
+        aliases_schema_explain(rc, connection->db, sqlite3_db_filename(connection->db, "main"),
+                               &connection->err);
     return fault;
 }
 
-static enum aliases_connection_fault bad_row(struct aliases_connection *handle, const char *table,
+static enum aliases_connection_fault bad_row(struct aliases_connection *connection, const char *table,
                                              const char *column, sqlite3_stmt *stmt)
 {
     const char *key =
         sqlite3_column_type(stmt, 0) == SQLITE_TEXT ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
-    handle->err = (struct error){0};
-    error_set(&handle->err, "alias database: the row \"%s\" of %s has no valid %s; mend or remove it",
+    connection->err = (struct error){0};
+    error_set(&connection->err, "alias database: the row \"%s\" of %s has no valid %s; mend or remove it",
               key != NULL ? key : "?", table, column);
     return FAULT_ROW;
 }
 
 /* --- opening --- */
 
-static int configure(struct aliases_connection *handle)
+static int configure(struct aliases_connection *connection)
 {
-    sqlite3 *db = handle->db;
+    sqlite3 *db = connection->db;
     int on = 0;
-    sqlite3_progress_handler(db, PROGRESS_OPS, out_of_time, handle);
+    sqlite3_progress_handler(db, PROGRESS_OPS, out_of_time, connection);
     int rc = sqlite3_busy_timeout(db, CONNECTION_BUSY_MS);
     if (rc == SQLITE_OK)
         rc = aliases_schema_defend(db);
@@ -174,11 +175,12 @@ static int configure(struct aliases_connection *handle)
     return rc;
 }
 
-static int prepare(struct aliases_connection *handle)
+static int prepare(struct aliases_connection *connection)
 {
     int rc = SQLITE_OK;
     for (size_t i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
-        rc = sqlite3_prepare_v3(handle->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &handle->stmt[i], NULL);
+        rc = sqlite3_prepare_v3(connection->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &connection->stmt[i],
+                                NULL);
     return rc;
 }
 
@@ -214,54 +216,54 @@ struct aliases_connection *aliases_connection_open(const char *path, bool immuta
         *fault = FAULT_BROKEN;
         return NULL;
     }
-    struct aliases_connection *handle = calloc(1, sizeof *handle);
-    if (handle == NULL) {
+    struct aliases_connection *connection = calloc(1, sizeof *connection);
+    if (connection == NULL) {
         error_set(err, "out of memory");
         *fault = FAULT_MEMORY;
         return NULL;
     }
-    handle->deadline_ms = clock_monotonic_ms() + OPEN_MS;
-    int rc = open_file(path, immutable, &handle->db);
+    connection->deadline_ms = clock_monotonic_ms() + OPEN_MS;
+    int rc = open_file(path, immutable, &connection->db);
     if (rc == SQLITE_OK)
-        rc = configure(handle);
+        rc = configure(connection);
     if (rc == SQLITE_OK)
-        rc = aliases_schema_validate(handle->db, path, err);
+        rc = aliases_schema_validate(connection->db, path, err);
     if (rc == SQLITE_OK)
-        rc = prepare(handle);
+        rc = prepare(connection);
     if (rc == SQLITE_OK)
-        return handle;
-    aliases_schema_explain(rc, handle->db, path, err); /* unless validation has already said it better */
+        return connection;
+    aliases_schema_explain(rc, connection->db, path, err); /* unless validation has already said it better */
     *fault = aliases_connection_fault_of(rc);
-    aliases_connection_close(handle);
+    aliases_connection_close(connection);
     return NULL;
 }
 
-void aliases_connection_close(struct aliases_connection *handle)
+void aliases_connection_close(struct aliases_connection *connection)
 {
-    if (handle == NULL)
+    if (connection == NULL)
         return;
     for (size_t i = 0; i < STATEMENTS; i++)
-        sqlite3_finalize(handle->stmt[i]); /* repeats the error of the last step, which was told */
-    sqlite3_close_v2(handle->db);
-    pool_done(&handle->domain_pool);
-    free(handle);
+        sqlite3_finalize(connection->stmt[i]); /* repeats the error of the last step, which was told */
+    sqlite3_close_v2(connection->db);
+    pool_done(&connection->domain_pool);
+    free(connection);
 }
 
-struct sqlite3 *aliases_connection_lend(struct aliases_connection *handle, int (*cancelled)(void *),
+struct sqlite3 *aliases_connection_lend(struct aliases_connection *connection, int (*cancelled)(void *),
                                         void *arg)
 {
-    sqlite3_progress_handler(handle->db, PROGRESS_OPS, cancelled, arg);
-    return handle->db;
+    sqlite3_progress_handler(connection->db, PROGRESS_OPS, cancelled, arg);
+    return connection->db;
 }
 
-void aliases_connection_reclaim(struct aliases_connection *handle)
+void aliases_connection_reclaim(struct aliases_connection *connection)
 {
-    sqlite3_progress_handler(handle->db, PROGRESS_OPS, out_of_time, handle);
+    sqlite3_progress_handler(connection->db, PROGRESS_OPS, out_of_time, connection);
 }
 
-const struct error *aliases_connection_error(const struct aliases_connection *handle)
+const struct error *aliases_connection_error(const struct aliases_connection *connection)
 {
-    return &handle->err;
+    return &connection->err;
 }
 
 /* --- running statements --- */
@@ -277,19 +279,19 @@ static int bind_texts(sqlite3_stmt *stmt, const char *first, const char *second)
 
 /* --- the transaction --- */
 
-static enum aliases_connection_fault read_filled(struct aliases_connection *handle)
+static enum aliases_connection_fault read_filled(struct aliases_connection *connection)
 {
-    sqlite3_stmt *stmt = handle->stmt[STMT_FILLED];
+    sqlite3_stmt *stmt = connection->stmt[STMT_FILLED];
     int rc = sqlite3_step(stmt);
     enum aliases_connection_fault fault = FAULT_NONE;
     if (rc == SQLITE_ROW) {
-        handle->globs = sqlite3_column_int(stmt, 0) != 0;
-        handle->senders = sqlite3_column_int(stmt, 1) != 0;
-        handle->clients = sqlite3_column_int(stmt, 2) != 0;
-        handle->domains_below = sqlite3_column_int(stmt, 3) != 0;
-        handle->globs_below = sqlite3_column_int(stmt, 4) != 0;
+        connection->globs = sqlite3_column_int(stmt, 0) != 0;
+        connection->senders = sqlite3_column_int(stmt, 1) != 0;
+        connection->clients = sqlite3_column_int(stmt, 2) != 0;
+        connection->domains_below = sqlite3_column_int(stmt, 3) != 0;
+        connection->globs_below = sqlite3_column_int(stmt, 4) != 0;
     } else {
-        fault = failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+        fault = failed(connection, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
     }
     sqlite3_reset(stmt);
     return fault;
@@ -297,48 +299,48 @@ static enum aliases_connection_fault read_filled(struct aliases_connection *hand
 
 /* The first read of the transaction: it is from here on that nothing changes any more. The statement stays on
  * its row until aliases_connection_end(), and holds the transaction open: that costs half of what BEGIN and COMMIT do. */
-static enum aliases_connection_fault read_version(struct aliases_connection *handle)
+static enum aliases_connection_fault read_version(struct aliases_connection *connection)
 {
-    sqlite3_stmt *stmt = handle->stmt[STMT_VERSION];
+    sqlite3_stmt *stmt = connection->stmt[STMT_VERSION];
     int rc = sqlite3_step(stmt);
     if (rc != SQLITE_ROW)
-        return failed(handle, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+        return failed(connection, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
     if (sqlite3_column_int(stmt, 0) == ALIASES_VERSION)
         return FAULT_NONE;
-    handle->err = (struct error){0};
-    error_set(&handle->err, "alias database: PRAGMA user_version is %d now, this gate reads %d",
+    connection->err = (struct error){0};
+    error_set(&connection->err, "alias database: PRAGMA user_version is %d now, this gate reads %d",
               sqlite3_column_int(stmt, 0), ALIASES_VERSION);
     return FAULT_BROKEN;
 }
 
 /* Where the WAL-index is. To ask SQLite for it in another mode would make one. */
-static void find_index(struct aliases_connection *handle)
+static void find_index(struct aliases_connection *connection)
 {
-    sqlite3_stmt *stmt = handle->stmt[STMT_JOURNAL];
+    sqlite3_stmt *stmt = connection->stmt[STMT_JOURNAL];
     sqlite3_file *file = NULL;
     volatile void *index = NULL;
     const char *mode = sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     bool wal = mode != NULL && strcmp(mode, "wal") == 0;
     sqlite3_reset(stmt);
-    bool found = wal &&
-                 sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
-                 file->pMethods->iVersion >= 2 &&
-                 file->pMethods->xShmMap(file, 0, INDEX_REGION, 0, &index) == SQLITE_OK;
-    handle->index =
+    bool found =
+        wal && sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+        file->pMethods->iVersion >= 2 &&
+        file->pMethods->xShmMap(file, 0, INDEX_REGION, 0, &index) == SQLITE_OK;
+    connection->index =
         found ? index : NULL; /* from now on: who has a WAL open keeps others from ending that mode */
 }
 
-static void read_index(const struct aliases_connection *handle, unsigned char out[INDEX_BYTES])
+static void read_index(const struct aliases_connection *connection, unsigned char out[INDEX_BYTES])
 {
     atomic_thread_fence(memory_order_seq_cst);
-    memcpy(out, (const void *)(uintptr_t)handle->index, INDEX_BYTES);
+    memcpy(out, (const void *)(uintptr_t)connection->index, INDEX_BYTES);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static bool index_is(const struct aliases_connection *handle, const unsigned char seen[INDEX_BYTES])
+static bool index_is(const struct aliases_connection *connection, const unsigned char seen[INDEX_BYTES])
 {
     unsigned char now[INDEX_BYTES];
-    read_index(handle, now);
+    read_index(connection, now);
     return memcmp(now, seen, INDEX_BYTES) == 0;
 }
 
@@ -352,73 +354,73 @@ static bool in_nobodys_way(const unsigned char index[INDEX_BYTES])
     return frames < FEW_FRAMES || done == frames;
 }
 
-static void forget(struct aliases_connection *handle)
+static void forget(struct aliases_connection *connection)
 {
-    handle->begun = false; /* until all that is remembered of the data has been read */
-    handle->lengths.known = false;
-    handle->n_domains = 0;
-    pool_reset(&handle->domain_pool);
+    connection->begun = false; /* until all that is remembered of the data has been read */
+    connection->lengths.known = false;
+    connection->n_domains = 0;
+    pool_reset(&connection->domain_pool);
 }
 
-enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed)
+enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *connection, bool *changed)
 {
-    handle->deadline_ms = 0;
-    if (handle->rests && index_is(handle, handle->seen)) { /* nobody has committed since */
+    connection->deadline_ms = 0;
+    if (connection->rests && index_is(connection, connection->seen)) { /* nobody has committed since */
         *changed = false;
         return FAULT_NONE;
     }
-    if (handle->rests && aliases_connection_end(handle) != FAULT_NONE)
-        return failed(handle, SQLITE_ERROR);
-    const bool indexed = handle->index != NULL;
+    if (connection->rests && aliases_connection_end(connection) != FAULT_NONE)
+        return failed(connection, SQLITE_ERROR);
+    const bool indexed = connection->index != NULL;
     if (indexed)
-        read_index(handle, handle->seen);
-    enum aliases_connection_fault fault = read_version(handle);
-    handle->may_rest =
-        indexed && fault == FAULT_NONE && index_is(handle, handle->seen) && in_nobodys_way(handle->seen);
+        read_index(connection, connection->seen);
+    enum aliases_connection_fault fault = read_version(connection);
+    connection->may_rest = indexed && fault == FAULT_NONE && index_is(connection, connection->seen) &&
+                           in_nobodys_way(connection->seen);
     unsigned version = 0;
     if (fault == FAULT_NONE) {
-        int rc = sqlite3_file_control(handle->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
-        fault = rc == SQLITE_OK ? FAULT_NONE : failed(handle, rc);
+        int rc = sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+        fault = rc == SQLITE_OK ? FAULT_NONE : failed(connection, rc);
     }
-    bool differs = !handle->begun || version != handle->data_version;
+    bool differs = !connection->begun || version != connection->data_version;
     if (fault == FAULT_NONE && differs) {
-        forget(handle);
-        fault = read_filled(handle);
-        if (handle->index == NULL)
-            find_index(handle);
+        forget(connection);
+        fault = read_filled(connection);
+        if (connection->index == NULL)
+            find_index(connection);
     }
     if (fault != FAULT_NONE) {
-        (void)aliases_connection_end(handle); /* the first fault tells */
+        (void)aliases_connection_end(connection); /* the first fault tells */
         return fault;
     }
-    handle->begun = true;
-    handle->data_version = version;
+    connection->begun = true;
+    connection->data_version = version;
     *changed = differs;
     return FAULT_NONE;
 }
 
-enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle)
+enum aliases_connection_fault aliases_connection_end(struct aliases_connection *connection)
 {
-    handle->rests = handle->may_rest = false;
-    sqlite3_reset(handle->stmt[STMT_VERSION]); /* repeats the error of step */
-    return sqlite3_txn_state(handle->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
+    connection->rests = connection->may_rest = false;
+    sqlite3_reset(connection->stmt[STMT_VERSION]); /* repeats the error of step */
+    return sqlite3_txn_state(connection->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
 }
 
-bool aliases_connection_rest(struct aliases_connection *handle)
+bool aliases_connection_rest(struct aliases_connection *connection)
 {
-    handle->rests = handle->may_rest;
-    return handle->rests;
+    connection->rests = connection->may_rest;
+    return connection->rests;
 }
 
-bool aliases_connection_rests(const struct aliases_connection *handle)
+bool aliases_connection_rests(const struct aliases_connection *connection)
 {
-    return handle->rests;
+    return connection->rests;
 }
 
 /* --- reading a row --- */
 
 struct row { /* the row that a statement stands on */
-    struct aliases_connection *handle;
+    struct aliases_connection *connection;
     sqlite3_stmt *stmt;
     const char *table;
     struct pool *pool;
@@ -436,7 +438,7 @@ static const char *peek(struct row *row, int column)
         row->fault = FAULT_MEMORY;
     else if (text == NULL || strlen(text) != (size_t)sqlite3_column_bytes(row->stmt, column) ||
              !utf8_valid(text))
-        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return row->fault == FAULT_NONE ? text : NULL;
 }
 
@@ -455,7 +457,7 @@ static const char *take_key(struct row *row, int column)
 {
     const char *key = take(row, column);
     if (key == NULL && row->fault == FAULT_NONE)
-        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return key;
 }
 
@@ -463,7 +465,7 @@ static enum action take_action(struct row *row, int column)
 {
     enum action action = action_from_name(peek(row, column));
     if (action == ACTION_NONE && row->fault == FAULT_NONE)
-        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return action;
 }
 
@@ -474,7 +476,7 @@ static int64_t take_expiry(struct row *row, int column)
     if (row->fault != FAULT_NONE || type == SQLITE_NULL)
         return 0;
     if (type != SQLITE_INTEGER) {
-        row->fault = bad_row(row->handle, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
+        row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
         return 0;
     }
     int64_t at = sqlite3_column_int64(row->stmt, column);
@@ -482,18 +484,18 @@ static int64_t take_expiry(struct row *row, int column)
 }
 
 /* Runs a look-up for one row. True: *row stands on it, and finish() must follow. False: there is none, or *fault. */
-static bool find(struct aliases_connection *handle, enum statement which, const char *table,
+static bool find(struct aliases_connection *connection, enum statement which, const char *table,
                  const char *first, const char *second, struct pool *pool, struct row *row,
                  enum aliases_connection_fault *fault)
 {
-    sqlite3_stmt *stmt = handle->stmt[which];
+    sqlite3_stmt *stmt = connection->stmt[which];
     int rc = bind_texts(stmt, first, second);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
-    *row = (struct row){.handle = handle, .stmt = stmt, .table = table, .pool = pool};
+    *row = (struct row){.connection = connection, .stmt = stmt, .table = table, .pool = pool};
     if (rc == SQLITE_ROW)
         return true;
-    *fault = rc == SQLITE_DONE ? FAULT_NONE : failed(handle, rc);
+    *fault = rc == SQLITE_DONE ? FAULT_NONE : failed(connection, rc);
     sqlite3_reset(stmt); /* repeats the error of step */
     return false;
 }
@@ -529,46 +531,46 @@ static bool copy_domain(const struct domain_row *from, struct pool *pool, struct
 }
 
 /* When there is no room it begins anew. */
-static void remember_domain(struct aliases_connection *handle, const struct domain_row *domain)
+static void remember_domain(struct aliases_connection *connection, const struct domain_row *domain)
 {
-    if (handle->n_domains == DOMAINS_KEPT) {
-        handle->n_domains = 0;
-        pool_reset(&handle->domain_pool);
+    if (connection->n_domains == DOMAINS_KEPT) {
+        connection->n_domains = 0;
+        pool_reset(&connection->domain_pool);
     }
-    if (copy_domain(domain, &handle->domain_pool, &handle->domains[handle->n_domains]))
-        handle->n_domains++;
+    if (copy_domain(domain, &connection->domain_pool, &connection->domains[connection->n_domains]))
+        connection->n_domains++;
 }
 
-static const struct domain_row *recall_domain(const struct aliases_connection *handle, const char *domain)
+static const struct domain_row *recall_domain(const struct aliases_connection *connection, const char *domain)
 {
-    for (size_t i = 0; i < handle->n_domains; i++)
-        if (strcmp(handle->domains[i].domain, domain) == 0)
-            return &handle->domains[i];
+    for (size_t i = 0; i < connection->n_domains; i++)
+        if (strcmp(connection->domains[i].domain, domain) == 0)
+            return &connection->domains[i];
     return NULL;
 }
 
-static enum aliases_connection_fault find_domain(struct aliases_connection *handle, const char *domain,
+static enum aliases_connection_fault find_domain(struct aliases_connection *connection, const char *domain,
                                                  struct pool *pool, struct domain_row *out)
 {
-    const struct domain_row *known = recall_domain(handle, domain);
+    const struct domain_row *known = recall_domain(connection, domain);
     if (known != NULL)
         return copy_domain(known, pool, out) ? FAULT_NONE : FAULT_MEMORY;
     struct row row;
     enum aliases_connection_fault fault = FAULT_NONE;
-    if (!find(handle, STMT_DOMAIN, "domains", domain, NULL, pool, &row, &fault))
+    if (!find(connection, STMT_DOMAIN, "domains", domain, NULL, pool, &row, &fault))
         return fault;
     out->domain = take_key(&row, 0);
     out->action = take_action(&row, 1);
     const char *catch_all = peek(&row, 2);
     out->catch_all = catch_all == NULL ? ACTION_REJECT : action_from_name(catch_all);
     if (out->catch_all != ACTION_REJECT && out->catch_all != ACTION_ACCEPT)
-        row.fault = bad_row(handle, "domains", "catch_all", row.stmt);
+        row.fault = bad_row(connection, "domains", "catch_all", row.stmt);
     out->owner = take(&row, 3);
     out->class_name = take(&row, 4);
     out->reply = take(&row, 5);
     fault = finish(&row);
     if (fault == FAULT_NONE)
-        remember_domain(handle, out);
+        remember_domain(connection, out);
     return fault;
 }
 
@@ -581,7 +583,7 @@ static const char *take_mailboxes(struct row *row, int column)
     for (const char *c = list; c != NULL && !longer && (c = strchr(c, ',')) != NULL; c++)
         longer = ++commas >= ALIASES_MAILBOXES_MAX;
     if (longer)
-        row->fault = bad_row(row->handle, row->table, "mailbox (at most 100)", row->stmt);
+        row->fault = bad_row(row->connection, row->table, "mailbox (at most 100)", row->stmt);
     return take(row, column);
 }
 
@@ -594,7 +596,7 @@ static bool climb(const char *forms[ROWS_FORMS])
 }
 
 /* The row of the domain; where it has none, of the nearest that it is below. */
-static enum aliases_connection_fault find_nearest_domain(struct aliases_connection *handle,
+static enum aliases_connection_fault find_nearest_domain(struct aliases_connection *connection,
                                                          const char *const forms[ROWS_FORMS],
                                                          struct pool *pool, struct domain_row *out)
 {
@@ -603,8 +605,8 @@ static enum aliases_connection_fault find_nearest_domain(struct aliases_connecti
     do {
         for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE && out->domain == NULL; i++)
             if (at[i] != NULL)
-                fault = find_domain(handle, at[i], pool, out);
-    } while (fault == FAULT_NONE && out->domain == NULL && handle->domains_below && climb(at));
+                fault = find_domain(connection, at[i], pool, out);
+    } while (fault == FAULT_NONE && out->domain == NULL && connection->domains_below && climb(at));
     return fault;
 }
 
@@ -619,14 +621,14 @@ static void take_alias(struct row *row, struct alias_row *out)
 }
 
 /* The row of the first form that has one. */
-static enum aliases_connection_fault find_alias(struct aliases_connection *handle,
+static enum aliases_connection_fault find_alias(struct aliases_connection *connection,
                                                 const char *const forms[ROWS_FORMS], struct pool *pool,
                                                 struct alias_row *out)
 {
     enum aliases_connection_fault fault = FAULT_NONE;
     for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++) {
         struct row row;
-        if (forms[i] == NULL || !find(handle, STMT_ALIAS, "aliases", forms[i], NULL, pool, &row, &fault))
+        if (forms[i] == NULL || !find(connection, STMT_ALIAS, "aliases", forms[i], NULL, pool, &row, &fault))
             continue;
         take_alias(&row, out);
         out->expires_at = take_expiry(&row, 6);
@@ -657,20 +659,20 @@ static bool glob_matches(const struct alias_query *query, const char *glob)
            (query->local_bare != NULL && glob_match(glob, query->local_bare));
 }
 
-static enum aliases_connection_fault find_globs(struct aliases_connection *handle, const char *domain,
+static enum aliases_connection_fault find_globs(struct aliases_connection *connection, const char *domain,
                                                 const struct alias_query *query, struct pool *pool,
                                                 struct alias_rows *out, size_t *room, bool *has)
 {
     struct row row;
     enum aliases_connection_fault fault = FAULT_NONE;
-    if (!find(handle, STMT_GLOBS, "alias_globs", domain, NULL, pool, &row, &fault))
+    if (!find(connection, STMT_GLOBS, "alias_globs", domain, NULL, pool, &row, &fault))
         return fault;
     *has = true;
     int rc = SQLITE_ROW;
     while (rc == SQLITE_ROW && row.fault == FAULT_NONE) {
         const char *glob = peek(&row, 0);
         if (glob == NULL && row.fault == FAULT_NONE)
-            row.fault = bad_row(handle, "alias_globs", "glob", row.stmt);
+            row.fault = bad_row(connection, "alias_globs", "glob", row.stmt);
         if (glob != NULL && glob_matches(query, glob)) {
             struct alias_row match = {0};
             take_alias(&row, &match);
@@ -680,12 +682,12 @@ static enum aliases_connection_fault find_globs(struct aliases_connection *handl
         rc = sqlite3_step(row.stmt);
     }
     if (row.fault == FAULT_NONE && rc != SQLITE_DONE)
-        row.fault = failed(handle, rc);
+        row.fault = failed(connection, rc);
     return finish(&row);
 }
 
 /* Those of the domain; where it has none at all, of the nearest that it is below. */
-static enum aliases_connection_fault find_nearest_globs(struct aliases_connection *handle,
+static enum aliases_connection_fault find_nearest_globs(struct aliases_connection *connection,
                                                         const struct alias_query *query, struct pool *pool,
                                                         struct alias_rows *out)
 {
@@ -696,58 +698,58 @@ static enum aliases_connection_fault find_nearest_globs(struct aliases_connectio
     do {
         for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++)
             if (at[i] != NULL)
-                fault = find_globs(handle, at[i], query, pool, out, &room, &has);
-    } while (fault == FAULT_NONE && !has && handle->globs_below && climb(at));
+                fault = find_globs(connection, at[i], query, pool, out, &room, &has);
+    } while (fault == FAULT_NONE && !has && connection->globs_below && climb(at));
     return fault;
 }
 
-enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *connection,
                                                        const struct alias_query *query, struct pool *pool,
                                                        struct alias_rows *out)
 {
-    handle->deadline_ms = 0;
-    enum aliases_connection_fault fault = find_nearest_domain(handle, query->domain, pool, &out->domain);
+    connection->deadline_ms = 0;
+    enum aliases_connection_fault fault = find_nearest_domain(connection, query->domain, pool, &out->domain);
     if (fault != FAULT_NONE || out->domain.domain == NULL)
         return fault; /* not ours: no other row of this recipient counts */
     if (query->full[0] != NULL && query->full[0][0] == '\0')
         return fault; /* no address: only whose domain it is was asked */
-    fault = find_alias(handle, query->full, pool, &out->full);
+    fault = find_alias(connection, query->full, pool, &out->full);
     if (fault == FAULT_NONE)
-        fault = find_alias(handle, query->bare, pool, &out->bare);
-    if (!handle->globs || out->full.key != NULL || out->bare.key != NULL)
+        fault = find_alias(connection, query->bare, pool, &out->bare);
+    if (!connection->globs || out->full.key != NULL || out->bare.key != NULL)
         return fault; /* an exact row leaves nothing for a glob to say */
-    return fault == FAULT_NONE ? find_nearest_globs(handle, query, pool, out) : fault;
+    return fault == FAULT_NONE ? find_nearest_globs(connection, query, pool, out) : fault;
 }
 
-bool aliases_connection_has_senders(const struct aliases_connection *handle)
+bool aliases_connection_has_senders(const struct aliases_connection *connection)
 {
-    return handle->senders;
+    return connection->senders;
 }
 
-bool aliases_connection_has_clients(const struct aliases_connection *handle)
+bool aliases_connection_has_clients(const struct aliases_connection *connection)
 {
-    return handle->clients;
+    return connection->clients;
 }
 
-static enum aliases_connection_fault has_scope(struct aliases_connection *handle, const char *scope,
+static enum aliases_connection_fault has_scope(struct aliases_connection *connection, const char *scope,
                                                bool *has)
 {
     struct row row;
     enum aliases_connection_fault fault = FAULT_NONE;
-    *has = find(handle, STMT_SCOPE, "sender_rules", scope, NULL, NULL, &row, &fault);
+    *has = find(connection, STMT_SCOPE, "sender_rules", scope, NULL, NULL, &row, &fault);
     return *has ? finish(&row) : fault;
 }
 
 /* Most scopes have no rule at all, so that one probe saves those for all patterns. */
-static enum aliases_connection_fault find_senders(struct aliases_connection *handle, const char *scope,
+static enum aliases_connection_fault find_senders(struct aliases_connection *connection, const char *scope,
                                                   const struct sender_query *query, struct pool *pool,
                                                   struct sender_rows *out)
 {
     bool has = false;
-    enum aliases_connection_fault fault = has_scope(handle, scope, &has);
+    enum aliases_connection_fault fault = has_scope(connection, scope, &has);
     for (size_t i = 0; has && fault == FAULT_NONE && i < query->n_patterns; i++) {
         struct row row;
-        if (!find(handle, STMT_SENDER, "sender_rules", scope, query->patterns[i], pool, &row, &fault))
+        if (!find(connection, STMT_SENDER, "sender_rules", scope, query->patterns[i], pool, &row, &fault))
             continue;
         struct sender_row *to = &out->rows[out->n_rows++];
         to->scope = take_key(&row, 0);
@@ -759,17 +761,17 @@ static enum aliases_connection_fault find_senders(struct aliases_connection *han
     return fault;
 }
 
-enum aliases_connection_fault aliases_connection_sender(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_sender(struct aliases_connection *connection,
                                                         const struct sender_query *query, struct pool *pool,
                                                         struct sender_rows *out)
 {
-    if (!handle->senders || query->n_scopes == 0 || query->n_patterns == 0)
+    if (!connection->senders || query->n_scopes == 0 || query->n_patterns == 0)
         return FAULT_NONE;
-    handle->deadline_ms = 0;
+    connection->deadline_ms = 0;
     out->rows = pool_alloc(pool, query->n_scopes * query->n_patterns * sizeof *out->rows);
     enum aliases_connection_fault fault = out->rows != NULL ? FAULT_NONE : FAULT_MEMORY;
     for (size_t i = 0; i < query->n_scopes && fault == FAULT_NONE; i++)
-        fault = find_senders(handle, query->scopes[i], query, pool, out);
+        fault = find_senders(connection, query->scopes[i], query, pool, out);
     return fault;
 }
 
@@ -783,10 +785,10 @@ static void note_length(struct lengths *lengths, const char *network)
         (ipv6 ? lengths->ipv6 : lengths->ipv4)[bits] = true;
 }
 
-static enum aliases_connection_fault read_lengths(struct aliases_connection *handle)
+static enum aliases_connection_fault read_lengths(struct aliases_connection *connection)
 {
-    struct lengths *lengths = &handle->lengths;
-    sqlite3_stmt *stmt = handle->stmt[STMT_NETWORKS];
+    struct lengths *lengths = &connection->lengths;
+    sqlite3_stmt *stmt = connection->stmt[STMT_NETWORKS];
     *lengths = (struct lengths){0};
     int n = 0;
     int rc = sqlite3_bind_int(stmt, 1, NETWORKS_SCANNED + 1);
@@ -799,7 +801,7 @@ static enum aliases_connection_fault read_lengths(struct aliases_connection *han
         rc = sqlite3_step(stmt);
     }
     enum aliases_connection_fault fault =
-        rc == SQLITE_DONE || rc == SQLITE_ROW ? FAULT_NONE : failed(handle, rc);
+        rc == SQLITE_DONE || rc == SQLITE_ROW ? FAULT_NONE : failed(connection, rc);
     sqlite3_reset(stmt); /* repeats the error of step */
     if (rc == SQLITE_ROW) {
         memset(lengths->ipv4, true, sizeof lengths->ipv4);
@@ -810,12 +812,12 @@ static enum aliases_connection_fault read_lengths(struct aliases_connection *han
 }
 
 /* The row of exactly this network; none where it has expired. */
-static enum aliases_connection_fault find_network(struct aliases_connection *handle, const char *network,
+static enum aliases_connection_fault find_network(struct aliases_connection *connection, const char *network,
                                                   int64_t now_s, struct pool *pool, struct client_row *out)
 {
     struct row row;
     enum aliases_connection_fault fault = FAULT_NONE;
-    if (!find(handle, STMT_CLIENT, "client_rules", network, NULL, pool, &row, &fault))
+    if (!find(connection, STMT_CLIENT, "client_rules", network, NULL, pool, &row, &fault))
         return fault;
     int64_t expires_at = take_expiry(&row, 3);
     if (row.fault != FAULT_NONE || (expires_at != 0 && expires_at <= now_s))
@@ -826,22 +828,22 @@ static enum aliases_connection_fault find_network(struct aliases_connection *han
     return finish(&row);
 }
 
-enum aliases_connection_fault aliases_connection_client(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_client(struct aliases_connection *connection,
                                                         const struct network *client, int64_t now_s,
                                                         struct pool *pool, struct client_row *out)
 {
-    if (!handle->clients || !client->set)
+    if (!connection->clients || !client->set)
         return FAULT_NONE;
-    handle->deadline_ms = 0;
-    enum aliases_connection_fault fault = handle->lengths.known ? FAULT_NONE : read_lengths(handle);
+    connection->deadline_ms = 0;
+    enum aliases_connection_fault fault = connection->lengths.known ? FAULT_NONE : read_lengths(connection);
     bool ipv4 = network_is_ipv4(client);
-    const bool *lengths = ipv4 ? handle->lengths.ipv4 : handle->lengths.ipv6;
+    const bool *lengths = ipv4 ? connection->lengths.ipv4 : connection->lengths.ipv6;
     for (int bits = ipv4 ? 32 : 128; bits >= 0 && fault == FAULT_NONE && out->network == NULL; bits--) {
         if (!lengths[bits])
             continue;
         char text[NETWORK_TEXT];
         struct network outer = network_mask(client, (unsigned)bits, (unsigned)bits);
-        fault = find_network(handle, network_format(&outer, text), now_s, pool, out);
+        fault = find_network(connection, network_format(&outer, text), now_s, pool, out);
     }
     return fault;
 }

@@ -34,42 +34,42 @@ struct aliases_connection;
  * NULL with err and *fault set. */
 struct aliases_connection *aliases_connection_open(const char *path, bool immutable, struct error *err,
                                                    enum aliases_connection_fault *fault);
-void aliases_connection_close(struct aliases_connection *handle);
+void aliases_connection_close(struct aliases_connection *connection);
 
 /* Starts the read transaction. *changed: the data may have changed since the last aliases_connection_begin() of this
- * handle (always true the first time). */
-enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *handle, bool *changed);
-enum aliases_connection_fault aliases_connection_end(struct aliases_connection *handle);
+ * connection (always true the first time). */
+enum aliases_connection_fault aliases_connection_begin(struct aliases_connection *connection, bool *changed);
+enum aliases_connection_fault aliases_connection_end(struct aliases_connection *connection);
 
 /* In the place of aliases_connection_end(), for a connection that is not lent: the transaction stays open, and the next
  * aliases_connection_begin() costs next to nothing as long as nobody commits. False: it has to end. One that rests is to be
  * ended within half a second: checkpoints may have to wait for it. */
-bool aliases_connection_rest(struct aliases_connection *handle);
-bool aliases_connection_rests(const struct aliases_connection *handle);
+bool aliases_connection_rest(struct aliases_connection *connection);
+bool aliases_connection_rests(const struct aliases_connection *connection);
 
 /* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
  * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
  * aliases_connection_reclaim(). */
-struct sqlite3 *aliases_connection_lend(struct aliases_connection *handle, int (*cancelled)(void *),
+struct sqlite3 *aliases_connection_lend(struct aliases_connection *connection, int (*cancelled)(void *),
                                         void *arg);
-void aliases_connection_reclaim(struct aliases_connection *handle);
+void aliases_connection_reclaim(struct aliases_connection *connection);
 enum aliases_connection_fault aliases_connection_fault_of(int rc); /* an SQLite result code */
 
 /* What was last said by a fault. */
-const struct error *aliases_connection_error(const struct aliases_connection *handle);
+const struct error *aliases_connection_error(const struct aliases_connection *connection);
 
 /* Within a transaction: has the table any row? */
-bool aliases_connection_has_senders(const struct aliases_connection *handle);
-bool aliases_connection_has_clients(const struct aliases_connection *handle);
+bool aliases_connection_has_senders(const struct aliases_connection *connection);
+bool aliases_connection_has_clients(const struct aliases_connection *connection);
 
 /* Within a transaction. *out is zeroed by the caller, and half filled after a fault; state is the caller's. */
-enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_alias(struct aliases_connection *connection,
                                                        const struct alias_query *query, struct pool *pool,
                                                        struct alias_rows *out);
-enum aliases_connection_fault aliases_connection_sender(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_sender(struct aliases_connection *connection,
                                                         const struct sender_query *query, struct pool *pool,
                                                         struct sender_rows *out);
-enum aliases_connection_fault aliases_connection_client(struct aliases_connection *handle,
+enum aliases_connection_fault aliases_connection_client(struct aliases_connection *connection,
                                                         const struct network *client, int64_t now_s,
                                                         struct pool *pool, struct client_row *out);
 

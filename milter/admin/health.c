@@ -58,9 +58,9 @@ static enum rows_state ask_rules(struct gate *gate, const struct address *recipi
         return ROWS_LIVE;
     if (rules_alias_query(recipient, pool, &query) < 0)
         return ROWS_UNKNOWN;
-    struct aliases_snapshot snapshot = aliases_begin(gate->rules);
-    aliases_alias(&snapshot, &query, pool, &rows);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(gate->rules);
+    aliases_alias(&reading, &query, pool, &rows);
+    aliases_end(&reading);
     return rows.state;
 }
 

@@ -97,7 +97,7 @@ static void put_traffic(FILE *out, const json_t *report)
 static void put_aliases(FILE *out, const json_t *aliases)
 {
     static const char *const answers[][2] = {{"live", "in force"},
-                                             {"doubted", "in force, being checked"},
+                                             {"unverified", "in force, being checked"},
                                              {"copy", "<strong>its last good copy answers</strong>"},
                                              {"nothing", "<strong>nothing answers for it</strong>"}};
     if (json_get_number(aliases, "aliases") >= 0) {

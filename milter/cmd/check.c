@@ -92,12 +92,12 @@ static bool has_no_row(struct aliases *db, const struct policy *policy, const st
     struct alias_query query;
     struct alias_rows rows = {0};
     const char *whole = pool_join(&pool, pattern->local, "@", pattern->domain);
-    struct aliases_snapshot snapshot = aliases_begin(db);
+    struct aliases_reading reading = aliases_begin(db);
     if (whole != NULL &&
         address_parse(whole, policy->aliases.subaddress, &address, NULL) == ADDRESS_MAILBOX &&
         rules_alias_query(&address, &pool, &query) == 0)
-        aliases_alias(&snapshot, &query, &pool, &rows);
-    aliases_end(&snapshot);
+        aliases_alias(&reading, &query, &pool, &rows);
+    aliases_end(&reading);
     bool none = rows.state == ROWS_LIVE && rows.domain.domain != NULL && rows.full.key == NULL &&
                 rows.bare.key == NULL && rows.n_globs == 0;
     pool_done(&pool);

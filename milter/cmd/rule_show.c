@@ -58,11 +58,11 @@ static int look_up(const struct policy *policy, struct aliases *aliases, struct 
                                       .now_ms = shown->now_ms};
     struct alias_query query;
     struct ruling ruling;
-    struct aliases_snapshot snapshot = aliases_begin(aliases);
+    struct aliases_reading reading = aliases_begin(aliases);
     int rc = rules_alias_query(&shown->address, shown->pool, &query);
     if (rc == 0)
-        aliases_alias(&snapshot, &query, shown->pool, &shown->rows);
-    aliases_end(&snapshot);
+        aliases_alias(&reading, &query, shown->pool, &shown->rows);
+    aliases_end(&reading);
     if (rc < 0)
         return -1;
     rules_alias(policy, &envelope, &shown->rows, &shown->alias);

@@ -73,7 +73,7 @@ static double real(const json_t *object, const char *name)
 static const char *who_answers(const char *mode)
 {
     static const char *const words[][2] = {{"live", "in force"},
-                                           {"doubted", "in force, being checked"},
+                                           {"unverified", "in force, being checked"},
                                            {"copy", "the last good copy answers for it"},
                                            {"nothing", "nothing answers for it"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)

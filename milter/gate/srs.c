@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* False: it is proved that it is not. */
-static bool is_row(struct aliases_snapshot *snapshot, const char *domain, struct pool *pool)
+static bool is_row(struct aliases_reading *reading, const char *domain, struct pool *pool)
 {
     char text[ADDRESS_DOMAIN_MAX + 8];
     struct address address;
@@ -19,7 +19,7 @@ static bool is_row(struct aliases_snapshot *snapshot, const char *domain, struct
     if (address_parse(text, "", &address, NULL) != ADDRESS_MAILBOX ||
         rules_alias_query(&address, pool, &query) < 0)
         return true;
-    aliases_alias(snapshot, &query, pool, &rows);
+    aliases_alias(reading, &query, pool, &rows);
     return rows.domain.domain != NULL || rows.state != ROWS_LIVE;
 }
 
@@ -27,14 +27,14 @@ static bool is_ours(struct aliases *rules, const char *domain)
 {
     if (rules == NULL)
         return true;
-    struct aliases_snapshot snapshot = aliases_begin(rules);
+    struct aliases_reading reading = aliases_begin(rules);
     struct pool pool = {0};
-    bool ours = is_row(&snapshot, domain, &pool);
+    bool ours = is_row(&reading, domain, &pool);
     for (const char *dot = strchr(domain, '.'); !ours && dot != NULL && strchr(dot + 1, '.') != NULL;
          dot = strchr(dot + 1, '.'))
-        ours = is_row(&snapshot, dot + 1, &pool);
+        ours = is_row(&reading, dot + 1, &pool);
     pool_done(&pool);
-    aliases_end(&snapshot);
+    aliases_end(&reading);
     return ours;
 }
 

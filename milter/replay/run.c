@@ -74,8 +74,8 @@ static int check_rules(struct replay *replay, struct error *err)
     struct error why = {0};
     if (replay->gate.rules == NULL)
         return 0;
-    struct aliases_snapshot snapshot = aliases_begin(replay->gate.rules);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(replay->gate.rules);
+    aliases_end(&reading);
     aliases_condition(replay->gate.rules, &why);
     if (why.text[0] == '\0')
         return 0;

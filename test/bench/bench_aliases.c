@@ -3,7 +3,7 @@
  *   bench_ruledb [ALIASES [LOOK-UPS [THREADS]]]
  *
  * Builds a database with the shipped schema in a temporary directory, then makes look-ups for random
- * aliases, with a last good copy beside it: a snapshot with the alias, sender and client look-up in it. Prints median and p99 for each kind of recipient. */
+ * aliases, with a last good copy beside it: a reading with the alias, sender and client look-up in it. Prints median and p99 for each kind of recipient. */
 #include "aliases/aliases.h"
 
 #include <pthread.h>
@@ -92,13 +92,13 @@ static bool look_up(const struct job *job, unsigned *seed, struct pool *pool)
     struct alias_rows rows;
     struct sender_rows sender = {.state = ROWS_LIVE};
     struct client_row row = {.state = ROWS_LIVE};
-    struct aliases_snapshot snapshot = aliases_begin(job->db);
-    aliases_alias(&snapshot, &query, pool, &rows);
+    struct aliases_reading reading = aliases_begin(job->db);
+    aliases_alias(&reading, &query, pool, &rows);
     if (job->rules) {
-        aliases_sender(&snapshot, &senders, pool, &sender);
-        aliases_client(&snapshot, &client, 1, pool, &row);
+        aliases_sender(&reading, &senders, pool, &sender);
+        aliases_client(&reading, &client, 1, pool, &row);
     }
-    aliases_end(&snapshot);
+    aliases_end(&reading);
     bool expected = strcmp(job->kind, "alias") == 0;
     bool found = rows.full.key != NULL || rows.bare.key != NULL;
     return rows.state == ROWS_LIVE && sender.state == ROWS_LIVE && row.state == ROWS_LIVE &&

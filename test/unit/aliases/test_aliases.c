@@ -107,9 +107,9 @@ static struct alias_rows ask(struct aliases *db, struct pool *pool, const char *
     struct alias_rows rows;
     const char *full = pool_printf(pool, "%s@%s", local, domain);
     struct alias_query query = {.full = {full}, .domain = {domain}, .local_full = local};
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    aliases_alias(&snapshot, &query, pool, &rows);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(db);
+    aliases_alias(&reading, &query, pool, &rows);
+    aliases_end(&reading);
     return rows;
 }
 
@@ -203,16 +203,16 @@ static void finds_both_spellings(void **state)
                                 .domain = {"xn--bcher-kva.example", "b\u00fccher.example"},
                                 .local_full = "a+t",
                                 .local_bare = "a"};
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    aliases_alias(&snapshot, &query, &place->pool, &rows);
+    struct aliases_reading reading = aliases_begin(db);
+    aliases_alias(&reading, &query, &place->pool, &rows);
     assert_string_equal(rows.domain.domain, "b\u00fccher.example");
     assert_string_equal(rows.full.owner, "full");
     assert_string_equal(rows.bare.owner, "bare");
     query.full[0] = query.full[1] = query.bare[0] = query.bare[1] = NULL;
     query.local_full = "gx+t";
     query.local_bare = "gx";
-    aliases_alias(&snapshot, &query, &place->pool, &rows);
-    aliases_end(&snapshot);
+    aliases_alias(&reading, &query, &place->pool, &rows);
+    aliases_end(&reading);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_globs, 2);
     aliases_free(db);
@@ -261,8 +261,8 @@ static void finds_senders(void **state)
                                  .patterns = {"s@x", "@x", "*"},
                                  .n_patterns = 3};
     struct sender_rows rows;
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    aliases_sender(&snapshot, &query, &place->pool, &rows);
+    struct aliases_reading reading = aliases_begin(db);
+    aliases_sender(&reading, &query, &place->pool, &rows);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_rows, 3);
     bool rejected = false;
@@ -271,19 +271,19 @@ static void finds_senders(void **state)
             rejected = rows.rows[i].action == ACTION_REJECT && strcmp(rows.rows[i].reply, "no") == 0;
     assert_true(rejected);
     query.n_scopes = 0;
-    aliases_sender(&snapshot, &query, &place->pool, &rows);
+    aliases_sender(&reading, &query, &place->pool, &rows);
     assert_int_equal(rows.state, ROWS_LIVE);
     assert_int_equal(rows.n_rows, 0);
-    aliases_end(&snapshot);
+    aliases_end(&reading);
     aliases_free(db);
 }
 
 /* "senders clients", with a "-" for what is not there. */
 static const char *rules_there(struct aliases *db)
 {
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    bool senders = aliases_has_senders(&snapshot), clients = aliases_has_clients(&snapshot);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(db);
+    bool senders = aliases_has_senders(&reading), clients = aliases_has_clients(&reading);
+    aliases_end(&reading);
     return senders ? (clients ? "senders clients" : "senders -") : clients ? "- clients" : "- -";
 }
 
@@ -360,9 +360,9 @@ static const char *client_rule(struct aliases *db, struct pool *pool, const char
     struct client_row row;
     if (ip != NULL)
         assert_int_equal(network_parse(ip, &client, NULL), 0);
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    aliases_client(&snapshot, &client, 1000, pool, &row);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(db);
+    aliases_client(&reading, &client, 1000, pool, &row);
+    aliases_end(&reading);
     assert_int_equal(row.state, ROWS_LIVE);
     assert_true((row.network == NULL) == (row.action == ACTION_NONE));
     return row.network != NULL ? row.network : "none";
@@ -412,9 +412,9 @@ static void without_rules_nothing_is_there(void **state)
     struct place *place = *state;
     assert_int_equal(state_of(NULL, &place->pool), ROWS_LIVE);
     assert_null(ask(NULL, &place->pool, "a", "example.com").domain.domain);
-    struct aliases_snapshot snapshot = aliases_begin(NULL);
-    assert_true(aliases_generation(&snapshot) == aliases_generation(&snapshot));
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(NULL);
+    assert_true(aliases_generation(&reading) == aliases_generation(&reading));
+    aliases_end(&reading);
     expect_no_condition(NULL);
 }
 
@@ -507,7 +507,7 @@ static void commits_hold_for_the_next_snapshot(void **state)
     for (int n = 0; n < 50; n++) {
         struct alias_query query = {.full = {"a@example.com"}, .domain = {"example.com"}, .local_full = "a"};
         struct alias_rows rows;
-        struct aliases_snapshot before = aliases_begin(db);
+        struct aliases_reading before = aliases_begin(db);
         run(writer,
             n % 2 == 0 ? "INSERT INTO aliases(address) VALUES ('a@example.com')" : "DELETE FROM aliases");
         aliases_alias(&before, &query, &place->pool, &rows); /* of the moment when it began */
@@ -526,9 +526,9 @@ static void commits_hold_for_the_next_snapshot(void **state)
 
 static uint64_t generation(struct aliases *db)
 {
-    struct aliases_snapshot snapshot = aliases_begin(db);
-    uint64_t now = aliases_generation(&snapshot);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(db);
+    uint64_t now = aliases_generation(&reading);
+    aliases_end(&reading);
     return now;
 }
 
@@ -545,7 +545,7 @@ static void generations_follow_the_data(void **state)
     assert_true(second != first && third != first && third != second);
     assert_true(generation(db) == third);
     /* another handle, opened later, may have seen a later commit: never the same generation at once */
-    struct aliases_snapshot a = aliases_begin(db), b = aliases_begin(db);
+    struct aliases_reading a = aliases_begin(db), b = aliases_begin(db);
     assert_true(aliases_generation(&a) != aliases_generation(&b));
     aliases_end(&a);
     aliases_end(&b);
@@ -562,7 +562,7 @@ static void a_renamed_file_is_noticed(void **state)
                 "('a@example.com')");
     struct aliases *db = open_db(place);
     assert_null(ask(db, &place->pool, "a", "example.com").full.key);
-    struct aliases_snapshot held = aliases_begin(db); /* a snapshot of the old file is out meanwhile */
+    struct aliases_reading held = aliases_begin(db); /* a reading of the old file is out meanwhile */
     assert_int_equal(rename(other, place->path), 0);
     nap(NOTICED_MS);
     (void)state_of(db, &place->pool);
@@ -715,16 +715,16 @@ static void *reader(void *context)
     unsigned seed = (unsigned)(uintptr_t)&pool;
     while (!atomic_load(&crowd->stop)) {
         struct alias_rows even, odd[2];
-        struct aliases_snapshot snapshot = aliases_begin(crowd->db);
+        struct aliases_reading reading = aliases_begin(crowd->db);
         const char *addresses[] = {pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2),
                                    pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2 + 1),
                                    pool_printf(&pool, "a%d@example.com", rand_r(&seed) % ALIASES * 2 + 1)};
         struct alias_rows *rows[] = {&even, &odd[0], &odd[1]};
         for (size_t i = 0; i < 3; i++) {
             struct alias_query query = {.full = {addresses[i]}, .domain = {"example.com"}, .local_full = "a"};
-            aliases_alias(&snapshot, &query, &pool, rows[i]);
+            aliases_alias(&reading, &query, &pool, rows[i]);
         }
-        aliases_end(&snapshot);
+        aliases_end(&reading);
         bool known = even.state == ROWS_LIVE && odd[0].state == ROWS_LIVE && odd[1].state == ROWS_LIVE;
         atomic_fetch_add(&crowd->asked, 1);
         atomic_fetch_add(&crowd->unknown, !known);

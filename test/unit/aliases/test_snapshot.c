@@ -382,7 +382,7 @@ static void close_db(struct place *place)
 static bool is_absent_in_copy(struct place *place, const struct alias_query *query)
 {
     struct alias_rows rows;
-    struct aliases_snapshot copy = aliases_begin_copy(place->db);
+    struct aliases_reading copy = aliases_begin_copy(place->db);
     aliases_alias(&copy, query, &place->pool, &rows);
     aliases_end(&copy);
     return rows.state == ROWS_LIVE && rows.full.key == NULL;
@@ -394,13 +394,13 @@ static struct alias_rows ask(struct place *place, const char *local)
     struct alias_rows rows;
     const char *full = pool_printf(&place->pool, "%s@example.com", local);
     struct alias_query query = {.full = {full}, .domain = {"example.com"}, .local_full = local};
-    struct aliases_snapshot snapshot = aliases_begin(place->db);
-    aliases_alias(&snapshot, &query, &place->pool, &rows);
-    if (rows.state == ROWS_LIVE && rows.full.key == NULL && !aliases_is_proof(&snapshot) &&
+    struct aliases_reading reading = aliases_begin(place->db);
+    aliases_alias(&reading, &query, &place->pool, &rows);
+    if (rows.state == ROWS_LIVE && rows.full.key == NULL && !aliases_is_proof(&reading) &&
         !is_absent_in_copy(place, &query) &&
         !(aliases_recheck(place->db) && is_absent_in_copy(place, &query)))
         rows.state = ROWS_UNKNOWN;
-    aliases_end(&snapshot);
+    aliases_end(&reading);
     return rows;
 }
 
@@ -1021,11 +1021,11 @@ static void look_at_all(struct place *place)
     struct network client;
     look_around(place);
     assert_int_equal(network_parse("192.0.2.7", &client, NULL), 0);
-    struct aliases_snapshot snapshot = aliases_begin(place->db);
-    bool has_senders = aliases_has_senders(&snapshot), has_clients = aliases_has_clients(&snapshot);
-    aliases_sender(&snapshot, &senders, &place->pool, &found);
-    aliases_client(&snapshot, &client, 1, &place->pool, &row);
-    aliases_end(&snapshot);
+    struct aliases_reading reading = aliases_begin(place->db);
+    bool has_senders = aliases_has_senders(&reading), has_clients = aliases_has_clients(&reading);
+    aliases_sender(&reading, &senders, &place->pool, &found);
+    aliases_client(&reading, &client, 1, &place->pool, &row);
+    aliases_end(&reading);
     assert_true(has_senders && has_clients); /* or nobody would ask */
     assert_true(found.state == ROWS_UNKNOWN || (found.n_rows == 1 && found.rows[0].action == ACTION_REJECT));
     assert_true(row.state == ROWS_UNKNOWN || (row.network != NULL && row.action == ACTION_ACCEPT));
