@@ -77,10 +77,13 @@ void refusals_free(struct refusals *refusals)
 
 /* ---- a row ---- */
 
-static void most_vote(struct most *most, const char *name)
+/* n: refusals that are still counted; who led those before has no more votes than that. */
+static void most_vote(struct most *most, const char *name, unsigned n)
 {
     if (name == NULL)
         return;
+    if (most->votes > n)
+        most->votes = n;
     if (most->votes == 0) {
         snprintf(most->name, sizeof most->name, "%s", name);
         most->votes = 1;
@@ -91,7 +94,7 @@ static void most_vote(struct most *most, const char *name)
     }
 }
 
-/* Cleaned; "" where they are less than three quarters of n. False: there never was a name. */
+/* Cleaned. Who is three quarters of n is named, who is named is half of it at least; "": nobody. False: there never was a name. */
 static bool most_name(const struct most *most, unsigned n, char name[REFUSALS_NAME])
 {
     unsigned of = n < VOTES_MOST ? n : VOTES_MOST;
@@ -181,10 +184,11 @@ static void count(struct kind *kind, const struct refusal *refusal, const struct
             return;
         row->minute = minute;
     }
+    const unsigned n = row_sum(row, minute);
     row_count(row, minute);
-    most_vote(&row->client, refusal->client);
-    most_vote(&row->sender, refusal->sender);
-    most_vote(&row->recipient, refusal->recipient);
+    most_vote(&row->client, refusal->client, n);
+    most_vote(&row->sender, refusal->sender, n);
+    most_vote(&row->recipient, refusal->recipient, n);
 }
 
 void refusals_add(struct refusals *refusals, int64_t now_ms, const struct refusal *refusal)
