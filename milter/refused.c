@@ -19,6 +19,12 @@ static const char *row_of(const struct verdict *verdict)
     return verdict->limit != NULL ? verdict->limit->name : verdict->proof != NULL ? verdict->proof : "";
 }
 
+/* Is the row that spoke the alias itself? */
+static bool is_for_recipient(const struct verdict *verdict, enum alias_via via)
+{
+    return verdict->by == VERDICT_BY_ALIAS && (via == VIA_FULL || via == VIA_BARE);
+}
+
 static const char *name_of(const struct address *address, const char *raw)
 {
     return address->kind == ADDRESS_NULL                     ? "<>"
@@ -33,6 +39,7 @@ static void add(struct gate *gate, const struct decision *d, const struct verdic
     const struct refusal refusal = {
         .rule = rule_of(verdict, d->ruling.alias.state),
         .row = row_of(verdict),
+        .for_recipient = is_for_recipient(verdict, d->ruling.alias.via),
         .shadow = shadow,
         .client = network_format(&e->client_subject, client),
         .sender = name_of(e->sender, e->sender_raw),

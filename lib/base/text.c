@@ -95,6 +95,32 @@ void text_add_percent(struct text *text, const char *string)
     }
 }
 
+/* The value of a hexadecimal digit; -1: it is none. */
+static int digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+bool text_add_decoded(struct text *text, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char c = bytes[i];
+        if (c == '%' && i + 2 < n && digit(bytes[i + 1]) >= 0 && digit(bytes[i + 2]) >= 0) {
+            c = (char)(digit(bytes[i + 1]) * 16 + digit(bytes[i + 2]));
+            i += 2;
+        }
+        if (c == '\0')
+            return false;
+        text_add_bytes(text, &c, 1);
+        if (text->cut)
+            return false;
+    }
+    return true;
+}
+
 /* Eight bytes at a time: one below `low` borrows, one above '~' is above, or carries. The end is looked for by pieces, so that many
  * short spans of a long string cost no more than one. */
 size_t text_span(const char *string, size_t most, char low)

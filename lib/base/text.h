@@ -26,6 +26,9 @@ void text_add_number(struct text *text, int64_t number);
  * above 0x7e; all else is copied. "a b" becomes "a%20b". */
 void text_add_percent(struct text *text, const char *string);
 
+/* The other way round; a '%' that begins no escape is one. False: there is a NUL in it, or no room for all; what fitted is there. */
+bool text_add_decoded(struct text *text, const char *bytes, size_t n);
+
 /* With how many bytes from `low` (> NUL) to '~' the string begins, `most` at most. */
 size_t text_span(const char *string, size_t most, char low);
 

@@ -18,13 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const kind_names[] = {
-    [PROBLEM_WARNING] = "warning",
-    [PROBLEM_FAILED] = "failed",
-    [PROBLEM_SKIPPED] = "skipped",
-    [PROBLEM_FATAL] = "unusable",
-};
-
 enum { WARNED = 3 };
 
 static const char *const status_names[] = {"clean", "usable", "unusable", [WARNED] = "warnings"};
@@ -49,8 +42,8 @@ static int print_json(const char *file, const struct problems *problems, int sta
     json_t *list = json_array();
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
-        json_t *entry = json_pack("{s:s, s:s, s:s, s:s}", "kind", kind_names[p->kind], "pointer", p->pointer,
-                                  "text", p->text, "instead", p->instead);
+        json_t *entry = json_pack("{s:s, s:s, s:s, s:s}", "kind", problems_kind_name(p->kind), "pointer",
+                                  p->pointer, "text", p->text, "instead", p->instead);
         if (entry != NULL && p->line > 0)
             json_object_set_new(entry, "line", json_integer(p->line));
         json_array_append_new(list, entry);

@@ -3,6 +3,7 @@
 
 #include "redis/shared.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "sys/worker.h"
 
@@ -36,6 +37,7 @@ struct event {
 struct events {
     struct redis_client *redis;
     char host[256];
+    uint64_t seed[2]; /* so that no stranger makes up a subject that stands for another one in seen */
     struct worker *worker;
     int tries;        /* the thread's: of the oldest event; */
     int64_t pause_ms; /* after the next failure; */
@@ -197,13 +199,6 @@ json_t *events_recent(struct events *events, size_t n, bool subjects)
 
 /* ---- not too often ---- */
 
-static uint64_t hash_more(uint64_t hash, const char *text)
-{
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211); /* FNV-1a */
-    return (hash ^ 0xff) * UINT64_C(1099511628211);
-}
-
 static bool within_budget(struct events *events, uint64_t second)
 {
     uint64_t old = atomic_load_explicit(&events->budget, memory_order_relaxed), n;
@@ -223,7 +218,8 @@ bool events_due(struct events *events, const char *subject, const char *limit, i
 {
     if (events == NULL)
         return false;
-    uint64_t hash = hash_more(hash_more(UINT64_C(14695981039346656037), subject), limit);
+    const uint64_t of_subject[2] = {events->seed[0], hash_string(events->seed, subject)};
+    uint64_t hash = hash_string(of_subject, limit);
     uint64_t now = (uint64_t)now_ms / 1000 & UINT32_MAX;
     uint64_t until = now + (uint64_t)(window_ms + 999) / 1000;
     uint64_t entry = (hash & ~(uint64_t)UINT32_MAX) | (until & UINT32_MAX);
@@ -304,6 +300,7 @@ struct events *events_new(const char *host, struct error *err)
         return NULL;
     }
     snprintf(events->host, sizeof events->host, "%s", host);
+    hash_seed(events->seed);
     pthread_mutex_init(&events->lock, NULL);
     events->pause_ms = PAUSE_FIRST_MS;
     events->ring = calloc(RING, sizeof *events->ring);

@@ -8,13 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[] = {
-    [PROBLEM_WARNING] = "warning",
-    [PROBLEM_FAILED] = "does not work",
-    [PROBLEM_SKIPPED] = "skipped",
-    [PROBLEM_FATAL] = "unusable",
-};
-
 const struct policy *policy_file_load(const char *file, struct problems *problems, struct error *err)
 {
     char *bytes = NULL;
@@ -41,7 +34,8 @@ void policy_file_print(FILE *out, const char *file, const struct problems *probl
         fputs(file, out);
         if (problem->line > 0)
             fprintf(out, ":%d", problem->line);
-        fprintf(out, ": %s: ", kinds[problem->kind]);
+        fprintf(out, ": %s: ",
+                problem->kind == PROBLEM_FAILED ? "does not work" : problems_kind_name(problem->kind));
         if (problem->pointer[0] != '\0')
             fprintf(out, "%s: ", problem->pointer);
         fputs(problem->text, out);

@@ -17,12 +17,6 @@ enum { SAVE_AGAIN_MS = 10000, LOOKS = 2 };
 
 void policy_reload_log(const char *file, const struct problems *problems)
 {
-    static const char *const kinds[] = {
-        [PROBLEM_WARNING] = "warning",
-        [PROBLEM_FAILED] = "failed",
-        [PROBLEM_SKIPPED] = "skipped",
-        [PROBLEM_FATAL] = "unusable",
-    };
     for (size_t i = 0; i < problems->n; i++) {
         const struct problem *p = &problems->at[i];
         char line[2 * sizeof p->text + 2 * sizeof p->instead + sizeof p->pointer];
@@ -33,8 +27,8 @@ void policy_reload_log(const char *file, const struct problems *problems)
         text_add_quoted(&text, p->text);
         text_add(&text, " instead=");
         text_add_quoted(&text, p->instead);
-        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s", kinds[p->kind], file, p->line,
-                 line);
+        log_line(LOG_AT_WARNING, "event=policy-%s file=%s line=%d pointer=%s", problems_kind_name(p->kind),
+                 file, p->line, line);
     }
 }
 

@@ -177,22 +177,6 @@ static void on_field(void *arg, const char *field, const char *value)
     entry_add(round, &entry, field, (size_t)(bar - field));
 }
 
-/* Fields stand for their subject in keys' spelling: look-ups use the plain one. */
-static void decode(const char *from, char *out, size_t size)
-{
-    size_t n = 0;
-    while (*from != '\0' && n + 1 < size) {
-        unsigned byte;
-        if (*from == '%' && from[1] != '\0' && from[2] != '\0' && sscanf(from + 1, "%2x", &byte) == 1) {
-            out[n++] = (char)byte;
-            from += 3;
-        } else {
-            out[n++] = *from++;
-        }
-    }
-    out[n] = '\0';
-}
-
 /* Does the host still sync? By its stamp, which moves each round; that its clock is wrong does not matter
  * once it was seen to move. */
 static bool is_alive(const struct round *round, const struct host *host)
@@ -203,16 +187,21 @@ static bool is_alive(const struct round *round, const struct host *host)
     return off < round->stale_ms + SKEW_MS && off > -SKEW_MS;
 }
 
-static void sum_add(struct table *sum, const char *subject, int64_t n)
+/* Fields stand for their subject in keys' spelling: look-ups use the plain one. */
+static void sum_add(struct table *sum, const struct entry *entry)
 {
-    struct queue_number *number = table_add(sum, subject, strlen(subject));
+    char subject[FIELD_MAX];
+    struct text text;
+    text_init(&text, subject, sizeof subject);
+    struct queue_number *number = text_add_decoded(&text, entry->subject, strlen(entry->subject))
+                                      ? table_add(sum, subject, text.len)
+                                      : NULL;
     if (number != NULL)
-        number->waiting += n;
+        number->waiting += entry->n;
 }
 
 static void sum_up(struct round *round, struct table *sum)
 {
-    char subject[FIELD_MAX];
     for (size_t i = 0; i < round->n_theirs; i++) {
         const struct entry *entry = &round->theirs[i];
         const struct host *host = entry->host == SIZE_MAX ? NULL : &round->sync->hosts[entry->host];
@@ -220,8 +209,7 @@ static void sum_up(struct round *round, struct table *sum)
         if (left_over) {
             round->drop[round->n_drop++] = entry->field;
         } else if (entry->stamp == host->stamp && is_alive(round, host)) {
-            decode(entry->subject, subject, sizeof subject);
-            sum_add(sum, subject, entry->n);
+            sum_add(sum, entry);
         }
     }
 }

@@ -3,6 +3,7 @@
 #include "gate/refusals.h"
 
 #include "base/table.h"
+#include "base/unzeroed.h"
 #include "base/utf8.h"
 
 #include <pthread.h>
@@ -77,10 +78,13 @@ void refusals_free(struct refusals *refusals)
 
 /* ---- a row ---- */
 
-static void most_vote(struct most *most, const char *name)
+/* n: refusals that are still counted; who led those before has no more votes than that. */
+static void most_vote(struct most *most, const char *name, unsigned n)
 {
     if (name == NULL)
         return;
+    if (most->votes > n)
+        most->votes = n;
     if (most->votes == 0) {
         snprintf(most->name, sizeof most->name, "%s", name);
         most->votes = 1;
@@ -91,7 +95,7 @@ static void most_vote(struct most *most, const char *name)
     }
 }
 
-/* Cleaned; "" where they are less than three quarters of n. False: there never was a name. */
+/* Cleaned. Who is three quarters of n is named, who is named is half of it at least; "": nobody. False: there never was a name. */
 static bool most_name(const struct most *most, unsigned n, char name[REFUSALS_NAME])
 {
     unsigned of = n < VOTES_MOST ? n : VOTES_MOST;
@@ -140,34 +144,24 @@ static void make_room(struct kind *kind, int64_t minute)
 }
 
 struct key {
-    size_t n, n_rule; /* bytes; those before who */
+    size_t n; /* bytes */
     char text[KEY_MAX];
 };
 
-static void key_add(struct key *key, const char *part)
+static void key_make(struct key *key, const struct refusal *refusal, enum refusals_by by, const char *who)
 {
-    size_t n = part != NULL ? strnlen(part, PART_MAX) : 0;
-    if (n > 0)
-        memcpy(key->text + key->n, part, n);
-    key->n += n;
-}
-
-/* All but who. */
-static void key_begin(struct key *key, const struct refusal *refusal)
-{
-    const char *const parts[] = {refusal->rule, refusal->row, refusal->shadow ? "shadow" : ""};
+    const bool apart = by == REFUSALS_BY_RULE || !refusal->for_recipient;
+    const char *const parts[PARTS] = {refusal->rule, apart ? refusal->row : "",
+                                      refusal->shadow ? "shadow" : "", who};
     key->n = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        key_add(key, parts[i]);
-        key->text[key->n++] = '\0';
+    for (size_t i = 0; i < PARTS; i++) {
+        size_t n = parts[i] != NULL ? strnlen(parts[i], PART_MAX) : 0;
+        if (i > 0)
+            key->text[key->n++] = '\0';
+        if (n > 0)
+            memcpy(key->text + key->n, parts[i], n);
+        key->n += n;
     }
-    key->n_rule = key->n;
-}
-
-static void key_end(struct key *key, const char *who)
-{
-    key->n = key->n_rule;
-    key_add(key, who);
 }
 
 static void count(struct kind *kind, const struct refusal *refusal, const struct key *key, int64_t minute)
@@ -181,10 +175,11 @@ static void count(struct kind *kind, const struct refusal *refusal, const struct
             return;
         row->minute = minute;
     }
+    const unsigned n = row_sum(row, minute);
     row_count(row, minute);
-    most_vote(&row->client, refusal->client);
-    most_vote(&row->sender, refusal->sender);
-    most_vote(&row->recipient, refusal->recipient);
+    most_vote(&row->client, refusal->client, n);
+    most_vote(&row->sender, refusal->sender, n);
+    most_vote(&row->recipient, refusal->recipient, n);
 }
 
 void refusals_add(struct refusals *refusals, int64_t now_ms, const struct refusal *refusal)
@@ -192,13 +187,12 @@ void refusals_add(struct refusals *refusals, int64_t now_ms, const struct refusa
     if (refusals == NULL)
         return;
     const char *const whos[REFUSALS_BYS] = {refusal->client, refusal->sender, "", refusal->subject};
-    struct key key;
-    key_begin(&key, refusal);
+    struct key key UNZEROED;
     pthread_mutex_lock(&refusals->lock);
     for (int by = 0; by < REFUSALS_BYS; by++) {
         if (whos[by] == NULL)
             continue;
-        key_end(&key, whos[by]);
+        key_make(&key, refusal, (enum refusals_by)by, whos[by]);
         count(&refusals->kinds[by], refusal, &key, now_ms / MINUTE_MS);
     }
     pthread_mutex_unlock(&refusals->lock);
@@ -305,8 +299,7 @@ void refusals_find(struct refusals *refusals, const char *limit, const char *sub
     if (refusals == NULL)
         return;
     const struct refusal refusal = {.rule = "limit", .row = limit, .shadow = shadow};
-    key_begin(&key, &refusal);
-    key_end(&key, subject);
+    key_make(&key, &refusal, REFUSALS_BY_SUBJECT, subject);
     pthread_mutex_lock(&refusals->lock);
     const struct row *row = table_find(refusals->kinds[REFUSALS_BY_SUBJECT].rows, key.text, key.n);
     if (row != NULL) {

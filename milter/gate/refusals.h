@@ -32,6 +32,7 @@ void refusals_free(struct refusals *refusals);
 struct refusal {        /* borrowed; NULL: not known */
     const char *rule;   /* "limit", "unknown", "sender" ... */
     const char *row;    /* the limit's name, the row of the rule; "": none */
+    bool for_recipient; /* that row is of this recipient alone: only "rule" tells such rows apart */
     bool shadow;        /* it only would have been */
     const char *client; /* its network, as limits count it */
     const char *sender; /* "<>": the null sender */
@@ -43,7 +44,8 @@ struct refusal {        /* borrowed; NULL: not known */
 void refusals_add(struct refusals *refusals, int64_t now_ms, const struct refusal *refusal);
 
 /* The n that were refused most, the most first: [{"client" | "sender" | "subject": who, "refused": N, "rule", "row", "shadow",
- * "client", "sender", "recipient": what most of them have in common, "" where nothing, left out where it is not known}]. limit: what that one refused; NULL: all. */
+ * "client", "sender", "recipient": what most of them have in common, "" where nothing, left out where it is not known}]. limit: what that
+ * one refused; NULL: all. */
 json_t *refusals_report(struct refusals *refusals, enum refusals_by by, const char *limit, size_t n,
                         int64_t now_ms);
 

@@ -1,6 +1,8 @@
 /* maillog: owns nothing. Every look at the line is bounded by its end: a cursor that never moves beyond it. */
 #include "maillog.h"
 
+#include "base/text.h"
+
 #include <string.h>
 
 /* --- Postfix --- */
@@ -217,29 +219,12 @@ enum maillog_kind maillog_parse(const struct frame *frame, struct maillog_line *
     return out->kind;
 }
 
-static int hex(char c)
-{
-    return span_is_digit(c)       ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 bool maillog_decode(struct span text, char *out, size_t room)
 {
-    size_t used = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.at[i];
-        if (c == '%' && i + 2 < text.n && hex(text.at[i + 1]) >= 0 && hex(text.at[i + 2]) >= 0) {
-            c = (char)(hex(text.at[i + 1]) * 16 + hex(text.at[i + 2]));
-            i += 2;
-        }
-        if (used + 1 >= room || c == '\0') {
-            out[0] = '\0';
-            return false;
-        }
-        out[used++] = c;
-    }
-    out[used] = '\0';
-    return true;
+    struct text decoded;
+    text_init(&decoded, out, room);
+    bool whole = text_add_decoded(&decoded, text.at, text.n);
+    if (!whole)
+        out[0] = '\0';
+    return whole;
 }

@@ -14,6 +14,17 @@ void problems_done(struct problems *problems)
     *problems = (struct problems){0};
 }
 
+const char *problems_kind_name(enum problem_kind kind)
+{
+    static const char *const names[] = {
+        [PROBLEM_WARNING] = "warning",
+        [PROBLEM_FAILED] = "failed",
+        [PROBLEM_SKIPPED] = "skipped",
+        [PROBLEM_FATAL] = "unusable",
+    };
+    return names[kind];
+}
+
 /* A warning skips nothing; all else means that the file does not do what it says. */
 int problems_status(const struct problems *problems)
 {

@@ -26,6 +26,9 @@ struct problems {
     size_t n;
 };
 
+/* "warning", "failed", "skipped", "unusable": for programs. */
+const char *problems_kind_name(enum problem_kind kind);
+
 void problems_done(struct problems *problems); /* frees the list */
 
 /* A zeroed one at the end of the list, to be filled in. NULL: out of memory. */

@@ -22,13 +22,16 @@ def world(request):
     queue = {"every": "1s", "command": ["/bin/true"]}
     with World(request.param, LIMITS, mta=False, queue=queue) as found:
         found.database.alias("a@example.com")
+        for i in range(20):
+            found.database.alias(f"dead{i}@example.com", action="reject")
         found.database.sender("*", "@spam.example", "reject")
         found.database.client("198.51.100.0/24", "defer")
         found.settled()
         for client, sender, recipient, n in (
                 ("192.0.2.7", "bob@flood.example", "a@example.com", 40), ("192.0.2.8", "eve@flood.example", "a@example.com", 5),
                 ("192.0.2.9", "guess@flood.example", "{}@example.com", 12), ("192.0.2.10", "x@spam.example", "a@example.com", 3),
-                ("198.51.100.3", "y@elsewhere.example", "a@example.com", 2), ("192.0.2.11", "", "a b@example.com", 1)):
+                ("198.51.100.3", "y@elsewhere.example", "a@example.com", 2), ("192.0.2.11", "", "a b@example.com", 1),
+                ("192.0.2.12", "z@dead.example", "dead{}@example.com", 20)):
             with found.milter() as m:
                 m.connect(client)
                 for i in range(n):
@@ -60,14 +63,18 @@ def test_by_client(world):
     assert rows["192.0.2.11", "address", "example.com", False]["sender"] == "<>"
     blocked = rows["203.0.113.5", "block", "203.0.113.0/24", False]
     assert blocked["refused"] == 1 and "sender" not in blocked
+    dead = rows["192.0.2.12", "alias", "", False]  # one client, however many aliases refuse it
+    assert (dead["refused"], dead["sender"], dead["recipient"]) == (20, "z@dead.example", "")
     assert [row["refused"] for row in by(world, "client")] == sorted((row["refused"] for row in by(world, "client")), reverse=True)
 
 
 def test_by_sender_and_rule(world):
     senders = by(world, "sender")
     assert (senders[0]["sender"], senders[0]["client"], senders[0]["refused"]) == ("bob@flood.example", "192.0.2.7", 38)
+    assert next(row for row in senders if row["sender"] == "z@dead.example")["refused"] == 20
     rules = {(row["rule"], row["row"]): row for row in by(world, "rule") if not row["shadow"]}
-    assert set(rules) == {("limit", "alias-minute"), ("unknown", "example.com"), ("sender", "@spam.example"),
+    dead = {("alias", f"dead{i}@example.com") for i in range(20)}
+    assert dead <= set(rules) and set(rules) - dead == {("limit", "alias-minute"), ("unknown", "example.com"), ("sender", "@spam.example"),
                           ("client", "198.51.100.0/24"), ("block", "203.0.113.0/24"), ("address", "example.com")}
     assert rules["limit", "alias-minute"]["refused"] == 43
 

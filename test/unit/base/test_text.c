@@ -147,6 +147,42 @@ static void test_percent(void **state)
     }
 }
 
+static void test_decoded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *want; /* NULL: it cannot be */
+    } rows[] = {
+        {"", ""},
+        {"a%20b", "a b"},
+        {"100%", "100%"},
+        {"%7b%7D%2", "{}%2"},
+        {"%zz%+1% 1", "%zz%+1% 1"},
+        {"%2525", "%25"},
+        {"%00", NULL},
+        {"a%00b", NULL},
+        {"%C3%BC", "\xc3\xbc"},
+    };
+    char buffer[256], all[256], encoded[4 * 256];
+    struct text text;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        text_init(&text, buffer, sizeof buffer);
+        assert_int_equal(text_add_decoded(&text, rows[i].in, strlen(rows[i].in)), rows[i].want != NULL);
+        if (rows[i].want != NULL)
+            assert_string_equal(buffer, rows[i].want);
+    }
+    for (int c = 1; c < 256; c++)
+        all[c - 1] = (char)c;
+    all[255] = '\0';
+    text_init(&text, encoded, sizeof encoded);
+    text_add_percent(&text, all);
+    text_init(&text, buffer, sizeof buffer);
+    assert_true(text_add_decoded(&text, encoded, strlen(encoded)));
+    assert_string_equal(buffer, all);
+    text_init(&text, buffer, sizeof buffer - 1);
+    assert_false(text_add_decoded(&text, encoded, strlen(encoded)));
+}
+
 static void test_printable(void **state)
 {
     (void)state;
@@ -282,10 +318,10 @@ int main(void)
         cmocka_unit_test(test_init_terminates), cmocka_unit_test(test_full_is_not_cut),
         cmocka_unit_test(test_every_size),      cmocka_unit_test(test_nothing_after_a_cut),
         cmocka_unit_test(test_number),          cmocka_unit_test(test_span),
-        cmocka_unit_test(test_percent),         cmocka_unit_test(test_printable),
-        cmocka_unit_test(test_quoted),          cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_lower),           cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_is_slip),
+        cmocka_unit_test(test_percent),         cmocka_unit_test(test_decoded),
+        cmocka_unit_test(test_printable),       cmocka_unit_test(test_quoted),
+        cmocka_unit_test(test_duration),        cmocka_unit_test(test_lower),
+        cmocka_unit_test(test_nearest),         cmocka_unit_test(test_is_slip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,26 @@ static void test_minutes(void **state)
     refusals_free(refusals);
 }
 
+/* Who flooded an hour ago is not taken for who does now, however few refusals there are yet. */
+static void test_old_names(void **state)
+{
+    (void)state;
+    struct refusals *refusals = refusals_new();
+    struct refusals_who who;
+    for (int i = 0; i < 500; i++)
+        add(refusals, 0, "minute", "192.0.2.7", "x@example.net");
+    for (int minute = 60; minute < 63; minute++)
+        add(refusals, (int64_t)minute * MINUTE, "minute", "192.0.2.8", "y@example.net");
+    refusals_find(refusals, "minute", "recipient:{a@example.com}", false, &who);
+    assert_string_equal(who.client, "192.0.2.8");
+    assert_string_equal(who.sender, "y@example.net");
+    json_t *list = refusals_report(refusals, REFUSALS_BY_RULE, NULL, 10, (int64_t)62 * MINUTE);
+    assert_int_equal(refused(list, 0), 3);
+    assert_string_equal(text_of(list, 0, "client"), "192.0.2.8");
+    json_decref(list);
+    refusals_free(refusals);
+}
+
 /* 100,000 made-up senders, and one that is every hundredth. */
 static void test_strangers(void **state)
 {
@@ -136,6 +156,7 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_who), cmocka_unit_test(test_minutes),
-                                       cmocka_unit_test(test_strangers), cmocka_unit_test(test_hostile)};
+                                       cmocka_unit_test(test_old_names), cmocka_unit_test(test_strangers),
+                                       cmocka_unit_test(test_hostile)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
