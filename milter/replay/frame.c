@@ -9,6 +9,7 @@
 
 enum {
     WORDS_MAX = 32, /* before the program */
+    NAMES_MAX = 3,  /* of them, to the next date, those that could be anything: hosts, pods, zones */
     DEPTH_MAX = 3,  /* frames in frames */
 };
 
@@ -20,6 +21,7 @@ struct search { /* a walk over the words of a line */
     struct frame *out;
     struct span rest;
     size_t host_words; /* seen since the date */
+    size_t names;      /* as well, and before it */
     bool weekday;      /* the word before is one */
     bool tagged;       /* a program's name has passed: now only a date, a stream or the program may follow */
     bool unit;         /* the tag was a unit of systemd */
@@ -150,15 +152,25 @@ static bool take_structured_data(struct span *text)
     return span_take(text, " ");
 }
 
-/* RFC 5424: "postfix/smtpd 123 MSGID SD text", word being the first of it. */
-static bool is_rfc5424(struct span word, struct span rest, struct frame *out)
+/* RFC 5424: "123 MSGID SD text", behind the name of the program. */
+static bool take_rfc5424(struct span *text, struct span *pid)
 {
-    struct span pid = span_word(&rest);
-    if (!is_program(word) || (!span_is_number(pid) && !span_equals(pid, "-")))
-        return false;
-    if (span_word(&rest).n == 0 || !take_structured_data(&rest))
+    struct span rest = *text;
+    *pid = span_word(&rest);
+    if ((!span_is_number(*pid) && !span_equals(*pid, "-")) || span_word(&rest).n == 0 ||
+        !take_structured_data(&rest))
         return false;
     (void)span_take(&rest, "\xef\xbb\xbf");
+    *text = rest;
+    return true;
+}
+
+/* "postfix/smtpd 123 MSGID SD text", word being the first of it. */
+static bool is_rfc5424(struct span word, struct span rest, struct frame *out)
+{
+    struct span pid;
+    if (!is_program(word) || !take_rfc5424(&rest, &pid))
+        return false;
     set_daemon(out, word);
     out->pid = span_is_number(pid) ? pid : (struct span){NULL, 0};
     out->text = rest;
@@ -198,7 +210,8 @@ static enum frame_kind finish(struct frame *out)
 
 /* --- the walk --- */
 
-static enum frame_kind read_text(struct frame_reader *reader, struct span text, struct frame *out, int depth);
+static enum frame_kind read_text(struct frame_reader *reader, struct span text, bool tagged,
+                                 struct frame *out, int depth);
 
 static void take_date(struct search *search, struct date date)
 {
@@ -211,7 +224,7 @@ static void take_date(struct search *search, struct date date)
         out->outer = (struct date){.set = false};
     out->date = date;
     out->host = (struct span){NULL, 0};
-    search->host_words = 0;
+    search->host_words = search->names = 0;
     search->tagged = false;
 }
 
@@ -241,7 +254,7 @@ static enum frame_kind read_fields(struct frame_reader *reader, struct frame *ou
     }
     if (message.n == 0 || depth >= DEPTH_MAX)
         return out->date.set ? FRAME_OTHER : FRAME_NOTHING;
-    enum frame_kind kind = read_text(reader, message, out, depth + 1);
+    enum frame_kind kind = read_text(reader, message, program.n > 0, out, depth + 1);
     if (out->host.n == 0)
         out->host = host;
     return kind == FRAME_NOTHING && out->date.set ? FRAME_OTHER : kind;
@@ -279,20 +292,23 @@ static bool is_repetition(struct span rest, struct frame *out)
 /* Another word of the frame. False: this is no frame of Postfix's. */
 static bool pass(struct search *search, struct span word)
 {
-    if (search->tagged && !is_stream(word) && !is_weekday(word))
-        return false;
+    bool stream = is_stream(word), facility = is_facility(word);
     search->weekday = is_weekday(word);
+    if (search->tagged && !stream && !search->weekday)
+        return false;
     if (word.n > 1 && word.at[word.n - 1] == ':') {
         search->tagged = true;
         search->unit = search->unit || span_begins(word, "postfix@") ||
                        span_begins(word, "postfix.service") || span_has(word, ".slice/");
     }
-    if (search->out->date.set && search->host_words == 0 && !search->tagged && !search->weekday &&
-        !is_stream(word) && !is_facility(word)) {
+    if (stream || search->weekday || facility)
+        return true;
+    if (search->out->date.set && search->host_words == 0 && !search->tagged) {
         search->out->host = word;
         search->host_words = 1;
     }
-    return !span_has(word, "=<");
+    bool many = ++search->names > NAMES_MAX; /* without a date it is still worth knowing whose line this is */
+    return !(many && search->out->date.set) && !span_has(word, "=<");
 }
 
 /* The end of the walk without a program. */
@@ -304,15 +320,18 @@ static enum frame_kind nothing(const struct search *search)
     return out->date.set ? FRAME_OTHER : FRAME_NOTHING;
 }
 
-static enum frame_kind read_text(struct frame_reader *reader, struct span text, struct frame *out, int depth)
+/* tagged: the name of another program came with it. */
+static enum frame_kind read_text(struct frame_reader *reader, struct span text, bool tagged,
+                                 struct frame *out, int depth)
 {
-    struct search search = {.out = out, .rest = text};
+    struct search search = {.out = out, .rest = text, .tagged = tagged};
+    struct span pid;
     struct date date;
     for (int words = 0; words < WORDS_MAX && search.rest.n > 0; words++) {
         skip_blanks(&search.rest);
         strip_priority(&search.rest);
         skip_blanks(&search.rest);
-        if (date_take(&search.rest, &date)) {
+        if (search.names <= NAMES_MAX && date_take(&search.rest, &date)) {
             take_date(&search, date);
             continue;
         }
@@ -323,6 +342,10 @@ static enum frame_kind read_text(struct frame_reader *reader, struct span text, 
         }
         if (!search.tagged && is_rfc5424(word, search.rest, out))
             return finish(out);
+        if (search.host_words == 1 && !search.tagged && take_rfc5424(&search.rest, &pid)) {
+            search.tagged = true; /* of another program, such as the one that a container is */
+            continue;
+        }
         if (word.n > 0 && word.at[0] == '{' && depth < DEPTH_MAX)
             return read_json(reader, begin, out, depth);
         if (is_decision(&search, word)) {
@@ -411,7 +434,7 @@ enum frame_kind frame_read(struct frame_reader *reader, struct span line, struct
         line.n--;
     if (line.n == 0)
         return FRAME_EMPTY;
-    enum frame_kind kind = read_text(reader, line, out, 0);
+    enum frame_kind kind = read_text(reader, line, false, out, 0);
     if (kind == FRAME_UNDATED && is_monotonic(line))
         out->unread = FRAME_UNREAD_MONOTONIC;
     if (kind == FRAME_NOTHING && out->unread == FRAME_UNREAD_UNKNOWN)

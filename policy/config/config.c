@@ -72,7 +72,7 @@ static void complete(struct loader *loader, const struct place *root)
     struct policy *policy = loader->policy;
     const struct place counters = config_json_member(root, "counters"),
                        url = config_json_member(&counters, "url");
-    if (is_meant(loader, "/mode"))
+    if (is_meant(loader, "/mode") || (loader_is_full(loader) && json_object_get(root->value, "mode") == NULL))
         policy->shadow = true;
     if (is_meant(loader, "/aliases/database"))
         policy->aliases.database = NULL;

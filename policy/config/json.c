@@ -191,8 +191,12 @@ static bool parse_member(struct loader *loader, const struct place *place, const
                          void *base, bool *costs)
 {
     const struct key *row = find_row(loader, section->choices, place->name);
-    if (row == NULL && loader->problems->n - loader->first_problem > PROBLEMS_MAX)
-        return true; /* nobody will read it, and a file of megabytes has a million */
+    if (row == NULL &&
+        loader_is_full(loader)) { /* nobody will read it, and a file of megabytes has a million */
+        if (costs != NULL)
+            *costs = true;
+        return true;
+    }
     if (row == NULL) {
         row = nearest_row(loader, place->up, section->choices, place->name);
         if (row == NULL && costs != NULL)

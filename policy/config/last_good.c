@@ -126,6 +126,12 @@ static bool same_but(const json_t *list, const json_t *last, size_t index)
     return same;
 }
 
+/* A name that the pointer spells otherwise (cut, or with a control in it) is not found, and stays: it says nothing. */
+static int drop(json_t *object, const char *name)
+{
+    return json_object_get(object, name) != NULL ? json_object_del(object, name) : 0;
+}
+
 /* Where a key is misspelt: its last good value, under its name, or under the wrong one, where that was read; none where
  * none was in force. */
 static int put_meant(json_t *object, const json_t *old, const char *wrong, const char *meant)
@@ -134,14 +140,14 @@ static int put_meant(json_t *object, const json_t *old, const char *wrong, const
     const json_t *value = json_object_get(old, name), *read = json_object_get(old, wrong);
     if (value == NULL && read != NULL)
         return json_object_set_new(object, wrong, json_deep_copy(read));
-    if (json_object_del(object, wrong) < 0)
+    if (drop(object, wrong) < 0)
         return -1;
     return value != NULL ? json_object_set_new(object, name, json_deep_copy(value)) : 0;
 }
 
-/* A limit is replaced as a whole where it was skipped as a whole; else the one key of it. */
-static int patch_limit(struct version *new, const struct version *last, const struct pointer *at,
-                       const char *meant, bool *found)
+/* A limit is replaced as a whole, since half of one and half of another could refuse what neither does: only its reply is a thing
+ * of its own. */
+static int patch_limit(struct version *new, const struct version *last, const struct pointer *at, bool *found)
 {
     json_t *limits = json_object_get(new->root, "limits"), *limit = child(limits, at->token[1]);
     const json_t *lasts = json_object_get(last->root, "limits");
@@ -151,15 +157,13 @@ static int patch_limit(struct version *new, const struct version *last, const st
     bool first = limit_find(limits, name) == strtoul(at->token[1], NULL, 10);
     if (!has_limit(new->policy, name) || !first || at->n < 3)
         return put(limits, at->token[1], first ? old : NULL, found);
-    if (meant != NULL && old != NULL && at->n == 3) {
-        *found = true;
-        return put_meant(limit, old, at->token[2], meant);
-    }
-    const json_t *value = json_object_get(old, at->token[2]);
-    if (value != NULL || old == NULL)
-        return put(limit, at->token[2], value, found);
-    *found = true; /* it had none */
-    return json_object_del(limit, at->token[2]);
+    if (old == NULL)
+        return put(limit, at->token[2], NULL, found);
+    if (strcmp(at->token[2], "reply") != 0)
+        return put(limits, at->token[1], old, found);
+    const json_t *value = json_object_get(old, "reply");
+    *found = true;
+    return value != NULL ? put(limit, "reply", value, found) : drop(limit, "reply"); /* it had none */
 }
 
 static int patch_key(struct version *new, const struct version *last, const struct pointer *at,
@@ -182,7 +186,7 @@ static int patch_key(struct version *new, const struct version *last, const stru
     if (value != NULL || was_bad)
         return put(parent, name, was_bad ? NULL : value, found);
     *found = true; /* the default was in force */
-    return json_object_del(parent, name);
+    return drop(parent, name);
 }
 
 static int patch(struct version *new, const struct version *last, bool *found)
@@ -194,7 +198,7 @@ static int patch(struct version *new, const struct version *last, bool *found)
         if (problem->kind != PROBLEM_SKIPPED || !pointer_split(problem->pointer, &at))
             continue;
         int rc = at.n >= 2 && strcmp(at.token[0], "limits") == 0
-                     ? patch_limit(new, last, &at, problem->meant, &found[i])
+                     ? patch_limit(new, last, &at, &found[i])
                      : patch_key(new, last, &at, problem->meant, is_bad(&last->problems, problem->pointer),
                                  &found[i]);
         if (rc < 0)

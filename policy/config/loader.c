@@ -49,10 +49,15 @@ static void trim_utf8(char *string)
         string[n - 1 - tail] = '\0';
 }
 
+bool loader_is_full(const struct loader *loader)
+{
+    return loader->problems->n - loader->first_problem > PROBLEMS_MAX;
+}
+
 struct problem *loader_problem_new(struct loader *loader)
 {
     size_t n = loader->problems->n - loader->first_problem;
-    if (n > PROBLEMS_MAX)
+    if (loader_is_full(loader))
         return NULL;
     struct problem *at = problems_append(loader->problems);
     loader->failed = loader->failed || at == NULL;

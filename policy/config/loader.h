@@ -92,6 +92,8 @@ bool loader_mistyped(struct loader *loader, const struct place *place, const str
                      const char *wanted);
 /* What is used instead of a bad value of key, in words. */
 const char *loader_instead(const struct loader *loader, const struct key *key, char *buffer, size_t size);
+/* Are there more problems than are listed? What is misspelt from then on is not known as what it was to be. */
+bool loader_is_full(const struct loader *loader);
 /* One to be filled in; NULL: there are too many, or memory ran out. */
 struct problem *loader_problem_new(struct loader *loader);
 

@@ -989,6 +989,41 @@ static void test_many_problems(void **state)
     free(json);
 }
 
+/* What nobody lists any more refuses no more than what is listed: a limit with an unknown key is skipped, and what was to be
+ * the mode is not enforced. */
+static void test_mistakes_beyond_the_list(void **state)
+{
+    (void)state;
+    static const char limit[] = ",\"limits\":[{\"name\":\"a\",\"per\":\"host\",\"max\":0,\"window\":\"1m\",";
+    static const struct {
+        const char *end;
+        size_t limits;
+        bool shadow;
+    } rows[] = {
+        {"\"shadwo\":true}],\"mode\":\"enforce\"}", 0, false},
+        {"\"anything\":true}],\"mode\":\"enforce\"}", 0, false},
+        {"\"over\":\"reject\"}],\"mdoe\":\"shadow\"}", 1, true},
+        {"\"over\":\"reject\"}],\"mode\":\"enforce\"}", 1, false},
+    };
+    char *json = malloc(100000);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int before = 999; before < 1003; before++) {
+            struct problems problems = {0};
+            size_t n = (size_t)sprintf(json, "{\"unknown\":1");
+            for (int j = 1; j < before; j++)
+                n += (size_t)sprintf(json + n, ",\"unknown%d\":1", j);
+            (void)sprintf(json + n, "%s%s", limit, rows[i].end);
+            const struct policy *policy = load(json, &problems);
+            if (policy->n_limits != rows[i].limits || policy->shadow != rows[i].shadow)
+                fail_msg("%d problems and %s: %zu limits, shadow %d", before, rows[i].end, policy->n_limits,
+                         policy->shadow);
+            policy_unref(policy);
+            problems_done(&problems);
+        }
+    }
+    free(json);
+}
+
 /* Twice the same file: the same policy and the same problems, appended; and a reference keeps it. */
 static void test_again(void **state)
 {
@@ -1226,6 +1261,7 @@ int main(void)
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_many_problems),
+        cmocka_unit_test(test_mistakes_beyond_the_list),
         cmocka_unit_test(test_mistakes_refuse_nothing),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_flood_ends),

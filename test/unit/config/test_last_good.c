@@ -270,6 +270,61 @@ static void misspelt_from_the_start(void **state)
     done(&first);
 }
 
+/* The last good value of one key and the new ones of the others would be a limit that nobody wrote: one that rejects from 10 on
+ * where 1000 were admitted before, and 10 deferred from now on. */
+static void a_limit_is_not_mixed(void **state)
+{
+    (void)state;
+    static const char last[] = "{\"limits\":[" LIMIT(
+        "\"a\"", "1000,\"over\":\"reject\",\"share\":{\"of\":\"client\",\"max\":\"10%\"}") "]}";
+    static const char *const cases[] = {
+        "{\"limits\":[" LIMIT("\"a\"", "10,\"ovr\":\"defer\"") "]}",
+        "{\"limits\":[" LIMIT("\"a\"", "10,\"share\":{\"of\":\"client\",\"max\":33}") "]}",
+        "{\"limits\":[" LIMIT("\"a\"", "10,\"shar\":{\"of\":\"client\",\"max\":\"33%\"}") "]}",
+        "{\"limits\":[" LIMIT("\"a\"", "10,\"reply\":7,\"ovr\":\"defer\"") "]}",
+        "{\"limits\":[" LIMIT("\"a\"", "10,\"ovr\":\"defer\",\"reply\":7") "]}",
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct loaded before = load(NULL, last);
+        for (int again = 0; again < 2; again++) {
+            struct loaded l = load(before.effective, cases[i]);
+            const struct limit *limit = &l.policy->limits[0];
+            if (l.policy->n_limits != 1 || limit->max != 1000 || limit->over != ACTION_REJECT ||
+                !limit->share.set || limit->share.max != 100 || limit->reply.code[0] != '\0')
+                fail_msg("%s: %s", cases[i], l.effective);
+            for (size_t j = 0; j < l.problems.n; j++)
+                if (l.problems.at[j].kind == PROBLEM_SKIPPED)
+                    assert_string_equal(l.problems.at[j].instead, "its last good version");
+            done(&before);
+            before = l;
+        }
+        done(&before);
+    }
+}
+
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
+/* A name that no pointer spells as it is: too long, or with controls in it. */
+static void keys_without_a_pointer(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"x\\u0001y", "mo\\u0001de", HUNDRED HUNDRED HUNDRED};
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        char json[1000];
+        snprintf(json, sizeof json,
+                 "{\"%s\":1,\"limits\":[" LIMIT("\"a\"", "6,\"%s\":1") "," LIMIT("\"b\"", "7") "]}", keys[i],
+                 keys[i]);
+        struct loaded before = load(NULL, "{\"mode\":\"enforce\",\"limits\":[" LIMIT("\"a\"", "5") "]}");
+        struct loaded l = load(before.effective, json);
+        assert_non_null(l.policy);
+        assert_int_equal(max_of(l.policy, "a"), 5);
+        assert_int_equal(max_of(l.policy, "b"), 7);
+        done(&l);
+        done(&before);
+    }
+}
+
 static void compares(void **state)
 {
     (void)state;
@@ -325,6 +380,8 @@ int main(void)
         cmocka_unit_test(compares),
         cmocka_unit_test(misspelt_keys),
         cmocka_unit_test(misspelt_from_the_start),
+        cmocka_unit_test(a_limit_is_not_mixed),
+        cmocka_unit_test(keys_without_a_pointer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
