@@ -10,7 +10,6 @@ install(FILES policy/default.json policy/personal.json policy/business.json poli
 install(FILES contrib/prometheus/rcptgate.rules.yml DESTINATION ${share}/prometheus)
 install(FILES contrib/grafana/rcptgate.json DESTINATION ${share}/grafana)
 install(FILES contrib/postfix/postconf-lines DESTINATION ${share}/postfix)
-install(FILES contrib/migration/limits-and-maps.md DESTINATION ${share}/migration)
 
 # unit(FILE INSTANCE POLICY STATE): the unit, once for one gate and once as the template of several.
 set(RCPTGATE_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd units go")
@@ -37,7 +36,7 @@ install(FILES contrib/systemd/paths.conf contrib/systemd/remote-redis.conf contr
               contrib/systemd/rcptgate-aliases.service contrib/systemd/rcptgate-aliases.timer
         DESTINATION ${share}/systemd)
 
-file(GLOB migration CONFIGURE_DEPENDS contrib/migration/*.sql contrib/migration/*.service contrib/migration/*.timer)
+file(GLOB migration CONFIGURE_DEPENDS contrib/migration/*.md contrib/migration/*.sql contrib/migration/*.service contrib/migration/*.timer)
 install(FILES ${migration} DESTINATION ${share}/migration)
 
 # completion(FILE WHERE NAME): where the shells look for it.

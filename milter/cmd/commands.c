@@ -42,7 +42,7 @@ const struct command commands[] = {
     {"replay", cmd_replay,
      "[--policy NEW] [--against OLD] [--no-aliases] [-n N] [-c FILE] [--json] MAILLOG...",
      "Runs mail logs through a policy: what would have been refused? Never asks Redis.",
-     "  MAILLOG            a log of Postfix, the oldest first; also .gz, and - for standard input\n"
+     "  MAILLOG            a log of Postfix, plain or compressed, the oldest first; - is standard input\n"
      "  --policy NEW       the policy to try, instead of that of -c\n"
      "  --against OLD      say what it would change compared with this one\n"
      "  --no-aliases       without the alias rules of the policy's database\n"

@@ -412,3 +412,14 @@ def test_shipped_rules_ask_for_what_is_there(gate, name):
     asked = set(re.findall(r"\b(?:rcptgate|process)_[a-z_]+(?=[{\[ )=<>\"]|$)", text))
     assert len(asked) > 5
     assert asked <= known, asked - known
+
+
+def test_manuals_name_every_trouble(gate):
+    _, web = gate
+    known = {labels for name, labels in metrics(web) if name == "rcptgate_trouble"}
+    named = set(re.findall(r'what="([a-z-]+)"', " ".join(known)))
+    manual = (SOURCE / "milter/rcptgate.8").read_text().split(".It Li rcptgate_trouble{what}")[1].split(".It")[0]
+    table = (SOURCE / "milter/rcptgate-troubleshooting.7").read_text().split("Ta Em what to do\n")[1].split(".El")[0]
+    assert len(named) > 15
+    assert set(re.search(r"^\.Li (counters , .*) \.$", manual, re.M).group(1).split(" , ")) == named
+    assert {name for row in re.findall(r"^\.It Li (.*?) Ta", table, re.M) for name in row.split(" , ")} == named
