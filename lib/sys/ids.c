@@ -88,6 +88,21 @@ int ids_of_user(const char *name, struct ids *out, struct error *err)
     return 0;
 }
 
+bool ids_is_member(uid_t uid, const char *group)
+{
+    gid_t groups[GROUPS_MAX];
+    int n = GROUPS_MAX;
+    const struct group *entry = getgrnam(group);
+    const gid_t gid = entry != NULL ? entry->gr_gid : 0;
+    const struct passwd *user = entry != NULL ? getpwuid(uid) : NULL;
+    if (user == NULL || getgrouplist(user->pw_name, user->pw_gid, groups, &n) < 0)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (groups[i] == gid)
+            return true;
+    return false;
+}
+
 /* setresuid() and its like tell by a failure alone that a right was kept; so all is looked at again. */
 static int take(const struct ids *ids, const gid_t *groups, size_t n, struct error *err)
 {

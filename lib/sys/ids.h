@@ -28,6 +28,9 @@ int ids_of_directory(const char *dir, struct ids *out, char real[PATH_MAX], stru
 /* The ids of a user by name. -1: there is none. */
 int ids_of_user(const char *name, struct ids *out, struct error *err);
 
+/* Is the user with this uid a member of the group? */
+bool ids_is_member(uid_t uid, const char *group);
+
 /* Takes these ids for good, and no other group but `also` (n of them). Nothing where the process is not root's, or the
  * ids are root's. -1 with err set: do not go on. */
 int ids_take(const struct ids *ids, const gid_t *also, size_t n, struct error *err);

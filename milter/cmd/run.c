@@ -366,8 +366,20 @@ static void process_prepare(sigset_t *signals)
                   2); /* an arena for each of libmilter's many threads would cost more than it saves */
 }
 
+/* Is the milter's socket that of the file itself, and not of its last good version, which is the gate's user's? */
+static bool file_names_socket(const char *file, const char *socket)
+{
+    struct problems ignored = {0};
+    struct error err = {0};
+    const struct policy *plain = policy_file_load(file, &ignored, &err);
+    bool named = plain != NULL && strcmp(plain->milter.socket, socket) == 0;
+    problems_done(&ignored);
+    policy_unref(plain);
+    return named;
+}
+
 /* Root goes before anything is opened that others may change. The group of the socket stays, to give it that group. */
-static int rights_take(const struct policy *policy, struct error *err)
+static int rights_take(const char *file, const struct policy *policy, struct error *err)
 {
     struct ids ids;
     gid_t gid = 0;
@@ -378,7 +390,8 @@ static int rights_take(const struct policy *policy, struct error *err)
         gid = group->gr_gid;
     if (state_dir_ids(policy, &ids, err) < 0)
         return -1;
-    listener_make_directory(policy->milter.socket, ids.uid, group != NULL ? gid : ids.gid);
+    if (file_names_socket(file, policy->milter.socket))
+        listener_make_directory(policy->milter.socket, ids.uid, group != NULL ? gid : ids.gid);
     return state_dir_take_ids(policy, &gid, group != NULL ? 1 : 0, err);
 }
 
@@ -406,7 +419,7 @@ int cmd_run(int argc, char **argv)
         return EXIT_CONFIG;
     }
     err = (struct error){0};
-    if (rights_take(policy, &err) < 0) {
+    if (rights_take(file, policy, &err) < 0) {
         problems_done(&problems);
         policy_reload_done(&daemon.reload);
         fprintf(stderr, "rcptgate: %s\n", err.text);

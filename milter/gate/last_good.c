@@ -3,6 +3,7 @@
 #include "last_good.h"
 
 #include "base/file.h"
+#include "sys/ids.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -43,6 +44,38 @@ static bool is_trusted(const char *name)
         return false;
     snprintf(dir, sizeof dir, "%.*s", slash == name ? 1 : (int)(slash - name), name);
     return st.st_uid == geteuid() || st.st_uid == 0 || (stat(dir, &up) == 0 && (up.st_mode & S_IWOTH) == 0);
+}
+
+/* ---- what the gate's own user may say to root ---- */
+
+/* Nothing about whose rights root keeps: the state is where this was found, the user who wrote it there, or else the owner of
+ * that directory; the group of the milter's socket one that he is in, or else the default. */
+static int disarm(json_t *policy, const char *state, uid_t owner)
+{
+    struct ids ids;
+    const json_t *user = json_object_get(policy, "user");
+    json_t *milter = json_object_get(policy, "milter");
+    const char *group = json_string_value(json_object_get(milter, "group"));
+    if (user != NULL &&
+        (!json_is_string(user) || ids_of_user(json_string_value(user), &ids, NULL) < 0 || ids.uid != owner))
+        (void)json_object_del(policy, "user");
+    if (group != NULL && (owner == 0 || !ids_is_member(owner, group)))
+        (void)json_object_del(milter, "group");
+    return json_object_set_new(policy, "state", json_string(state));
+}
+
+/* Of a last good policy that not only root can have written. -1: it cannot be had so. */
+static int disarm_others(json_t *policy, const char *state, const char *name)
+{
+    struct stat st;
+    struct ids ids;
+    if (!ids_are_roots())
+        return 0;
+    if (lstat(name, &st) < 0)
+        return -1;
+    return st.st_uid == 0 && ids_of_directory(state, &ids, NULL, NULL) == 0 && ids.uid == 0
+               ? 0
+               : disarm(policy, state, st.st_uid);
 }
 
 /* ---- where the state is ---- */
@@ -107,8 +140,9 @@ static char *read_from(const char *path, const char *state, char from[STATE_DIR_
         return NULL;
     json_t *root = json_loadb(bytes, n, 0, NULL);
     const char *file = json_string_value(json_object_get(root, "file"));
-    if (file != NULL && strcmp(file, path) == 0)
-        text = json_dumps(json_object_get(root, "policy"), JSON_INDENT(2));
+    json_t *policy = json_object_get(root, "policy");
+    if (file != NULL && strcmp(file, path) == 0 && disarm_others(policy, state, name) == 0)
+        text = json_dumps(policy, JSON_INDENT(2));
     if (text != NULL)
         memcpy(from, name, strlen(name) + 1);
     json_decref(root);

@@ -271,6 +271,47 @@ def test_its_memory_is_nobodys_business(scratch):
         assert gate.stop() == 0
 
 
+@pytest.mark.parametrize("bad", ["{", '{"state": 7, "user": 7, "queue": 7, "limits": 7, "milter": {"socket": 7, "group": 7}}'])
+def test_what_the_gates_user_kept_as_last_good_gives_no_rights(scratch, bad):
+    """Not those of root, nor of a group, nor a directory in one of root's: whoever has taken over the gate may have written it."""
+    state, policy = policy_of(scratch)
+    roots, other = scratch / "roots", scratch / "other"
+    for directory in (roots, other):
+        directory.mkdir(mode=0o755)
+    shutil.chown(other, OTHER.pw_uid)
+    policy.write_text(f'{{\n"state": "{state}",\n{bad[1:]}\n' if bad == "{" else bad)
+    planted = {"state": str(roots / "state"), "user": "root", "http": {"listen": ""}, "log": {"to": "stderr"},
+               "milter": {"socket": f"unix:{roots / 'run/m.sock'}", "group": "shadow"}, "maps": {"socket": ""},
+               "queue": {"every": "1s", "command": ["/bin/sh", "-c", f"id > {other / 'id'}; chmod 644 {other / 'id'}"]},
+               "limits": [{"name": "b", "per": "all", "count": "backlog", "max": 10}]}
+    last = state / "last-policy.json"
+    last.write_text(json.dumps({"file": str(policy), "policy": planted}))
+    shutil.chown(last, OTHER.pw_uid)
+    gate = subprocess.Popen([RCPTGATE, "run", "-c", str(policy)], stderr=subprocess.PIPE, text=True,
+                            env=dict(os.environ, STATE_DIRECTORY=str(state), **SANITIZERS))
+    try:
+        wait_for(lambda: gate.poll() is not None or (other / "id").exists() and "uid" in (other / "id").read_text(), "it ends, or asks")
+    finally:
+        gate.terminate()
+        said = gate.communicate(timeout=PATIENCE)[1]
+    assert list(roots.iterdir()) == [], said
+    assert not (other / "id").exists() or "root" not in (other / "id").read_text() and "shadow" not in (other / "id").read_text()
+
+
+def test_a_gate_that_root_starts_with_a_broken_policy(scratch):
+    gate = gate_of(scratch, "nobody")
+    wait_for((gate.state / "last-policy.json").exists, "a last good policy")
+    assert gate.stop() == 0
+    gate.policy_path.write_text(f'{{\n"state": "{gate.state}",\n')
+    gate.start()
+    try:
+        uids, _, groups, _ = ids_of(gate.process.pid)
+        assert uids == {OTHER.pw_uid} and groups == {OTHER.pw_gid, shutil._get_gid("postfix")}
+        assert gate.socket.stat().st_gid == shutil._get_gid("postfix")
+    finally:
+        assert gate.stop() == 0
+
+
 def test_a_gate_whose_state_is_roots_says_so(scratch):
     gate = gate_of(scratch)
     try:

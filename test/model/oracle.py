@@ -186,7 +186,11 @@ class Oracle:
 
     def _retries(self):
         """Which RCPTs are certainly retries: the four numbers of each pair, as long as nobody can doubt them."""
-        self.retry = set()
+        self.retry, self.first_deferred = set(), {}
+        for r in self.books.rcpts:
+            if r.soft():  # whatever counts it, and whoever the client is
+                pair = base(r.sender), base(r.raw)
+                self.first_deferred[pair] = min(self.first_deferred.get(pair, FOREVER), r.asked)
         pairs = {}
         doubt = min([s.begin for s in self.books.strikes if s.kind in OUTAGES | GATES | {"redis-flushed", "clock-redis", "clock-gate"}], default=FOREVER)
         passes = [(s.begin, s.end) for s in self.books.strikes if s.kind == "time-passes"]
@@ -555,21 +559,20 @@ class Oracle:
         """Nobody is let in after `max` attempts that certainly were none but first ones."""
         if limit.shadow or len(self.charges[name]) <= limit.max or self._segments() or any(s.kind in OUTAGES | GATES | ALIAS_FAULTS for s in self.books.strikes):
             return
-        asked, answered, deferred = [], [], set()
+        asked, answered = [], []
         for r in self.charges[name]:
+            may_be_retry = self.first_deferred.get((base(r.sender), base(r.raw)), FOREVER) < r.answered
             sure = r.code is not None and r.index not in self.repeats and \
                 all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
             if sure and r.code == "continue" and not r.dropped and (limit.over != "discard" or r.message.taken()):
                 recent = (answered[i] for i in range(len(asked) - 1, -1, -1) if asked[i] > r.answered - limit.window)
                 before = sum(1 for _ in islice((at for at in recent if at < r.asked), limit.max))
-                if before >= limit.max and (base(r.sender), base(r.raw)) not in deferred:
+                if before >= limit.max and not may_be_retry:
                     self._find("over/attempts", r, f"{limit.name}: at least {before} attempts of {limit.max} were before it", self.charges[name][-30:])
                     return
-            if sure and (base(r.sender), base(r.raw)) not in deferred:
+            if sure and not may_be_retry:
                 asked.append(r.asked)
                 answered.append(r.answered)
-            if r.soft():
-                deferred.add((base(r.sender), base(r.raw)))
 
     def _over_in(self, limit, kind, charges):
         begin = 0
