@@ -105,7 +105,7 @@ static bool is_refused(const struct decision *d)
 
 /* A limit is full, and what changes its count (given back, or taken by a message that has ended) waits to be handed over: is it
  * handed over now? Where attempts refuse, or what was taken, that changes nothing. */
-static bool flush_pending(struct gate *gate, const struct decision *d)
+static bool flush_pending(struct gate *gate, uint64_t since, const struct decision *d)
 {
     const struct count_request *request = &d->plan.request;
     bool flushed = false;
@@ -119,7 +119,7 @@ static bool flush_pending(struct gate *gate, const struct decision *d)
             return false;
         flushed =
             flushed || refunds_flush_counter(gate->refunds, answer->overflowed ? ask->overflow : ask->key,
-                                             ask->limit, request->deadline);
+                                             ask->limit, since, request->deadline);
     }
     return flushed;
 }
@@ -132,11 +132,13 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     int64_t began = clock_monotonic_ns();
     if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
         d->plan.request.deadline = redis_client_deadline(gate->context.redis);
+    uint64_t since = refunds_moment(gate->refunds);
     enum counters_status status = ask(gate, policy, peek, now, pool, d);
     for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && is_refused(d); looks++) {
         charge_undo(gate, d); /* what the parts of it were charged that came first: that is flushed, too */
-        if (!flush_pending(gate, d) || plan_again(&d->plan, pool) != 0)
+        if (!flush_pending(gate, since, d) || plan_again(&d->plan, pool) != 0)
             break;
+        since = refunds_moment(gate->refunds);
         status = ask(gate, policy, peek, now, pool, d); /* others may be quicker */
     }
     metrics_counters(&gate->context.metrics, status, clock_monotonic_ns() - began);

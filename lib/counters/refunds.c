@@ -3,27 +3,36 @@
 #include "counters/refunds.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "store.h"
 #include "sys/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { JOBS_MAX = 100000, RETRY_MS = 500 };
+enum { JOBS_MAX = 100000, RETRY_MS = 500, CELLS = 4096 };
 
 struct job {
     struct job *next;
     struct count_change change; /* key and limit point into text */
-    struct site *site;          /* NULL: it does not wait */
+    struct cell *cell;
+    struct site *site; /* NULL: it does not wait */
     char text[];                /* key NUL limit NUL */
 };
 
 struct site { /* what waits of a site of the store */
     size_t n;
     int64_t since_ns; /* when the first of it began to (monotonic) */
+};
+
+struct cell { /* what is known of a counter; strangers that share one cost a look more, and no answer */
+    size_t under_way; /* changes that are fresh or in hand */
+    size_t waiting;
+    uint64_t handed_over; /* the last batch that the store took one in */
 };
 
 struct queue { /* the oldest first */
@@ -45,9 +54,12 @@ struct refunds {
     pthread_mutex_t lock; /* of all that follows */
     struct queue fresh;
     struct queue waiting;   /* what the store, or a part of it, did not take */
+    struct cell cells[CELLS];
+    uint64_t seed[2];       /* of the cells */
     struct site *sites;     /* a site each; what is in hand once more is in them, too */
-    struct batch *in_hand;  /* what is being handed over now; the worker's */
+    bool in_hand;           /* a batch is being handed over now */
     uint64_t pushed, tried; /* so many in all, and so many that were handed over, or dropped, or wait */
+    _Atomic uint64_t batches; /* so many are over */
     pthread_cond_t advance; /* of tried, and of waiting */
     int64_t
         gather_until; /* more may come until this moment (clock_monotonic_ns()); a full batch does not wait for it */
@@ -84,10 +96,16 @@ static void queue_clear(struct queue *queue)
         free(job);
 }
 
+static struct cell *cell_of(struct refunds *refunds, const char *key, const char *limit)
+{
+    return &refunds->cells[(hash_string(refunds->seed, key) ^ hash_string(refunds->seed, limit)) % CELLS];
+}
+
 /* With the lock held. From now on it waits. */
 static void job_wait(struct refunds *refunds, struct job *job)
 {
     queue_add(&refunds->waiting, job);
+    job->cell->waiting++;
     if (job->site != NULL)
         return;
     job->site = &refunds->sites[store_site(refunds->counters, job->change.key)];
@@ -109,16 +127,21 @@ static struct job *push_out(struct refunds *refunds)
     if (refunds->fresh.n + refunds->waiting.n <= JOBS_MAX)
         return NULL;
     struct job *oldest = queue_take(&refunds->waiting);
-    if (oldest != NULL)
+    if (oldest != NULL) {
+        oldest->cell->waiting--;
         return oldest;
+    }
+    oldest = queue_take(&refunds->fresh);
+    oldest->cell->under_way--;
     refunds->tried++;
-    return queue_take(&refunds->fresh);
+    return oldest;
 }
 
 static void push(struct refunds *refunds, struct job *job)
 {
     pthread_mutex_lock(&refunds->lock);
     queue_add(&refunds->fresh, job);
+    job->cell->under_way++;
     refunds->pushed++;
     job_free(push_out(refunds));
     if (refunds->fresh.n == 1)
@@ -136,6 +159,7 @@ static void push_change(struct refunds *refunds, const struct count_change *chan
     if (job == NULL)
         return;
     job->site = NULL;
+    job->cell = cell_of(refunds, change->key, change->limit);
     job->change = *change;
     job->change.key = memcpy(job->text, change->key, key);
     job->change.limit = memcpy(job->text + key, change->limit, limit);
@@ -157,13 +181,17 @@ static void batch_take(struct batch *batch, struct queue *queue)
 static bool batch_end(struct refunds *refunds, const struct batch *batch)
 {
     bool any = false;
+    refunds->batches++;
     for (size_t i = 0; i < batch->n; i++) {
-        bool made = store_is_synced(&batch->changes[i]);
-        any = any || made;
-        if (made)
-            job_free(batch->jobs[i]);
-        else
-            job_wait(refunds, batch->jobs[i]);
+        struct job *job = batch->jobs[i];
+        job->cell->under_way--;
+        if (store_is_synced(&batch->changes[i])) {
+            job->cell->handed_over = refunds->batches;
+            job_free(job);
+            any = true;
+        } else {
+            job_wait(refunds, job);
+        }
     }
     return any;
 }
@@ -173,12 +201,16 @@ static bool work(struct refunds *refunds, struct queue *queue)
 {
     struct batch batch;
     batch_take(&batch, queue);
-    refunds->in_hand = &batch;
+    for (size_t i = 0; queue == &refunds->waiting && i < batch.n; i++) {
+        batch.jobs[i]->cell->waiting--;
+        batch.jobs[i]->cell->under_way++;
+    }
+    refunds->in_hand = true;
     pthread_mutex_unlock(&refunds->lock);
     (void)counters_change(refunds->counters, batch.changes, batch.n,
                           refunds->now(refunds->arg)); /* the changes say what was made */
     pthread_mutex_lock(&refunds->lock);
-    refunds->in_hand = NULL;
+    refunds->in_hand = false;
     if (queue == &refunds->fresh)
         refunds->tried += batch.n;
     bool any = batch_end(refunds, &batch);
@@ -234,6 +266,7 @@ struct refunds *refunds_new(struct counters *counters, counters_now_fn *now, voi
     refunds->counters = counters;
     refunds->now = now;
     refunds->arg = arg;
+    hash_seed(refunds->seed);
     refunds->sites = calloc(store_sites(counters), sizeof *refunds->sites);
     refunds->worker = worker_new("refunds", refunds_step, refunds, err);
     if (refunds->sites == NULL)
@@ -253,11 +286,11 @@ static bool wait_over(struct refunds *refunds, bool all, int64_t until_ns)
     uint64_t pushed = refunds->pushed;
     refunds->hurried++;
     worker_wake(refunds->worker);
-    while ((refunds->tried < pushed || (all && (refunds->waiting.n > 0 || refunds->in_hand != NULL))) &&
+    while ((refunds->tried < pushed || (all && (refunds->waiting.n > 0 || refunds->in_hand))) &&
            pthread_cond_clockwait(&refunds->advance, &refunds->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     refunds->hurried--;
-    return refunds->tried >= pushed && (!all || (refunds->waiting.n == 0 && refunds->in_hand == NULL));
+    return refunds->tried >= pushed && (!all || (refunds->waiting.n == 0 && !refunds->in_hand));
 }
 
 bool refunds_flush(struct refunds *refunds, int wait_ms)
@@ -270,34 +303,19 @@ bool refunds_flush(struct refunds *refunds, int wait_ms)
     return flushed;
 }
 
-static bool is_of(const struct count_change *change, const char *key, const char *limit)
+uint64_t refunds_moment(const struct refunds *refunds)
 {
-    return strcmp(change->key, key) == 0 && strcmp(change->limit, limit) == 0;
+    return atomic_load(&refunds->batches);
 }
 
-static bool queue_has(const struct queue *queue, const char *key, const char *limit)
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, uint64_t since,
+                           int64_t until_ns)
 {
-    const struct job *job = queue->first;
-    while (job != NULL && !is_of(&job->change, key, limit))
-        job = job->next;
-    return job != NULL;
-}
-
-/* Is a change of that counter on its way? What waits is not. */
-static bool is_under_way(const struct refunds *refunds, const char *key, const char *limit)
-{
-    const struct batch *batch = refunds->in_hand;
-    for (size_t i = 0; batch != NULL && i < batch->n; i++)
-        if (is_of(&batch->jobs[i]->change, key, limit))
-            return true;
-    return queue_has(&refunds->fresh, key, limit);
-}
-
-bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns)
-{
+    const struct cell *cell = cell_of(refunds, key, limit);
     pthread_mutex_lock(&refunds->lock);
-    bool flushed = is_under_way(refunds, key, limit) && wait_over(refunds, false, until_ns) &&
-                   !queue_has(&refunds->waiting, key, limit);
+    if (cell->under_way > 0 && !wait_over(refunds, false, until_ns))
+        since = UINT64_MAX;
+    bool flushed = cell->waiting == 0 && cell->handed_over > since;
     pthread_mutex_unlock(&refunds->lock);
     return flushed;
 }

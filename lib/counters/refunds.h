@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { REFUNDS_MOST = 64, REFUNDS_GATHER_MS = 20 };
 
@@ -28,9 +29,13 @@ void refunds_free(struct refunds *refunds, int wait_ms);
 /* Hands over what is left, now, and waits for that at most wait_ms; false: something is. NULL is harmless. */
 bool refunds_flush(struct refunds *refunds, int wait_ms);
 
-/* For who is refused by that counter. True: changes of it were waiting, and the store has all that waited; asked again, it may
- * answer otherwise. Waits until that moment (clock_monotonic_ns()) at most. */
-bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, int64_t until_ns);
+/* How far it is: what refunds_flush_counter() wants of who is about to ask the store. */
+uint64_t refunds_moment(const struct refunds *refunds);
+
+/* For who asked the store since that moment and is refused by that counter. True: changes of it were on their way then, or began
+ * to be, and the store has them all; asked again, it may answer otherwise. Waits until until_ns (clock_monotonic_ns()) at most. */
+bool refunds_flush_counter(struct refunds *refunds, const char *key, const char *limit, uint64_t since,
+                           int64_t until_ns);
 
 /* Calls each() for every site of the store that has changes waiting, as it did not take them; under a lock: must not wait. NULL is
  * harmless. */

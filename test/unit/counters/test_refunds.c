@@ -152,16 +152,19 @@ static void test_flushed_at_once(void **state)
 {
     (void)state;
     int64_t soon = clock_monotonic_ns() + 10000000000LL;
-    assert_false(refunds_flush_counter(refunds, "k", "l", soon));
+    uint64_t since = refunds_moment(refunds);
+    assert_false(refunds_flush_counter(refunds, "k", "l", since, soon));
     refund(3, -1);
-    assert_false(refunds_flush_counter(refunds, "k", "another", soon));
-    assert_false(refunds_flush_counter(refunds, "another", "l", soon));
+    assert_false(refunds_flush_counter(refunds, "k", "another", since, soon));
+    assert_false(refunds_flush_counter(refunds, "another", "l", since, soon));
     assert_int_equal(atomic_load(&store.calls), 0);
-    assert_true(refunds_flush_counter(refunds, "k", "l", soon));
+    assert_true(refunds_flush_counter(refunds, "k", "l", since, soon));
     assert_int_equal(store.refunded, 3);
+    assert_true(refunds_flush_counter(refunds, "k", "l", since, soon)); /* it was handed over since */
+    assert_false(refunds_flush_counter(refunds, "k", "l", refunds_moment(refunds), soon));
     atomic_store(&store.status, COUNTERS_DOWN);
     refund(1, -1);
-    assert_false(refunds_flush_counter(refunds, "k", "l", clock_monotonic_ns() + 50000000));
+    assert_false(refunds_flush_counter(refunds, "k", "l", since, clock_monotonic_ns() + 50000000));
     atomic_store(&store.status, COUNTERS_OK);
 }
 
