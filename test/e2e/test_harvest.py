@@ -115,11 +115,15 @@ def test_same_time(concealing):
         for i in range(150):
             for kind in random.sample(list(kinds), len(kinds)):
                 began = time.monotonic()
-                assert m.rcpt(f"<{kinds[kind](i)}>").status == "550 5.1.1"
-                took[kind].append(time.monotonic() - began)
+                status = m.rcpt(f"<{kinds[kind](i)}>").status
+                if status != "451 4.3.0":  # no time to look whether file and copy agree
+                    assert status == "550 5.1.1"
+                    took[kind].append(time.monotonic() - began)
             began = time.monotonic()
             assert m.rcpt("<ok@example.com>").kind == "continue"
             accepted.append(time.monotonic() - began)
+    if min(map(len, took.values())) < 100:
+        pytest.skip("the machine is too busy: too much was answered 451")
     print({kind: f"{statistics.median(times) * 1000:.2f} ms" for kind, times in took.items()})
     for kind, times in took.items():
         assert min(times) >= 0.0099, f"{kind} is not padded"
