@@ -297,7 +297,7 @@ static enum counters_status failover_settle(struct counters *counters, const str
         sent[i] = changes[i];
         if (sent[i].slot >= 0 || sent[i].here < 0)
             continue;
-        sent[i].at_ms = window_slot_end(sent[i].window_ms, sent[i].here);
+        sent[i].at_ms = window_slot_middle(sent[i].window_ms, sent[i].here);
         sent[i].created = INT64_MAX;
         sent[i].open = 0;
     }

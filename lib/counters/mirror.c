@@ -126,7 +126,7 @@ static void sync_rest(struct field *field, struct count_change *change, enum mem
         change->amount = 0;
     } else {
         change->slot = -1;
-        change->at_ms = window_slot_end(change->window_ms, change->here);
+        change->at_ms = window_slot_middle(change->window_ms, change->here);
         change->late = 0;
     }
     change->open = 0;

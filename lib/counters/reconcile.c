@@ -82,18 +82,18 @@ static enum counters_status sync_look(struct reconcile *reconcile, struct sync *
     return COUNTERS_OK;
 }
 
-/* What one slot of a delta adds, as of its last millisecond: by the clocks of both that is no sooner than it was. Only to the counter that
- * was looked at: one that was made since, after a restart or a reset, is looked at anew. */
+/* What one slot of a delta adds, as of its middle (of the newest: of now, which may be sooner). Only to the counter that was looked at: one
+ * that was made since, after a restart or a reset, is looked at anew. */
 static struct count_change slot_change(const struct delta *delta, const struct count_answer *remote,
                                        const struct window *window, int i, int64_t amount, int64_t now)
 {
-    int64_t end = window_slot_end(window->window_ms, window->slot + i);
+    int64_t middle = window_slot_middle(window->window_ms, window->slot + i);
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
                                  .unit = delta->counter.unit,
                                  .window_ms = window->window_ms,
                                  .slot = -1,
-                                 .at_ms = end < now ? end : now,
+                                 .at_ms = middle < now ? middle : now,
                                  .created = remote->created,
                                  .amount = amount,
                                  .open = window->open[i] < amount ? window->open[i] : amount,

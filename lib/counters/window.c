@@ -21,6 +21,11 @@ int64_t window_slot_end(int64_t window_ms, int64_t slot)
     return slot_start(window_ms, slot + 1) - 1;
 }
 
+int64_t window_slot_middle(int64_t window_ms, int64_t slot)
+{
+    return (slot_start(window_ms, slot) + slot_start(window_ms, slot + 1)) / 2;
+}
+
 /* The number that a slot of another window length has in this one, by its last millisecond. */
 static int64_t slot_map(int64_t slot, int64_t slot_window_ms, int64_t window_ms)
 {

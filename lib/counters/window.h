@@ -36,6 +36,10 @@ int64_t window_slot(int64_t window_ms, int64_t now_ms);
 /* The last millisecond of a slot. */
 int64_t window_slot_end(int64_t window_ms, int64_t slot);
 
+/* The moment that stands for all of a slot where another clock, or the same a little later, asks for its age: where the clocks agree it is
+ * in the slot of that number, and where they do not it is off by half a slot at most. */
+int64_t window_slot_middle(int64_t window_ms, int64_t slot);
+
 /* Moves the window on to now_ms, and to another length. A window in which something is ahead stays there, so that what is charged now
  * joins the newest slot and nothing newer moves back; if it is ahead by more than WINDOW_STALE_MS (the clock was set back), or
  * by another length, what is in the future is folded into the slot of now_ms. When the length changes, each old slot goes to

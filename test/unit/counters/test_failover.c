@@ -671,6 +671,33 @@ static void test_two_clocks(void **state)
     }
 }
 
+/* Where the clocks nearly agree, and a call takes its time, what was merged leaves with the slot in which it was charged: no subject is refused
+ * after 1.1 windows of silence. */
+static void test_merged_into_its_slot(void **state)
+{
+    (void)state;
+    static const int64_t aheads[] = {5, 0, -5, 2000, -2000};
+    const int64_t slot_ms = 6000;
+    for (int i = 0; i < 5; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        now += slot_ms - now % slot_ms; /* a slot begins */
+        int64_t began = now;
+        atomic_store(&the_remote->ahead, aheads[i]);
+        remote_is(COUNTERS_DOWN);
+        assert_int_equal(admitted(key, 10, 1), 1);
+        now += slot_ms - 1;
+        assert_int_equal(admitted(key, 10, 1), 1);
+        now += slot_ms;
+        remote_is(COUNTERS_OK);
+        wait_merged();
+        now = began + 66000 - 1 - aheads[i];
+        assert_int_equal(used_there(key), 2);
+        now++;
+        assert_int_equal(used_there(key), 0);
+    }
+}
+
 /* The bytes of a message at its end: asked for, and echoed; alone where remote is away, and told later, once. */
 static void test_settle_bytes(void **state)
 {
@@ -1214,6 +1241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hard_is_not_remembered_longer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_is_not_remembered_longer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_clocks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merged_into_its_slot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settle_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_unit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refund_of_what_was_cleared, setup, teardown),
