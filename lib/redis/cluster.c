@@ -338,30 +338,17 @@ static uint64_t cluster_random(struct redis_cluster *cluster)
 static int ask_both(struct redis_cluster *cluster, struct redis_connection *connection, redisReply *got[2],
                     struct error *err)
 {
-    struct redis_encoder out = {0};
+    const char *const *const questions[] = {(const char *[]){"CLUSTER", "INFO", NULL},
+                                            (const char *[]){"CLUSTER", "SLOTS", NULL}};
     int64_t deadline = clock_monotonic_ns() + MS(cluster->config.timeout_ms);
-    int n = 0;
-    enum redis_connection_status status = REDIS_CONNECTION_OK;
-    if (redis_encoder_add_strings(&out, (const char *[]){"CLUSTER", "INFO", NULL}) != 0 ||
-        redis_encoder_add_strings(&out, (const char *[]){"CLUSTER", "SLOTS", NULL}) != 0) {
-        error_set(err, "out of memory");
-        status = REDIS_CONNECTION_BROKEN;
-    }
-    while (status == REDIS_CONNECTION_OK && n < 2) {
-        int more = 0;
-        status = redis_connection_step(connection, &out, deadline, got + n, 2 - n, &more, err);
-        n += more;
-    }
-    redis_encoder_done(&out);
-    return status == REDIS_CONNECTION_OK ? 0 : -1;
+    return redis_connection_ask(connection, questions, 2, deadline, got, err) == REDIS_CONNECTION_OK ? 0 : -1;
 }
 
 /* Takes over the map that a node has, if that may be believed. -1 with err set. */
 static int refresh_from(struct redis_cluster *cluster, const struct redis_address *address, struct error *err)
 {
     const struct redis_config config = config_of(cluster, address);
-    struct redis_connector *connector =
-        redis_connector_new(&config, config.prefix, worker_fd(cluster->worker));
+    struct redis_connector *connector = redis_connector_new(&config, worker_fd(cluster->worker));
     struct redis_connection *connection = connector != NULL ? redis_connector_open(connector, err) : NULL;
     redisReply *got[2] = {NULL, NULL};
     struct error why = {0};
@@ -382,8 +369,7 @@ static int refresh_from(struct redis_cluster *cluster, const struct redis_addres
     else if (why.text[0] != '\0')
         error_set(err, "Redis at %s: %s", redis_config_address(address, name, sizeof name), why.text);
     for (int i = 0; i < 2; i++)
-        if (got[i] != NULL)
-            freeReplyObject(got[i]);
+        freeReplyObject(got[i]);
     redis_connection_free(connection);
     redis_connector_free(connector);
     return rc;

@@ -296,6 +296,29 @@ enum redis_connection_status redis_connection_step(struct redis_connection *conn
     }
 }
 
+enum redis_connection_status redis_connection_ask(struct redis_connection *connection,
+                                                  const char *const *const *commands, int n, int64_t deadline,
+                                                  redisReply **replies, struct error *err)
+{
+    struct redis_encoder out = {0};
+    enum redis_connection_status status = REDIS_CONNECTION_OK;
+    int got = 0;
+    for (int i = 0; i < n && status == REDIS_CONNECTION_OK; i++)
+        if (redis_encoder_add_strings(&out, commands[i]) != 0) {
+            error_set(err, "out of memory for what Redis at %s is asked", connection->name);
+            status = REDIS_CONNECTION_BROKEN;
+        }
+    while (status == REDIS_CONNECTION_OK && got < n) {
+        int more = 0;
+        status = redis_connection_step(connection, &out, deadline, replies + got, n - got, &more, err);
+        got += more;
+    }
+    for (; status != REDIS_CONNECTION_OK && got > 0; replies[got] = NULL)
+        freeReplyObject(replies[--got]);
+    redis_encoder_done(&out);
+    return status;
+}
+
 /* ---- connecting ---- */
 
 static enum redis_connection_status connection_connect(struct redis_connection *connection,

@@ -52,4 +52,10 @@ enum redis_connection_status redis_connection_step(struct redis_connection *conn
                                                    struct redis_encoder *out, int64_t deadline,
                                                    redisReply **got, int max, int *n, struct error *err);
 
+/* Sends n commands in one go, each a list of strings that ends with NULL, and reads an answer to each: replies are the caller's, where it is
+ * REDIS_CONNECTION_OK; else there are none. */
+enum redis_connection_status redis_connection_ask(struct redis_connection *connection,
+                                                  const char *const *const *commands, int n, int64_t deadline,
+                                                  redisReply **replies, struct error *err);
+
 #endif

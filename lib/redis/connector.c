@@ -280,8 +280,7 @@ int redis_connector_fd(struct redis_connector *connector)
     return redis_connection_fd(connector->connection);
 }
 
-struct redis_connector *redis_connector_new(const struct redis_config *config, const char *prefix,
-                                            int wake_fd)
+struct redis_connector *redis_connector_new(const struct redis_config *config, int wake_fd)
 {
     struct redis_connector *connector = calloc(1, sizeof *connector);
     if (connector == NULL)
@@ -289,7 +288,7 @@ struct redis_connector *redis_connector_new(const struct redis_config *config, c
     connector->wake_fd = wake_fd;
     connector->timeout_ns = config->timeout_ms * 1000000;
     connector->connection = redis_connection_new();
-    snprintf(connector->probe_key, PROBE_KEY, "%s:probe", prefix);
+    snprintf(connector->probe_key, PROBE_KEY, "%s:probe", config->prefix);
     bool good =
         connector->connection != NULL && redis_config_copy(&connector->pool, config, &connector->config) == 0;
     const struct redis_config *copy = &connector->config;

@@ -9,9 +9,8 @@
 
 struct redis_connector;
 
-/* config is copied; wake_fd: becomes readable when waiting is to end. NULL when out of memory. */
-struct redis_connector *redis_connector_new(const struct redis_config *config, const char *prefix,
-                                            int wake_fd);
+/* config, with a prefix, is copied; wake_fd: becomes readable when waiting is to end. NULL when out of memory. */
+struct redis_connector *redis_connector_new(const struct redis_config *config, int wake_fd);
 void redis_connector_free(struct redis_connector *connector);
 
 /* Probes on the connection there is, if it is still there, else on a fresh one: looks the name up, reads the

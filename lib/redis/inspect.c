@@ -43,20 +43,16 @@ static void say(struct inspection *in, bool wrong, const char *key, const char *
 /* The answer, to be freed; NULL, after having said so. words end with NULL. */
 static redisReply *ask(struct inspection *in, const char *const *words)
 {
-    struct redis_encoder out = {0};
     struct error err = {0};
     redisReply *reply = NULL;
-    int n = 0;
     if (!redis_connection_is_open(in->connection))
         return NULL;
-    if (redis_encoder_add_strings(&out, words) != 0 ||
-        redis_connection_step(in->connection, &out, clock_monotonic_ns() + PATIENCE_MS * INT64_C(1000000),
-                              &reply, 1, &n, &err) != REDIS_CONNECTION_OK) {
-        say(in, true, "/counters/url", "%s", err.text[0] != '\0' ? err.text : "out of memory");
-        redis_connection_close(in->connection);
-    }
-    redis_encoder_done(&out);
-    return reply;
+    if (redis_connection_ask(in->connection, &words, 1, clock_monotonic_ns() + PATIENCE_MS * INT64_C(1000000),
+                             &reply, &err) == REDIS_CONNECTION_OK)
+        return reply;
+    say(in, true, "/counters/url", "%s", err.text);
+    redis_connection_close(in->connection);
+    return NULL;
 }
 
 /* ---- rights ---- */
@@ -124,7 +120,7 @@ static redisReply *ask_right(struct inspection *in, const struct right *right, c
 
 static void check_rights(struct inspection *in)
 {
-    const char *prefix = in->config->prefix != NULL ? in->config->prefix : "rcptgate";
+    const char *prefix = in->config->prefix;
     char key[200], missing[400];
     bool no_key = false;
     struct text text;
@@ -289,7 +285,7 @@ static void inspect_node(const struct redis_config *config, int slot, const stru
     struct inspection in = {.inspector = inspector, .config = config, .slot = slot};
     struct redis_probe probe = {0};
     struct error err = {0};
-    in.connector = redis_connector_new(config, config->prefix, -1);
+    in.connector = redis_connector_new(config, -1);
     if (in.connector == NULL) {
         say(&in, true, "/counters/url", "out of memory");
         return;
@@ -364,7 +360,7 @@ static void inspect_cluster(const struct redis_config *config, const struct redi
         struct inspection in = {.inspector = inspector, .config = &one, .slot = -1};
         struct error err = {0};
         in.who = redis_config_address(&config->addresses[i], name, sizeof name);
-        in.connector = redis_connector_new(&one, config->prefix, -1);
+        in.connector = redis_connector_new(&one, -1);
         in.connection = in.connector != NULL ? redis_connector_open(in.connector, &err) : NULL;
         if (in.connection == NULL)
             say(&in, i + 1 == config->n_addresses, "/counters/url", "%s", err.text);

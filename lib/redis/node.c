@@ -489,7 +489,7 @@ static bool node_make(struct redis_node *node, const struct redis_config *config
     node->name = server_name(config);
     if (node->name == NULL)
         return false;
-    node->connector = redis_connector_new(config, config->prefix, worker_fd(node->worker));
+    node->connector = redis_connector_new(config, worker_fd(node->worker));
     bool good = node->connector != NULL;
     for (int i = 0; good && i < PIPELINES; i++) {
         node->pipelines[i] = redis_pipeline_new(&node->down, node_open, node);

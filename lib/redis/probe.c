@@ -108,45 +108,28 @@ static enum redis_connection_status judge(redisReply *const *replies, enum redis
     return REDIS_CONNECTION_OK;
 }
 
-static int write_questions(struct redis_encoder *encoder, const char *key, int n)
-{
-    struct redis_script script;
-    redis_script_init(&script, source);
-    const char *const questions[QUESTIONS][5] = {
-        [ASK_EVALSHA] = {"EVALSHA", script.sha, "1", key, NULL},
-        [ASK_EVAL] = {"EVAL", source, "1", key, NULL},
-        [ASK_SERVER] = {"INFO", "server", NULL},
-        [ASK_MEMORY] = {"INFO", "memory", NULL},
-        [ASK_STATS] = {"INFO", "stats", NULL},
-        [ASK_ROLE] = {"ROLE", NULL},
-    };
-    for (int i = 0; i < n; i++)
-        if (redis_encoder_add_strings(encoder, questions[i]) != 0)
-            return -1;
-    return 0;
-}
-
 enum redis_connection_status redis_probe_run(struct redis_connection *connection, const char *key,
                                              enum redis_topology topology, const char *who, int64_t deadline,
                                              struct redis_probe *out, struct error *err)
 {
-    struct redis_encoder encoder = {0};
+    struct redis_script script;
+    redis_script_init(&script, source);
+    const char *const *const questions[QUESTIONS] = {
+        [ASK_EVALSHA] = (const char *[]){"EVALSHA", script.sha, "1", key, NULL},
+        [ASK_EVAL] = (const char *[]){"EVAL", source, "1", key, NULL},
+        [ASK_SERVER] = (const char *[]){"INFO", "server", NULL},
+        [ASK_MEMORY] = (const char *[]){"INFO", "memory", NULL},
+        [ASK_STATS] = (const char *[]){"INFO", "stats", NULL},
+        [ASK_ROLE] = (const char *[]){"ROLE", NULL},
+    };
     redisReply *replies[QUESTIONS];
-    int n = 0, questions = topology == REDIS_TOPOLOGY_SENTINEL ? QUESTIONS : ASK_ROLE;
-    enum redis_connection_status status = REDIS_CONNECTION_OK;
-    if (write_questions(&encoder, key, questions) != 0) {
-        error_set(err, "out of memory");
-        status = REDIS_CONNECTION_BROKEN;
-    }
-    while (status == REDIS_CONNECTION_OK && n < questions) {
-        int got = 0;
-        status = redis_connection_step(connection, &encoder, deadline, replies + n, questions - n, &got, err);
-        n += got;
-    }
-    if (status == REDIS_CONNECTION_OK)
-        status = judge(replies, topology, who, out, err);
-    while (n > 0)
-        freeReplyObject(replies[--n]);
-    redis_encoder_done(&encoder);
+    const int n = topology == REDIS_TOPOLOGY_SENTINEL ? QUESTIONS : ASK_ROLE;
+    enum redis_connection_status status =
+        redis_connection_ask(connection, questions, n, deadline, replies, err);
+    if (status != REDIS_CONNECTION_OK)
+        return status;
+    status = judge(replies, topology, who, out, err);
+    for (int i = 0; i < n; i++)
+        freeReplyObject(replies[i]);
     return status;
 }

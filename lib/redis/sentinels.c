@@ -14,8 +14,6 @@
 /* A Sentinel is near and answers in less than a millisecond; none may hold up the others for long. */
 static const int64_t ASK_MAX_NS = 250 * 1000000, REST_NS = 2000 * (int64_t)1000000;
 
-enum { QUESTIONS = 2 };
-
 struct sentinel {
     struct redis_host host;
     struct redis_connection *connection;
@@ -106,29 +104,23 @@ static bool judge(const struct redis_config *config, const char *who, redisReply
 
 /* ---- asking ---- */
 
-static enum redis_connection_status sentinel_call(struct sentinel *sentinel,
-                                                  const struct redis_config *config, int64_t deadline,
-                                                  redisReply **replies, int *n, struct error *err)
+/* False: it names no master. */
+static bool sentinel_call(struct sentinel *sentinel, const struct redis_config *config, const char *who,
+                          int64_t deadline, struct redis_master *out, struct error *err)
 {
-    struct redis_encoder out = {0};
-    enum redis_connection_status status = REDIS_CONNECTION_OK;
-    const char *const questions[QUESTIONS][4] = {
-        {"SENTINEL", "MASTER", config->master, NULL},
-        {"SENTINEL", "GET-MASTER-ADDR-BY-NAME", config->master, NULL},
+    const char *const *const questions[] = {
+        (const char *[]){"SENTINEL", "MASTER", config->master, NULL},
+        (const char *[]){"SENTINEL", "GET-MASTER-ADDR-BY-NAME", config->master, NULL},
     };
-    for (int i = 0; i < QUESTIONS && status == REDIS_CONNECTION_OK; i++)
-        if (redis_encoder_add_strings(&out, questions[i]) != 0)
-            status = REDIS_CONNECTION_BROKEN;
-    if (status != REDIS_CONNECTION_OK)
-        error_set(err, "out of memory");
-    while (status == REDIS_CONNECTION_OK && *n < QUESTIONS) {
-        int got = 0;
-        status = redis_connection_step(sentinel->connection, &out, deadline, replies + *n, QUESTIONS - *n,
-                                       &got, err);
-        *n += got;
-    }
-    redis_encoder_done(&out);
-    return status;
+    enum { QUESTIONS = sizeof questions / sizeof questions[0] };
+    redisReply *replies[QUESTIONS];
+    if (redis_connection_ask(sentinel->connection, questions, QUESTIONS, deadline, replies, err) !=
+        REDIS_CONNECTION_OK)
+        return false;
+    bool good = judge(config, who, replies, out, err);
+    for (int i = 0; i < QUESTIONS; i++)
+        freeReplyObject(replies[i]);
+    return good;
 }
 
 static struct redis_endpoint *sentinel_endpoint(const struct sentinel *sentinel,
@@ -175,9 +167,7 @@ static bool sentinel_ask(struct redis_sentinels *sentinels, struct sentinel *sen
                          struct redis_master *out, struct error *err)
 {
     const struct redis_config *config = sentinels->config;
-    redisReply *replies[QUESTIONS];
     char who[300];
-    int n = 0;
     int64_t wait_ns = config->timeout_ms * 1000000 < ASK_MAX_NS ? config->timeout_ms * 1000000 : ASK_MAX_NS;
     redis_config_address(&(struct redis_address){sentinel->host.name, sentinel->host.port}, who, sizeof who);
     int64_t began = clock_monotonic_ns();
@@ -185,11 +175,7 @@ static bool sentinel_ask(struct redis_sentinels *sentinels, struct sentinel *sen
         redis_connection_close(sentinel->connection);
     bool good = (redis_connection_is_open(sentinel->connection) ||
                  sentinel_connect(sentinel, config, tls, sentinels->wake_fd, wait_ns, err)) &&
-                sentinel_call(sentinel, config, clock_monotonic_ns() + wait_ns, replies, &n, err) ==
-                    REDIS_CONNECTION_OK &&
-                judge(config, who, replies, out, err);
-    while (n > 0)
-        freeReplyObject(replies[--n]);
+                sentinel_call(sentinel, config, who, clock_monotonic_ns() + wait_ns, out, err);
     if (!good) {
         int64_t now = clock_monotonic_ns();
         redis_connection_close(sentinel->connection);
