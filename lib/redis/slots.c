@@ -116,7 +116,7 @@ static size_t master_add(struct redis_slots *slots, const struct redis_slots_mas
     return i;
 }
 
-/* [first, last, master, replica, ...] */
+/* [first, last, master, replica, ...]; none of its slots is in another range, so that every master has some. */
 static bool read_range(const redisReply *range, const char *asked, struct redis_slots *out)
 {
     struct redis_slots_master master = {.n_replicas = 0}, replica;
@@ -130,9 +130,13 @@ static bool read_range(const redisReply *range, const char *asked, struct redis_
     }
     bool reachable = strcmp(master.host, "?") != 0 && master.port > 0;
     size_t at = reachable ? master_add(out, &master) : REDIS_SLOTS_NONE;
-    for (long long slot = range->element[0]->integer; slot <= range->element[1]->integer; slot++)
+    long long first = range->element[0]->integer, last = range->element[1]->integer;
+    bool good = at != SIZE_MAX && first <= last;
+    for (long long slot = first; slot <= last && good; slot++) {
+        good = out->owner[slot] == REDIS_SLOTS_NONE;
         out->owner[slot] = (uint16_t)at;
-    return at != SIZE_MAX;
+    }
+    return good;
 }
 
 bool redis_slots_read(const redisReply *reply, const char *asked, struct redis_slots *out, struct error *err)

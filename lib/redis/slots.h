@@ -33,7 +33,7 @@ struct redis_slots_master {
 };
 
 struct redis_slots {
-    struct redis_slots_master masters[REDIS_SLOTS_NODES];
+    struct redis_slots_master masters[REDIS_SLOTS_NODES]; /* each has some slots */
     size_t n;
     uint16_t owner[REDIS_SLOTS]; /* an index of masters, or REDIS_SLOTS_NONE */
 };

@@ -105,8 +105,15 @@ static void read_slots(const redisReply *reply)
         demand(strnlen(master->id, sizeof master->id) < sizeof master->id);
         demand(master->n_replicas <= REDIS_SLOTS_REPLICAS);
     }
-    for (size_t i = 0; good && i < REDIS_SLOTS; i++)
+    static bool has[REDIS_SLOTS_NODES];
+    memset(has, 0, sizeof has);
+    for (size_t i = 0; good && i < REDIS_SLOTS; i++) {
         demand(slots.owner[i] < slots.n || slots.owner[i] == REDIS_SLOTS_NONE);
+        if (slots.owner[i] != REDIS_SLOTS_NONE)
+            has[slots.owner[i]] = true;
+    }
+    for (size_t i = 0; good && i < slots.n; i++)
+        demand(has[i]);
     demand(!good || slots.n <= REDIS_SLOTS_NODES);
 }
 
