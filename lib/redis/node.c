@@ -271,6 +271,8 @@ static int64_t connector_rest(struct redis_node *node)
 {
     node_open(node, "it is no master of the cluster now");
     redis_connector_close(node->connector);
+    for (int i = 0; i < PIPELINES; i++)
+        redis_pipeline_rest(node->pipelines[i]);
     pthread_mutex_lock(&node->mutex);
     node->watch.openings = node->openings;
     node->probed = false;

@@ -282,6 +282,8 @@ static void pipeline_lead(struct redis_pipeline *pipeline, struct waiter *self)
     pipeline->leader = pipeline->flight.head != NULL ? pipeline->flight.head : pipeline->queue.head;
     if (pipeline->leader != NULL)
         pipeline_give_order(pipeline, pipeline->leader, ORDER_LEAD);
+    else if (pipeline->stale)
+        redis_connection_close(pipeline->connection);
 }
 
 /* ---- the others ---- */
@@ -371,6 +373,15 @@ void redis_pipeline_drop(struct redis_pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->mutex);
     pipeline_finish_all(pipeline, &pipeline->queue, REDIS_DOWN);
+    pipeline_unlock(pipeline);
+}
+
+void redis_pipeline_rest(struct redis_pipeline *pipeline)
+{
+    pthread_mutex_lock(&pipeline->mutex);
+    pipeline->stale = pipeline->leader != NULL;
+    if (!pipeline->stale)
+        redis_connection_close(pipeline->connection);
     pipeline_unlock(pipeline);
 }
 

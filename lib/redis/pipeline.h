@@ -33,6 +33,9 @@ int redis_pipeline_load(struct redis_pipeline *pipeline);
 /* Everybody whose command is not yet written gets REDIS_DOWN now. */
 void redis_pipeline_drop(struct redis_pipeline *pipeline);
 
+/* Keeps no connection: closes it now, or when the calls under way have their answers. */
+void redis_pipeline_rest(struct redis_pipeline *pipeline);
+
 /* For the connector: whether an idle pipeline has lost its connection. */
 bool redis_pipeline_needs_connection(struct redis_pipeline *pipeline);
 
