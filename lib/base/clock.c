@@ -2,6 +2,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 int64_t clock_now_ms(void)
 {
@@ -26,6 +27,11 @@ struct timespec clock_in_ms(int64_t ms)
 {
     int64_t then = clock_monotonic_ns() + ms * 1000000;
     return (struct timespec){.tv_sec = then / 1000000000, .tv_nsec = then % 1000000000};
+}
+
+int64_t clock_about(int64_t ns)
+{
+    return ns - ns / 4 + (int64_t)arc4random_uniform((uint32_t)(ns / 2 / 1000) + 1) * 1000;
 }
 
 const char *clock_text(int64_t unix_ms, char buffer[CLOCK_TEXT])

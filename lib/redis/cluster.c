@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MS(n) ((int64_t)(n)*1000000)
 
@@ -67,7 +66,6 @@ struct redis_cluster {
     struct migration migrations[MIGRATIONS];
 
     struct redis_slots map; /* the thread's, from here on */
-    uint64_t random;
     int64_t refreshed_at;
     bool notified, notified_down;
 };
@@ -326,14 +324,6 @@ static void cluster_apply(struct redis_cluster *cluster, const struct redis_slot
 
 /* ---- refreshing ---- */
 
-static uint64_t cluster_random(struct redis_cluster *cluster)
-{
-    cluster->random ^= cluster->random << 13; /* xorshift64 */
-    cluster->random ^= cluster->random >> 7;
-    cluster->random ^= cluster->random << 17;
-    return cluster->random;
-}
-
 /* CLUSTER INFO and CLUSTER SLOTS of one node. -1 with err set. */
 static int ask_both(struct redis_cluster *cluster, struct redis_connection *connection, redisReply *got[2],
                     struct error *err)
@@ -378,14 +368,15 @@ static int refresh_from(struct redis_cluster *cluster, const struct redis_addres
 /* A random one, of those that answer where there are any; else of all, and of those that the configuration names. */
 static const struct redis_address *cluster_pick(struct redis_cluster *cluster, bool up)
 {
-    size_t n = atomic_load(&cluster->n), seeds = cluster->config.n_addresses, n_up = 0;
+    size_t n = atomic_load(&cluster->n), seeds = cluster->config.n_addresses;
+    uint32_t n_up = 0;
     const struct redis_address *found = NULL;
     for (size_t i = 0; up && i < n; i++)
-        if (redis_node_is_up(cluster->masters[i].node) && cluster_random(cluster) % ++n_up == 0)
+        if (redis_node_is_up(cluster->masters[i].node) && arc4random_uniform(++n_up) == 0)
             found = &cluster->masters[i].address;
     if (found != NULL)
         return found;
-    size_t at = cluster_random(cluster) % (n + seeds);
+    size_t at = arc4random_uniform((uint32_t)(n + seeds));
     return at < n ? &cluster->masters[at].address : &cluster->config.addresses[at - n];
 }
 
@@ -443,18 +434,13 @@ static void cluster_notify(struct redis_cluster *cluster)
     cluster->event(cluster->arg, down, text.text);
 }
 
-static int64_t cluster_jitter(struct redis_cluster *cluster, int64_t ns)
-{
-    return ns - ns / 4 + (int64_t)(cluster_random(cluster) % (uint64_t)(ns / 2));
-}
-
 static int64_t cluster_step(void *arg)
 {
     struct redis_cluster *cluster = arg;
     cluster_notify(cluster);
     bool first = cluster->epoch < 0, soon = atomic_load(&cluster->wanted) || !is_whole(cluster);
     int64_t pause = first ? REFRESH_FIRST : soon ? REFRESH_SOON : REFRESH_LATE;
-    int64_t due = cluster->refreshed_at + cluster_jitter(cluster, pause);
+    int64_t due = cluster->refreshed_at + clock_about(pause);
     if (cluster->refreshed_at > 0 && clock_monotonic_ns() < due)
         return due;
     cluster_refresh(cluster);
@@ -638,8 +624,6 @@ struct redis_cluster *redis_cluster_new(const struct redis_config *config, redis
     cluster->event = event;
     cluster->arg = arg;
     cluster->epoch = -1;
-    cluster->random =
-        (uint64_t)clock_monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)cluster;
     for (size_t slot = 0; slot < REDIS_SLOTS; slot++)
         cluster->slots[slot] = cluster->owner[slot] = REDIS_SLOTS_NONE;
     cluster->worker = worker_new("cluster", cluster_step, cluster, err);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MS(n) ((int64_t)(n)*1000000)
 
@@ -33,7 +32,6 @@ static const int64_t FOLLOW =
 static const int64_t REMEMBER_NODE_ERROR = MS(60000);
 
 struct watch { /* what the connector remembers between probes */
-    uint64_t random;
     int64_t due, probed_at, follow_due;
     const struct redis_endpoint *given; /* to all pipelines; only compared */
     int64_t retry;                      /* the next pause while down */
@@ -104,14 +102,6 @@ static void node_suspect(struct redis_node *node, const struct error *why)
 
 /* ---- the connector ---- */
 
-static int64_t watch_jitter(struct watch *watch, int64_t ns)
-{
-    watch->random ^= watch->random << 13; /* xorshift64 */
-    watch->random ^= watch->random >> 7;
-    watch->random ^= watch->random << 17;
-    return ns - ns / 4 + (int64_t)(watch->random % (uint64_t)(ns / 2));
-}
-
 static int64_t watch_pause(struct watch *watch)
 {
     int64_t most = watch->up_since != 0 ? RETRY_FLAPPING : RETRY_LAST;
@@ -121,7 +111,7 @@ static int64_t watch_pause(struct watch *watch)
     int64_t pause = watch->retry < most ? watch->retry : most;
     if (watch->retry < most)
         watch->retry *= 2;
-    return watch_jitter(watch, pause);
+    return clock_about(pause);
 }
 
 static void connector_name(const struct redis_node *node, struct error *out)
@@ -207,7 +197,7 @@ static void connector_well(struct redis_node *node, struct watch *watch, bool wa
         pthread_cond_broadcast(&node->changed);
         pthread_mutex_unlock(&node->mutex);
     }
-    watch->due = clock_monotonic_ns() + watch_jitter(watch, PROBE_UP);
+    watch->due = clock_monotonic_ns() + clock_about(PROBE_UP);
     watch->follow_due =
         redis_connector_sentinels(node->connector) != NULL ? clock_monotonic_ns() + FOLLOW : INT64_MAX;
 }
@@ -479,8 +469,6 @@ static struct redis_node *node_new(const struct redis_node_watcher *watcher)
     error_set(&node->condition, "not connected to Redis yet");
     node->watcher = *watcher;
     node->watch.retry = RETRY_FIRST;
-    node->watch.random =
-        (uint64_t)clock_monotonic_ns() ^ (uint64_t)getpid() << 32 ^ (uint64_t)(uintptr_t)node;
     return node;
 }
 
