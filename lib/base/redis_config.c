@@ -49,6 +49,14 @@ int redis_config_copy(struct pool *pool, const struct redis_config *config, stru
     return good ? 0 : -1;
 }
 
+struct redis_config redis_config_at(const struct redis_config *config, const struct redis_address *address)
+{
+    struct redis_config at = *config;
+    at.addresses = address;
+    at.n_addresses = 1;
+    return at;
+}
+
 const char *redis_config_address(const struct redis_address *address, char *out, size_t size)
 {
     bool v6 = strchr(address->host, ':') != NULL;

@@ -42,6 +42,9 @@ struct redis_config {
 /* Everything in the pool, so that it outlives the policy. -1: out of memory. */
 int redis_config_copy(struct pool *pool, const struct redis_config *config, struct redis_config *out);
 
+/* The same for one address; it and all else is borrowed. */
+struct redis_config redis_config_at(const struct redis_config *config, const struct redis_address *address);
+
 /* For people, without a password: "127.0.0.1:6379", "/run/redis.sock", "mymaster of the Sentinels h1:26379, h2:26379". Cut
  * where it is longer than size; returns out. */
 const char *redis_config_name(const struct redis_config *config, char *out, size_t size);

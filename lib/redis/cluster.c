@@ -1,10 +1,10 @@
-/* cluster: see cluster.h. Owns a node for every master that it ever knew (those that are none now rest), the map, and a thread that
- * refreshes it.
+/* cluster: see cluster.h. Owns a node for every master (those that are none any more rest, until another one takes their place), the map,
+ * and a thread that refreshes it.
  *
  * `slots` is whom a call asks, read without locks; MOVED mends it at once. `owner` is the same as of the last map that was accepted:
  * compared with the next one it shows where a master gave way to a replica, which may lack what was counted last. That counts as a
- * restart of the slot, as does a new run_id of its master; a slot that was moved on purpose does not. A restart is counted before anybody is sent
- * to the new master.
+ * restart of the slot, as does a new run_id of its master; a slot that was moved on purpose does not. A restart is counted before the map sends
+ * anybody to the new master; who says MOVED himself (a failover on purpose) has given it all that he had.
  *
  * Lock order: the cluster's mutex, then a node's. Events are sent by the thread, under no lock. Fails by a status; short of memory
  * or of room for another address, what belongs there is down. */
@@ -33,7 +33,9 @@ static const int64_t MIGRATION_QUIET = MS(15000), MIGRATION_LONG = MS(10000);
 
 struct master {
     struct redis_node *node;
-    struct redis_address address;
+    char host[REDIS_SLOTS_HOST]; /* under the mutex, as are port, rests and seen */
+    int port;
+    bool rests;                     /* it had no slot when they were counted, and nobody was sent to it since */
     struct redis_slots_master seen; /* its id and its replicas in the last map */
     atomic_uint slots;              /* how many it has */
     _Atomic int64_t since;          /* when it got some (monotonic, ns) */
@@ -101,37 +103,52 @@ static void on_restart(void *arg, struct redis_node *node)
     pthread_mutex_unlock(&cluster->mutex);
 }
 
-static struct redis_config config_of(const struct redis_cluster *cluster, const struct redis_address *address)
+/* Locked. The index of one that rests and was not the last owner of any slot; n: there is none. */
+static size_t master_find_resting(const struct redis_cluster *cluster, size_t n)
 {
-    struct redis_config config = cluster->config;
-    config.addresses = address;
-    config.n_addresses = 1;
-    return config;
+    bool owns[REDIS_SLOTS_NODES] = {false};
+    for (size_t slot = 0; slot < REDIS_SLOTS; slot++)
+        if (cluster->owner[slot] != REDIS_SLOTS_NONE)
+            owns[cluster->owner[slot]] = true;
+    size_t i = 0;
+    while (i < n && (!cluster->masters[i].rests || owns[i]))
+        i++;
+    return i;
+}
+
+/* Locked. Puts another master in the place of one that rests, else behind the last. Nodes come to new addresses as long as a cluster
+ * lives; what still asks the one that rested is sent elsewhere by the new one. False: no room. */
+static bool master_place(struct redis_cluster *cluster, size_t *i, const struct redis_address *address)
+{
+    size_t n = atomic_load(&cluster->n);
+    *i = master_find_resting(cluster, n);
+    if (*i == REDIS_SLOTS_NODES)
+        return false;
+    struct master *master = &cluster->masters[*i];
+    const struct redis_config config = redis_config_at(&cluster->config, address);
+    const struct redis_node_watcher watcher = {.event = on_event, .restarted = on_restart, .arg = cluster};
+    if (*i < n)
+        redis_node_move(master->node, address);
+    else if ((master->node = redis_node_new(&config, &watcher, NULL)) == NULL)
+        return false;
+    snprintf(master->host, sizeof master->host, "%s", address->host);
+    master->port = address->port;
+    master->seen = (struct redis_slots_master){.n_replicas = 0};
+    if (*i == n)
+        atomic_store(&cluster->n, n + 1);
+    return true;
 }
 
 /* Locked. The index of the master at that address, made where there is none; REDIS_SLOTS_NONE: no room. */
 static uint16_t master_at(struct redis_cluster *cluster, const char *host, int port)
 {
     size_t n = atomic_load(&cluster->n), i = 0;
-    while (i < n &&
-           (cluster->masters[i].address.port != port || strcmp(cluster->masters[i].address.host, host) != 0))
+    while (i < n && (cluster->masters[i].port != port || strcmp(cluster->masters[i].host, host) != 0))
         i++;
-    if (i < n)
-        return (uint16_t)i;
-    if (n == REDIS_SLOTS_NODES)
+    if (i == n && !master_place(cluster, &i, &(struct redis_address){host, port}))
         return REDIS_SLOTS_NONE;
-    struct master *master = &cluster->masters[n];
-    struct error err = {0};
-    master->address = (struct redis_address){.host = pool_strdup(&cluster->pool, host), .port = port};
-    if (master->address.host == NULL)
-        return REDIS_SLOTS_NONE;
-    const struct redis_config config = config_of(cluster, &master->address);
-    const struct redis_node_watcher watcher = {.event = on_event, .restarted = on_restart, .arg = cluster};
-    master->node = redis_node_new(&config, &watcher, &err);
-    if (master->node == NULL)
-        return REDIS_SLOTS_NONE;
-    atomic_store(&cluster->n, n + 1);
-    return (uint16_t)n;
+    cluster->masters[i].rests = false;
+    return (uint16_t)i;
 }
 
 /* ---- calls ---- */
@@ -163,7 +180,7 @@ static struct redis_node *cluster_follow(struct redis_cluster *cluster, unsigned
                                          size_t *at)
 {
     pthread_mutex_lock(&cluster->mutex);
-    const char *host = to->host[0] != '\0' ? to->host : cluster->masters[from].address.host;
+    const char *host = to->host[0] != '\0' ? to->host : cluster->masters[from].host;
     *at = master_at(cluster, host, to->port);
     struct redis_node *node = *at != REDIS_SLOTS_NONE ? cluster->masters[*at].node : NULL;
     if (node != NULL && to->ask)
@@ -296,6 +313,7 @@ static void masters_count(struct redis_cluster *cluster)
         }
         if (atomic_exchange(&cluster->masters[i].slots, slots[i]) == 0)
             atomic_store(&cluster->masters[i].since, now);
+        cluster->masters[i].rests = serves < 0;
         redis_node_serve(cluster->masters[i].node, serves);
     }
 }
@@ -337,7 +355,7 @@ static int ask_both(struct redis_cluster *cluster, struct redis_connection *conn
 /* Takes over the map that a node has, if that may be believed. -1 with err set. */
 static int refresh_from(struct redis_cluster *cluster, const struct redis_address *address, struct error *err)
 {
-    const struct redis_config config = config_of(cluster, address);
+    const struct redis_config config = redis_config_at(&cluster->config, address);
     struct redis_connector *connector = redis_connector_new(&config, worker_fd(cluster->worker));
     struct redis_connection *connection = connector != NULL ? redis_connector_open(connector, err) : NULL;
     redisReply *got[2] = {NULL, NULL};
@@ -365,19 +383,23 @@ static int refresh_from(struct redis_cluster *cluster, const struct redis_addres
     return rc;
 }
 
-/* A random one, of those that answer where there are any; else of all, and of those that the configuration names. */
-static const struct redis_address *cluster_pick(struct redis_cluster *cluster, bool up)
+/* A random one, of those that answer where there are any; else of all, and of those that the configuration names. host: room for its. */
+static struct redis_address cluster_pick(struct redis_cluster *cluster, bool up, char host[REDIS_SLOTS_HOST])
 {
-    size_t n = atomic_load(&cluster->n), seeds = cluster->config.n_addresses;
+    size_t n = atomic_load(&cluster->n), at = SIZE_MAX;
     uint32_t n_up = 0;
-    const struct redis_address *found = NULL;
     for (size_t i = 0; up && i < n; i++)
         if (redis_node_is_up(cluster->masters[i].node) && arc4random_uniform(++n_up) == 0)
-            found = &cluster->masters[i].address;
-    if (found != NULL)
-        return found;
-    size_t at = arc4random_uniform((uint32_t)(n + seeds));
-    return at < n ? &cluster->masters[at].address : &cluster->config.addresses[at - n];
+            at = i;
+    if (at == SIZE_MAX)
+        at = arc4random_uniform((uint32_t)(n + cluster->config.n_addresses));
+    if (at >= n)
+        return cluster->config.addresses[at - n];
+    pthread_mutex_lock(&cluster->mutex);
+    memcpy(host, cluster->masters[at].host, REDIS_SLOTS_HOST);
+    const struct redis_address address = {.host = host, .port = cluster->masters[at].port};
+    pthread_mutex_unlock(&cluster->mutex);
+    return address;
 }
 
 /* Until it is known of each whether it answers, so that nobody is told of an outage that is none. */
@@ -395,8 +417,10 @@ static void cluster_refresh(struct redis_cluster *cluster)
     int rc = -1;
     atomic_store(&cluster->wanted, false);
     for (int pick = 0; pick < PICKS && rc != 0 && !worker_stopping(cluster->worker); pick++) {
+        char host[REDIS_SLOTS_HOST];
+        const struct redis_address address = cluster_pick(cluster, pick == 0, host);
         err = (struct error){0};
-        rc = refresh_from(cluster, cluster_pick(cluster, pick == 0), &err);
+        rc = refresh_from(cluster, &address, &err);
     }
     if (rc == 0 && first)
         masters_await(cluster);
@@ -407,7 +431,7 @@ static void cluster_refresh(struct redis_cluster *cluster)
     pthread_mutex_unlock(&cluster->mutex);
 }
 
-/* Is any master that has slots down, or any slot without one? */
+/* Are all masters that have slots up, and has every slot one? */
 static bool is_whole(struct redis_cluster *cluster)
 {
     unsigned slots = 0;
@@ -513,12 +537,13 @@ static void missing_masters(struct redis_cluster *cluster, struct error *out)
     for (size_t i = 0; i < atomic_load(&cluster->n); i++) {
         const struct master *master = &cluster->masters[i];
         struct error why = {0}, one = {0};
+        char name[REDIS_NODE_NAME];
         unsigned slots = atomic_load(&master->slots);
         if (slots == 0 || redis_node_is_up(master->node))
             continue;
         redis_node_condition(master->node, &why);
-        error_set(&one, "%s (%u of %d slots) is away: %s", redis_node_name(master->node), slots, REDIS_SLOTS,
-                  why.text);
+        error_set(&one, "%s (%u of %d slots) is away: %s", redis_node_name(master->node, name), slots,
+                  REDIS_SLOTS, why.text);
         missing_add(out, &one);
     }
 }
@@ -582,7 +607,8 @@ void redis_cluster_shards(struct redis_cluster *cluster, redis_shard_fn *each, v
 {
     for (size_t i = 0; i < atomic_load(&cluster->n); i++) {
         const struct master *master = &cluster->masters[i];
-        struct redis_shard shard = {.master = redis_node_name(master->node),
+        char name[REDIS_NODE_NAME];
+        struct redis_shard shard = {.master = redis_node_name(master->node, name),
                                     .node = i,
                                     .since_ns = atomic_load(&master->since),
                                     .slots = atomic_load(&master->slots),

@@ -19,7 +19,7 @@ struct redis_connector {
     int wake_fd;
     int64_t timeout_ns;
     struct redis_sentinels *sentinels; /* who name the host; NULL: config does */
-    struct redis_master master;        /* as they did; its host is borrowed by the */
+    struct redis_master master;        /* as they did, or where it was moved to; its host is borrowed by the */
     struct redis_host host;
     int64_t not_before;    /* it is connected to */
     struct redis_tls *tls; /* NULL: plain text, or not read yet */
@@ -39,6 +39,13 @@ static void connector_turn(struct redis_connector *connector, const struct redis
     connector->host = (struct redis_host){.name = connector->master.host, .port = connector->master.port};
     connector->not_before =
         first ? 0 : clock_monotonic_ns() + (int64_t)arc4random_uniform(SPREAD_MS) * 1000000;
+}
+
+void redis_connector_move(struct redis_connector *connector, const struct redis_address *address)
+{
+    struct redis_master to = {.port = address->port};
+    snprintf(to.host, sizeof to.host, "%s", address->host);
+    connector_turn(connector, &to);
 }
 
 int redis_connector_follow(struct redis_connector *connector, struct error *err)

@@ -21,6 +21,10 @@ int redis_connector_probe(struct redis_connector *connector, struct redis_probe 
 /* Asks the Sentinels alone. -1 with err set: the connection there was is not to be used any more, since the master is, or will be,
  * another; redis_connector_probe() finds that. Without Sentinels 0. */
 int redis_connector_follow(struct redis_connector *connector, struct error *err);
+
+/* Without Sentinels: it is at another address from now on; the next probe goes there. */
+void redis_connector_move(struct redis_connector *connector, const struct redis_address *address);
+
 struct redis_sentinels *
 redis_connector_sentinels(struct redis_connector *connector); /* borrowed; NULL: there are none */
 const struct redis_master *redis_connector_master(

@@ -299,14 +299,6 @@ static void inspect_node(const struct redis_config *config, int slot, const stru
 
 /* ---- a cluster ---- */
 
-static struct redis_config config_of(const struct redis_config *config, const struct redis_address *address)
-{
-    struct redis_config one = *config;
-    one.addresses = address;
-    one.n_addresses = 1;
-    return one;
-}
-
 /* What the whole of it looks like to the node that is asked; true: there are masters to look at. */
 static bool check_cluster(struct inspection *in, const char *asked, struct redis_slots *slots)
 {
@@ -356,7 +348,7 @@ static void inspect_cluster(const struct redis_config *config, const struct redi
     struct redis_slots *slots = calloc(1, sizeof *slots);
     bool found = false;
     for (size_t i = 0; slots != NULL && i < config->n_addresses && !found; i++) {
-        const struct redis_config one = config_of(config, &config->addresses[i]);
+        const struct redis_config one = redis_config_at(config, &config->addresses[i]);
         struct inspection in = {.inspector = inspector, .config = &one, .slot = -1};
         struct error err = {0};
         in.who = redis_config_address(&config->addresses[i], name, sizeof name);
@@ -371,7 +363,7 @@ static void inspect_cluster(const struct redis_config *config, const struct redi
     }
     for (size_t i = 0; found && i < slots->n; i++) {
         const struct redis_address address = {slots->masters[i].host, slots->masters[i].port};
-        const struct redis_config one = config_of(config, &address);
+        const struct redis_config one = redis_config_at(config, &address);
         int slot = 0;
         while (slots->owner[slot] != i)
             slot++;

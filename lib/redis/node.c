@@ -20,6 +20,7 @@
 #define MS(n) ((int64_t)(n)*1000000)
 
 enum { PIPELINES = 2, MASTER = 300 };
+#define NOT_YET "not connected to Redis yet"
 
 /* Between probes. Down: from FIRST, doubled up to LAST, so that blocks reach every host within a second of
  * the return. What flaps costs its callers a timeout each time: it rests up to FLAPPING, and is not given a
@@ -42,7 +43,6 @@ struct watch { /* what the connector remembers between probes */
 
 struct redis_node {
     struct redis_node_watcher watcher;
-    char *name; /* of the server, for people */
     bool in_cluster;
     struct redis_pipeline *pipelines[PIPELINES];
     struct worker *worker;             /* the connector thread, whose are */
@@ -56,6 +56,10 @@ struct redis_node {
 
     pthread_mutex_t mutex; /* of all that follows */
     pthread_cond_t changed;
+    char name[REDIS_NODE_NAME]; /* of the server, for people */
+    char host[256];             /* where it is to be, */
+    int port;
+    bool moved; /* and the connector does not know it yet */
     unsigned openings;
     bool probed; /* since it was made, or was idle */
     char run_id[64];
@@ -69,11 +73,9 @@ struct redis_node {
 
 /* ---- the breaker ---- */
 
-/* From any thread, without locks. A fault that is already known changes nothing. */
-static void node_open(void *arg, const char *text)
+/* Locked. False: it was open already; then redis_pipeline_drop() need not follow. */
+static bool breaker_open(struct redis_node *node, const char *text)
 {
-    struct redis_node *node = arg;
-    pthread_mutex_lock(&node->mutex);
     bool opened = !atomic_load(&node->down);
     if (opened) {
         node->condition = (struct error){0};
@@ -81,6 +83,15 @@ static void node_open(void *arg, const char *text)
         node->openings++;
         atomic_store(&node->down, true);
     }
+    return opened;
+}
+
+/* From any thread, without locks. A fault that is already known changes nothing. */
+static void node_open(void *arg, const char *text)
+{
+    struct redis_node *node = arg;
+    pthread_mutex_lock(&node->mutex);
+    bool opened = breaker_open(node, text);
     pthread_mutex_unlock(&node->mutex);
     if (!opened)
         return;
@@ -179,8 +190,9 @@ static void connector_failed(struct redis_node *node, struct watch *watch, const
     node_open(node, err->text);
     redis_connector_close(node->connector);
     pthread_mutex_lock(&node->mutex);
-    node->condition = *err; /* the latest reason, when it was down before */
-    node->probed = true;
+    if (!node->moved)
+        node->condition = *err; /* the latest reason, when it was down before */
+    node->probed = !node->moved;
     watch->openings = node->openings;
     pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->mutex);
@@ -192,8 +204,8 @@ static void connector_well(struct redis_node *node, struct watch *watch, bool wa
     if (was_down) {
         watch->up_since = clock_monotonic_ns();
         pthread_mutex_lock(&node->mutex);
-        atomic_store(&node->down, false);
-        node->probed = true;
+        atomic_store(&node->down, node->moved); /* where it was moved meanwhile, this was another one */
+        node->probed = !node->moved;
         pthread_cond_broadcast(&node->changed);
         pthread_mutex_unlock(&node->mutex);
     }
@@ -273,6 +285,31 @@ static int64_t connector_rest(struct redis_node *node)
     return WORKER_IDLE;
 }
 
+/* It is another one by now: nothing is known of it. */
+static void connector_move(struct redis_node *node)
+{
+    char host[sizeof node->host];
+    struct redis_address to = {.host = host};
+    (void)connector_rest(node);
+    pthread_mutex_lock(&node->mutex);
+    memcpy(host, node->host, sizeof host);
+    to.port = node->port;
+    node->moved = false;
+    node->run_id[0] = '\0';
+    node->warning = node->node_error = (struct error){0};
+    pthread_mutex_unlock(&node->mutex);
+    redis_connector_move(node->connector, &to);
+    node->watch.notified = false;
+}
+
+static bool node_is_moved(struct redis_node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    bool moved = node->moved;
+    pthread_mutex_unlock(&node->mutex);
+    return moved;
+}
+
 /* Whether somebody opened the breaker, or suspects something, since the last look: then a probe is due sooner. */
 static void connector_look(struct redis_node *node, struct watch *watch)
 {
@@ -301,6 +338,8 @@ static void connector_sleep(struct redis_node *node, int64_t ns)
 static int64_t connector_step(void *arg)
 {
     struct redis_node *node = arg;
+    if (node_is_moved(node))
+        connector_move(node);
     if (atomic_load(&node->idle))
         return connector_rest(node);
     connector_look(node, &node->watch);
@@ -335,7 +374,8 @@ static struct redis_pipeline *node_pipeline(struct redis_node *node)
 static bool node_refuses(struct redis_node *node, const char *text)
 {
     struct error err = {0};
-    switch (redis_errors_find(text, node->name, &err)) {
+    char name[REDIS_NODE_NAME];
+    switch (redis_errors_find(text, redis_node_name(node, name), &err)) {
     case REDIS_ERROR_SLOT: /* whose it is, somebody else knows */
         if (node->in_cluster)
             return false;
@@ -372,9 +412,12 @@ enum redis_status redis_node_call(struct redis_node *node, const struct redis_re
 
 /* ---- state ---- */
 
-const char *redis_node_name(const struct redis_node *node)
+const char *redis_node_name(struct redis_node *node, char out[REDIS_NODE_NAME])
 {
-    return node->name;
+    pthread_mutex_lock(&node->mutex);
+    memcpy(out, node->name, REDIS_NODE_NAME);
+    pthread_mutex_unlock(&node->mutex);
+    return out;
 }
 
 bool redis_node_wait(struct redis_node *node, int64_t until_ns, bool probed)
@@ -404,8 +447,8 @@ void redis_node_condition(struct redis_node *node, struct error *out)
 
 void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg)
 {
-    char master[MASTER];
-    struct redis_shard shard = {.master = node->name, .up = redis_node_is_up(node)};
+    char master[MASTER], name[REDIS_NODE_NAME];
+    struct redis_shard shard = {.master = redis_node_name(node, name), .up = redis_node_is_up(node)};
     if (redis_connector_sentinels(node->connector) != NULL) {
         pthread_mutex_lock(&node->mutex);
         memcpy(master, node->master, sizeof master);
@@ -433,6 +476,22 @@ void redis_node_serve(struct redis_node *node, int slot)
         worker_wake(node->worker);
 }
 
+void redis_node_move(struct redis_node *node, const struct redis_address *address)
+{
+    pthread_mutex_lock(&node->mutex);
+    bool opened = breaker_open(node, "");
+    node->condition = (struct error){NOT_YET};
+    node->probed = false;
+    redis_config_address(address, node->name, sizeof node->name);
+    snprintf(node->host, sizeof node->host, "%s", address->host);
+    node->port = address->port;
+    node->moved = true;
+    pthread_mutex_unlock(&node->mutex);
+    for (int i = 0; i < PIPELINES && opened; i++)
+        redis_pipeline_drop(node->pipelines[i]);
+    worker_wake(node->worker);
+}
+
 void redis_node_free(struct redis_node *node)
 {
     if (node == NULL)
@@ -444,16 +503,7 @@ void redis_node_free(struct redis_node *node)
     worker_free(node->worker);
     pthread_cond_destroy(&node->changed);
     pthread_mutex_destroy(&node->mutex);
-    free(node->name);
     free(node);
-}
-
-static char *server_name(const struct redis_config *config)
-{
-    char name[512];
-    return strdup(config->topology == REDIS_TOPOLOGY_CLUSTER
-                      ? redis_config_address(&config->addresses[0], name, sizeof name)
-                      : redis_config_name(config, name, sizeof name));
 }
 
 static struct redis_node *node_new(const struct redis_node_watcher *watcher)
@@ -466,7 +516,7 @@ static struct redis_node *node_new(const struct redis_node_watcher *watcher)
     atomic_init(&node->down, true);
     atomic_init(&node->suspect, false);
     atomic_init(&node->slot, -1);
-    error_set(&node->condition, "not connected to Redis yet");
+    node->condition = (struct error){NOT_YET};
     node->watcher = *watcher;
     node->watch.retry = RETRY_FIRST;
     return node;
@@ -476,9 +526,10 @@ static struct redis_node *node_new(const struct redis_node_watcher *watcher)
 static bool node_make(struct redis_node *node, const struct redis_config *config)
 {
     node->in_cluster = config->topology == REDIS_TOPOLOGY_CLUSTER;
-    node->name = server_name(config);
-    if (node->name == NULL)
-        return false;
+    if (node->in_cluster)
+        redis_config_address(&config->addresses[0], node->name, sizeof node->name);
+    else
+        redis_config_name(config, node->name, sizeof node->name);
     node->connector = redis_connector_new(config, worker_fd(node->worker));
     bool good = node->connector != NULL;
     for (int i = 0; good && i < PIPELINES; i++) {

@@ -35,7 +35,9 @@ void redis_node_free(struct redis_node *node); /* no call may be under way; NULL
 enum redis_status redis_node_call(struct redis_node *node, const struct redis_request *request,
                                   int64_t deadline, redisReply **reply);
 
-const char *redis_node_name(const struct redis_node *node); /* for people: "192.0.2.1:6379" */
+enum { REDIS_NODE_NAME = 512 };
+const char *redis_node_name(struct redis_node *node,
+                            char out[REDIS_NODE_NAME]); /* for people: "192.0.2.1:6379"; returns out */
 
 /* Until it is up, or (probed) it is known whether it is, at most until that moment (CLOCK_MONOTONIC, ns); true when up. */
 bool redis_node_wait(struct redis_node *node, int64_t until_ns, bool probed);
@@ -49,5 +51,8 @@ void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg);
 
 /* Of a cluster's node: one of its slots, in which it is probed; -1: it has none, and nobody asks it from now on. */
 void redis_node_serve(struct redis_node *node, int slot);
+
+/* Of a cluster's node that nobody asks: it is another one from now on, at that address. What is still on its way to the old one ends there. */
+void redis_node_move(struct redis_node *node, const struct redis_address *address);
 
 #endif

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -83,8 +84,10 @@ static inline bool shards_serve(const struct shards *shards, int fd, const struc
 static inline void shards_accept(struct shards *shards, int node)
 {
     int fd = accept4(shards->fds[node].fd, NULL, NULL, SOCK_CLOEXEC), at = shards->n_fds;
+    const int on = 1;
     if (fd < 0)
         return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* else each answer waits for the one before it */
     if (at == SHARDS_MOST + SHARDS_CONNECTIONS)
         abort();
     shards->fds[at] = (struct pollfd){.fd = fd, .events = POLLIN};

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-enum { WAIT_MS = 60000 };
+enum { WAIT_MS = 60000, ADDRESSES = 270 };
 
 static struct shards shards;
 
@@ -67,8 +67,22 @@ static void test_rest(void **state)
     shards_stop(&shards);
 }
 
+/* Where each restart of a node gives it another address, as in Kubernetes, they are more in time than masters there can be. */
+static void test_addresses(void **state)
+{
+    (void)state;
+    shards_start(&shards, ADDRESSES);
+    struct redis_client *redis = client_new();
+    for (int i = 0; i < ADDRESSES; i++) {
+        atomic_store(&shards.master, i);
+        wait_for(redis, i);
+    }
+    redis_client_free(redis);
+    shards_stop(&shards);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rest)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rest), cmocka_unit_test(test_addresses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
