@@ -4,6 +4,7 @@
 #include "counter.h"
 #include "remote_call.h"
 #include "remote_keys.h"
+#include "redis/answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -370,10 +371,7 @@ static enum counters_status redis_now(struct remote *store, int64_t *now)
         status = command_node(store, node, argv, 1, lens, &reply);
     if (status != COUNTERS_OK)
         return status;
-    const redisReply *const *part = (const redisReply *const *)reply->element;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(part[0]) && is_string(part[1]))
-        *now = strtoll(part[0]->str, NULL, 10) * 1000 + strtoll(part[1]->str, NULL, 10) / 1000;
-    else
+    if (!redis_answer_time(reply, now))
         status = remote_call_garbled(store, reply);
     freeReplyObject(reply);
     return status;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "connector.h"
+#include "redis/answer.h"
 #include "sentinels.h"
 #include "slots.h"
 
@@ -151,27 +152,13 @@ static void check_rights(struct inspection *in)
 
 /* ---- what it is ---- */
 
-/* The value of "name:" in an INFO text; "" where it is not. */
-static const char *field(const redisReply *info, const char *name, char out[64])
-{
-    size_t len = strlen(name);
-    out[0] = '\0';
-    for (const char *at = info->type == REDIS_REPLY_STRING ? info->str : NULL; at != NULL;) {
-        if (strncmp(at, name, len) == 0 && at[len] == ':')
-            snprintf(out, 64, "%.*s", (int)strcspn(at + len + 1, "\r\n"), at + len + 1);
-        at = strchr(at, '\n');
-        at = at != NULL ? at + 1 : NULL;
-    }
-    return out;
-}
-
 static void check_replicas(struct inspection *in, const redisReply *info)
 {
     char value[64];
-    if (strcmp(field(info, "connected_slaves", value), "0") == 0)
+    if (strcmp(redis_answer_field(info, "connected_slaves", value, sizeof value), "0") == 0)
         say(in, false, "/counters/url",
             "the master, Redis at %s, has no replica: when it fails there is none to turn to", in->who);
-    else if (field(info, "min_slaves_good_slaves", value)[0] == '\0')
+    else if (redis_answer_field(info, "min_slaves_good_slaves", value, sizeof value)[0] == '\0')
         say(in, false, "/counters/url",
             "Redis at %s writes also while it is cut off from its replicas, and what is counted then is "
             "lost: set "
@@ -186,9 +173,9 @@ static void check_info(struct inspection *in)
     if (info == NULL)
         return;
     bool sentinel = in->config->topology == REDIS_TOPOLOGY_SENTINEL;
-    if (in->slot < 0 && strcmp(field(info, "cluster_enabled", value), "1") == 0)
+    if (in->slot < 0 && strcmp(redis_answer_field(info, "cluster_enabled", value, sizeof value), "1") == 0)
         say(in, true, "/counters/url", "Redis at %s is a node of a cluster: use redis+cluster://", in->who);
-    if (strcmp(field(info, "role", value), "slave") == 0)
+    if (strcmp(redis_answer_field(info, "role", value, sizeof value), "slave") == 0)
         say(in, true, "/counters/url", "Redis at %s is a replica: name the master, or use redis+sentinel://",
             in->who);
     else if (sentinel && info->type == REDIS_REPLY_STRING)
@@ -201,10 +188,8 @@ static void check_clock(struct inspection *in)
     int64_t before = clock_now_ms();
     redisReply *reply = ask(in, (const char *[]){"TIME", NULL});
     int64_t after = clock_now_ms();
-    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[0]->type == REDIS_REPLY_STRING && reply->element[1]->type == REDIS_REPLY_STRING) {
-        int64_t there = strtoll(reply->element[0]->str, NULL, 10) * 1000 +
-                        strtoll(reply->element[1]->str, NULL, 10) / 1000;
+    int64_t there;
+    if (reply != NULL && redis_answer_time(reply, &there)) {
         int64_t apart = there < before ? before - there : there > after ? there - after : 0;
         if (apart > APART_MS)
             say(in, false, "/counters/url",

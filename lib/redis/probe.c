@@ -9,6 +9,7 @@
 #include "probe.h"
 
 #include "errors.h"
+#include "redis/answer.h"
 #include "redis/script.h"
 #include "rights.h"
 
@@ -18,23 +19,6 @@
 enum question { ASK_EVALSHA, ASK_EVAL, ASK_SERVER, ASK_MEMORY, ASK_STATS, ASK_ROLE, QUESTIONS };
 
 static const char source[] = "return redis.call('SETRANGE',KEYS[1],0,'')";
-
-/* The value of "name:" in an INFO text; "" where it is not. */
-static void info_field(const redisReply *reply, const char *name, char *out, size_t size)
-{
-    size_t len = strlen(name);
-    const char *at = reply->type == REDIS_REPLY_STRING ? reply->str : NULL;
-    out[0] = '\0';
-    while (at != NULL) {
-        if (strncmp(at, name, len) == 0 && at[len] == ':') {
-            size_t n = strcspn(at + len + 1, "\r\n");
-            snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), at + len + 1);
-            return;
-        }
-        at = strchr(at, '\n');
-        at = at != NULL ? at + 1 : NULL;
-    }
-}
 
 static enum redis_connection_status judge_write(const redisReply *reply, enum redis_topology topology,
                                                 const char *who, struct redis_probe *out, struct error *err)
@@ -62,8 +46,8 @@ static void judge_memory(const redisReply *memory, const redisReply *stats, cons
                          struct error *warning)
 {
     char policy[64], evicted[32];
-    info_field(memory, "maxmemory_policy", policy, sizeof policy);
-    info_field(stats, "evicted_keys", evicted, sizeof evicted);
+    redis_answer_field(memory, "maxmemory_policy", policy, sizeof policy);
+    redis_answer_field(stats, "evicted_keys", evicted, sizeof evicted);
     if (policy[0] == '\0' || strcmp(policy, "noeviction") == 0)
         return; /* counters have a time to live, so volatile-* evicts them as well as allkeys-* */
     error_set(
@@ -99,7 +83,7 @@ static enum redis_connection_status judge(redisReply *const *replies, enum redis
     }
     if (topology == REDIS_TOPOLOGY_SENTINEL && judge_role(replies[ASK_ROLE], who, err) != REDIS_CONNECTION_OK)
         return REDIS_CONNECTION_REFUSED;
-    info_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
+    redis_answer_field(replies[ASK_SERVER], "run_id", seen.run_id, sizeof seen.run_id);
     judge_memory(replies[ASK_MEMORY], replies[ASK_STATS], who, &seen.warning);
     if (seen.run_id[0] == '\0')
         error_set(&seen.warning, "the ACL of Redis at %s lacks +info: its restarts and evictions go unseen",

@@ -2,6 +2,8 @@
  * which is made once. */
 #include "slots.h"
 
+#include "redis/answer.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,26 +158,16 @@ bool redis_slots_read(const redisReply *reply, const char *asked, struct redis_s
 
 /* ---- CLUSTER INFO ---- */
 
-/* What follows "name:" at the beginning of a line; NULL: no such line. */
-static const char *info_value(const char *text, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = text; at != NULL; at = strchr(at, '\n'), at = at != NULL ? at + 1 : NULL)
-        if (strncmp(at, name, n) == 0 && at[n] == ':')
-            return at + n + 1;
-    return NULL;
-}
-
 bool redis_slots_read_info(const redisReply *reply, int64_t *epoch, struct error *err)
 {
-    const char *text = reply->type == REDIS_REPLY_STRING ? reply->str : "";
-    const char *state = info_value(text, "cluster_state"),
-               *current = info_value(text, "cluster_current_epoch");
+    char state[8], current[24];
+    redis_answer_field(reply, "cluster_state", state, sizeof state);
+    redis_answer_field(reply, "cluster_current_epoch", current, sizeof current);
     if (reply->type == REDIS_REPLY_ERROR)
         error_set(err, "it says \"%.160s\" to CLUSTER INFO: is it a node of a cluster?", reply->str);
-    else if (state == NULL || current == NULL || *current < '0' || *current > '9')
+    else if (state[0] == '\0' || current[0] < '0' || current[0] > '9')
         error_set(err, "its answer to CLUSTER INFO makes no sense");
-    else if (strncmp(state, "ok", 2) != 0)
+    else if (strcmp(state, "ok") != 0)
         error_set(
             err,
             "it says that its cluster is down (cluster_state): see CLUSTER INFO and CLUSTER NODES there");
