@@ -158,10 +158,13 @@ static int write_image(int fd, const char *path, struct error *err)
     if (image == NULL)
         return -1;
     ssize_t done = write(fd, image, (size_t)size); /* some pages: at once, or the disk is full */
-    if (done != (ssize_t)size || fsync(fd) < 0)
-        error_set(err, "%s cannot be written: %s", path, done < 0 ? strerror(errno) : "no space left");
+    if (done >= 0)
+        errno = ENOSPC;
+    bool good = done == (ssize_t)size && fsync(fd) == 0;
+    if (!good)
+        error_set(err, "%s cannot be written: %s", path, strerror(errno));
     sqlite3_free(image);
-    return done == (ssize_t)size ? 0 : -1;
+    return good ? 0 : -1;
 }
 
 /* Under another name first: nobody sees half a database, and link() never replaces anything, nor follows a link. */

@@ -184,7 +184,6 @@ static void layout_make(struct layout *layout, const struct count_request *reque
     }
 }
 
-/* The turn-th ask. */
 /* What the script is told beside numbers: is what an ask charges open, and what is counted. */
 static const char *word_of(bool open, enum count_unit unit)
 {
@@ -193,6 +192,7 @@ static const char *word_of(bool open, enum count_unit unit)
     return words[open][unit];
 }
 
+/* The turn-th ask. */
 static void add_ask(struct args *args, const struct layout *layout, const struct count_request *request,
                     size_t turn)
 {

@@ -1,4 +1,4 @@
-/* control: owns the listening socket (the file too); a server accepts, with a thread for each client, 8 at most: who
+/* control: owns the listening socket (the file too); a server accepts, with a thread for each client, CONTROL_CLIENTS at most: who
  * comes then waits in the queue of the socket. A client that stands still, or goes away, costs only its own thread. */
 #include "sys/control.h"
 
@@ -23,7 +23,6 @@
 enum {
     REQUEST_MS = 1000, /* for the request line: who connects and is silent keeps others out no longer */
     CLIENT_MS = 5000,  /* for the answer to be taken */
-    CLIENTS = 64,
     STACK_BYTES = 8 << 20, /* a request may nest deeply */
 };
 
@@ -145,7 +144,7 @@ struct control *control_start(const char *path, const char *group, control_answe
     if (strlen(path) < sizeof control->path && control_listen(control, group, err) == 0) {
         const struct server_config config = {.name = "control",
                                              .fd = control->fd,
-                                             .clients = CLIENTS,
+                                             .clients = CONTROL_CLIENTS,
                                              .stack_bytes = STACK_BYTES,
                                              .serve = control_serve,
                                              .arg = control};

@@ -1,7 +1,7 @@
 /* control: the local socket over which the commands speak to the running gate.
  *
  * One request, one answer, each a line of at most CONTROL_MAX bytes; what they say is the caller's business.
- * Each client has a thread of its own, 8 at most; one that stands still for 5 s is sent away. */
+ * Each client has a thread of its own, CONTROL_CLIENTS at most; one that stands still for 5 s is sent away. */
 #ifndef RCPTGATE_SYS_CONTROL_H
 #define RCPTGATE_SYS_CONTROL_H
 
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { CONTROL_MAX = 4 << 20 };
+enum { CONTROL_MAX = 4 << 20, CONTROL_CLIENTS = 64 };
 
 struct control;
 

@@ -8,12 +8,24 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static bool disk_fails;
+
+/* In the place of the C library's. */
+int fsync(int fd)
+{
+    if (!disk_fails)
+        return fdatasync(fd);
+    errno = EIO;
+    return -1;
+}
 
 struct place {
     char top[64], dir[80], path[96];
@@ -91,6 +103,17 @@ static void creates_with_modes_and_never_twice(void **state)
     expect(aliases_edit_create(place->path, NULL, &err), EDIT_EXISTS, &err, "exists already");
     assert_int_equal(stat(place->path, &second), 0);
     assert_true(first.st_ino == second.st_ino && first.st_size == second.st_size);
+}
+
+static void creates_nothing_that_is_not_on_the_disk(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    disk_fails = true;
+    enum edit_status status = aliases_edit_create(place->path, NULL, &err);
+    disk_fails = false;
+    expect(status, EDIT_CREATE, &err, strerror(EIO));
+    assert_int_equal(access(place->path, F_OK), -1);
 }
 
 static void creates_nothing_beside_leftovers(void **state)
@@ -221,6 +244,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(creates_with_modes_and_never_twice),
+        TEST(creates_nothing_that_is_not_on_the_disk),
         TEST(creates_nothing_beside_leftovers),
         TEST(edits_every_table),
         TEST(says_what_is_wrong_with_the_file),
