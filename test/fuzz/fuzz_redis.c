@@ -1,8 +1,9 @@
 /* fuzz_redis: whatever Redis answers, the counter store says that it is unsure and zeroes its answers, or gives answers that
- * are within their bounds. The client of lib/redis is replaced by this file: bytes go in as RESP, no socket is needed.
+ * are within their bounds. The client of lib/redis is replaced by unit/redis_fed.h: bytes go in as RESP, no socket is needed.
  * The first byte chooses the call, and whether the rest is RESP as it is, or numbers of which a good array is made. */
 #include "fuzz_reply.h"
 
+#include "../unit/redis_fed.h"
 #include "counters/stores.h"
 #include "remote.h"
 
@@ -11,101 +12,11 @@ enum { ASKS = 3 };
 static const uint8_t *feed;
 static size_t feed_len;
 
-struct redis_client {
-    int unused;
-};
-
-static enum redis_status answer(redisReply **out)
+static enum redis_status redis_fed_answer(redisReply **out)
 {
     return fuzz_reply_read(feed, feed_len, out, 1) == 1
                ? REDIS_ANSWERED
                : REDIS_LOST; /* what the client says of bytes that are no answer */
-}
-
-const char *redis_client_prefix(const struct redis_client *redis)
-{
-    (void)redis;
-    return "test";
-}
-
-enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
-                                    redisReply **reply)
-{
-    (void)redis, (void)command;
-    return answer(reply);
-}
-
-void redis_script_init(struct redis_script *script, const char *source)
-{
-    script->source = source;
-}
-
-enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
-                                    const struct redis_command *args, redisReply **reply)
-{
-    (void)redis, (void)script;
-    demand(n_keys > 0 && args->argc >= n_keys);
-    return answer(reply);
-}
-
-bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms)
-{
-    (void)redis, (void)timeout_ms;
-    return true;
-}
-
-bool redis_client_slot_is_up(struct redis_client *redis, unsigned slot)
-{
-    (void)redis, (void)slot;
-    return true;
-}
-
-unsigned redis_client_restarts(struct redis_client *redis, unsigned slot)
-{
-    (void)redis, (void)slot;
-    return 0;
-}
-
-unsigned redis_client_slots(const struct redis_client *redis)
-{
-    (void)redis;
-    return 1;
-}
-
-unsigned redis_client_slot(const struct redis_client *redis, const char *key)
-{
-    (void)redis, (void)key;
-    return 0;
-}
-
-int redis_client_key_beside(const struct redis_client *redis, unsigned slot, const char *name, char *out,
-                            size_t size)
-{
-    (void)redis, (void)slot;
-    return snprintf(out, size, "test:%s", name);
-}
-
-size_t redis_client_nodes(struct redis_client *redis)
-{
-    (void)redis;
-    return 1;
-}
-
-enum redis_status redis_client_call_node(struct redis_client *redis, size_t node,
-                                         const struct redis_command *command, redisReply **reply)
-{
-    (void)node;
-    return redis_client_call(redis, command, reply);
-}
-
-void redis_client_missing(struct redis_client *redis, struct error *out)
-{
-    (void)redis, (void)out;
-}
-
-void redis_client_condition(struct redis_client *redis, struct error *out)
-{
-    (void)redis, (void)out;
 }
 
 /* ---- calls ---- */

@@ -1,7 +1,8 @@
 /* The counter store in Redis fed with answers that no Redis should give: it says that it is unsure, zeroes
- * its answers, and never crashes. The client is replaced by this file: bytes go in as RESP, no socket is
+ * its answers, and never crashes. The client is replaced by redis_fed.h: bytes go in as RESP, no socket is
  * needed. */
 #include "remote.h"
+#include "redis_fed.h"
 #include "counters/stores.h"
 
 #include <setjmp.h>
@@ -18,7 +19,7 @@ static size_t feed_len;
 static enum redis_status feed_status;
 static int calls;
 
-static enum redis_status answer(redisReply **out)
+static enum redis_status redis_fed_answer(redisReply **out)
 {
     void *reply = NULL;
     calls++;
@@ -34,98 +35,6 @@ static enum redis_status answer(redisReply **out)
     redisReaderFree(reader);
     *out = reply;
     return REDIS_ANSWERED;
-}
-
-struct redis_client {
-    int unused;
-};
-
-const char *redis_client_prefix(const struct redis_client *redis)
-{
-    (void)redis;
-    return "test";
-}
-
-enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
-                                    redisReply **reply)
-{
-    (void)redis, (void)command;
-    return answer(reply);
-}
-
-void redis_script_init(struct redis_script *script, const char *source)
-{
-    script->source = source;
-}
-
-enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
-                                    const struct redis_command *args, redisReply **reply)
-{
-    (void)redis, (void)script;
-    assert_true(n_keys > 0 && args->argc >= n_keys);
-    for (int i = 0; i < args->argc; i++)
-        assert_int_equal(strnlen(args->argv[i], args->lens[i]), args->lens[i]);
-    return answer(reply);
-}
-
-bool redis_client_wait(struct redis_client *redis, int64_t timeout_ms)
-{
-    (void)redis, (void)timeout_ms;
-    return true;
-}
-
-bool redis_client_slot_is_up(struct redis_client *redis, unsigned slot)
-{
-    (void)redis, (void)slot;
-    return true;
-}
-
-unsigned redis_client_restarts(struct redis_client *redis, unsigned slot)
-{
-    (void)redis, (void)slot;
-    return 0;
-}
-
-unsigned redis_client_slots(const struct redis_client *redis)
-{
-    (void)redis;
-    return 1;
-}
-
-unsigned redis_client_slot(const struct redis_client *redis, const char *key)
-{
-    (void)redis, (void)key;
-    return 0;
-}
-
-int redis_client_key_beside(const struct redis_client *redis, unsigned slot, const char *name, char *out,
-                            size_t size)
-{
-    (void)redis, (void)slot;
-    return snprintf(out, size, "test:%s", name);
-}
-
-size_t redis_client_nodes(struct redis_client *redis)
-{
-    (void)redis;
-    return 1;
-}
-
-enum redis_status redis_client_call_node(struct redis_client *redis, size_t node,
-                                         const struct redis_command *command, redisReply **reply)
-{
-    (void)node;
-    return redis_client_call(redis, command, reply);
-}
-
-void redis_client_missing(struct redis_client *redis, struct error *out)
-{
-    (void)redis, (void)out;
-}
-
-void redis_client_condition(struct redis_client *redis, struct error *out)
-{
-    (void)redis, (void)out;
 }
 
 static struct counters *new_counters(void)
