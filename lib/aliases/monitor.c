@@ -127,6 +127,12 @@ void aliases_monitor_configure(struct monitor *monitor, int64_t max_stale_ms, in
     worker_wake(monitor->worker);
 }
 
+/* Locked. False: time is up. */
+static bool wait_done(struct monitor *monitor, const struct timespec *until)
+{
+    return pthread_cond_clockwait(&monitor->done, &monitor->lock, CLOCK_MONOTONIC, until) != ETIMEDOUT;
+}
+
 bool aliases_monitor_recheck(struct monitor *monitor, int wait_ms)
 {
     struct timespec until = clock_in_ms(wait_ms);
@@ -137,7 +143,7 @@ bool aliases_monitor_recheck(struct monitor *monitor, int wait_ms)
     bool patient = atomic_load(&monitor->cheap);
     while (patient && monitor->notified.taken == before && atomic_load(&monitor->trusted) != 0 &&
            !monitor->notified.stop)
-        patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
+        patient = wait_done(monitor, &until);
     bool taken = monitor->notified.taken != before;
     pthread_mutex_unlock(&monitor->lock);
     return taken;
@@ -153,7 +159,7 @@ int aliases_monitor_accept(struct monitor *monitor, int wait_ms, struct error *e
     notified->accept = notified->kick = true;
     worker_wake(monitor->worker);
     while (patient && notified->accept && !notified->stop)
-        patient = pthread_cond_timedwait(&monitor->done, &monitor->lock, &until) != ETIMEDOUT;
+        patient = wait_done(monitor, &until);
     bool taken = notified->taken != before;
     if (!taken && !notified->accept)
         error_set(err, "%s", notified->refused.text);
@@ -584,18 +590,6 @@ static char *path_with(const char *path, const char *suffix)
     return out;
 }
 
-/* A condition that is waited for by the monotonic clock. */
-static bool cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0)
-        return false;
-    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
-              pthread_cond_init(cond, &monotonic) == 0;
-    pthread_condattr_destroy(&monotonic);
-    return ok;
-}
-
 struct monitor *aliases_monitor_new(const struct aliases_config *config, struct aliases_pool *live,
                                     struct aliases_pool *copies)
 {
@@ -610,15 +604,11 @@ struct monitor *aliases_monitor_new(const struct aliases_config *config, struct 
     atomic_init(&monitor->validated_ms, NEVER_MS);
     atomic_init(&monitor->max_stale_ms, config->max_stale_ms);
     atomic_init(&monitor->max_shrink, config->max_shrink);
-    if (monitor->new_path != NULL && monitor->accept_path != NULL &&
-        pthread_mutex_init(&monitor->lock, NULL) == 0) {
-        if (cond_init(&monitor->done))
-            return monitor;
-        pthread_mutex_destroy(&monitor->lock);
-    }
-    free(monitor->new_path);
-    free(monitor->accept_path);
-    free(monitor);
+    pthread_mutex_init(&monitor->lock, NULL);
+    pthread_cond_init(&monitor->done, NULL);
+    if (monitor->new_path != NULL && monitor->accept_path != NULL)
+        return monitor;
+    aliases_monitor_free(monitor);
     return NULL;
 }
 
@@ -636,7 +626,7 @@ int aliases_monitor_start(struct monitor *monitor, int wait_ms, int wait_copy_ms
         if (clock_monotonic_ms() >= until)
             break;
         struct timespec tick = clock_in_ms(50);
-        (void)pthread_cond_timedwait(&monitor->done, &monitor->lock, &tick);
+        (void)wait_done(monitor, &tick);
     }
     pthread_mutex_unlock(&monitor->lock);
     return 0;

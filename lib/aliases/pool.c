@@ -75,18 +75,8 @@ struct aliases_pool *aliases_pool_new(const char *path, bool immutable)
     if (pool == NULL)
         return NULL;
     memcpy(pool->path, path, strlen(path) + 1);
-    pthread_condattr_t monotonic;
-    if (pthread_condattr_init(&monotonic) != 0) {
-        free(pool);
-        return NULL;
-    }
-    bool ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
-              pthread_cond_init(&pool->returned, &monotonic) == 0;
-    pthread_condattr_destroy(&monotonic);
-    if (!ok || pthread_mutex_init(&pool->lock, NULL) != 0) {
-        free(pool);
-        return NULL;
-    }
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->returned, NULL);
     atomic_init(&pool->generation, 2);
     atomic_init(&pool->watch_at_ms, 0);
     atomic_init(&pool->turns, 1);
@@ -314,7 +304,7 @@ static struct aliases_checkout *open_another(struct aliases_pool *pool)
 static bool wait_for_return(struct aliases_pool *pool, int64_t deadline_ms)
 {
     struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
-    return pthread_cond_timedwait(&pool->returned, &pool->lock, &until) != ETIMEDOUT;
+    return pthread_cond_clockwait(&pool->returned, &pool->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT;
 }
 
 /* *probe: the file was unusable, and this caller is the one that tries. NULL: nothing can be read now. */
