@@ -426,6 +426,8 @@ static int load(struct blocks *blocks, struct error *err)
         error_set(err, "cannot read %s: %s", blocks->path, strerror(errno));
     if (in != NULL)
         (void)fclose(in); /* only read: nothing can be lost */
+    else if (fd >= 0)
+        (void)close(fd);
     gathered_report(&gathered, blocks->path, err);
     bool was_unsaved = blocks->unsaved;
     if (gathered.lost > 0 || !merge(blocks, gathered.list.at, gathered.list.n, FROM_FILE))
