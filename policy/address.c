@@ -3,6 +3,7 @@
  * where the input is no address; the reason is that of the first fault from the left. */
 #include "policy/address.h"
 
+#include "base/hash.h"
 #include "base/network.h"
 #include "base/text.h"
 
@@ -731,9 +732,9 @@ void address_fallback_key(const char *raw, char *out, size_t size)
         len -= 2;
     }
     if (len > keep) {
-        uint64_t h = 0xcbf29ce484222325; /* FNV-1a, 64 bits: two that meet only share a counter */
+        uint64_t h = HASH_FNV; /* two that meet only share a counter */
         for (const char *s = raw; s < raw + len; s++)
-            h = (h ^ (unsigned char)lower(*s)) * 0x100000001b3;
+            h = hash_fnv(h, (unsigned char)lower(*s));
         text_init(&key, hash, sizeof hash);
         text_addf(&key, "#%016" PRIx64, h);
         len = keep > key.len ? keep - key.len : 0;

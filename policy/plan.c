@@ -6,6 +6,7 @@
 #include "policy/plan.h"
 
 #include "ramp.h"
+#include "base/hash.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -635,12 +636,12 @@ static int add_limit(struct planner *planner, const struct limit *limit)
 
 /* --- the request around them --------------------------------------------------------------------------- */
 
-/* FNV-1a (Fowler, Noll, Vo), 64 bits, over the string and its final NUL, which parts it from the next one. */
+/* With its final NUL, which parts it from the next one. */
 static uint64_t hash_add(uint64_t hash, const char *string)
 {
     const unsigned char *byte = (const unsigned char *)string;
     do {
-        hash = (hash ^ *byte) * UINT64_C(0x100000001b3);
+        hash = hash_fnv(hash, *byte);
     } while (*byte++ != '\0');
     return hash;
 }
@@ -661,7 +662,7 @@ void plan_pair(const struct envelope *envelope, struct count_pair *out)
         network_format(&envelope->client_subject, client);
     const char *parts[] = {client, whole_of(envelope->sender, envelope->sender_raw, sender),
                            whole_of(envelope->recipient, envelope->recipient_raw, recipient)};
-    uint64_t left = UINT64_C(0xcbf29ce484222325), right = UINT64_C(0x9ae16a3b2f90404f);
+    uint64_t left = HASH_FNV, right = UINT64_C(0x9ae16a3b2f90404f);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         left = hash_add(left, parts[i]);
         right = hash_add(right ^ left >> 32,

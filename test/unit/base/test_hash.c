@@ -34,6 +34,17 @@ static void test_bytes(void **state)
     assert_true(hash_bytes(seed, "a\0b", 3) != hash_bytes(seed, "a\0c", 3)); /* a NUL is a byte like others */
 }
 
+/* The published vectors: "" and "foobar". */
+static void test_fnv(void **state)
+{
+    (void)state;
+    uint64_t hash = HASH_FNV;
+    assert_true(hash == UINT64_C(0xcbf29ce484222325));
+    for (const char *c = "foobar"; *c != '\0'; c++)
+        hash = hash_fnv(hash, (unsigned char)*c);
+    assert_true(hash == UINT64_C(0x85944171f73967e8));
+}
+
 static void test_seed(void **state)
 {
     (void)state;
@@ -46,6 +57,6 @@ static void test_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_seed)};
+                                       cmocka_unit_test(test_fnv), cmocka_unit_test(test_seed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
