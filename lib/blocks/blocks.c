@@ -58,9 +58,9 @@ struct blocks {
     bool unsaved;
     bool push_all;
     char *path;
-    int64_t save_after_ms; /* where it failed */
+    int64_t save_after_ms; /* where it failed (monotonic) */
     struct error refused;  /* what Redis has that does not hold here; */
-    int64_t recheck_ms;    /* when all is looked at again; 0: not */
+    int64_t recheck_ms;    /* when all is looked at again (monotonic); 0: not */
     struct blocks_remote *redis;
     struct networks_due push; /* changed here, not yet in Redis */
     struct blocks_due drop;   /* ended; without strings */
@@ -304,8 +304,7 @@ static int write_file(const struct blocklist *list, const char *path)
 /* A full disk is not written to four times a second. */
 static bool save_may_wait(const struct blocks *blocks)
 {
-    int64_t left = blocks->save_after_ms - now_ms(blocks);
-    return left > 0 && left <= SAVE_AGAIN_MS;
+    return clock_monotonic_ms() < blocks->save_after_ms;
 }
 
 static int save(struct blocks *blocks, struct error *err)
@@ -316,7 +315,7 @@ static int save(struct blocks *blocks, struct error *err)
     if (write_file(blocks->list, blocks->path) < 0) {
         error_set(&condition, "cannot write %s: %s; blocks made now are lost at a restart without Redis",
                   blocks->path, strerror(errno));
-        blocks->save_after_ms = now_ms(blocks) + SAVE_AGAIN_MS;
+        blocks->save_after_ms = clock_monotonic_ms() + SAVE_AGAIN_MS;
     } else {
         blocks->unsaved = false;
     }
@@ -574,7 +573,7 @@ static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
 {
     struct gathered gathered = gathered_begin(blocks);
     int64_t now_s = now_ms(blocks) / 1000;
-    if (blocks->recheck_ms != 0 && now_ms(blocks) >= blocks->recheck_ms) {
+    if (blocks->recheck_ms != 0 && clock_monotonic_ms() >= blocks->recheck_ms) {
         blocks->recheck_ms = 0;
         blocks_remote_again(blocks->redis);
     }
@@ -591,7 +590,7 @@ static enum blocks_remote_status pull(struct blocks *blocks, struct error *err)
     gathered_report(&gathered, "Redis", &refused);
     if (refused.text[0] != '\0' || (whole && status == BLOCKS_REMOTE_OK)) {
         blocks->refused = refused;
-        blocks->recheck_ms = refused.text[0] != '\0' ? now_ms(blocks) + RECHECK_MS : 0;
+        blocks->recheck_ms = refused.text[0] != '\0' ? clock_monotonic_ms() + RECHECK_MS : 0;
     }
     error_set(err, "%s", blocks->refused.text);
     gathered_done(&gathered);
