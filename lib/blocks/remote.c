@@ -2,6 +2,7 @@
  * from there. */
 #include "remote.h"
 
+#include "redis/answer.h"
 #include "redis/args.h"
 
 #include <stdio.h>
@@ -55,20 +56,15 @@ static bool is_integer(const redisReply *reply)
     return reply != NULL && reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0;
 }
 
-static bool is_string(const redisReply *reply)
-{
-    return reply != NULL && reply->type == REDIS_REPLY_STRING && strlen(reply->str) == reply->len;
-}
-
 /* epoch, number, number, then pairs of strings */
 static bool is_answer(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 3 || reply->elements % 2 == 0 ||
-        !is_string(reply->element[0]) || reply->element[0]->len >= sizeof((struct blocks_remote *)0)->epoch ||
+        !redis_answer_is_text(reply->element[0]) || reply->element[0]->len >= sizeof((struct blocks_remote *)0)->epoch ||
         !is_integer(reply->element[1]) || !is_integer(reply->element[2]))
         return false;
     for (size_t i = 3; i < reply->elements; i++)
-        if (!is_string(reply->element[i]))
+        if (!redis_answer_is_text(reply->element[i]))
             return false;
     return true;
 }

@@ -118,14 +118,9 @@ static char *glob_make(const char *prefix, const char *pattern)
     return glob;
 }
 
-static bool is_string(const redisReply *reply)
-{
-    return reply != NULL && reply->type == REDIS_REPLY_STRING;
-}
-
 static bool is_scan(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && is_string(reply->element[0]) &&
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && redis_answer_is_text(reply->element[0]) &&
            reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
@@ -144,7 +139,7 @@ static int scan_take(struct remote *store, const redisReply *keys, const char *p
     size_t n = strlen(store->prefix) + 1;
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];
-        if (is_string(key) && strlen(key->str) == key->len && key->len > n && !is_other(key->str + n) &&
+        if (redis_answer_is_text(key) && key->len > n && !is_other(key->str + n) &&
             store_match(pattern, key->str + n) && list_add(list, store, key->str + n) < 0)
             return -1;
     }
@@ -221,7 +216,7 @@ struct visit {
 static bool pair_counter(const redisReply *reply, size_t i, struct counter *out)
 {
     const redisReply *name = reply->element[2 * i], *value = reply->element[2 * i + 1];
-    return is_string(name) && is_string(value) && strlen(name->str) == name->len &&
+    return redis_answer_is_text(name) && redis_answer_is_text(value) &&
            counter_parse(value->str, value->len, out);
 }
 

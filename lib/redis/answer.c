@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool redis_answer_is_text(const redisReply *reply)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_STRING && strlen(reply->str) == reply->len;
+}
+
 const char *redis_answer_field(const redisReply *reply, const char *name, char *out, size_t size)
 {
     const size_t n = strlen(name);
@@ -23,7 +28,7 @@ const char *redis_answer_field(const redisReply *reply, const char *name, char *
 static bool is_number(const redisReply *reply)
 {
     enum { DIGITS = 15 };
-    return reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len > 0 && reply->len <= DIGITS &&
+    return redis_answer_is_text(reply) && reply->len > 0 && reply->len <= DIGITS &&
            strspn(reply->str, "0123456789") == reply->len;
 }
 

@@ -6,11 +6,14 @@
 #include "slots.h"
 #include "cluster.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MS(n) ((int64_t)(n)*1000000)
+
+static_assert((int)REDIS_CLIENT_SLOTS == (int)REDIS_SLOTS, "a cluster has so many");
 
 struct redis_client {
     char *prefix;

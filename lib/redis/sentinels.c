@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "connection.h"
 #include "password.h"
+#include "redis/answer.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -46,9 +47,7 @@ static const char *field(const redisReply *reply, const char *name)
 
 static bool read_host(const redisReply *reply, char *out, size_t size)
 {
-    if (reply->type != REDIS_REPLY_STRING || reply->len == 0 || reply->len >= size)
-        return false;
-    if (strlen(reply->str) != reply->len)
+    if (!redis_answer_is_text(reply) || reply->len == 0 || reply->len >= size)
         return false;
     for (size_t i = 0; i < reply->len; i++)
         if (!isalnum((unsigned char)reply->str[i]) && strchr(".-_:%", reply->str[i]) == NULL)

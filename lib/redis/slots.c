@@ -78,8 +78,7 @@ static bool is_number(const redisReply *reply, long long most)
 
 static bool is_text(const redisReply *reply, size_t size)
 {
-    return reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len < size &&
-           strlen(reply->str) == reply->len;
+    return redis_answer_is_text(reply) && reply->len < size;
 }
 
 /* A name, or an address without brackets; what it is made of can be shown anywhere. */

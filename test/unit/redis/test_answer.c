@@ -1,4 +1,4 @@
-/* Fields of INFO, and TIME: what is one, and what is none. */
+/* Texts, fields of INFO, and TIME: what is one, and what is none. */
 #include "redis/answer.h"
 
 #include <setjmp.h>
@@ -8,15 +8,40 @@
 #include <string.h>
 #include <cmocka.h>
 
-static redisReply *reply_of(const char *bytes)
+static redisReply *reply_of_bytes(const char *bytes, size_t n)
 {
     redisReader *reader = redisReaderCreate();
     void *reply = NULL;
-    assert_int_equal(redisReaderFeed(reader, bytes, strlen(bytes)), REDIS_OK);
+    assert_int_equal(redisReaderFeed(reader, bytes, n), REDIS_OK);
     assert_int_equal(redisReaderGetReply(reader, &reply), REDIS_OK);
     redisReaderFree(reader);
     assert_non_null(reply);
     return reply;
+}
+
+static redisReply *reply_of(const char *bytes)
+{
+    return reply_of_bytes(bytes, strlen(bytes));
+}
+
+static void test_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        bool text;
+    } rows[] = {{"$3\r\nabc\r\n", 9, true},
+                {"$0\r\n\r\n", 6, true},
+                {"$3\r\na\0c\r\n", 9, false},
+                {"+abc\r\n", 6, false},
+                {"$-1\r\n", 5, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        redisReply *reply = reply_of_bytes(rows[i].bytes, rows[i].n);
+        assert_int_equal(redis_answer_is_text(reply), rows[i].text);
+        freeReplyObject(reply);
+    }
+    assert_false(redis_answer_is_text(NULL));
 }
 
 static void test_fields(void **state)
@@ -75,6 +100,7 @@ static void test_times(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fields), cmocka_unit_test(test_times)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts), cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_times)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
