@@ -124,7 +124,8 @@ bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, 
     if (at < 0)
         return false;
     int64_t count_before = window->count[at], open_before = window->open[at];
-    bool undated = slot_window_ms > window->window_ms; /* what is taken of it may have been before this window */
+    bool undated =
+        slot_window_ms > window->window_ms; /* what is taken of it may have been before this window */
     slot_add(window, at, amount, undated && open < amount ? amount : open);
     return window->count[at] != count_before || window->open[at] != open_before;
 }

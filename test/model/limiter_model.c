@@ -126,7 +126,8 @@ static void move(struct counter_model *counter, int64_t window, int64_t now)
     for (size_t i = 0; i < before.n; i++) {
         const struct slot *slot = &before.slots[i];
         int64_t number = map_slot(slot->number, before.window, window);
-        bool undated = number > current || before.window > window; /* it is not certain that this window holds it */
+        bool undated =
+            number > current || before.window > window; /* it is not certain that this window holds it */
         if (slot->count > 0 && number >= current - 10)
             slot_add(counter, least(number, current), slot->count, undated ? slot->count : slot->open);
     }
