@@ -57,17 +57,23 @@ static char *read_all(int fd, size_t *n)
     return NULL;
 }
 
+int file_read_open(int fd, char **bytes, size_t *n)
+{
+    char *got = read_all(fd, n);
+    if (got != NULL)
+        *bytes = got;
+    return got != NULL ? 0 : -1;
+}
+
 int file_read(const char *path, char **bytes, size_t *n, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    char *got = fd >= 0 ? read_all(fd, n) : NULL;
-    if (got == NULL)
+    int rc = fd >= 0 ? file_read_open(fd, bytes, n) : -1;
+    if (rc < 0)
         error_set(err, "%s cannot be read: %s", path, strerror(errno));
-    else
-        *bytes = got;
     if (fd >= 0)
         (void)close(fd); /* only read: nothing can be lost */
-    return got != NULL ? 0 : -1;
+    return rc;
 }
 
 int file_open_own(const char *path, int flags, mode_t mode)

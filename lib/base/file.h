@@ -16,6 +16,9 @@ enum { FILE_READ_MAX = 16 * 1024 * 1024 }; /* bytes: more is not what anybody me
  * and reason), outputs untouched. A pipe that is silent for 5 s, a directory, and a file beyond FILE_READ_MAX, are errors. */
 int file_read(const char *path, char **bytes, size_t *n, struct error *err);
 
+/* The same of what is open: -1 with errno set. */
+int file_read_open(int fd, char **bytes, size_t *n);
+
 /* Opens a file in a directory of ours, for who may not trust all that lies there: no link, no second name, no FIFO or
  * device, which could lead elsewhere or never answer. -1 with errno set; EPERM: it is one of these. */
 int file_open_own(const char *path, int flags, mode_t mode);

@@ -28,7 +28,8 @@ enum {
     REST_MS = 1,       /* between two portions, for Redis to answer others */
     SAVE_AGAIN_MS = 5000,
     RECHECK_MS = 30000,
-    NOTIFIED = 20,                /* of one merge, one by one */
+    REMEMBER_MS = 60000, /* what was wrong with a file that was written anew stays a condition so long */
+    NOTIFIED = 20,       /* of one merge, one by one */
     TOMBSTONE_S = 30 * 24 * 3600, /* a host that was away for longer brings back what was unblocked */
     FILE_LINE = NETWORK_TEXT + BLOCK_TEXT,
 };
@@ -53,6 +54,8 @@ struct blocks {
     /* Under lock; the list under both, so that either suffices to look at it. */
     struct blocklist *list;
     struct error file_condition, redis_condition;
+    struct error unread; /* what was wrong with the file when it was read, */
+    int64_t forget_ms;   /* and when that is over; 0: it stands as it was */
 
     /* Under work. */
     bool unsaved;
@@ -153,11 +156,26 @@ static void condition_note(struct blocks *blocks, struct error *which, const str
     pthread_mutex_unlock(&blocks->lock);
 }
 
-void blocks_condition(struct blocks *blocks, struct error *out)
+/* Of the file: what was wrong with it when it was read; NULL: it was written anew. */
+static void unread_note(struct blocks *blocks, const struct error *err)
 {
     pthread_mutex_lock(&blocks->lock);
-    const struct error *first =
-        blocks->file_condition.text[0] != '\0' ? &blocks->file_condition : &blocks->redis_condition;
+    if (err != NULL)
+        blocks->unread = *err;
+    if (err != NULL || blocks->forget_ms == 0)
+        blocks->forget_ms = err != NULL ? 0 : now_ms(blocks) + REMEMBER_MS;
+    pthread_mutex_unlock(&blocks->lock);
+}
+
+void blocks_condition(struct blocks *blocks, struct error *out)
+{
+    static const struct error none;
+    int64_t now = now_ms(blocks);
+    pthread_mutex_lock(&blocks->lock);
+    const struct error *first = blocks->file_condition.text[0] != '\0'              ? &blocks->file_condition
+                                : blocks->redis_condition.text[0] != '\0'           ? &blocks->redis_condition
+                                : blocks->forget_ms == 0 || now < blocks->forget_ms ? &blocks->unread
+                                                                                    : &none;
     error_set(out, "%s", first->text);
     pthread_mutex_unlock(&blocks->lock);
 }
@@ -318,6 +336,7 @@ static int save(struct blocks *blocks, struct error *err)
         blocks->save_after_ms = clock_monotonic_ms() + SAVE_AGAIN_MS;
     } else {
         blocks->unsaved = false;
+        unread_note(blocks, NULL);
     }
     condition_note(blocks, &blocks->file_condition, &condition);
     error_set(err, "%s", condition.text);
@@ -400,7 +419,7 @@ static int read_file(FILE *in, struct gathered *gathered)
         size_t n = strcspn(line, "\n");
         bool whole = line[n] == '\n';
         line[n] = '\0';
-        if (line[0] == '#' || line[0] == '\0')
+        if (line[0] == '#' || (line[0] == '\0' && whole)) /* else zeros, which a crash can leave */
             continue;
         size_t end = strcspn(line, " ");
         bool has_text = line[end] == ' ';
@@ -419,8 +438,10 @@ static int load(struct blocks *blocks, struct error *err)
     struct gathered gathered = gathered_begin(blocks);
     int fd = file_open_own(blocks->path, O_RDONLY, 0);
     FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
-    if (in == NULL && errno == ENOENT)
+    if (in == NULL && errno == ENOENT) {
+        unread_note(blocks, err);
         return 0;
+    }
     if (in == NULL || read_file(in, &gathered) < 0)
         error_set(err, "cannot read %s: %s", blocks->path, strerror(errno));
     if (in != NULL)
@@ -433,6 +454,7 @@ static int load(struct blocks *blocks, struct error *err)
         error_set(err, "out of memory for the blocks in %s", blocks->path);
     blocks->unsaved = was_unsaved || gathered.junk > 0;
     blocks->push_all = true; /* Redis may not know them */
+    unread_note(blocks, err);
     gathered_done(&gathered);
     return err->text[0] != '\0' ? -1 : 0;
 }

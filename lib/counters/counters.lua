@@ -289,7 +289,8 @@ local function add(counter, at, amount, open)
     counter[at + 11] = left > count and count or left > 0 and left or 0
 end
 
--- Puts the slots that were listed, from number slot back, into the counter; false when they are no slots.
+-- Puts the slots that were listed, from number slot back, into the counter; false when they are no slots. What comes from longer slots,
+-- or from the future (the clock was set back), may have been charged before this window began: all of it is open.
 local function fill(counter, list, slot, old)
     local n = 0
     for item in gmatch(list, '[^,]+') do
@@ -305,7 +306,7 @@ local function fill(counter, list, slot, old)
         if count > 0 then
             local at = counter.slot - map(slot, old, counter.window) + 1
             if at <= 11 then
-                add(counter, at < 1 and 1 or at, count, open)
+                add(counter, at < 1 and 1 or at, count, (at < 1 or old > counter.window) and count or open)
             end
         end
         slot = slot - 1
@@ -584,7 +585,11 @@ if what == 'change' or what == 'settle' then
         elseif counter and (born == counter.born or born > MOST) then
             local i = ago < 0 and 1 or ago + 1
             local count, open = counter[i], counter[i + 11]
-            add(counter, i, tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+            local amount, opened = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+            if slot >= 0 and window > counter.window then -- what is taken of it may have been before this window
+                opened = math.max(opened, amount)
+            end
+            add(counter, i, amount, opened)
             if counter[i] ~= count or counter[i + 11] ~= open then -- else not even the window moves: the clock may have been set back
                 call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
             end

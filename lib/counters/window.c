@@ -77,8 +77,10 @@ void window_move(struct window *window, int64_t window_ms, int64_t now_ms)
         if (window->count[i] == 0)
             continue;
         int64_t at = slot_map(window->slot + i, window->window_ms, window_ms) - oldest;
+        bool undated = at > NEWEST || window->window_ms > window_ms;
         if (at >= 0)
-            slot_add(&moved, at > NEWEST ? NEWEST : at, window->count[i], window->open[i]);
+            slot_add(&moved, at > NEWEST ? NEWEST : at, window->count[i],
+                     undated ? window->count[i] : window->open[i]);
     }
     *window = moved;
 }
@@ -127,7 +129,9 @@ bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, 
     if (at < 0)
         return false;
     int64_t count_before = window->count[at], open_before = window->open[at];
-    slot_add(window, at, amount, open);
+    bool undated =
+        slot_window_ms > window->window_ms; /* what is taken of it may have been before this window */
+    slot_add(window, at, amount, undated && open < amount ? amount : open);
     return window->count[at] != count_before || window->open[at] != open_before;
 }
 

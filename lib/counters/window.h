@@ -43,7 +43,8 @@ int64_t window_slot_middle(int64_t window_ms, int64_t slot);
 /* Moves the window on to now_ms, and to another length. A window in which something is ahead stays there, so that what is charged now
  * joins the newest slot and nothing newer moves back; if it is ahead by more than WINDOW_STALE_MS (the clock was set back), or
  * by another length, what is in the future is folded into the slot of now_ms. When the length changes, each old slot goes to
- * the new slot that holds its last millisecond. */
+ * the new slot that holds its last millisecond. What is folded, or comes from longer slots, may have been charged before this window began:
+ * from then on all of it is open. */
 void window_move(struct window *window, int64_t window_ms, int64_t now_ms);
 
 int64_t window_used(const struct window *window);
@@ -59,7 +60,7 @@ void window_add(struct window *window, int64_t amount, int64_t open);
 bool window_has(const struct window *window, int64_t slot, int64_t slot_window_ms);
 
 /* Changes what was charged in a slot that was numbered when the window was slot_window_ms long: its count, and how much of it
- * is open; neither below 0. Nothing where that slot has left the window. False: nothing was changed. */
+ * is open; neither below 0. What was charged in a longer slot stays open. Nothing where that slot has left the window. False: nothing was changed. */
 bool window_change(struct window *window, int64_t slot, int64_t slot_window_ms, int64_t amount, int64_t open);
 
 /* Leaves at most `most` in it: what is oldest goes. */

@@ -8,6 +8,7 @@
 #include "rule_inert.h"
 #include "base/pool.h"
 #include "policy/rules.h"
+#include "sys/ids.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -208,6 +209,22 @@ static void check_secrets(const char *file, const struct policy *policy, struct 
                          "can be read or written by every user of this machine: chmod o-rwx", problems);
 }
 
+/* To root nothing is tried that is of the last good policy, where the gate's user may have written it: root's files would be
+ * read as passwords, and sent where it says. */
+static void connect_by(const char *file, const struct policy *policy, struct problems *problems)
+{
+    struct problems ignored = {0};
+    struct error err = {0};
+    bool patched = ids_are_roots() && problems_status(problems) != 0;
+    const struct policy *own = patched ? policy_file_load(file, &ignored, &err) : policy_ref(policy);
+    if (own != NULL)
+        check_connect(file, own, problems);
+    else
+        warn(problems, "", "nothing was asked: mend the file first, or check as another user than root");
+    policy_unref(own);
+    problems_done(&ignored);
+}
+
 int cmd_check(int argc, char **argv)
 {
     const char *file = POLICY_FILE_DEFAULT;
@@ -233,7 +250,7 @@ int cmd_check(int argc, char **argv)
         check_database(policy, &problems);
         check_rows(policy, &problems);
         if (connect)
-            check_connect(file, policy, &problems);
+            connect_by(file, policy, &problems);
     }
     int status = policy != NULL ? problems_status(&problems) : EXIT_CONFIG;
     if (json) {

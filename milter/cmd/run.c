@@ -42,7 +42,8 @@ enum {
     ALIASES_MS = 60000,     /* to check the alias data: without, all mail would be answered "later" */
     ALIASES_COPY_MS = 5000, /* the same where a last good copy can answer meanwhile */
     CALLBACKS_MS = 5000,
-    GIVE_WAY = 5, /* nice: mail goes before a reload, and before who looks at us */
+    REMEMBER_MS = 60000, /* what was mended, or written anew, stays a condition so long */
+    GIVE_WAY = 5,        /* nice: mail goes before a reload, and before who looks at us */
 };
 
 struct daemon {
@@ -57,7 +58,7 @@ struct daemon {
     struct web *web;
     struct maps *maps;
     int state_lock;
-    bool holds_failed;         /* to be kept, last time */
+    int64_t holds_ms;          /* when something was wrong with the file of holds as it was read */
     atomic_bool milter_failed; /* libmilter gave up by itself */
 };
 
@@ -135,8 +136,11 @@ static void holds_read(struct daemon *daemon, const struct policy *policy)
     struct error err = {0};
     state_dir_path(policy->state, STATE_DIR_HOLDS, path);
     if (holds_are_kept(daemon, policy) &&
-        holds_load(daemon->gate.counters, path, context_now(&daemon->gate.context), &err) < 0)
-        log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
+        holds_load(daemon->gate.counters, path, context_now(&daemon->gate.context), &err) < 0) {
+        daemon->holds_ms = context_now(&daemon->gate.context);
+        conditions_set(&daemon->gate.context.conditions, CONDITION_HOLDS, CONDITION_DEGRADED,
+                       daemon->holds_ms, "%s", err.text);
+    }
 }
 
 static void holds_keep(struct daemon *daemon)
@@ -146,11 +150,11 @@ static void holds_keep(struct daemon *daemon)
     const struct policy *policy = context_policy(&daemon->gate.context);
     state_dir_path(daemon->reload.state, STATE_DIR_HOLDS,
                    path); /* a new policy's state is the next start's */
-    bool failed = holds_are_kept(daemon, policy) &&
-                  holds_save(daemon->gate.counters, path, context_now(&daemon->gate.context), &err) < 0;
-    if (failed && !daemon->holds_failed)
-        log_line(LOG_AT_ERROR, "event=holds-file text=\"%s\"", err.text);
-    daemon->holds_failed = failed;
+    int64_t now = context_now(&daemon->gate.context);
+    if (holds_are_kept(daemon, policy))
+        (void)holds_save(daemon->gate.counters, path, now, &err); /* is a condition */
+    if (err.text[0] != '\0' || now < daemon->holds_ms || now - daemon->holds_ms > REMEMBER_MS)
+        conditions_follow(&daemon->gate.context.conditions, CONDITION_HOLDS, CONDITION_DEGRADED, now, &err);
     policy_unref(policy);
 }
 
@@ -165,7 +169,6 @@ static void reload(struct daemon *daemon)
 /* A socket that nobody finds, or may open, is an outage that only looks like peace. */
 static void look_at_socket(struct daemon *daemon, int64_t now)
 {
-    enum { REMEMBER_MS = 60000 };
     struct conditions *conditions = &daemon->gate.context.conditions;
     struct error what = {0};
     const struct policy *policy = context_policy(&daemon->gate.context);

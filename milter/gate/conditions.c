@@ -39,6 +39,7 @@ static const struct {
     [CONDITION_BLOCKS] =
         {"blocks", "Blocks",
          "Blocks in force stay so; new ones may be missing after a restart, or on other hosts."},
+    [CONDITION_HOLDS] = {"holds", "Holds", "What is held stays so; a restart lets in what it does not find."},
     [CONDITION_QUEUE] = {"queue", "Postfix's queue",
                          "Limits that count the backlog go by old numbers for a while, then refuse nothing."},
     [CONDITION_STATE] = {"state", "State directory",

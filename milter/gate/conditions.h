@@ -28,6 +28,7 @@ enum condition {
     CONDITION_POLICY_COPY,     /* the last good policy cannot be kept for the next start */
     CONDITION_RESTART,         /* a part of the policy in force waits for a restart; a note */
     CONDITION_BLOCKS,          /* blocks cannot be kept, or shared with the other gates */
+    CONDITION_HOLDS,           /* holds cannot be kept for a restart, or were not all found at the last */
     CONDITION_QUEUE,           /* Postfix's queue cannot be read */
     CONDITION_STATE,           /* the state directory cannot be used */
     CONDITION_DECISION,        /* a decision fails though all its parts are well */

@@ -6,6 +6,7 @@
 #include "sys/ids.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -35,15 +36,24 @@ int last_good_path(const char *file, char path[PATH_MAX])
 }
 
 /* Who can plant a file in a directory that everybody writes to (/tmp) must not give us a policy. */
-static bool is_trusted(const char *name)
+static bool is_trusted(const char *state, const struct stat *st)
 {
-    char dir[PATH_MAX];
-    struct stat st, up;
-    const char *slash = strrchr(name, '/');
-    if (slash == NULL || lstat(name, &st) < 0 || !S_ISREG(st.st_mode))
-        return false;
-    snprintf(dir, sizeof dir, "%.*s", slash == name ? 1 : (int)(slash - name), name);
-    return st.st_uid == geteuid() || st.st_uid == 0 || (stat(dir, &up) == 0 && (up.st_mode & S_IWOTH) == 0);
+    struct stat up;
+    return st->st_uid == geteuid() || st->st_uid == 0 ||
+           (stat(state, &up) == 0 && (up.st_mode & S_IWOTH) == 0);
+}
+
+/* Whose it is, is asked of what is read, and not of what has its name a moment later. */
+static char *read_trusted(const char *state, const char *name, size_t *n, struct stat *st)
+{
+    char *bytes = NULL;
+    int fd = file_open_own(name, O_RDONLY, 0);
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, st) == 0 && is_trusted(state, st))
+        (void)file_read_open(fd, &bytes, n); /* else it is as if there were none */
+    (void)close(fd);                         /* only read: nothing can be lost */
+    return bytes;
 }
 
 /* ---- what the gate's own user may say to root ---- */
@@ -65,17 +75,12 @@ static int disarm(json_t *policy, const char *state, uid_t owner)
 }
 
 /* Of a last good policy that not only root can have written. -1: it cannot be had so. */
-static int disarm_others(json_t *policy, const char *state, const char *name)
+static int disarm_others(json_t *policy, const char *state, uid_t owner)
 {
-    struct stat st;
     struct ids ids;
-    if (!ids_are_roots())
+    if (!ids_are_roots() || (owner == 0 && ids_of_directory(state, &ids, NULL, NULL) == 0 && ids.uid == 0))
         return 0;
-    if (lstat(name, &st) < 0)
-        return -1;
-    return st.st_uid == 0 && ids_of_directory(state, &ids, NULL, NULL) == 0 && ids.uid == 0
-               ? 0
-               : disarm(policy, state, st.st_uid);
+    return disarm(policy, state, owner);
 }
 
 /* ---- where the state is ---- */
@@ -132,16 +137,16 @@ static bool file_names_state(const char *bytes, char state[POLICY_STATE_MAX + 1]
 
 static char *read_from(const char *path, const char *state, char from[STATE_DIR_PATH])
 {
-    char name[STATE_DIR_PATH], *bytes = NULL, *text = NULL;
+    char name[STATE_DIR_PATH], *text = NULL;
     size_t n = 0;
-    struct error err = {0};
-    if (!is_trusted(state_dir_path(state, STATE_DIR_LAST_GOOD, name)) ||
-        file_read(name, &bytes, &n, &err) < 0)
+    struct stat st;
+    char *bytes = read_trusted(state, state_dir_path(state, STATE_DIR_LAST_GOOD, name), &n, &st);
+    if (bytes == NULL)
         return NULL;
     json_t *root = json_loadb(bytes, n, 0, NULL);
     const char *file = json_string_value(json_object_get(root, "file"));
     json_t *policy = json_object_get(root, "policy");
-    if (file != NULL && strcmp(file, path) == 0 && disarm_others(policy, state, name) == 0)
+    if (file != NULL && strcmp(file, path) == 0 && disarm_others(policy, state, st.st_uid) == 0)
         text = json_dumps(policy, JSON_INDENT(2));
     if (text != NULL)
         memcpy(from, name, strlen(name) + 1);

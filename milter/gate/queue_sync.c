@@ -25,6 +25,7 @@ enum {
 struct host {
     char name[256];          /* as in fields */
     int64_t stamp, moved_ms; /* the latest, and when it came (monotonic); 0: not seen to move yet */
+    int64_t seen_ms;         /* the round that read it last */
 };
 
 struct queue_sync {
@@ -107,19 +108,35 @@ static bool notify_own(struct round *round, const struct table *own)
 
 /* ---- reading ---- */
 
+/* Room for one more: of those that are gone, of which there may be many in time, the one that was read longest ago. SIZE_MAX: there are too
+ * many in this round. */
+static size_t host_room(const struct queue_sync *sync, int64_t clock_ms)
+{
+    size_t oldest = 0;
+    if (sync->n_hosts < HOSTS_MAX)
+        return sync->n_hosts;
+    for (size_t i = 1; i < sync->n_hosts; i++)
+        if (sync->hosts[i].seen_ms < sync->hosts[oldest].seen_ms)
+            oldest = i;
+    return sync->hosts[oldest].seen_ms < clock_ms ? oldest : SIZE_MAX;
+}
+
 /* SIZE_MAX: there are too many. */
-static size_t host_find(struct queue_sync *sync, const char *name)
+static size_t host_find(struct queue_sync *sync, const char *name, int64_t clock_ms)
 {
     size_t i = 0;
     while (i < sync->n_hosts && strcmp(sync->hosts[i].name, name) != 0)
         i++;
-    if (i < sync->n_hosts)
-        return i;
-    if (i == HOSTS_MAX || strlen(name) >= sizeof sync->hosts[i].name)
-        return SIZE_MAX;
-    sync->hosts[i] = (struct host){.stamp = -1};
-    memcpy(sync->hosts[i].name, name, strlen(name) + 1);
-    return sync->n_hosts++;
+    if (i == sync->n_hosts) {
+        i = host_room(sync, clock_ms);
+        if (i == SIZE_MAX || strlen(name) >= sizeof sync->hosts[i].name)
+            return SIZE_MAX;
+        sync->n_hosts += i == sync->n_hosts;
+        sync->hosts[i] = (struct host){.stamp = -1};
+        memcpy(sync->hosts[i].name, name, strlen(name) + 1);
+    }
+    sync->hosts[i].seen_ms = clock_ms;
+    return i;
 }
 
 static bool value_read(const char *value, int64_t *n, int64_t *stamp)
@@ -169,7 +186,7 @@ static void on_field(void *arg, const char *field, const char *value)
     bool own = strcmp(bar + 1, round->own_host) == 0;
     if (own && table_find(round->sent, field, strlen(field)) != NULL)
         return;
-    entry.host = own ? SIZE_MAX : host_find(round->sync, bar + 1);
+    entry.host = own ? SIZE_MAX : host_find(round->sync, bar + 1, round->clock_ms);
     if (!own && entry.host == SIZE_MAX)
         return;
     if (!own)

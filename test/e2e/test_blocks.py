@@ -262,6 +262,30 @@ def test_memory_survives_a_restart():
         assert blocked(gate), "and forgets nothing"
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: "\0" * 500, lambda text: "junk\n" * 100, None])
+def test_a_file_that_was_damaged_is_told(damage):
+    with World("memory", mta=False, database=False) as world:
+        gate = world.gate
+        gate.command("block", CLIENT)
+        gate.stop()
+        path = gate.state / "blocks"
+        if damage:
+            path.write_text(damage(path.read_text()))
+        else:
+            path.unlink()
+            path.mkdir()
+        gate.start()
+        told = wait_for(lambda: {r["what"]: r["text"] for r in gate.status()["reasons"]}.get("blocks"), "status names it")
+        assert str(path) in told
+        if damage:
+            wait_for(lambda: "written anew" in path.read_text(), "the file is mended")
+            assert "blocks" in {r["what"] for r in gate.status()["reasons"]}, "and what it lost is not forgotten at once"
+        else:
+            path.rmdir()
+            gate.reload()
+            wait_for(lambda: "blocks" not in {r["what"] for r in gate.status()["reasons"]}, "all is well")
+
+
 def test_through_postfix():
     with World("redis") as world:
         world.database.alias(ALIAS)

@@ -42,3 +42,28 @@ def test_held_at_connect(store):
         assert talk(gate) == "refused", "after a restart"
         gate.command("reset", CLIENT)
         wait_for(lambda: talk(gate) == ["continue"], "reset ends it")
+
+
+def told(gate):
+    return {r["what"]: r["text"] for r in gate.status()["reasons"]}.get("holds", "")
+
+
+def test_a_file_that_was_damaged_or_cannot_be_written_is_told():
+    with World("memory", LIMITS, mta=False, database=False) as world:
+        gate = world.gate
+        assert talk(gate, n=5)[3:] == ["550 5.7.1"] * 2
+        gate.stop()
+        path = gate.state / "holds"
+        path.write_text(path.read_text()[:-5])
+        gate.start()
+        assert "1 lines of" in wait_for(lambda: told(gate), "status names it")
+        gate.stop()
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        gate.start()
+        assert "cannot read" in wait_for(lambda: told(gate), "that it cannot be read")
+        assert talk(gate, n=5)[3:] == ["550 5.7.1"] * 2
+        wait_for(lambda: "cannot write" in told(gate), "nor written")
+        path.rmdir()
+        wait_for(lambda: "cannot write" not in told(gate), "all is well")
+        assert path.is_file()

@@ -296,3 +296,28 @@ def test_numbers_of_other_hosts_do_not_overflow():
         world.gate.write_policy(limits=[BOX], queue={"every": "1s", "command": ["/bin/true"]})
         wait_for(lambda: ask(world.gate, "a@example.com").startswith("450 4.2.1"), "what makes sense counts")
         assert ask(world.gate, "b@example.com") == "continue", "what makes none does not"
+
+
+def test_hosts_that_come_and_go_leave_room_for_others():
+    """As containers do, each with a name of its own."""
+    with World("redis", mta=False) as world:
+        redis, key = world.redis, "rcptgate:backlog:mailbox"
+        world.database.alias("a@example.com", mailbox="sum@box.example")
+        command = script(world, "queue.sh", """#!/bin/sh
+echo '{"sender": "s@x.example", "recipients": [{"address": "other@box.example"}]}'
+""")
+        world.gate.write_policy(limits=[BOX, {"name": "all", "per": "all", "count": "backlog", "max": 50}],
+                                queue={"every": "1s", "command": [command]})
+
+        def rounds():
+            return list(redis.fields("rcptgate:backlog:all").values())
+
+        for start in range(0, 600, 200):
+            now = int(time.time() * 1000)
+            redis.call("HSET", key, *(word for i in range(start, start + 200) for word in (f"x@box.example|pod{i}", f"1 {now}")))
+            for _ in range(2):  # one may have been under way
+                before = rounds()
+                wait_for(lambda: rounds() != before, "they are read")
+            redis.call("DEL", key)
+        redis.call("HSET", key, "sum@box.example|mx7", f"9 {int(time.time() * 1000)}")
+        wait_for(lambda: ask(world.gate, "a@example.com").startswith("450 4.2.1"), "a host that came later does not count")

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -296,6 +297,46 @@ def test_what_the_gates_user_kept_as_last_good_gives_no_rights(scratch, bad):
         said = gate.communicate(timeout=PATIENCE)[1]
     assert list(roots.iterdir()) == [], said
     assert not (other / "id").exists() or "root" not in (other / "id").read_text() and "shadow" not in (other / "id").read_text()
+
+
+def test_a_second_name_of_a_file_of_roots_is_no_last_good_policy(scratch):
+    """The gate's user may give it to what root wrote elsewhere."""
+    state, policy = policy_of(scratch)
+    policy.write_text(f'{{\n"state": "{state}",\n')
+    roots = scratch / "roots.json"
+    roots.write_text(json.dumps({"file": str(policy), "policy": {"user": "root", "http": {"listen": ""}, "log": {"to": "stderr"}, "maps": {"socket": ""},
+                                                                 "milter": {"socket": f"unix:{scratch / 'm.sock'}"}}}))
+    os.link(roots, state / "last-policy.json")
+    done = subprocess.run([RCPTGATE, "run", "-c", str(policy)], capture_output=True, text=True, timeout=PATIENCE,
+                          env=dict(os.environ, STATE_DIRECTORY=str(state), **SANITIZERS))
+    assert done.returncode == 78 and "no last good policy" in done.stderr
+
+
+@pytest.mark.parametrize("counters", [7, {"url": 7}, {"urk": "memory:"}])
+def test_what_root_checks_sends_no_file_of_roots(scratch, counters):
+    state, policy = policy_of(scratch)
+    policy.write_text(json.dumps({"state": str(state), "counters": counters}))
+    secret = scratch / "shadow"
+    secret.write_text("root:secret\n")
+    secret.chmod(0o600)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        planted = {"counters": {"url": f"redis://127.0.0.1:{server.getsockname()[1]}", "password_file": str(secret), "timeout": "1s"}}
+        last = state / "last-policy.json"
+        last.write_text(json.dumps({"file": str(policy), "policy": planted}))
+        shutil.chown(last, OTHER.pw_uid)
+        server.settimeout(0.1)
+        check = subprocess.Popen([RCPTGATE, "check", "--connect", str(policy)], stdout=subprocess.DEVNULL)
+        while check.poll() is None:
+            try:
+                client, _ = server.accept()
+            except socket.timeout:
+                continue
+            with client:
+                client.settimeout(PATIENCE)
+                assert b"secret" not in client.recv(1000)
+        assert check.wait() == 1
 
 
 def test_a_gate_that_root_starts_with_a_broken_policy(scratch):

@@ -125,9 +125,11 @@ static void move(struct counter_model *counter, int64_t window, int64_t now)
     counter->newest = current;
     for (size_t i = 0; i < before.n; i++) {
         const struct slot *slot = &before.slots[i];
-        int64_t number = least(map_slot(slot->number, before.window, window), current);
+        int64_t number = map_slot(slot->number, before.window, window);
+        bool undated =
+            number > current || before.window > window; /* it is not certain that this window holds it */
         if (slot->count > 0 && number >= current - 10)
-            slot_add(counter, number, slot->count, slot->open);
+            slot_add(counter, least(number, current), slot->count, undated ? slot->count : slot->open);
     }
 }
 
@@ -479,7 +481,9 @@ static void apply_change(struct limiter_model *model, const struct count_change 
     if (found == NULL || (change->created != INT64_MAX && change->created != counter.created))
         return;
     struct slot before = *slot_get(&counter, least(slot, counter.newest));
-    slot_add(&counter, least(slot, counter.newest), change->amount, change->open);
+    bool undated = change->slot >= 0 && change->window_ms > window;
+    slot_add(&counter, least(slot, counter.newest), change->amount,
+             undated ? most(change->open, change->amount) : change->open);
     struct slot after = *slot_get(&counter, least(slot, counter.newest));
     if (before.count == after.count && before.open == after.open)
         return;
