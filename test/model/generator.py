@@ -200,8 +200,27 @@ def race(r, spec):
     spec.update(store="memory", gates=1, skew=0)
     spec["limits"] = [{"name": "l0", "per": "recipient", "max": r.choice([5, 20]), "window": "1s"}]
     spec["strikes"] = [{"kind": "owner-busy", "at": 0.1, "for": spec["seconds"], "seed": r.randint(0, 1 << 30)}]
-    one = {**actor(r, 0, spec["data"]), "connections": 16, "kind": "burst"}
+    for row in spec["data"]["aliases"].values():
+        row.update(action="accept", expires_at=None)
+    spec["data"].update(senders={}, clients={})
+    one = {**actor(r, 0, spec["data"]), "connections": 16, "kind": "burst", "to": list(spec["data"]["aliases"])[:3]}
     spec["actors"] = [one, {**one, "kind": "hammer", "seed": 5}]
+    if r.random() < 0.6:
+        overtaking(r, spec)
+
+
+def overtaking(r, spec):
+    """RCPTs whose look-up takes milliseconds are overtaken by others that began later: through thousands of globs, beside exact rows."""
+    data, domain = spec["data"], DOMAINS[0]
+    data["globs"] = {(domain, f"slow-{i}-*"): {"domain": domain, "glob": f"slow-{i}-*", "mailbox": "box9@isp.example", "action": "accept"} for i in range(4000)}
+    quick = [f"a{i}@{domain}" for i in range(5)]
+    data["aliases"].update({to: {"address": to, "mailbox": "box1@isp.example", "action": "accept"} for to in quick})
+    spec.update(mode="enforce", seconds=6.0, strikes=[])
+    spec["limits"] = [{"name": "l0", "per": r.choice(["all", "host", "recipient_domain"]), "max": 5, "window": "1s", "over": r.choice(["defer", "reject"])},
+                      {"name": "l1", "per": "recipient", "max": 1, "window": "1h", "when": {"catch_all": True}}]
+    one = {**actor(r, 0, data), "from": ["s0@sender.example"]}
+    spec["actors"] = [{**one, "kind": "hammer", "connections": 6, "pause": 0, "to": ["slow-3999-x@" + domain]},
+                      {**one, "kind": "beat", "connections": 1, "pause": 0, "to": quick}]
 
 
 def slow_redis(r, spec):
