@@ -114,7 +114,7 @@ class Oracle:
                 self._find("answer/" + r.code, r, f"RCPT was answered {r.code}")
             self._waited(r)
         if self.spec["mode"] != "shadow":
-            for key in self.charges:
+            for key in self.limit_of:
                 self._over(key)
         self._connects()
         self._messages()
@@ -157,7 +157,8 @@ class Oracle:
         self.repeats = self._repeated()
         self.limit_of, self.lists = {}, {}
         for r in self.books.rcpts:
-            keys, unsaid = {}, r.code is None or r.code.startswith("451")  # 451: what the rules say was not believed
+            keys = {}
+            unsaid = r.code is None or r.code.startswith("451") or self.touched(ALIAS_FAULTS, r.asked, r.answered)  # other rules than are meant spoke
             for view in self.known[r.index]:
                 for limit, key in view.keys:
                     if unsaid or view.meets(limit):
@@ -656,7 +657,7 @@ class Oracle:
         """What is counted lies between what must and what can have been, and no key exists that the contract does not want."""
         self.the_end = end = Rcpt(self.books.closed + GIVEN_BACK + 0.1, 0, "", "", "", None, "")
         end.answered, end.code = end.asked, "the end"
-        for name in self.charges:
+        for name in self.limit_of:
             (limit_name, kind, per), key = name
             limit = self.limit_of[name]
             if limit.window < 3600 or "host" in per or "%" in str(key):
@@ -726,7 +727,7 @@ class Oracle:
     def _overflows(self):
         """Overflow keys hold no more than what their subjects, together, do not have under keys of their own."""
         left = defaultdict(int)
-        for name in self.charges:
+        for name in self.limit_of:
             (limit_name, _, per), key = name
             limit = self.limit_of[name]
             if limit.window >= 3600 and "host" not in per and (overflow := self._overflow_key(limit, key)):
