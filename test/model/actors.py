@@ -17,7 +17,7 @@ class Actor:
 
     def start(self, loop):
         """Its connections; some kinds have one by nature."""
-        n = 1 if self.kind in ("silent", "opener", "late") else self.spec["connections"]
+        n = 1 if self.kind in ("silent", "opener", "late", "tide") else self.spec["connections"]
         for i in range(n):
             loop.spawn(self._run(i))
 
@@ -189,6 +189,50 @@ class Actor:
                 session.abort()
         session.close()
 
+    def tags(self, r, i):
+        """Made-up recipients, each in a message with several subaddresses."""
+        session = yield from self._session(r)
+        domain = self.spec["to"][0].rpartition("@")[2]
+        for _ in range(30):
+            if session is None or self._over():
+                return
+            yield from session.mail(r.choice(self.spec["from"]))
+            name, taken = f"shop-{r.randint(0, 99999)}", False
+            for tag in range(r.choice([2, 3, 4])):
+                answer = yield from session.rcpt(f"{name}+t{tag}@{domain}")
+                taken = taken or answer.code == "continue"
+            if taken:
+                yield from session.end(300)
+            else:
+                session.abort()
+        session.close()
+
+    def tide(self, r, i):
+        """Others fill half of a limit, then one source fills its share of it, and asks on until the others' part is long gone."""
+        session = yield from self._session(r)
+        if session is None:
+            return
+        source, *others = self.spec["to"]
+        for address in others:
+            if (yield from self._one(session, r, address)).soft():
+                break
+        yield r.uniform(0.5, 0.8) * self.spec["window"]
+        end = time.monotonic() + 1.2 * self.spec["window"]
+        while time.monotonic() < end and not self._over():
+            yield from self._one(session, r, source)
+            yield 0.02
+        session.close()
+
+    def _one(self, session, r, address):
+        """A message to one recipient."""
+        yield from session.mail(self.spec["from"][0])
+        answer = yield from session.rcpt(address)
+        if answer.code == "continue":
+            yield from session.end(300)
+        else:
+            session.abort()
+        return answer
+
     def senders(self, r, i):
         """Made-up senders to aliases that may exist."""
         session = yield from self._session(r)
@@ -260,6 +304,22 @@ class Actor:
                     yield from session.end(200)
                 else:
                     session.abort()
+        session.close()
+
+    def beat(self, r, i):
+        """Uses a limit of a second up at once, and asks again when a second is nearly over."""
+        session = yield from self._session(r)
+        for _ in range(20):
+            if session is None or self._over():
+                return
+            yield 0.1 - time.time() % 0.1 + r.uniform(0, 0.04)  # early in a tenth of the window
+            begin = time.monotonic()
+            for address in self.spec["to"]:
+                yield from self._one(session, r, address)
+            yield begin + 0.93 - time.monotonic()
+            while time.monotonic() < begin + 1.0:
+                yield from self._one(session, r, self.spec["to"][0])
+            yield 0.2
         session.close()
 
     def opener(self, r, i):

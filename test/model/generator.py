@@ -7,11 +7,12 @@ SENDERS = [f"s{i}@{d}" for i in range(6) for d in ("sender.example", "big.exampl
 ACTIONS = ["accept"] * 8 + ["reject", "discard", "defer"]
 REDIS_STRIKES = ["redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-flushed", "redis-no-script", "redis-slow", "redis-deaf",
                  "redis-cut", "redis-stalled"]
+SILENCES = [kind for kind in REDIS_STRIKES if kind not in ("redis-flushed", "redis-no-script")]  # Redis does not answer in time
 ALIAS_STRIKES = ["rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
                  "file-gone", "file-locked", "file-garbage"]
 GATE_STRIKES = ["gate-killed", "gate-restarted"]
 CLOCK_STRIKES = ["clock-redis", "clock-gate", "time-passes"]
-OWNER_STRIKES = ["owner-adds", "owner-removes", "owner-sets", "owner-replaces", "owner-policy", "owner-busy"]
+OWNER_STRIKES = ["owner-adds", "owner-removes", "owner-sets", "owner-replaces", "owner-policy", "owner-busy"]  # and owner-relents, by theme
 KINDS = {"redis": REDIS_STRIKES, "aliases": ALIAS_STRIKES, "gate": GATE_STRIKES, "clock": CLOCK_STRIKES, "owner": OWNER_STRIKES}
 
 
@@ -158,6 +159,28 @@ def retries(r, spec):
     spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["pool", "late", "pool", "hammer"])} for i in range(3)]
     for entry in spec["actors"]:
         entry["clients"] = [f"192.0.2.{n}" for n in r.sample(range(1, 60), 8)]
+    chance = r.random()
+    if chance < 0.3:
+        deferred_by_rule(r, spec)
+    elif chance < 0.4:  # nothing is deferred, so nothing is a retry
+        spec.update(store="redis", mode="shadow", strikes=[])
+        for entry in spec["actors"]:
+            entry["kind"] = "late"
+
+
+def deferred_by_rule(r, spec):
+    """Rows defer, and then do so no more: who comes again retries, though none of these limits was asked before."""
+    data, some = spec["data"], list(spec["data"]["aliases"])[:6]
+    spec.update(mode="enforce", seconds=4.0)
+    spec["limits"][1]["max"] = r.choice([2, 5])
+    data.update(senders={}, clients={})
+    for address in some:
+        data["aliases"][address].update(action="defer", expires_at=None, owner="bob", mailbox="box0@isp.example")
+    spec["strikes"] = [{"kind": "owner-relents", "at": 1.6, "for": 0.0, "seed": 0}]
+    if r.random() < 0.5:
+        spec["strikes"].append({"kind": "time-passes", "at": 1.2, "for": 0.0, "seed": r.randint(0, 1 << 30)})
+    for i, entry in enumerate(spec["actors"]):
+        entry.update(kind="late", to=some, **{"from": SENDERS[6 * i:6 * i + 5]})
 
 
 def volume(r, spec):
@@ -177,8 +200,27 @@ def race(r, spec):
     spec.update(store="memory", gates=1, skew=0)
     spec["limits"] = [{"name": "l0", "per": "recipient", "max": r.choice([5, 20]), "window": "1s"}]
     spec["strikes"] = [{"kind": "owner-busy", "at": 0.1, "for": spec["seconds"], "seed": r.randint(0, 1 << 30)}]
-    one = {**actor(r, 0, spec["data"]), "connections": 16, "kind": "burst"}
+    for row in spec["data"]["aliases"].values():
+        row.update(action="accept", expires_at=None)
+    spec["data"].update(senders={}, clients={})
+    one = {**actor(r, 0, spec["data"]), "connections": 16, "kind": "burst", "to": list(spec["data"]["aliases"])[:3]}
     spec["actors"] = [one, {**one, "kind": "hammer", "seed": 5}]
+    if r.random() < 0.6:
+        overtaking(r, spec)
+
+
+def overtaking(r, spec):
+    """RCPTs whose look-up takes milliseconds are overtaken by others that began later: through thousands of globs, beside exact rows."""
+    data, domain = spec["data"], DOMAINS[0]
+    data["globs"] = {(domain, f"slow-{i}-*"): {"domain": domain, "glob": f"slow-{i}-*", "mailbox": "box9@isp.example", "action": "accept"} for i in range(4000)}
+    quick = [f"a{i}@{domain}" for i in range(5)]
+    data["aliases"].update({to: {"address": to, "mailbox": "box1@isp.example", "action": "accept"} for to in quick})
+    spec.update(mode="enforce", seconds=6.0, strikes=[])
+    spec["limits"] = [{"name": "l0", "per": r.choice(["all", "host", "recipient_domain"]), "max": 5, "window": "1s", "over": r.choice(["defer", "reject"])},
+                      {"name": "l1", "per": "recipient", "max": 1, "window": "1h", "when": {"catch_all": True}}]
+    one = {**actor(r, 0, data), "from": ["s0@sender.example"]}
+    spec["actors"] = [{**one, "kind": "hammer", "connections": 6, "pause": 0, "to": ["slow-3999-x@" + domain]},
+                      {**one, "kind": "beat", "connections": 1, "pause": 0, "to": quick}]
 
 
 def slow_redis(r, spec):
@@ -200,6 +242,35 @@ def shares(r, spec):
     for row in list(spec["data"]["aliases"].values())[::3]:
         row["action"] = "discard"
     spec["strikes"] = []
+    if r.random() < 0.3:
+        tides(r, spec)
+
+
+def tides(r, spec):
+    """A share that binds while others fill the limit, and does not when their part has left the window."""
+    seconds, data = r.choice([1, 2]), spec["data"]
+    spec.update(seconds=4.0 + seconds, store="redis", gates=1, skew=0)
+    data.update(senders={}, clients={})
+    some = list(data["aliases"])
+    for address in some:
+        data["aliases"][address].update(action="accept", expires_at=None)
+    spec["limits"] = [{"name": "l0", "per": r.choice(["host", "all"]), "max": 16, "window": f"{seconds}s", "over": r.choice(["defer", "reject"]),
+                       "share": {"of": "recipient", "max": "34%", "above": "50%"}}]
+    one = actor(r, 0, data)
+    spec["actors"] = [{**one, "kind": "tide", "window": seconds, "to": [some[0]] + some[1:] * 3, "from": ["s0@sender.example"]}]
+
+
+def overflow(r, spec):
+    """More made-up recipients than may have keys of their own, several spellings of each in one message."""
+    spec.update(store="redis", strikes=[])
+    spec["counters"]["max_new_subjects"] = r.choice([5, 50])
+    domain = r.choice(list(spec["data"]["domains"]))
+    spec["data"]["globs"] = {(domain, "shop-*"): {"domain": domain, "glob": "shop-*", "mailbox": "box9@isp.example", "action": "accept"}}
+    spec["data"].update(senders={}, clients={})
+    spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "recipient", ["mailbox", "recipient"]]), "count": r.choice(["messages", "messages", "bytes", "recipients"]),
+                       "over": r.choice(["defer", "reject"]), "max": 1_000_000, "window": r.choice(["1h", "1d"])}]
+    spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["tags", "tags", "names"]), "to": [f"shop-1@{domain}"], "connections": 2, "pause": 0.01}
+                      for i in range(2)]
 
 
 def renamed(r, spec):
@@ -222,7 +293,7 @@ def crowd(r, spec):
                       {**one, "kind": "honest", "pause": 0.05}]
 
 
-THEMES = [crowd, retries, retries, volume, race, slow_redis, shares, renamed]
+THEMES = [crowd, retries, retries, volume, race, slow_redis, shares, overflow, renamed]
 
 
 def world(seed, families=None, theme=None):
@@ -248,7 +319,7 @@ def plain(r, seed, families):
         strikes = [s for s in strikes if s["kind"] != "clock-redis"]
     if any(s["kind"] in ALIAS_STRIKES for s in strikes):
         seconds = max(seconds, 6.0)
-    counters = {"timeout": r.choice(["100ms", "200ms"]) if any(s["kind"] in REDIS_STRIKES for s in strikes) else "10s"}
+    counters = {"timeout": r.choice(["100ms", "200ms"]) if any(s["kind"] in SILENCES for s in strikes) else "10s"}
     if r.random() < 0.15:
         counters["when_down"] = r.choice(["defer", "accept"])
     if r.random() < 0.1:

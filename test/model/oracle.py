@@ -22,6 +22,7 @@ ROWS_DIFFER = ALIAS_FAULTS - {"file-gone", "file-locked", "file-garbage"}  # wha
 OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled"}
 CLOCKS = {"clock-redis", "clock-gate", "time-passes"}
 GATES = {"gate-killed", "gate-restarted"}
+STRANGE = {"recipient", "sender", "sender_domain", "client"}  # behind the first of a list: what a stranger can choose
 
 
 class Finding:
@@ -58,22 +59,30 @@ class View:
             says.add(("client", self.client))
         return says
 
+    def meets(self, limit):
+        """Is this limit asked at all? Alias rules that refuse, defer or drop leave few."""
+        actions = {action for rule, action in self.says}
+        if "reject" in actions or "defer" in actions:
+            return limit.count == "attempts" and set(limit.per) <= ALWAYS | {"recipient_domain"}
+        return limit.only_always() if "discard" in actions else True
+
     def may_refuse(self, limit, hard):
         """Can this limit answer here, and with its own class?"""
         if limit.shadow:
             return False
         if hard and (self.exempt_recipient or self.facts["null_sender"] and limit.when.get("null_sender") is not True):
             return False
-        actions = {action for rule, action in self.says}
-        if "reject" in actions or "defer" in actions:
-            return limit.count == "attempts" and set(limit.per) <= ALWAYS | {"recipient_domain"}
-        return limit.only_always() if "discard" in actions else True
+        return self.meets(limit)
 
     def charged(self):
         """Limits that a RCPT which nothing refuses certainly charges."""
         if self.actions() or self.exempt_client:
             return []
         return self.keys
+
+
+def used_of(text):
+    return int(text.split("/")[0]) if text else 0
 
 
 class Oracle:
@@ -105,7 +114,7 @@ class Oracle:
                 self._find("answer/" + r.code, r, f"RCPT was answered {r.code}")
             self._waited(r)
         if self.spec["mode"] != "shadow":
-            for key in self.charges:
+            for key in self.limit_of:
                 self._over(key)
         self._connects()
         self._messages()
@@ -114,7 +123,13 @@ class Oracle:
             self._counters()
         return sorted(self.findings, key=lambda finding: finding.when)
 
+    def _starved(self, r):
+        """Has the machine kept Redis from answering in time, at some moment before? That is an outage like any other."""
+        return self.timeout < 5 and self.books.longest_starved(r.answered) > self.timeout / 3
+
     def _find(self, kind, r, text, about=()):
+        if (kind == "needless/451" or kind.startswith("over/")) and self._starved(r):
+            return
         self.findings.append(Finding(kind, r.asked, f"{r.code} for <{r.raw}> from <{r.sender}> client {r.client} gate {r.gate} ({r.actor}): {text}",
                                      [*about, r]))
 
@@ -143,9 +158,11 @@ class Oracle:
         self.limit_of, self.lists = {}, {}
         for r in self.books.rcpts:
             keys = {}
+            unsaid = r.code is None or r.code.startswith("451") or self.touched(ALIAS_FAULTS, r.asked, r.answered)  # other rules than are meant spoke
             for view in self.known[r.index]:
                 for limit, key in view.keys:
-                    keys[limit.identity(), key] = limit
+                    if unsaid or view.meets(limit):
+                        keys[limit.identity(), key] = limit
                 if not view.exempt_client:
                     for limit in view.limits:
                         if limit.hold and limit.per == ["client"]:
@@ -431,7 +448,8 @@ class Oracle:
             if not any(limit.ramp for view in self.known[r.index] for limit, _ in view.keys):
                 self._find("soft/no-ramp", r, "no limit has a ramp")
             return
-        if not any(s.touches(r.asked, r.answered, CALM) for s in self.books.strikes):
+        slow = r.answered - r.asked > 0.04 and self.books.noise_of_machine(r.gate, r.asked, r.answered) > 0.02  # a look-up is given up
+        if not slow and not any(s.touches(r.asked, r.answered, CALM) for s in self.books.strikes):
             self._find("needless/451", r, "nothing is broken")
 
     def _accepted(self, r):
@@ -637,22 +655,26 @@ class Oracle:
 
     def _counters(self):
         """What is counted lies between what must and what can have been, and no key exists that the contract does not want."""
-        end = Rcpt(self.books.closed + GIVEN_BACK + 0.1, 0, "", "", "", None, "")
+        self.the_end = end = Rcpt(self.books.closed + GIVEN_BACK + 0.1, 0, "", "", "", None, "")
         end.answered, end.code = end.asked, "the end"
-        for name in self.charges:
+        for name in self.limit_of:
             (limit_name, kind, per), key = name
             limit = self.limit_of[name]
             if limit.window < 3600 or "host" in per or "%" in str(key):
                 continue
             text = self.books.counters.get(self._key(per, key), {}).get(limit_name)
-            used = int(text.split("/")[0]) if text else 0
+            used = used_of(text)
             most, least = self.count(limit, key, end, True, FOREVER), self._least(name, limit, key)
             if not least <= used <= most:
                 about = sorted(self.charges[name], key=lambda r: r.asked)[-30:]
                 skew = "-skew" if self.spec["skew"] and kind == "bytes" else "-shadow" if self.spec["mode"] == "shadow" else ""
                 self.findings.append(Finding(f"counted/{'high' if used > most else 'low'}-{kind}{skew}", end.asked,
                                              f"{self._key(per, key)} {limit_name} is {text!r}, but it must be {least} to {most}", about))
+        self._overflows()
         self._strange_keys()
+
+    def _used(self, per, key, limit_name):
+        return used_of(self.books.counters.get(self._key(per, key), {}).get(limit_name))
 
     @staticmethod
     def _key(per, key):
@@ -663,15 +685,14 @@ class Oracle:
 
     def _least(self, name, limit, key):
         """What must have been counted."""
-        if limit.shadow or self.spec["mode"] == "shadow":
-            return 0  # what it would refuse it does not count
-        total, messages, recipients, deferred = 0, set(), set(), set()
+        if limit.shadow or self.spec["mode"] == "shadow" and limit.count != "attempts":
+            return 0  # what it would refuse it does not count; in shadow mode nothing is deferred, and no attempt is a retry
+        if self._may_spill(limit, key):
+            return 0
+        total, messages, recipients = 0, set(), set()
         for r in self.charges[name]:
-            pair = base(r.sender), base(r.raw)
+            again = self.first_deferred.get((base(r.sender), base(r.raw)), FOREVER) < r.answered
             sure = all((limit.name, key) in [(l.name, k) for l, k in v.charged()] for v in self.known[r.index]) and r.code is not None
-            again = pair in deferred
-            if r.soft():
-                deferred.add(pair)
             if not sure or r.index in self.repeats:
                 continue
             if limit.count == "attempts":
@@ -685,17 +706,53 @@ class Oracle:
                     messages.add(r.message)
         return total
 
+    def _may_spill(self, limit, key):
+        """Can what that key should have be counted with strangers'?"""
+        most = self.spec["counters"].get("max_new_subjects", 1000)
+        if len(self.books.rcpts) < most:
+            return False
+        rs = self.charges[limit.identity(), key]
+        if len(limit.per) == 1 and len(self.books.rcpts) >= 100 * most and any(self._made_up(limit.per[0], r) for r in rs):
+            return True
+        return len(limit.per) > 1 or limit.per == ["recipient"] and any(view.facts["catch_all"] for r in rs for view in self.known[r.index])
+
+    def _overflow_key(self, limit, key):
+        """The key that strangers share in its place; None: it has none, or the contract does not name it."""
+        if limit.per == ["recipient"]:
+            return ("@" + canonical(key[0])[1],) if any(v.facts["catch_all"] for r in self.charges[limit.identity(), key] for v in self.known[r.index]) else None
+        if len(limit.per) == 1 or limit.per[0] == "recipient" or not STRANGE & set(limit.per[1:]):
+            return None
+        return key[0], "*"
+
+    def _overflows(self):
+        """Overflow keys hold no more than what their subjects, together, do not have under keys of their own."""
+        left = defaultdict(int)
+        for name in self.limit_of:
+            (limit_name, _, per), key = name
+            limit = self.limit_of[name]
+            if limit.window >= 3600 and "host" not in per and (overflow := self._overflow_key(limit, key)):
+                own = self._used(per, key, limit_name)
+                left[self._key(per, overflow), limit_name] += max(0, self.count(limit, key, self.the_end, True, FOREVER) - own)
+        for (of, limit_name), most in left.items():
+            used = used_of(self.books.counters.get(of, {}).get(limit_name))
+            if used > most:
+                self.findings.append(Finding("counted/overflow", self.the_end.asked, f"{of} {limit_name} is {used}, but it must be {most} at most"))
+
     def _strange_keys(self):
-        """Addresses that never existed, and aliases that discard, have no keys of their own."""
-        strange = {}
+        """Addresses that never existed, and aliases that discard, have no keys of their own; in shadow mode nothing is noted as deferred."""
+        strange, usual = {}, set()
         for r in self.books.rcpts:
             views = self.known[r.index]
             if all(v.found.how == "absent" and not v.exempt_recipient for v in views):
                 strange[base(r.raw)] = "guessed", r
             elif all(("alias", "discard") in v.says and not v.exempt_client for v in views):
                 strange[base(r.raw)] = "discard", r
+            else:
+                usual.add(base(r.raw))
         for key in self.books.counters:
+            if self.spec["mode"] == "shadow" and ":retries:" in key:
+                self.findings.append(Finding("keys/retries", self.the_end.asked, f"in shadow mode Redis has {key} {self.books.counters[key]}"))
             for word in key.replace("{", "|").replace("}", "|").split("|"):
-                if word in strange:
+                if word in strange and word not in usual:
                     what, r = strange[word]
                     self._find(f"keys/{what}", r, f"Redis has {key} {self.books.counters[key]}")

@@ -9,7 +9,7 @@ from functools import lru_cache
 HARD_CODE = {"unknown": "550 5.1.1", "alias": "550 5.2.1", "sender": "550 5.7.1", "client": "554 5.7.1"}
 
 
-@lru_cache(4096)
+@lru_cache(65536)
 def _glob(glob):
     return re.compile("".join({"*": ".*", "?": "."}.get(c) or re.escape(c) for c in glob), re.S)
 

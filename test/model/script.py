@@ -52,7 +52,7 @@ def _rows(data, rcpts):
     domains = {canonical(r.raw)[1] for r in rcpts}
     rows += [row for key, row in data["domains"].items() if key in domains]
     rows += [row for key, row in data["aliases"].items() if key in addresses][:10]
-    rows += [row for (domain, _), row in data["globs"].items() if domain in domains]
+    rows += [row for (domain, _), row in data["globs"].items() if domain in domains][:10]
     rows += list(data["senders"].values())[:6] + list(data["clients"].values())[:3]
     return rows
 

@@ -303,6 +303,15 @@ class Strikes:
                              lambda rules: rules.aliases[address].__setitem__("action", action))
             yield seconds / 6
 
+    def owner_relents(self, strike, seconds, r):
+        """What was deferred is accepted from now on."""
+        def change(rules):
+            for row in rules.aliases.values():
+                row["action"] = "accept" if row["action"] == "defer" else row["action"]
+        if not self._broken():
+            self._change("UPDATE aliases SET action = 'accept' WHERE action = 'defer'", (), change)
+        yield 0.0
+
     def owner_busy(self, strike, seconds, r):
         """Writes all the time, nothing that matters."""
         end = time.monotonic() + seconds
