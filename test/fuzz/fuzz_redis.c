@@ -78,6 +78,34 @@ static void see(void *arg, const struct count_view *view)
            view->reset_ms >= 0);
 }
 
+static void call_settle(struct counters *counters)
+{
+    static const struct count_change changes[] = {{.key = "recipient:{a}",
+                                                   .limit = "one",
+                                                   .window_ms = 1000,
+                                                   .slot = 5,
+                                                   .created = 5,
+                                                   .amount = 9,
+                                                   .max = 100,
+                                                   .check = COUNT_CHECK_FULL},
+                                                  {.key = "client:{b}", .limit = "two", .slot = -1},
+                                                  {.key = "client:{b}",
+                                                   .limit = "three",
+                                                   .window_ms = 1000,
+                                                   .slot = 5,
+                                                   .created = 5,
+                                                   .amount = 9,
+                                                   .max = 100,
+                                                   .check = COUNT_CHECK_FIT}};
+    struct count_answer got[3];
+    memset(got, 0x55, sizeof got);
+    if (counters_settle(counters, changes, 3, 0, 0, got) != COUNTERS_OK)
+        return; /* then nobody looks at them */
+    for (size_t i = 0; i < 3; i++)
+        demand((got[i].result == COUNT_ADMITTED || got[i].result == COUNT_OVER) && got[i].used >= 0 &&
+               got[i].wait_ms >= 0);
+}
+
 static void call(struct counters *counters, unsigned how)
 {
     static const char *const keys[] = {"recipient:{a}", "*", "client*"};
@@ -91,6 +119,8 @@ static void call(struct counters *counters, unsigned how)
         call_request(counters, how % 8 + 1, (how & 64) != 0);
         break;
     case 3:
+        if ((how & 64) != 0)
+            call_settle(counters);
         demand(counters_change(counters, (struct count_change[]){change}, 1, 0) <= COUNTERS_UNSURE);
         break;
     case 4:
