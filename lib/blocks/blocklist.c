@@ -4,6 +4,7 @@
 #include "blocks/blocklist.h"
 
 #include "netset.h"
+#include "base/clock.h"
 #include "base/utf8.h"
 
 #include <assert.h>
@@ -26,13 +27,9 @@ struct blocklist {
 
 const char *blocklist_time(int64_t unix_s, char buffer[BLOCK_TIME])
 {
-    struct tm tm;
-    time_t t = (time_t)unix_s;
-    if (unix_s == 0 || gmtime_r(&t, &tm) == NULL)
-        snprintf(buffer, BLOCK_TIME, "never");
-    else
-        snprintf(buffer, BLOCK_TIME, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    if (unix_s != 0)
+        return clock_text(unix_s * 1000, buffer);
+    snprintf(buffer, BLOCK_TIME, "never");
     return buffer;
 }
 
