@@ -17,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -287,6 +288,14 @@ static int listen_on(const char *address, int port, struct error *err)
     return fd;
 }
 
+/* libmicrohttpd closes it on some of its failures and on others not: by then the number may be somebody else's. */
+static void close_own(int fd, const struct stat *own)
+{
+    struct stat now;
+    if (fstat(fd, &now) == 0 && now.st_dev == own->st_dev && now.st_ino == own->st_ino)
+        close(fd);
+}
+
 static int port_of(int fd)
 {
     union {
@@ -309,9 +318,11 @@ static void on_log(void *arg, const char *format, va_list args)
 
 struct http *http_start(const char *address, int port, const struct http_user *user, struct error *err)
 {
+    struct stat own = {0};
     int fd = listen_on(address, port, err);
     if (fd < 0)
         return NULL;
+    (void)fstat(fd, &own); /* which cannot fail */
     struct http *http = calloc(1, sizeof *http);
     if (http != NULL) {
         http->user = *user;
@@ -337,7 +348,7 @@ struct http *http_start(const char *address, int port, const struct http_user *u
     if (http == NULL || http->daemon == NULL) {
         error_set(err, "cannot start the HTTP server: out of memory or threads");
         free(http);
-        close(fd);
+        close_own(fd, &own);
         return NULL;
     }
     return http;

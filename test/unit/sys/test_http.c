@@ -1,4 +1,4 @@
-/* Which Host headers are ours, and what a start that cannot succeed says. */
+/* Which Host headers are ours, and what a start that cannot succeed says and leaves alone. */
 #include "sys/http.h"
 
 #include <setjmp.h>
@@ -7,7 +7,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void test_hosts(void **state)
 {
@@ -78,8 +85,45 @@ static void test_start(void **state)
     http_stop(NULL);
 }
 
+/* ---- a start without threads ---- */
+
+typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static bool no_threads;
+static int taken = -1; /* what another thread opened under the number of a listener that was closed */
+
+/* In the place of the C library's. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    create_fn *real = (create_fn *)dlsym(RTLD_NEXT, "pthread_create");
+    return no_threads ? EAGAIN : real(thread, attr, start, arg);
+}
+
+int close(int fd)
+{
+    int rc = (int)syscall(SYS_close, fd);
+    if (no_threads && taken < 0)
+        taken = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return rc;
+}
+
+static void test_start_without_threads(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    no_threads = true;
+    struct http *http = http_start("127.0.0.1", 0, &nobody, &err);
+    no_threads = false;
+    assert_null(http);
+    assert_non_null(strstr(err.text, "threads"));
+    assert_true(taken >= 0);
+    assert_int_not_equal(fcntl(taken, F_GETFD), -1); /* it is theirs */
+    close(taken);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hosts), cmocka_unit_test(test_start)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hosts), cmocka_unit_test(test_start),
+                                       cmocka_unit_test(test_start_without_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
