@@ -105,28 +105,42 @@ static json_t *unknown_limit(struct gate *gate, const json_t *request)
     return report;
 }
 
-/* As unknown_limit(), for "ownr:bob". What has a colon can be a key or an IPv6 address, too. */
-static json_t *unknown_kind(const json_t *request)
+/* A failure where a kind is none, of those before the first ':' of a subject: one, or in a key several joined by '+'. */
+static json_t *unknown_kind_of(const char *kinds, size_t n)
 {
-    const json_t *subjects = json_object_get(request, "subjects");
-    for (size_t i = 0; i < json_array_size(subjects); i++) {
-        const char *subject = json_string_value(json_array_get(subjects, i)), *names[SUBJECTS + 1] = {NULL};
-        size_t n = subject != NULL ? strspn(subject, "abcdefghijklmnopqrstuvwxyz_") : 0;
-        struct network network;
+    const char *names[SUBJECTS + 1] = {NULL};
+    for (int s = 0; s < SUBJECTS; s++)
+        names[s] = policy_subject_name((enum subject)s);
+    for (size_t i = 0, m; i < n; i += m + 1) {
         char kind[64];
-        if (n == 0 || n >= sizeof kind || subject[n] != ':' || subject[n + 1] == '{' ||
-            network_parse(subject, &network, NULL) == 0)
-            continue;
-        snprintf(kind, sizeof kind, "%.*s", (int)n, subject);
+        m = strcspn(kinds + i, "+:");
+        snprintf(kind, sizeof kind, "%.*s", (int)m, kinds + i);
         bool known = false;
-        for (int s = 0; s < SUBJECTS; s++) {
-            names[s] = policy_subject_name((enum subject)s);
+        for (int s = 0; s < SUBJECTS; s++)
             known = known || strcmp(names[s], kind) == 0;
-        }
         if (!known)
             return failure_nearest("kind of subject", kind, names);
     }
     return NULL;
+}
+
+/* As unknown_limit(), for "ownr:bob" and whole keys. What has a colon can be an IPv6 address, too. */
+static json_t *unknown_kind(struct gate *gate, const json_t *request)
+{
+    const json_t *subjects = json_object_get(request, "subjects");
+    const struct policy *policy = context_policy(&gate->context);
+    json_t *report = NULL;
+    for (size_t i = 0; i < json_array_size(subjects) && report == NULL; i++) {
+        const char *subject = json_string_value(json_array_get(subjects, i));
+        const char *key = subject != NULL ? show_whole_key(policy, subject) : NULL;
+        const char *text = key != NULL ? key : subject;
+        size_t n = text != NULL ? strspn(text, "abcdefghijklmnopqrstuvwxyz_+") : 0;
+        struct network network;
+        if (key != NULL || (n > 0 && text[n] == ':' && network_parse(text, &network, NULL) < 0))
+            report = unknown_kind_of(text, n);
+    }
+    policy_unref(policy);
+    return report;
 }
 
 /* What waits in Postfix's queue for the subjects of a request. */
@@ -188,7 +202,7 @@ static json_t *show_each(struct gate *gate, const json_t *keys)
 
 static json_t *answer_show(struct gate *gate, const json_t *request)
 {
-    json_t *unknown = unknown_kind(request);
+    json_t *unknown = unknown_kind(gate, request);
     json_t *keys = unknown == NULL ? request_keys(gate, request) : NULL;
     if (unknown != NULL)
         return unknown;
@@ -255,7 +269,7 @@ static json_t *answer_refused(struct gate *gate, const json_t *request)
 
 static json_t *answer_reset(struct gate *gate, const json_t *request)
 {
-    json_t *unknown = unknown_kind(request);
+    json_t *unknown = unknown_kind(gate, request);
     if (unknown == NULL)
         unknown = unknown_limit(gate, request);
     if (unknown != NULL)

@@ -85,13 +85,19 @@ static void keys_add_combinations(json_t *keys, const char *subject)
     keys_add(keys, "*|S|*", "", subject);
 }
 
+const char *show_whole_key(const struct policy *policy, const char *subject)
+{
+    size_t n = strlen(policy->counters.redis.prefix);
+    bool prefixed = strncmp(subject, policy->counters.redis.prefix, n) == 0 && subject[n] == ':';
+    return strstr(subject, ":{") == NULL ? NULL : prefixed ? subject + n + 1 : subject;
+}
+
 json_t *show_keys(const struct policy *policy, const char *subject)
 {
     json_t *keys = json_array();
-    if (strstr(subject, ":{") != NULL) { /* a whole key, with or without the prefix */
-        size_t n = strlen(policy->counters.redis.prefix);
-        bool prefixed = strncmp(subject, policy->counters.redis.prefix, n) == 0 && subject[n] == ':';
-        json_array_append_new(keys, json_string(prefixed ? subject + n + 1 : subject));
+    const char *key = show_whole_key(policy, subject);
+    if (key != NULL) {
+        json_array_append_new(keys, json_string(key));
         return keys;
     }
     const char *rest;

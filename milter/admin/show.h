@@ -12,6 +12,9 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* The key in a subject that is a whole one, with or without the prefix; else NULL. */
+const char *show_whole_key(const struct policy *policy, const char *subject);
+
 /* The keys under which a subject may be counted. An array of strings for counters_show(); NULL: out of memory. */
 json_t *show_keys(const struct policy *policy, const char *subject);
 

@@ -50,6 +50,11 @@ def test_finds_them(store):
         text = world.gate.command("top")
         assert "client:{192.0.2.7} (held)" in text and "10/10" in text
         world.gate.command("top", "-n", "0", check=64)
+        key = "recipient:{a@example.com}"
+        shown = [json.loads(world.gate.command("show", form + key, "--json"))["counters"] for form in ("", "rcptgate:")]
+        assert [[(c["key"], c["limit"], c["used"]) for c in counters] for counters in shown] == [[(key, "alias", 10)]] * 2
+        assert "there is no kind" in world.gate.command("show", "rcptgate:recipient+clint:{a@example.com}|192.0.2.7", check=1)
+        assert "1 counter cleared" in world.gate.command("reset", "rcptgate:" + key)
 
 
 def test_many_counters_and_blocks():
