@@ -48,6 +48,19 @@ static bool same_keys(enum aliases_table table, const struct rule *rule, const s
     return same;
 }
 
+/* Nobody's local part is "*", whoever wrote that for all of a domain. In quotes it is the same address, and is meant. */
+static bool is_star(enum aliases_table table, const struct edit_record *record, const char *name, struct error *err)
+{
+    static const char *const instead[ALIASES_TABLES] = {
+        [ALIASES_ALIASES] = "the glob * in alias_globs", [ALIASES_SENDERS] = "@domain without the *"};
+    for (size_t i = 0; instead[table] != NULL && i < aliases_schema_columns[table].n_keys; i++)
+        if (record->at[i].kind == EDIT_TEXT && strncmp(record->at[i].text, "*@", 2) == 0 &&
+            record->at[i].text[2] != '.')
+            error_set(err, "%s: %s matches nobody, as a * stands for itself there: write it as %s",
+                      aliases_schema_columns[table].table, name, instead[table]);
+    return err->text[0] != '\0';
+}
+
 static bool key_never_matches(const struct rule_args *args, enum aliases_table table,
                               const struct edit_record *record, const char *name, struct error *err)
 {
@@ -74,9 +87,11 @@ bool rule_inert(const struct rule_args *args, enum aliases_table table, const st
     int at = aliases_schema_column(table, "expires_at");
     const struct rule rule = {.table = table, .record = *record};
     char name[RULE_NAME];
+    rule_args_name(&rule, name);
+    if (is_star(table, record, name, err))
+        return true;
     if (!can_be_judged(table, record))
         return false;
-    rule_args_name(&rule, name);
     if (at >= 0 && record->at[at].kind == EDIT_NUMBER && record->at[at].number >= MILLISECONDS_FROM) {
         error_set(err, "%s: %s never ends: its expires_at is in milliseconds, and seconds are meant",
                   aliases_schema_columns[table].table, name);

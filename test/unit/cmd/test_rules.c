@@ -290,6 +290,8 @@ static void rows_that_never_act(void **state)
         "domains: .i\u2764\ufe0f.example can never match: write it as .xn--i-7iq.example",
         "aliases: a@bu\u0308cher.example can never match: write it as a@xn--bcher-kva.example",
         "sender_rules: @b\u00fccher.example @.\u00c9.example can never match: write it as",
+        "sender_rules: * *@all.test matches nobody, as a * stands for itself there: write it as @domain",
+        "aliases: *@example.com matches nobody, as a * stands for itself there: write it as the glob *",
     };
     struct named named = {0};
     assert_int_equal(run(place, "alias init"), EXIT_DONE);
@@ -299,7 +301,7 @@ static void rows_that_never_act(void **state)
                 "INSERT INTO client_rules(network) VALUES ('192.0.2.7/32'), ('192.0.2.9/24'), "
                 "('2001:db8:0::/32'), ('192.0.2.7'), ('2001:db8::/48');"
                 "INSERT INTO sender_rules(scope, pattern) VALUES ('*', '*@.spam.test'), ('*', 'spam.test'), "
-                "('*', '@spam.test'), ('owner:bob', '<>'), ('a@example.com', '*'), "
+                "('*', '@spam.test'), ('*', '*@all.test'), ('*', '*x@all.test'), ('owner:bob', '<>'), ('a@example.com', '*'), "
                 "('@b\u00fccher.example', '@.\u00c9.example'), ('owner:\u00fc', '@.b\u00fccher.example'), "
                 "('@.b\u00fccher.example', '\u00fc@b\u00fccher.example');"
                 "INSERT INTO domains(domain) VALUES ('example.com'), ('b\u00fccher.example'), "
@@ -308,7 +310,7 @@ static void rows_that_never_act(void **state)
                 "INSERT INTO aliases(address, expires_at) VALUES ('a@example.com.', NULL), "
                 "('\u00fc@b\u00fccher.example', NULL), ('a@i\u2764.example', NULL), "
                 "('a@bu\u0308cher.example', NULL), "
-                "('ms@example.com', 1801353600000), ('a+b@example.com', 1801353600);"),
+                "('ms@example.com', 1801353600000), ('*@example.com', NULL), ('a+b@example.com', 1801353600);"),
         SQLITE_OK);
     assert_int_equal(rule_inert_scan(place->path, "+", 1000, name, &named), sizeof says / sizeof says[0]);
     for (size_t i = 0; i < sizeof says / sizeof says[0]; i++)
@@ -323,6 +325,8 @@ static void rows_that_never_act(void **state)
     assert_int_equal(run(place, "domain remove .i\u2764\ufe0f.example"), EXIT_DONE);
     assert_int_equal(execute(place, "DELETE FROM sender_rules WHERE pattern = '@.\u00c9.example'"),
                      SQLITE_OK);
+    assert_int_equal(execute(place, "DELETE FROM aliases WHERE address = '*@example.com'"), SQLITE_OK);
+    assert_int_equal(execute(place, "DELETE FROM sender_rules WHERE pattern = '*@all.test'"), SQLITE_OK);
     assert_string_equal(query(place, "SELECT count(*), min(network) FROM client_rules"), "2|192.0.2.7");
     assert_int_equal(rule_inert_scan(place->path, "+", 1000, NULL, NULL), 0);
     assert_int_equal(run(place, "client remove 192.0.2.7/32"), EXIT_DONE); /* as it is typed elsewhere, too */
