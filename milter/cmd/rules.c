@@ -560,13 +560,14 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
         status = compare(in, edit, &result, &too_much);
     if (status == EDIT_DONE && in->import.replace)
         foresee_refusal(in, edit, INT64_MAX, &before, &why);
+    too_much = too_much || (why.text[0] != '\0' && !in->import.force);
     bool good = (result.bad == 0 || in->import.skip_bad) && !too_much, write = good && !in->import.dry_run;
     if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
         return rule_import_interrupted() ? EXIT_INTERRUPTED : rule_write_exit_status(status);
     say_imported(in, &result, write);
-    if (good)
+    if (good || too_much)
         warn_of_refusal(in, &why);
     if (too_much)
         error_set(&in->err, "%" PRId64 " rows would be removed, more than max_shrink allows; %s",

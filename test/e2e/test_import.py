@@ -270,6 +270,12 @@ def test_what_a_gate_will_refuse_is_said_at_once(place):
     empty, other = place.write("empty.csv", "address\n"), place.write("other.csv", "address,mailbox\nc@example.com,m@b.example\n")
     assert why in place.run("alias", "import", "--replace", "--force", "--dry-run", empty, "-c", policy)[1]
     assert place.run("alias", "import", "--replace", other, "-c", policy)[1] == ""
+    place.run("alias", "add", "g*@example.com", "m@b.example", "-c", policy)
+    for dry in ((), ("--dry-run",)):  # the only glob, beside an alias that stays
+        said = place.run("alias", "import", "--replace", *dry, other, "-c", policy, check=1)[1]
+        assert "0 of 1 are left in alias_globs" in said and "nothing was written (--force does it)" in said
+    assert place.rows("alias_globs") != []
+    assert "alias_globs" in place.run("alias", "import", "--replace", "--force", other, "-c", policy)[1]
     assert why in place.run("alias", "remove", "c@example.com", "-c", policy)[1]
     place.run("sender", "add", "*", "reject", "-c", policy)
     assert place.run("sender", "remove", "*", "*", "-c", policy)[1] == "", "it refused: more is let through without it"
