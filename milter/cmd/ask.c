@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "admin/requests.h"
 #include "gate/state_dir.h"
+#include "sys/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,11 +30,12 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
     (void)blocks_sync(gate->blocks); /* what others did; without Redis the state directory must do */
     json_t *report = requests_answer(gate, request);
     bool shared = blocks_sync(gate->blocks);
-    if (!shared && json_get_number(report, "done") > 0 && json_object_get(report, "trouble") != NULL &&
-        *json_get_text(report, "trouble") == '\0')
-        json_object_set_new(
-            report, "trouble",
-            json_string("Redis does not answer: the other hosts will learn of it when a gate runs here"));
+    if (json_get_number(report, "done") > 0 && *json_get_text(report, "trouble") == '\0')
+        json_object_set_new(report, "trouble",
+                            json_string(shared
+                                            ? "no gate runs here: on this host it holds from the next start on"
+                                            : "no gate runs here, and Redis does not answer: it holds from the "
+                                              "next start on, and the other hosts will learn of it then"));
     if (!shared && json_object_get(report, "blocks") != NULL)
         json_object_set_new(
             report, "missing",
@@ -48,6 +50,7 @@ static json_t *answer_alone(const struct policy *policy, const json_t *request, 
 {
     struct gate gate;
     json_t *report = NULL;
+    log_set_level(LOG_AT_ERROR); /* what a gate would tell its log is in the answer */
     if (state_dir_take_ids(policy, NULL, 0, err) < 0)
         return NULL;
     if (gate_init(&gate, policy_ref(policy), NULL, err) == 0) {

@@ -251,7 +251,8 @@ def test_memory_survives_a_restart():
         gate.command("block", "2001:db8::/32")
         assert blocked(gate, "2001:db8::1") and not blocked(gate)
         gate.stop()
-        gate.command("block", CLIENT)
+        said = gate.command("block", CLIENT, "192.0.2.300", check=1)
+        assert "no gate runs here: on this host it holds from the next start on" in said and "event=" not in said
         gate.command("unblock", "2001:db8::/32")
         gate.start()
         assert blocked(gate) and not blocked(gate, "2001:db8::1")
