@@ -4,7 +4,6 @@
 #include "check_connect.h"
 
 #include "gate/policy_file.h"
-#include "gate/policy_reload.h"
 #include "aliases/aliases.h"
 #include "rule_inert.h"
 #include "base/pool.h"
@@ -64,12 +63,22 @@ static void warn(struct problems *problems, const char *pointer, const char *for
     struct problem *p = problems_append(problems);
     if (p == NULL)
         return;
-    *p = (struct problem){.kind = PROBLEM_WARNING};
     snprintf(p->pointer, sizeof p->pointer, "%s", pointer);
     va_list args;
     va_start(args, format);
     vsnprintf(p->text, sizeof p->text, format, args);
     va_end(args);
+}
+
+/* "FILE cannot be read: why", of a file that has no problems of its own. */
+static void add_unreadable(const char *file, const char *why, struct problems *problems)
+{
+    struct problem *p = problems_append(problems);
+    size_t n = strlen(file);
+    if (p == NULL)
+        return;
+    p->kind = PROBLEM_FATAL;
+    snprintf(p->text, sizeof p->text, "%s", strncmp(why, file, n) == 0 && why[n] == ' ' ? why + n + 1 : why);
 }
 
 static bool is_role(const char *local)
@@ -155,11 +164,8 @@ static void name_inert(const struct error *why, void *context)
     size_t named = 0;
     for (size_t i = 0; i < problems->n; i++)
         named += strcmp(problems->at[i].pointer, "/aliases/database") == 0;
-    struct problem *p = named < ROWS_NAMED ? problems_append(problems) : NULL;
-    if (p == NULL)
-        return;
-    *p = (struct problem){.kind = PROBLEM_WARNING, .pointer = "/aliases/database"};
-    snprintf(p->text, sizeof p->text, "%.500s", why->text);
+    if (named < ROWS_NAMED)
+        warn(problems, "/aliases/database", "%.500s", why->text);
 }
 
 static void check_rows(const struct policy *policy, struct problems *problems)
@@ -173,14 +179,8 @@ static void check_secret(const char *path, mode_t others, const char *pointer, c
                          struct problems *problems)
 {
     struct stat st;
-    if (stat(path, &st) < 0 || (st.st_mode & others) == 0)
-        return;
-    struct problem *p = problems_append(problems);
-    if (p == NULL)
-        return;
-    *p = (struct problem){.kind = PROBLEM_WARNING};
-    snprintf(p->pointer, sizeof p->pointer, "%s", pointer);
-    snprintf(p->text, sizeof p->text, "%s", text);
+    if (stat(path, &st) == 0 && (st.st_mode & others) != 0)
+        warn(problems, pointer, "%s", text);
 }
 
 /* Who may read what is secret, or write it? */
@@ -224,8 +224,10 @@ int cmd_check(int argc, char **argv)
 
     struct problems problems = {0};
     struct error err = {0};
-    const struct policy *policy =
-        policy_reload_check(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &problems, &err);
+    const char *path = strcmp(file, "-") == 0 ? "/dev/stdin" : file;
+    const struct policy *policy = policy_file_check(path, &problems, &err);
+    if (policy == NULL && problems.n == 0)
+        add_unreadable(path, err.text, &problems);
     if (policy != NULL) {
         check_secrets(file, policy, &problems);
         check_database(policy, &problems);
@@ -238,8 +240,6 @@ int cmd_check(int argc, char **argv)
         status = print_json(file, &problems, status);
     } else {
         policy_file_print(stdout, file, &problems, PROBLEM_WARNING);
-        if (policy == NULL && problems.n == 0)
-            printf("%s\n", err.text);
         print_status(file, status, &problems);
     }
     policy_unref(policy);

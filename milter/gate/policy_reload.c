@@ -124,15 +124,6 @@ static void notify_entries(const struct policy_reload *reload, struct gate *gate
                       context_now(&gate->context), &reload->entries);
 }
 
-/* "FILE:3: is not JSON: line 3 ..." */
-static void say_unusable(const char *file, const struct problems *problems, struct error *err)
-{
-    for (size_t i = 0; i < problems->n; i++)
-        if (problems->at[i].kind == PROBLEM_FATAL)
-            error_set(err, "%s:%d: %s", file, problems->at[i].line, problems->at[i].text);
-    error_set(err, "%s: out of memory", file);
-}
-
 /* ---- the file ---- */
 
 static void stat_file(const char *file, struct stat *st)
@@ -152,57 +143,19 @@ static bool same_file(const struct stat *a, const struct stat *b)
            same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
 }
 
-/* The file with the last good version of what is bad in it. bytes NULL: it cannot be read. */
-static const struct policy *load_first(const char *file, const char *path, const char *bytes, size_t n,
-                                       struct problems *problems, char **effective, struct error *err)
-{
-    struct problems ignored = {0};
-    char from[STATE_DIR_PATH], *last = NULL;
-    const struct policy *plain = config_load(bytes, n, &ignored);
-    if (plain != NULL && problems_status(&ignored) != 0 && path[0] != '\0')
-        last = last_good_find(path, plain->state, NULL, from);
-    problems_done(&ignored);
-    policy_unref(plain);
-    const struct policy *policy =
-        config_last_good_patch(bytes, n, last, last != NULL ? strlen(last) : 0, problems, effective);
-    free(last);
-    if (policy == NULL)
-        say_unusable(file, problems, err);
-    return policy;
-}
-
-const struct policy *policy_reload_check(const char *file, struct problems *problems, struct error *err)
-{
-    char path[PATH_MAX] = "", *bytes = NULL, *effective = NULL;
-    size_t n = 0;
-    if (file_read(file, &bytes, &n, err) < 0)
-        return NULL;
-    (void)last_good_path(file, path);
-    const struct policy *policy = load_first(file, path, bytes, n, problems, &effective, err);
-    free(effective);
-    free(bytes);
-    return policy;
-}
-
 /* The file is of no use. */
 static const struct policy *start_with_last(struct policy_reload *reload, const char *bytes,
                                             struct error *err)
 {
     char from[STATE_DIR_PATH];
-    struct problems ignored = {0};
-    char *text = reload->path[0] != '\0' ? last_good_find(reload->path, NULL, bytes, from) : NULL;
-    const struct policy *policy = text != NULL ? config_load(text, strlen(text), &ignored) : NULL;
-    problems_done(&ignored);
-    if (policy == NULL) {
-        free(text);
-        error_set(err, "%s; there is no last good policy of this file either", reload->bad.text);
-        return NULL;
-    }
     struct error bad = reload->bad;
+    const struct policy *policy = policy_file_last(reload->file, bytes, from, &reload->text);
     reload->bad = (struct error){0};
-    error_set(&reload->bad, "%s; the last good policy stays in force, from %s; mend the file", bad.text,
-              from);
-    reload->text = text;
+    if (policy == NULL)
+        error_set(err, "%s; there is no last good policy of this file either", bad.text);
+    else
+        error_set(&reload->bad, "%s; the last good policy stays in force, from %s; mend the file", bad.text,
+                  from);
     return policy;
 }
 
@@ -218,7 +171,7 @@ const struct policy *policy_reload_start(struct policy_reload *reload, const cha
     reload->unread = file_read(file, &bytes, &n, &reload->bad) < 0;
     const struct policy *policy = NULL;
     if (!reload->unread)
-        policy = load_first(file, reload->path, bytes, n, problems, &reload->text, &reload->bad);
+        policy = policy_file_mend(file, bytes, n, problems, &reload->text, &reload->bad);
     if (policy != NULL) {
         reload->unsaved = true;
         name_entries(reload, problems);
@@ -284,11 +237,10 @@ static void take(struct policy_reload *reload, struct gate *gate, const char *by
     struct error err = {0};
     char *text = NULL;
     const struct policy *policy =
-        config_last_good_patch(bytes, n, reload->text, strlen(reload->text), &problems, &text);
+        policy_file_patch(reload->file, bytes, n, reload->text, &problems, &text, &err);
     if (policy != NULL) {
         put_in_force(reload, gate, policy, text, &problems);
     } else {
-        say_unusable(reload->file, &problems, &err);
         reload->unread = problems_status(&problems) == 0; /* for want of memory, not of a policy */
         reload->bad = (struct error){0};
         error_set(&reload->bad, "%s; the last good policy stays in force; mend the file", err.text);

@@ -44,9 +44,6 @@ void policy_reload_look(struct policy_reload *reload, struct gate *gate, bool no
 
 void policy_reload_done(struct policy_reload *reload);
 
-/* For `check`: as policy_reload_start(), but only the file itself counts, and nothing is kept. */
-const struct policy *policy_reload_check(const char *file, struct problems *problems, struct error *err);
-
 void policy_reload_log(const char *file, const struct problems *problems);
 enum log_priority policy_reload_log_priority(const struct policy *policy);
 

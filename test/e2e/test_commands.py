@@ -123,6 +123,9 @@ def test_check_reads_standard_input():
     assert "this limit is skipped" in run("check", "-", check=1, input='{"limits": [{"name": "Bad Name", "per": "all", "max": 1, "window": "1m"}]}')
     assert json.loads(run("check", "-", "--json", input="{}"))["status"] == "clean"
     run("check", "-", check=78, input="{")
+    missing = ("check", "/nowhere/policy.json")
+    assert "/nowhere/policy.json: unusable: cannot be read: No such file" in run(*missing, check=78)
+    assert [(p["kind"], "cannot be read" in p["text"]) for p in json.loads(run(*missing, "--json", check=78))["problems"]] == [("unusable", True)]
 
 
 def test_what_does_not_exist(world):
