@@ -46,6 +46,20 @@ static void add_word(struct text *text, const char *key, const char *value)
     text_add_percent(text, value);
 }
 
+/* Cut, too: a login can be as long as its client likes. */
+static void add_user(struct text *text, const char *user)
+{
+    char safe[ADDRESS_TEXT] UNZEROED;
+    struct text out;
+    if (user == NULL)
+        return;
+    text_init(&out, safe, sizeof safe);
+    text_add_percent(&out, user);
+    text_add(text, " user=");
+    text_add(text, safe);
+    text_add(text, out.cut ? "..." : "");
+}
+
 static void add_number(struct text *text, const char *key, int64_t number)
 {
     text_add(text, key);
@@ -103,8 +117,7 @@ void decision_log_text(const struct session *session, const struct outcome *outc
     add_address(
         text, "to",
         mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
-    if (message->user != NULL)
-        add_word(text, " user=", message->user);
+    add_user(text, message->user);
     text_add(text, " verdict=");
     text_add(text, outcome->duplicate ? "duplicate" : action_name(v->action));
     if (outcome->line.code[0] != '\0')
@@ -142,8 +155,7 @@ void decision_log_message(const struct session *session, const char *queue, stru
                 mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
     if (message->first != NULL)
         add_address(text, "to", message->first);
-    if (message->user != NULL)
-        add_word(text, " user=", message->user);
+    add_user(text, message->user);
     add_number(text, " accepted=", (int64_t)message->n_decided[ACTION_ACCEPT]);
     add_number(text,
                " refused=", (int64_t)(message->n_decided[ACTION_DEFER] + message->n_decided[ACTION_REJECT]));

@@ -124,6 +124,8 @@ static json_t *unknown_kind_of(const char *kinds, size_t n)
     return NULL;
 }
 
+static const char kind_bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_+";
+
 /* As unknown_limit(), for "ownr:bob" and whole keys. What has a colon can be an IPv6 address, too. */
 static json_t *unknown_kind(struct gate *gate, const json_t *request)
 {
@@ -134,7 +136,7 @@ static json_t *unknown_kind(struct gate *gate, const json_t *request)
         const char *subject = json_string_value(json_array_get(subjects, i));
         const char *key = subject != NULL ? show_whole_key(policy, subject) : NULL;
         const char *text = key != NULL ? key : subject;
-        size_t n = text != NULL ? strspn(text, "abcdefghijklmnopqrstuvwxyz_+") : 0;
+        size_t n = text != NULL ? strspn(text, kind_bytes) : 0;
         struct network network;
         if (key != NULL || (n > 0 && text[n] == ':' && network_parse(text, &network, NULL) < 0))
             report = unknown_kind_of(text, n);

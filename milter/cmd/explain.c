@@ -135,7 +135,7 @@ int cmd_explain(int argc, char **argv)
     if (n < 0)
         return EXIT_USAGE;
     json_int_t bytes = -1;
-    if (n > 0 || to == NULL)
+    if (n > 0 || to == NULL || to[0] == '\0')
         return command_usage("explain", "--to ADDRESS is needed");
     if (size != NULL && size_parse(size, &bytes) < 0)
         return command_usage("explain", "--size takes a number of bytes, not \"%s\"", size);

@@ -132,7 +132,9 @@ def test_what_does_not_exist(world):
     c = ("-c", world.gate.policy_path)
     for words in (("top", "--limit", "minut"), ("reset", "a@example.com", "--limit", "minut")):
         assert 'no limit "minut"; did you mean "minute"?' in run(*words, *c, check=1)
-    assert "did you mean" in run("show", "ownr:bob", *c, check=1)
+    for kind in ("ownr:bob", "Owner:bob"):
+        assert 'did you mean "owner"' in run("show", kind, *c, check=1)
+    run("explain", "--to", "", *c, check=64)
     run("top", "--limit", "minute", *c)
 
 

@@ -212,6 +212,15 @@ def test_macro_wins_over_the_argument(world):
         m.abort()
 
 
+def test_a_long_login_cuts_no_verdict_from_the_log(world):
+    with begin(world) as m:
+        m.mail(auth_authen="%" * 1000)
+        assert m.rcpt("<nobody@example.com>").status == "550 5.1.1"
+        m.abort()
+    wait_for(lambda: [d for d in world.gate.decisions(verdict="reject", by="alias") if d.get("user", "").endswith("...")],
+             "the whole line")
+
+
 def test_client_unknown(world):
     with world.milter() as m:
         m.connect(None)
