@@ -31,11 +31,11 @@ static json_t *answer_blocks(struct gate *gate, const struct policy *policy, con
     json_t *report = requests_answer(gate, request);
     bool shared = blocks_sync(gate->blocks);
     if (json_get_number(report, "done") > 0 && *json_get_text(report, "trouble") == '\0')
-        json_object_set_new(report, "trouble",
-                            json_string(shared
-                                            ? "no gate runs here: on this host it holds from the next start on"
-                                            : "no gate runs here, and Redis does not answer: it holds from the "
-                                              "next start on, and the other hosts will learn of it then"));
+        json_object_set_new(
+            report, "trouble",
+            json_string(shared ? "no gate runs here: on this host it holds from the next start on"
+                               : "no gate runs here, and Redis does not answer: it holds from the "
+                                 "next start on, and the other hosts will learn of it then"));
     if (!shared && json_object_get(report, "blocks") != NULL)
         json_object_set_new(
             report, "missing",

@@ -49,7 +49,8 @@ static bool same_keys(enum aliases_table table, const struct rule *rule, const s
 }
 
 /* Nobody's local part is "*", whoever wrote that for all of a domain. In quotes it is the same address, and is meant. */
-static bool is_star(enum aliases_table table, const struct edit_record *record, const char *name, struct error *err)
+static bool is_star(enum aliases_table table, const struct edit_record *record, const char *name,
+                    struct error *err)
 {
     static const char *const instead[ALIASES_TABLES] = {
         [ALIASES_ALIASES] = "the glob * in alias_globs", [ALIASES_SENDERS] = "@domain without the *"};
