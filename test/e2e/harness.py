@@ -469,6 +469,15 @@ class World:
     def milter(self, **options):
         return MilterClient(self.gate.socket, **options)
 
+    def take(self, recipient):
+        """What the RCPT of a message, in a session of its own, is answered."""
+        with self.milter() as m:
+            m.connect()
+            m.helo()
+            answer = m.message(recipient)
+            m.quit()
+        return answer.status
+
     def used(self, subject, limit, per="recipient"):
         """What the store holds, wherever it is: Redis by its key, memory: through `rcptgate show`."""
         if self.redis:

@@ -164,6 +164,18 @@ class MilterClient:
         self.macros(b"E", **{"i": "4cXqueue", **macros})
         return self.ask(b"E")
 
+    def message(self, recipient, sender="<bob@sender.example>"):
+        """One whole message, as far as it gets: what its RCPT is answered."""
+        self.mail(sender)
+        answer = self.rcpt(f"<{recipient}>")
+        if answer.kind == "continue":
+            self.data()
+            self.body()
+            self.eom()
+        else:
+            self.abort()
+        return answer
+
     def abort(self):
         self.send(b"A")
 

@@ -24,10 +24,7 @@ def flood(world, recipient, gate=0):
     with type(world.milter())(world.gates[gate].socket) as m:
         m.connect("192.0.2.7")
         for _ in range(3):
-            m.mail("<bob@sender.example>")
-            m.rcpt(f"<{recipient}>")
-            m.data()
-            m.eom()
+            m.message(recipient)
 
 
 class Follower:

@@ -210,10 +210,7 @@ def test_a_restart_that_nobody_asked_in():
         for gate in world.gates:
             with MilterClient(gate.socket) as m:
                 m.connect()
-                m.mail()
-                assert m.rcpt("<a@elsewhere.example>").status == "continue"
-                m.data()
-                m.eom()
+                assert m.message("a@elsewhere.example").status == "continue"
         world.redis.stop()
         world.redis.start()
         wait_for(lambda: world.redis.call("EXISTS", "rcptgate:recipient:{a@elsewhere.example}") and

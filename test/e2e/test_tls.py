@@ -51,27 +51,13 @@ class Secured:
     def refused(self, *words):
         """The gate does not use Redis, says why, goes on by itself, and has told the other side nothing."""
         wait_for(lambda: all(word in self.trouble() for word in words), f"{words} in status: {self.trouble()}", 20)
-        assert [rcpt(self.world) for _ in range(4)] == ["continue"] * 3 + ["450 4.2.1"]
+        assert [self.world.take(ALIAS) for _ in range(4)] == ["continue"] * 3 + ["450 4.2.1"]
         assert self.redis.keys() == []
         self.nothing_is_plain()
 
     def nothing_is_plain(self):
         heard = self.relay.heard()
         assert not [word for word in PLAIN if word in heard]
-
-
-def rcpt(world, to=ALIAS):
-    with world.milter() as m:
-        m.connect()
-        m.helo()
-        m.mail()
-        answer = m.rcpt(f"<{to}>")
-        if answer.kind == "continue":
-            m.data()
-            m.body()
-            m.eom()
-        m.quit()
-        return answer.status
 
 
 @pytest.fixture()
@@ -87,7 +73,7 @@ def secured():
 def test_counts_over_tls_and_nothing_is_plain(secured):
     secured.connect()
     wait_for(secured.counts_in_redis, "Redis is not used")
-    assert [rcpt(secured.world) for _ in range(4)] == ["continue"] * 3 + ["450 4.2.1"]
+    assert [secured.world.take(ALIAS) for _ in range(4)] == ["continue"] * 3 + ["450 4.2.1"]
     assert secured.world.used(ALIAS, "soft") == 3
     secured.nothing_is_plain()
     assert len(secured.relay.heard()) > 3000
@@ -96,11 +82,11 @@ def test_counts_over_tls_and_nothing_is_plain(secured):
 def test_many_sessions_share_it_while_connections_are_cut(secured):
     secured.connect()
     wait_for(secured.counts_in_redis, "Redis is not used")
-    answers = run_threads(8, lambda i: [rcpt(secured.world, f"a{i}@elsewhere.example") for _ in range(6)])
+    answers = run_threads(8, lambda i: [secured.world.take(f"a{i}@elsewhere.example") for _ in range(6)])
     assert answers == [["continue"] * 3 + ["450 4.2.1"] * 3] * 8
     secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     wait_for(secured.counts_in_redis, "Redis is not used again")
-    assert set(run_threads(8, lambda i: rcpt(secured.world, f"a{i}@elsewhere.example"))) == {"450 4.2.1"}
+    assert set(run_threads(8, lambda i: secured.world.take(f"a{i}@elsewhere.example"))) == {"450 4.2.1"}
     secured.nothing_is_plain()
 
 
@@ -109,7 +95,7 @@ def test_an_idle_connection_stays_one_and_a_new_one_resumes(secured, version):
     secured.redis.call("CONFIG", "SET", "tls-protocols", version)
     secured.connect()
     wait_for(secured.counts_in_redis, "Redis is not used")
-    rcpt(secured.world)
+    secured.world.take(ALIAS)
 
     def commands():
         return int(info(secured.redis, "stats")["total_commands_processed"])
@@ -120,7 +106,7 @@ def test_an_idle_connection_stays_one_and_a_new_one_resumes(secured, version):
     full = len(secured.relay.connections[0][1])
     secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     wait_for(lambda: len(secured.relay.connections) > relayed and secured.counts_in_redis(), "the gate does not come back")
-    assert rcpt(secured.world) == "continue"
+    assert secured.world.take(ALIAS) == "continue"
     certificate = (secured.scratch / "good.pem").stat().st_size // 2
     handshake = wait_for(lambda: first_flight(secured.relay.connections[relayed][1]), "no handshake")
     first = first_flight(secured.relay.connections[0][1])
@@ -196,7 +182,7 @@ def test_a_peer_that_goes_silent_holds_nobody_up_for_longer_than_the_timeout(sec
     secured.gate.status(forget_longest=True)
     secured.redis.process.popen.send_signal(19)
     try:
-        assert {rcpt(secured.world) for _ in range(2)} == {"continue"}
+        assert {secured.world.take(ALIAS) for _ in range(2)} == {"continue"}
         wait_for(lambda: "in time" in secured.trouble(), "status says nothing", 20)
     finally:
         secured.redis.process.popen.send_signal(18)
@@ -218,9 +204,9 @@ def test_what_comes_back_is_harmed(secured, harm):
     wait_for(secured.counts_in_redis, "Redis is not used")
     secured.gate.status(forget_longest=True)
     secured.relay.harm = harm
-    assert {rcpt(secured.world) for _ in range(3)} == {"continue"}
+    assert {secured.world.take(ALIAS) for _ in range(3)} == {"continue"}
     wait_for(lambda: not secured.counts_in_redis() and "Redis at" in secured.trouble(), "status says nothing", 20)
-    assert rcpt(secured.world) == "450 4.2.1"
+    assert secured.world.take(ALIAS) == "450 4.2.1"
     assert secured.gate.status()["traffic"]["decision_max_ms"] <= 2 * 450
     secured.nothing_is_plain()
     secured.relay.harm = None
@@ -263,7 +249,7 @@ def test_files_that_change_need_no_restart(secured):
     downs = secured.gate.log().count("event=counters-trouble")
     secured.present(new.issue("renewed", f"IP:{secured.scratch.address}"), ca=new.ca)
     secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    wait_for(lambda: rcpt(secured.world) == "450 4.2.1" and secured.counts_in_redis(), "Redis is not used")
+    wait_for(lambda: secured.world.take(ALIAS) == "450 4.2.1" and secured.counts_in_redis(), "Redis is not used")
     assert secured.world.used(ALIAS, "soft") == 3
     assert secured.gate.log().count("event=counters-trouble") <= downs + 1
     secured.nothing_is_plain()

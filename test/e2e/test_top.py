@@ -14,14 +14,10 @@ LIMITS = [
 
 
 def flood(world, client, recipient, n):
-    m = world.milter()
-    m.connect(client)
-    for _ in range(n):
-        m.mail()
-        m.rcpt(f"<{recipient}>")
-        m.data()
-        m.eom()
-    m.hang_up()
+    with world.milter() as m:
+        m.connect(client)
+        for _ in range(n):
+            m.message(recipient)
 
 
 def top(world, *words):

@@ -35,10 +35,7 @@ def world(request):
             with found.milter() as m:
                 m.connect(client)
                 for i in range(n):
-                    m.mail(f"<{sender}>")
-                    m.rcpt(f"<{recipient.format(i)}>")
-                    m.data()
-                    m.eom()
+                    m.message(recipient.format(i), f"<{sender}>")
         found.gate.command("block", "203.0.113.0/24")
         with found.milter() as m:
             m.connect("203.0.113.5")

@@ -4,21 +4,17 @@
  * sessions have ended nothing is held.
  *
  * The input is a script: a byte chooses the step, its arguments follow. */
-#include "fuzz.h"
+#include "fuzz_gate.h"
 
 #include "base/clock.h"
-#include "config/config.h"
 #include "milter/callbacks.h"
 #include "sys/log.h"
 
 #include <arpa/inet.h>
 #include <libmilter/mfapi.h>
 #include <netinet/in.h>
-#include <sqlite3.h>
 
 enum { CONTEXTS = 3, ARGUMENTS = 4, TEXT = 300 };
-
-extern const char aliases_schema_sql[];
 
 struct smfi_str { /* SMFICTX is a pointer to it: what libmilter knows of one connection */
     void *priv;
@@ -109,7 +105,6 @@ static int64_t clock_of_script(void *arg)
 }
 
 static const char policy_text[] =
-    "{\"state\": \"%s\", \"aliases\": {\"database\": \"%s/aliases.db\"},"
     "\"exempt\": {\"authenticated\": true},"
     "\"limits\": ["
     "{\"name\": \"soft\", \"per\": \"recipient\", \"max\": 3, \"window\": \"1m\"},"
@@ -122,7 +117,7 @@ static const char policy_text[] =
     "{\"name\": \"mails\", \"per\": \"sender\", \"count\": \"messages\", \"max\": 5, \"window\": \"1h\", "
     "\"ramp\": \"10m\"},"
     "{\"name\": \"part\", \"per\": \"mailbox\", \"max\": 6, \"window\": \"1h\", \"share\": {\"of\": "
-    "\"client\", \"max\": \"33%%\"}}]}";
+    "\"client\", \"max\": \"33%\"}}]";
 
 static const char rows_text[] =
     "INSERT INTO domains(domain) VALUES ('example.com');"
@@ -138,22 +133,10 @@ static const char rows_text[] =
 
 static void start_once(void)
 {
-    char path[300], text[sizeof policy_text + 600];
-    struct problems problems = {0};
     struct error err = {0};
-    sqlite3 *db = NULL;
     if (gate.counters != NULL)
         return;
-    snprintf(path, sizeof path, "%s/aliases.db", fuzz_dir());
-    demand(sqlite3_open(path, &db) == SQLITE_OK);
-    demand(sqlite3_exec(db, aliases_schema_sql, NULL, NULL, NULL) == SQLITE_OK);
-    demand(sqlite3_exec(db, rows_text, NULL, NULL, NULL) == SQLITE_OK);
-    sqlite3_close(db);
-    snprintf(text, sizeof text, policy_text, fuzz_dir(), fuzz_dir());
-    const struct policy *policy = config_load(text, strlen(text), &problems);
-    demand(policy != NULL && problems_status(&problems) == 0);
-    problems_done(&problems);
-    demand(gate_init(&gate, policy, NULL, &err) == 0);
+    sqlite3_close(fuzz_gate_start(&gate, policy_text, rows_text));
     gate.context.now_ms = clock_of_script;
     session_list_init(&list, &gate);
     demand(callbacks_register(&list, &err) == 0);

@@ -1,15 +1,10 @@
 /* fuzz_decide: rows as any program can write them, past our commands and with any text, through SQLite and the whole
  * decision: the reply is a clean line, what refuses stands on a row of that action or on an absence, and who was
  * accepted is not refused a moment later. */
-#include "fuzz.h"
+#include "fuzz_gate.h"
 
 #include "admin/explain.h"
-#include "config/config.h"
 #include "milter/decide.h"
-
-#include <sqlite3.h>
-
-extern const char aliases_schema_sql[];
 
 static struct gate gate;
 static sqlite3 *db;
@@ -17,34 +12,15 @@ static sqlite3 *db;
 static const char *const actions[] = {"accept", "defer", "reject", "discard"};
 static const char *const keys[] = {"a@example.com", "b@example.com", "a+x@example.com", "*@example.com"};
 
-static void run_sql(const char *sql)
-{
-    char *said = NULL;
-    if (sqlite3_exec(db, sql, NULL, NULL, &said) != SQLITE_OK)
-        fuzz_fail(__FILE__, __LINE__, said);
-}
-
 static void start_once(void)
 {
-    char path[300], text[1200];
-    struct problems problems = {0};
-    struct error err = {0};
-    if (db != NULL)
-        return;
-    snprintf(path, sizeof path, "%s/aliases.db", fuzz_dir());
-    demand(sqlite3_open(path, &db) == SQLITE_OK);
-    run_sql(aliases_schema_sql);
-    run_sql("PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON");
-    snprintf(text, sizeof text,
-             "{\"state\": \"%s\", \"aliases\": {\"database\": \"%s\"}, \"exempt\": {\"recipients\": []}, "
-             "\"limits\": ["
-             "{\"name\": \"one\", \"per\": \"mailbox\", \"max\": 1000000, \"window\": \"1d\"},"
-             "{\"name\": \"two\", \"per\": [\"owner\", \"sender\"], \"max\": 1000000, \"window\": \"1d\"}]}",
-             fuzz_dir(), path);
-    const struct policy *policy = config_load(text, strlen(text), &problems);
-    demand(policy != NULL && problems_status(&problems) == 0);
-    problems_done(&problems);
-    demand(gate_init(&gate, policy, NULL, &err) == 0);
+    static const char policy_text[] =
+        "\"exempt\": {\"recipients\": []}, \"limits\": ["
+        "{\"name\": \"one\", \"per\": \"mailbox\", \"max\": 1000000, \"window\": \"1d\"},"
+        "{\"name\": \"two\", \"per\": [\"owner\", \"sender\"], \"max\": 1000000, \"window\": \"1d\"}]";
+    if (db == NULL)
+        db = fuzz_gate_start(&gate, policy_text,
+                             "PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON");
 }
 
 /* NULL, or any text. */
@@ -79,7 +55,8 @@ struct truth {
 
 static void rows_make(struct fuzz_input *in, struct truth *truth)
 {
-    run_sql(
+    fuzz_gate_sql(
+        db,
         "BEGIN; DELETE FROM domains; DELETE FROM aliases; DELETE FROM alias_globs; DELETE FROM sender_rules;"
         "DELETE FROM client_rules");
     for (unsigned n = fuzz_below(in, 5); n > 0; n--) {
@@ -111,7 +88,7 @@ static void rows_make(struct fuzz_input *in, struct truth *truth)
                    "example.com", actions[action], 5, in);
         }
     }
-    run_sql("COMMIT");
+    fuzz_gate_sql(db, "COMMIT");
 }
 
 static void check_line(const struct reply_line *line, enum action action)

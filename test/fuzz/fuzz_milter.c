@@ -3,9 +3,8 @@
  * frames with replies that Postfix may pass on, and no session is left.
  *
  * The input is a script: a byte chooses what is sent next, its arguments follow. */
-#include "fuzz.h"
+#include "fuzz_gate.h"
 
-#include "config/config.h"
 #include "milter/callbacks.h"
 #include "milter/wire.h"
 #include "sys/log.h"
@@ -17,14 +16,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 enum { FRAME = 70000, TEXT = 300, ANSWERS = 1 << 20, PATIENCE_MS = 60000 };
-
-extern const char aliases_schema_sql[];
 
 static struct gate gate;
 static struct session_list list;
@@ -66,36 +62,23 @@ static void listen_somewhere(void)
 static void start_once(void)
 {
     static const char policy_text[] =
-        "{\"state\": \"%s\", \"aliases\": {\"database\": \"%s/aliases.db\"}, \"limits\": ["
+        "\"limits\": ["
         "{\"name\": \"soft\", \"per\": \"recipient\", \"max\": 30, \"window\": \"1s\"},"
         "{\"name\": \"hard\", \"per\": \"client\", \"max\": 100, \"window\": \"1s\", \"over\": \"reject\"},"
         "{\"name\": \"drop\", \"per\": \"sender\", \"max\": 30, \"window\": \"1s\", \"over\": \"discard\"},"
         "{\"name\": \"size\", \"per\": \"recipient\", \"count\": \"bytes\", \"max\": \"1MB\", \"window\": "
-        "\"1s\"}]}";
+        "\"1s\"}]";
     static const char rows_text[] =
         "INSERT INTO domains(domain) VALUES ('example.com');"
         "INSERT INTO aliases(address, action) VALUES ('ok@example.com', 'accept'), ('gone@example.com', "
         "'reject'), ('hole@example.com', 'discard')";
-    char path[300], text[sizeof policy_text + 600];
-    struct problems problems = {0};
-    struct error err = {0};
-    sqlite3 *db = NULL;
     if (gate.counters != NULL)
         return;
     demand(!wire_paused()); /* also what links the wire in */
     signal(SIGPIPE, SIG_IGN);
     log_set_level(
         LOG_AT_ERROR); /* an hour of lines would fill the memory of who reads them; fuzz_callbacks makes them */
-    snprintf(path, sizeof path, "%s/aliases.db", fuzz_dir());
-    demand(sqlite3_open(path, &db) == SQLITE_OK);
-    demand(sqlite3_exec(db, aliases_schema_sql, NULL, NULL, NULL) == SQLITE_OK);
-    demand(sqlite3_exec(db, rows_text, NULL, NULL, NULL) == SQLITE_OK);
-    sqlite3_close(db);
-    snprintf(text, sizeof text, policy_text, fuzz_dir(), fuzz_dir());
-    const struct policy *policy = config_load(text, strlen(text), &problems);
-    demand(policy != NULL && problems_status(&problems) == 0);
-    problems_done(&problems);
-    demand(gate_init(&gate, policy, NULL, &err) == 0);
+    sqlite3_close(fuzz_gate_start(&gate, policy_text, rows_text));
     session_list_init(&list, &gate);
     listen_somewhere();
 }
