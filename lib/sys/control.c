@@ -1,4 +1,4 @@
-/* control: owns the listening socket (the file too); a server accepts, with a thread for each client, 8 at most: who
+/* control: owns the listening socket (the file too); a server accepts, with a thread for each client, 64 at most: who
  * comes then waits in the queue of the socket. A client that stands still, or goes away, costs only its own thread. */
 #include "sys/control.h"
 

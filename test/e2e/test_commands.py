@@ -115,6 +115,8 @@ def test_nearest_names():
         said = run(*words, check=64)
         assert f'did you mean "{near}"?' in said, said
     assert "did you mean" not in run("xyzzyx", check=64)
+    assert 'did you mean "--version"?' in run("--verison", check=64)
+    assert run("status", "-h") == run("help", "status") == run("status", "--help")
     assert run("-V") == run("--version") != ""
 
 
