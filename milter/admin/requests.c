@@ -9,6 +9,7 @@
 #include "show.h"
 #include "status.h"
 #include "admin/top.h"
+#include "shards.h"
 #include "base/clock.h"
 #include "base/text.h"
 
@@ -225,6 +226,32 @@ static json_t *answer_show(struct gate *gate, const json_t *request)
     return note_missing(gate, report);
 }
 
+struct away {
+    struct shards *shards;
+    struct counters *counters;
+};
+
+static bool is_away(void *arg, const char *key)
+{
+    const struct away *away = arg;
+    return shards_is_away(away->shards, away->counters, key);
+}
+
+/* Of all that is counted; what is away in part, as this process counted that part. */
+static json_t *top_of_all(struct gate *gate, const char *limit, size_t n)
+{
+    struct error missing = {0};
+    struct away away = {.counters = gate->counters};
+    const struct top_fallback local = {gate->local, is_away, &away};
+    counters_missing(gate->counters, &missing);
+    if (gate->local != NULL && missing.text[0] != '\0')
+        away.shards = shards_new(gate);
+    json_t *report = top_report_with(gate->counters, away.shards != NULL ? &local : NULL, limit, n,
+                                     context_now(&gate->context));
+    shards_free(away.shards);
+    return report;
+}
+
 static json_t *answer_top(struct gate *gate, const json_t *request)
 {
     json_t *unknown = unknown_limit(gate, request);
@@ -233,7 +260,7 @@ static json_t *answer_top(struct gate *gate, const json_t *request)
     const char *limit = json_string_value(json_object_get(request, "limit"));
     json_int_t n = json_integer_value(json_object_get(request, "n"));
     size_t most = n > 0 ? (size_t)n : 1;
-    json_t *report = top_report(gate->counters, limit, most, context_now(&gate->context));
+    json_t *report = top_of_all(gate, limit, most);
     if (report == NULL && gate->local != NULL &&
         (report = top_report(gate->local, limit, most, context_now(&gate->context))) != NULL)
         json_object_set_new(report, "counts", json_string("local"));

@@ -90,6 +90,27 @@ static void shards_done(struct shards *shards)
     free(shards->list);
 }
 
+struct shards *shards_new(const struct gate *gate)
+{
+    struct shards *shards = gate->context.redis != NULL ? malloc(sizeof *shards) : NULL;
+    if (shards != NULL)
+        shards_look(gate, shards);
+    return shards;
+}
+
+void shards_free(struct shards *shards)
+{
+    if (shards != NULL)
+        shards_done(shards);
+    free(shards);
+}
+
+bool shards_is_away(const struct shards *shards, struct counters *counters, const char *key)
+{
+    const struct shard *shard = shards != NULL ? shard_of(shards, counters_site(counters, key)) : NULL;
+    return shard != NULL && !shard->redis.up;
+}
+
 static int64_t age_ms(const struct shards *shards, int64_t since_ns)
 {
     return since_ns != 0 && since_ns < shards->now_ns ? (shards->now_ns - since_ns) / 1000000 : 0;

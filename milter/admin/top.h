@@ -13,4 +13,15 @@ enum { TOP_MOST = 1000 };
  * NULL: all. Looks at every counter: not for the path of a RCPT. NULL: the store could not answer. */
 json_t *top_report(struct counters *counters, const char *limit, size_t n, int64_t now_ms);
 
+/* What this gate counts in the place of a part of the store that is away. */
+struct top_fallback {
+    struct counters *counters;
+    bool (*is_wanted)(void *arg, const char *key);
+    void *arg;
+};
+
+/* The same, with the counters of the fallback that are wanted; they have "local": true. */
+json_t *top_report_with(struct counters *counters, const struct top_fallback *fallback, const char *limit,
+                        size_t n, int64_t now_ms);
+
 #endif

@@ -8,9 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)
+    if (argc > 1 && is_help(argv[argc - 1]))
         return commands_help(2, argv - 1);
     int status = command->run(argc, argv);
     if (status == EXIT_USAGE)
@@ -23,13 +28,16 @@ static int dispatch(int argc, char **argv)
     for (const struct command *c = commands; c->name != NULL; c++)
         if (strcmp(c->name, argv[1]) == 0)
             return run(c, argc - 1, argv + 1);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+    if (is_help(argv[1]))
         return commands_help(1, argv);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return puts("rcptgate " RCPTGATE_VERSION) < 0;
+    static const char *const options[] = {"--help", "--version", NULL};
+    bool option = argv[1][0] == '-';
     char hint[COMMAND_HINT];
-    fprintf(stderr, "rcptgate: there is no command \"%s\"%s; rcptgate help lists them\n", argv[1],
-            commands_hint(argv[1], hint));
+    fprintf(stderr, "rcptgate: there is no %s \"%s\"%s; rcptgate help lists the commands\n",
+            option ? "option" : "command", argv[1],
+            option ? command_hint(argv[1], options, hint) : commands_hint(argv[1], hint));
     return EXIT_USAGE;
 }
 

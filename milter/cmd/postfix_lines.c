@@ -1,5 +1,5 @@
 /* postfix_lines: what Postfix has to know of this gate, as `postconf -e` lines to paste, and whether it knows. Changes nothing. The
- * lines are contrib/postfix/postconf-lines with the socket and the mode of the policy. Fails where postconf cannot be run. */
+ * lines are contrib/postfix/postconf-lines with the sockets and the mode of the policy. Fails where postconf cannot be run. */
 #include "command.h"
 
 #include "gate/policy_file.h"
@@ -15,7 +15,7 @@ enum { SOCKET_TEXT = 400, POSTCONF_MS = 10000, SOFT_ERRORS = 100, HARD_ERRORS = 
 
 static const char spool[] =
     "/var/spool/postfix/"; /* queue_directory: what a chrooted smtpd sees as its root */
-static const char shipped_socket[] = "unix:rcptgate/milter.sock";
+static const char shipped_socket[] = "unix:rcptgate/milter.sock", shipped_maps[] = "unix:rcptgate/map.sock";
 static const char unlisted[] = "#postconf -e 'smtpd_reject_unlisted_recipient";
 
 /* "inet:8893@host" is "inet:host:8893" for Postfix, and a socket below its queue directory has a relative name. */
@@ -31,27 +31,53 @@ static const char *socket_of_postfix(const char *socket, char out[SOCKET_TEXT])
     return out;
 }
 
+/* Does it answer Postfix's maps? Without alias rules it could only say "later", to all mail. */
+static bool has_maps(const struct policy *policy)
+{
+    return policy->maps.socket != NULL && policy->aliases.database != NULL;
+}
+
+/* Is which alias exists for the gate to say? */
+static bool refuses_unknown(const struct policy *policy)
+{
+    return !policy->shadow && policy->aliases.database != NULL;
+}
+
+/* False: the line has none. */
+static bool print_with(const char *line, size_t n, const char *shipped, const char *socket)
+{
+    char text[SOCKET_TEXT];
+    const char *at = memmem(line, n, shipped, strlen(shipped));
+    if (at == NULL)
+        return false;
+    const char *rest = at + strlen(shipped);
+    if (socket == NULL)
+        printf("#%.*s", (int)n, line); /* not with this policy */
+    else
+        printf("%.*s%s%.*s", (int)(at - line), line, socket_of_postfix(socket, text), (int)(line + n - rest),
+               rest);
+    return true;
+}
+
 static void print_lines(const struct policy *policy)
 {
-    char socket[SOCKET_TEXT];
-    const char *here = strstr(postfix_lines_text, shipped_socket), *from = postfix_lines_text;
-    socket_of_postfix(policy->milter.socket, socket);
-    if (here != NULL) {
-        printf("%.*s%s", (int)(here - from), from, socket);
-        from = here + sizeof shipped_socket - 1;
+    const char *maps = has_maps(policy) ? policy->maps.socket : NULL;
+    for (const char *line = postfix_lines_text; *line != '\0';) {
+        size_t n = strcspn(line, "\n"), end = line[n] == '\n';
+        bool comes_in = refuses_unknown(policy) && strncmp(line, unlisted, sizeof unlisted - 1) == 0;
+        n += end;
+        if (!print_with(line, n, shipped_socket, policy->milter.socket) &&
+            !print_with(line, n, shipped_maps, maps))
+            printf("%.*s", (int)n - comes_in, line + comes_in); /* the gate enforces: no comment */
+        line += n;
     }
-    const char *line = policy->shadow ? NULL : strstr(from, unlisted);
-    if (line != NULL) {
-        printf("%.*s", (int)(line - from), from);
-        from = line + 1; /* the gate enforces: no comment */
-    }
-    fputs(from, stdout);
 }
 
 /* ---- what Postfix knows ---- */
 
 struct settings { /* of main.cf; "" where unknown */
-    char milters[1000], action[200], original[64], unlisted[64], soft[64], hard[64], sleep[64];
+    char milters[1000], domains[1000], aliases[1000], action[200], original[64], unlisted[64], soft[64],
+        hard[64], sleep[64];
     size_t submissions; /* ports where users hand in mail, without a value of their own */
 };
 
@@ -70,6 +96,8 @@ static void take_line(void *arg, char *line, size_t n)
         char *out;
         size_t size;
     } names[] = {{"smtpd_milters", s->milters, sizeof s->milters},
+                 {"virtual_alias_domains", s->domains, sizeof s->domains},
+                 {"virtual_alias_maps", s->aliases, sizeof s->aliases},
                  {"milter_default_action", s->action, sizeof s->action},
                  {"enable_original_recipient", s->original, sizeof s->original},
                  {"smtpd_reject_unlisted_recipient", s->unlisted, sizeof s->unlisted},
@@ -109,6 +137,8 @@ static int read_settings(struct settings *s, struct error *err)
     static const char path[] = "/usr/sbin/postconf";
     const char *const values[] = {path,
                                   "smtpd_milters",
+                                  "virtual_alias_domains",
+                                  "virtual_alias_maps",
                                   "milter_default_action",
                                   "enable_original_recipient",
                                   "smtpd_reject_unlisted_recipient",
@@ -145,6 +175,20 @@ static bool is_less(const char *value, long least)
     return end == value || *end != '\0' || number < least;
 }
 
+/* Who has maps of his own need not ask the gate's; but what nobody answers delays all mail. */
+static bool check_map(const struct policy *policy, const char *name, const char *value)
+{
+    char socket[SOCKET_TEXT] = "", map[SOCKET_TEXT + 40];
+    if (has_maps(policy))
+        socket_of_postfix(policy->maps.socket, socket);
+    snprintf(map, sizeof map, "socketmap:%s:", socket);
+    bool of_a_gate = strstr(value, "socketmap:") != NULL && strstr(value, "map.sock:") != NULL;
+    return wrong(of_a_gate && (socket[0] == '\0' || strstr(value, map) == NULL), name, value,
+                 socket[0] == '\0'
+                     ? "this gate answers no maps, and without an answer all mail is delayed"
+                     : "is not the map of this gate, and without an answer all mail is delayed");
+}
+
 static bool check_settings(const struct policy *policy, const struct settings *s)
 {
     char socket[SOCKET_TEXT];
@@ -152,15 +196,22 @@ static bool check_settings(const struct policy *policy, const struct settings *s
     socket_of_postfix(policy->milter.socket, socket);
     bool ask = strstr(s->milters, socket) != NULL, bad = false;
     bad |= wrong(!ask, "smtpd_milters", s->milters, "the gate is not asked");
+    bad |= check_map(policy, "virtual_alias_domains", s->domains);
+    bad |= check_map(policy, "virtual_alias_maps", s->aliases);
     bad |= wrong(ask && strcmp(action, "tempfail") != 0, "milter_default_action", action,
                  "must be tempfail: accept lets floods by while the gate restarts, reject bounces");
     bad |= wrong(strcmp(s->original, "yes") != 0, "enable_original_recipient", s->original,
                  "must be yes, or a discarded alias takes an accepted one of the same mailbox with it");
-    bad |= wrong(!policy->shadow && strcmp(s->unlisted, "no") != 0, "smtpd_reject_unlisted_recipient",
+    bad |= wrong(refuses_unknown(policy) && strcmp(s->unlisted, "no") != 0, "smtpd_reject_unlisted_recipient",
                  s->unlisted, "should be no while the gate enforces: which alias exists is for it to say");
-    bad |= wrong(
-        policy->shadow && strcmp(s->unlisted, "yes") != 0, "smtpd_reject_unlisted_recipient", s->unlisted,
-        "must be yes while the gate is in shadow, or mail for unknown addresses is taken and bounces");
+    bad |=
+        wrong(!refuses_unknown(policy) && strcmp(s->unlisted, "yes") != 0, "smtpd_reject_unlisted_recipient",
+              s->unlisted,
+              policy->shadow
+                  ? "must be yes while the gate is in shadow, or mail for unknown addresses is taken and "
+                    "bounces"
+                  : "must be yes where the gate has no alias rules, or mail for unknown addresses is taken "
+                    "and bounces");
     bad |= wrong(is_less(s->soft, SOFT_ERRORS), "smtpd_soft_error_limit", s->soft,
                  "should be a plain number from 100 on, or refused recipients slow the others");
     bad |= wrong(is_less(s->hard, HARD_ERRORS), "smtpd_hard_error_limit", s->hard,

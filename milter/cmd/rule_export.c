@@ -144,8 +144,9 @@ static enum edit_status write_all(struct aliases_edit *edit, const enum aliases_
         status = aliases_edit_list(edit, tables[i], NULL, write_row, &export, err);
     progress_wipe(&export.progress);
     if (export.left_out > 0)
-        fprintf(stderr, "rcptgate: %" PRId64 " rows say more than a Postfix map can, and were left out\n",
-                export.left_out);
+        fprintf(stderr, "rcptgate: %" PRId64 " %s more than a Postfix map can, and %s left out\n",
+                export.left_out, export.left_out == 1 ? "row says" : "rows say",
+                export.left_out == 1 ? "was" : "were");
     if (status != EDIT_DONE || (out == stdout && command_reader_gone()))
         return status;
     if (export.bad_text) {

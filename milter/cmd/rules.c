@@ -570,8 +570,8 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     if (good || too_much)
         warn_of_refusal(in, &why);
     if (too_much)
-        error_set(&in->err, "%" PRId64 " rows would be removed, more than max_shrink allows; %s",
-                  result.removed, "nothing was written (--force does it)");
+        error_set(&in->err, "%" PRId64 " row%s would be removed, more than max_shrink allows; %s",
+                  result.removed, result.removed == 1 ? "" : "s", "nothing was written (--force does it)");
     return good ? EXIT_DONE : EXIT_REFUSED;
 }
 

@@ -33,9 +33,10 @@ static void print_table(FILE *out, const char *title, const json_t *list)
         char used[48];
         snprintf(used, sizeof used, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
                  json_get_number(c, "used"), json_get_number(c, "max"));
-        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s\n", json_get_number(c, "refused"), used,
+        fprintf(out, "%10" JSON_INTEGER_FORMAT " %21s  %-24s %s%s%s\n", json_get_number(c, "refused"), used,
                 json_string_value(json_object_get(c, "limit")), json_string_value(json_object_get(c, "key")),
-                json_get_number(c, "held_ms") > 0 ? " (held)" : "");
+                json_get_number(c, "held_ms") > 0 ? " (held)" : "",
+                json_is_true(json_object_get(c, "local")) ? " (as this gate counted)" : "");
     }
 }
 

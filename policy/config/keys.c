@@ -32,7 +32,7 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/maps", SECTION("/maps")) \
     X("/maps/socket", endpoints_maps, POLICY(maps.socket), 0, 0, NULL, NULL, "map.sock beside the milter's socket") \
     X("/state", values_path, POLICY(state), 0, POLICY_STATE_MAX, NULL, "\"/var/lib/rcptgate\"", NULL) \
-    X("/user", values_user, POLICY(user), 1, 64, NULL, NULL, NULL) \
+    X("/user", values_user, POLICY(user), 1, 64, NULL, NULL, "the owner of \"state\"") \
     X("/aliases", config_json_section, 0, 0, 0, "/aliases", NULL, "no alias rules") \
     X("/aliases/database", values_path, POLICY(aliases.database), 0, 1000, NULL, \
       "\"/var/lib/rcptgate/aliases/aliases.db\"", "no alias rules") \
@@ -44,14 +44,16 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
     X("/aliases/role_mailbox", endpoints_mailbox, POLICY(aliases.role_mailbox), 0, 0, NULL, "\"postmaster\"", NULL) \
     X("/counters", SECTION("/counters")) \
     X("/counters/url", counters_url, POLICY(counters), 0, 0, NULL, "\"memory:\"", counters_url_instead) \
-    X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/password_file", values_path, POLICY(counters.redis.password_file), 0, 1000, NULL, NULL, \
+      "the password in counters.url, or none") \
     X("/counters/sentinel_password_file", values_path, POLICY(counters.redis.sentinel_password_file), 0, 1000, NULL, \
-      NULL, NULL) \
+      NULL, "no password") \
     X("/counters/tls", SECTION("/counters/tls")) \
     X("/counters/tls/ca", values_path, POLICY(counters.redis.tls_ca), 0, 1000, NULL, NULL, \
       "the authorities that the system trusts") \
-    X("/counters/tls/cert", values_path, POLICY(counters.redis.tls_cert), 0, 1000, NULL, NULL, NULL) \
-    X("/counters/tls/key", values_path, POLICY(counters.redis.tls_key), 0, 1000, NULL, NULL, NULL) \
+    X("/counters/tls/cert", values_path, POLICY(counters.redis.tls_cert), 0, 1000, NULL, NULL, "no certificate") \
+    X("/counters/tls/key", values_path, POLICY(counters.redis.tls_key), 0, 1000, NULL, NULL, \
+      "the file of counters.tls.cert") \
     X("/counters/tls/name", counters_url_tls_name, POLICY(counters.redis.tls_name), 0, 0, NULL, NULL, \
       "host or address of each Redis") \
     X("/counters/prefix", values_prefix, POLICY(counters.redis.prefix), 1, 64, NULL, "\"rcptgate\"", NULL) \

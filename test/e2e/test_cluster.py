@@ -394,8 +394,11 @@ def test_a_node_is_missing():
         said = "slots, down; this gate counts for 1 of them itself, or has yet to tell it something, for "
         assert said in w.gate.command("status", check=1) and said in web.get("/") and "1 refund waits for" in web.get("/")
         rows = json.loads(w.gate.command("top", "--json"))
-        assert len(rows["busiest"]) == 2 and victim.at in rows["missing"]
-        assert victim.at in w.gate.command("top")
+        assert {c["key"]: (c.get("local", False), c["used"]) for c in rows["busiest"]} == {
+            f"recipient:{{{r}}}": (r == recipients[1], 2 if r == recipients[1] else 1) for r in recipients}
+        assert victim.at in rows["missing"]
+        said = w.gate.command("top")
+        assert victim.at in said and said.count("(as this gate counted)") == 1
         assert "1/3" in w.gate.command("show", recipients[0])
         shown = json.loads(w.gate.command("show", *recipients, "--json"))["counters"]
         assert {c["key"]: c.get("local", False) for c in shown} == {

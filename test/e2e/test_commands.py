@@ -115,6 +115,8 @@ def test_nearest_names():
         said = run(*words, check=64)
         assert f'did you mean "{near}"?' in said, said
     assert "did you mean" not in run("xyzzyx", check=64)
+    assert 'did you mean "--version"?' in run("--verison", check=64)
+    assert run("status", "-h") == run("help", "status") == run("status", "--help")
     assert run("-V") == run("--version") != ""
 
 
@@ -167,6 +169,8 @@ def test_postfix_lines(world):
     env = dict(os.environ, **SANITIZERS, MAIL_CONFIG=str(etc))
     lines = run("postfix-lines", *c)
     assert f"unix:{world.gate.socket}" in lines and "\npostconf -e 'smtpd_reject_unlisted_recipient = no'" in lines
+    for name, table in (("domains", "domains"), ("maps", "aliases")):
+        assert f"\npostconf -e 'virtual_alias_{name} = socketmap:{world.gate.maps}:{table}'" in lines
 
     def check(status):
         done = subprocess.run([RCPTGATE, "postfix-lines", "--check", *map(str, c)], capture_output=True, text=True, env=env,
@@ -183,6 +187,21 @@ def test_postfix_lines(world):
     assert "has what it needs" in check(0)
     subprocess.run(["postconf", "-e", "enable_original_recipient = no"], check=True, env=env, timeout=PATIENCE)
     assert "enable_original_recipient = no" in check(1)
+    subprocess.run(["postconf", "-e", "enable_original_recipient = yes",
+                    "virtual_alias_maps = socketmap:unix:rcptgate/map.sock:aliases"], check=True, env=env, timeout=PATIENCE)
+    assert check(1).startswith("virtual_alias_maps = ")
+
+
+@pytest.mark.parametrize("changes,maps", [({}, "#"), ({"aliases": {}}, ""), ({"aliases": {}, "milter": {"socket": "inet:8893@127.0.0.1"}}, "#"),
+                                          ({"aliases": {}, "milter": {"socket": "unix:/var/spool/postfix/rcptgate/b/milter.sock"}}, "")])
+def test_postfix_asks_no_map_that_nobody_answers(world, changes, maps):
+    """A gate without alias rules, or with no socket for maps, would have all mail delayed; and nobody but Postfix knows who is unknown."""
+    policy = world.scratch / "lines.json"
+    policy.write_text(json.dumps(changes))
+    lines = run("postfix-lines", "-c", policy).splitlines()
+    where = "rcptgate/b/map.sock" if "/b/" in str(changes) else "rcptgate/map.sock"
+    assert f"{maps}postconf -e 'virtual_alias_maps = socketmap:unix:{where}:aliases'" in lines
+    assert ("#" if not changes else "") + "postconf -e 'smtpd_reject_unlisted_recipient = no'" in lines
 
 
 def test_completions_are_the_table():

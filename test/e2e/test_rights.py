@@ -367,7 +367,7 @@ def test_a_gate_whose_state_is_roots_says_so(scratch):
 def test_a_user_who_does_not_exist_is_a_bad_entry(scratch):
     _, policy = policy_of(scratch, user="nobody-of-that-name")
     said = run("check", policy, check=1)
-    assert "/user" in said and "user of this host" in said
+    assert "/user: must be a user of this host; used instead: the owner of \"state\"" in said
 
 
 def test_a_socket_is_not_given_rights_by_a_name_that_was_swapped(scratch):

@@ -51,6 +51,27 @@ static int64_t max_of(const struct policy *policy, const char *name)
     return -1;
 }
 
+/* What is told of a key does not depend on whether it has a default. */
+static void keys_without_a_default(void **state)
+{
+    (void)state;
+    static const char last[] = "{\"user\":\"root\",\"counters\":{\"password_file\":\"/p\","
+                               "\"sentinel_password_file\":\"/s\",\"tls\":{\"cert\":\"/c\",\"key\":\"/k\"}}}";
+    static const char bad[] = "{\"user\":1,\"counters\":{\"password_file\":1,"
+                              "\"sentinel_password_file\":1,\"tls\":{\"cert\":1,\"key\":1}}}";
+    static const char *const pointers[] = {"/user", "/counters/password_file",
+                                           "/counters/sentinel_password_file", "/counters/tls/cert",
+                                           "/counters/tls/key"};
+    struct loaded kept = load(last, bad), fresh = load(NULL, bad);
+    for (size_t i = 0; i < COUNT_OF(pointers); i++) {
+        assert_string_equal(problem_at(&kept, pointers[i])->instead, "its last good version");
+        assert_string_not_equal(problem_at(&fresh, pointers[i])->instead, "");
+    }
+    assert_string_equal(kept.policy->user, "root");
+    done(&kept);
+    done(&fresh);
+}
+
 static void limits_by_name(void **state)
 {
     (void)state;
@@ -370,6 +391,7 @@ static void compares(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_without_a_default),
         cmocka_unit_test(limits_by_name),
         cmocka_unit_test(keys_by_place),
         cmocka_unit_test(elements_of_another_list),
