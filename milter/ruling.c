@@ -64,21 +64,33 @@ static int read_rules(const struct ruling_question *q, struct aliases_reading *r
     return 0;
 }
 
-/* Does the copy say the same? All of it, or (by_limit) what that limit asks; NULL: the hold of a client. */
+/* Does the copy say the same? All of it, or whether the client is exempt, or what that limit asks; NULL: the hold of a client. */
 struct confirmation {
-    bool by_limit;
+    enum { OF_ALL, OF_CLIENT, OF_LIMIT } of;
     const struct limit *limit;
 };
+
+static bool agrees(const struct ruling_question *q, const struct ruling *ruling, const struct ruling *second,
+                   struct confirmation confirmation)
+{
+    switch (confirmation.of) {
+    case OF_CLIENT:
+        return ruling->client_exempt == second->client_exempt;
+    case OF_LIMIT:
+        return rules_agree_on_limit(q->envelope, confirmation.limit, ruling, second);
+    case OF_ALL:
+        break;
+    }
+    return rules_agree(ruling, second);
+}
 
 static bool copy_agrees(const struct ruling_question *q, const struct ruling *ruling, struct confirmation of)
 {
     struct ruling second;
     struct aliases_reading copy = aliases_begin_copy(q->gate->rules);
-    bool agrees = read_rules(q, &copy, &second) == 0 &&
-                  (of.by_limit ? rules_agree_on_limit(q->envelope, of.limit, ruling, &second)
-                               : rules_agree(ruling, &second));
+    bool same = read_rules(q, &copy, &second) == 0 && agrees(q, ruling, &second, of);
     aliases_end(&copy);
-    return agrees;
+    return same;
 }
 
 /* Nothing is checked out meanwhile: the recheck may take a moment. */
@@ -92,9 +104,10 @@ int ruling_read(const struct ruling_question *q, struct ruling *out)
 {
     struct aliases_reading reading = aliases_begin(q->gate->rules);
     int rc = read_rules(q, &reading, out);
-    bool proved = rc < 0 || rules_are_exact(q->envelope, out) || aliases_is_proof(&reading);
-    aliases_end(&reading);
-    if (!proved && !copy_confirms(q, out, (struct confirmation){0}))
+    bool exact = rc == 0 && rules_are_exact(q->envelope, out);
+    bool proved = rc < 0 || (exact && out->by != VERDICT_BY_SENDER_RULE) || aliases_is_proof(&reading);
+    aliases_end(&reading); /* no sender rule is for who is exempt, and that row may be lost */
+    if (!proved && !copy_confirms(q, out, (struct confirmation){.of = exact ? OF_CLIENT : OF_ALL}))
         rules_cannot_say(out);
     return rc;
 }
@@ -105,7 +118,7 @@ bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling 
     struct aliases_reading reading = aliases_begin(q->gate->rules);
     bool proved = aliases_is_proof(&reading);
     aliases_end(&reading);
-    return proved || copy_confirms(q, ruling, (struct confirmation){.by_limit = true, .limit = limit});
+    return proved || copy_confirms(q, ruling, (struct confirmation){.of = OF_LIMIT, .limit = limit});
 }
 
 bool ruling_copy_disowns(const struct ruling_question *q)

@@ -88,7 +88,9 @@ struct monitor {
     bool changed;       /* it has changed since the last round began, */
     bool urgent;        /* and a session met that, or rows are gone */
     int64_t used_pages; /* of the data, when it was last looked at: fewer are rows that are gone */
-    bool alone;         /* no copy could be kept of what was last taken */
+    bool alone;         /* no copy could be kept of what was last taken; else */
+    bool summed;        /* there is one, and */
+    uint64_t sum;       /* what its pages are, whatever becomes of the file */
     bool refused;       /* the data was, since it was last taken: sessions may have read what was damaged */
     bool renew;         /* the copy is gone, or a session found it other than the data */
     char *new_path, *accept_path;
@@ -311,7 +313,9 @@ struct finding {
     struct aliases_sizes sizes;
     struct error err;      /* what is wrong with the data; or, UNSURE, why it cannot be told */
     struct error copy_err; /* why no copy was made */
-    bool copied;           /* it stands under new_path */
+    bool copied;           /* it stands under new_path, */
+    uint64_t sum;          /* and these are its pages */
+    bool copy_damaged;     /* the one before is not what was written */
     int rc;                /* why the live file cannot be copied */
     bool forced;           /* what it lost was not asked */
 };
@@ -355,7 +359,9 @@ static bool check_by_copy(struct monitor *monitor, sqlite3 *db, struct finding *
         return false;
     if (copied == COPY_DONE) {
         (void)aliases_pool_checkout_end(monitor->checkout); /* the WAL is free again */
-        found->copied = true;
+        found->copied = aliases_snapshot_sum(monitor->new_path, &found->sum) == 0;
+        if (!found->copied)
+            error_set(&found->copy_err, "cannot read %s again", monitor->new_path);
         check_copy(monitor, found);
     } else if (copied == COPY_NO_SOURCE) {
         aliases_schema_explain(rc, db, monitor->config->path, &found->err);
@@ -377,20 +383,21 @@ static void look_closely(struct monitor *monitor, struct finding *found)
 }
 
 /* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or the file was damaged, in
- * a way that leaves its order intact. */
+ * a way that leaves its order intact. Where it is the same and sessions found it other than the copy, it is the copy that was. */
 static void compare_copies(struct monitor *monitor, struct finding *found)
 {
-    int same = aliases_snapshot_same(monitor->new_path, monitor->config->copy_path);
-    if (same > 0)
+    uint64_t kept;
+    if (found->sum == monitor->sum) {
+        found->copy_damaged =
+            atomic_load(&monitor->has_copy) &&
+            (aliases_snapshot_sum(monitor->config->copy_path, &kept) < 0 || kept != monitor->sum);
         return;
-    found->result = same == 0 ? CHECK_BAD : CHECK_UNSURE;
-    error_set(
-        &found->err,
-        same == 0
-            ? "alias database %s is not what was written to it: it differs from its last good copy; restore "
-              "it, or, if it is right, run: rcptgate alias accept"
-            : "alias database %s cannot be compared with its last good copy",
-        monitor->config->path);
+    }
+    found->result = CHECK_BAD;
+    error_set(&found->err,
+              "alias database %s is not what was written to it: it differs from its last good copy; restore "
+              "it, or, if it is right, run: rcptgate alias accept",
+              monitor->config->path);
 }
 
 /* Data that lost too much, or changed past SQLite, is bad, unless somebody said that it is right. */
@@ -404,8 +411,7 @@ static void weigh(struct monitor *monitor, struct finding *found)
     pthread_mutex_unlock(&monitor->lock);
     if (found->forced)
         return;
-    if (found->result == CHECK_GOOD && found->copied && !monitor->dirty && !monitor->alone &&
-        atomic_load(&monitor->has_copy))
+    if (found->result == CHECK_GOOD && found->copied && monitor->summed && !monitor->dirty && !monitor->alone)
         compare_copies(monitor, found);
     if (found->result == CHECK_GOOD && counted)
         found->result = aliases_check_shrink(&before, &found->sizes, atomic_load(&monitor->max_shrink),
@@ -420,6 +426,8 @@ static void keep_copy(struct monitor *monitor, struct finding *found)
         aliases_pool_look(monitor->copies);
         atomic_store(&monitor->has_copy, true);
         monitor->renew = false;
+        monitor->summed = true;
+        monitor->sum = found->sum;
     } else if (!found->copied && found->copy_err.text[0] == '\0' && !monitor->changed) {
         /* it is still as the file: a restart shall know how young it is, or think it older */
         (void)utimensat(AT_FDCWD, monitor->config->copy_path, NULL, 0);
@@ -449,6 +457,12 @@ static void take(struct monitor *monitor, struct finding *found, unsigned epoch,
     notified->accept = false;
     notified->refused = notified->unsure = (struct error){0};
     notified->copy_condition = (struct error){0};
+    if (found->copy_damaged)
+        error_set(&notified->copy_condition,
+                  "the last good copy of the alias rules, %s, was not what was written to it, and was made "
+                  "anew: who "
+                  "else writes there, or is the disk failing?",
+                  monitor->config->copy_path);
     if (monitor->alone)
         error_set(
             &notified->copy_condition,

@@ -10,6 +10,7 @@
 #include "base/error.h"
 
 #include <sqlite3.h>
+#include <stdint.h>
 
 enum copy_result {
     COPY_DONE = 0,
@@ -23,8 +24,8 @@ enum copy_result {
 enum copy_result aliases_snapshot_make(sqlite3 *from, const char *path, int (*cancelled)(void *), void *arg,
                                        int *rc, struct error *err);
 
-/* Of two copies: 1: they hold the same pages, 0: they do not; -1: one of them cannot be read. */
-int aliases_snapshot_same(const char *path, const char *other);
+/* A sum of the pages of a copy: those of the same pages are the same, those of others, but by malice, are not. -1: it cannot be read. */
+int aliases_snapshot_sum(const char *path, uint64_t *out);
 
 /* Renames the copy into its place, for good. -1 with err set. */
 int aliases_snapshot_install(const char *path, const char *place, struct error *err);

@@ -79,3 +79,28 @@ def test_a_view_in_place_of_a_table():
         assert time.monotonic() - begin < 30
         w.database.script("DROP VIEW aliases; ALTER TABLE a RENAME TO aliases;")
         wait_for(lambda: w.gate.has_taken(w.database), "taken again")
+
+
+@pytest.mark.parametrize("action", ["reject", "discard"])
+def test_a_client_whose_exemption_is_lost(action):
+    """No sender rule was for it, the most exact one neither: until that is judged nobody can tell, and then the copy answers."""
+    with World("memory", mta=False) as w:
+        w.database.alias("a@example.com")
+        w.database.client("192.0.2.0/24", "accept")
+        w.database.sender("a@example.com", "bob@sender.example", action)
+        w.settled()
+        m = w.milter()
+        m.connect("192.0.2.7")
+        m.mail("<bob@sender.example>")
+        assert m.rcpt("<a@example.com>").kind == "continue"
+        w.database.run("DELETE FROM client_rules")
+        said, dropped = [], []
+        for i in range(30):
+            m.mail("<bob@sender.example>")
+            said.append(m.rcpt("<a@example.com>").status)
+            if said[-1] == "continue":
+                dropped.append(m.eom().kind)
+            time.sleep(0.05)
+        assert set(said) <= {"continue", "451 4.3.0"}, said
+        assert "discard" not in dropped, dropped
+        m.hang_up()

@@ -909,6 +909,46 @@ static void a_row_that_nobody_removed(void **state)
     assert_int_equal(status(place).mode, ALIASES_LIVE);
 }
 
+/* As from a backup: who has the file open does not see it. */
+static void write_past_the_gate(const char *path, const char *sql)
+{
+    char other[128], command[300];
+    snprintf(other, sizeof other, "%s.other", path);
+    snprintf(command, sizeof command, "cp '%s' '%s'", path, other);
+    assert_int_equal(system(command), 0);
+    run_on(other, sql);
+    assert_int_equal(rename(other, path), 0);
+}
+
+/* Then it is the copy that is made anew, and the file goes on answering; which of the two it was is not told by how bad it looks. */
+static void a_copy_that_is_damaged(void **state)
+{
+    struct place *place = *state;
+    open_db(place, 60000);
+    for (int how = 0; how < 2; how++) {
+        wait_well(place);
+        if (how == 0)
+            write_past_the_gate(place->copy, "INSERT INTO aliases (address) VALUES ('nobody@example.com')");
+        else
+            assert_int_equal(truncate(place->copy, 5000), 0);
+        for (int64_t start = now_ms(); strstr(status(place).copy_condition.text, "made anew") == NULL;) {
+            struct alias_rows rows = ask(place, "nobody"); /* somebody needs the copy */
+            assert_null(rows.full.key);
+            if (now_ms() - start > PATIENCE_MS)
+                fail_msg("refused is \"%s\"", status(place).refused.text);
+            assert_int_equal(ask_all(place), 0); /* and known ones do not */
+        }
+        assert_true(status(place).mode >= ALIASES_UNVERIFIED);
+        assert_string_equal(status(place).refused.text, "");
+        wait_until(place, "nobody", ROWS_LIVE, false);
+        run_on(place->path, "INSERT INTO aliases (address) VALUES ('new@example.com');"
+                            "DELETE FROM aliases WHERE address = 'new@example.com'");
+        for (int64_t start = now_ms(); status(place).copy_condition.text[0] != '\0'; nap(5))
+            if (now_ms() - start > PATIENCE_MS)
+                fail_msg("%s", status(place).copy_condition.text);
+    }
+}
+
 static void odd_rows_are_refused(void **state)
 {
     struct place *place = *state;
@@ -1086,6 +1126,7 @@ int main(void)
         TEST(rows_out_of_order_at_a_start),
         TEST(rows_out_of_order_while_open),
         TEST(a_row_that_nobody_removed),
+        TEST(a_copy_that_is_damaged),
         TEST(odd_rows_are_refused),
         TEST(without_room_for_a_copy),
         TEST(every_call_of_a_look_fails),
