@@ -148,24 +148,38 @@ static int count_homeless(sqlite3 *db, struct aliases_sizes *sizes)
     return SQLITE_OK;
 }
 
+static bool are_rules(size_t table)
+{
+    return table == ALIASES_SENDERS || table == ALIASES_CLIENTS;
+}
+
+/* Up to most of them. */
+static int count_rows(sqlite3 *db, const char *table, const char *where, int64_t most, int64_t *out)
+{
+    char sql[160];
+    sqlite3_stmt *stmt = NULL;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM (SELECT 1 FROM %s%s LIMIT %" PRId64 ")", table, where,
+             most);
+    int rc = first_row(db, sql, &stmt);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    *out = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return SQLITE_OK;
+}
+
 int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes)
 {
     struct aliases_sizes counted = {0};
-    for (size_t i = 0; i < ALIASES_TABLES; i++) {
-        char sql[160];
-        sqlite3_stmt *stmt = NULL;
-        snprintf(sql, sizeof sql,
-                 "SELECT count(*), count(*) FILTER (WHERE action = 'accept') FROM "
-                 "(SELECT action FROM %s LIMIT %" PRId64 ")",
-                 aliases_schema_columns[i].table, most);
-        int rc = first_row(db, sql, &stmt);
-        if (rc != SQLITE_ROW)
-            return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
-        counted.rows[i] = sqlite3_column_int64(stmt, 0);
-        counted.accepts[i] = sqlite3_column_int64(stmt, 1);
-        sqlite3_finalize(stmt);
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < ALIASES_TABLES && rc == SQLITE_OK; i++) {
+        const char *table = aliases_schema_columns[i].table;
+        rc = count_rows(db, table, "", most, &counted.rows[i]);
+        if (rc == SQLITE_OK && are_rules(i))
+            rc = count_rows(db, table, " WHERE action = 'accept'", most, &counted.accepts[i]);
     }
-    int rc = count_homeless(db, &counted);
+    if (rc == SQLITE_OK)
+        rc = count_homeless(db, &counted);
     if (rc == SQLITE_OK)
         *sizes = counted;
     return rc;
@@ -220,8 +234,7 @@ static int64_t total(const struct aliases_sizes *sizes)
  * more is let through. */
 static int64_t needed(const struct aliases_sizes *sizes, size_t table)
 {
-    bool rules = table == ALIASES_SENDERS || table == ALIASES_CLIENTS;
-    return rules ? sizes->accepts[table] : sizes->rows[table];
+    return are_rules(table) ? sizes->accepts[table] : sizes->rows[table];
 }
 
 enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,

@@ -27,7 +27,7 @@ enum { ALIASES_COLUMNS = 7, ALIASES_KEYS = 2 }; /* the most that a table has */
 
 struct aliases_sizes {
     int64_t rows[ALIASES_TABLES];
-    int64_t accepts[ALIASES_TABLES]; /* of those, with action accept */
+    int64_t accepts[ALIASES_TABLES]; /* with action accept, of the rules about senders and clients */
     int64_t homeless; /* aliases, globs and catch-alls that accept mail and have no mailbox for it */
     char homeless_name[ALIASES_NAME]; /* one of them, cut where it is long */
 };

@@ -612,7 +612,8 @@ void redis_cluster_shards(struct redis_cluster *cluster, redis_shard_fn *each, v
                                     .node = i,
                                     .since_ns = atomic_load(&master->since),
                                     .slots = atomic_load(&master->slots),
-                                    .up = redis_node_is_up(master->node)};
+                                    .up = redis_node_is_up(master->node),
+                                    .certificate_s = redis_node_certificate_s(master->node)};
         if (shard.slots == 0)
             continue;
         shard_hanging(cluster, &shard);

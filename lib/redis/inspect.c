@@ -16,7 +16,6 @@
 #include <string.h>
 
 enum { PATIENCE_MS = 2000, APART_MS = 1000, WORDS = 8 };
-static const int64_t SOON_S = INT64_C(14) * 86400;
 
 struct inspection {
     const struct redis_inspector *inspector;
@@ -203,7 +202,7 @@ static void check_clock(struct inspection *in)
 static void check_end(struct inspection *in, int64_t expires, const char *key, const char *what)
 {
     char date[CLOCK_TEXT];
-    if (expires != 0 && expires < clock_now_ms() / 1000 + SOON_S)
+    if (expires != 0 && expires < clock_now_ms() / 1000 + REDIS_CERTIFICATE_SOON_S)
         say(in, false, key, "%s is valid until %s only: renew it", what, clock_text(expires * 1000, date));
 }
 

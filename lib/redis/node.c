@@ -10,6 +10,7 @@
 #include "pipeline.h"
 #include "errors.h"
 #include "sys/worker.h"
+#include "tls.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -31,9 +32,10 @@ static const int64_t PROBE_UP = MS(1600), STEADY = MS(3000);
 static const int64_t FOLLOW =
     MS(250); /* between questions to the Sentinels: writes to a master that was replaced are lost */
 static const int64_t REMEMBER_NODE_ERROR = MS(60000);
+static const int64_t LOOK = MS(10000); /* for a certificate in place of one that ends soon */
 
 struct watch { /* what the connector remembers between probes */
-    int64_t due, probed_at, follow_due;
+    int64_t due, probed_at, follow_due, look_due;
     const struct redis_endpoint *given; /* to all pipelines; only compared */
     int64_t retry;                      /* the next pause while down */
     int64_t up_since;                   /* 0: down */
@@ -50,9 +52,10 @@ struct redis_node {
     struct watch watch;                /* and this */
     atomic_bool down;
     atomic_uint restarts;
-    atomic_bool suspect; /* a call was refused in a way that may concern all: probe soon */
-    atomic_bool idle;    /* nobody is to ask it: it is no master of the cluster now */
-    atomic_int slot;     /* of a cluster, where a probe may write; -1: none is known */
+    atomic_bool suspect;                /* a call was refused in a way that may concern all: probe soon */
+    atomic_bool idle;                   /* nobody is to ask it: it is no master of the cluster now */
+    atomic_int slot;                    /* of a cluster, where a probe may write; -1: none is known */
+    atomic_int_least64_t certificate_s; /* see redis_node_certificate_s() */
 
     pthread_mutex_t mutex; /* of all that follows */
     pthread_cond_t changed;
@@ -168,6 +171,27 @@ static void connector_note(struct redis_node *node, const struct redis_probe *pr
         node->watcher.restarted(node->watcher.arg, node);
 }
 
+/* Another connection to where the last probe came through to; what it shows of its certificate is remembered. */
+static struct redis_connection *connector_connect(struct redis_node *node, struct error *err)
+{
+    struct redis_connection *connection = redis_connector_connect(node->connector, err);
+    if (connection != NULL)
+        atomic_store(&node->certificate_s, redis_connection_expires(connection));
+    return connection;
+}
+
+/* Connections last for months, and a renewed certificate is shown to new ones alone: while the one that was seen ends soon, one is
+ * made for that. Whether it comes about does not matter. */
+static void connector_look_again(struct redis_node *node, struct watch *watch)
+{
+    struct error unsaid = {0};
+    int64_t end = atomic_load(&node->certificate_s), now = clock_monotonic_ns();
+    if (end == 0 || end > clock_now_ms() / 1000 + REDIS_CERTIFICATE_SOON_S || now < watch->look_due)
+        return;
+    watch->look_due = now + LOOK;
+    redis_connection_free(connector_connect(node, &unsaid));
+}
+
 /* Gives every pipeline that needs it (or, after an outage, and with another password or certificate, every one) a connection. */
 static int connector_mend_pipelines(struct redis_node *node, bool was_down, struct error *err)
 {
@@ -176,7 +200,7 @@ static int connector_mend_pipelines(struct redis_node *node, bool was_down, stru
     for (int i = 0; i < PIPELINES; i++) {
         if (!all && !redis_pipeline_needs_connection(node->pipelines[i]))
             continue;
-        struct redis_connection *connection = redis_connector_connect(node->connector, err);
+        struct redis_connection *connection = connector_connect(node, err);
         if (connection == NULL)
             return -1;
         redis_pipeline_renew(node->pipelines[i], connection, endpoint);
@@ -260,6 +284,8 @@ static void connector_probe(struct redis_node *node, struct watch *watch)
         connector_note(node, &probe);
         rc = connector_mend_pipelines(node, was_down, &err);
     }
+    if (rc == 0)
+        connector_look_again(node, watch);
     watch->probed_at = clock_monotonic_ns();
     if (rc == 0)
         connector_well(node, watch, was_down);
@@ -448,7 +474,9 @@ void redis_node_condition(struct redis_node *node, struct error *out)
 void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg)
 {
     char master[MASTER], name[REDIS_NODE_NAME];
-    struct redis_shard shard = {.master = redis_node_name(node, name), .up = redis_node_is_up(node)};
+    struct redis_shard shard = {.master = redis_node_name(node, name),
+                                .up = redis_node_is_up(node),
+                                .certificate_s = redis_node_certificate_s(node)};
     if (redis_connector_sentinels(node->connector) != NULL) {
         pthread_mutex_lock(&node->mutex);
         memcpy(master, node->master, sizeof master);
@@ -462,6 +490,11 @@ void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg)
 unsigned redis_node_restarts(const struct redis_node *node)
 {
     return atomic_load(&node->restarts);
+}
+
+int64_t redis_node_certificate_s(const struct redis_node *node)
+{
+    return atomic_load(&node->certificate_s);
 }
 
 bool redis_node_is_up(const struct redis_node *node)

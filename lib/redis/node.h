@@ -45,6 +45,7 @@ bool redis_node_wait(struct redis_node *node, int64_t until_ns, bool probed);
 bool redis_node_is_up(const struct redis_node *node);
 void redis_node_condition(struct redis_node *node, struct error *out); /* as redis_client_condition() */
 unsigned redis_node_restarts(const struct redis_node *node);           /* as redis_client_restarts() */
+int64_t redis_node_certificate_s(const struct redis_node *node);       /* as in struct redis_shard */
 
 /* Calls each() once, for this one, or for whom its Sentinels name. */
 void redis_node_shard(struct redis_node *node, redis_shard_fn *each, void *arg);

@@ -13,6 +13,9 @@ typedef void redis_event_fn(void *arg, bool down, const char *text);
 
 enum { REDIS_SHARD_HANGING = 8 };
 
+/* A certificate that is valid for less long, in seconds, is to be renewed. */
+enum { REDIS_CERTIFICATE_SOON_S = 14 * 86400 };
+
 struct redis_shard {
     const char *master; /* "192.0.2.1:6379"; NULL: nobody */
     size_t node;        /* its number, as of redis_client_node_of() */
@@ -20,6 +23,7 @@ struct redis_shard {
         since_ns; /* since when it is the master (CLOCK_MONOTONIC), as far as is known here; 0: it always was */
     unsigned slots; /* 0: there is no cluster */
     bool up;
+    int64_t certificate_s; /* Unix time of its certificate's end; 0: plain text, or none was seen */
     unsigned
         hanging[REDIS_SHARD_HANGING]; /* some of its slots that are between it and another node for long */
     size_t n_hanging;

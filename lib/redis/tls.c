@@ -2,6 +2,8 @@
  * connection's. Fails by a status; the reason is put in words here, where OpenSSL's queue of errors is. */
 #include "tls.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -110,9 +112,17 @@ static void initialise(void)
 
 /* ---- the session to resume ---- */
 
-static bool is_expired(const X509 *certificate)
+static int64_t end_of(const X509 *certificate)
 {
-    return certificate != NULL && X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0;
+    struct tm tm;
+    if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
+        return 0;
+    return (int64_t)timegm(&tm);
+}
+
+static bool ends_soon(const X509 *certificate)
+{
+    return certificate != NULL && end_of(certificate) < clock_now_ms() / 1000 + REDIS_CERTIFICATE_SOON_S;
 }
 
 /* OpenSSL has a new one, by a ticket that came, from whatever call. 1: it is kept. */
@@ -129,14 +139,14 @@ static int keep_session(SSL *ssl, SSL_SESSION *made)
     return 1;
 }
 
-/* Who resumes is not shown the certificate again: so only with the peer that showed it, and while it is valid. */
+/* Who resumes is not shown the certificate again: so only with the peer that showed it, and while it is valid for long. */
 static void resume_session(struct redis_tls_session *session)
 {
     struct redis_tls *tls = session->tls;
     pthread_mutex_lock(&tls->mutex);
     SSL_SESSION *last = tls->last;
     if (last != NULL && strcmp(tls->last_peer, session->peer) == 0 && SSL_SESSION_is_resumable(last) &&
-        !is_expired(SSL_SESSION_get0_peer(last)))
+        !ends_soon(SSL_SESSION_get0_peer(last)))
         SSL_set_session(session->ssl, last);
     pthread_mutex_unlock(&tls->mutex);
 }
@@ -218,14 +228,6 @@ static bool same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-static int64_t end_of(const X509 *certificate)
-{
-    struct tm tm;
-    if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
-        return 0;
-    return (int64_t)timegm(&tm);
 }
 
 int64_t redis_tls_expires(const struct redis_tls *tls)

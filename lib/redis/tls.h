@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/redis_config.h"
+#include "redis/state.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

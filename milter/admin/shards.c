@@ -140,6 +140,11 @@ static json_t *shard_json(const struct gate *gate, const struct shards *shards, 
         json_object_set_new(one, "since", json_string(clock_text(context_now(&gate->context) - age, time)));
         json_object_set_new(one, "for_s", json_integer(age / 1000));
     }
+    if (redis->certificate_s != 0) {
+        int64_t left_s = redis->certificate_s - context_now(&gate->context) / 1000;
+        json_object_set_new(one, "certificate_expires", json_integer(redis->certificate_s));
+        json_object_set_new(one, "certificate_ends_soon", json_boolean(left_s < REDIS_CERTIFICATE_SOON_S));
+    }
     if (redis->slots > 0) {
         json_object_set_new(one, "slots", json_integer(redis->slots));
         json_object_set_new(one, "hanging_slots", hanging_json(redis));
@@ -164,7 +169,7 @@ void shards_report(const struct gate *gate, json_t *counters)
 
 /* ---- for Prometheus ---- */
 
-enum figure { UP, SINCE, SLOTS, HANGING, UNSYNCED, UNSYNCED_AGE, REFUNDS, REFUNDS_AGE, FIGURES };
+enum figure { UP, SINCE, CERTIFICATE, SLOTS, HANGING, UNSYNCED, UNSYNCED_AGE, REFUNDS, REFUNDS_AGE, FIGURES };
 
 static double figure_of(const struct gate *gate, const struct shards *shards, const struct shard *shard,
                         enum figure figure)
@@ -172,6 +177,7 @@ static double figure_of(const struct gate *gate, const struct shards *shards, co
     const double values[FIGURES] = {
         [UP] = shard->redis.up,
         [SINCE] = (double)(context_now(&gate->context) - age_ms(shards, shard->redis.since_ns)) / 1000,
+        [CERTIFICATE] = (double)shard->redis.certificate_s,
         [SLOTS] = shard->redis.slots,
         [HANGING] = (double)shard->redis.n_hanging,
         [UNSYNCED] = (double)shard->unsynced.n,
@@ -182,11 +188,12 @@ static double figure_of(const struct gate *gate, const struct shards *shards, co
     return values[figure];
 }
 
-/* Slots are of a cluster; who is the master changes there, and where Sentinels name it. */
+/* Slots are of a cluster; who is the master changes there, and where Sentinels name it; a certificate is of TLS. */
 static bool figure_applies(const struct shard *shard, enum figure figure)
 {
-    return figure == SINCE ? shard->redis.since_ns != 0
-                           : (figure != SLOTS && figure != HANGING) || shard->redis.slots > 0;
+    return figure == SINCE         ? shard->redis.since_ns != 0
+           : figure == CERTIFICATE ? shard->redis.certificate_s != 0
+                                   : (figure != SLOTS && figure != HANGING) || shard->redis.slots > 0;
 }
 
 static void print_figure(FILE *out, const struct gate *gate, const struct shards *shards, enum figure figure)
@@ -197,6 +204,8 @@ static void print_figure(FILE *out, const struct gate *gate, const struct shards
         [UP] = {"up", "Does a master answer?"},
         [SINCE] = {"master_since_timestamp_seconds",
                    "Since when it is the master, as far as this gate knows."},
+        [CERTIFICATE] = {"certificate_expires_timestamp_seconds",
+                         "Until when the certificate is valid that it showed last."},
         [SLOTS] = {"slots", "Slots of the cluster that it has."},
         [HANGING] = {"hanging_slots", "Its slots that have been between two nodes for over 10 s."},
         [UNSYNCED] = {"unsynced_slots",

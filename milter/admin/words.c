@@ -1,6 +1,7 @@
 /* words: a function for each kind of event, a row for each rule. Owns nothing and cannot fail; what does not fit is cut. */
 #include "admin/words.h"
 
+#include "base/clock.h"
 #include "config/json_get.h"
 #include "gate/conditions.h"
 
@@ -324,11 +325,23 @@ static void add_hanging(struct text *text, const json_t *slots)
                   json_integer_value(slot));
 }
 
+static void add_certificate(struct text *text, const json_t *shard)
+{
+    char time[CLOCK_TEXT];
+    int64_t expires_s = json_get_number(shard, "certificate_expires");
+    if (expires_s == 0)
+        return;
+    text_addf(text, ", its certificate is valid until %s", clock_text(expires_s * 1000, time));
+    if (json_is_true(json_object_get(shard, "certificate_ends_soon")))
+        text_add(text, ": renew it");
+}
+
 void words_add_shard(struct text *text, const json_t *shard)
 {
     bool cluster = json_object_get(shard, "slots") != NULL, named = has(shard, "since");
     bool lags = json_get_number(shard, "unsynced_slots") + json_get_number(shard, "refunds_waiting") > 0;
-    if (!cluster && !named && !lags && has(shard, "master"))
+    if (!cluster && !named && !lags && json_get_number(shard, "certificate_expires") == 0 &&
+        has(shard, "master"))
         return;
     text_add(text, has(shard, "master") ? get(shard, "master") : "nobody");
     if (named) {
@@ -340,6 +353,7 @@ void words_add_shard(struct text *text, const json_t *shard)
         text_addf(text, ", %" JSON_INTEGER_FORMAT " slots", json_get_number(shard, "slots"));
     if (!json_is_true(json_object_get(shard, "up")))
         text_add(text, ", down");
+    add_certificate(text, shard);
     add_unsynced(text, shard, cluster);
     add_refunds(text, shard);
     add_hanging(text, json_object_get(shard, "hanging_slots"));

@@ -16,6 +16,8 @@
 #include "rule_write.h"
 #include "aliases/check.h"
 #include "aliases/edit.h"
+#include "aliases/schema.h"
+#include "base/network.h"
 #include "sys/ids.h"
 #include "base/text.h"
 
@@ -365,6 +367,41 @@ static void say_left(struct aliases_edit *edit, const struct rule *rule)
                left.domain);
 }
 
+/* What is left that covers the client, or most of it, of a row that goes. */
+struct wider {
+    struct network client, found;
+    const char *action; /* NULL: nothing */
+    int64_t now_s;
+};
+
+static bool look_wider(enum aliases_table table, const struct edit_record *record, void *context)
+{
+    struct wider *wider = context;
+    struct network network;
+    const struct edit_value *expires = &record->at[aliases_schema_column(table, "expires_at")];
+    if (record->at[0].text == NULL || network_parse(record->at[0].text, &network, NULL) < 0 ||
+        !network_contains(&network, &wider->client) ||
+        (expires->kind == EDIT_NUMBER && expires->number <= wider->now_s) ||
+        (wider->action != NULL && network.bits < wider->found.bits))
+        return true;
+    const char *action = rule_args_text(table, record, "action");
+    wider->found = network;
+    wider->action = action_name(action != NULL ? action_from_name(action) : ACTION_ACCEPT);
+    return true;
+}
+
+/* A row that accepts is mostly there because a wider one does not. */
+static void say_wider(const struct invocation *in, struct aliases_edit *edit, const struct rule *rule)
+{
+    struct wider wider = {.now_s = in->args.now_s};
+    char network[NETWORK_TEXT];
+    if (rule->table != ALIASES_CLIENTS || network_parse(rule->record.at[0].text, &wider.client, NULL) < 0)
+        return;
+    (void)aliases_edit_list(edit, ALIASES_CLIENTS, NULL, look_wider, &wider, NULL); /* only a hint */
+    if (wider.action != NULL)
+        printf("%s holds for it now: %s\n", network_format(&wider.found, network), wider.action);
+}
+
 static enum edit_status remove_one(struct invocation *in, struct aliases_edit *edit, const char *key,
                                    struct rule *rule)
 {
@@ -412,6 +449,7 @@ static int run_remove(struct invocation *in)
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++) {
         say("removed", &rules[i]);
         say_left(edit, &rules[i]);
+        say_wider(in, edit, &rules[i]);
     }
     aliases_edit_close(edit);
     return status;

@@ -2,7 +2,6 @@
 #ifndef RCPTGATE_REPLAY_EVENT_H
 #define RCPTGATE_REPLAY_EVENT_H
 
-#include "base/action.h"
 #include "base/network.h"
 
 #include <stdbool.h>
@@ -15,6 +14,7 @@ struct replay_message { /* shared by its events */
     bool sender_queued;        /* the sender as the queue shows it, where SRS may have rewritten it */
     const char *host;
     int64_t size;  /* -1: not known */
+    bool ends;     /* its end is in the log; else what is accepted counts as taken at once */
     void *open[2]; /* for who replays it: two policies can */
 };
 
@@ -30,7 +30,6 @@ struct replay_event {
     int64_t time_ms; /* never less than that of the event before */
     struct replay_message *message;
     const char *recipient; /* REPLAY_RCPT */
-    enum action logged;    /* what it got then; ACTION_NONE: not known */
 };
 
 /* false ends the replay: something failed. */

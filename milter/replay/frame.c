@@ -229,10 +229,11 @@ static void take_date(struct search *search, struct date date)
 }
 
 /* What a line of the gate's own begins with, where no syslog names its program. */
-static bool is_decision(const struct search *search, struct span word)
+static bool is_ours(const struct search *search, struct span word)
 {
-    return span_begins(word, "queue=") && span_begins(search->rest, "client=") &&
-           (search->host_words == 0 || search->tagged);
+    bool decision = span_begins(word, "queue=") && span_begins(search->rest, "client=");
+    bool end = span_equals(word, "event=message") && span_begins(search->rest, "queue=");
+    return (decision || end) && (search->host_words == 0 || search->tagged);
 }
 
 /* Fields that JSON or an export had. */
@@ -348,7 +349,7 @@ static enum frame_kind read_text(struct frame_reader *reader, struct span text, 
         }
         if (word.n > 0 && word.at[0] == '{' && depth < DEPTH_MAX)
             return read_json(reader, begin, out, depth);
-        if (is_decision(&search, word)) {
+        if (is_ours(&search, word)) {
             out->daemon = (struct span){"rcptgate", 8};
             out->text = begin;
             return finish(out);

@@ -22,8 +22,8 @@ struct held {
     int64_t time_ms;
     uint64_t number;
     enum replay_what what;
-    enum action logged;
     enum source source;
+    bool through; /* it was not refused, as a gate's line says */
     struct mail *message;
     char recipient[];
 };
@@ -38,9 +38,11 @@ struct held_line {
 
 struct host {
     char name[256];
-    int64_t decided_ms; /* from when on its RCPTs are in decision lines; INT64_MAX: they are not */
-    int decided_file;   /* in which such lines were read last */
-    int gate;           /* the host that those name */
+    int64_t decided_ms;       /* from when on its RCPTs are in decision lines; INT64_MAX: they are not */
+    int decided_file;         /* in which such lines were read last */
+    int gate;                 /* the host that those name */
+    bool ends;                /* they tell of the ends of messages, too */
+    uint64_t begun, finished; /* messages of Postfix's lines */
 };
 
 struct replay_log {
@@ -106,6 +108,21 @@ static void count_rcpt(struct replay_log *log, const struct held *held)
     log->last_ms = held->time_ms;
 }
 
+/* Where a gate tells of each end, what has none was given up before: the client went away, or only tried the address. */
+static bool is_unended(const struct replay_log *log, const struct held *held)
+{
+    return held->what == REPLAY_RCPT && held->through && !held->message->ended &&
+           log->hosts[held->message->host].ends;
+}
+
+static void give_up(struct replay_log *log, const struct held *held)
+{
+    const struct replay_event event = {
+        .what = REPLAY_ABORT, .time_ms = held->time_ms, .message = &held->message->known};
+    log->numbers.unended++;
+    log->stopped = log->stopped || !log->each(log->arg, &event);
+}
+
 static void release(struct replay_log *log)
 {
     struct held *held = heap_pop(&log->events);
@@ -120,10 +137,11 @@ static void release(struct replay_log *log)
     const struct replay_event event = {.what = held->what,
                                        .time_ms = held->time_ms,
                                        .message = &held->message->known,
-                                       .recipient = held->recipient,
-                                       .logged = held->logged};
+                                       .recipient = held->recipient};
     if (!drop)
         log->stopped = log->stopped || !log->each(log->arg, &event);
+    if (!drop && is_unended(log, held))
+        give_up(log, held);
     messages_unref(log->messages, held->message);
     free(held);
 }
@@ -141,19 +159,20 @@ static struct held *hold(struct replay_log *log, struct mail *message, enum repl
         release(log);
     *held = (struct held){.time_ms = time_ms, .number = log->next_event++, .what = what, .message = message};
     memcpy(held->recipient, recipient, n);
+    message->known.ends = message->known.ends || what != REPLAY_RCPT;
     message->references++;
     heap_push(&log->events, held);
     return held;
 }
 
 static void hold_rcpt(struct replay_log *log, struct mail *message, int64_t time_ms, const char *recipient,
-                      enum source source, enum action logged)
+                      enum source source, bool through)
 {
     struct held *held = hold(log, message, REPLAY_RCPT, time_ms, recipient);
     if (held == NULL)
         return;
     held->source = source;
-    held->logged = logged;
+    held->through = through;
 }
 
 static void on_message_gone(void *arg, struct replay_message *message)
@@ -205,6 +224,7 @@ static void link_host(struct replay_log *log, int host, int gate)
         return;
     log->hosts[host].gate = gate;
     log->hosts[host].decided_ms = log->hosts[gate].decided_ms;
+    log->hosts[host].begun = log->hosts[host].finished = 0;
 }
 
 /* A gate names a queue id: the Postfix that gave it, under whatever name, is one of its. */
@@ -337,6 +357,7 @@ static void on_proxied(struct replay_log *log, int host, const struct maillog_li
     if (user.n < sizeof proxied.user)
         memcpy(proxied.user, user.at, user.n);
     proxies_put(log->proxies, host, line->text[MAILLOG_PID], &proxied);
+    log->hosts[host].begun++;
 }
 
 static void set_client(struct replay_log *log, struct mail *message, const struct proxy_client *proxied)
@@ -357,6 +378,7 @@ static void on_proxy_accept(struct replay_log *log, int host, const struct maill
     struct mail *message = find_anywhere(log, host, id);
     if (proxied == NULL)
         return;
+    log->hosts[host].finished++;
     if (message == NULL) /* its line comes later */
         proxies_put(log->proxies, PROXIES_BY_ID, id, proxied);
     else if (message->from_postfix)
@@ -369,16 +391,27 @@ static bool same(const char *string, const char *other)
     return strcmp(string != NULL ? string : "", other != NULL ? other : "") == 0;
 }
 
-/* The decision that waits for its queue id: the newest from that client (and sender). Takes it out; the
- * caller owns the reference. */
-static struct mail *recent_take(struct replay_log *log, const struct mail *like, bool sender)
+/* What a message is known by, until the other half comes: its first decision (of that sender; or of that client, whoever sends), or the
+ * queue id that Postfix gave it. Either line may come first: processes write when they can. */
+enum half { HALF_DECIDED, HALF_OF_CLIENT, HALF_NAMED };
+
+static bool is_half(const struct mail *message, const struct mail *like, enum half half)
+{
+    if (message->host != like->host || message->named != (half == HALF_NAMED) ||
+        !network_equal(&message->known.client, &like->known.client) || !same(message->user, like->user))
+        return false;
+    if (half == HALF_DECIDED)
+        return same(message->sender, like->sender);
+    return llabs(message->time_ms - like->time_ms) <= TOGETHER_MS;
+}
+
+/* The newest from that client that waits for its other half. Takes it out; the caller owns the reference. */
+static struct mail *recent_take(struct replay_log *log, const struct mail *like, enum half half)
 {
     for (size_t i = 1; i <= RECENT && i <= log->n_recent; i++) {
         struct mail **at = &log->recent[(log->n_recent - i) % RECENT];
         struct mail *message = *at;
-        if (message == NULL || message->host != like->host ||
-            !network_equal(&message->known.client, &like->known.client) || !same(message->user, like->user) ||
-            (sender && !same(message->sender, like->sender)))
+        if (message == NULL || !is_half(message, like, half))
             continue;
         *at = NULL;
         return message;
@@ -394,13 +427,21 @@ static void recent_put(struct replay_log *log, struct mail *message)
     *at = message;
 }
 
-/* The first accepted RCPT of a message has no queue id yet, the others name it. With one reference, the caller's. */
+/* Else its queue id was that of another message, which never came to its end. */
+static bool is_from(const struct mail *message, struct span sender)
+{
+    char text[MESSAGES_TEXT];
+    return message->sender == NULL ||
+           (maillog_decode(sender, text, sizeof text) && strcmp(text, message->sender) == 0);
+}
+
+/* The first accepted RCPT of a message has no queue id yet, the lines behind it name it. With one reference, the caller's. */
 static struct mail *decided_message(struct replay_log *log, int host, int64_t time_ms,
                                     const struct maillog_line *line)
 {
     struct span id = line->text[MAILLOG_QUEUE];
     struct mail *message = find_live(log, host, id);
-    if (message != NULL && !message->from_postfix) {
+    if (message != NULL && !message->from_postfix && is_from(message, line->text[MAILLOG_FROM])) {
         message->references++;
         return message;
     }
@@ -408,14 +449,14 @@ static struct mail *decided_message(struct replay_log *log, int host, int64_t ti
     if (message == NULL)
         return NULL;
     set_sender(log, message, line->text[MAILLOG_FROM], true);
-    struct mail *first = id.n > 0 ? recent_take(log, message, true) : NULL;
+    enum half half = id.n > 0 ? HALF_DECIDED : HALF_NAMED;
+    struct mail *first = id.n > 0 || line->through ? recent_take(log, message, half) : NULL;
     if (first != NULL) {
+        set_sender(log, first, line->text[MAILLOG_FROM], true);
         messages_unref(log->messages, message);
         message = first;
     }
     name_message(log, message, id);
-    if (id.n == 0 && line->action != ACTION_REJECT && line->action != ACTION_DEFER)
-        recent_put(log, message);
     return message;
 }
 
@@ -425,21 +466,44 @@ static void on_decision(struct replay_log *log, int host, int64_t time_ms, const
     struct mail *message = decided_message(log, host, time_ms, line);
     char *to = message != NULL ? copy_text(log, line->text[MAILLOG_TO], true) : NULL;
     if (to != NULL)
-        hold_rcpt(log, message, time_ms, to, SOURCE_DECISION, line->action);
+        hold_rcpt(log, message, time_ms, to, SOURCE_DECISION, line->through);
+    if (message != NULL && line->text[MAILLOG_QUEUE].n == 0) {
+        if (!line->through)
+            (void)hold(log, message, REPLAY_END, time_ms, "");
+        else if (!message->named)
+            recent_put(log, message);
+    }
     free(to);
+    messages_unref(log->messages, message);
+}
+
+static void on_our_end(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
+{
+    link_gate(log, host, line->text[MAILLOG_QUEUE]);
+    log->hosts[host].ends = true;
+    struct mail *message = decided_message(log, host, time_ms, line);
+    if (message != NULL && !message->ended) {
+        message->ended = true;
+        if (line->size >= 0)
+            message->known.size = line->size;
+        (void)hold(log, message, line->through ? REPLAY_END : REPLAY_ABORT, time_ms, "");
+    }
     messages_unref(log->messages, message);
 }
 
 /* --- Postfix --- */
 
-/* The id of a message whose RCPT was decided. */
+/* The id of a message whose RCPT was decided: just now, else the id was that of another one, which never came to its end. */
 static void name_decided(struct replay_log *log, struct mail *like, struct span id)
 {
     like->host = log->hosts[like->host].gate;
     const struct mail *known = find_live(log, like->host, id);
-    struct mail *first = known == NULL || known->from_postfix ? recent_take(log, like, false) : NULL;
-    if (first != NULL)
-        name_message(log, first, id);
+    if (known != NULL && !known->from_postfix && like->time_ms - known->time_ms <= TOGETHER_MS)
+        return;
+    struct mail *first = recent_take(log, like, HALF_OF_CLIENT);
+    name_message(log, first != NULL ? first : like, id);
+    if (first == NULL)
+        recent_put(log, like);
     messages_unref(log->messages, first);
 }
 
@@ -458,6 +522,7 @@ static void on_client(struct replay_log *log, int host, int64_t time_ms, const s
         name_decided(log, made, id);
     } else {
         made->from_postfix = true;
+        log->hosts[host].begun++;
         made->forwarded = line->forwarded;
         name_message(log, made, id);
         const struct proxy_client *proxied = proxies_find(log->proxies, PROXIES_BY_ID, id);
@@ -485,11 +550,17 @@ static void on_milter_refused(struct replay_log *log, int host, int64_t time_ms,
     set_sender(log, message, line->text[MAILLOG_FROM], false);
     char *to = copy_text(log, line->text[MAILLOG_TO], false);
     if (to != NULL)
-        hold_rcpt(log, message, time_ms, to, SOURCE_REFUSAL, ACTION_NONE);
+        hold_rcpt(log, message, time_ms, to, SOURCE_REFUSAL, false);
     free(to);
     if (made != NULL)
         (void)hold(log, made, REPLAY_END, time_ms, "");
     messages_unref(log->messages, made);
+}
+
+static void finish(struct replay_log *log, struct mail *message)
+{
+    log->hosts[message->host].finished += message->from_postfix && message->named && !message->ended;
+    message->ended = true;
 }
 
 static void on_queued(struct replay_log *log, int host, int64_t time_ms, const struct maillog_line *line)
@@ -497,7 +568,7 @@ static void on_queued(struct replay_log *log, int host, int64_t time_ms, const s
     struct mail *message = find_queued(log, host, line);
     if (message == NULL || message->ended)
         return; /* not by SMTP, or another run of the queue */
-    message->ended = true;
+    finish(log, message);
     message->known.size = line->size;
     if (message->sender == NULL && line->text[MAILLOG_FROM].n > 0 && !message->given_back) {
         message->known.sender_queued = true;
@@ -521,7 +592,7 @@ static void on_delivery(struct replay_log *log, int host, int64_t time_ms, const
     enum messages_seen seen = to != NULL ? messages_see(log->messages, message, to) : SEEN_BEFORE;
     log->numbers.recipients += seen == SEEN_LOST;
     if (seen == SEEN_NEW)
-        hold_rcpt(log, message, message->time_ms, to, SOURCE_DELIVERY, ACTION_ACCEPT);
+        hold_rcpt(log, message, message->time_ms, to, SOURCE_DELIVERY, true);
     free(to);
 }
 
@@ -533,7 +604,9 @@ static void on_gone(struct replay_log *log, int host, int64_t time_ms, const str
         return;
     if (line->kind == MAILLOG_ABORTED && !message->ended)
         (void)hold(log, message, REPLAY_ABORT, time_ms, "");
-    message->ended = message->gone = true;
+    log->numbers.dropped += line->kind == MAILLOG_DROPPED && message->from_postfix;
+    finish(log, message);
+    message->gone = true;
 }
 
 /* --- lines --- */
@@ -545,12 +618,13 @@ static int rank(const struct maillog_line *line)
     case MAILLOG_MILTER_REFUSED:
         return line->text[MAILLOG_QUEUE].n > 0;
     case MAILLOG_QUEUED:
+    case MAILLOG_OUR_END:
         return 2;
     case MAILLOG_DELIVERY:
         return 3;
     case MAILLOG_ABORTED:
+    case MAILLOG_DROPPED:
     case MAILLOG_REMOVED:
-    case MAILLOG_OUR_END:
         return 4;
     default:
         return 0;
@@ -594,6 +668,7 @@ static void play_line(struct replay_log *log)
         on_delivery(log, host, time_ms, line);
         break;
     case MAILLOG_ABORTED:
+    case MAILLOG_DROPPED:
     case MAILLOG_REMOVED:
         on_gone(log, host, time_ms, line);
         break;
@@ -601,7 +676,10 @@ static void play_line(struct replay_log *log)
         on_decision(log, host, time_ms, line);
         break;
     case MAILLOG_OUR_END:
-        link_gate(log, host, line->text[MAILLOG_QUEUE]);
+        on_our_end(log, host, time_ms, line);
+        break;
+    case MAILLOG_TURNED_AWAY:
+        log->numbers.turned_away++;
         break;
     default:
         break;
@@ -780,6 +858,9 @@ static void take_numbers(struct replay_log *log)
     numbers->leap = dates->leap;
     numbers->backwards = dates->backwards;
     numbers->forgotten = messages_forgotten(log->messages);
+    for (int i = 0; i < log->n_hosts; i++)
+        if (log->hosts[i].begun > log->hosts[i].finished)
+            numbers->unfinished += log->hosts[i].begun - log->hosts[i].finished;
     if (log->first_ms != 0) {
         numbers->first_ms = replay_log_shown(log, log->first_ms);
         numbers->last_ms = replay_log_shown(log, log->last_ms);

@@ -51,7 +51,11 @@ struct replay_numbers {
     uint64_t forwarded;            /* messages whose client a filter or proxy named */
     uint64_t this_host;            /* RCPTs of messages from a loopback address */
     uint64_t no_sender, no_client; /* RCPTs whose message\'s is not in the log */
-    uint64_t queued_senders;       /* messages whose sender is known from the queue alone */
+    uint64_t turned_away;          /* connections that a milter refused */
+    uint64_t dropped;              /* messages that a milter dropped, of Postfix's lines */
+    uint64_t unfinished; /* messages of Postfix's lines that had a RCPT accepted, and never came to an end */
+    uint64_t unended;    /* RCPTs of a gate's lines that were accepted, and their message never ended */
+    uint64_t queued_senders; /* messages whose sender is known from the queue alone */
 
     uint64_t long_lines, too_long, recipients, repeats, hosts, forgotten; /* what was dropped, see notes.c */
 

@@ -85,25 +85,31 @@ static enum maillog_kind parse_refusal(struct span text, bool by_milter, struct 
     static const char *const behind_rcpt[] = {"END-OF-MESSAGE ", "DATA ", "BODY ", "HEADER ", "EOH "};
     if (span_take(&text, "RCPT from "))
         return by_milter ? parse_milter_refusal(text, out) : MAILLOG_REFUSED;
+    if (by_milter && span_begins(text, "CONNECT from "))
+        return MAILLOG_TURNED_AWAY;
     for (size_t i = 0; out->text[MAILLOG_QUEUE].n > 0 && i < sizeof behind_rcpt / sizeof behind_rcpt[0]; i++)
         if (span_begins(text, behind_rcpt[i]))
             return MAILLOG_ABORTED;
     return MAILLOG_OTHER;
 }
 
-/* "from=<bob@sender.example>, size=363, nrcpt=4 (queue active)" */
-static enum maillog_kind parse_queued(struct span text, struct maillog_line *out)
+/* The number that the text begins with; false: none. */
+static bool read_size(struct span text, struct maillog_line *out)
 {
-    if (!span_until(&text, ">, size=", &out->text[MAILLOG_FROM]))
-        return MAILLOG_OTHER;
     int64_t size = 0;
     size_t n = 0;
     for (; n < text.n && n < 18 && span_is_digit(text.at[n]); n++)
         size = size * 10 + text.at[n] - '0';
-    if (n == 0)
-        return MAILLOG_OTHER;
-    out->size = size;
-    return MAILLOG_QUEUED;
+    if (n > 0)
+        out->size = size;
+    return n > 0;
+}
+
+/* "from=<bob@sender.example>, size=363, nrcpt=4 (queue active)" */
+static enum maillog_kind parse_queued(struct span text, struct maillog_line *out)
+{
+    bool whole = span_until(&text, ">, size=", &out->text[MAILLOG_FROM]) && read_size(text, out);
+    return whole ? MAILLOG_QUEUED : MAILLOG_OTHER;
 }
 
 /* "to=<joe@mailbox.example>, orig_to=<one@example.com>, relay=…, status=sent (…)": orig_to is what the client said. */
@@ -139,6 +145,8 @@ static enum maillog_kind parse_smtpd(struct span text, struct maillog_line *out)
         return parse_refusal(text, false, out);
     if (span_take(&text, "proxy-accept: "))
         return parse_proxy_accept(text, out);
+    if (out->text[MAILLOG_QUEUE].n > 0 && span_begins(text, "milter-discard: END-OF-MESSAGE "))
+        return MAILLOG_DROPPED;
     return span_take(&text, "client=") ? parse_client(text, out) : MAILLOG_OTHER;
 }
 
@@ -166,42 +174,55 @@ static bool take_address(struct span *text, const char *begin, struct span *out)
     return span_take(text, begin) && span_until(text, "> ", out);
 }
 
+/* "queue=4cXy client=192.0.2.7 from=<a> to=<b> user=c ", with or without the last two. */
+static bool take_envelope(struct span *text, struct maillog_line *out)
+{
+    if (!span_take(text, "queue=") || !span_until(text, " ", &out->text[MAILLOG_QUEUE]) ||
+        !span_take(text, "client=") || !span_until(text, " ", &out->text[MAILLOG_CLIENT_ADDRESS]) ||
+        !take_address(text, "from=<", &out->text[MAILLOG_FROM]))
+        return false;
+    (void)take_address(text, "to=<", &out->text[MAILLOG_TO]);
+    return !span_take(text, "user=") || span_until(text, " ", &out->text[MAILLOG_USER]);
+}
+
+/* In mode shadow nothing is refused, whatever the line says. */
+static bool is_shadow(struct span text)
+{
+    return span_begins(text, "mode=shadow") || span_has(text, " mode=shadow");
+}
+
 /* "queue=4cXy client=192.0.2.7 from=<a> to=<b> user=c verdict=defer …" */
 static enum maillog_kind parse_decision(struct span text, struct maillog_line *out)
 {
     struct span *queue = &out->text[MAILLOG_QUEUE];
-    if (!span_take(&text, "queue=") || !span_until(&text, " ", queue) || !span_take(&text, "client=") ||
-        !span_until(&text, " ", &out->text[MAILLOG_CLIENT_ADDRESS]) ||
-        !take_address(&text, "from=<", &out->text[MAILLOG_FROM]) ||
-        !take_address(&text, "to=<", &out->text[MAILLOG_TO]))
-        return MAILLOG_OTHER;
-    if (span_take(&text, "user=") && !span_until(&text, " ", &out->text[MAILLOG_USER]))
-        return MAILLOG_OTHER;
-    if (!span_take(&text, "verdict="))
+    if (!take_envelope(&text, out) || out->text[MAILLOG_TO].at == NULL || !span_take(&text, "verdict="))
         return MAILLOG_OTHER;
     struct span word = span_word(&text);
     char name[16] = "";
     if (word.n < sizeof name)
         memcpy(name, word.at, word.n);
     out->action = action_from_name(name); /* none for "duplicate" */
+    out->through = (out->action != ACTION_DEFER && out->action != ACTION_REJECT) || is_shadow(text);
     if (span_equals(*queue, "-"))
         *queue = (struct span){NULL, 0};
     return MAILLOG_DECISION;
 }
 
-/* "event=message … queue=4cXy …" */
+/* Behind "event=message ": "queue=4cXy client=192.0.2.7 from=<a> to=<b> accepted=1 … size=363 reply="452 4.2.2" …" */
 static enum maillog_kind parse_message_end(struct span text, struct maillog_line *out)
 {
-    struct span id;
-    if (!find_between(text, " queue=", " ", &id) || queue_id(id).n != id.n)
+    struct span size;
+    if (!take_envelope(&text, out) || queue_id(out->text[MAILLOG_QUEUE]).n == 0)
         return MAILLOG_OTHER;
-    out->text[MAILLOG_QUEUE] = id;
+    if (find_between(text, " size=", " ", &size))
+        (void)read_size(size, out);
+    out->through = !span_has(text, " reply=") || is_shadow(text);
     return MAILLOG_OUR_END;
 }
 
 static enum maillog_kind parse_ours(struct span text, struct maillog_line *out)
 {
-    return span_begins(text, "event=message ") ? parse_message_end(text, out) : parse_decision(text, out);
+    return span_take(&text, "event=message ") ? parse_message_end(text, out) : parse_decision(text, out);
 }
 
 /* --- lines --- */
@@ -211,7 +232,7 @@ enum maillog_kind maillog_parse(const struct frame *frame, struct maillog_line *
     *out = (struct maillog_line){.size = -1, .repeats = frame->repeats};
     out->kind = span_equals(frame->daemon, "rcptgate") ? parse_ours(frame->text, out)
                                                        : parse_postfix(frame->daemon, frame->text, out);
-    if (out->kind == MAILLOG_OTHER || out->kind == MAILLOG_REFUSED)
+    if (out->kind == MAILLOG_OTHER || out->kind == MAILLOG_REFUSED || out->kind == MAILLOG_TURNED_AWAY)
         memset(out->text, 0, sizeof out->text); /* what was found on the way to nothing */
     out->text[MAILLOG_HOST] = frame->host;
     if (out->kind == MAILLOG_PROXIED || out->kind == MAILLOG_PROXY_ACCEPT)

@@ -21,9 +21,11 @@ enum maillog_kind {
     MAILLOG_QUEUED,         /* QUEUE, FROM, size: the message is in the queue, or a queue run begins */
     MAILLOG_DELIVERY, /* QUEUE, TO: what was said at RCPT TO, before aliases were expanded. QUEUED_AS: what the next
                                server called it */
-    MAILLOG_REMOVED,  /* QUEUE: the id is free again */
-    MAILLOG_DECISION, /* ours: QUEUE (if any), CLIENT, FROM, TO, USER, action */
-    MAILLOG_OUR_END,  /* ours: QUEUE: that message has ended */
+    MAILLOG_DROPPED,     /* QUEUE: a milter dropped the whole message */
+    MAILLOG_REMOVED,     /* QUEUE: the id is free again */
+    MAILLOG_TURNED_AWAY, /* a connection that a milter refused: no RCPT of it is in the log */
+    MAILLOG_DECISION,    /* ours: QUEUE (if any), CLIENT, FROM, TO, USER, action, through */
+    MAILLOG_OUR_END, /* ours: QUEUE, CLIENT, FROM, TO (if any), USER, size: that message has ended; through: it was taken */
 };
 
 enum maillog_text {
@@ -44,6 +46,7 @@ struct maillog_line {
     struct span text[MAILLOG_TEXTS]; /* those that the kind names, and HOST; the others are empty */
     int64_t size;                    /* -1: not told */
     enum action action;
+    bool through;   /* not refused: the RCPT, or the whole message at its end */
     bool forwarded; /* MAILLOG_CLIENT: the client is the one that a filter or proxy named (XFORWARD) */
     unsigned repeats;
 };

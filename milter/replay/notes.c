@@ -143,6 +143,27 @@ json_t *notes_clock(const struct replay_numbers *numbers)
 
 /* --- identity --- */
 
+/* RCPTs that are not in the log, or whose message came to nothing. */
+static void note_unknown(json_t *notes, const struct replay_numbers *numbers)
+{
+    note(notes, numbers->turned_away,
+         "%" PRIu64 " connections were refused by a milter: their RCPTs are not in the log",
+         numbers->turned_away);
+    note(notes, numbers->dropped,
+         "%" PRIu64 " messages were dropped by a milter: Postfix names none of their recipients, nor those "
+         "that are dropped from other messages; the decision lines of rcptgate do",
+         numbers->dropped);
+    note(notes, numbers->unfinished,
+         "%" PRIu64
+         " messages did not come to their end: Postfix does not name the RCPTs that were accepted, "
+         "and limits on attempts count less than they did",
+         numbers->unfinished);
+    note(notes, numbers->unended,
+         "%" PRIu64
+         " RCPTs were accepted and their message never came to its end: given back, as a gate does",
+         numbers->unended);
+}
+
 json_t *notes_identity(const struct replay_numbers *numbers)
 {
     json_t *notes = json_array();
@@ -169,11 +190,15 @@ json_t *notes_identity(const struct replay_numbers *numbers)
          "%" PRIu64 " messages have their sender from the queue: undone is what SRS of ours made of it, not "
          "what other maps did",
          numbers->queued_senders);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "no_sender", number(numbers->no_sender),
-                     "no_client", number(numbers->no_client), "given_back", number(numbers->given_back),
-                     "given_back_late", number(numbers->given_back_late), "client_named",
-                     number(numbers->forwarded), "from_this_host", number(numbers->this_host),
-                     "sender_from_queue", number(numbers->queued_senders), "notes", notes);
+    note_unknown(notes, numbers);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "no_sender",
+                     number(numbers->no_sender), "no_client", number(numbers->no_client), "given_back",
+                     number(numbers->given_back), "given_back_late", number(numbers->given_back_late),
+                     "client_named", number(numbers->forwarded), "from_this_host", number(numbers->this_host),
+                     "sender_from_queue", number(numbers->queued_senders), "connections_refused",
+                     number(numbers->turned_away), "messages_dropped", number(numbers->dropped),
+                     "messages_without_end", number(numbers->unfinished), "rcpts_without_end",
+                     number(numbers->unended), "notes", notes);
 }
 
 json_t *notes_run(const struct replay *replay)

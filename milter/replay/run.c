@@ -83,16 +83,24 @@ static int check_rules(struct replay *replay, struct error *err)
     return -1;
 }
 
-/* A log does not tell what waited when. */
-static void assume_queue(struct replay *replay, const struct policy *policy)
+static void assume_where(struct replay *replay, const struct policy *policy, enum limit_count count,
+                         const char *what)
 {
     bool asked = false;
     for (size_t i = 0; i < policy->n_limits; i++)
-        asked = asked || policy->limits[i].count == LIMIT_BACKLOG;
+        asked = asked || policy->limits[i].count == count;
     size_t used = strlen(replay->assumption);
     if (asked)
-        snprintf(replay->assumption + used, sizeof replay->assumption - used,
-                 "; with an empty queue: no limit on the backlog refuses");
+        snprintf(replay->assumption + used, sizeof replay->assumption - used, "%s", what);
+}
+
+/* A log does not tell what waited when, nor what a client declared. */
+static void assume_of_limits(struct replay *replay, const struct policy *policy)
+{
+    assume_where(replay, policy, LIMIT_BACKLOG, "; with an empty queue: no limit on the backlog refuses");
+    assume_where(replay, policy, LIMIT_BYTES,
+                 "; with the sizes of what was taken: what was refused has none, and limits on bytes refuse "
+                 "less of it");
 }
 
 int replay_run_init(struct replay *replay, const char *file, int index, bool aliases, struct error *err)
@@ -115,12 +123,11 @@ int replay_run_init(struct replay *replay, const char *file, int index, bool ali
     } else {
         snprintf(replay->assumption, sizeof replay->assumption, "the alias rules of now: %s", database);
     }
-    assume_queue(replay, policy);
+    assume_of_limits(replay, policy);
     replay->shadow = policy->shadow;
     session_list_init(&replay->sessions, &replay->gate);
     if (gate_init(&replay->gate, policy, NULL, err) < 0)
         return -1;
-    replay->gate.as_taken = true;
     replay->gate.context.now_ms = virtual_now;
     replay->gate.context.now_arg = replay;
     replay->srs.rules = replay->gate.rules;
@@ -274,6 +281,7 @@ static void play_rcpt(struct replay *replay, struct replay_open *open, const cha
                  answer);
     } else {
         const char *raw = in_brackets(&replay->pool, recipient);
+        replay->gate.as_taken = !open->message->ends;
         session_rcpt(open->session, raw != NULL ? raw : recipient, recipient, &outcome);
         const struct decision *d = &outcome.decision;
         const char *subject = d->verdict.limit != NULL                                  ? counter_of(d)

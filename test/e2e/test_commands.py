@@ -159,6 +159,35 @@ def test_a_domain_with_aliases_left(world):
     run("domain", "add", "example.com", "--database", world.database.path)
 
 
+def test_the_last_friend_goes():
+    """The only client that is accepted in a network that is rejected: let in until the loss is taken as meant, and never told 5xx before."""
+    with World("memory", mta=False) as w:
+        w.database.alias("a@example.com")
+        w.database.client("192.0.2.0/24", "reject")
+        w.database.client("192.0.2.7", "accept")
+        w.settled()
+
+        def asked(client):
+            with w.milter() as milter:
+                answer = milter.connect(client)
+                if answer.kind != "continue":
+                    return answer.kind
+                milter.mail()
+                return milter.rcpt("<a@example.com>").status
+
+        assert (asked("192.0.2.7"), asked("192.0.2.8")) == ("continue", "reject")
+        assert "192.0.2.0/24 holds for it now: reject" in w.gate.command("client", "remove", "192.0.2.7")
+        wait_for(lambda: w.gate.status()["aliases"]["in_force"] == "copy", "the loss is not seen")
+        assert (asked("192.0.2.7"), asked("192.0.2.8")) == ("continue", "451 4.3.0")
+        w.gate.command("client", "add", "192.0.2.7", "accept")  # it was a mistake
+        wait_for(lambda: w.gate.status()["aliases"]["in_force"] == "live", "what was put right is not taken")
+        assert (asked("192.0.2.7"), asked("192.0.2.8")) == ("continue", "reject")
+        w.gate.command("client", "remove", "192.0.2.7")
+        wait_for(lambda: w.gate.status()["aliases"]["in_force"] == "copy", "the loss is not seen")
+        w.gate.command("alias", "accept")
+        wait_for(lambda: asked("192.0.2.7") == "reject", "what was accepted is not taken")
+
+
 def test_postfix_lines(world):
     """The lines of this host are those that Postfix then has: what they set, --check finds."""
     c = ("-c", world.gate.policy_path)

@@ -281,6 +281,22 @@ def test_what_a_gate_will_refuse_is_said_at_once(place):
     assert place.run("sender", "remove", "*", "*", "-c", policy)[1] == "", "it refused: more is let through without it"
 
 
+def test_the_last_friend_goes(place):
+    """The only row that accepts, behind more that reject than a command counts: what holds now is said, and what a gate will ask."""
+    policy = place.write("policy.json", json.dumps({"state": str(place.scratch / "state"), "aliases": {"database": str(place.database)}}))
+    rows = "".join(f"10.1.{i}.1,reject\n" for i in range(150))
+    place.run("client", "import", place.write("many.csv", "network,action\n" + rows), "-c", policy)
+    for network, action in (("192.0.2.0/24", "reject"), ("192.0.0.0/16", "defer"), ("192.0.2.7", "accept"), ("192.0.2.9", "accept")):
+        place.run("client", "add", network, action, "-c", policy)
+    place.run("client", "add", "192.0.2.8/30", "accept", "--expires", "2001-01-01", "-c", policy)  # it was for a while
+    assert place.run("client", "remove", "192.0.2.9", "-c", policy) == ("removed 192.0.2.9\n192.0.2.0/24 holds for it now: reject\n", "")
+    place.run("client", "remove", "192.0.2.8/30", "-c", policy)
+    said, warned = place.run("client", "remove", "192.0.2.7", "-c", policy)
+    assert said == "removed 192.0.2.7\n192.0.2.0/24 holds for it now: reject\n"
+    assert "0 of 1 are left in client_rules; restore it, or, if that is right, run: rcptgate alias accept" in warned
+    assert place.run("client", "remove", "10.1.7.1", "-c", policy) == ("removed 10.1.7.1\n", "")
+
+
 # ------------------------------------------------------------------------------------------------- Postfix maps
 
 VIRTUAL = """\

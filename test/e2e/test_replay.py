@@ -246,6 +246,7 @@ def test_bytes_come_from_the_queue_manager(scratch):
                   f"{head}lmtp[1]: AAAA{i}: to=<a@example.com>, relay=x, delay=1, dsn=2.0.0, status=sent (ok)\n")
     told = report("-c", path, write(scratch, "m.log", lines))
     assert answers(told["policy"]) == {"accept": 2, "defer": 3, "reject": 0, "discard": 0, "undecided": 0}
+    assert "what was refused has none" in told["policy"]["assumed"]
 
 
 def test_files_in_order_and_garbage(scratch):

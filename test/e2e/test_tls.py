@@ -1,9 +1,13 @@
 """Redis over TLS: certificates that are right and wrong, a peer that speaks none, and what passes on the wire."""
 
+import datetime
+import re
+import subprocess
+
 import pytest
 
 from certificates import Authority
-from harness import World, run_threads, wait_for
+from harness import World, run_threads, serve, wait_for
 from relay import Relay
 
 ALIAS = "a@example.com"
@@ -253,6 +257,34 @@ def test_files_that_change_need_no_restart(secured):
     assert secured.world.used(ALIAS, "soft") == 3
     assert secured.gate.log().count("event=counters-trouble") <= downs + 1
     secured.nothing_is_plain()
+
+
+def test_a_certificate_that_ends_soon(secured):
+    """It is shown by whoever asks the gate, until the renewed one is seen: on a connection of its own, since the others last."""
+    secured.present(secured.authority.issue("short", f"IP:{secured.scratch.address}", days=3))
+    secured.connect()
+    wait_for(secured.counts_in_redis, "Redis is not used")
+    web = serve(secured.gate)
+
+    def shown():
+        shard, = secured.gate.status()["counters"].get("shards", [{}])
+        return shard.get("certificate_expires", 0), shard.get("certificate_ends_soon")
+
+    def end_of(name):
+        said = subprocess.run(["openssl", "x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in", secured.scratch / f"{name}.pem"],
+                              check=True, capture_output=True, text=True).stdout
+        return int(datetime.datetime.fromisoformat(said.split("=")[1].strip().replace("Z", "+00:00")).timestamp())
+
+    wait_for(lambda: shown() == (end_of("short"), True), f"the certificate is not shown: {shown()}")
+    assert "valid until" in secured.gate.command("status", check=None) and ": renew it" in secured.gate.command("status", check=None)
+    used = len(secured.redis.call("CLIENT", "LIST").splitlines())
+    secured.present(secured.authority.issue("longer", f"IP:{secured.scratch.address}", days=25))
+    wait_for(lambda: shown() == (end_of("longer"), False), f"the new certificate is not seen: {shown()}")
+    assert len(secured.redis.call("CLIENT", "LIST").splitlines()) <= used and secured.counts_in_redis()
+    name = "rcptgate_counters_shard_certificate_expires_timestamp_seconds"
+    figure = re.search(rf"^{name}{{master=\"[^\"]+\"}} (\d+)$", web.get("/metrics"), re.M)
+    assert figure and int(figure.group(1)) == end_of("longer")
+    assert ": renew it" not in secured.gate.command("status", check=None)
 
 
 def test_a_file_that_is_missing(secured):

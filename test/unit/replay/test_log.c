@@ -180,6 +180,7 @@ static void decision_lines(void **state)
         "1123-020821 rcpt 1 192.0.2.1 s@x.example>one@example.com\n"
         "1123-020822 rcpt 1 192.0.2.1 s@x.example>no body@example.com\n"
         "1123-020823 rcpt 3 192.0.2.2 >one@example.com user=a b\n"
+        "1123-020823 end 3 -1\n"
         "1123-020824 end 1 363\n"
         "1123-020826 rcpt 4 192.0.2.3 q@x.example>a@example.com\n"
         "1123-020826 rcpt 4 192.0.2.3 q@x.example>b@example.com\n"
@@ -192,7 +193,70 @@ static void decision_lines(void **state)
 }
 
 #define D " mx rcptgate[7]: queue=- client=192.0.2.1 from=<> to=<"
-#define E "@example.com> verdict=reject\n"
+#define E "@example.com> verdict=accept\n"
+
+#define GATE "Z mx rcptgate[7]: "
+#define ACCEPTED(to, queue)                                                                                  \
+    GATE "queue=" queue " client=192.0.2.1 from=<s@x.example> to=<" to "@example.com> verdict=accept\n"
+#define ENDED(queue, more)                                                                                   \
+    GATE "event=message queue=" queue " client=192.0.2.1 from=<s@x.example> to=<x@example.com> accepted=1 "  \
+         "refused=0 discarded=0" more "\n"
+
+/* A gate tells of the end of each message, and its size; what has none was given up. */
+static void ends_of_messages(void **state)
+{
+    (void)state;
+    struct replay_numbers numbers;
+    play(
+        T "0" ACCEPTED("lost", "-") T "0" P "smtpd[1]: AAAAA0: client=unknown[192.0.2.1]\n" /* never ends */
+        T "3" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" /* Postfix may write first */
+        T "3" ACCEPTED("one", "-") T "3" ACCEPTED("two", "AAAAA1") T "4" ENDED("AAAAA1", " size=77") T
+        "4" P
+        "qmgr[1]: AAAAA1: from=<s@x.example>, size=363, nrcpt=2 (queue active)\n" /* and what Postfix added */
+        T "5" ACCEPTED("three", "-") T "5" ENDED("AAAAA2", " size=9 reply=\"452 4.2.2\"") /* full of bytes */
+        T "6" GATE "queue=- client=192.0.2.1 from=<s@x.example> to=<four@example.com> verdict=reject "
+          "mode=shadow\n"                     /* which refuses nothing */
+        T "6" ENDED("AAAAA3", " mode=shadow") /* as here */
+        T "9" ACCEPTED("five", "-") T
+        "9" P "smtpd[1]: AAAAA0: client=unknown[192.0.2.1]\n" /* the id of the lost one */
+        T "9" ENDED("AAAAA0", ""),
+        0,
+        "1123-020820 rcpt 0 192.0.2.1 s@x.example>lost@example.com\n"
+        "1123-020820 abort 0\n"
+        "1123-020823 rcpt 2 192.0.2.1 s@x.example>one@example.com\n"
+        "1123-020823 rcpt 2 192.0.2.1 s@x.example>two@example.com\n"
+        "1123-020824 end 2 77\n"
+        "1123-020825 rcpt 4 192.0.2.1 s@x.example>three@example.com\n"
+        "1123-020825 abort 4\n"
+        "1123-020826 rcpt 6 192.0.2.1 s@x.example>four@example.com\n"
+        "1123-020826 end 6 -1\n"
+        "1123-020829 rcpt 8 192.0.2.1 s@x.example>five@example.com\n"
+        "1123-020829 end 8 -1\n",
+        &numbers);
+    assert_int_equal(numbers.unended, 1);
+    assert_int_equal(numbers.unfinished, 0);
+}
+
+/* What of a day is in no line of Postfix's. */
+static void what_is_in_no_line(void **state)
+{
+    (void)state;
+    struct replay_numbers numbers;
+    play(
+        T
+        "0" P "smtpd[1]: NOQUEUE: milter-reject: CONNECT from unknown[192.0.2.66]: 554 5.7.1 no; "
+        "proto=SMTP\n" T "1" P "smtpd[1]: AAAAA1: client=unknown[192.0.2.1]\n" /* lost */
+        T "2" P "smtpd[1]: AAAAA2: client=unknown[192.0.2.1]\n" T "3" P
+        "cleanup[1]: AAAAA2: milter-discard: END-OF-MESSAGE from unknown[192.0.2.1]: milter triggers DISCARD "
+        "action; from=<s@x.example> to=<a@example.com> proto=ESMTP helo=<x>\n" T "4" P
+        "smtpd[2]: NOQUEUE: client=unknown[192.0.2.2]\n" /* before a proxy, and lost */
+        T "5" P "smtpd[1]: AAAAA3: client=unknown[192.0.2.1]\n" T "6" P
+        "qmgr[1]: AAAAA3: from=<s@x.example>, size=363, nrcpt=1 (queue active)\n",
+        0, "1123-020826 end 2 363\n", &numbers);
+    assert_int_equal(numbers.turned_away, 1);
+    assert_int_equal(numbers.dropped, 1);
+    assert_int_equal(numbers.unfinished, 2);
+}
 
 static void dates(void **state)
 {
@@ -379,8 +443,13 @@ static void bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(postfix_lines), cmocka_unit_test(decision_lines), cmocka_unit_test(dates),
-        cmocka_unit_test(files),         cmocka_unit_test(bounds),
+        cmocka_unit_test(postfix_lines),
+        cmocka_unit_test(decision_lines),
+        cmocka_unit_test(ends_of_messages),
+        cmocka_unit_test(what_is_in_no_line),
+        cmocka_unit_test(dates),
+        cmocka_unit_test(files),
+        cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ static const char *const kinds[] = {
     [MAILLOG_QUEUED] = "queued",     [MAILLOG_ABORTED] = "aborted",
     [MAILLOG_DELIVERY] = "delivery", [MAILLOG_REMOVED] = "removed",
     [MAILLOG_DECISION] = "decision", [MAILLOG_OUR_END] = "our-end",
+    [MAILLOG_DROPPED] = "dropped",   [MAILLOG_TURNED_AWAY] = "turned-away",
 };
 
 static const char *const names[] = {
@@ -45,6 +46,8 @@ static void describe(const struct maillog_line *line, char *out, size_t room)
         n += (size_t)snprintf(out + n, room - n, " size=%lld", (long long)line->size);
     if (line->action != ACTION_NONE)
         n += (size_t)snprintf(out + n, room - n, " action=%s", action_name(line->action));
+    if (line->through && line->kind == MAILLOG_OUR_END)
+        n += (size_t)snprintf(out + n, room - n, " through");
     if (line->forwarded)
         n += (size_t)snprintf(out + n, room - n, " forwarded");
     if (line->repeats != 1)
@@ -149,7 +152,11 @@ static const struct {
        "proto=SMTP",
      "other"},
     {P "smtpd[3]: NOQUEUE: milter-reject: CONNECT from unknown[192.0.2.66]: 554 5.7.1 no; proto=SMTP",
-     "other"},
+     "turned-away"},
+    {P "smtpd[3]: NOQUEUE: reject: CONNECT from unknown[192.0.2.66]: 554 5.7.1 no; proto=SMTP", "other"},
+    {P "cleanup[3]: 6F698ABCADE: milter-discard: END-OF-MESSAGE from unknown[192.0.2.66]: milter triggers "
+       "DISCARD action; from=<a@b.example> to=<one@example.com> proto=ESMTP helo=<x>",
+     "dropped queue=6F698ABCADE"},
     {P "smtpd[3]: NOQUEUE: reject: MAIL from unknown[192.0.2.66]: 452 4.3.1 full; from=<a> proto=SMTP",
      "other"},
     {P "cleanup[3]: 6F698ABCADE: milter-reject: END-OF-MESSAGE from unknown[192.0.2.66]: 5.7.1 spam; "
@@ -201,7 +208,14 @@ static const struct {
      "decision client=unknown from= to=a@b.example"},
     {G "client=192.0.2.1 verdict=reject by=client at=connect rule=192.0.2.0/24", "other"},
     {G "event=ready version=0.1.0 socket=unix:/run/x limits=1 mode=enforce", "other"},
-    {G "event=message queue=6F698ABCADE client=192.0.2.1 recipients=2", "our-end queue=6F698ABCADE"},
+    {G "event=message queue=6F698ABCADE client=192.0.2.1 from=<bob@sender.example> to=<one@example.com> "
+       "user=ann accepted=1 refused=0 discarded=0 size=363",
+     "our-end queue=6F698ABCADE client=192.0.2.1 user=ann from=bob@sender.example to=one@example.com "
+     "size=363 through"},
+    {G "event=message queue=6F698ABCADE client=192.0.2.1 from=<> accepted=1 refused=0 discarded=0 size=363 "
+       "reply=\"452 4.2.2\"",
+     "our-end queue=6F698ABCADE client=192.0.2.1 from= size=363"},
+    {G "event=message queue=6F698ABCADE recipients=2", "other"},
     {"", "garbage"},
     {"-- Boot 5d1a --", "garbage"},
     {"Nov 23 02:08:24", "other"},
