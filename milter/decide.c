@@ -191,7 +191,8 @@ static int64_t ramp_since_of(void *arg, const char *key)
 
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
 {
-    memset(out, 0, sizeof *out);
+    const size_t behind = sizeof out->recipient; /* which address_parse() fills */
+    memset((char *)out + behind, 0, sizeof *out - behind);
     address_parse(recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
 }
 
@@ -226,7 +227,7 @@ void decide_reply(const struct decision *d, struct reply_line *out)
     const struct verdict *v = &d->verdict;
     char client[NETWORK_TEXT];
     if (v->reply.code[0] == '\0') {
-        *out = (struct reply_line){0};
+        out->code[0] = out->dsn[0] = out->text[0] = '\0';
         return;
     }
     const struct reply_values values = {

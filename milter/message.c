@@ -40,6 +40,8 @@ static void give_back(const struct message *message)
 
 void message_abort(struct message *message)
 {
+    if (!message->open) /* it holds nothing, and is reset */
+        return;
     give_back(message);
     message_reset(message);
 }
@@ -144,10 +146,10 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
-    out->line = (struct reply_line){0};
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
+        out->line = (struct reply_line){0};
         message->n_duplicate++;
         metrics_duplicate(metrics);
         return;

@@ -6,6 +6,7 @@
 #include "policy/rules.h"
 
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <string.h>
 
@@ -22,7 +23,7 @@ int rules_alias_query(const struct address *recipient, struct pool *pool, struct
         query.bare[0] = recipient->bare;
         query.local_bare = recipient->local_bare;
     }
-    char unicode[UNICODE_MAX];
+    char unicode[UNICODE_MAX] UNZEROED;
     if (address_domain_unicode(recipient->domain, unicode, sizeof unicode)) {
         query.domain[1] = pool_strdup(pool, unicode);
         if (query.domain[1] == NULL)

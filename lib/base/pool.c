@@ -30,7 +30,8 @@ static struct pool_block *block_new(struct pool_block *next, size_t size)
     return block;
 }
 
-void *pool_alloc(struct pool *pool, size_t size)
+/* Not zeroed. */
+static void *cut(struct pool *pool, size_t size)
 {
     const size_t align = alignof(max_align_t);
     if (size > SIZE_MAX - align)
@@ -45,16 +46,24 @@ void *pool_alloc(struct pool *pool, size_t size)
     }
     void *at = block->bytes + block->used;
     block->used += size;
-    return memset(at, 0, size);
+    return at;
+}
+
+void *pool_alloc(struct pool *pool, size_t size)
+{
+    void *at = cut(pool, size);
+    return at != NULL ? memset(at, 0, size) : NULL;
 }
 
 char *pool_strndup(struct pool *pool, const char *bytes, size_t n)
 {
     if (bytes == NULL)
         return NULL;
-    char *copy = pool_alloc(pool, n + 1);
-    if (copy != NULL)
-        memcpy(copy, bytes, n);
+    char *copy = n < SIZE_MAX ? cut(pool, n + 1) : NULL;
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, bytes, n);
+    copy[n] = '\0';
     return copy;
 }
 
