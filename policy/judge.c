@@ -2,7 +2,6 @@
  * cannot fail. */
 #include "policy/judge.h"
 
-#include "base/unzeroed.h"
 #include "ramp.h"
 
 /* What is known when a RCPT is judged; the same for its limits and its shadow limits. */
@@ -127,8 +126,7 @@ static bool is_harder(const struct verdict *other, const struct verdict *one)
     return other->action > one->action || (other->action == one->action && before);
 }
 
-/* The hardest answer of the limits, the first in the file among equals. A verdict carries a reply, and is not copied for
- * nothing. */
+/* The hardest answer of the limits, the first in the file among equals. */
 static void hardest(const struct judge_context *context, struct verdict *out)
 {
     *out = verdict_accept();
@@ -172,7 +170,7 @@ struct verdict judge(const struct policy *policy, const struct envelope *envelop
     const struct judge_context context = {policy, envelope, ruling, plan, source, answers, false};
     if (ruling->action == ACTION_NONE)
         return verdict_backend(policy);
-    struct verdict limits UNZEROED;
+    struct verdict limits;
     ask_limits(&context, &limits);
     if (rules_is_concealed(policy, ruling) && limits.action > ACTION_ACCEPT)
         return limits;
@@ -192,7 +190,7 @@ struct verdict judge_shadow(const struct policy *policy, const struct envelope *
                             const struct count_answer *answers)
 {
     const struct judge_context context = {policy, envelope, ruling, plan, source, answers, true};
-    struct verdict verdict UNZEROED;
+    struct verdict verdict;
     hardest(&context, &verdict);
     return verdict;
 }
