@@ -148,7 +148,8 @@ int rules_sender_query(const struct address *sender, const struct address *recip
 static bool address_matches(const struct patterns *patterns, const struct address *address)
 {
     return policy_patterns_match(patterns, address->local_full, address->domain) ||
-           policy_patterns_match(patterns, address->local_bare, address->domain);
+           (strcmp(address->local_full, address->local_bare) != 0 &&
+            policy_patterns_match(patterns, address->local_bare, address->domain));
 }
 
 static bool recipient_is_exempt(const struct policy *policy, const struct envelope *envelope)

@@ -30,7 +30,17 @@ static struct pool_block *block_new(struct pool_block *next, size_t size)
     return block;
 }
 
-/* Not zeroed. */
+/* Off a new block. Not zeroed, here and below. */
+static void *cut_new(struct pool *pool, size_t size)
+{
+    struct pool_block *block = block_new(pool->blocks, size > BLOCK_SIZE ? size : BLOCK_SIZE);
+    if (block == NULL)
+        return NULL;
+    pool->blocks = block;
+    block->used = size;
+    return block->bytes;
+}
+
 static void *cut(struct pool *pool, size_t size)
 {
     const size_t align = alignof(max_align_t);
@@ -38,12 +48,8 @@ static void *cut(struct pool *pool, size_t size)
         return NULL;
     size = (size + align - 1) / align * align;
     struct pool_block *block = pool->blocks;
-    if (block == NULL || block->size - block->used < size) {
-        block = block_new(pool->blocks, size > BLOCK_SIZE ? size : BLOCK_SIZE);
-        if (block == NULL)
-            return NULL;
-        pool->blocks = block;
-    }
+    if (block == NULL || block->size - block->used < size)
+        return cut_new(pool, size);
     void *at = block->bytes + block->used;
     block->used += size;
     return at;
