@@ -296,7 +296,7 @@ static bool message_line(const struct session *session, const char *queue, struc
 static sfsistat end_message(SMFICTX *ctx, struct session *session)
 {
     struct message *message = &session->message;
-    struct ending ending;
+    struct ending ending UNZEROED;
     char line[LOG_LINE_MAX] UNZEROED;
     struct text text;
     bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;

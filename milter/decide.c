@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "milter/ruling.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <string.h>
 
@@ -193,7 +194,8 @@ static int64_t ramp_since_of(void *arg, const char *key)
 
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
 {
-    memset(out, 0, sizeof *out);
+    const size_t behind = sizeof out->recipient; /* which address_parse() fills */
+    memset((char *)out + behind, 0, sizeof *out - behind);
     address_parse(recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
 }
 
@@ -226,9 +228,10 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
 void decide_reply(const struct decision *d, struct reply_line *out)
 {
     const struct verdict *v = &d->verdict;
-    char client[NETWORK_TEXT];
-    if (v->reply.code[0] == '\0') {
-        *out = (struct reply_line){0};
+    struct reply reply UNZEROED;
+    char client[NETWORK_TEXT] UNZEROED;
+    if (!verdict_reply(v, &reply)) {
+        out->code[0] = out->dsn[0] = out->text[0] = '\0';
         return;
     }
     const struct reply_values values = {
@@ -241,5 +244,5 @@ void decide_reply(const struct decision *d, struct reply_line *out)
         .max = v->limit != NULL ? v->max : -1,
         .wait_ms = v->limit != NULL ? v->wait_ms : -1,
     };
-    reply_render(&v->reply, &values, out);
+    reply_render(&reply, &values, out);
 }

@@ -25,7 +25,7 @@ struct facts { /* one RCPT, borrowed */
 };
 
 struct decision { /* everything between facts and verdict; memory of the pool */
-    struct address recipient;
+    struct address recipient; /* the first: decide_recipient() zeroes all behind it */
     struct error invalid; /* why recipient is no address; "" when it is one */
     struct envelope envelope;
     struct ruling ruling;

@@ -8,16 +8,9 @@
 
 enum { ADDRESS_TEXT = 512 };
 
-/* How much of it stands for itself between < and >: neither what ends it, nor what a log line cannot hold. */
-static size_t plain_part(const char *address)
-{
-    size_t n = text_span(address, ADDRESS_TEXT, '!');
-    for (const char *other = "<>%"; *other != '\0'; other++) {
-        const char *at = memchr(address, *other, n);
-        n = at != NULL ? (size_t)(at - address) : n;
-    }
-    return n;
-}
+/* What stands for itself between < and >: all from '!' to '~' but '%' and what ends it. */
+static const bool plain[256] = {
+    ['!' ... '$'] = true, ['&' ... ';'] = true, ['='] = true, ['?' ... '~'] = true};
 
 /* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict
  * behind it is never lost. */
@@ -27,16 +20,16 @@ static void add_address(struct text *text, const char *key, const char *address)
     struct text out;
     text_init(&out, safe, sizeof safe);
     while (*address != '\0' && !out.cut) {
-        const size_t n = plain_part(address);
+        size_t n = 0;
+        while (plain[(unsigned char)address[n]])
+            n++;
         text_add_bytes(&out, address, n);
         address += n;
         if (*address != '\0')
             text_addf(&out, "%%%02X", (unsigned char)*address++);
     }
-    text_add(text, " ");
     text_add(text, key);
-    text_add(text, "=<");
-    text_add(text, safe);
+    text_add_bytes(text, safe, out.len);
     text_add(text, out.cut ? "...>" : ">");
 }
 
@@ -112,10 +105,10 @@ void decision_log_text(const struct session *session, const struct outcome *outc
     text_add(text, queue != NULL ? queue : "-");
     text_add(text, " client=");
     text_add(text, session->client_text);
-    add_address(text, "from",
+    add_address(text, " from=<",
                 mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
     add_address(
-        text, "to",
+        text, " to=<",
         mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
     add_user(text, message->user);
     text_add(text, " verdict=");
@@ -151,10 +144,10 @@ void decision_log_message(const struct session *session, const char *queue, stru
     text_add(text, queue != NULL ? queue : "-");
     text_add(text, " client=");
     text_add(text, session->client_text);
-    add_address(text, "from",
+    add_address(text, " from=<",
                 mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
     if (message->first != NULL)
-        add_address(text, "to", message->first);
+        add_address(text, " to=<", message->first);
     add_user(text, message->user);
     add_number(text, " accepted=", (int64_t)message->n_decided[ACTION_ACCEPT]);
     add_number(text,

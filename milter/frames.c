@@ -9,11 +9,13 @@ static bool is_strings(unsigned char command)
     return command != '\0' && strchr("HLMRU", command) != NULL;
 }
 
-/* One byte of the length. False: it is none of a frame. */
-static bool take_length(struct frames *frames, unsigned char byte)
+/* Bytes of the length. False: it is none of a frame, as the last of them shows. */
+static bool take_length(struct frames *frames, const unsigned char *bytes, size_t n)
 {
-    frames->size = frames->size << 8 | byte;
-    return ++frames->length_bytes < 4 || (frames->size > 0 && frames->size <= FRAMES_LONGEST);
+    for (size_t i = 0; i < n; i++)
+        frames->size = frames->size << 8 | bytes[i];
+    frames->length_bytes += (unsigned)n;
+    return frames->length_bytes < 4 || (frames->size > 0 && frames->size <= FRAMES_LONGEST);
 }
 
 /* A macro frame says by its first byte which command the macros are for; then come names and values in turn. */
@@ -36,9 +38,10 @@ size_t frames_pass(struct frames *frames, const unsigned char *bytes, size_t n)
 {
     for (size_t i = 0; i < n;) {
         if (frames->length_bytes < 4) {
-            if (!take_length(frames, bytes[i]))
-                return i;
-            i++;
+            const size_t wanted = 4 - frames->length_bytes, more = n - i < wanted ? n - i : wanted;
+            if (!take_length(frames, bytes + i, more))
+                return i + more - 1;
+            i += more;
             continue;
         }
         if (frames->got == 0) {

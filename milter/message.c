@@ -40,6 +40,8 @@ static void give_back(const struct message *message)
 
 void message_abort(struct message *message)
 {
+    if (!message->open) /* it holds nothing, and is reset */
+        return;
     give_back(message);
     message_reset(message);
 }
@@ -144,10 +146,10 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
-    out->line = (struct reply_line){0};
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
+        out->line = (struct reply_line){0};
         message->n_duplicate++;
         metrics_duplicate(metrics);
         return;
@@ -321,6 +323,7 @@ static bool settle_checked(const struct message *message, struct verdict *why)
 static void end_line(const struct message *message, const struct verdict *verdict, struct reply_line *out)
 {
     char client[NETWORK_TEXT];
+    struct reply reply;
     const struct reply_values values = {
         .recipient = message->accepted != NULL ? message->accepted->full : NULL,
         .sender = message->sender.kind == ADDRESS_INVALID ? message->sender_raw : message->sender.full,
@@ -330,7 +333,8 @@ static void end_line(const struct message *message, const struct verdict *verdic
         .max = verdict->limit != NULL ? verdict->max : -1,
         .wait_ms = verdict->limit != NULL ? verdict->wait_ms : -1,
     };
-    reply_render(&verdict->reply, &values, out);
+    if (verdict_reply(verdict, &reply))
+        reply_render(&reply, &values, out);
 }
 
 static const char *sender_of(const struct message *message)
@@ -343,7 +347,10 @@ static const char *sender_of(const struct message *message)
 void message_end(struct message *message, struct ending *out)
 {
     struct gate *gate = message->gate;
-    *out = (struct ending){.enforced = true};
+    out->enforced = true;
+    out->refused = false;
+    out->verdict = (struct verdict){0};
+    out->line.code[0] = out->line.dsn[0] = out->line.text[0] = '\0';
     if (message->policy == NULL) /* no message is open */
         return;
     out->enforced = !message->policy->shadow;

@@ -3,6 +3,8 @@
  * memory is a failure. */
 #include "milter/ruling.h"
 
+#include "base/unzeroed.h"
+
 /* Most clients have no rule: what was found so for one RCPT of a session holds for the others, until the data changes. */
 static void read_client(const struct ruling_question *q, struct aliases_reading *reading,
                         struct client_row *out)
@@ -34,7 +36,7 @@ static int read_alias(const struct ruling_question *q, struct aliases_reading *r
 static int read_senders(const struct ruling_question *q, struct aliases_reading *reading, const char *owner,
                         struct sender_rows *out)
 {
-    struct sender_query query;
+    struct sender_query query UNZEROED;
     *out = (struct sender_rows){.state = ROWS_LIVE};
     if (!aliases_has_senders(reading))
         return 0;

@@ -152,14 +152,8 @@ static bool is_ready(struct pollfd *p) /* not const: gcc believes that poll() on
     return connection != NULL && (connection->begin < connection->end || connection->bad);
 }
 
-int poll(struct pollfd *fds, nfds_t n, int timeout)
+static int poll_many(struct pollfd *fds, nfds_t n, int timeout)
 {
-    if (n == 1) { /* libmilter's sessions */
-        if (!is_ready(fds))
-            return __poll(fds, n, timeout);
-        fds->revents = POLLIN;
-        return 1;
-    }
     nfds_t ready = 0;
     for (nfds_t i = 0; i < n; i++)
         ready += is_ready(&fds[i]);
@@ -176,4 +170,14 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
         rc += fds[i].revents != 0;
     }
     return rc;
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+    if (n != 1) /* libmilter's sessions have one each */
+        return poll_many(fds, n, timeout);
+    if (!is_ready(fds))
+        return __poll(fds, n, timeout);
+    fds->revents = POLLIN;
+    return 1;
 }

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/network.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <idn2.h>
 
@@ -117,18 +118,17 @@ static bool is_text(const char *raw, struct error *err)
 
 static int domain_ascii(const char *text, size_t len, char *out, struct error *err)
 {
-    char lowered[ADDRESS_DOMAIN_MAX + 1];
+    char lowered[ADDRESS_DOMAIN_MAX + 1] UNZEROED;
     if (len > 0 && text[len - 1] == '.')
         len--;
     if (len == 0 || len > ADDRESS_DOMAIN_MAX) {
         error_set(err, len == 0 ? "the domain is empty" : "the domain is longer than 255 octets");
         return -1;
     }
-    size_t label = 0; /* where it begins */
-    for (size_t i = 0; i <= len; i++) {
-        lowered[i] = i < len ? label_byte(text[i]) : ' ';
-        if (lowered[i] != ' ')
-            continue;
+    for (size_t i = 0; i <= len; i++) { /* a label, and the dot behind it */
+        const size_t label = i;
+        while (i < len && (lowered[i] = label_byte(text[i])) != ' ')
+            i++;
         if (i < len && text[i] != '.') {
             error_set(err, "the domain has a character that no domain has");
             return -1;
@@ -142,7 +142,6 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
             return -1;
         }
         lowered[i] = '.';
-        label = i + 1;
     }
     memcpy(out, lowered, len);
     out[len] = '\0';
@@ -234,7 +233,7 @@ int address_domain(const char *raw, char *out, struct error *err)
 
 bool address_domain_unicode(const char *domain, char *out, size_t size)
 {
-    char *unicode = NULL, again[ADDRESS_DOMAIN_MAX + 1];
+    char *unicode = NULL, again[ADDRESS_DOMAIN_MAX + 1] UNZEROED;
     if (strstr(domain, "xn--") == NULL ||
         idn2_to_unicode_8z8z(domain, &unicode, IDN2_NONTRANSITIONAL) != IDN2_OK)
         return false;
@@ -598,7 +597,7 @@ static void strip_batv(struct content *content)
  * ASCII domain behind it. The grammar would only copy these. False: it is another one, or none. */
 static bool parse_usual(struct reader in, const char *subaddress, struct address *out)
 {
-    char local[ADDRESS_LOCAL_MAX + 1];
+    char local[ADDRESS_LOCAL_MAX + 1] UNZEROED;
     size_t n = 0;
     if (in.end - in.at >= 2 && *in.at == '<' && in.end[-1] == '>') {
         in.at++;
@@ -617,10 +616,10 @@ static bool parse_usual(struct reader in, const char *subaddress, struct address
         strpbrk(local, subaddress) != NULL ||
         domain_ascii(in.at, (size_t)(in.end - in.at), out->domain, NULL) != 0)
         return false;
-    memcpy(out->local_full, local, n);
-    memcpy(out->local_bare, local, n);
-    (void)stpcpy(stpcpy(stpcpy(out->full, local), "@"), out->domain);
-    memcpy(out->bare, out->full, sizeof out->bare);
+    memcpy(out->local_full, local, n + 1);
+    memcpy(out->local_bare, local, n + 1);
+    const size_t len = (size_t)(stpcpy(stpcpy(stpcpy(out->full, local), "@"), out->domain) - out->full);
+    memcpy(out->bare, out->full, len + 1);
     out->kind = ADDRESS_MAILBOX;
     return true;
 }
@@ -682,6 +681,14 @@ static const char *last_at(struct reader in, bool comments, bool *route)
     return last;
 }
 
+/* Without a string in it. All its bytes are ten times as many as are ever used. */
+static void make_empty(struct address *out)
+{
+    out->kind = ADDRESS_INVALID;
+    out->full[0] = out->bare[0] = out->local_full[0] = out->local_bare[0] = out->domain[0] = '\0';
+    out->percent_or_bang = false;
+}
+
 /* What can still be said of an input that is no address: whose domain it carries, and whether it may be a route. */
 static void salvage(struct reader in, struct address *out)
 {
@@ -689,7 +696,8 @@ static void salvage(struct reader in, struct address *out)
     const char *at = last_at(in, true, &route);
     if (at == NULL)
         at = last_at(in, false, &route);
-    *out = (struct address){.kind = ADDRESS_INVALID, .percent_or_bang = route};
+    make_empty(out);
+    out->percent_or_bang = route;
     if (at == NULL)
         return;
     in.at = at + 1;
@@ -704,7 +712,7 @@ static enum address_kind parse_or_salvage(const char *raw, const char *subaddres
                                           struct address *out, struct error *err)
 {
     const struct reader in = {raw, raw + strlen(raw)};
-    *out = (struct address){.kind = ADDRESS_INVALID};
+    make_empty(out);
     if (!parse_usual(in, subaddress, out) && parse(in, subaddress, sender, out, err) != 0)
         salvage(in, out);
     return out->kind;

@@ -119,32 +119,28 @@ static struct verdict backlog_verdict(const struct judge_context *context, const
     return verdict;
 }
 
-/* The harder one, the first in the file among equals. */
-static struct verdict harder_of(const struct verdict *one, const struct verdict *other)
+/* Is the other one harder, or the first in the file of two that are equal? */
+static bool is_harder(const struct verdict *other, const struct verdict *one)
 {
     bool before = one->limit != NULL && other->limit != NULL && other->limit < one->limit;
-    return other->action > one->action || (other->action == one->action && before) ? *other : *one;
-}
-
-static struct verdict hardest_backlog(const struct judge_context *context, struct verdict verdict)
-{
-    for (size_t i = 0; i < context->plan->n_backlogs; i++) {
-        struct verdict other = backlog_verdict(context, &context->plan->backlogs[i]);
-        verdict = harder_of(&verdict, &other);
-    }
-    return verdict;
+    return other->action > one->action || (other->action == one->action && before);
 }
 
 /* The hardest answer of the limits, the first in the file among equals. */
-static struct verdict hardest_limit(const struct judge_context *context)
+static void hardest(const struct judge_context *context, struct verdict *out)
 {
-    struct verdict verdict = verdict_accept();
-    for (size_t i = 0; i < context->plan->request.n; i++) {
+    *out = verdict_accept();
+    const size_t n = context->source == COUNT_SOURCE_NONE ? 0 : context->plan->request.n;
+    for (size_t i = 0; i < n; i++) {
         enum action action = is_heard(context, i) ? action_of(context, i) : ACTION_ACCEPT;
-        if (action > verdict.action)
-            verdict = verdict_of(context, i, action);
+        if (action > out->action)
+            *out = verdict_of(context, i, action);
     }
-    return verdict;
+    for (size_t i = 0; i < context->plan->n_backlogs; i++) {
+        const struct verdict other = backlog_verdict(context, &context->plan->backlogs[i]);
+        if (is_harder(&other, out))
+            *out = other;
+    }
 }
 
 /* Could a limit that counts not be read? */
@@ -159,14 +155,12 @@ static bool is_blind(const struct judge_context *context)
 
 /* All limits together. One that could not be read may hide a reject, so that nothing softer than a reject
  * that was read is given in its place. */
-static struct verdict ask_limits(const struct judge_context *context)
+static void ask_limits(const struct judge_context *context, struct verdict *out)
 {
-    struct verdict verdict = hardest_backlog(
-        context, context->source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(context));
     bool must_know = context->policy->counters.when_down != WHEN_DOWN_ACCEPT;
-    if (must_know && verdict.action != ACTION_REJECT && is_blind(context))
-        return verdict_backend(context->policy);
-    return verdict;
+    hardest(context, out);
+    if (must_know && out->action != ACTION_REJECT && is_blind(context))
+        *out = verdict_backend(context->policy);
 }
 
 struct verdict judge(const struct policy *policy, const struct envelope *envelope,
@@ -176,7 +170,8 @@ struct verdict judge(const struct policy *policy, const struct envelope *envelop
     const struct judge_context context = {policy, envelope, ruling, plan, source, answers, false};
     if (ruling->action == ACTION_NONE)
         return verdict_backend(policy);
-    struct verdict limits = ask_limits(&context);
+    struct verdict limits;
+    ask_limits(&context, &limits);
     if (rules_is_concealed(policy, ruling) && limits.action > ACTION_ACCEPT)
         return limits;
     switch (ruling->action) {
@@ -195,6 +190,7 @@ struct verdict judge_shadow(const struct policy *policy, const struct envelope *
                             const struct count_answer *answers)
 {
     const struct judge_context context = {policy, envelope, ruling, plan, source, answers, true};
-    return hardest_backlog(&context,
-                           source == COUNT_SOURCE_NONE ? verdict_accept() : hardest_limit(&context));
+    struct verdict verdict;
+    hardest(&context, &verdict);
+    return verdict;
 }

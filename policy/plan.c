@@ -28,6 +28,7 @@ struct planner {
     size_t n, room;
     struct backlog_ask *backlogs;
     size_t n_backlogs;
+    const char *key, *key_per, *key_text; /* the last key of one subject, and what it was made of */
 };
 
 /* --- keys ---------------------------------------------------------------------------------------------- */
@@ -296,6 +297,9 @@ static condition *const conditions[] = {
 
 static bool when_holds(const struct planner *planner, const struct when *when)
 {
+    static const struct when always;
+    if (memcmp(when, &always, sizeof always) == 0)
+        return true;
     for (size_t i = 0; i < sizeof conditions / sizeof conditions[0]; i++)
         if (!conditions[i](when, planner->envelope, planner->ruling))
             return false;
@@ -523,10 +527,24 @@ static int set_overflow(struct planner *planner, const struct limit *limit, cons
     return ask->overflow == NULL || ask->new_key == NULL ? -1 : 0;
 }
 
+/* Limits with several windows follow each other, and count under one key. */
+static const char *key_of(struct planner *planner, const char *per_name, const struct combination *of)
+{
+    if (of->n != 1)
+        return make_key(planner->pool, per_name, of->texts, of->n);
+    if (planner->key == NULL || planner->key_text != of->texts[0] ||
+        strcmp(planner->key_per, per_name) != 0) {
+        planner->key = make_key(planner->pool, per_name, of->texts, 1);
+        planner->key_per = per_name;
+        planner->key_text = of->texts[0];
+    }
+    return planner->key;
+}
+
 static int set_keys(struct planner *planner, const struct limit *limit, const char *per_name,
                     const struct combination *of, struct count_ask *ask)
 {
-    ask->key = make_key(planner->pool, per_name, of->texts, of->n);
+    ask->key = key_of(planner, per_name, of);
     return ask->key == NULL ? -1 : set_overflow(planner, limit, per_name, of, ask);
 }
 

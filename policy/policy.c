@@ -70,7 +70,9 @@ bool policy_holds_client(const struct limit *limit)
 
 static bool half_matches(const char *pattern, const char *value)
 {
-    return pattern == NULL || strcmp(pattern, value != NULL ? value : "") == 0;
+    if (value == NULL)
+        value = "";
+    return pattern == NULL || (*pattern == *value && strcmp(pattern, value) == 0);
 }
 
 bool policy_patterns_match(const struct patterns *patterns, const char *local, const char *domain)

@@ -6,6 +6,7 @@
 #include "policy/rules.h"
 
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <string.h>
 
@@ -22,7 +23,7 @@ int rules_alias_query(const struct address *recipient, struct pool *pool, struct
         query.bare[0] = recipient->bare;
         query.local_bare = recipient->local_bare;
     }
-    char unicode[UNICODE_MAX];
+    char unicode[UNICODE_MAX] UNZEROED;
     if (address_domain_unicode(recipient->domain, unicode, sizeof unicode)) {
         query.domain[1] = pool_strdup(pool, unicode);
         if (query.domain[1] == NULL)
@@ -147,7 +148,8 @@ int rules_sender_query(const struct address *sender, const struct address *recip
 static bool address_matches(const struct patterns *patterns, const struct address *address)
 {
     return policy_patterns_match(patterns, address->local_full, address->domain) ||
-           policy_patterns_match(patterns, address->local_bare, address->domain);
+           (strcmp(address->local_full, address->local_bare) != 0 &&
+            policy_patterns_match(patterns, address->local_bare, address->domain));
 }
 
 static bool recipient_is_exempt(const struct policy *policy, const struct envelope *envelope)

@@ -19,7 +19,7 @@ struct verdict verdict_backend(const struct policy *policy)
     return (struct verdict){.action = ACTION_DEFER,
                             .by = VERDICT_BY_BACKEND,
                             .proof = "",
-                            .reply = policy->replies[REPLY_BACKEND]};
+                            .reply = &policy->replies[REPLY_BACKEND]};
 }
 
 struct verdict verdict_by_ruling(const struct policy *policy, const struct ruling *ruling)
@@ -31,9 +31,8 @@ struct verdict verdict_by_ruling(const struct policy *policy, const struct rulin
         .action = ruling->action, .by = ruling->by, .proof = ruling->proof != NULL ? ruling->proof : ""};
     if (ruling->action == ACTION_DISCARD)
         return verdict;
-    /* A row that an application wrote past the commands can carry any text: what does not fit is not used. */
-    if (ruling->reply == NULL || reply_parse(ruling->reply, ruling->action, &verdict.reply, NULL) != 0)
-        verdict.reply = policy->replies[ruling->key];
+    verdict.row_reply = ruling->reply;
+    verdict.reply = &policy->replies[ruling->key];
     return verdict;
 }
 
@@ -59,7 +58,7 @@ static struct verdict limit_verdict(const struct policy *policy, const struct li
     if (action == ACTION_DISCARD)
         return verdict;
     bool own_fits = limit->reply.code[0] == (action == ACTION_REJECT ? '5' : '4');
-    verdict.reply = own_fits ? limit->reply : policy->replies[limit_key(limit, action)];
+    verdict.reply = own_fits ? &limit->reply : &policy->replies[limit_key(limit, action)];
     return verdict;
 }
 
@@ -88,5 +87,15 @@ struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *
                             .used = answer->used,
                             .max = ask->max,
                             .wait_ms = wait_ms,
-                            .reply = policy->replies[REPLY_RAMP]};
+                            .reply = &policy->replies[REPLY_RAMP]};
+}
+
+/* A row that an application wrote past the commands can carry any text: what does not fit is not used. */
+bool verdict_reply(const struct verdict *verdict, struct reply *out)
+{
+    if (verdict->row_reply != NULL && reply_parse(verdict->row_reply, verdict->action, out, NULL) == 0)
+        return true;
+    if (verdict->reply != NULL)
+        *out = *verdict->reply;
+    return verdict->reply != NULL;
 }

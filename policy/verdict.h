@@ -17,9 +17,14 @@ struct verdict {
     const char *proof; /* the row or domain of a rule; "" for the rest. Lives as long as the ruling's pool */
     const struct limit *limit; /* VERDICT_BY_LIMIT, _RAMP: which; else NULL */
     int64_t used, max, wait_ms;
-    int64_t age_ms;     /* of used, where the limit counts the backlog; else 0 */
-    struct reply reply; /* code "" for ACCEPT and DISCARD */
+    int64_t age_ms; /* of used, where the limit counts the backlog; else 0 */
+    /* Its template: the row's own text where that fits, else of the policy. Both NULL for ACCEPT and DISCARD. */
+    const struct reply *reply;
+    const char *row_reply; /* of the ruling, and lives as long */
 };
+
+/* Copies the template. False: it answers with none, and *out is untouched. */
+bool verdict_reply(const struct verdict *verdict, struct reply *out);
 
 /* The only constructors. Each asserts its proof. */
 struct verdict verdict_accept(void);

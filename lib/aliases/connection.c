@@ -200,10 +200,11 @@ static int open_file(const char *path, bool immutable, sqlite3 **out)
     return sqlite3_open_v2(uri, out, flags | SQLITE_OPEN_URI, NULL);
 }
 
-/* SQLite counts its memory under one lock for all connections unless told not to, which works before its
- * first use only. */
-static void count_no_memory(void)
+/* SQLite counts its memory under one lock for all connections unless told not to, which works before its first use only. And
+ * each connection is used by one thread at a time (as SQLITE_OPEN_NOMUTEX says of each): then any value may be looked at. */
+static void set_up_sqlite(void)
 {
+    (void)sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
@@ -211,7 +212,7 @@ struct aliases_connection *aliases_connection_open(const char *path, bool immuta
                                                    enum aliases_connection_fault *fault)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, count_no_memory);
+    (void)pthread_once(&once, set_up_sqlite);
     if (!aliases_schema_may_open(path, err)) {
         *fault = FAULT_BROKEN;
         return NULL;
@@ -430,14 +431,14 @@ struct row { /* the row that a statement stands on */
 /* A text of the row, valid until the next step; NULL where the column is NULL. Neither is a fault, all else is. */
 static const char *peek(struct row *row, int column)
 {
-    int type = sqlite3_column_type(row->stmt, column);
+    sqlite3_value *value = sqlite3_column_value(row->stmt, column);
+    int type = sqlite3_value_type(value);
     if (row->fault != FAULT_NONE || type == SQLITE_NULL)
         return NULL;
-    const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_column_text(row->stmt, column) : NULL;
+    const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_value_text(value) : NULL;
     if (type == SQLITE_TEXT && text == NULL)
         row->fault = FAULT_MEMORY;
-    else if (text == NULL || strlen(text) != (size_t)sqlite3_column_bytes(row->stmt, column) ||
-             !utf8_valid(text))
+    else if (text == NULL || strlen(text) != (size_t)sqlite3_value_bytes(value) || !utf8_valid(text))
         row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return row->fault == FAULT_NONE ? text : NULL;
 }

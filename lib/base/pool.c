@@ -30,31 +30,46 @@ static struct pool_block *block_new(struct pool_block *next, size_t size)
     return block;
 }
 
-void *pool_alloc(struct pool *pool, size_t size)
+/* Off a new block. Not zeroed, here and below. */
+static void *cut_new(struct pool *pool, size_t size)
+{
+    struct pool_block *block = block_new(pool->blocks, size > BLOCK_SIZE ? size : BLOCK_SIZE);
+    if (block == NULL)
+        return NULL;
+    pool->blocks = block;
+    block->used = size;
+    return block->bytes;
+}
+
+static void *cut(struct pool *pool, size_t size)
 {
     const size_t align = alignof(max_align_t);
     if (size > SIZE_MAX - align)
         return NULL;
     size = (size + align - 1) / align * align;
     struct pool_block *block = pool->blocks;
-    if (block == NULL || block->size - block->used < size) {
-        block = block_new(pool->blocks, size > BLOCK_SIZE ? size : BLOCK_SIZE);
-        if (block == NULL)
-            return NULL;
-        pool->blocks = block;
-    }
+    if (block == NULL || block->size - block->used < size)
+        return cut_new(pool, size);
     void *at = block->bytes + block->used;
     block->used += size;
-    return memset(at, 0, size);
+    return at;
+}
+
+void *pool_alloc(struct pool *pool, size_t size)
+{
+    void *at = cut(pool, size);
+    return at != NULL ? memset(at, 0, size) : NULL;
 }
 
 char *pool_strndup(struct pool *pool, const char *bytes, size_t n)
 {
     if (bytes == NULL)
         return NULL;
-    char *copy = pool_alloc(pool, n + 1);
-    if (copy != NULL)
-        memcpy(copy, bytes, n);
+    char *copy = n < SIZE_MAX ? cut(pool, n + 1) : NULL;
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, bytes, n);
+    copy[n] = '\0';
     return copy;
 }
 

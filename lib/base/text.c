@@ -26,16 +26,10 @@ void text_add_bytes(struct text *text, const char *bytes, size_t n)
         text->cut = true;
         n = fits;
     }
-    if (n == 0)
-        return;
-    memcpy(text->at + text->len, bytes, n);
+    char *at = text->at + text->len;
+    memcpy(at, bytes, n);
+    at[n] = '\0';
     text->len += n;
-    text->at[text->len] = '\0';
-}
-
-void text_add(struct text *text, const char *string)
-{
-    text_add_bytes(text, string, strlen(string));
 }
 
 void text_addf(struct text *text, const char *format, ...)
@@ -70,17 +64,15 @@ void text_add_number(struct text *text, int64_t number)
     text_add_bytes(text, at, (size_t)(digits + sizeof digits - at));
 }
 
-static bool is_key_byte(unsigned char c)
-{
-    return c > ' ' && c < 0x7f && c != '%' && c != '{' && c != '}' && c != '|';
-}
+/* What stands for itself in a Redis key: all from '!' to '~' but '%', '{', '|' and '}'. */
+static const bool key_bytes[256] = {['!' ... '$'] = true, ['&' ... 'z'] = true, ['~'] = true};
 
 void text_add_percent(struct text *text, const char *string)
 {
     static const char hex[] = "0123456789ABCDEF";
     while (*string != '\0') {
         size_t n = 0;
-        while (is_key_byte((unsigned char)string[n]))
+        while (key_bytes[(unsigned char)string[n]])
             n++;
         text_add_bytes(text, string, n);
         string += n;
@@ -121,45 +113,35 @@ bool text_add_decoded(struct text *text, const char *bytes, size_t n)
     return true;
 }
 
-/* Eight bytes at a time: one below `low` borrows, one above '~' is above, or carries. The end is looked for by pieces, so that many
- * short spans of a long string cost no more than one. */
-size_t text_span(const char *string, size_t most, char low)
+/* With how many bytes from ' ' to '~' they begin. Eight at a time: one below ' ' borrows, one above '~' is above, or carries. */
+static size_t printable_part(const char *bytes, size_t n)
 {
-    enum { PIECE = 64 };
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7, lows = ones * (unsigned char)low;
-    size_t i = 0, end;
-    do {
-        end = i + strnlen(string + i, most - i < PIECE ? most - i : PIECE);
-        for (uint64_t word; i + sizeof word <= end; i += sizeof word) {
-            memcpy(&word, string + i, sizeof word);
-            if ((((word - lows) | word | (word + ones)) & highs) != 0)
-                break;
-        }
-        while (i < end && string[i] >= low && string[i] < 0x7f) /* bytes above are negative, or greater */
-            i++;
-    } while (i == end && i < most && string[i] != '\0');
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7, blanks = ones * ' ';
+    size_t i = 0;
+    for (uint64_t word; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, bytes + i, sizeof word);
+        if ((((word - blanks) | word | (word + ones)) & highs) != 0)
+            break;
+    }
+    while (i < n && bytes[i] >= ' ' && bytes[i] < 0x7f) /* bytes above are negative, or greater */
+        i++;
     return i;
 }
 
-/* At most so many bytes of the string. */
-static void add_printable(struct text *text, const char *string, size_t most)
+static void add_printable(struct text *text, const char *bytes, size_t n)
 {
-    while (most > 0 && *string != '\0') {
-        const size_t n = text_span(string, most, ' ');
-        text_add_bytes(text, string, n);
-        string += n;
-        most -= n;
-        if (most > 0 && *string != '\0') {
+    for (const char *end = bytes + n; bytes < end; bytes++) {
+        const size_t part = printable_part(bytes, (size_t)(end - bytes));
+        text_add_bytes(text, bytes, part);
+        bytes += part;
+        if (bytes < end)
             text_add_bytes(text, "?", 1);
-            string++;
-            most--;
-        }
     }
 }
 
 void text_add_printable(struct text *text, const char *string)
 {
-    add_printable(text, string, SIZE_MAX);
+    add_printable(text, string, strlen(string));
 }
 
 void text_add_quoted(struct text *text, const char *string)

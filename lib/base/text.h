@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct text {
     char *at;    /* the caller's buffer, always NUL-terminated */
@@ -15,8 +16,14 @@ struct text {
 };
 
 void text_init(struct text *text, char *buffer, size_t size);
-void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const char *bytes, size_t n);
+
+/* Here, so that the compiler counts the bytes of a constant. */
+static inline void text_add(struct text *text, const char *string)
+{
+    text_add_bytes(text, string, strlen(string));
+}
+
 void text_addf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* In decimal. For the path of a RCPT: printf costs ten times as much. */
@@ -28,9 +35,6 @@ void text_add_percent(struct text *text, const char *string);
 
 /* The other way round; a '%' that begins no escape is one. False: there is a NUL in it, or no room for all; what fitted is there. */
 bool text_add_decoded(struct text *text, const char *bytes, size_t n);
-
-/* With how many bytes from `low` (> NUL) to '~' the string begins, `most` at most. */
-size_t text_span(const char *string, size_t most, char low);
 
 /* Makes bytes safe inside a log line or a reply: controls, DEL and bytes above 0x7e become '?'. */
 void text_add_printable(struct text *text, const char *string);

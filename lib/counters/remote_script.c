@@ -260,10 +260,6 @@ static void add_pair(struct args *args, const struct count_request *request, int
 {
     const struct count_deferral *deferred = request->deferred;
     char pair[PAIR_TEXT], client[NETWORK_TEXT], before[NETWORK_TEXT] = "-";
-    if (request->pair == NULL) {
-        args_add(args, request->retry ? "retry" : "");
-        return;
-    }
     if (deferred != NULL)
         network_format(&deferred->pair.client, before);
     snprintf(pair, sizeof pair, "%s %s %s", request->pair->id, network_format(&request->pair->client, client),
@@ -289,7 +285,10 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
         args_add_pair_keys(args, store, request->pair, now_ms);
     args_add(args, mode_name(mode, request, layout));
     args_add_now(args, store, now_ms);
-    add_pair(args, request, now_ms);
+    if (request->pair != NULL)
+        add_pair(args, request, now_ms);
+    else
+        args_add(args, request->retry ? "retry" : "");
     args_add_number(args, (int64_t)request->n);
     for (size_t turn = 0; turn < request->n; turn++)
         add_ask(args, layout, request, turn);

@@ -1,6 +1,8 @@
 /* args: see redis/args.h. */
 #include "redis/args.h"
 
+#include "base/unzeroed.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,15 +39,16 @@ void args_add(struct args *args, const char *word)
 /* Returns where it ends. */
 static char *put_number(char *to, int64_t number)
 {
-    char digits[ARGS_NUMBER], *at = digits + sizeof digits;
+    char digits[ARGS_NUMBER] UNZEROED, *at = digits + sizeof digits;
     uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    do
-        *--at = (char)('0' + left % 10);
-    while ((left /= 10) > 0);
     if (number < 0)
-        *--at = '-';
-    size_t n = (size_t)(digits + sizeof digits - at);
-    return (char *)memcpy(to, at, n) + n;
+        *to++ = '-';
+    for (; left > 9; left /= 10)
+        *--at = (char)('0' + left % 10);
+    *to++ = (char)('0' + left);
+    while (at < digits + sizeof digits)
+        *to++ = *at++;
+    return to;
 }
 
 /* Takes what was written from args->text on. */

@@ -26,10 +26,8 @@ static size_t request_arg(const struct redis_request *request, int i, const char
     return rest->lens != NULL ? rest->lens[i - request->n_head] : strlen(*arg);
 }
 
-static int encoder_room(struct redis_encoder *encoder, size_t more)
+static int encoder_grow(struct redis_encoder *encoder, size_t more)
 {
-    if (encoder->size - encoder->len >= more)
-        return 0;
     size_t size = encoder->size > 0 ? encoder->size : 4096;
     while (size - encoder->len < more) {
         if (size > SIZE_MAX / 2)
@@ -42,6 +40,11 @@ static int encoder_room(struct redis_encoder *encoder, size_t more)
     encoder->bytes = bytes;
     encoder->size = size;
     return 0;
+}
+
+static inline int encoder_room(struct redis_encoder *encoder, size_t more)
+{
+    return encoder->size - encoder->len >= more ? 0 : encoder_grow(encoder, more);
 }
 
 /* Both return where they end. */

@@ -9,6 +9,7 @@
  * queue: not yet written. flight: written, in the order of the answers to come. */
 #include "sys/futex.h"
 #include "base/clock.h"
+#include "base/unzeroed.h"
 #include "pipeline.h"
 
 #include <assert.h>
@@ -243,7 +244,7 @@ static bool pipeline_hand_out(struct redis_pipeline *pipeline, redisReply *reply
 /* Until the first deadline in flight, where the leader is, too. 0, or -1 when the connection must be given up. */
 static int pipeline_exchange(struct redis_pipeline *pipeline, struct error *err)
 {
-    redisReply *got[ANSWERS];
+    redisReply *got[ANSWERS] UNZEROED;
     int n = 0;
     enum redis_connection_status status = pipeline_step(pipeline, pipeline_earliest(pipeline), got, &n, err);
     if (pipeline->poisoned) {
@@ -267,7 +268,8 @@ static int pipeline_exchange(struct redis_pipeline *pipeline, struct error *err)
 static void pipeline_lead(struct redis_pipeline *pipeline, struct waiter *self)
 {
     while (self->state != WAITER_DONE) {
-        struct error err = {0};
+        struct error err UNZEROED;
+        err.text[0] = '\0';
         if (pipeline->poisoned)
             error_set(&err, "Redis did not answer in time");
         else if (pipeline_ready(pipeline, self->deadline, &err) == 0 && !pipeline->stale)

@@ -24,6 +24,14 @@ static void check_domain(const struct address *address)
         demand(address_domain(unicode, again, NULL) == 0 && strcmp(again, address->domain) == 0);
 }
 
+/* Their strings: what is behind the end of one is nobody's. */
+static bool are_same(const struct address *a, const struct address *b)
+{
+    return a->kind == b->kind && a->percent_or_bang == b->percent_or_bang && strcmp(a->full, b->full) == 0 &&
+           strcmp(a->bare, b->bare) == 0 && strcmp(a->local_full, b->local_full) == 0 &&
+           strcmp(a->local_bare, b->local_bare) == 0 && strcmp(a->domain, b->domain) == 0;
+}
+
 static void check_address(const struct address *address, const char *subaddress)
 {
     struct address again;
@@ -34,7 +42,7 @@ static void check_address(const struct address *address, const char *subaddress)
     for (const char *c = address->full; *c != '\0'; c++)
         demand((unsigned char)*c >= ' ' && *c != 0x7f && (*c < 'A' || *c > 'Z'));
     demand(address_parse(address->full, subaddress, &again, NULL) == address->kind);
-    demand(memcmp(&again, address, sizeof again) == 0);
+    demand(are_same(&again, address));
     demand(address_parse(address->bare, subaddress, &again, NULL) == address->kind);
     demand(strcmp(again.full, address->bare) == 0 && strcmp(again.bare, address->bare) == 0);
 }

@@ -283,11 +283,14 @@ static bool rule_proves(const struct world *w, const struct ruling *ruling, cons
 static void check(const struct world *w, const struct ruling *ruling, const struct plan *plan,
                   enum count_source source, const struct count_answer *answers, const struct verdict *verdict)
 {
+    struct reply reply = {0};
     demand(verdict->action != ACTION_NONE);
+    demand(verdict_reply(verdict, &reply) ==
+           (verdict->action == ACTION_DEFER || verdict->action == ACTION_REJECT));
     if (verdict->action == ACTION_DEFER)
-        demand(verdict->reply.code[0] == '4' && verdict->reply.dsn[0] == '4');
+        demand(reply.code[0] == '4' && reply.dsn[0] == '4');
     if (verdict->action == ACTION_REJECT)
-        demand(verdict->reply.code[0] == '5' && verdict->reply.dsn[0] == '5');
+        demand(reply.code[0] == '5' && reply.dsn[0] == '5');
     if (verdict->action == ACTION_REJECT || verdict->action == ACTION_DISCARD)
         demand(verdict->by == VERDICT_BY_LIMIT ? limit_proves(w, ruling, plan, source, answers, verdict)
                                                : rule_proves(w, ruling, verdict));

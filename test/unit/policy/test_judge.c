@@ -194,12 +194,20 @@ static const struct count_answer *answered_by(enum count_source source, struct p
     return to;
 }
 
+static struct reply reply_of(const struct verdict *v)
+{
+    struct reply reply = {0};
+    (void)verdict_reply(v, &reply);
+    return reply;
+}
+
 static const char *verdict_text(const struct verdict *v, char *buffer, size_t size)
 {
     const char *proof = v->limit != NULL ? v->limit->name : v->proof[0] != '\0' ? v->proof : "-";
+    const struct reply reply = reply_of(v);
     snprintf(buffer, size, "%s %s %s %s%s%s %" PRId64 "/%" PRId64 " %" PRId64, action_name(v->action),
-             verdict_by_name(v->by), proof, v->reply.code[0] != '\0' ? v->reply.code : "-",
-             v->reply.code[0] != '\0' ? " " : "", v->reply.dsn, v->used, v->max, v->wait_ms);
+             verdict_by_name(v->by), proof, reply.code[0] != '\0' ? reply.code : "-",
+             reply.code[0] != '\0' ? " " : "", reply.dsn, v->used, v->max, v->wait_ms);
     return buffer;
 }
 
@@ -564,7 +572,7 @@ static void check_decision(const struct world *w, unsigned round, const struct v
     if (v->action == ACTION_NONE)
         fail_msg("round %u: undecided", round);
     const char class = v->action == ACTION_REJECT ? '5' : v->action == ACTION_DEFER ? '4' : '\0';
-    if (v->reply.code[0] != class)
+    if (reply_of(v).code[0] != class)
         fail_msg("round %u: %s has the wrong reply", round, verdict_text(v, text, sizeof text));
     if (ruling->recipient_exempt && v->by == VERDICT_BY_LIMIT && v->action != ACTION_DEFER)
         fail_msg("round %u: an exempt recipient got %s", round, verdict_text(v, text, sizeof text));
