@@ -126,7 +126,8 @@ def test_nobody_waits_at_connect_while_nothing_can_be_refused_there(world):
     gate.command("unblock", "203.0.113.1")
     assert not waits()
     world.database.insert("client_rules", network="203.0.113.0/24", action="reject")
-    assert waits() and blocked(gate, "203.0.113.9")
+    assert waits()
+    wait_for(lambda: blocked(gate, "203.0.113.9"), "the rule refuses")
     world.database.run("DELETE FROM client_rules")
     assert not waits()
 
