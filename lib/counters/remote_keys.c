@@ -266,21 +266,22 @@ static enum counters_status visit_reset(struct visit *visit, const char *full, c
 
 static enum counters_status visit_key(struct visit *visit, const char *key)
 {
-    char *full = remote_call_key(visit->store, key);
-    if (full == NULL)
+    struct args args;
+    if (args_init(&args, 2, strlen(visit->store->prefix) + strlen(key) + 2) < 0)
         return COUNTERS_DOWN;
-    const char *const argv[] = {"HGETALL", full};
-    const size_t lens[] = {7, strlen(full)};
+    args_add(&args, "HGETALL");
+    args_add_key(&args, visit->store->prefix, key);
     redisReply *reply = NULL;
-    enum counters_status status = command(visit->store, argv, 2, lens, &reply);
+    enum counters_status status = command(visit->store, args.argv, args.argc, args.lens, &reply);
     if (status == COUNTERS_OK) {
         if (reply->type == REDIS_REPLY_ARRAY)
-            status = visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, full, reply);
+            status =
+                visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, args.argv[1], reply);
         else if (!is_wrong_type(reply)) /* that is none of ours */
             status = remote_call_garbled(visit->store, reply);
         freeReplyObject(reply);
     }
-    free(full);
+    args_done(&args);
     return status;
 }
 
