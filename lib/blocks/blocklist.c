@@ -131,6 +131,15 @@ static const char *clean(char *string)
     return string;
 }
 
+/* The host in "by=HOST"; NULL: there is a NUL in it, or memory ran out. */
+static const char *host_parse(const char *word, struct pool *pool)
+{
+    char host[BLOCK_TEXT];
+    struct text text;
+    text_init(&text, host, sizeof host);
+    return text_add_decoded(&text, word, strlen(word)) ? clean(pool_strdup(pool, host)) : NULL;
+}
+
 int blocklist_parse(const char *network, const char *text, struct pool *pool, struct block *out)
 {
     struct block block = {.action = ACTION_NONE, .host = "", .reason = ""};
@@ -149,7 +158,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         word[n] = '\0';
         at += n;
         if (strncmp(word, "by=", 3) == 0)
-            block.host = clean(pool_strdup(pool, word + 3));
+            block.host = host_parse(word + 3, pool);
         else if (!word_parse(word, &block))
             return -1;
     }
