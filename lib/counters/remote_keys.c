@@ -120,8 +120,9 @@ static char *glob_make(const char *prefix, const char *pattern)
 
 static bool is_scan(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && redis_answer_is_text(reply->element[0]) &&
-           reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+           redis_answer_is_text(reply->element[0]) && reply->element[1] != NULL &&
+           reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
 /* Other hashes of ours, which may be large, and the keys of somebody whose prefix is ours, a ':' and more: the first ':' of a
