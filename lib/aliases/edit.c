@@ -280,7 +280,8 @@ static int open_once(struct aliases_edit *edit, bool writes, struct error *err)
     return rc == SQLITE_OK ? start(edit, writes, err) : rc;
 }
 
-/* For the moment in which the last writer takes -wal and -shm away, what opens the database may be told SQLITE_READONLY. */
+/* Where another user's program makes -shm anew, it has that program's umask for a moment, before SQLite gives it the database's mode: who
+ * opens it then may not write to it, and is told SQLITE_READONLY. Readers are not. */
 static int open_file(struct aliases_edit *edit, bool writes, struct error *err)
 {
     enum { TRIES = 30 };

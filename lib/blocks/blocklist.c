@@ -36,14 +36,17 @@ const char *blocklist_time(int64_t unix_s, char buffer[BLOCK_TIME])
 const char *blocklist_time_ms(int64_t unix_ms, char buffer[BLOCK_TIME])
 {
     char seconds[BLOCK_TIME];
-    blocklist_time(unix_ms / 1000, seconds);
+    buffer[0] = '\0';
+    if (unix_ms == 0)
+        return buffer;
+    clock_text(unix_ms, seconds);
     size_t n = strcspn(seconds, "Z");
     memcpy(buffer, seconds, n);
     snprintf(buffer + n, BLOCK_TIME - n, ".%03dZ", (int)(unix_ms % 1000));
     return buffer;
 }
 
-/* Unix time in ms of a text as blocklist_time() and blocklist_time_ms() write it; 0 for "never", -1 where it is none. */
+/* Unix time in ms of a text as blocklist_time() and blocklist_time_ms() write it; 0 for "never", -1 where it is no time. */
 static int64_t time_parse(const char *text)
 {
     struct tm tm = {0};
@@ -77,8 +80,9 @@ void blocklist_format(const struct block *block, struct text *out)
     for (size_t i = 0; i < ACTIONS; i++)
         if (actions[i].action == block->action)
             text_addf(out, "action=%s", actions[i].name);
-    text_addf(out, " until=%s at=%s", blocklist_time(block->until_s, until),
-              blocklist_time_ms(block->changed_ms, at));
+    text_addf(out, " until=%s", blocklist_time(block->until_s, until));
+    if (block->changed_ms != 0)
+        text_addf(out, " at=%s", blocklist_time_ms(block->changed_ms, at));
     if (block->forced)
         text_add(out, " forced=yes");
     if (block->host[0] != '\0') {
@@ -127,6 +131,15 @@ static const char *clean(char *string)
     return string;
 }
 
+/* The host in "by=HOST"; NULL: there is a NUL in it, or memory ran out. */
+static const char *host_parse(const char *word, struct pool *pool)
+{
+    char host[BLOCK_TEXT];
+    struct text text;
+    text_init(&text, host, sizeof host);
+    return text_add_decoded(&text, word, strlen(word)) ? clean(pool_strdup(pool, host)) : NULL;
+}
+
 int blocklist_parse(const char *network, const char *text, struct pool *pool, struct block *out)
 {
     struct block block = {.action = ACTION_NONE, .host = "", .reason = ""};
@@ -145,7 +158,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
         word[n] = '\0';
         at += n;
         if (strncmp(word, "by=", 3) == 0)
-            block.host = clean(pool_strdup(pool, word + 3));
+            block.host = host_parse(word + 3, pool);
         else if (!word_parse(word, &block))
             return -1;
     }

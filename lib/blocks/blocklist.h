@@ -19,7 +19,7 @@
 struct block {
     struct network network;
     enum action action; /* ACTION_REJECT or ACTION_DEFER; ACTION_ACCEPT: a tombstone */
-    int64_t changed_ms; /* Unix time of the change */
+    int64_t changed_ms; /* Unix time of the change; 0: not known, before all others */
     int64_t until_s;    /* Unix time when it ends, of a tombstone when it may be forgotten; 0: never */
     bool forced;        /* may be wider than blocklist_is_wide() says */
     const char *host;   /* that made the change; "" where nobody knows. Never NULL in a list */
@@ -76,7 +76,7 @@ int blocklist_parse(const char *network, const char *text, struct pool *pool, st
 /* "2026-11-23T04:00:00Z"; "never" for 0. Returns buffer. */
 const char *blocklist_time(int64_t unix_s, char buffer[BLOCK_TIME]);
 
-/* "2026-11-23T04:00:00.123Z", of the same length until the year 9999: text compares as time does. */
+/* "2026-11-23T04:00:00.123Z", of the same length until the year 9999, and "" for 0: text compares as time does. */
 const char *blocklist_time_ms(int64_t unix_ms, char buffer[BLOCK_TIME]);
 
 #endif

@@ -60,7 +60,8 @@ static bool is_integer(const redisReply *reply)
 static bool is_answer(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 3 || reply->elements % 2 == 0 ||
-        !redis_answer_is_text(reply->element[0]) || reply->element[0]->len >= sizeof((struct blocks_remote *)0)->epoch ||
+        !redis_answer_is_text(reply->element[0]) ||
+        reply->element[0]->len >= sizeof((struct blocks_remote *)0)->epoch ||
         !is_integer(reply->element[1]) || !is_integer(reply->element[2]))
         return false;
     for (size_t i = 3; i < reply->elements; i++)

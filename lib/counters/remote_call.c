@@ -1,10 +1,6 @@
 /* remote_call: see remote_call.h. Owns nothing; `lock` guards what was said last of an answer that makes no sense. */
 #include "remote_call.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 enum counters_status remote_call_garbled(struct remote *store, const redisReply *reply)
 {
     pthread_mutex_lock(&store->lock);
@@ -67,13 +63,4 @@ enum counters_status remote_call_script(struct remote *store, const struct args 
         atomic_fetch_add(&store->junk, (uint64_t)reply->element[0]->integer);
     *out = reply;
     return COUNTERS_OK;
-}
-
-char *remote_call_key(const struct remote *store, const char *key)
-{
-    size_t n = strlen(store->prefix) + strlen(key) + 2;
-    char *full = malloc(n);
-    if (full != NULL)
-        snprintf(full, n, "%s:%s", store->prefix, key);
-    return full;
 }

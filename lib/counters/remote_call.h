@@ -35,7 +35,4 @@ enum counters_status remote_call_status(enum redis_status status);
 enum counters_status remote_call_script(struct remote *store, const struct args *args, int n_keys,
                                         int64_t deadline, redisReply **out);
 
-/* "prefix:key", the caller's to free; NULL: out of memory. */
-char *remote_call_key(const struct remote *store, const char *key);
-
 #endif

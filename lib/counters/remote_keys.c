@@ -120,8 +120,9 @@ static char *glob_make(const char *prefix, const char *pattern)
 
 static bool is_scan(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && redis_answer_is_text(reply->element[0]) &&
-           reply->element[1] != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+           redis_answer_is_text(reply->element[0]) && reply->element[1] != NULL &&
+           reply->element[1]->type == REDIS_REPLY_ARRAY;
 }
 
 /* Other hashes of ours, which may be large, and the keys of somebody whose prefix is ours, a ':' and more: the first ':' of a
@@ -266,21 +267,22 @@ static enum counters_status visit_reset(struct visit *visit, const char *full, c
 
 static enum counters_status visit_key(struct visit *visit, const char *key)
 {
-    char *full = remote_call_key(visit->store, key);
-    if (full == NULL)
+    struct args args;
+    if (args_init(&args, 2, strlen(visit->store->prefix) + strlen(key) + 2) < 0)
         return COUNTERS_DOWN;
-    const char *const argv[] = {"HGETALL", full};
-    const size_t lens[] = {7, strlen(full)};
+    args_add(&args, "HGETALL");
+    args_add_key(&args, visit->store->prefix, key);
     redisReply *reply = NULL;
-    enum counters_status status = command(visit->store, argv, 2, lens, &reply);
+    enum counters_status status = command(visit->store, args.argv, args.argc, args.lens, &reply);
     if (status == COUNTERS_OK) {
         if (reply->type == REDIS_REPLY_ARRAY)
-            status = visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, full, reply);
+            status =
+                visit->each != NULL ? visit_show(visit, key, reply) : visit_reset(visit, args.argv[1], reply);
         else if (!is_wrong_type(reply)) /* that is none of ours */
             status = remote_call_garbled(visit->store, reply);
         freeReplyObject(reply);
     }
-    free(full);
+    args_done(&args);
     return status;
 }
 

@@ -37,6 +37,7 @@ bool redis_answer_time(const redisReply *reply, int64_t *out)
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || !is_number(reply->element[0]) ||
         !is_number(reply->element[1]))
         return false;
-    *out = strtoll(reply->element[0]->str, NULL, 10) * 1000 + strtoll(reply->element[1]->str, NULL, 10) / 1000;
+    *out =
+        strtoll(reply->element[0]->str, NULL, 10) * 1000 + strtoll(reply->element[1]->str, NULL, 10) / 1000;
     return true;
 }

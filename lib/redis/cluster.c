@@ -35,7 +35,7 @@ struct master {
     struct redis_node *node;
     char host[REDIS_SLOTS_HOST]; /* under the mutex, as are port, rests and seen */
     int port;
-    bool rests;                     /* it had no slot when they were counted, and nobody was sent to it since */
+    bool rests; /* it had no slot when they were counted, and nobody was sent to it since */
     struct redis_slots_master seen; /* its id and its replicas in the last map */
     atomic_uint slots;              /* how many it has */
     _Atomic int64_t since;          /* when it got some (monotonic, ns) */

@@ -19,7 +19,7 @@ struct redis_connector {
     int wake_fd;
     int64_t timeout_ns;
     struct redis_sentinels *sentinels; /* who name the host; NULL: config does */
-    struct redis_master master;        /* as they did, or where it was moved to; its host is borrowed by the */
+    struct redis_master master; /* as they did, or where it was moved to; its host is borrowed by the */
     struct redis_host host;
     int64_t not_before;    /* it is connected to */
     struct redis_tls *tls; /* NULL: plain text, or not read yet */

@@ -325,6 +325,7 @@ static void connector_move(struct redis_node *node)
     node->warning = node->node_error = (struct error){0};
     pthread_mutex_unlock(&node->mutex);
     redis_connector_move(node->connector, &to);
+    atomic_store(&node->certificate_s, 0);
     node->watch.notified = false;
 }
 

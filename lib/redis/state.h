@@ -17,7 +17,7 @@ enum { REDIS_SHARD_HANGING = 8 };
 enum { REDIS_CERTIFICATE_SOON_S = 14 * 86400 };
 
 struct redis_shard {
-    const char *master; /* "192.0.2.1:6379"; NULL: nobody */
+    const char *master; /* "192.0.2.1:6379", as long as the call lasts; NULL: nobody */
     size_t node;        /* its number, as of redis_client_node_of() */
     int64_t
         since_ns; /* since when it is the master (CLOCK_MONOTONIC), as far as is known here; 0: it always was */

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 enum {
-    REQUEST_MS = 1000, /* for the request line: who connects and is silent keeps others out no longer */
-    CLIENT_MS = 5000,  /* for the answer to be taken */
+    REQUEST_MS = 1000,     /* for the request line: who connects and is silent keeps others out no longer */
+    CLIENT_MS = 5000,      /* for the answer to be taken */
     STACK_BYTES = 8 << 20, /* a request may nest deeply */
 };
 

@@ -243,10 +243,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(creates_with_modes_and_never_twice),
-        TEST(creates_nothing_that_is_not_on_the_disk),
-        TEST(creates_nothing_beside_leftovers),
-        TEST(edits_every_table),
+        TEST(creates_with_modes_and_never_twice), TEST(creates_nothing_that_is_not_on_the_disk),
+        TEST(creates_nothing_beside_leftovers),   TEST(edits_every_table),
         TEST(says_what_is_wrong_with_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

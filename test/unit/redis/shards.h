@@ -41,7 +41,8 @@ struct shards {
 static inline int shards_answer(const struct shards *shards, int node, const redisReply *command, char *out,
                                 size_t size)
 {
-    const char *name = command->element[0]->str, *what = command->elements > 1 ? command->element[1]->str : "";
+    const char *name = command->element[0]->str,
+               *what = command->elements > 1 ? command->element[1]->str : "";
     const char *slots = atomic_load(&shards->slots);
     int port = shards->port[atomic_load(&shards->master)];
     char text[128];
@@ -58,14 +59,16 @@ static inline int shards_answer(const struct shards *shards, int node, const red
     if (strcmp(name, "GET") == 0)
         return snprintf(out, size, "-MOVED 1 127.0.0.1:%d\r\n", port);
     if (strcmp(name, "INFO") == 0) {
-        int n = snprintf(text, sizeof text, "run_id:%040d\r\nmaxmemory_policy:noeviction\r\n", shards->port[node]);
+        int n = snprintf(text, sizeof text, "run_id:%040d\r\nmaxmemory_policy:noeviction\r\n",
+                         shards->port[node]);
         return snprintf(out, size, "$%d\r\n%s\r\n", n, text);
     }
     return snprintf(out, size, strcmp(name, "EVALSHA") == 0 ? "-NOSCRIPT\r\n" : "+OK\r\n");
 }
 
 /* False: it has closed. */
-static inline bool shards_serve(const struct shards *shards, int fd, const struct shards_connection *connection)
+static inline bool shards_serve(const struct shards *shards, int fd,
+                                const struct shards_connection *connection)
 {
     char bytes[4096], answer[512];
     void *command = NULL;
@@ -87,7 +90,8 @@ static inline void shards_accept(struct shards *shards, int node)
     const int on = 1;
     if (fd < 0)
         return;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* else each answer waits for the one before it */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+               sizeof on); /* else each answer waits for the one before it */
     if (at == SHARDS_MOST + SHARDS_CONNECTIONS)
         abort();
     shards->fds[at] = (struct pollfd){.fd = fd, .events = POLLIN};
@@ -113,7 +117,8 @@ static inline void *shards_main(void *arg)
         if (poll(shards->fds, (nfds_t)shards->n_fds, 20) <= 0)
             continue;
         for (int i = shards->n_fds - 1; i >= shards->n; i--)
-            if (shards->fds[i].revents != 0 && !shards_serve(shards, shards->fds[i].fd, &shards->connections[i]))
+            if (shards->fds[i].revents != 0 &&
+                !shards_serve(shards, shards->fds[i].fd, &shards->connections[i]))
                 shards_close(shards, i);
         for (int i = 0; i < shards->n; i++)
             if (shards->fds[i].revents != 0)

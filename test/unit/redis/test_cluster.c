@@ -30,7 +30,8 @@ static long long ask(struct redis_client *redis)
     const char *const argv[] = {"GET", "key"};
     redisReply *reply = NULL;
     long long node = -1;
-    if (redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv}, &reply) == REDIS_ANSWERED &&
+    if (redis_client_call(redis, &(struct redis_command){.argc = 2, .argv = argv}, &reply) ==
+            REDIS_ANSWERED &&
         reply->type == REDIS_REPLY_INTEGER)
         node = reply->integer;
     freeReplyObject(reply);

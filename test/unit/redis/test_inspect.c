@@ -51,8 +51,7 @@ static void test_masters(void **state)
 static void test_masters_without_slots(void **state)
 {
     (void)state;
-    static const char backwards[] =
-        "*1\r\n*3\r\n:9\r\n:3\r\n*3\r\n$9\r\n127.0.0.1\r\n:6379\r\n$2\r\nab\r\n";
+    static const char backwards[] = "*1\r\n*3\r\n:9\r\n:3\r\n*3\r\n$9\r\n127.0.0.1\r\n:6379\r\n$2\r\nab\r\n";
     static const char covered[] = "*2\r\n*3\r\n:5\r\n:6\r\n*3\r\n$9\r\n127.0.0.1\r\n:6379\r\n$2\r\nab\r\n"
                                   "*3\r\n:0\r\n:16383\r\n*3\r\n$9\r\n127.0.0.1\r\n:6380\r\n$2\r\ncd\r\n";
     const char *const answers[] = {backwards, covered};
