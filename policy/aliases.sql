@@ -63,6 +63,7 @@ CREATE TABLE alias_globs (
 ) STRICT, WITHOUT ROWID;
 
 -- Who may write to whom. The most specific scope wins, and in it the most specific pattern.
+-- A scope '@.example.com' is every domain below that one.
 CREATE TABLE sender_rules (
     scope   TEXT NOT NULL                                       -- an alias address, '@domain', 'owner:name', or '*'
         CHECK (scope NOT GLOB '*[A-Z]*' AND (scope = '*' OR scope GLOB 'owner:?*' OR

@@ -111,6 +111,11 @@ bool aliases_recheck(struct aliases *db)
     return aliases_monitor_recheck(db->monitor, RECHECK_MS);
 }
 
+void aliases_reload(struct aliases *db)
+{
+    (void)aliases_monitor_recheck(db->monitor, 0);
+}
+
 void aliases_end(struct aliases_reading *reading)
 {
     if (reading->db != NULL && reading->db->kept) /* then the monitor looks ten times a second */

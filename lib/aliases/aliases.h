@@ -68,6 +68,9 @@ bool aliases_is_proof(const struct aliases_reading *reading);
 /* File and copy differ: has the file checked at once. True: a new copy was taken within a moment, and can be asked. */
 bool aliases_recheck(struct aliases *db);
 
+/* The same, by order, and without waiting for it. */
+void aliases_reload(struct aliases *db);
+
 /* Strings of the rows are copied to the pool. Only SQLITE_DONE means absent; every other failure gives
  * ROWS_COPY or ROWS_UNKNOWN, and out of memory too. */
 void aliases_alias(struct aliases_reading *reading, const struct alias_query *query, struct pool *pool,

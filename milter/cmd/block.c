@@ -120,7 +120,7 @@ static int list_read(struct job *job, FILE *in, const char *name)
     }
     if (rc == 0 && ferror(in) != 0) {
         fprintf(stderr, "rcptgate: cannot read %s: %s\n", name, strerror(errno));
-        job->status = EXIT_UNAVAILABLE;
+        job->status = EXIT_NO_INPUT;
         rc = -1;
     }
     free(line);
@@ -133,7 +133,7 @@ static int list_add(struct job *job, const char *name)
     FILE *in = standard ? stdin : fopen(name, "re");
     if (in == NULL) {
         fprintf(stderr, "rcptgate: cannot read %s: %s\n", name, strerror(errno));
-        job->status = EXIT_UNAVAILABLE;
+        job->status = EXIT_NO_INPUT;
         return -1;
     }
     int rc = list_read(job, in, standard ? "standard input" : name);

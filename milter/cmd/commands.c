@@ -92,7 +92,8 @@ const struct command commands[] = {
     {"sender", cmd_rules,
      "add | set | remove | list | import | export  [SCOPE] [PATTERN] [ACTION] [OPTION...]",
      "Edits the sender rules of an alias, a domain, an owner, or all.",
-     RULE_OPTIONS "  SCOPE              an alias address, @domain, owner:NAME or * (the default)\n"
+     RULE_OPTIONS "  SCOPE              an alias address, @domain, @.domain (the domains below), owner:NAME "
+                  "or * (the default)\n"
                   "  PATTERN            an address, @domain, @.domain (subdomains too), <> or *\n"
                   "  --scope SCOPE      instead of SCOPE before PATTERN\n" FILE_OPTIONS},
     {"client", cmd_rules, "add | set | remove | list | import | export  [NETWORK] [ACTION] [OPTION...]",

@@ -163,6 +163,8 @@ static void reload(struct daemon *daemon)
     sd_notify(0, "RELOADING=1");
     policy_reload_look(&daemon->reload, &daemon->gate, true);
     blocks_read(daemon, daemon->reload.state);
+    if (daemon->gate.rules != NULL)
+        aliases_reload(daemon->gate.rules);
     sd_notify(0, "READY=1");
 }
 

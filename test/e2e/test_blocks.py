@@ -313,6 +313,8 @@ def test_published_list(world):
     path.write_text(text)
     gate.command("unblock", "--file", path, check=1)
     assert not listed(gate)
+    assert "cannot read" in gate.command("block", "--file", world.scratch / "missing", check=66)
+    assert "cannot read" in gate.command("block", "--file", world.scratch.path, check=66), "a directory"
 
 
 def client(i):

@@ -154,8 +154,10 @@ def test_nobody_reads_on(world):
 
 
 def test_a_domain_with_aliases_left(world):
+    world.database.aliases(["y@example.com", "z@example.com"])
+    (n,), = world.database.run("SELECT count(*) FROM aliases")
     said = run("domain", "remove", "example.com", "--database", world.database.path)
-    assert "20001 aliases of it are left" in said
+    assert f"{n} aliases of it are left" in said
     run("domain", "add", "example.com", "--database", world.database.path)
 
 

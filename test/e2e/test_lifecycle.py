@@ -114,6 +114,15 @@ def test_reload(world):
     wait_for(lambda: refused(world), "the new policy is in force")
 
 
+def test_a_reload_validates_the_alias_data(world):
+    def age():
+        return world.gate.status()["aliases"]["validated_age_s"]
+
+    wait_for(lambda: age() >= 2, "an unchanged file is checked every few minutes")
+    world.gate.reload()
+    wait_for(lambda: age() < 2, "it is not checked at once")
+
+
 def test_broken_policy_keeps_the_last_good_one(world):
     world.gate.policy_path.write_text('{"limits": [')
     world.gate.reload()
