@@ -123,13 +123,21 @@ bool ruling_confirms_limit(const struct ruling_question *q, const struct ruling 
     return proved || copy_confirms(q, ruling, (struct confirmation){.of = OF_LIMIT, .limit = limit});
 }
 
-bool ruling_copy_disowns(const struct ruling_question *q)
+/* Takes over the reading. */
+static enum alias_state state_in(const struct ruling_question *q, struct aliases_reading reading)
 {
     struct alias alias;
-    struct aliases_reading copy = aliases_begin_copy(q->gate->rules);
-    bool disowns = read_alias(q, &copy, &alias) == 0 && alias.state == ALIAS_NOT_OURS;
-    aliases_end(&copy);
-    return disowns;
+    enum alias_state state = read_alias(q, &reading, &alias) == 0 ? alias.state : ALIAS_STALE;
+    aliases_end(&reading);
+    return state;
+}
+
+bool ruling_disowns(const struct ruling_question *q)
+{
+    if (state_in(q, aliases_begin_copy(q->gate->rules)) != ALIAS_NOT_OURS)
+        return false;
+    enum alias_state unverified = state_in(q, aliases_begin_unverified(q->gate->rules));
+    return unverified == ALIAS_NOT_OURS || unverified == ALIAS_STALE;
 }
 
 bool ruling_confirms_alias(const struct ruling_question *question, const struct ruling *ruling)

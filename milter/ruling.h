@@ -27,9 +27,9 @@ int ruling_read(const struct ruling_question *question, struct ruling *out);
 bool ruling_confirms_limit(const struct ruling_question *question, const struct ruling *ruling,
                            const struct limit *limit);
 
-/* Has the last good copy, however old, no such domain? For who must tell strange domains from ours while nobody can tell what
- * is new. False where there is no copy. */
-bool ruling_copy_disowns(const struct ruling_question *question);
+/* Has the last good copy, however old, no such domain, nor the file, where that can be read and is not believed? For who must tell strange
+ * domains from ours while nobody can tell what is new. False where there is no copy. */
+bool ruling_disowns(const struct ruling_question *question);
 
 /* Where a message goes stands on the alias alone: does the copy know it by the same row? */
 bool ruling_confirms_alias(const struct ruling_question *question, const struct ruling *ruling);

@@ -35,7 +35,8 @@ struct aliases_checkout;
 struct aliases_reading {                  /* for aliases.c alone to look into; on the caller's stack */
     struct aliases *db;                   /* NULL: no rules are configured */
     struct aliases_checkout *live, *copy; /* NULL: cannot be read, or not asked yet */
-    bool second;                          /* of the copy alone */
+    bool second;                          /* of the copy alone, */
+    bool unverified;                      /* or of the file alone, whether it is believed or not */
     bool copy_asked;
     bool live_slow, copy_slow; /* one slow look-up is enough for one RCPT */
 };
@@ -60,6 +61,9 @@ void aliases_end(struct aliases_reading *reading);
 /* For a second reading, of the last good copy alone: what it has and what it has not is ROWS_LIVE. Where there is none,
  * ROWS_UNKNOWN. */
 struct aliases_reading aliases_begin_copy(struct aliases *db);
+
+/* Of the file alone, as it is, though its data was refused: what it has is ROWS_LIVE, and a hint at most. Where it cannot be read, ROWS_UNKNOWN. */
+struct aliases_reading aliases_begin_unverified(struct aliases *db);
 
 /* Needs what is read here no second reading? There are no rules, or nobody keeps a copy; or none can be kept,
  * and the live data passed its checks and has not changed since. */

@@ -89,7 +89,7 @@ static enum whose whose_domain(struct lookup *l)
             atomic_store(seen, 0);
         return WHOSE_FOREIGN;
     }
-    return atomic_load(seen) != hash && ruling_copy_disowns(&l->question) ? WHOSE_FOREIGN : WHOSE_UNKNOWN;
+    return atomic_load(seen) != hash && ruling_disowns(&l->question) ? WHOSE_FOREIGN : WHOSE_UNKNOWN;
 }
 
 static enum socketmap_answer look_up_domain(struct lookup *l, const char *key)

@@ -229,6 +229,25 @@ def test_a_domain_of_the_last_moment():
             assert m.word("domains", "mailbox.example") == "NOTFOUND"
 
 
+def test_a_domain_that_came_with_refused_data():
+    """It is no stranger's either, which Postfix would answer 554, however long nobody says that the data is right."""
+    with World("memory", maps=True, postfix=REFUSES_ITSELF) as w:
+        w.database.aliases([f"a{i}@example.com" for i in range(300)])
+        w.settled()
+        w.database.run("DELETE FROM aliases")
+        wait_for(lambda: w.gate.status()["aliases"]["in_force"] == "copy", "it is refused")
+        w.database.domain("new.example")
+        w.database.alias("x@new.example")
+        with SocketMap(w.gate.maps) as m, w.smtp() as smtp:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                assert m.word("domains", "new.example") == "TEMP"
+                assert m.word("domains", "mailbox.example") == "NOTFOUND", "mail on its way out is not held up"
+                assert smtp.send(["x@new.example"])[0][0].code == 451
+            w.gate.command("alias", "accept")
+            wait_for(lambda: m.word("aliases", "x@new.example") == "OK", "it is there")
+
+
 def test_rows_are_lost():
     """Neither a 554 by Postfix for the domain, nor a 550 for the alias, nor somebody else's mailbox."""
     with World("memory", maps=True, postfix=REFUSES_ITSELF, domains=("example.com", "other.example")) as w:
