@@ -20,6 +20,9 @@
 --     that is not recipients, then numbers: age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
 --   take, look: ARGV[3] the pair as above: 1 where it is a retry (look: none is used up)
+--   lease: charges up to [7] units of limit [3] of KEYS[1] ahead, for the process [8]: window [4], max [5], what it counts [6], ttl [9]; and gives back
+--     [10] units of slot [11] of one born [12]. Answers how many, what was used before, the slot, born, and how long until that slot ends
+--     (ms). KEYS[2] is where processes that lease are counted
 --   refused: limit [3] of KEYS[1] has refused [4] times more
 --   deferred: notes deferrals. KEYS two hashes of each, [3] how many; of each: pair, client network, how long ago (ms), number, 1 where
 --     so many wait at least
@@ -636,6 +639,49 @@ if what == 'refused' then
         call('HSET', KEYS[1], ARGV[3], text(counter))
     end
     return {junk}
+end
+
+-- How many processes lease now. A hash names those that did in the last ten seconds or so, and remembers how many there were before.
+local function lessees(key, process)
+    local seen = try('HMGET', key, 'since', 'before') or {}
+    local since, before = tonumber(seen[1]), tonumber(seen[2]) or 1
+    if not since or now < since or now - since >= 10000 then
+        before = since and math.max(call('HLEN', key) - 2, 1) or 1
+        call('DEL', key)
+        call('HSET', key, 'since', format('%d', now), 'before', before)
+        call('PEXPIRE', key, 30000)
+    end
+    call('HSET', key, process, 1)
+    return math.max(call('HLEN', key) - 2, before)
+end
+
+if what == 'lease' then
+    local window, max = tonumber(ARGV[4]), tonumber(ARGV[5])
+    local found = try('HGET', KEYS[1], ARGV[3])
+    local counter = found and parse(found, window)
+    if found and not counter then
+        junk = junk + 1
+    end
+    if not counter or counter.unit ~= ARGV[6] then
+        counter = fresh(window)
+        counter.unit = ARGV[6]
+    end
+    local ago = counter.slot - ARGV[11]
+    if counter.born == tonumber(ARGV[12]) and ago >= 0 and ago <= 10 then
+        add(counter, ago + 1, -ARGV[10], 0)
+    end
+    local used = sum(counter)
+    local units = math.min(tonumber(ARGV[7]), floor((max - used) / (4 * lessees(KEYS[2], ARGV[8])))) -- so that there is room for others
+    if units < 2 or counter.held > now then
+        units = 0
+    end
+    if units > 0 or found and ARGV[10] ~= '0' then
+        counter.max = ARGV[5]
+        add(counter, 1, units, 0)
+        call('HSET', KEYS[1], ARGV[3], text(counter))
+        live(KEYS[1], ARGV[9])
+    end
+    return {junk, units, used, counter.slot, counter.born, ceil((counter.slot + 1) * window / 10) - 1 - now}
 end
 
 -- What is left: reserve, attempts, peek, charge, with all there is.

@@ -76,6 +76,7 @@ static const struct counters_ops remote_ops = {
     .refused = remote_script_refused,
     .deferred = remote_script_deferred,
     .retry = remote_script_retry,
+    .lease = remote_script_lease,
     .site = remote_site,
     .show = remote_keys_show,
     .reset = remote_keys_reset,

@@ -25,7 +25,9 @@ enum {
     CHANGE_ARGS = 8,    /* of one change, */
     CHANGE_NUMBERS = 5, /* in its last word, where there is one */
     SETTLE_ARGS = 4,
-    SYNC_KEY = 160,
+    LEASE_ARGS = 12,
+    LEASE_ANSWER = 6,
+    BESIDE_KEY = 160, /* a key beside those of counters: a prefix has 64 bytes at most */
 };
 
 /* Lua writes numbers below this as digits alone. */
@@ -450,7 +452,7 @@ static enum counters_status change_some(struct remote *store, const char *verb, 
                                         int64_t now_ms, int64_t sequence, int64_t deadline, redisReply **out)
 {
     size_t text = 3 * ARGS_NUMBER, real = 0;
-    char mark[SYNC_KEY] = "";
+    char mark[BESIDE_KEY] = "";
     for (size_t i = 0; i < some->n; i++) {
         text += strlen(store->prefix) + strlen(some->list[i]->key) + 2 +
                 (CHANGE_ARGS + CHANGE_NUMBERS) * (ARGS_NUMBER + 1);
@@ -467,7 +469,7 @@ static enum counters_status change_some(struct remote *store, const char *verb, 
             args_add_key(&args, store->prefix, some->list[i]->key);
     if (sequence > 0) {
         (void)redis_client_key_beside(store->redis, store_site(&store->counters, some->list[0]->key),
-                                      store->syncs, mark, sizeof mark); /* a prefix has 64 bytes at most */
+                                      store->syncs, mark, sizeof mark);
         args_add(&args, mark);
     }
     int n_keys = args.argc;
@@ -693,6 +695,58 @@ enum counters_status remote_script_retry(struct counters *counters, const struct
     if (reply != NULL)
         freeReplyObject(reply);
     return status == COUNTERS_SPLIT ? COUNTERS_DOWN : status;
+}
+
+/* Leases. */
+
+static bool read_grant(const redisReply *reply, int64_t most, struct lease_grant *out)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != LEASE_ANSWER)
+        return false;
+    const struct lease_grant grant = {.units = reply->element[1]->integer,
+                                      .used = reply->element[2]->integer,
+                                      .slot = reply->element[3]->integer,
+                                      .created = reply->element[4]->integer,
+                                      .left_ms = reply->element[5]->integer};
+    if (grant.units < 0 || grant.units > most || grant.used < 0 || grant.slot < 0)
+        return false;
+    *out = grant;
+    return true;
+}
+
+enum counters_status remote_script_lease(struct counters *counters, const struct count_ask *ask, int64_t most,
+                                         const struct lease_rest *rest, int64_t now_ms, int64_t deadline,
+                                         struct lease_grant *out)
+{
+    struct remote *store = (struct remote *)counters;
+    struct args args;
+    char beside[BESIDE_KEY];
+    if (args_init(&args, 2 + LEASE_ARGS, strlen(store->prefix) + strlen(ask->key) + 2 + 9 * ARGS_NUMBER) < 0)
+        return COUNTERS_DOWN;
+    (void)redis_client_key_beside(store->redis, store_site(counters, ask->key), "leases:all", beside,
+                                  sizeof beside);
+    args_add_key(&args, store->prefix, ask->key);
+    args_add(&args, beside);
+    args_add(&args, "lease");
+    args_add_now(&args, store, now_ms);
+    args_add(&args, ask->limit);
+    args_add_number(&args, ask->window_ms);
+    args_add_number(&args, ask->max);
+    args_add(&args, word_of(false, ask->unit));
+    args_add_number(&args, most);
+    args_add(&args, store->syncs); /* the name of this process */
+    args_add_number(&args, store_ttl(ask));
+    args_add_number(&args, rest->units);
+    args_add_number(&args, rest->slot);
+    args_add_number(&args, rest->created);
+    redisReply *reply = NULL;
+    enum counters_status status = remote_call_script(store, &args, 2, deadline, &reply);
+    args_done(&args);
+    if (status == COUNTERS_OK && !read_grant(reply, most, out))
+        status = remote_call_garbled(store, reply);
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return status;
 }
 
 enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,

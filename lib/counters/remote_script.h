@@ -15,6 +15,9 @@ enum counters_status remote_script_sync(struct counters *counters, const struct 
 enum counters_status remote_script_settle(struct counters *counters, const struct count_change *changes,
                                           size_t n, int64_t now_ms, int64_t deadline,
                                           struct count_answer *answers);
+enum counters_status remote_script_lease(struct counters *counters, const struct count_ask *ask, int64_t most,
+                                         const struct lease_rest *rest, int64_t now_ms, int64_t deadline,
+                                         struct lease_grant *out);
 enum counters_status remote_script_refused(struct counters *counters, const char *key, const char *limit,
                                            int64_t n, int64_t now_ms);
 enum counters_status remote_script_deferred(struct counters *counters, struct count_deferral *deferrals,

@@ -2,6 +2,7 @@
 #ifndef RCPTGATE_COUNTERS_STORE_H
 #define RCPTGATE_COUNTERS_STORE_H
 
+#include "lease.h"
 #include "base/error.h"
 #include "counters/status.h"
 
@@ -42,6 +43,11 @@ struct counters_ops {
      * deferred (may be NULL) is noted before. */
     enum counters_status (*retry)(struct counters *counters, const struct count_request *request, bool look,
                                   int64_t now_ms, bool *out);
+    /* Charges up to `most` units of a counter ahead: fewer where that would leave little room for others, or none; and gives back what
+     * is left of the last ones. NULL: never. */
+    enum counters_status (*lease)(struct counters *counters, const struct count_ask *ask, int64_t most,
+                                  const struct lease_rest *rest, int64_t now_ms, int64_t deadline,
+                                  struct lease_grant *out);
     enum counters_status (*show)(struct counters *counters, const char *const *keys, size_t n, int64_t now_ms,
                                  counters_each_fn *each, void *arg);
     enum counters_status (*reset)(struct counters *counters, const char *const *keys, size_t n,
