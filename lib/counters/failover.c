@@ -25,8 +25,12 @@
  * often; and which RCPTs were deferred (retries.h): what it could not be told, or lost, it is told before it answers
  * again.
  *
+ * A counter that is asked all the time is charged in remote ahead, some units at once (lease.h): then its asks are answered here, and
+ * only the rest of a request is asked there.
+ *
  * Costs memory for local, bounded by its max_subjects; what it had to forget is not brought back. */
 #include "chain.h"
+#include "failover_lease.h"
 #include "reconcile.h"
 #include "counters/stores.h"
 #include "base/clock.h"
@@ -260,6 +264,22 @@ static enum counters_status failover_chain(struct failover *failover, enum count
     return status;
 }
 
+static enum counters_status ask_sites(struct failover *failover, enum counters_mode mode,
+                                      const struct count_request *request, int64_t now_ms,
+                                      struct count_answer *answers)
+{
+    if (failover->state.n_sites > 1)
+        return failover_chain(failover, mode, request, now_ms, answers);
+    return failover_ask_site(failover, 0, mode, request, false, now_ms, answers);
+}
+
+/* What no lease answers. */
+static enum counters_status reserve_rest(void *arg, const struct count_request *request, int64_t now_ms,
+                                         struct count_answer *answers)
+{
+    return ask_sites(arg, COUNTERS_RESERVE, request, now_ms, answers);
+}
+
 static enum counters_status failover_ask(struct counters *counters, enum counters_mode mode,
                                          const struct count_request *request, int64_t now_ms,
                                          struct count_answer *answers)
@@ -267,9 +287,9 @@ static enum counters_status failover_ask(struct counters *counters, enum counter
     struct failover *failover = (struct failover *)counters;
     if (mode == COUNTERS_CHARGE)
         (void)ask_local(&failover->state, mode, request, now_ms, NULL);
-    if (failover->state.n_sites > 1)
-        return failover_chain(failover, mode, request, now_ms, answers);
-    return failover_ask_site(failover, 0, mode, request, false, now_ms, answers);
+    if (mode == COUNTERS_RESERVE)
+        return failover_lease_reserve(&failover->state, reserve_rest, failover, request, now_ms, answers);
+    return ask_sites(failover, mode, request, now_ms, answers);
 }
 
 static void failover_change_here(struct counters *counters, struct count_change *change, int64_t now_ms)
@@ -399,6 +419,7 @@ static int64_t failover_step(void *arg)
         int64_t due = failover_notify(failover, now);
         return due < look ? due : look;
     }
+    failover_lease_return(state);
     for (unsigned site = 0; site < state->n_sites;
          site++) /* has it restarted? It is told what it lost at once: other hosts */
         (void)failover_state_current(state, site); /* ask it, too */
@@ -449,6 +470,7 @@ static enum counters_status failover_reset(struct counters *counters, const char
     (void)counters_reset(&state->local->counters, keys, n, limit, &n_local);
     enum counters_status status =
         state->remote != NULL ? counters_reset(state->remote, keys, n, limit, n_reset) : COUNTERS_DOWN;
+    leases_end(state->leases);
     deny_cache_drop_all(state->deny_cache);
     return status;
 }
@@ -497,6 +519,7 @@ static void failover_free(struct counters *counters)
     counters_free(state->remote);
     counters_free(&state->local->counters);
     deny_cache_free(state->deny_cache);
+    leases_free(state->leases);
     failover_state_done(state);
     pthread_cond_destroy(&failover->opened);
     pthread_mutex_destroy(&failover->lock);
@@ -525,9 +548,10 @@ static int failover_start(struct failover *failover, struct error *err)
 {
     failover->counters.n_sites = store_sites(failover->state.remote);
     failover->state.deny_cache = deny_cache_new();
+    failover->state.leases = leases_new();
     if (failover_state_init(&failover->state) == 0)
         failover->reconcile = reconcile_new(&failover->state);
-    if (failover->state.deny_cache == NULL || failover->reconcile == NULL) {
+    if (failover->state.deny_cache == NULL || failover->state.leases == NULL || failover->reconcile == NULL) {
         error_set(err, "out of memory for the counters");
         return -1;
     }

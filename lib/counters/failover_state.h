@@ -6,6 +6,7 @@
 
 #include "memory.h"
 #include "deny_cache.h"
+#include "leases.h"
 #include "sys/worker.h"
 
 struct failover_site {
@@ -19,6 +20,7 @@ struct failover_state {
     struct counters *remote; /* NULL: always away */
     struct memory *local;
     struct deny_cache *deny_cache; /* what remote has just refused */
+    struct leases *leases;         /* what is charged in remote ahead */
     counters_now_fn *now;
     void *arg;
     unsigned n_sites; /* of remote */
