@@ -1,0 +1,105 @@
+"""A limit on `all`, asked all the time by ten gates over one Redis: they lease some of it, so that Redis is asked seldom, and what is counted in
+the end is what was let in."""
+
+import re
+import signal
+import struct
+
+from harness import MilterClient, World, run_threads, wait_for
+
+GATES, BATCH = 10, 100
+
+
+def limit(most):
+    return {"name": "site", "per": "all", "max": most, "window": "1h", "over": "defer"}
+
+
+def world(*limits):
+    return World("redis", limits, gates=GATES, mta=False, database=False)
+
+
+def frame(command, data):
+    return struct.pack("!I", len(data) + 1) + command + data
+
+
+def message(client, number):
+    """One message with many recipients, which are not waited for one by one: how many of them were let in."""
+    client.mail()
+    client.raw(b"".join(frame(b"R", b"<a%d@example.com>\0" % (number * BATCH + i)) for i in range(BATCH)))
+    answers = [client.answer() for _ in range(BATCH)]
+    assert {a.kind if a.kind == "continue" else a.status for a in answers} <= {"continue", "450 4.2.1", "450 4.7.1"}, answers
+    taken = sum(a.kind == "continue" for a in answers)
+    if taken:
+        client.data()
+        client.eom()
+    else:
+        client.abort()
+    return taken
+
+
+def scripts(redis):
+    return sum(int(n) for n in re.findall(r"cmdstat_evalsha:calls=(\d+)", redis.call("INFO", "commandstats")))
+
+
+def everywhere(clients, messages):
+    """So many messages through each gate at once: how many recipients were let in."""
+    return sum(run_threads(GATES, lambda i: sum(message(clients[i], n) for n in range(messages))))
+
+
+def connected(w):
+    clients = [MilterClient(gate.socket) for gate in w.gates]
+    for i, client in enumerate(clients):
+        client.connect(f"192.0.2.{i + 1}")
+    return clients
+
+
+def used(w):
+    return sum(int(text.split("/")[0]) for key in w.redis.keys("rcptgate:all:*") for text in w.redis.fields(key).values())
+
+
+def test_redis_is_asked_seldom():
+    with world(limit(10**9)) as w:
+        clients, taken = connected(w), 0
+
+        def seldom():
+            nonlocal taken
+            before, messages = scripts(w.redis), 20
+            n = everywhere(clients, messages)
+            assert n == GATES * BATCH * messages, "there is room for all"
+            taken += n
+            calls = (scripts(w.redis) - before) / n
+            print(f"{calls:.3f} calls a RCPT")
+            return calls < 0.3
+
+        wait_for(seldom, "Redis is asked for nearly every RCPT")
+        wait_for(lambda: used(w) == taken, "what nobody used is not given back")
+
+
+def test_no_more_than_max():
+    most = 20000
+    with world(limit(most)) as w:
+        clients, taken = connected(w), 0
+
+        def full():
+            nonlocal taken
+            taken += everywhere(clients, 3)
+            assert taken <= most
+            return taken == most
+
+        wait_for(full, "not all of it is let in")
+        assert used(w) == most
+
+
+def test_a_gate_that_is_killed_leaves_its_units_charged():
+    with world(limit(10**9)) as w:
+        clients, taken = connected(w), 0
+
+        def leased():
+            nonlocal taken
+            taken += everywhere(clients, 5)
+            return w.redis.keys("rcptgate:leases:*")
+
+        wait_for(leased, "nobody leases")
+        w.gates.pop().stop(signal.SIGKILL)
+        taken += sum(run_threads(GATES - 1, lambda i: message(clients[i], 1)))
+        wait_for(lambda: taken <= used(w) <= taken + 5000, "more is charged than one gate can have leased")
