@@ -21,8 +21,8 @@
  * answers of this process alone (`local`). now_ms: Unix time; the memory store counts by it, Redis by its own
  * clock.
  *
- * Where the keys are at several sites of a store, one part is asked after the other: what a receipt says was charged although
- * another part refused is the caller's to give back. */
+ * Where the keys are at several sites of a store, one part is asked after the other, and what is asked all the time may have been charged
+ * ahead: what a receipt says was charged although another part refused is the caller's to give back. */
 enum counters_status counters_reserve(struct counters *counters, const struct count_request *request,
                                       int64_t now_ms, struct count_answer *answers);
 

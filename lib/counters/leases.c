@@ -1,4 +1,5 @@
-/* leases: see leases.h. A table without chains: a counter has one place, by its name, which is 128 bits of keyed hashes. */
+/* leases: see leases.h. A table without chains: a counter has one place, by its name, which is 64 bits of a keyed hash. Two counters of one
+ * name would share a lease, as good as never, and only ones that answer 4xx at most. */
 #include "leases.h"
 
 #include "base/hash.h"
@@ -11,7 +12,7 @@
 enum { PLACES = 512, LOCKS = 32 };
 
 struct place {
-    uint64_t name[2];
+    uint64_t name;
     struct lease lease;
     unsigned generation; /* of the store, of the lease */
     /* of a counter that had a lease: */
@@ -21,7 +22,7 @@ struct place {
 };
 
 struct leases {
-    uint64_t seeds[2][2];
+    uint64_t seed[2];
     atomic_bool any; /* was ever granted */
     pthread_mutex_t locks[LOCKS];
     struct place places[PLACES];
@@ -32,8 +33,7 @@ struct leases *leases_new(void)
     struct leases *leases = calloc(1, sizeof *leases);
     if (leases == NULL)
         return NULL;
-    hash_seed(leases->seeds[0]);
-    hash_seed(leases->seeds[1]);
+    hash_seed(leases->seed);
     for (size_t i = 0; i < LOCKS; i++)
         pthread_mutex_init(&leases->locks[i], NULL);
     return leases;
@@ -52,20 +52,17 @@ void leases_free(struct leases *leases)
 
 /* ---- places ---- */
 
-static void name_of(const struct leases *leases, const struct count_ask *ask, uint64_t name[2])
+static uint64_t name_of(const struct leases *leases, const struct count_ask *ask)
 {
-    for (int i = 0; i < 2; i++) {
-        const uint64_t parts[] = {hash_string(leases->seeds[i], ask->key),
-                                  hash_string(leases->seeds[i], ask->limit), (uint64_t)ask->window_ms,
-                                  (uint64_t)ask->unit};
-        name[i] = hash_bytes(leases->seeds[i], parts, sizeof parts);
-    }
+    const uint64_t parts[] = {hash_string(leases->seed, ask->key), hash_string(leases->seed, ask->limit),
+                              (uint64_t)ask->window_ms, (uint64_t)ask->unit};
+    return hash_bytes(leases->seed, parts, sizeof parts);
 }
 
 /* Locked. */
-static struct place *place_of(struct leases *leases, const uint64_t name[2])
+static struct place *place_of(struct leases *leases, uint64_t name)
 {
-    size_t at = name[0] % PLACES;
+    size_t at = name % PLACES;
     pthread_mutex_lock(&leases->locks[at % LOCKS]);
     return &leases->places[at];
 }
@@ -75,20 +72,15 @@ static void place_leave(struct leases *leases, const struct place *place)
     pthread_mutex_unlock(&leases->locks[(size_t)(place - leases->places) % LOCKS]);
 }
 
-static bool place_is_of(const struct place *place, const uint64_t name[2])
-{
-    return place->name[0] == name[0] && place->name[1] == name[1];
-}
-
 /* Makes it one of that counter; false: another one is hot. */
-static bool place_claim(struct place *place, const uint64_t name[2], int64_t now_ns)
+static bool place_claim(struct place *place, uint64_t name, int64_t now_ns)
 {
-    if (place_is_of(place, name))
+    if (place->name == name)
         return true;
     if (!lease_is_idle(&place->lease, now_ns))
         return false;
     free(place->texts);
-    *place = (struct place){.name = {name[0], name[1]}};
+    *place = (struct place){.name = name};
     return true;
 }
 
@@ -111,7 +103,7 @@ bool leases_take(struct leases *leases, const struct count_ask *ask, unsigned ge
                  struct count_answer *out, struct leases_ticket *ticket)
 {
     *ticket = (struct leases_ticket){.generation = generation, .asked_ns = now_ns};
-    name_of(leases, ask, ticket->name);
+    ticket->name = name_of(leases, ask);
     struct place *place = place_of(leases, ticket->name);
     bool taken = false;
     if (place_claim(place, ticket->name, now_ns)) {
@@ -142,10 +134,9 @@ bool leases_grant(struct leases *leases, const struct leases_ticket *ticket, con
 bool leases_put_back(struct leases *leases, const struct count_ask *ask, const struct count_answer *answer,
                      int64_t now_ns)
 {
-    uint64_t name[2];
-    name_of(leases, ask, name);
+    uint64_t name = name_of(leases, ask);
     struct place *place = place_of(leases, name);
-    bool back = place_is_of(place, name) && lease_put_back(&place->lease, answer, now_ns);
+    bool back = place->name == name && lease_put_back(&place->lease, answer, now_ns);
     place_leave(leases, place);
     return back;
 }

@@ -13,7 +13,7 @@ struct leases *leases_new(void); /* NULL: out of memory */
 void leases_free(struct leases *leases);
 
 struct leases_ticket { /* names the counter of an ask, for which units are wanted */
-    uint64_t name[2];
+    uint64_t name;
     unsigned generation;
     int64_t asked_ns;
     int64_t wanted; /* 0: none are */

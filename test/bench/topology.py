@@ -1,5 +1,6 @@
 """What TLS and a cluster cost beside one Redis in plain text, all over TCP, side by side in each round. A limit for each recipient is one
-group: a RCPT is one call. With one for each sender there are two groups: on one node that is one call still, in a cluster a chain of two."""
+group: a RCPT is one call. With one for each sender there are two groups: on one node that is one call still, in a cluster a chain of two.
+And one limit on `all` that ten gates ask all the time: they lease some of it, so that a RCPT is far less than one call."""
 
 import json
 import os
@@ -12,6 +13,8 @@ from contenders import NO_LIMIT, cpu_of
 from harness import Cluster, Gate, Redis, wait_for
 
 NODE, TLS, CLUSTER = "one node", "one node, TLS", "cluster of three"
+HOT_GATES = 10
+HOT = {"below max": NO_LIMIT, "at max": 2000}  # a second
 
 
 def limits(groups):
@@ -55,9 +58,9 @@ def stores(world):
         node.stop()
 
 
-def start(world, name, store, groups):
+def start(world, name, store, limits):
     """A gate that counts there, and is well."""
-    gate = Gate(world.scratch, {"counters": store.counters, "limits": limits(groups), "exempt": {"clients": []}, "http": {"listen": ""},
+    gate = Gate(world.scratch, {"counters": store.counters, "limits": limits, "exempt": {"clients": []}, "http": {"listen": ""},
                                 "aliases": {"database": str(world.database.path), "subaddress": "+"}}, name=name)
     wait_for(lambda: not trouble(gate) and gate.status(do="explain", to="a0000000@example.com")["counts"] == "", f"{name} does not count in Redis")
     return gate
@@ -94,7 +97,7 @@ def part_topology(world, results):
         # name: (store, groups, calls a RCPT)
         rows = {f"{store}, {groups} group{'s' * (groups > 1)}": (all_stores[store], groups, groups if store == CLUSTER else 1)
                 for store, groups in ((NODE, 1), (TLS, 1), (CLUSTER, 1), (NODE, 2), (CLUSTER, 2))}
-        gates = {name: start(world, re.sub(r"\W+", "-", name), store, groups) for name, (store, groups, _) in rows.items()}
+        gates = {name: start(world, re.sub(r"\W+", "-", name), store, limits(groups)) for name, (store, groups, _) in rows.items()}
         try:
             got = {name: [] for name in rows}
             for i in range(world.options.rounds):
@@ -104,8 +107,41 @@ def part_topology(world, results):
         finally:
             for gate in gates.values():
                 gate.stop()
+        got.update({f"hot, {name}": measure_hot(world, all_stores[NODE], name, most) for name, most in HOT.items()})
     results.raw["topology"] = got
     say(results, got, list(rows))
+    say_hot(results, got)
+
+
+def measure_hot(world, store, name, most):
+    """A run a round: all gates at once."""
+    limit = [{"name": "site", "per": "all", "max": most, "window": "1s", "over": "defer"}]
+    gates = [start(world, re.sub(r"\W+", "-", f"hot-{name}-{i}"), store, limit) for i in range(HOT_GATES)]
+    try:
+        return [run_hot(world, store, gates) for _ in range(world.options.rounds)]
+    finally:
+        for gate in gates:
+            gate.stop()
+
+
+def run_hot(world, store, gates):
+    store.forget()
+    words = [world.tool("milter_load"), "-c", "10", "-s", str(world.options.seconds), "-u", str(min(0.5, world.options.seconds)), "-p", str(world.options.aliases)]
+    loads = [subprocess.Popen([*words, str(gate.socket)], stdout=subprocess.PIPE, text=True) for gate in gates]
+    runs = [json.loads(load.communicate()[0]) for load in loads]
+    for gate in gates:
+        if trouble(gate):
+            raise AssertionError(f"{gate.name} counted by itself: {trouble(gate)}")
+    return {"scripts": store.scripts(), **{key: sum(run[key] for run in runs) for key in ("rcpts", "rcpts_in_all")},
+            "admitted": sum(run["answers"]["continue"] for run in runs), "load_average": os.getloadavg()[0]}
+
+
+def say_hot(results, got):
+    for name in HOT:
+        runs = got[f"hot, {name}"]
+        results.line(f"a limit on all, {HOT_GATES} gates, {name}: calls of the script a RCPT", [r["scripts"] / max(1, r["rcpts_in_all"]) for r in runs],
+                     key=f"topology/hot/{name}/calls")
+        results.line(f"  {name}: admitted", [100 * r["admitted"] / max(1, r["rcpts"]) for r in runs], unit="%", key=f"topology/hot/{name}/admitted")
 
 
 FIGURES = (("decisions/s", "", lambda r: r["rcpts_per_second"]),
