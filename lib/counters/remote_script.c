@@ -708,7 +708,7 @@ static bool read_grant(const redisReply *reply, int64_t most, struct lease_grant
                                       .slot = reply->element[3]->integer,
                                       .created = reply->element[4]->integer,
                                       .left_ms = reply->element[5]->integer};
-    if (grant.units < 0 || grant.units > most || grant.used < 0 || grant.slot < 0)
+    if (grant.units < 0 || grant.units > most || grant.used < 0 || grant.used > WINDOW_MOST || grant.slot < 0)
         return false;
     *out = grant;
     return true;
