@@ -6,6 +6,7 @@
 #include "../unit/redis_fed.h"
 #include "counters/stores.h"
 #include "remote.h"
+#include "store.h"
 
 enum { ASKS = 3 };
 
@@ -70,6 +71,14 @@ static void call_request(struct counters *counters, size_t n, bool peek)
     check_answers((peek ? counters_peek : counters_reserve)(counters, &request, 0, got), got, n);
 }
 
+static void call_lease(struct counters *counters)
+{
+    static const struct lease_rest rest = {.units = 2, .slot = 5, .created = 5};
+    struct lease_grant grant;
+    if (counters->ops->lease(counters, &asks[0], 5, &rest, 0, 0, &grant) == COUNTERS_OK)
+        demand(grant.units >= 0 && grant.units <= 5 && grant.used >= 0 && grant.slot >= 0);
+}
+
 static void see(void *arg, const struct count_view *view)
 {
     (void)arg;
@@ -124,6 +133,8 @@ static void call(struct counters *counters, unsigned how)
         demand(counters_change(counters, (struct count_change[]){change}, 1, 0) <= COUNTERS_UNSURE);
         break;
     case 4:
+        if ((how & 64) != 0)
+            call_lease(counters);
         demand(counters_deferred(counters, &(struct count_deferral){.pair.id = "00", .n = 1}, 1, 0) <=
                COUNTERS_UNSURE);
         break;

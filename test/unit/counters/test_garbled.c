@@ -3,6 +3,7 @@
  * needed. */
 #include "remote.h"
 #include "redis_fed.h"
+#include "store.h"
 #include "counters/stores.h"
 
 #include <setjmp.h>
@@ -152,6 +153,44 @@ static void test_garbage(void **state)
     counters_free(counters);
 }
 
+static enum counters_status lease(struct counters *counters, struct lease_grant *out)
+{
+    static const struct lease_rest rest;
+    return counters->ops->lease(counters, &the_ask, 5, &rest, 0, 0, out);
+}
+
+#define GOOD_LEASE "*6\r\n:0\r\n:5\r\n:2\r\n:7\r\n:8\r\n:90\r\n"
+
+static void test_leases(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        GOOD_PLAIN,
+        GOOD,
+        "*1\r\n:0\r\n",
+        "*6\r\n:0\r\n:6\r\n:2\r\n:7\r\n:8\r\n:90\r\n", /* more than was asked for */
+        "*6\r\n:0\r\n:-1\r\n:2\r\n:7\r\n:8\r\n:90\r\n",
+        "*6\r\n:0\r\n:5\r\n:-2\r\n:7\r\n:8\r\n:90\r\n",
+        "*6\r\n:0\r\n:5\r\n:9000000000000000000\r\n:7\r\n:8\r\n:90\r\n",
+        "*6\r\n:0\r\n:5\r\n:2\r\n:-7\r\n:8\r\n:90\r\n",
+    };
+    struct counters *counters = new_counters();
+    struct lease_grant got = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        set_feed(rows[i], strlen(rows[i]), REDIS_ANSWERED);
+        assert_int_equal(lease(counters, &got), COUNTERS_UNSURE);
+        assert_int_equal(got.units, 0);
+    }
+    set_feed(GOOD_LEASE, strlen(GOOD_LEASE), REDIS_ANSWERED);
+    assert_int_equal(lease(counters, &got), COUNTERS_OK);
+    assert_int_equal(got.units, 5);
+    assert_int_equal(got.used, 2);
+    assert_int_equal(got.slot, 7);
+    assert_int_equal(got.created, 8);
+    assert_int_equal(got.left_ms, 90);
+    counters_free(counters);
+}
+
 static void see(void *arg, const struct count_view *view)
 {
     (void)arg;
@@ -165,6 +204,7 @@ static void call_all(struct counters *counters)
     const struct count_change change = {
         .key = "k", .limit = "l", .window_ms = 1000, .slot = 5, .created = 5, .amount = -1};
     struct count_answer got;
+    struct lease_grant grant;
     size_t n = 0;
     enum counters_status status = reserve(counters, &got);
     assert_true(status == COUNTERS_OK || got.result == COUNT_UNKNOWN);
@@ -173,6 +213,8 @@ static void call_all(struct counters *counters)
     assert_true(counters_settle(counters, &change, 1, 0, 0, &got) <= COUNTERS_UNSURE);
     assert_true(counters_deferred(counters, &(struct count_deferral){.pair.id = "00", .n = 1}, 1, 0) <=
                 COUNTERS_UNSURE);
+    status = lease(counters, &grant);
+    assert_true(status != COUNTERS_OK || (grant.units >= 0 && grant.units <= 5));
     remote_follow_caller_clock(counters); /* else the clock would be asked, and that be all */
     assert_true(counters_show(counters, keys, 3, 0, see, NULL) <= COUNTERS_UNSURE);
     assert_true(counters_reset(counters, keys, 3, NULL, &n) <= COUNTERS_UNSURE);
@@ -185,6 +227,7 @@ static void test_mutations(void **state)
     static const char *const seeds[] = {
         GOOD,
         GOOD_PLAIN,
+        GOOD_LEASE,
         "*1\r\n:0\r\n",
         "*5\r\n:0\r\n:2\r\n:5\r\n:100\r\n:5\r\n",
         "*2\r\n$1\r\n0\r\n*2\r\n$6\r\ntest:k\r\n$7\r\ntest:kk\r\n",
@@ -234,7 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),          cmocka_unit_test(test_good_plain),
         cmocka_unit_test(test_garbage),       cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_down_and_lost),
+        cmocka_unit_test(test_down_and_lost), cmocka_unit_test(test_leases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
