@@ -514,6 +514,10 @@ static void failover_free(struct counters *counters)
 {
     struct failover *failover = (struct failover *)counters;
     struct failover_state *state = &failover->state;
+    if (state->worker != NULL) {
+        leases_end(state->leases);
+        failover_lease_return(state);
+    }
     worker_free(state->worker);
     reconcile_free(failover->reconcile);
     counters_free(state->remote);

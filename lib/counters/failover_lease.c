@@ -140,8 +140,10 @@ static void return_rest(void *arg, struct count_change *rest, unsigned generatio
 {
     struct failover_state *state = arg;
     unsigned site = store_site(state->remote, rest->key);
-    if (failover_state_current(state, site) && generation == atomic_load(&state->generations[site]))
-        (void)state->remote->ops->change(state->remote, rest, 1, failover_state_now(state));
+    if (!failover_state_current(state, site) || generation != atomic_load(&state->generations[site]))
+        return;
+    if (state->remote->ops->change(state->remote, rest, 1, failover_state_now(state)) != COUNTERS_OK)
+        failover_state_close(state, site); /* who stops waits once */
     deny_cache_drop(state->deny_cache, rest->key); /* it may fit now */
 }
 

@@ -14,20 +14,20 @@ def limit(most):
     return {"name": "site", "per": "all", "max": most, "window": "1h", "over": "defer"}
 
 
-def world(*limits):
-    return World("redis", limits, gates=GATES, mta=False, database=False)
+def world(*limits, store="redis"):
+    return World(store, limits, gates=GATES, mta=False, database=False)
 
 
 def frame(command, data):
     return struct.pack("!I", len(data) + 1) + command + data
 
 
-def message(client, number):
+def message(client, number, population=10**9):
     """One message with many recipients, which are not waited for one by one: how many of them were let in."""
     client.mail()
-    client.raw(b"".join(frame(b"R", b"<a%d@example.com>\0" % (number * BATCH + i)) for i in range(BATCH)))
+    client.raw(b"".join(frame(b"R", b"<a%d@example.com>\0" % ((number * BATCH + i) % population)) for i in range(BATCH)))
     answers = [client.answer() for _ in range(BATCH)]
-    assert {a.kind if a.kind == "continue" else a.status for a in answers} <= {"continue", "450 4.2.1", "450 4.7.1"}, answers
+    assert {a.kind if a.kind == "continue" else a.status for a in answers} <= {"continue", "450 4.2.1", "450 4.7.1", "550 5.7.1"}, answers
     taken = sum(a.kind == "continue" for a in answers)
     if taken:
         client.data()
@@ -41,9 +41,9 @@ def scripts(redis):
     return sum(int(n) for n in re.findall(r"cmdstat_evalsha:calls=(\d+)", redis.call("INFO", "commandstats")))
 
 
-def everywhere(clients, messages):
+def everywhere(clients, messages, population=10**9):
     """So many messages through each gate at once: how many recipients were let in."""
-    return sum(run_threads(GATES, lambda i: sum(message(clients[i], n) for n in range(messages))))
+    return sum(run_threads(GATES, lambda i: sum(message(clients[i], n, population) for n in range(messages))))
 
 
 def connected(w):
@@ -103,3 +103,39 @@ def test_a_gate_that_is_killed_leaves_its_units_charged():
         w.gates.pop().stop(signal.SIGKILL)
         taken += sum(run_threads(GATES - 1, lambda i: message(clients[i], 1)))
         wait_for(lambda: taken <= used(w) <= taken + 5000, "more is charged than one gate can have leased")
+
+
+def test_a_gate_that_ends_gives_its_units_back():
+    with world(limit(10**9)) as w:
+        clients, taken = connected(w), 0
+
+        def leased():
+            nonlocal taken
+            taken += everywhere(clients, 5)
+            return w.redis.keys("rcptgate:leases:*")
+
+        wait_for(leased, "nobody leases")
+        for client in clients:
+            client.hang_up()
+        for gate in w.gates:
+            gate.stop()
+        assert used(w) == taken
+
+
+def test_in_a_cluster_the_rest_is_asked_elsewhere():
+    """All recipients have a limit of their own besides, on whatever master: what that refuses leaves no unit taken."""
+    population, most = BATCH, 100
+    own = {"name": "own", "per": "recipient", "max": most, "window": "1h", "over": "reject"}
+    with world(limit(10**9), own, store="cluster") as w:
+        clients, taken, leased = connected(w), 0, False
+
+        def full():
+            nonlocal taken, leased
+            taken += everywhere(clients, 2, population)
+            leased = leased or w.redis.keys("rcptgate:leases:*")
+            return leased and taken >= population * most
+
+        wait_for(full, "nobody leases, or not all is let in")
+        everywhere(clients, 2, population)
+        assert taken == population * most
+        wait_for(lambda: used(w) == taken, "the limit on all does not count what was let in")
