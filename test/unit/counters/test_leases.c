@@ -262,6 +262,91 @@ static void test_room_for_all(void **state)
     }
 }
 
+/* ---- one call ---- */
+
+static const struct count_ask the_ask = {.key = "all:{}",
+                                         .limit = "l",
+                                         .max = 4000,
+                                         .window_ms = 60000,
+                                         .amount = 1,
+                                         .need = 1,
+                                         .ttl_ms = 70000,
+                                         .share_of = -1};
+
+static struct lease_grant lease_at(const struct gate *gate, const struct count_ask *ask, int64_t most,
+                                   struct lease_rest rest, int64_t ms)
+{
+    struct lease_grant grant;
+    assert_int_equal(gate->store->ops->lease(gate->store, ask, most, &rest, START_MS + ms, 0, &grant),
+                     COUNTERS_OK);
+    return grant;
+}
+
+static void test_grants(void **state)
+{
+    (void)state;
+    const struct lease_rest none = {0};
+    server_do(&server, "FLUSHALL");
+    struct lease_grant grant = lease_at(&gates[0], &the_ask, 100, none, 2000);
+    assert_int_equal(grant.units, 100);
+    assert_int_equal(grant.used, 0);
+    assert_int_equal(grant.slot, window_slot(60000, START_MS));
+    assert_int_equal(grant.created, START_MS + 2000);
+    assert_int_equal(grant.left_ms, 3999);
+    grant = lease_at(&gates[0], &the_ask, 10000, none, 2000);
+    assert_int_equal(grant.units, 3900 / 4); /* a quarter of the room, */
+    assert_int_equal(grant.used, 100);
+    grant = lease_at(&gates[1], &the_ask, 10000, none, 2000);
+    assert_int_equal(grant.units, 2925 / 8); /* or of two gates an eighth each */
+    grant = lease_at(&gates[1], &the_ask, 10000, none, 13000);
+    assert_int_equal(grant.units, 2560 / 8); /* as many as a moment ago */
+    grant = lease_at(&gates[1], &the_ask, 10000, none, 24000);
+    assert_int_equal(grant.units, 2240 / 4); /* the other one does no more */
+    struct count_ask full = the_ask;
+    full.max = grant.used + grant.units + 7; /* less than 8 is no room for two */
+    grant = lease_at(&gates[1], &full, 10000, none, 24000);
+    assert_int_equal(grant.units, 0);
+    full.max = 1000;
+    assert_int_equal(lease_at(&gates[1], &full, 10000, none, 24000).units, 0);
+}
+
+static void test_the_rest_goes_back(void **state)
+{
+    (void)state;
+    const struct lease_rest none = {0};
+    server_do(&server, "FLUSHALL");
+    struct lease_grant grant = lease_at(&gates[0], &the_ask, 100, none, 0);
+    struct lease_rest rest = {.units = 40, .slot = grant.slot, .created = grant.created};
+    assert_int_equal(lease_at(&gates[0], &the_ask, 10, rest, 7000).used, 60);
+    assert_int_equal(lease_at(&gates[0], &the_ask, 0, none, 7000).used, 70);
+    rest.created++;
+    assert_int_equal(lease_at(&gates[0], &the_ask, 0, rest, 7000).used, 70);
+    rest.created--;
+    assert_int_equal(lease_at(&gates[0], &the_ask, 0, rest, 7000).used, 30);
+    assert_int_equal(lease_at(&gates[0], &the_ask, 0, none, 7000).used, 30);
+    assert_int_equal(lease_at(&gates[0], &the_ask, 0, rest, 66000).used, 10); /* it has left the window */
+}
+
+/* What was leased before a restart of the store is void after it. */
+static void test_generations(void **state)
+{
+    (void)state;
+    const struct lease_grant grant = {.units = 5, .slot = 7, .created = 8, .left_ms = 10000};
+    struct leases *leases = leases_new();
+    struct leases_ticket ticket;
+    struct count_answer answer;
+    for (int i = 0; i < 500; i++)
+        assert_false(leases_take(leases, &the_ask, 1, 10000 * MS, &answer, &ticket));
+    assert_false(leases_take(leases, &the_ask, 1, 10250 * MS, &answer, &ticket));
+    assert_int_equal(ticket.wanted, 100);
+    assert_true(leases_grant(leases, &ticket, &the_ask, &grant, 10250 * MS, &answer));
+    assert_true(leases_take(leases, &the_ask, 1, 10250 * MS, &answer, &ticket));
+    assert_false(leases_take(leases, &the_ask, 2, 10250 * MS, &answer, &ticket));
+    assert_int_equal(ticket.wanted, 100);
+    assert_int_equal(ticket.rest.units, 0);
+    leases_free(leases);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -298,6 +383,9 @@ int main(int argc, char **argv)
     rounds = argc > 1 ? atoi(argv[1]) : rounds;
     seed = argc > 2 ? strtoull(argv[2], NULL, 10) : seed;
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_grants, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_rest_goes_back, setup, teardown),
+        cmocka_unit_test(test_generations),
         cmocka_unit_test_setup_teardown(test_never_above_max, setup, teardown),
         cmocka_unit_test_setup_teardown(test_room_for_all, setup, teardown),
     };
