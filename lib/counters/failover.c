@@ -415,11 +415,11 @@ static int64_t failover_step(void *arg)
         if (state->n_sites == 1 || look == 0)
             return look;
     }
+    failover_lease_return(state);
     if (atomic_load(&state->pending)) { /* what is away is no reason to tell the rest nothing */
         int64_t due = failover_notify(failover, now);
         return due < look ? due : look;
     }
-    failover_lease_return(state);
     for (unsigned site = 0; site < state->n_sites;
          site++) /* has it restarted? It is told what it lost at once: other hosts */
         (void)failover_state_current(state, site); /* ask it, too */
