@@ -420,10 +420,7 @@ static void test_back_between(void **state)
     wait_merged();
     atomic_store(&the_remote->slow_ms, 50);
     atomic_store(&the_remote->refuse, true);
-    struct charge charge = rcpt("k", 10);
-    assert_true(charge.local);
-    assert_int_equal(charge.answer.result, COUNT_ADMITTED);
-    assert_int_equal(admitted("k", 10, 5), 0); /* whoever answers */
+    assert_int_equal(admitted("k", 10, 6), 1); /* whoever answers: remote may be told all before local is asked */
     wait_merged();
     assert_int_equal(used(the_remote->inner, "k"), 10);
 }
