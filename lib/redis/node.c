@@ -250,6 +250,7 @@ static void connector_note_master(struct redis_node *node)
     if (strcmp(node->master, address) != 0) {
         memcpy(node->master, address, sizeof address);
         node->master_since = clock_monotonic_ns();
+        atomic_store(&node->certificate_s, 0);
     }
     pthread_mutex_unlock(&node->mutex);
 }

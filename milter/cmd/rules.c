@@ -313,10 +313,19 @@ static int run_set(struct invocation *in)
         rule_args_columns(&in->args, &rule, &in->err) < 0)
         return EXIT_REFUSED;
     struct aliases_edit *edit = NULL;
+    struct aliases_sizes before;
+    struct error why = {0};
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
+        status = rule_write_exit_status(count_before(in, edit, CHECKED_ROWS, &before));
+    if (status == EXIT_DONE)
         status = rule_write_exit_status(rule_write_update(edit, &rule, &in->err));
-    return finish(in, edit, status, "changed", &rule);
+    if (status == EXIT_DONE) /* the last row that accepts may accept no more */
+        foresee_refusal(in, edit, CHECKED_ROWS, &before, &why);
+    status = finish(in, edit, status, "changed", &rule);
+    if (status == EXIT_DONE)
+        warn_of_refusal(in, &why);
+    return status;
 }
 
 /* The row with the key just as it was typed: of what another program wrote, not all can be said in another way. *rule is
@@ -589,16 +598,17 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     struct aliases_sizes before = {0};
     struct error why = {0};
     rule_import_catch_signals();
-    enum edit_status status = in->import.replace ? count_before(in, edit, INT64_MAX, &before) : EDIT_DONE;
+    const bool changes = in->import.replace || in->import.update;
+    enum edit_status status = changes ? count_before(in, edit, INT64_MAX, &before) : EDIT_DONE;
     if (status == EDIT_DONE)
         status = clear(in, edit);
     if (status == EDIT_DONE)
         status = rule_import(edit, &in->args, file, name, &in->import, &result, &in->err);
     if (status == EDIT_DONE && in->import.replace)
         status = compare(in, edit, &result, &too_much);
-    if (status == EDIT_DONE && in->import.replace)
+    if (status == EDIT_DONE && changes)
         foresee_refusal(in, edit, INT64_MAX, &before, &why);
-    too_much = too_much || (why.text[0] != '\0' && !in->import.force);
+    too_much = too_much || (in->import.replace && why.text[0] != '\0' && !in->import.force);
     bool good = (result.bad == 0 || in->import.skip_bad) && !too_much, write = good && !in->import.dry_run;
     if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);

@@ -295,6 +295,11 @@ def test_the_last_friend_goes(place):
     assert said == "removed 192.0.2.7\n192.0.2.0/24 holds for it now: reject\n"
     assert "0 of 1 are left in client_rules; restore it, or, if that is right, run: rcptgate alias accept" in warned
     assert place.run("client", "remove", "10.1.7.1", "-c", policy) == ("removed 10.1.7.1\n", "")
+    place.run("client", "add", "192.0.2.7", "accept", "-c", policy)
+    assert "0 of 1 are left" in place.run("client", "set", "192.0.2.7", "defer", "-c", policy)[1], "it accepts no more"
+    place.run("client", "set", "192.0.2.7", "accept", "-c", policy)
+    update = place.write("update.csv", "network,action\n192.0.2.7,reject\n")
+    assert "0 of 1 are left" in place.run("client", "import", "--update", update, "-c", policy)[1]
 
 
 # ------------------------------------------------------------------------------------------------- Postfix maps

@@ -67,7 +67,7 @@ class Mail:
         self.at = self.ends_at = at
         self.client, self.user, self.sender, self.rcpts = client, user, sender, rcpts
         self.reaches_end, self.queue, self.pid, self.answers = True, None, None, []
-        self.decisions, self.others, self.other_answers = [], [], []
+        self.decisions, self.others, self.other_answers, self.end = [], [], [], None
 
     def copy(self, at, client):
         return Mail(at, client, self.user, self.sender, self.rcpts)
