@@ -1,9 +1,12 @@
 """A private Redis."""
 
+import os
 import socket
 from contextlib import contextmanager
 
 from processes import PATIENCE, Failure, Process, wait_for
+
+SERVER = os.environ.get("REDIS_SERVER") or "redis-server"
 
 
 def encode(*words):
@@ -31,7 +34,7 @@ class Redis:
 
     def start(self):
         self.process = Process(
-            [*self.under, "redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
+            [*self.under, SERVER, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
              "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2",
              *self.args],
             self.scratch / f"{self.name}.log")
