@@ -50,6 +50,10 @@ class Redis:
         self.process.stop()
 
     def call(self, *words):
+        return self.calls(words)[-1]
+
+    def calls(self, *commands):
+        """Several, on one connection."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(PATIENCE)
             s.connect(str(self.socket))
@@ -57,8 +61,11 @@ class Redis:
                 if self.auth:
                     s.sendall(encode("AUTH", self.auth))
                     self._read(reader)
-                s.sendall(encode(*words))
-                return self._read(reader)
+                answers = []
+                for words in commands:
+                    s.sendall(encode(*words))
+                    answers.append(self._read(reader))
+                return answers
 
     @contextmanager
     def overheard(self):
