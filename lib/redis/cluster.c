@@ -551,9 +551,10 @@ void redis_cluster_condition(struct redis_cluster *cluster, struct error *out)
 static void missing_add(struct error *out, const struct error *one)
 {
     size_t n = strlen(out->text);
-    snprintf(out->text + n, sizeof out->text - n, "%s%.200s", n > 0 ? "; " : "", one->text);
+    snprintf(out->text + n, sizeof out->text - n, "%s%s", n > 0 ? "; " : "", one->text);
 }
 
+/* Why, of the first: it is most often the same for all, and what is to be done about it must not be cut off. */
 static void missing_masters(struct redis_cluster *cluster, struct error *out)
 {
     for (size_t i = 0; i < atomic_load(&cluster->n); i++) {
@@ -564,8 +565,8 @@ static void missing_masters(struct redis_cluster *cluster, struct error *out)
         if (slots == 0 || redis_node_is_up(master->node))
             continue;
         redis_node_condition(master->node, &why);
-        error_set(&one, "%s (%u of %d slots) is away: %s", redis_node_name(master->node, name), slots,
-                  REDIS_SLOTS, why.text);
+        error_set(&one, "%s (%u of %d slots) is away%s%s", redis_node_name(master->node, name), slots,
+                  REDIS_SLOTS, out->text[0] == '\0' ? ": " : " too", out->text[0] == '\0' ? why.text : "");
         missing_add(out, &one);
     }
 }
