@@ -41,6 +41,8 @@ class Host(Namespace):
     """Stands for the scratch (processes.py) where something is started: same directory, another address. under: words of a command
     that it then runs under."""
 
+    args = ()
+
     def __init__(self, scratch, number, switch):
         super().__init__(scratch, f"host{number}")
         self.path, self.address, self.switch, self.plug = scratch.path, f"10.77.0.{number + 1}", switch, f"port{number}"

@@ -18,8 +18,8 @@ class Node(Redis):
         super().__init__(scratch, name, under=scratch.under, args=[
             "--port", self.port, "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
             "--cluster-announce-ip", self.address, "--protected-mode", "no",
-            "--cluster-config-file", f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
-            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings])
+            "--cluster-config-file", scratch / f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
+            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings, *scratch.args])
         self.id = self.call("CLUSTER", "MYID")
 
     @property
