@@ -3,8 +3,8 @@
  *
  * `slots` is whom a call asks, read without locks; MOVED mends it at once. `owner` is the same as of the last map that was accepted:
  * compared with the next one it shows where a master gave way to a replica, which may lack what was counted last. That counts as a
- * restart of the slot, as does a new run_id of its master; a slot that was moved on purpose does not. A restart is counted before the map sends
- * anybody to the new master; who says MOVED himself (a failover on purpose) has given it all that he had.
+ * restart of the slot, as does a new run_id of its master; a slot that was moved on purpose does not. A restart is counted before anybody is sent
+ * to the new master, also where MOVED names it. Replicas are known from the maps, or by this: what had no slots has those of one that has none now.
  *
  * Lock order: the cluster's mutex, then a node's. Events are sent by the thread, under no lock. Fails by a status; short of memory
  * or of room for another address, what belongs there is down. */
@@ -36,7 +36,7 @@ struct master {
     char host[REDIS_SLOTS_HOST]; /* under the mutex, as are port, rests and seen */
     int port;
     bool rests; /* it had no slot when they were counted, and nobody was sent to it since */
-    struct redis_slots_master seen; /* its id and its replicas in the last map */
+    struct redis_slots_master seen; /* its id and its replicas, by the maps so far */
     atomic_uint slots;              /* how many it has */
     _Atomic int64_t since;          /* when it got some (monotonic, ns) */
 };
@@ -151,6 +151,41 @@ static uint16_t master_at(struct redis_cluster *cluster, const char *host, int p
     return (uint16_t)i;
 }
 
+/* ---- owners ---- */
+
+/* Locked. Is it the slot's owner at another address, or was it a replica of that, which has given way to it? */
+static bool is_successor(const struct redis_cluster *cluster, size_t slot, uint16_t to,
+                         const struct redis_slots_node *node)
+{
+    uint16_t from = cluster->owner[slot];
+    if (from == to || from == REDIS_SLOTS_NONE || to == REDIS_SLOTS_NONE)
+        return false;
+    const struct redis_slots_master *old = &cluster->masters[from].seen;
+    return (node->id[0] != '\0' && strcmp(old->node.id, node->id) == 0) || redis_slots_is_replica(old, node);
+}
+
+/* Locked. A slot's new owner, which took the place (successor) of the one before, or got it from that. */
+static void slot_give(struct redis_cluster *cluster, size_t slot, uint16_t to, bool successor)
+{
+    if (successor)
+        atomic_fetch_add(&cluster->restarts[slot], 1);
+    if (to !=
+        REDIS_SLOTS_NONE) /* a slot without a master keeps its last owner in mind: who comes next may be its replica */
+        cluster->owner[slot] = to;
+    atomic_store(&cluster->slots[slot], to);
+}
+
+/* Locked. Somebody was sent there for a slot. True: nobody goes there before he knows that what the owner before had may be lacking. */
+static bool slot_moved(struct redis_cluster *cluster, size_t slot, uint16_t to,
+                       const struct redis_slots_node *node)
+{
+    bool successor = is_successor(cluster, slot, to, node);
+    if (successor)
+        slot_give(cluster, slot, to, true);
+    atomic_store(&cluster->slots[slot], to);
+    return successor;
+}
+
 /* ---- calls ---- */
 
 /* Locked. Remembers that a slot is on its way, for as long as somebody is sent after it. */
@@ -174,25 +209,31 @@ static void migration_note(struct redis_cluster *cluster, unsigned slot, size_t 
         oldest->to = to;
 }
 
-/* Whom a redirection names; it is not waited for where it is known to be down. NULL: nobody that answers. */
+/* Whom a redirection names; it is not waited for where it is known to be down. NULL: nobody that answers, or a replica that took its
+ * master's place, which is told first what it may lack. */
 static struct redis_node *cluster_follow(struct redis_cluster *cluster, unsigned slot, size_t from,
                                          const struct redis_slots_redirection *to, int64_t deadline,
                                          size_t *at)
 {
+    struct redis_slots_node named = {.port = to->port};
+    bool gave_way = false;
     pthread_mutex_lock(&cluster->mutex);
-    const char *host = to->host[0] != '\0' ? to->host : cluster->masters[from].host;
-    *at = master_at(cluster, host, to->port);
+    snprintf(named.host, sizeof named.host, "%s",
+             to->host[0] != '\0' ? to->host : cluster->masters[from].host);
+    *at = master_at(cluster, named.host, named.port);
     struct redis_node *node = *at != REDIS_SLOTS_NONE ? cluster->masters[*at].node : NULL;
     if (node != NULL && to->ask)
         migration_note(cluster, slot, *at);
     else if (node != NULL)
-        atomic_store(&cluster->slots[slot], (uint16_t)*at);
+        gave_way = slot_moved(cluster, slot, (uint16_t)*at, &named);
     if (node != NULL && atomic_load(&cluster->masters[*at].slots) == 0)
         redis_node_serve(node, (int)slot);
     pthread_mutex_unlock(&cluster->mutex);
     if (!to->ask)
         cluster_want(cluster);
-    return node != NULL && (redis_node_is_up(node) || redis_node_wait(node, deadline, true)) ? node : NULL;
+    if (node == NULL || gave_way)
+        return NULL;
+    return redis_node_is_up(node) || redis_node_wait(node, deadline, true) ? node : NULL;
 }
 
 /* Is the slot served nowhere, or by two at once? Then nothing was done. */
@@ -265,31 +306,6 @@ size_t redis_cluster_node_of(struct redis_cluster *cluster, unsigned slot)
 
 /* ---- the map ---- */
 
-/* Is what was a replica of one master, or is the same one at another address, in its place now? */
-static bool is_successor(const struct redis_slots_master *old, const struct redis_slots_master *new)
-{
-    if (strcmp(old->id, new->id) == 0)
-        return true;
-    for (size_t i = 0; i < old->n_replicas; i++)
-        if (strcmp(old->replicas[i], new->id) == 0)
-            return true;
-    return false;
-}
-
-/* Locked. A slot's new owner. */
-static void slot_give(struct redis_cluster *cluster, size_t slot, uint16_t to,
-                      const struct redis_slots_master *seen)
-{
-    uint16_t from = cluster->owner[slot];
-    if (from != to && from != REDIS_SLOTS_NONE && to != REDIS_SLOTS_NONE &&
-        is_successor(&cluster->masters[from].seen, seen))
-        atomic_fetch_add(&cluster->restarts[slot], 1);
-    if (to !=
-        REDIS_SLOTS_NONE) /* a slot without a master keeps its last owner in mind: who comes next may be its replica */
-        cluster->owner[slot] = to;
-    atomic_store(&cluster->slots[slot], to);
-}
-
 /* Locked. Masters that have slots serve, and who is to have some; the others rest. */
 static void masters_count(struct redis_cluster *cluster)
 {
@@ -321,17 +337,23 @@ static void masters_count(struct redis_cluster *cluster)
 static void cluster_apply(struct redis_cluster *cluster, const struct redis_slots *map, int64_t epoch)
 {
     uint16_t at[REDIS_SLOTS_NODES];
+    bool stays[REDIS_SLOTS_NODES] = {false};
     pthread_mutex_lock(&cluster->mutex);
-    for (size_t i = 0; i < map->n; i++)
-        at[i] = master_at(cluster, map->masters[i].host, map->masters[i].port);
+    for (size_t i = 0; i < map->n; i++) {
+        at[i] = master_at(cluster, map->masters[i].node.host, map->masters[i].node.port);
+        if (at[i] != REDIS_SLOTS_NONE)
+            stays[at[i]] = true;
+    }
     for (size_t slot = 0; slot < REDIS_SLOTS; slot++) {
-        uint16_t owner = map->owner[slot];
-        slot_give(cluster, slot, owner != REDIS_SLOTS_NONE ? at[owner] : REDIS_SLOTS_NONE,
-                  owner != REDIS_SLOTS_NONE ? &map->masters[owner] : NULL);
+        uint16_t i = map->owner[slot], to = i != REDIS_SLOTS_NONE ? at[i] : i, from = cluster->owner[slot];
+        bool other = to != REDIS_SLOTS_NONE && from != REDIS_SLOTS_NONE && to != from,
+             whole = other && !stays[from] && atomic_load(&cluster->masters[to].slots) == 0;
+        slot_give(cluster, slot, to,
+                  whole || (other && is_successor(cluster, slot, to, &map->masters[i].node)));
     }
     for (size_t i = 0; i < map->n; i++)
         if (at[i] != REDIS_SLOTS_NONE)
-            cluster->masters[at[i]].seen = map->masters[i];
+            redis_slots_see(&cluster->masters[at[i]].seen, &map->masters[i], map);
     masters_count(cluster);
     cluster->epoch = epoch;
     cluster->accepted_at = clock_monotonic_ns();
@@ -529,9 +551,10 @@ void redis_cluster_condition(struct redis_cluster *cluster, struct error *out)
 static void missing_add(struct error *out, const struct error *one)
 {
     size_t n = strlen(out->text);
-    snprintf(out->text + n, sizeof out->text - n, "%s%.200s", n > 0 ? "; " : "", one->text);
+    snprintf(out->text + n, sizeof out->text - n, "%s%s", n > 0 ? "; " : "", one->text);
 }
 
+/* Why, of the first: it is most often the same for all, and what is to be done about it must not be cut off. */
 static void missing_masters(struct redis_cluster *cluster, struct error *out)
 {
     for (size_t i = 0; i < atomic_load(&cluster->n); i++) {
@@ -542,8 +565,8 @@ static void missing_masters(struct redis_cluster *cluster, struct error *out)
         if (slots == 0 || redis_node_is_up(master->node))
             continue;
         redis_node_condition(master->node, &why);
-        error_set(&one, "%s (%u of %d slots) is away: %s", redis_node_name(master->node, name), slots,
-                  REDIS_SLOTS, why.text);
+        error_set(&one, "%s (%u of %d slots) is away%s%s", redis_node_name(master->node, name), slots,
+                  REDIS_SLOTS, out->text[0] == '\0' ? ": " : " too", out->text[0] == '\0' ? why.text : "");
         missing_add(out, &one);
     }
 }

@@ -76,6 +76,14 @@ static bool is_refusal(const char *text)
     return false;
 }
 
+/* How much of it is said on: Redis 7 adds which script it was. */
+static int said(const char *text)
+{
+    enum { MOST = 160 };
+    const char *script = strstr(text, " script: ");
+    return script != NULL && script - text < MOST ? (int)(script - text) : MOST;
+}
+
 enum redis_error redis_errors_find(const char *text, const char *who, struct error *out)
 {
     const struct row *row = row_find(text);
@@ -90,10 +98,10 @@ enum redis_error redis_errors_find(const char *text, const char *who, struct err
     char right[40];
     if (row->node_error == REDIS_ERROR_COMMAND && rights_find(text, right, sizeof right))
         error_set(out,
-                  "Redis at %s says \"%.160s\": the ACL of this user lacks +%s; see ACL SETUSER in "
+                  "Redis at %s says \"%.*s\": the ACL of this user lacks +%s; see ACL SETUSER in "
                   "rcptgate(8) for all it needs",
-                  who, text, right);
+                  who, said(text), text, right);
     else
-        error_set(out, "Redis at %s says \"%.160s\": %s", who, text, row->advice);
+        error_set(out, "Redis at %s says \"%.*s\": %s", who, said(text), text, row->advice);
     return row->node_error;
 }

@@ -346,7 +346,7 @@ static void inspect_cluster(const struct redis_config *config, const struct redi
         redis_connector_free(in.connector);
     }
     for (size_t i = 0; found && i < slots->n; i++) {
-        const struct redis_address address = {slots->masters[i].host, slots->masters[i].port};
+        const struct redis_address address = {slots->masters[i].node.host, slots->masters[i].node.port};
         const struct redis_config one = redis_config_at(config, &address);
         int slot = 0;
         while (slots->owner[slot] != i)

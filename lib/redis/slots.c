@@ -88,7 +88,7 @@ static bool is_host(const char *text)
 }
 
 /* [host, port, id, ...]; host nil or "": the one that was asked. "?": the cluster does not know. */
-static bool read_node(const redisReply *node, const char *asked, struct redis_slots_master *out)
+static bool read_node(const redisReply *node, const char *asked, struct redis_slots_node *out)
 {
     if (!is_array(node, 3) || !is_number(node->element[1], 65535) ||
         !is_text(node->element[2], sizeof out->id))
@@ -107,7 +107,7 @@ static bool read_node(const redisReply *node, const char *asked, struct redis_sl
 static size_t master_add(struct redis_slots *slots, const struct redis_slots_master *master)
 {
     size_t i = 0;
-    while (i < slots->n && strcmp(slots->masters[i].id, master->id) != 0)
+    while (i < slots->n && strcmp(slots->masters[i].node.id, master->node.id) != 0)
         i++;
     if (i < slots->n)
         return i;
@@ -120,16 +120,14 @@ static size_t master_add(struct redis_slots *slots, const struct redis_slots_mas
 /* [first, last, master, replica, ...]; none of its slots is in another range, so that every master has some. */
 static bool read_range(const redisReply *range, const char *asked, struct redis_slots *out)
 {
-    struct redis_slots_master master = {.n_replicas = 0}, replica;
+    struct redis_slots_master master = {.n_replicas = 0};
     if (!is_array(range, 3) || !is_number(range->element[0], REDIS_SLOTS - 1) ||
-        !is_number(range->element[1], REDIS_SLOTS - 1) || !read_node(range->element[2], asked, &master))
+        !is_number(range->element[1], REDIS_SLOTS - 1) || !read_node(range->element[2], asked, &master.node))
         return false;
-    for (size_t i = 3; i < range->elements && master.n_replicas < REDIS_SLOTS_REPLICAS; i++) {
-        if (!read_node(range->element[i], asked, &replica))
+    for (size_t i = 3; i < range->elements && master.n_replicas < REDIS_SLOTS_REPLICAS; i++)
+        if (!read_node(range->element[i], asked, &master.replicas[master.n_replicas++]))
             return false;
-        memcpy(master.replicas[master.n_replicas++], replica.id, sizeof replica.id);
-    }
-    bool reachable = strcmp(master.host, "?") != 0 && master.port > 0;
+    bool reachable = strcmp(master.node.host, "?") != 0 && master.node.port > 0;
     size_t at = reachable ? master_add(out, &master) : REDIS_SLOTS_NONE;
     long long first = range->element[0]->integer, last = range->element[1]->integer;
     bool good = at != SIZE_MAX && first <= last;
@@ -153,6 +151,39 @@ bool redis_slots_read(const redisReply *reply, const char *asked, struct redis_s
                   reply->type == REDIS_REPLY_ERROR ? ": " : "",
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "");
     return good;
+}
+
+/* ---- replicas ---- */
+
+bool redis_slots_is_replica(const struct redis_slots_master *master, const struct redis_slots_node *node)
+{
+    for (size_t i = 0; i < master->n_replicas; i++) {
+        const struct redis_slots_node *replica = &master->replicas[i];
+        if ((node->id[0] != '\0' && strcmp(replica->id, node->id) == 0) ||
+            (replica->port == node->port && strcmp(replica->host, node->host) == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool is_master(const struct redis_slots *map, const struct redis_slots_node *node)
+{
+    for (size_t i = 0; i < map->n; i++)
+        if (strcmp(map->masters[i].node.id, node->id) == 0)
+            return true;
+    return false;
+}
+
+void redis_slots_see(struct redis_slots_master *seen, const struct redis_slots_master *now,
+                     const struct redis_slots *map)
+{
+    const struct redis_slots_master before = *seen;
+    *seen = *now;
+    if (strcmp(before.node.id, now->node.id) != 0)
+        return;
+    for (size_t i = 0; i < before.n_replicas && seen->n_replicas < REDIS_SLOTS_REPLICAS; i++)
+        if (!redis_slots_is_replica(seen, &before.replicas[i]) && !is_master(map, &before.replicas[i]))
+            seen->replicas[seen->n_replicas++] = before.replicas[i];
 }
 
 /* ---- CLUSTER INFO ---- */

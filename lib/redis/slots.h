@@ -25,10 +25,13 @@ unsigned redis_slots_of(const char *key, size_t n);
 /* A number that, in decimal digits between braces, is in that slot. */
 unsigned redis_slots_tag(unsigned slot);
 
-struct redis_slots_master {
+struct redis_slots_node {
     char id[REDIS_SLOTS_ID], host[REDIS_SLOTS_HOST];
     int port;
-    char replicas[REDIS_SLOTS_REPLICAS][REDIS_SLOTS_ID]; /* their ids */
+};
+
+struct redis_slots_master {
+    struct redis_slots_node node, replicas[REDIS_SLOTS_REPLICAS];
     size_t n_replicas;
 };
 
@@ -41,6 +44,14 @@ struct redis_slots {
 /* Reads the answer to CLUSTER SLOTS. asked: the host that gave it, which is meant where it names none. False with err set, and
  * *out is worth nothing: it makes no sense. */
 bool redis_slots_read(const redisReply *reply, const char *asked, struct redis_slots *out, struct error *err);
+
+/* May that node be a replica of the master, which then takes its place? Of the same id, or at the same address. */
+bool redis_slots_is_replica(const struct redis_slots_master *master, const struct redis_slots_node *node);
+
+/* What is known of a master (seen; id "": nothing yet) after another map. Replicas that a map does not name any more, as a node that is cut
+ * off does not, stay known as far as there is room, until they are masters themselves. */
+void redis_slots_see(struct redis_slots_master *seen, const struct redis_slots_master *now,
+                     const struct redis_slots *map);
 
 /* Reads the answer to CLUSTER INFO. False with err set: that node does not think the cluster is well. */
 bool redis_slots_read_info(const redisReply *reply, int64_t *epoch, struct error *err);

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from milter_client import Answer, MilterClient
+from network import Network
 from processes import PATIENCE, Failure, Process, Scratch, janitor, run_on_a_terminal, wait_for
 from redis_cluster import Cluster
 from redis_server import Redis
@@ -415,17 +416,21 @@ def serve(gate):
 
 
 class World:
-    """All of it together. store: "redis", "cluster" (cluster: its arguments) or "memory"; maps: Postfix expands aliases, by the gate's maps. Used as a context manager;
-    everything ends with it."""
+    """All of it together. store: "redis", "cluster" (cluster: its arguments) or "memory"; maps: Postfix expands aliases, by the gate's maps;
+    hosts: so many in a network of their own, the i-th gate on the i-th, the cluster's nodes where its argument `hosts` says. Used as a
+    context manager; everything ends with it."""
 
     timeout = "10s"  # of the counters: a slow machine is no outage
 
     def __init__(self, store="redis", limits=(), gates=1, maps=False, postfix=None, database=True,
-                 domains=("example.com",), mta=True, cluster=None, **policy):
+                 domains=("example.com",), mta=True, cluster=None, hosts=0, **policy):
         self.scratch = Scratch()
-        self.redis = self.database = self.sink = None
+        self.redis = self.database = self.sink = self.network = None
         self.gates, self.postfixes = [], []
         try:
+            if hosts:
+                self.network = Network(self.scratch, hosts)
+                cluster = {**cluster, "hosts": [self.network.hosts[i] for i in cluster["hosts"]]}
             if store == "redis":
                 self.redis = Redis(self.scratch)
             elif store == "cluster":
@@ -436,8 +441,9 @@ class World:
                     self.database.domain(domain)
             self.sink = Sink(self.scratch)
             for i in range(gates):
+                place = {"under": self.network.hosts[i].under} if hosts else {}
                 self.gates.append(Gate(self.scratch, self._policy(store, list(limits), dict(policy)),
-                                       name=f"gate{i}" if i else "gate"))
+                                       name=f"gate{i}" if i else "gate", **place))
                 if mta:
                     self.postfixes.append(Postfix(self.scratch, self.gates[-1].milter, self.sink,
                                                   self.gates[-1].maps if maps else None, postfix,
@@ -499,7 +505,7 @@ class World:
 
     def __exit__(self, kind, value, trace):
         troubles = []
-        for thing in [*self.postfixes, *self.gates, self.sink, self.redis]:
+        for thing in [*self.postfixes, *self.gates, self.sink, self.redis, self.network]:
             try:
                 if thing:
                     thing.stop()

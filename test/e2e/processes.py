@@ -121,6 +121,8 @@ def janitor():
 class Scratch:
     """A temporary directory that everybody may enter, and a loopback address that nobody else has."""
 
+    under = args = ()  # what is started here runs under no other command, a Redis with no more arguments
+
     def __init__(self):
         self.path = Path(tempfile.mkdtemp(prefix="rcptgate-"))
         janitor().tell("dir", self.path)

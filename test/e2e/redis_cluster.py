@@ -11,15 +11,15 @@ SLOTS = 16384
 
 
 class Node(Redis):
-    """One node. `call` goes by its unix socket, whatever its state."""
+    """One node. `call` goes by its unix socket, whatever its state. scratch: or a host (network.py)."""
 
     def __init__(self, scratch, name, timeout_ms, settings=()):
         self.address, self.port, self.bus = scratch.address, scratch.port(), scratch.port()
-        super().__init__(scratch, name, args=[
+        super().__init__(scratch, name, under=scratch.under, args=[
             "--port", self.port, "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
-            "--cluster-announce-ip", self.address,
-            "--cluster-config-file", f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
-            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings])
+            "--cluster-announce-ip", self.address, "--protected-mode", "no",
+            "--cluster-config-file", scratch / f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
+            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings, *scratch.args])
         self.id = self.call("CLUSTER", "MYID")
 
     @property
@@ -35,31 +35,55 @@ class Node(Redis):
         except OSError:
             return "gone"
 
+    def holds(self, key, limit):
+        """What a replica has of a counter."""
+        words = self.calls(["READONLY"], ["HGET", key, limit])[-1]
+        return int((words or "0/0").split("/")[0])
+
     def kill(self):
         self.process.popen.kill()
         self.process.popen.wait()
 
 
 class Cluster:
-    """n masters with the slots in equal parts, and a replica of each. coverage: cluster-require-full-coverage."""
+    """n masters with the slots in equal parts, and a replica of each. coverage: cluster-require-full-coverage; hosts: where each
+    node is, the masters first."""
 
-    def __init__(self, scratch, masters=3, replicas=True, timeout_ms=2000, coverage="no", settings=()):
+    def __init__(self, scratch, masters=3, replicas=True, timeout_ms=2000, coverage="no", settings=(), hosts=None):
         settings = ["--cluster-require-full-coverage", coverage, *settings]
-        self.nodes = [Node(scratch, f"node{i}", timeout_ms, settings) for i in range(masters * (1 + replicas))]
+        self.options = (timeout_ms, settings)
+        self.nodes = [Node(hosts[i] if hosts else scratch, f"node{i}", *self.options) for i in range(masters * (1 + replicas))]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         for i, node in enumerate(self.nodes):
             node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         for i, node in enumerate(self.masters):
             node.call("CLUSTER", "ADDSLOTSRANGE", SLOTS * i // masters, SLOTS * (i + 1) // masters - 1)
-        for node in self.nodes[1:]:
-            node.call("CLUSTER", "MEET", self.nodes[0].address, self.nodes[0].port, self.nodes[0].bus)
-        wait_for(lambda: all(self.knows(node) == len(self.nodes) for node in self.nodes), "the nodes do not meet")
+        self._meet()
         for master, replica in zip(self.masters, self.replicas):
             wait_for(lambda: self._replicates(replica, master), "no replication")
         wait_for(lambda: all(node.info()["cluster_state"] == "ok" and int(node.info()["cluster_slots_ok"]) == SLOTS
                              for node in self.nodes), "the cluster does not get well")
         for replica in self.replicas:
             wait_for(lambda: replica.call("ROLE")[3] == "connected", "a replica does not follow")
+        wait_for(lambda: all(self._names_replicas(node) for node in self.nodes), "the replicas are not known to all")
+
+    def add_replica(self, scratch, master):
+        """One more, that has all of it."""
+        replica = Node(scratch, f"node{len(self.nodes)}", *self.options)
+        self.nodes.append(replica)
+        self.replicas.append(replica)
+        self._meet()
+        wait_for(lambda: self._replicates(replica, master), "no replication")
+        wait_for(lambda: replica.call("ROLE")[3] == "connected", "the replica does not follow")
+        return replica
+
+    def _meet(self):
+        for node in self.nodes[1:]:
+            node.call("CLUSTER", "MEET", self.nodes[0].address, self.nodes[0].port, self.nodes[0].bus)
+        wait_for(lambda: all(self.knows(node) == len(self.nodes) for node in self.nodes), "the nodes do not meet")
+
+    def _names_replicas(self, node):
+        return {words[2] for slots in node.call("CLUSTER", "SLOTS") for words in slots[3:]} == {r.id for r in self.replicas}
 
     @staticmethod
     def knows(node):
@@ -80,9 +104,9 @@ class Cluster:
     def alive(self):
         return [node for node in self.nodes if node.process.alive()]
 
-    def serving(self):
-        """The masters, as a node that lives sees them: {id: node}."""
-        for node in self.alive():
+    def serving(self, witnesses=None):
+        """The masters, as a node that lives, or one of those, sees them: {id: node}."""
+        for node in witnesses or self.alive():
             try:
                 lines = node.call("CLUSTER", "NODES").splitlines()
             except (OSError, Failure):

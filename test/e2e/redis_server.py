@@ -1,9 +1,12 @@
 """A private Redis."""
 
+import os
 import socket
 from contextlib import contextmanager
 
 from processes import PATIENCE, Failure, Process, wait_for
+
+SERVER = os.environ.get("REDIS_SERVER") or "redis-server"
 
 
 def encode(*words):
@@ -31,7 +34,7 @@ class Redis:
 
     def start(self):
         self.process = Process(
-            [*self.under, "redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
+            [*self.under, SERVER, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "",
              "--appendonly", "no", "--dir", self.scratch.path, "--daemonize", "no", "--databases", "2",
              *self.args],
             self.scratch / f"{self.name}.log")
@@ -47,6 +50,10 @@ class Redis:
         self.process.stop()
 
     def call(self, *words):
+        return self.calls(words)[-1]
+
+    def calls(self, *commands):
+        """Several, on one connection."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(PATIENCE)
             s.connect(str(self.socket))
@@ -54,8 +61,11 @@ class Redis:
                 if self.auth:
                     s.sendall(encode("AUTH", self.auth))
                     self._read(reader)
-                s.sendall(encode(*words))
-                return self._read(reader)
+                answers = []
+                for words in commands:
+                    s.sendall(encode(*words))
+                    answers.append(self._read(reader))
+                return answers
 
     @contextmanager
     def overheard(self):

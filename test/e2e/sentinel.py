@@ -5,7 +5,7 @@ import socket
 import threading
 
 from processes import Process, wait_for
-from redis_server import Redis, encode
+from redis_server import SERVER, Redis, encode
 
 MASTER = "mymaster"
 
@@ -49,7 +49,7 @@ class Sentinel:
         self.start()
 
     def start(self):
-        self.process = Process(["redis-server", self.configuration, "--sentinel"], self.scratch / f"{self.name}.log")
+        self.process = Process([SERVER, self.configuration, "--sentinel"], self.scratch / f"{self.name}.log")
         wait_for(self._answers, f"{self.name} does not answer")
 
     def _answers(self):

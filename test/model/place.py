@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import harness
 from harness import RCPTGATE, SANITIZERS, Database, Process, Scratch
+from redis_server import SERVER
 from wire import Gone, Wire
 
 CLOCKSHIFT = os.environ.get("CLOCKSHIFT_LIBRARY") or str(Path(RCPTGATE).parent / "test/faults/clockshift.so")
@@ -53,7 +54,7 @@ class Redis:
 
     def spawn(self):
         self.process = Process(
-            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "", "--appendonly", "no",
+            [SERVER, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "777", "--save", "", "--appendonly", "no",
              "--dir", self.scratch.path, "--daemonize", "no", "--databases", "1"], self.scratch / "redis.log", env=self.clock.environment)
 
     def answers(self):

@@ -96,7 +96,9 @@ static inline void server_launch(struct redis_server *server)
         char *log = NULL;
         if (asprintf(&log, "%s/log", server->dir) < 0)
             _exit(1);
-        execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port, "--unixsocket",
+        const char *program = getenv("REDIS_SERVER"); /* valkey-server */
+        program = program != NULL && program[0] != '\0' ? program : "redis-server";
+        execlp(program, program, "--bind", "127.0.0.1", "--port", port, "--unixsocket",
                server->socket, "--dir", server->dir, "--logfile", log, "--save", "", "--appendonly", "no",
                "--daemonize", "no", "--enable-debug-command", "yes", (char *)NULL);
         _exit(127);

@@ -108,8 +108,9 @@ static void describe(const struct redis_slots *slots, char *out, size_t size)
         int n = 0;
         for (size_t slot = 0; slot < REDIS_SLOTS; slot++)
             n += slots->owner[slot] == i;
-        used += (size_t)snprintf(out + used, size - used, "%s:%d/%s(%s) %d ", master->host, master->port,
-                                 master->id, master->n_replicas > 0 ? master->replicas[0] : "", n);
+        used += (size_t)snprintf(out + used, size - used, "%s:%d/%s(%s) %d ", master->node.host,
+                                 master->node.port, master->node.id,
+                                 master->n_replicas > 0 ? master->replicas[0].id : "", n);
     }
 }
 
@@ -196,11 +197,55 @@ static void test_infos(void **state)
     }
 }
 
+/* A master and its replica, by ids of one letter and ports. */
+static struct redis_slots_master master_of(const char *id, int port, const char *replica, int replica_port)
+{
+    struct redis_slots_master master = {.node.port = port, .n_replicas = replica != NULL};
+    snprintf(master.node.id, sizeof master.node.id, "%s", id);
+    snprintf(master.node.host, sizeof master.node.host, "192.0.2.1");
+    if (replica != NULL) {
+        master.replicas[0].port = replica_port;
+        snprintf(master.replicas[0].id, sizeof master.replicas[0].id, "%s", replica);
+        snprintf(master.replicas[0].host, sizeof master.replicas[0].host, "192.0.2.1");
+    }
+    return master;
+}
+
+/* A node that is cut off from its replicas does not name them any more. */
+static void test_replicas(void **state)
+{
+    (void)state;
+    static struct redis_slots map;
+    const struct redis_slots_node b = {"b", "192.0.2.1", 7001}, moved = {"b", "192.0.2.9", 7009},
+                                  named = {"", "192.0.2.1", 7001}, other = {"x", "192.0.2.1", 7005},
+                                  nobody = {"", "", 0};
+    struct redis_slots_master seen = {.n_replicas = 0}, with = master_of("a", 7000, "b", 7001),
+                              without = master_of("a", 7000, NULL, 0), next = master_of("a", 7000, "c", 7002),
+                              successor = master_of("b", 7001, NULL, 0);
+    map = (struct redis_slots){.masters = {with}, .n = 1};
+    redis_slots_see(&seen, &with, &map);
+    assert_true(redis_slots_is_replica(&seen, &b));
+    assert_true(redis_slots_is_replica(&seen, &moved));
+    assert_true(redis_slots_is_replica(&seen, &named));
+    assert_false(redis_slots_is_replica(&seen, &other));
+    assert_false(redis_slots_is_replica(&seen, &nobody));
+    for (int i = 0; i < 2 * REDIS_SLOTS_REPLICAS; i++)
+        redis_slots_see(&seen, i % 2 == 0 ? &without : &next, &map);
+    assert_int_equal(seen.n_replicas, 2);
+    assert_true(redis_slots_is_replica(&seen, &b));
+    map = (struct redis_slots){.masters = {without, successor}, .n = 2};
+    redis_slots_see(&seen, &without, &map);
+    assert_false(redis_slots_is_replica(&seen, &b));
+    assert_int_equal(seen.n_replicas, 1);
+    redis_slots_see(&seen, &successor, &map); /* another node at its address */
+    assert_int_equal(seen.n_replicas, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),         cmocka_unit_test(test_tags),  cmocka_unit_test(test_maps),
-        cmocka_unit_test(test_redirections), cmocka_unit_test(test_infos),
+        cmocka_unit_test(test_redirections), cmocka_unit_test(test_infos), cmocka_unit_test(test_replicas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
