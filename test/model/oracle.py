@@ -19,7 +19,7 @@ MOST_WAITING = 16
 ALIAS_FAULTS = {"rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
                 "file-gone", "file-locked", "file-garbage"}
 ROWS_DIFFER = ALIAS_FAULTS - {"file-gone", "file-locked", "file-garbage"}  # what the gate reads meanwhile is not what was meant
-OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled"}
+OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled", "redis-unheard"}
 CLOCKS = {"clock-redis", "clock-gate", "time-passes"}
 GATES = {"gate-killed", "gate-restarted"}
 STRANGE = {"recipient", "sender", "sender_domain", "client"}  # behind the first of a list: what a stranger can choose
