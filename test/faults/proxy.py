@@ -18,6 +18,7 @@ class Proxy(UnixServer):
     deaf     questions are forwarded, answers are swallowed
     cut      the next answer is swallowed and its connection closed; then pass
     half     the next answer is cut in its middle and its connection closed; then pass
+    last     after `seconds` more answers one is swallowed and its connection closed; then stall
     after    stall, but for the first `bytes` of questions of each new connection
     """
 
@@ -101,6 +102,12 @@ class Proxy(UnixServer):
             if self.mode == "deaf":
                 return True
             time.sleep(0.01)
+        if mode == "last":
+            with self.lock:
+                self.seconds -= 1
+                self.mode = "stall" if self.seconds < 0 else mode
+            if self.seconds < 0:
+                return False
         if mode in ("cut", "half"):
             with self.lock:
                 first, self.mode = self.mode == mode, "pass"

@@ -322,6 +322,23 @@ class Actor:
             yield 0.2
         session.close()
 
+    def returner(self, r, i):
+        """Uses a limit up, and asks again each time that something has just come back."""
+        session = yield from self._session(r)
+        if session is None:
+            return
+        for _ in range(4):
+            yield from self._one(session, r, self.spec["to"][0])
+        while not self._over():
+            strike = len([s for s in self.books.strikes if s.end < time.monotonic()])
+            while not self._over() and strike == len([s for s in self.books.strikes if s.end < time.monotonic()]):
+                yield 0.005
+            back = max(s.end for s in self.books.strikes if s.end < time.monotonic()) if strike else time.monotonic()
+            yield max(0.0, back + random.Random(self.spec["seed"] + strike).uniform(0, 0.2) - time.monotonic())
+            for _ in range(3):
+                yield from self._one(session, r, self.spec["to"][0])
+        session.close()
+
     def opener(self, r, i):
         """Opens many transactions without SIZE, then ends them all."""
         sessions = []

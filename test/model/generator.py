@@ -233,6 +233,27 @@ def slow_redis(r, spec):
     spec["actors"] = [{**actor(r, i, spec["data"]), "kind": r.choice(["honest", "senders", "hammer", "honest"]), "connections": 8, "pause": 0} for i in range(3)]
 
 
+def returns(r, spec):
+    """Redis restarts without its data while nobody asks; then many ask at once."""
+    spec.update(store="redis", mode="enforce", gates=1, seconds=6.0)
+    spec["counters"] = {"timeout": "200ms"}
+    spec["strikes"] = [{"kind": "redis-killed-empty", "at": 1.0 + 0.8 * i, "for": 0.0, "seed": 0} for i in range(5)]
+    for row in spec["data"]["aliases"].values():
+        row.update(action="accept", expires_at=None)
+    spec["data"].update(senders={}, clients={})
+    spec["limits"] = [{"name": "l0", "per": r.choice(["recipient", "mailbox", "recipient_domain"]), "max": r.choice([3, 5]), "window": "1h",
+                       "over": r.choice(["defer", "reject"])}]
+    spec["actors"] = [{**actor(r, 0, spec["data"]), "kind": "returner", "connections": r.choice([4, 8]), "to": list(spec["data"]["aliases"])[:1], "pause": 0}]
+
+
+def unheard(r, spec):
+    """Redis is away, and what is added on its return may have been added already; the limit is far from full."""
+    returns(r, spec)
+    spec["strikes"] = [{"kind": "redis-unheard", "at": 0.6, "for": 1.0, "seed": r.randint(0, 1 << 30)}]
+    spec["limits"][0] |= {"max": 40, "over": "reject"}
+    spec["actors"][0] |= {"kind": "honest", "connections": 1, "pause": 0.08}
+
+
 def shares(r, spec):
     """A share beside aliases that discard and addresses that are guessed."""
     spec["limits"] = [{"name": "l0", "per": r.choice(["host", "all", "client"]), "max": r.choice([20, 50]), "window": "1h", "over": r.choice(["defer", "reject"]),
@@ -293,7 +314,7 @@ def crowd(r, spec):
                       {**one, "kind": "honest", "pause": 0.05}]
 
 
-THEMES = [crowd, retries, retries, volume, race, slow_redis, shares, overflow, renamed]
+THEMES = [crowd, retries, retries, volume, race, slow_redis, returns, unheard, shares, overflow, renamed]
 
 
 def world(seed, families=None, theme=None):

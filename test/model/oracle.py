@@ -19,7 +19,7 @@ MOST_WAITING = 16
 ALIAS_FAULTS = {"rows-lost", "aliases-emptied", "sender-rules-lost", "client-rules-lost", "interior-damaged", "pages-damaged", "file-worse",
                 "file-gone", "file-locked", "file-garbage"}
 ROWS_DIFFER = ALIAS_FAULTS - {"file-gone", "file-locked", "file-garbage"}  # what the gate reads meanwhile is not what was meant
-OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled"}
+OUTAGES = {"redis-frozen", "redis-killed-empty", "redis-killed-data", "redis-slow", "redis-deaf", "redis-cut", "redis-stalled", "redis-unheard"}
 CLOCKS = {"clock-redis", "clock-gate", "time-passes"}
 GATES = {"gate-killed", "gate-restarted"}
 STRANGE = {"recipient", "sender", "sender_domain", "client"}  # behind the first of a list: what a stranger can choose
@@ -602,7 +602,8 @@ class Oracle:
                 total -= max(c[2] for c in inside)
             most = limit.max
             if inside and self.touched(OUTAGES, asked, inside[-1][1]):
-                most = limit.max * self.spec["gates"] + (self.spec["lanes"] if kind != "bytes" else self.spec["lanes"] * max(c[2] for c in inside))
+                lost = self._in_flight(asked, inside[-1][1])
+                most = limit.max * self.spec["gates"] + (lost if kind != "bytes" else lost * max(c[2] for c in inside))
             if total > most:
                 r = inside[-1][3]
                 where = kind if kind == "bytes" else self.spec["store"]
@@ -613,6 +614,13 @@ class Oracle:
                 self._find(f"over/{where}", r, f"{limit.name} took {total}{' and one more' if kind == 'bytes' else ''} of {limit.max} in {inside[-1][1] - asked:.3f} s of {limit.window} s",
                            [c[3] for c in inside][-40:-1])
                 return
+
+    def _in_flight(self, begin, end):
+        """How many charges the outages in that span may have taken the answers of."""
+        strikes = [s for s in self.books.strikes if s.kind in OUTAGES and s.touches(begin, end, CALM)]
+        if any(not s.kind.startswith("redis-killed") or s.end - s.begin > 0.5 for s in strikes):
+            return self.spec["lanes"]
+        return sum(r.asked <= s.end + 0.02 and r.answered >= s.begin - 0.02 for r in self.books.rcpts for s in strikes)
 
     # ---- the rest
 

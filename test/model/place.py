@@ -162,7 +162,7 @@ class Place:
             self.redis.spawn()
             harness.wait_for(self.redis.answers, "redis does not answer")
             target = self.redis.socket
-            if any(s["kind"] in ("redis-slow", "redis-deaf", "redis-cut", "redis-stalled") for s in spec["strikes"]):
+            if any(s["kind"] in ("redis-slow", "redis-deaf", "redis-cut", "redis-stalled", "redis-unheard") for s in spec["strikes"]):
                 self.proxy = Proxy(self.scratch, target)
                 target = self.proxy.path
             counters["url"] = f"unix://{target}?db=0"

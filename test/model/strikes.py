@@ -111,6 +111,18 @@ class Strikes:
             yield seconds / 5
         self.place.proxy.mode("pass")
 
+    def redis_unheard(self, strike, seconds, r):
+        """Away; back, but for an answer that is lost before it is away again; then it restarts with its data."""
+        proxy = self.place.proxy
+        proxy.mode("stall")
+        yield seconds
+        proxy.mode("close")
+        proxy.mode(f"last {r.randint(0, 12)}")
+        yield r.uniform(0.3, 0.8)
+        proxy.mode("stall")
+        yield from self._killed(strike, 0.0, True)
+        proxy.mode("close")
+
     # ---- clocks
 
     def _clock(self, strike, clocks, seconds, by):
