@@ -19,17 +19,13 @@ static size_t room(const struct text *text)
     return text->cut ? 0 : text->size - 1 - text->len;
 }
 
-void text_add_bytes(struct text *text, const char *bytes, size_t n)
+void text_add_start(struct text *text, const char *bytes)
 {
     const size_t fits = room(text);
-    if (n > fits) {
-        text->cut = true;
-        n = fits;
-    }
-    char *at = text->at + text->len;
-    memcpy(at, bytes, n);
-    at[n] = '\0';
-    text->len += n;
+    memcpy(text->at + text->len, bytes, fits);
+    text->len += fits;
+    text->at[text->len] = '\0';
+    text->cut = true;
 }
 
 void text_addf(struct text *text, const char *format, ...)

@@ -16,9 +16,23 @@ struct text {
 };
 
 void text_init(struct text *text, char *buffer, size_t size);
-void text_add_bytes(struct text *text, const char *bytes, size_t n);
 
-/* Here, so that the compiler counts the bytes of a constant. */
+/* As much of it as fits, where that is not all. */
+void text_add_start(struct text *text, const char *bytes);
+
+/* Both here, so that a constant is measured and copied by the compiler. */
+static inline void text_add_bytes(struct text *text, const char *bytes, size_t n)
+{
+    if (text->cut || n >= text->size - text->len) {
+        text_add_start(text, bytes);
+        return;
+    }
+    char *at = text->at + text->len;
+    memcpy(at, bytes, n);
+    at[n] = '\0';
+    text->len += n;
+}
+
 static inline void text_add(struct text *text, const char *string)
 {
     text_add_bytes(text, string, strlen(string));
