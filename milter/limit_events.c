@@ -4,6 +4,7 @@
 
 #include "sys/log.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -73,7 +74,7 @@ static void log_trip(const struct trip *trip, const char *key, const struct refu
 
 static void notify(const struct where *to, const struct decision *d, const struct trip *trip)
 {
-    char used[24], max[24], buffer[LIMIT_EVENTS_KEY];
+    char used[24], max[24], buffer[LIMIT_EVENTS_KEY] UNZEROED;
     const char *key = limit_events_key(d, trip->limit, buffer);
     struct events *events = to->events;
     struct refusals_who who;

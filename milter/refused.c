@@ -2,6 +2,7 @@
 #include "refused.h"
 
 #include "base/clock.h"
+#include "base/unzeroed.h"
 #include "limit_events.h"
 
 /* As in the log, but that an alias that is not there, or not any more, is no row of somebody's. */
@@ -34,7 +35,7 @@ static const char *name_of(const struct address *address, const char *raw)
 
 static void add(struct gate *gate, const struct decision *d, const struct verdict *verdict, bool shadow)
 {
-    char client[NETWORK_TEXT], buffer[LIMIT_EVENTS_KEY];
+    char client[NETWORK_TEXT], buffer[LIMIT_EVENTS_KEY] UNZEROED;
     const struct envelope *e = &d->envelope;
     const struct refusal refusal = {
         .rule = rule_of(verdict, d->ruling.alias.state),

@@ -168,6 +168,17 @@ bool network_equal(const struct network *a, const struct network *b)
     return a->bits == b->bits && memcmp(a->addr, b->addr, sizeof a->addr) == 0;
 }
 
+/* In decimal; returns where it ends. */
+static char *put_octet(char *to, unsigned octet)
+{
+    if (octet >= 100)
+        *to++ = (char)('0' + octet / 100);
+    if (octet >= 10)
+        *to++ = (char)('0' + octet / 10 % 10);
+    *to++ = (char)('0' + octet % 10);
+    return to;
+}
+
 const char *network_format(const struct network *net, char buffer[NETWORK_TEXT])
 {
     struct text text;
@@ -178,11 +189,14 @@ const char *network_format(const struct network *net, char buffer[NETWORK_TEXT])
         text_add(&text, "unknown");
         return buffer;
     }
-    for (size_t i = sizeof mapped; ipv4 && i < sizeof net->addr; i++) {
-        text_add(&text, i > sizeof mapped ? "." : "");
-        text_add_number(&text, net->addr[i]);
-    }
-    if (!ipv4) /* cannot fail: there is room */
+    if (ipv4) {
+        char *end = put_octet(address, net->addr[sizeof mapped]);
+        for (size_t i = sizeof mapped + 1; i < sizeof net->addr; i++) {
+            *end++ = '.';
+            end = put_octet(end, net->addr[i]);
+        }
+        text_add_bytes(&text, address, (size_t)(end - address));
+    } else /* cannot fail: there is room */
         text_add(&text, inet_ntop(AF_INET6, net->addr, address, sizeof address));
     if (net->bits < ALL_BITS) {
         text_add(&text, "/");

@@ -3,6 +3,7 @@
 #include "gate/refusals.h"
 
 #include "base/table.h"
+#include "base/text.h"
 #include "base/unzeroed.h"
 #include "base/utf8.h"
 
@@ -86,7 +87,9 @@ static void most_vote(struct most *most, const char *name, unsigned n)
     if (most->votes > n)
         most->votes = n;
     if (most->votes == 0) {
-        snprintf(most->name, sizeof most->name, "%s", name);
+        struct text text;
+        text_init(&text, most->name, sizeof most->name);
+        text_add(&text, name);
         most->votes = 1;
     } else if (strncmp(most->name, name, sizeof most->name - 1) != 0) {
         most->votes--;
