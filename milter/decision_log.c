@@ -12,25 +12,42 @@ enum { ADDRESS_TEXT = 512 };
 static const bool plain[256] = {
     ['!' ... '$'] = true, ['&' ... ';'] = true, ['='] = true, ['?' ... '~'] = true};
 
+static size_t plain_part(const char *address)
+{
+    size_t n = 0;
+    while (plain[(unsigned char)address[n]])
+        n++;
+    return n;
+}
+
 /* <address>, all else percent-encoded, so that nothing can end it early and nothing is lost; cut, so that the verdict
  * behind it is never lost. */
-static void add_address(struct text *text, const char *key, const char *address)
+static void add_encoded(struct text *text, const char *address)
 {
     char safe[ADDRESS_TEXT] UNZEROED;
     struct text out;
     text_init(&out, safe, sizeof safe);
     while (*address != '\0' && !out.cut) {
-        size_t n = 0;
-        while (plain[(unsigned char)address[n]])
-            n++;
+        const size_t n = plain_part(address);
         text_add_bytes(&out, address, n);
         address += n;
         if (*address != '\0')
             text_addf(&out, "%%%02X", (unsigned char)*address++);
     }
-    text_add(text, key);
     text_add_bytes(text, safe, out.len);
     text_add(text, out.cut ? "...>" : ">");
+}
+
+static void add_address(struct text *text, const char *key, const char *address)
+{
+    const size_t n = plain_part(address);
+    text_add(text, key);
+    if (address[n] != '\0' || n >= ADDRESS_TEXT) {
+        add_encoded(text, address);
+        return;
+    }
+    text_add_bytes(text, address, n); /* nearly every one */
+    text_add(text, ">");
 }
 
 static void add_word(struct text *text, const char *key, const char *value)

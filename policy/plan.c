@@ -8,6 +8,7 @@
 #include "ramp.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -365,7 +366,7 @@ static bool is_held(const struct planner *planner, const struct limit *limit, co
 static int push_ask(struct planner *planner, const struct limit *limit, const struct count_ask *ask)
 {
     if (planner->n == planner->room) {
-        size_t room = planner->room == 0 ? 16 : 2 * planner->room;
+        size_t room = planner->room == 0 ? 4 : 2 * planner->room;
         struct count_ask *asks = pool_alloc(planner->pool, room * sizeof *asks);
         const struct limit **limits = pool_alloc(planner->pool, room * sizeof(void *));
         if (asks == NULL || limits == NULL)
@@ -598,7 +599,8 @@ static int add_combinations(struct planner *planner, const struct limit *limit)
 {
     size_t wheels[SUBJECTS] = {0};
     for (;;) {
-        struct combination of = {.n = limit->n_per};
+        struct combination of UNZEROED;
+        of.n = limit->n_per;
         for (size_t i = 0; i < limit->n_per; i++) {
             of.subjects[i] = limit->per[i];
             of.texts[i] = planner->values[limit->per[i]].at[wheels[i]];

@@ -323,8 +323,8 @@ static bool take_number(const char **at, int64_t *out)
 {
     int64_t number = 0;
     const char *digit = *at;
-    for (; *digit >= '0' && *digit <= '9' && number <= WINDOW_MOST; digit++)
-        number = number * 10 + (*digit - '0');
+    for (unsigned value; (value = (unsigned)*digit - '0') <= 9 && number <= WINDOW_MOST; digit++)
+        number = number * 10 + (int64_t)value;
     if (digit == *at || number > WINDOW_MOST || (*digit != ' ' && *digit != '\0'))
         return false;
     *at = *digit == ' ' && digit[1] != '\0' ? digit + 1 : digit;
