@@ -64,6 +64,7 @@ class Redis:
             return False
 
     call = harness.Redis.call
+    calls = harness.Redis.calls
     _read = harness.Redis._read
     auth = None
     fields = harness.Redis.fields
