@@ -336,7 +336,7 @@ static void masters_count(struct redis_cluster *cluster)
 
 static void cluster_apply(struct redis_cluster *cluster, const struct redis_slots *map, int64_t epoch)
 {
-    uint16_t at[REDIS_SLOTS_NODES];
+    uint16_t at[REDIS_SLOTS_NODES] = {0};
     bool stays[REDIS_SLOTS_NODES] = {false};
     pthread_mutex_lock(&cluster->mutex);
     for (size_t i = 0; i < map->n; i++) {

@@ -222,7 +222,7 @@ static void key_split(const struct row *row, struct key_parts *parts)
 
 static json_t *row_report(const struct row *row, enum refusals_by by, unsigned sum)
 {
-    struct key_parts parts;
+    struct key_parts parts = {0};
     key_split(row, &parts);
     const struct {
         const char *name;
@@ -242,7 +242,7 @@ static json_t *row_report(const struct row *row, enum refusals_by by, unsigned s
 
 static bool is_of_limit(const struct row *row, const char *limit)
 {
-    struct key_parts parts;
+    struct key_parts parts = {0};
     if (limit == NULL)
         return true;
     key_split(row, &parts);
