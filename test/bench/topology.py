@@ -1,5 +1,7 @@
 """What TLS and a cluster cost beside one Redis in plain text, all over TCP, side by side in each round. A limit for each recipient is one
 group: a RCPT is one call. With one for each sender there are two groups: on one node that is one call still, in a cluster a chain of two.
+One to three gates over the cluster, all busy: what a RCPT costs each of them does not grow with their number (decisions a second do not
+tell: the gates, the nodes and the loads share the machine's cores).
 And one limit on `all` that ten gates ask all the time: they lease some of it, so that a RCPT is far less than one call."""
 
 import json
@@ -13,6 +15,7 @@ from contenders import NO_LIMIT, cpu_of
 from harness import Cluster, Gate, Redis, wait_for
 
 NODE, TLS, CLUSTER = "one node", "one node, TLS", "cluster of three"
+GATES = (1, 2, 3)
 HOT_GATES = 10
 HOT = {"below max": NO_LIMIT, "at max": 2000}  # a second
 
@@ -107,10 +110,30 @@ def part_topology(world, results):
         finally:
             for gate in gates.values():
                 gate.stop()
+        got.update({f"{n} gates": measure_gates(world, all_stores[CLUSTER], n) for n in GATES})
         got.update({f"hot, {name}": measure_hot(world, all_stores[NODE], name, most) for name, most in HOT.items()})
     results.raw["topology"] = got
     say(results, got, list(rows))
+    say_gates(results, got)
     say_hot(results, got)
+
+
+def measure_gates(world, store, n):
+    """A run a round: so many gates at once."""
+    gates = [start(world, f"of-{n}-{i}", store, limits(1)) for i in range(n)]
+    try:
+        return [run_together(world, store, gates) for _ in range(world.options.rounds)]
+    finally:
+        for gate in gates:
+            gate.stop()
+
+
+def say_gates(results, got):
+    for n in GATES[1:]:
+        for figure, value in (("CPU of a gate a RCPT", lambda r: r["cpu"] / max(1, r["rcpts"])),
+                              ("calls of the script a RCPT", lambda r: r["scripts"] / max(1, r["rcpts_in_all"]))):
+            ratios = [value(a) / value(b) for a, b in zip(got[f"{n} gates"], got["1 gates"]) if value(b) > 0]
+            results.line(f"{n} gates over a cluster, of one gate: {figure}", ratios, key=f"topology/gates/{n}/{figure}")
 
 
 def measure_hot(world, store, name, most):
@@ -118,22 +141,22 @@ def measure_hot(world, store, name, most):
     limit = [{"name": "site", "per": "all", "max": most, "window": "1s", "over": "defer"}]
     gates = [start(world, re.sub(r"\W+", "-", f"hot-{name}-{i}"), store, limit) for i in range(HOT_GATES)]
     try:
-        return [run_hot(world, store, gates) for _ in range(world.options.rounds)]
+        return [run_together(world, store, gates) for _ in range(world.options.rounds)]
     finally:
         for gate in gates:
             gate.stop()
 
 
-def run_hot(world, store, gates):
+def run_together(world, store, gates):
     store.forget()
     words = [world.tool("milter_load"), "-c", "10", "-s", str(world.options.seconds), "-u", str(min(0.5, world.options.seconds)), "-p", str(world.options.aliases)]
-    loads = [subprocess.Popen([*words, str(gate.socket)], stdout=subprocess.PIPE, text=True) for gate in gates]
+    loads = [subprocess.Popen([*words, "-w", f"milter={gate.process.pid}", str(gate.socket)], stdout=subprocess.PIPE, text=True) for gate in gates]
     runs = [json.loads(load.communicate()[0]) for load in loads]
     for gate in gates:
         if trouble(gate):
             raise AssertionError(f"{gate.name} counted by itself: {trouble(gate)}")
     return {"scripts": store.scripts(), **{key: sum(run[key] for run in runs) for key in ("rcpts", "rcpts_in_all")},
-            "admitted": sum(run["answers"]["continue"] for run in runs), "load_average": os.getloadavg()[0]}
+            "cpu": sum(run["cpu_seconds"]["milter"] for run in runs), "admitted": sum(run["answers"]["continue"] for run in runs), "load_average": os.getloadavg()[0]}
 
 
 def say_hot(results, got):
