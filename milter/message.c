@@ -188,7 +188,8 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
 
 void message_bytes(struct message *message, size_t n)
 {
-    message->bytes += (int64_t)n;
+    if (message->open) /* else they are of none */
+        message->bytes += (int64_t)n;
 }
 
 /* ---- its end ---- */

@@ -1,6 +1,6 @@
 /* message: one message under way, from MAIL FROM to its end: what it holds in the counters, and who was let through.
  *
- * Reset in one place, message_begin(); ends at message_end() or message_abort(). Belongs to one session, whose
+ * Ends, and is reset, at message_end() or message_abort(). Belongs to one session, whose
  * callbacks come one after the other. Where memory runs out, nothing is said of it but "later". */
 #ifndef RCPTGATE_MILTER_MESSAGE_H
 #define RCPTGATE_MILTER_MESSAGE_H
@@ -53,6 +53,7 @@ void message_begin(struct message *message, const struct policy *policy, const c
  * known. Strings in the outcome live until the message ends. */
 void message_rcpt(struct message *message, const char *raw, const char *resolved, struct outcome *out);
 
+/* Of its headers and body. Harmless without an open message. */
 void message_bytes(struct message *message, size_t n);
 
 struct ending {    /* what became of a message at its end */

@@ -320,6 +320,16 @@ static void step(struct smfi_str *ctx, struct fuzz_input *in)
     }
 }
 
+/* Between two messages nothing is left of the one before. */
+static void check_between(const struct smfi_str *ctx)
+{
+    const struct session *session = ctx->priv != NULL ? *(struct session **)ctx->priv : NULL;
+    const struct message *message = session != NULL ? &session->message : NULL;
+    if (message != NULL && !message->open)
+        demand(message->bytes == 0 && message->receipts == NULL && message->accepted == NULL &&
+               message->user == NULL && message->n_accepted == 0 && message->n_duplicate == 0);
+}
+
 static void on_view(void *arg, const struct count_view *view)
 {
     (void)arg;
@@ -336,8 +346,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     start_once();
     started_ms += 2 * 86400000; /* nothing is left of the input before */
     now_ms = started_ms;
-    while (in.left > 0)
-        step(&contexts[fuzz_below(&in, CONTEXTS)], &in);
+    while (in.left > 0) {
+        struct smfi_str *ctx = &contexts[fuzz_below(&in, CONTEXTS)];
+        step(ctx, &in);
+        check_between(ctx);
+    }
     for (size_t i = 0; i < CONTEXTS; i++) {
         (void)description.xxfi_close(&contexts[i]);
         contexts[i] = (struct smfi_str){0};
