@@ -153,6 +153,8 @@ static void holds_keep(struct daemon *daemon)
     int64_t now = context_now(&daemon->gate.context);
     if (holds_are_kept(daemon, policy))
         (void)holds_save(daemon->gate.counters, path, now, &err); /* is a condition */
+    if (err.text[0] != '\0')
+        daemon->holds_ms = 0; /* this is told from now on, in place of what could not be read */
     if (err.text[0] != '\0' || now < daemon->holds_ms || now - daemon->holds_ms > REMEMBER_MS)
         conditions_follow(&daemon->gate.context.conditions, CONDITION_HOLDS, CONDITION_DEGRADED, now, &err);
     policy_unref(policy);

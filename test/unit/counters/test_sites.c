@@ -86,8 +86,8 @@ static enum counters_status remote_ask(struct counters *counters, enum counters_
     struct remote *remote = (struct remote *)counters;
     bool one;
     unsigned site = site_of_request(request, &one);
-    size_t n = strlen(remote->asked);
-    if (mode != COUNTERS_CHARGE && n + 1 < sizeof remote->asked)
+    size_t n = mode != COUNTERS_CHARGE ? strlen(remote->asked) : sizeof remote->asked; /* charges are the worker's */
+    if (n + 1 < sizeof remote->asked)
         remote->asked[n] = (char)('a' + site);
     if (remote->split[site] && !one)
         return COUNTERS_SPLIT;
