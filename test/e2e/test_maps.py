@@ -430,8 +430,8 @@ def test_what_would_bounce_is_told():
         check = w.gate.command("check")
         assert "3 of its aliases, globs and catch-alls accept mail and have no mailbox (*@all.example)" in check, check
         assert "recipients/3" not in check, "it is an alias"
-        told = wait_for(lambda: {r["what"]: r["text"] for r in w.gate.status()["notes"]}.get("aliases-mailbox"), "the note")
-        assert told.startswith("3 aliases or catch-alls accept mail and have no mailbox, *@all.example for one"), told
+        told = "3 aliases or catch-alls accept mail and have no mailbox, *@all.example for one"
+        wait_for(lambda: {r["what"]: r["text"] for r in w.gate.status()["notes"]}.get("aliases-mailbox", "").startswith(told), "the note")
         assert w.gate.status()["status"] == "healthy"
         for words in (["alias", "set", "shop@example.com", "me@mailbox.example"], ["alias", "set", "s-*@example.com", "me@mailbox.example"],
                       ["alias", "add", "*@all.example", "me@mailbox.example"]):

@@ -148,8 +148,7 @@ static int64_t heat(const struct host *host, const struct count_ask *ask)
             n += reserve(host, ask, 1, &answer);
         before = calls();
         n += reserve(host, ask, 1, &answer);
-    } while (calls() != before);
-    assert_true(answer.slot >= 0 && answer.here >= 0);
+    } while (calls() != before || answer.slot < 0 || answer.here < 0); /* a slow Redis is not asked either */
     return n;
 }
 
