@@ -5,6 +5,7 @@ tests run side by side. Whatever is started is ended by its process id; a janito
 nothing stays behind when a test is killed. Tests take all parts from here, wherever they are written.
 """
 
+import atexit
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,19 @@ from sink import Sink, SinkHandler
 from smtp import Closed, Smtp
 
 SOURCE = Path(__file__).resolve().parents[2]
-RCPTGATE = os.environ.get("RCPTGATE") or str(SOURCE / "build/test-release/rcptgate")
+
+
+def for_everybody(program):
+    """The program, which some tests run as another user; where others may not enter its directory (it is below /root, say), a copy."""
+    if all(directory.stat().st_mode & 0o001 for directory in Path(program).resolve().parents):
+        return program
+    directory = tempfile.mkdtemp(prefix="rcptgate-program-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.chmod(directory, 0o755)
+    return shutil.copy(program, directory)
+
+
+RCPTGATE = for_everybody(os.environ.get("RCPTGATE") or str(SOURCE / "build/test-release/rcptgate"))
 SANITIZED = any(word in Path(RCPTGATE).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # many times slower
 
 
