@@ -400,7 +400,7 @@ static int read_local(struct reader *in, struct content *content, struct error *
 /* A domain with blanks or comments in it or behind it. */
 static int read_spaced_domain(struct reader *in, char *out, struct error *err)
 {
-    char text[DOMAIN_TEXT_MAX];
+    char text[DOMAIN_TEXT_MAX] = "";
     size_t len = 0;
     while (more(in)) {
         if (len == sizeof text - 1) {

@@ -331,7 +331,9 @@ static void inspect_cluster(const struct redis_config *config, const struct redi
     char name[300];
     struct redis_slots *slots = calloc(1, sizeof *slots);
     bool found = false;
-    for (size_t i = 0; slots != NULL && i < config->n_addresses && !found; i++) {
+    if (slots == NULL)
+        return;
+    for (size_t i = 0; i < config->n_addresses && !found; i++) {
         const struct redis_config one = redis_config_at(config, &config->addresses[i]);
         struct inspection in = {.inspector = inspector, .config = &one, .slot = -1};
         struct error err = {0};

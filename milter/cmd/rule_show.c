@@ -251,6 +251,21 @@ static enum edit_status find(const struct rule_show *of, const struct policy *po
     return EDIT_FAILED;
 }
 
+static enum edit_status show(const struct rule_show *of, const struct policy *policy,
+                             struct aliases_edit *edit, struct shown *shown, struct error *err)
+{
+    enum edit_status status = find(of, policy, edit, shown, err);
+    if (status != EDIT_DONE)
+        return status;
+    if (shown->failed)
+        return EDIT_FAILED;
+    qsort(shown->senders, shown->n_senders, sizeof shown->senders[0], by_scope);
+    if (of->json)
+        return print_json(shown, err);
+    print(shown);
+    return EDIT_DONE;
+}
+
 enum edit_status rule_show(const struct rule_show *of, struct aliases_edit *edit, struct error *err)
 {
     static const char defaults[] = "{\"aliases\": {}}";
@@ -264,16 +279,7 @@ enum edit_status rule_show(const struct rule_show *of, struct aliases_edit *edit
     if (shown != NULL && policy != NULL) {
         shown->pool = of->pool;
         shown->now_ms = clock_now_ms();
-        status = find(of, policy, edit, shown, err);
-    }
-    if (status == EDIT_DONE && shown->failed)
-        status = EDIT_FAILED;
-    if (status == EDIT_DONE) {
-        qsort(shown->senders, shown->n_senders, sizeof shown->senders[0], by_scope);
-        if (of->json)
-            status = print_json(shown, err);
-        else
-            print(shown);
+        status = show(of, policy, edit, shown, err);
     }
     if (status == EDIT_FAILED)
         error_set(err, "out of memory"); /* unless it was said better */

@@ -277,7 +277,7 @@ static json_t *report(const struct kind *kind, enum refusals_by by, const char *
     }
     if (n > 1)
         qsort(ranked, n, sizeof *ranked, ranked_compare);
-    for (size_t i = 0; i < n && i < most; i++)
+    for (size_t i = 0; ranked != NULL && i < n && i < most; i++)
         json_array_append_new(list, row_report(ranked[i].row, by, ranked[i].sum));
     free(ranked);
     return list;
