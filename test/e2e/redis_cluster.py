@@ -36,8 +36,13 @@ class Node(Redis):
             return "gone"
 
     def holds(self, key, limit):
-        """What a replica has of a counter."""
-        words = self.calls(["READONLY"], ["HGET", key, limit])[-1]
+        """What a replica has of a counter; None: it does not know the cluster yet."""
+        try:
+            words = self.calls(["READONLY"], ["HGET", key, limit])[-1]
+        except Failure as failure:
+            if "CLUSTERDOWN" not in str(failure):
+                raise
+            return None
         return int((words or "0/0").split("/")[0])
 
     def kill(self):
