@@ -161,10 +161,12 @@ static int sum_pages(FILE *file, uint64_t *out)
     uint64_t chain[2] = {0};
     if (fseek(file, header, SEEK_SET) < 0)
         return -1;
-    for (size_t n = 1; n > 0; chain[1]++) {
+    size_t n;
+    do {
         n = fread(bytes, 1, sizeof bytes, file);
         chain[0] = hash_bytes(chain, bytes, n);
-    }
+        chain[1]++;
+    } while (n == sizeof bytes);
     *out = chain[0];
     return ferror(file) ? -1 : 0;
 }

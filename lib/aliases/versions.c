@@ -49,9 +49,11 @@ static int copy_to(const char *database, const char *path, struct error *err)
 static int seal(const char *path, int64_t serial, struct error *err)
 {
     int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fchmod(fd, 0660) < 0)
+    int rc = fd < 0 || fchmod(fd, 0660) < 0 ? -1 : 0;
+    if (rc < 0)
         error_set(err, "%s cannot be written: %s", path, strerror(errno));
-    int rc = err->text[0] == '\0' ? aliases_seal_put(fd, serial, path, err) : -1;
+    else
+        rc = aliases_seal_put(fd, serial, path, err);
     if (rc == 0 && fsync(fd) < 0) {
         error_set(err, "%s cannot be written: %s", path, strerror(errno));
         rc = -1;
