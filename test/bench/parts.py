@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from contenders import World, memory_mb, on_one_cpu
-from harness import Database
+from harness import Database, wait_for
 from report import at_least, at_most, median
 
 HUGE = 1000000  # aliases
@@ -82,18 +82,17 @@ def ratio_part(part, text, *words):
 def script_words(world, name):
     """The EVALSHA that the gate sends for a RCPT, with the number of the recipient replaced by a mark."""
     argv = world.load_words(name, "-c", 1, "-p", 1, seconds=0.1)
-    monitor = subprocess.Popen(["redis-cli", "-s", str(world.redis.socket), "MONITOR"], stdout=subprocess.PIPE, text=True)
-    try:
-        monitor.stdout.readline()
-        subprocess.run(argv, check=True, capture_output=True)
-        for line in monitor.stdout:
+
+    def overheard():
+        with world.redis.overheard() as lines:
+            subprocess.run(argv, check=True, capture_output=True)
+        for line in lines:
             if '"evalsha"' in line.lower() and "a0000000" in line and " lua]" not in line:
                 words = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
                 return [word.replace("a0000000", "a__rand__") for word in words]
-    finally:
-        monitor.terminate()
-        monitor.wait()
-    raise AssertionError("the gate asks nothing of Redis")
+        return None
+
+    return wait_for(overheard, "the gate asks nothing of Redis")
 
 
 def measure_turns(world, results, part, names, measure):
