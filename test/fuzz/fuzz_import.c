@@ -51,6 +51,7 @@ static bool check_row(enum aliases_table table, const struct edit_record *record
         check_address(text_of(table, record, "address"));
     if (table == ALIASES_DOMAINS || table == ALIASES_GLOBS) {
         const char *name = text_of(table, record, "domain");
+        name += name[0] == '.'; /* ".example.com": all domains below it */
         demand(address_domain(name, domain, NULL) == 0 && strcmp(domain, name) == 0);
     }
     if (table == ALIASES_CLIENTS) {
