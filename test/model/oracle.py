@@ -60,7 +60,10 @@ class View:
         return says
 
     def meets(self, limit):
-        """Is this limit asked at all? Alias rules that refuse, defer or drop leave few."""
+        """May this limit be asked at all? Alias rules that refuse, defer or drop leave few; but where they cannot be trusted just now, an
+        exempt recipient gets its mail, and meets all."""
+        if self.exempt_recipient:
+            return True
         actions = {action for rule, action in self.says}
         if "reject" in actions or "defer" in actions:
             return limit.count == "attempts" and set(limit.per) <= ALWAYS | {"recipient_domain"}
