@@ -98,6 +98,9 @@ class Oracle:
         self.cache, self.charges, self.holds = {}, defaultdict(list), {}
         self.first_clock = min([s.begin for s in books.strikes if s.kind in CLOCKS], default=FOREVER)
         self.alias_faults = [s for s in books.strikes if s.kind in ALIAS_FAULTS and not s.facts.get("nothing")]
+        # when the machine may have kept Redis from answering in time: an outage like any other
+        starved = books.starved_from(self.timeout / 3) if self.timeout < 5 else None
+        self.starved_from = FOREVER if starved is None else starved
 
     def judge(self):
         self._retries()
@@ -126,12 +129,8 @@ class Oracle:
             self._counters()
         return sorted(self.findings, key=lambda finding: finding.when)
 
-    def _starved(self, r):
-        """Has the machine kept Redis from answering in time, at some moment before? That is an outage like any other."""
-        return self.timeout < 5 and self.books.longest_starved(r.answered) > self.timeout / 3
-
     def _find(self, kind, r, text, about=()):
-        if (kind == "needless/451" or kind.startswith("over/")) and self._starved(r):
+        if (kind == "needless/451" or kind.startswith("over/")) and r.answered >= self.starved_from:
             return
         self.findings.append(Finding(kind, r.asked, f"{r.code} for <{r.raw}> from <{r.sender}> client {r.client} gate {r.gate} ({r.actor}): {text}",
                                      [*about, r]))
@@ -213,6 +212,7 @@ class Oracle:
                 self.first_deferred[pair] = min(self.first_deferred.get(pair, FOREVER), r.asked)
         pairs = {}
         doubt = min([s.begin for s in self.books.strikes if s.kind in OUTAGES | GATES | {"redis-flushed", "clock-redis", "clock-gate"}], default=FOREVER)
+        doubt = min(doubt, self.starved_from)
         passes = [(s.begin, s.end) for s in self.books.strikes if s.kind == "time-passes"]
         for r in self.books.rcpts:
             client = network_of(r.client, *self.bits)
