@@ -2,6 +2,8 @@
 #include "aliases/aliases.h"
 
 #include "connection.h"
+#include "base/clock.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +24,7 @@
 
 extern const char aliases_schema_sql[];
 
-enum { NOTICED_MS = 1000, PATIENCE_MS = 20000 };
+enum { NOTICED_MS = 1000 };
 
 struct place {
     char dir[64], path[96];
@@ -88,13 +90,6 @@ static int tear_down(void **state)
     return rc;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void nap(int ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
@@ -121,13 +116,13 @@ static enum rows_state state_of(struct aliases *db, struct pool *pool)
 /* Waits until the file is seen to be in that state; how long it took. */
 static int64_t wait_for(struct aliases *db, struct pool *pool, enum rows_state state)
 {
-    int64_t start = now_ms();
+    int64_t start = clock_monotonic_ms();
     while (state_of(db, pool) != state) {
-        if (now_ms() - start > PATIENCE_MS)
+        if (clock_monotonic_ms() - start > PATIENCE_MS)
             fail_msg("the state %d did not come", (int)state);
         nap(10);
     }
-    return now_ms() - start;
+    return clock_monotonic_ms() - start;
 }
 
 static void expect_condition(struct aliases *db, const char *what)
@@ -679,15 +674,15 @@ static void a_locked_file_is_unknown_soon(void **state)
     struct aliases *db = open_db(place);
     sqlite3 *locker = outside(place->path);
     run(locker, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
-    int64_t start = now_ms();
+    int64_t start = clock_monotonic_ms();
     assert_int_equal(state_of(db, &place->pool), ROWS_UNKNOWN);
-    assert_true(now_ms() - start < 5000);
+    assert_true(clock_monotonic_ms() - start < 5000);
     expect_condition(db, "locked");
     int waited = 0;
     for (int i = 0; i < 100; i++) {
-        start = now_ms();
+        start = clock_monotonic_ms();
         assert_int_equal(state_of(db, &place->pool), ROWS_UNKNOWN);
-        waited += now_ms() - start >= CONNECTION_BUSY_MS;
+        waited += clock_monotonic_ms() - start >= CONNECTION_BUSY_MS;
     }
     assert_true(waited < 50); /* not every look-up waits */
     run(locker, "COMMIT");
@@ -750,9 +745,9 @@ static void readers_beside_a_writer(void **state)
     for (size_t i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, reader, &crowd), 0);
     sqlite3 *writer = outside(place->path);
-    int64_t start = now_ms();
+    int64_t start = clock_monotonic_ms();
     int commits = 0;
-    for (; now_ms() - start < 2000; commits++) {
+    for (; clock_monotonic_ms() - start < 2000; commits++) {
         run(writer, commits % 2 == 0
                         ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n WHERE i < 999)"
                           " INSERT INTO aliases(address) SELECT 'a' || i || '@example.com' FROM n"

@@ -2,6 +2,7 @@
  * embedded store behind a switch that makes it fail, lose answers, restart. */
 #include "memory.h"
 #include "counters/stores.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -287,7 +288,7 @@ static void wait_merged(void)
 {
     struct count_ask ask = ask_for("nobody", 1);
     struct count_answer answer;
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < PATIENCE_MS; i++) {
         if (counters_peek(pair, &(struct count_request){.asks = &ask, .n = 1}, now, &answer) == COUNTERS_OK)
             return;
         usleep(1000);
@@ -420,7 +421,8 @@ static void test_back_between(void **state)
     wait_merged();
     atomic_store(&the_remote->slow_ms, 50);
     atomic_store(&the_remote->refuse, true);
-    assert_int_equal(admitted("k", 10, 6), 1); /* whoever answers: remote may be told all before local is asked */
+    assert_int_equal(admitted("k", 10, 6),
+                     1); /* whoever answers: remote may be told all before local is asked */
     wait_merged();
     assert_int_equal(used(the_remote->inner, "k"), 10);
 }
@@ -765,7 +767,7 @@ static void test_another_unit(void **state)
     atomic_store(&the_remote->lose, LOSE_CHANGE);
     atomic_store(&the_remote->gone, true);
     remote_is(COUNTERS_OK);
-    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
     assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
@@ -823,7 +825,7 @@ static void test_lost_merge_and_another_counter(void **state)
     atomic_store(&the_remote->lose, LOSE_CHANGE);
     atomic_store(&the_remote->gone, true);
     remote_is(COUNTERS_OK);
-    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
     now += 1;
@@ -847,7 +849,7 @@ static void test_lost_merge_and_restart(void **state)
         atomic_store(&the_remote->lose, LOSE_ANSWER);
         atomic_store(&the_remote->gone, true);
         remote_is(COUNTERS_OK);
-        for (int k = 0; k < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; k++)
+        for (int k = 0; k < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; k++)
             usleep(1000);
         assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
         now += 1;
@@ -896,7 +898,7 @@ static int attempts(struct counters *counters)
 
 static void wait_notified(size_t n)
 {
-    for (int i = 0; i < 5000 && atomic_load(&the_remote->notified) < n; i++)
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->notified) < n; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&the_remote->notified), n);
 }
@@ -1075,7 +1077,7 @@ static void test_lost_merge_grows_old(void **state)
     atomic_store(&the_remote->lose, LOSE_CHANGE);
     atomic_store(&the_remote->gone, true);
     remote_is(COUNTERS_OK);
-    for (int i = 0; i < 5000 && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
     now += 66001;
@@ -1106,7 +1108,7 @@ static void test_many(void **state)
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 2), 2);
     remote_is(COUNTERS_UNSURE);
-    for (int i = 0; i < 1000 && failover_synced(pair) == 20000; i++)
+    for (int i = 0; i < PATIENCE_MS / 10 && failover_synced(pair) == 20000; i++)
         usleep(10000);
     assert_int_equal(failover_synced(pair), 20001);
     remote_is(COUNTERS_OK);
@@ -1194,7 +1196,7 @@ static void test_back_under_load(void **state)
     atomic_store(&busy, false);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    for (int i = 0; i < 5000 && (remote_sum == 0 || remote_sum != local_sum); i++) {
+    for (int i = 0; i < PATIENCE_MS && (remote_sum == 0 || remote_sum != local_sum); i++) {
         usleep(1000);
         remote_sum = used(the_remote->inner, "*");
         local_sum = used(local, "*");

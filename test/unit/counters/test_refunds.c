@@ -2,6 +2,7 @@
 #include "counters/refunds.h"
 #include "base/clock.h"
 #include "store.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,8 @@ struct store {
     atomic_int status;        /* what it answers */
     _Atomic int64_t refunded; /* by the calls that it did not answer with COUNTERS_DOWN */
     atomic_int calls;
-    pthread_t last; /* who called it */
+    atomic_size_t most; /* changes of a call */
+    pthread_t last;     /* who called it */
 };
 
 static enum counters_status store_change(struct counters *counters, struct count_change *changes, size_t n,
@@ -28,6 +30,8 @@ static enum counters_status store_change(struct counters *counters, struct count
     struct store *store = (struct store *)counters;
     (void)now_ms;
     store->last = pthread_self();
+    if (n > atomic_load(&store->most))
+        atomic_store(&store->most, n);
     enum counters_status status = (enum counters_status)atomic_load(&store->status);
     for (size_t i = 0; status != COUNTERS_DOWN && i < n; i++) {
         assert_string_equal(changes[i].key, "k");
@@ -80,29 +84,45 @@ static void refund(int n, int64_t amount)
     key[0] = limit[0] = '-'; /* they were copied */
 }
 
+static bool is_soon(int64_t began_ns)
+{
+    return clock_monotonic_ns() - began_ns < REFUNDS_GATHER_MS * 1000000LL;
+}
+
 /* What several sessions bring within a moment is one call; nobody waits for it. */
 static void test_gathered(void **state)
 {
     (void)state;
-    for (int i = 0; i < 30; i++)
-        refund(1, -1);
-    assert_int_equal(atomic_load(&store.calls), 0);
-    usleep(500000);
-    assert_int_equal(store.refunded, 30);
-    assert_int_equal(store.calls, 1);
+    bool soon = false;
+    for (int round = 1; round <= 1000 && !soon;
+         round++) { /* a busy machine may not get there within that moment */
+        int64_t began = clock_monotonic_ns();
+        int calls = atomic_load(&store.calls);
+        for (int i = 0; i < 30; i++)
+            refund(1, -1);
+        soon = is_soon(began);
+        for (int i = 0; i < PATIENCE_MS && atomic_load(&store.refunded) < 30 * round; i++)
+            usleep(1000);
+        assert_int_equal(store.refunded, 30 * round);
+        if (soon)
+            assert_int_equal(store.calls, calls + 1);
+    }
+    assert_true(soon);
     assert_false(pthread_equal(store.last, pthread_self()));
+    int calls = atomic_load(&store.calls);
     refund(5, 0); /* nothing */
-    assert_true(refunds_flush(refunds, 10000));
-    assert_int_equal(store.calls, 1);
+    assert_true(refunds_flush(refunds, PATIENCE_MS));
+    assert_int_equal(store.calls, calls);
 }
 
 static void test_no_more_than_fit(void **state)
 {
     (void)state;
     refund(100, -1);
-    assert_true(refunds_flush(refunds, 10000));
+    assert_true(refunds_flush(refunds, PATIENCE_MS));
     assert_int_equal(store.refunded, 100);
-    assert_int_equal(store.calls, 2); /* of 64 */
+    assert_true(store.calls >= 2);
+    assert_true(store.most <= REFUNDS_MOST);
 }
 
 static void add_waiting(void *arg, unsigned site, size_t n, int64_t since_ns)
@@ -128,11 +148,11 @@ static void test_kept_while_down(void **state)
     refund(50, -1);
     assert_false(refunds_flush(refunds, 50));
     assert_int_equal(store.refunded, 0);
-    for (int i = 0; i < 10000 && waiting() < 150; i++)
+    for (int i = 0; i < PATIENCE_MS && waiting() < 150; i++)
         usleep(1000);
     assert_int_equal(waiting(), 150);
     atomic_store(&store.status, COUNTERS_OK);
-    assert_true(refunds_flush(refunds, 10000));
+    assert_true(refunds_flush(refunds, PATIENCE_MS));
     assert_int_equal(store.refunded, 150);
     assert_int_equal(waiting(), 0);
 }
@@ -143,21 +163,33 @@ static void test_not_repeated(void **state)
     atomic_store(&store.status, COUNTERS_UNSURE);
     refund(10, -1);
     refund(10, -1);
-    assert_true(refunds_flush(refunds, 10000));
+    assert_true(refunds_flush(refunds, PATIENCE_MS));
     assert_int_equal(store.refunded, 20);
+}
+
+/* Is that another counter, for all that is known? Once in 4,096 times it shares a cell with the one that changes. */
+static bool is_another(uint64_t since, const char *key, const char *limit, int64_t until)
+{
+    static int alike;
+    bool another = !refunds_flush_counter(refunds, key, limit, since, until);
+    alike += !another;
+    assert_in_range(alike, 0, 1);
+    return another;
 }
 
 /* What waits for a counter is handed over at once for who is refused by it; nobody else hurries it. */
 static void test_flushed_at_once(void **state)
 {
     (void)state;
-    int64_t soon = clock_monotonic_ns() + 10000000000LL;
+    int64_t soon = clock_monotonic_ns() + PATIENCE_MS * 1000000LL;
     uint64_t since = refunds_moment(refunds);
     assert_false(refunds_flush_counter(refunds, "k", "l", since, soon));
+    int64_t began = clock_monotonic_ns();
     refund(3, -1);
-    assert_false(refunds_flush_counter(refunds, "k", "another", since, soon));
-    assert_false(refunds_flush_counter(refunds, "another", "l", since, soon));
-    assert_int_equal(atomic_load(&store.calls), 0);
+    if (is_another(since, "k", "another", soon) + is_another(since, "another", "l", soon) == 2) {
+        int calls = atomic_load(&store.calls);
+        assert_true(calls == 0 || !is_soon(began));
+    }
     assert_true(refunds_flush_counter(refunds, "k", "l", since, soon));
     assert_int_equal(store.refunded, 3);
     assert_true(refunds_flush_counter(refunds, "k", "l", since, soon)); /* it was handed over since */

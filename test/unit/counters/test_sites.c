@@ -3,6 +3,7 @@
 #include "memory.h"
 #include "counters/stores.h"
 #include "base/clock.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,7 +87,8 @@ static enum counters_status remote_ask(struct counters *counters, enum counters_
     struct remote *remote = (struct remote *)counters;
     bool one;
     unsigned site = site_of_request(request, &one);
-    size_t n = mode != COUNTERS_CHARGE ? strlen(remote->asked) : sizeof remote->asked; /* charges are the worker's */
+    size_t n =
+        mode != COUNTERS_CHARGE ? strlen(remote->asked) : sizeof remote->asked; /* charges are the worker's */
     if (n + 1 < sizeof remote->asked)
         remote->asked[n] = (char)('a' + site);
     if (remote->split[site] && !one)
@@ -267,7 +269,7 @@ static int64_t used(const char *key)
 
 static void wait_synced(void)
 {
-    for (int i = 0; i < 5000 && failover_behind(pair) > 0; i++)
+    for (int i = 0; i < PATIENCE_MS && failover_behind(pair) > 0; i++)
         usleep(1000);
     assert_int_equal(failover_behind(pair), 0);
 }
@@ -415,7 +417,7 @@ static void add_behind(void *arg, unsigned site, size_t n, int64_t since_ns)
 /* As soon as that is what the store says of itself, a bit for each site; false: never. */
 static bool wait_behind(unsigned wanted)
 {
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < PATIENCE_MS; i++) {
         unsigned sites = 0;
         failover_each_behind(pair, add_behind, &sites);
         if (sites == wanted)
@@ -439,7 +441,7 @@ static void test_two_away(void **state)
     assert_true(wait_behind(1u << 0 | 1u << 1));
     atomic_store(&the_remote->status[1], COUNTERS_OK);
     assert_true(wait_behind(1u << 0));
-    for (int i = 0; i < 5000 && failover_behind(pair) > 1; i++)
+    for (int i = 0; i < PATIENCE_MS && failover_behind(pair) > 1; i++)
         usleep(1000);
     assert_int_equal(failover_behind(pair), 1);
     assert_int_equal(used("xa"), 0);

@@ -2,6 +2,7 @@
 #include "gate/events.h"
 
 #include "redis_server.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -147,7 +148,7 @@ static void test_stream_comes_back(void **state)
         events_add(events, 0, i == 1199 ? "last" : "thing", NULL, 0);
     assert_int_equal(events_dropped(events), 200);
     server_launch(&server);
-    for (int i = 0; i < 4000 && number("XLEN test:events") < 1000; i++)
+    for (int i = 0; i < PATIENCE_MS / 5 && number("XLEN test:events") < 1000; i++)
         usleep(5000);
     events_stop(events, 1000);
     assert_int_equal(number("XLEN test:events"), 1000);
@@ -164,12 +165,12 @@ static void test_stream_that_refuses(void **state)
     struct events *events = events_new("mx", NULL);
     assert_int_equal(events_start(events, redis, NULL), 0);
     events_add(events, 0, "thing", NULL, 0);
-    for (int i = 0; i < 4000 && events_dropped(events) == 0; i++)
+    for (int i = 0; i < PATIENCE_MS / 5 && events_dropped(events) == 0; i++)
         usleep(5000);
     assert_int_equal(events_dropped(events), 1);
     server_do(&server, "DEL test:events");
     events_add(events, 0, "thing", NULL, 0);
-    for (int i = 0; i < 4000 && number("XLEN test:events") < 1; i++)
+    for (int i = 0; i < PATIENCE_MS / 5 && number("XLEN test:events") < 1; i++)
         usleep(5000);
     events_stop(events, 1000);
     assert_int_equal(number("XLEN test:events"), 1);

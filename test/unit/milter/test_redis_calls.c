@@ -4,6 +4,7 @@
 #include "milter/session.h"
 
 #include "redis_server.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
-enum { PATIENCE_MS = 60000, MAX = 2, LONGEST = 400 };
+enum { MAX = 2, LONGEST = 400 };
 
 /* --- faults: the nth call fails --- */
 

@@ -3,13 +3,14 @@
 
 #include "base/clock.h"
 #include "shards.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 
-enum { WAIT_MS = 60000, ADDRESSES = 270 };
+enum { ADDRESSES = 270 };
 
 static struct shards shards;
 
@@ -20,7 +21,7 @@ static struct redis_client *client_new(void)
         .topology = REDIS_TOPOLOGY_CLUSTER, .addresses = &address, .n_addresses = 1, .timeout_ms = 1000};
     struct redis_client *redis = redis_client_new(&config, NULL, NULL, NULL);
     assert_non_null(redis);
-    assert_true(redis_client_wait(redis, WAIT_MS));
+    assert_true(redis_client_wait(redis, PATIENCE_MS));
     return redis;
 }
 
@@ -41,7 +42,7 @@ static long long ask(struct redis_client *redis)
 /* Until that node is asked: a map that was read a moment before may send somebody back to the one before it. */
 static void wait_for(struct redis_client *redis, int node)
 {
-    int64_t until = clock_monotonic_ms() + WAIT_MS;
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
     long long got;
     while ((got = ask(redis)) != node && clock_monotonic_ms() < until)
         (void)poll(NULL, 0, 20);
@@ -58,7 +59,7 @@ static void test_rest(void **state)
     assert_true(atomic_load(&shards.open[0]) > 0);
     atomic_store(&shards.master, 1);
     wait_for(redis, 1);
-    int64_t until = clock_monotonic_ms() + WAIT_MS;
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
     while (atomic_load(&shards.open[0]) > 0 && clock_monotonic_ms() < until)
         (void)poll(NULL, 0, 20);
     assert_int_equal(atomic_load(&shards.open[0]), 0);

@@ -1,5 +1,7 @@
 /* Programs that print, fail, hang, or print without end: the caller is back in time, with what was said. */
 #include "sys/program.h"
+#include "base/clock.h"
+#include "patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,13 +29,6 @@ static void hear(void *arg, char *line, size_t n)
     snprintf(heard->last, sizeof heard->last, "%.60s", line);
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int run(const char *shell, int64_t timeout_ms, int stop_fd, struct heard *heard, struct error *err)
 {
     const char *const argv[] = {"/bin/sh", "-c", shell, NULL};
@@ -43,10 +38,6 @@ static int run(const char *shell, int64_t timeout_ms, int stop_fd, struct heard 
     *err = (struct error){{0}};
     return program_run(&program, err);
 }
-
-enum {
-    AT_LAST = 20000
-}; /* ms for what ends by itself, on a busy machine; what is killed would sleep for 100 s */
 
 static void test_lines(void **state)
 {
@@ -68,7 +59,7 @@ static void test_lines(void **state)
     struct error err;
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (run(rows[i].shell, AT_LAST, -1, &heard, &err) != 0)
+        if (run(rows[i].shell, PATIENCE_MS, -1, &heard, &err) != 0)
             fail_msg("%s: %s", rows[i].shell, err.text);
         assert_int_equal(heard.n, rows[i].n);
         assert_int_equal(heard.bytes, rows[i].bytes);
@@ -84,7 +75,7 @@ static void test_long_line(void **state)
     struct error err;
     (void)state;
     assert_int_equal(
-        run("head -c 30000000 /dev/zero | tr '\\0' x; echo; echo after", AT_LAST, -1, &heard, &err), 0);
+        run("head -c 30000000 /dev/zero | tr '\\0' x; echo; echo after", PATIENCE_MS, -1, &heard, &err), 0);
     assert_int_equal(heard.n, 2);
     assert_int_equal(heard.empty, 1);
     assert_string_equal(heard.last, "after");
@@ -96,10 +87,10 @@ static void test_failures(void **state)
         const char *shell;
         int timeout_ms;
         const char *want;
-    } rows[] = {{"exit 7", AT_LAST, "status 7"},
-                {"echo why not >&2; exit 1", AT_LAST, "status 1: why not"},
-                {"kill -9 $$", AT_LAST, "signal 9"},
-                {"exec /nonexistent", AT_LAST, "status 127"},
+    } rows[] = {{"exit 7", PATIENCE_MS, "status 7"},
+                {"echo why not >&2; exit 1", PATIENCE_MS, "status 1: why not"},
+                {"kill -9 $$", PATIENCE_MS, "signal 9"},
+                {"exec /nonexistent", PATIENCE_MS, "status 127"},
                 {"exec sleep 100", 1000, "within 1 s"},
                 {"sleep 100 & sleep 100", 1000, "within 1 s"},
                 {"while :; do echo x; done", 1000, "within 1 s"},
@@ -109,9 +100,9 @@ static void test_failures(void **state)
     struct error err;
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int64_t began = now_ms();
+        int64_t began = clock_monotonic_ms();
         assert_int_equal(run(rows[i].shell, rows[i].timeout_ms, -1, &heard, &err), -1);
-        assert_true(now_ms() - began < AT_LAST);
+        assert_true(clock_monotonic_ms() - began < PATIENCE_MS);
         if (strstr(err.text, rows[i].want) == NULL)
             fail_msg("%s: %s", rows[i].shell, err.text);
     }
@@ -129,9 +120,9 @@ static void test_stop(void **state)
     struct error err;
     (void)state;
     int fd = eventfd(1, EFD_CLOEXEC);
-    int64_t began = now_ms();
+    int64_t began = clock_monotonic_ms();
     assert_int_equal(run("sleep 100", 60000, fd, &heard, &err), -1);
-    assert_true(now_ms() - began < AT_LAST);
+    assert_true(clock_monotonic_ms() - began < PATIENCE_MS);
     close(fd);
 }
 
