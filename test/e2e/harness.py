@@ -486,13 +486,21 @@ class World:
     def smtp(self, client="192.0.2.1", number=0, **options):
         return Smtp(self.postfixes[number], client, **options)
 
-    def milter(self, **options):
-        return MilterClient(self.gate.socket, **options)
+    def send(self, *recipients, client="192.0.2.1", **message):
+        """One message through Postfix, in a session of its own (Smtp.send): the answers to its RCPTs; what was taken is taken at its end."""
+        with self.smtp(client) as smtp:
+            answers, end = smtp.send(recipients, **message)
+        if end is not None and end.code != 250:
+            raise Failure(f"the end of the message: {end!r}")
+        return answers
 
-    def take(self, recipient):
-        """What the RCPT of a message, in a session of its own, is answered."""
-        with self.milter() as m:
-            m.connect()
+    def milter(self, number=0, **options):
+        return MilterClient(self.gates[number].socket, **options)
+
+    def take(self, recipient, client="192.0.2.1", number=0):
+        """One message to a gate, in a session of its own: what its RCPT is answered."""
+        with self.milter(number) as m:
+            m.connect(client)
             m.helo()
             answer = m.message(recipient)
             m.quit()

@@ -1,19 +1,21 @@
-"""A socket to which everybody may connect, mostly a unix socket; each connection is served in a thread of its own."""
+"""A socket to which everybody may connect; each connection is served in a thread of its own."""
 
 import os
 import socket
 import threading
 
 
-class UnixServer:
-    """A subclass says in serve() what is done with a connection, and has all that this needs before it calls listen()."""
+class Listener:
+    """A subclass says in serve() what is done with a connection, and has all that this needs before it calls listen(). at: the path of
+    a unix socket, or an address and a port, 0 for any that is free; `path` is then where it listens."""
 
-    def listen(self, path):
-        if isinstance(path, tuple):  # address and port, 0 for any that is free
-            self.server = socket.create_server(path, backlog=128)
-            self.path = self.server.getsockname()
+    def listen(self, at):
+        self.clients = []
+        if isinstance(at, tuple):
+            self.server = socket.create_server(at, backlog=128)
+            self.path = self.address, self.port = self.server.getsockname()
         else:
-            self._listen_unix(path)
+            self._listen_unix(at)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _listen_unix(self, path):
@@ -29,8 +31,22 @@ class UnixServer:
                 connection, _ = self.server.accept()
             except OSError:
                 return
+            self.clients.append(connection)
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def stop(self):
         """Nobody is accepted any more; connections stay."""
+        self._shut(self.server)
         self.server.close()
+
+    def hang_up(self):
+        for connection in self.clients:
+            self._shut(connection)
+
+    @staticmethod
+    def _shut(s):
+        """Who waits for it, in another thread, learns of it; closing alone would not tell."""
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

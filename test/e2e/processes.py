@@ -128,14 +128,20 @@ class Scratch:
         janitor().tell("dir", self.path)
         self.path.chmod(0o755)
         self.address = "127.{}.{}.{}".format(*(random.randint(1, 250) for _ in range(3)))
+        self.ports = set()
 
     def __truediv__(self, name):
         return self.path / name
 
     def port(self):
-        with socket.socket() as s:
-            s.bind((self.address, 0))
-            return s.getsockname()[1]
+        """A free one, and another each time, whoever listens there when."""
+        while True:
+            with socket.socket() as s:
+                s.bind((self.address, 0))
+                port = s.getsockname()[1]
+            if port not in self.ports:
+                self.ports.add(port)
+                return port
 
     def remove(self):
         shutil.rmtree(self.path, ignore_errors=True)

@@ -4,18 +4,10 @@ import os
 import socket
 from contextlib import contextmanager
 
-from processes import PATIENCE, Failure, Process, wait_for
+from processes import PATIENCE, Process, wait_for
+from resp import encode, read_value
 
 SERVER = os.environ.get("REDIS_SERVER") or "redis-server"
-
-
-def encode(*words):
-    """A command as Redis reads it."""
-    out = b"*%d\r\n" % len(words)
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        out += b"$%d\r\n%s\r\n" % (len(data), data)
-    return out
 
 
 class Redis:
@@ -60,11 +52,11 @@ class Redis:
             with s.makefile("rb") as reader:
                 if self.auth:
                     s.sendall(encode("AUTH", self.auth))
-                    self._read(reader)
+                    read_value(reader)
                 answers = []
                 for words in commands:
                     s.sendall(encode(*words))
-                    answers.append(self._read(reader))
+                    answers.append(read_value(reader))
                 return answers
 
     @contextmanager
@@ -81,25 +73,6 @@ class Redis:
                 self.call("ECHO", "that was all")
                 while not lines or "that was all" not in lines[-1]:
                     lines.append(monitor.readline())
-
-    def _read(self, reader):
-        line = reader.readline()
-        if not line:
-            raise OSError("redis closed the connection")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"+":
-            return rest.decode()
-        if kind == b"-":
-            raise Failure("redis: " + rest.decode())
-        if kind == b":":
-            return int(rest)
-        if kind == b"$":
-            if int(rest) < 0:
-                return None
-            return reader.read(int(rest) + 2)[:-2].decode(errors="surrogateescape")
-        if kind == b"*":
-            return [self._read(reader) for _ in range(max(0, int(rest)))]
-        raise Failure(f"redis: {line!r}")
 
     def keys(self, pattern="rcptgate:*"):
         return sorted(self.call("KEYS", pattern))

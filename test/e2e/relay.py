@@ -4,35 +4,29 @@ import socket
 import threading
 import time
 
+from listener import Listener
 
-class Relay:
-    """Listens at (address, port) and passes to a target; None: takes connections, and says nothing. connections has for each what
+
+class Relay(Listener):
+    """Listens at an address and passes to a target; None: takes connections, and says nothing. connections has for each what
     the client sent and what came back, as two bytearrays. harm(data) makes of what comes back the pieces that are passed on, 20 ms
     apart; None among them ends the connection."""
 
     def __init__(self, address, target):
-        self.target, self.connections, self.sockets, self.harm = target, [], [], None
-        self.server = socket.create_server((address, 0))
-        self.port = self.server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.target, self.connections, self.harm = target, [], None
+        self.listen((address, 0))
 
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.server.accept()
-            except OSError:
-                return
-            talk = (bytearray(), bytearray())
-            self.connections.append(talk)
-            self.sockets.append(client)
-            try:
-                if self.target:
-                    server = socket.create_connection(self.target)
-                    self.sockets.append(server)
-                    threading.Thread(target=self._pump, args=(server, client, talk[1], True), daemon=True).start()
-                threading.Thread(target=self._pump, args=(client, server if self.target else None, talk[0]), daemon=True).start()
-            except OSError:
-                client.close()
+    def serve(self, client):
+        talk, server = (bytearray(), bytearray()), None
+        self.connections.append(talk)
+        try:
+            if self.target:
+                server = socket.create_connection(self.target)
+                threading.Thread(target=self._pump, args=(server, client, talk[1], True), daemon=True).start()
+        except OSError:
+            client.close()
+            return
+        self._pump(client, server, talk[0])
 
     def _pump(self, source, sink, heard, back=False):
         try:
@@ -44,10 +38,7 @@ class Relay:
             pass
         for s in (source, sink):
             if s:
-                try:
-                    s.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+                self._shut(s)
 
     @staticmethod
     def _pass(data, sink, harm):
@@ -64,6 +55,5 @@ class Relay:
         return b"".join(bytes(part) for talk in list(self.connections) for part in talk)
 
     def stop(self):
-        self.server.close()
-        for s in self.sockets:
-            s.close()
+        super().stop()
+        self.hang_up()

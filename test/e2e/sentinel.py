@@ -2,10 +2,10 @@
 
 import signal
 import socket
-import threading
 
 from processes import Process, wait_for
-from redis_server import SERVER, Redis, encode
+from redis_server import SERVER, Redis
+from resp import Scripted, encode, read_value
 
 MASTER = "mymaster"
 
@@ -62,11 +62,9 @@ class Sentinel:
         with socket.create_connection((self.address, self.port), 60) as s, s.makefile("rb") as reader:
             if self.password:
                 s.sendall(encode("AUTH", self.password))
-                Redis._read(self, reader)
+                read_value(reader)
             s.sendall(encode(*words))
-            return self._read(reader)
-
-    _read = Redis._read
+            return read_value(reader)
 
     def master(self):
         """What it says of the master: fields, and the address that it names."""
@@ -81,38 +79,20 @@ class Sentinel:
         return self.process.stop(number)
 
 
-class ScriptedSentinel:
+class ScriptedSentinel(Scripted):
     """Says that the master is at an address, under an epoch, with flags."""
 
     def __init__(self, scratch, epoch, node, flags="master"):
-        self.epoch, self.node, self.flags, self.asked, self.sockets = epoch, node, flags, 0, []
-        self.server = socket.create_server((scratch.address, 0))
-        self.address, self.port = self.server.getsockname()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.server.accept()
-            except OSError:
-                return
-            self.sockets.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        try:
-            with client, client.makefile("rb") as reader:
-                while words := read_command(reader):
-                    client.sendall(self._answer([word.upper() for word in words]))
-        except OSError:
-            pass
+        self.epoch, self.node, self.flags, self.asked = epoch, node, flags, 0
+        super().__init__((scratch.address, 0), self._answer)
 
     def _answer(self, words):
-        if words[:2] == ["SENTINEL", "MASTER"]:
+        words = [word.upper() for word in words]
+        if words[:2] == [b"SENTINEL", b"MASTER"]:
             self.asked += 1
             return encode("name", MASTER, "ip", self.node.address, "port", self.node.port, "flags", self.flags,
                           "config-epoch", self.epoch)
-        if words[:2] == ["SENTINEL", "GET-MASTER-ADDR-BY-NAME"]:
+        if words[:2] == [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME"]:
             return encode(self.node.address, self.node.port)
         return b"+OK\r\n"
 
@@ -126,21 +106,5 @@ class ScriptedSentinel:
 
     def stop(self):
         """It is gone, with its connections."""
-        self.server.shutdown(socket.SHUT_RDWR)
-        self.server.close()
-        for s in self.sockets:
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-
-def read_command(reader):
-    line = reader.readline()
-    if not line:
-        return None
-    words = []
-    for _ in range(int(line[1:])):
-        n = int(reader.readline()[1:])
-        words.append(reader.read(n + 2)[:-2].decode())
-    return words
+        super().stop()
+        self.hang_up()

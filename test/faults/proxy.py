@@ -1,14 +1,13 @@
-"""A proxy between the gate and Redis that does what networks do: drips, delays, swallows, cuts off. And a server that says only what
-it is told, for what a real Redis cannot be made to say."""
+"""A proxy between the gate and Redis that does what networks do: drips, delays, swallows, cuts off."""
 
 import socket
 import threading
 import time
 
-from unix_server import UnixServer
+from listener import Listener
 
 
-class Proxy(UnixServer):
+class Proxy(Listener):
     """Listens on a unix socket, or at an address and port, and forwards to a unix socket. mode, at any time:
 
     pass     forwards
@@ -122,32 +121,3 @@ class Proxy(UnixServer):
         super().stop()
         self.mode = "pass"
         self.close_all()
-
-
-class Scripted(UnixServer):
-    """A server that answers every command by a function of its words: bytes, or None for silence."""
-
-    def __init__(self, path, answer):
-        self.answer = answer
-        self.listen(path)
-
-    def serve(self, connection):
-        with connection, connection.makefile("rb") as reader:
-            try:
-                while words := self._words(reader):
-                    reply = self.answer(words)
-                    if reply is not None:
-                        connection.sendall(reply)
-            except (OSError, ValueError):
-                pass
-
-    @staticmethod
-    def _words(reader):
-        line = reader.readline()
-        if not line.startswith(b"*"):
-            return None
-        words = []
-        for _ in range(int(line[1:])):
-            size = int(reader.readline()[1:])
-            words.append(reader.read(size + 2)[:-2])
-        return words

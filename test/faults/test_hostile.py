@@ -2,13 +2,13 @@
 
 import json
 import socket
-import threading
 import time
 
 import pytest
 
 from fault_table import recovers
 from harness import SANITIZED, Closed, Web, World, wait_for
+from resp import Scripted
 
 ALIAS = "a@example.com"
 ORDER = "rcptgate:changes:{rcptgate:blocks}"
@@ -44,41 +44,13 @@ def test_row83_macro_frames_with_an_odd_number_of_strings():
         recovers(lambda: served(w), "others are served")
 
 
-class OddServer:
-    """Answers everything that a Redis client says with an error that is not UTF-8 and quotes an address."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(path))
-        self.socket.listen(16)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
-
-    @staticmethod
-    def _serve(peer):
-        try:
-            while peer.recv(65536):
-                peer.sendall(b"-OOM \xff\xfe \x1b[31m odd rcptgate:recipient:{a@example.com} \xc3\r\n")
-        except OSError:
-            pass
-
-    def close(self):
-        self.socket.close()
-
-
 @pytest.mark.parametrize("subjects", [False, True])
 def test_row79_errors_of_redis_that_are_not_utf8(subjects):
+    """Everything is answered with one that quotes an address besides."""
     with World("memory", LIMITS, mta=False, http={"listen": ""}) as w:
         w.database.alias(ALIAS)
         w.gate.stop()
-        server = OddServer(w.scratch / "odd.sock")
+        server = Scripted(w.scratch / "odd.sock", lambda words: b"-OOM \xff\xfe \x1b[31m odd rcptgate:recipient:{a@example.com} \xc3\r\n")
         web = Web(w.scratch)
         w.gate.write_policy(counters={"url": f"unix://{w.scratch / 'odd.sock'}", "timeout": "200ms"},
                             http={"listen": web.listen, "subjects": subjects})
@@ -94,7 +66,7 @@ def test_row79_errors_of_redis_that_are_not_utf8(subjects):
         assert answer.status == 200 and "odd" in page and ("a@example.com" in page) == subjects
         assert "odd" in w.gate.command("status", check=1)
         assert served(w)
-        server.close()
+        server.stop()
 
 
 def test_row79_rows_and_keys_that_are_not_utf8():

@@ -16,7 +16,7 @@ from fault_table import recovers
 from fault_world import ALIAS, BEHIND, LIMITS, SERVER, TIMEOUT_MS, Faults, beside
 from harness import SANITIZED, MilterClient, wait_for
 from load import BUILT, LONG
-from proxy import Scripted
+from resp import Scripted
 
 PATIENT_MS = 400  # the timeout where each RCPT must be counted in Redis itself, however busy the machine is
 

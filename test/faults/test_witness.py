@@ -14,8 +14,8 @@ import pytest
 import post
 from alias_rules import is_address
 from harness import Failure, MilterClient, Scratch, Sink, Smtp, World, wait_for
+from listener import Listener
 from load import session
-from unix_server import UnixServer
 from witness import Packets, Witness, fronts
 
 LIMITS = [
@@ -27,7 +27,7 @@ LIMITS = [
 ]
 
 
-class ScriptedGate(UnixServer):
+class ScriptedGate(Listener):
     """Answers a command as `script` says, else "continue"; at the end of a message it first drops the recipients in `drops`."""
 
     def __init__(self, scratch):

@@ -15,8 +15,8 @@ from collections import Counter, deque
 import fault_table
 import harness
 from alias_rules import bare
+from listener import Listener
 from proof import Proof
-from unix_server import UnixServer
 
 ANSWERS = b"ctrydafs4"
 COMMANDS = b"CHMRTLNBEU"
@@ -170,7 +170,7 @@ class Session:
                                   f"in {question.command!r}")
 
 
-class Witness(UnixServer):
+class Witness(Listener):
     def __init__(self, path, target, policy_path, shared=None):
         """path: where it listens; target: the gate's socket; policy_path: a function that tells which policy the gate has; shared:
         what the gates know of each other."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from harness import Process, Sink, SinkHandler, wait_for
 from lab import LOST
-from unix_server import UnixServer
+from listener import Listener
 
 
 class Mailboxes(Sink):
@@ -60,7 +60,7 @@ class Paced(Sink):
         time.sleep(max(0.0, turn - time.monotonic()))
 
 
-class LookupService(UnixServer):
+class LookupService(Listener):
     """A table that Postfix asks over the network (socketmap_table(5)). find(key): a value, None, or an OSError when the
     service cannot tell."""
 

@@ -65,7 +65,6 @@ class Redis:
 
     call = harness.Redis.call
     calls = harness.Redis.calls
-    _read = harness.Redis._read
     auth = None
     fields = harness.Redis.fields
     keys = harness.Redis.keys

@@ -5,7 +5,7 @@ usage: proxy_process.py SOCKET TARGET"""
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / room) for room in ("faults", "e2e")]
 
 from proxy import Proxy
 
