@@ -1,5 +1,7 @@
 """The Redis ACL of the manual is enough for everything, and each right in it is needed or named when it is missing."""
 
+import fnmatch
+import json
 import re
 
 import pytest
@@ -88,6 +90,23 @@ def test_the_line_of_the_manual_is_enough(world):
     everything(world)
     assert world.redis.call("ACL", "LOG") == []
     assert world.redis.call("XLEN", "rcptgate:events") > 0
+
+
+def test_the_manual_has_every_key(world):
+    """Those that count no subject, by their forms."""
+    manual = (SOURCE / "policy/rcptgate-policy.5").read_text()
+    listed = manual.split("These keys count no subject:")[1].split(".El")[0]
+    forms = {re.sub(r"<[a-z-]+>|\.\.\.|0\.\.63", "*", word) for line in re.findall(r"^\.It Li (.+)$", listed, re.M) for word in line.split(" , ")}
+    wait_for(lambda: (world.take(ALIAS), world.redis.keys("rcptgate:retries:*"))[1], "who was deferred is not noted")
+    everything(world)
+    subjects = json.loads((SOURCE / "policy/policy.schema.json").read_text())["$defs"]["subject"]["enum"]
+    others = {key for key in world.redis.keys("*") if key.split(":")[1].split("+")[0] not in subjects}
+    assert {form for form in forms if any(fnmatch.fnmatchcase(key, form) for key in others)} >= {
+        "rcptgate:retries:{*}:*", "rcptgate:blocks", "rcptgate:changes:{rcptgate:blocks}", "rcptgate:events"}
+    assert not [key for key in others if not any(fnmatch.fnmatchcase(key.split("|")[0], form) for form in forms)]
+    for name, path in (("new", "policy/plan.c"), ("paid", "lib/counters/remote.c"), ("leases", "lib/counters/remote_script.c"),
+                       ("backlog", "milter/gate/queue_sync.c")):
+        assert f'"{name}' in (SOURCE / path).read_text() and any(form.startswith(f"rcptgate:{name}:") for form in forms), name
 
 
 @pytest.mark.parametrize("right", ["time", "hset", "hget", "pttl", "pexpire", "eval", "evalsha"])
