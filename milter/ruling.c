@@ -107,8 +107,9 @@ int ruling_read(const struct ruling_question *q, struct ruling *out)
     struct aliases_reading reading = aliases_begin(q->gate->rules);
     int rc = read_rules(q, &reading, out);
     bool exact = rc == 0 && rules_are_exact(q->envelope, out);
+    /* an exact sender rule alone: no sender rule is for who is exempt, and the row that says so may be lost */
     bool proved = rc < 0 || (exact && out->by != VERDICT_BY_SENDER_RULE) || aliases_is_proof(&reading);
-    aliases_end(&reading); /* no sender rule is for who is exempt, and that row may be lost */
+    aliases_end(&reading);
     if (!proved && !copy_confirms(q, out, (struct confirmation){.of = exact ? OF_CLIENT : OF_ALL}))
         rules_cannot_say(out);
     return rc;

@@ -113,7 +113,8 @@ void rules_rule(const struct policy *policy, const struct envelope *envelope, co
  *
  * Needs none: what goes on or comes back later; and what stands on an exact row, than which none is more specific:
  * the alias row of the address as received, a sender rule for that address and that sender, a rule for that
- * client alone. The syntax of an address is its own proof. */
+ * client alone. The syntax of an address is its own proof. Of a sender rule one thing is asked again: is the client exempt?
+ * Then no sender rule is for it, and the row that says so may be the one that was lost. */
 bool rules_are_exact(const struct envelope *envelope, const struct ruling *ruling);
 
 /* Do both readings say the same, for the same reason? */
