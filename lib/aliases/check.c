@@ -238,7 +238,7 @@ static int64_t needed(const struct aliases_sizes *sizes, size_t table)
 }
 
 enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,
-                                       int max_shrink, const char *path, struct error *err)
+                                       int max_shrink, struct error *left)
 {
     bool bad = shrank(total(before), total(now), max_shrink);
     int64_t was = total(before), is = total(now);
@@ -251,9 +251,15 @@ enum check_result aliases_check_shrink(const struct aliases_sizes *before, const
     }
     if (!bad)
         return CHECK_GOOD;
-    error_set(err,
-              "alias database %s lost more than max_shrink (%d%%) of its rows, or all of a few: %" PRId64
-              " of %" PRId64 " are left in %s; restore it, or, if that is right, run: rcptgate alias accept",
-              path, max_shrink, is, was, of);
+    error_set(left, "%" PRId64 " of %" PRId64 " are left in %s", is, was, of);
     return CHECK_BAD;
+}
+
+void aliases_check_say_shrink(const char *path, int max_shrink, const struct error *left, struct error *err)
+{
+    error_set(
+        err,
+        "alias database %s lost more than max_shrink (%d%%) of its rows, or all of a few: %s; restore it, "
+        "or, if that is right, run: rcptgate alias accept",
+        path, max_shrink, left->text);
 }

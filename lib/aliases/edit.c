@@ -558,12 +558,6 @@ enum edit_status aliases_edit_count(struct aliases_edit *edit, int64_t most, str
     return rc == SQLITE_OK ? EDIT_DONE : failed(edit, rc, err);
 }
 
-bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_sizes *before,
-                         const struct aliases_sizes *now, int max_shrink, struct error *why)
-{
-    return aliases_check_shrink(before, now, max_shrink, edit->path, why) == CHECK_BAD;
-}
-
 /* "old.a = new.a AND old.b = new.b" for columns from..to, with what joins and compares them. */
 static void add_compared(sqlite3_str *sql, const struct aliases_schema_columns *columns, size_t from,
                          size_t to, const char *compare, const char *join)

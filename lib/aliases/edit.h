@@ -73,10 +73,6 @@ enum edit_status aliases_edit_clear(struct aliases_edit *edit, enum aliases_tabl
 enum edit_status aliases_edit_count(struct aliases_edit *edit, int64_t most, struct aliases_sizes *out,
                                     struct error *err);
 
-/* Would a gate that has taken data with so many rows refuse what is there now? Then why says so, and what to run. */
-bool aliases_edit_shrank(const struct aliases_edit *edit, const struct aliases_sizes *before,
-                         const struct aliases_sizes *now, int max_shrink, struct error *why);
-
 struct edit_difference { /* rows */
     int64_t before, added, changed, removed;
 };

@@ -400,6 +400,15 @@ static void compare_copies(struct monitor *monitor, struct finding *found)
               monitor->config->path);
 }
 
+static void check_shrink(struct monitor *monitor, const struct aliases_sizes *before, struct finding *found)
+{
+    struct error left = {0};
+    int max_shrink = atomic_load(&monitor->max_shrink);
+    found->result = aliases_check_shrink(before, &found->sizes, max_shrink, &left);
+    if (found->result == CHECK_BAD)
+        aliases_check_say_shrink(monitor->config->path, max_shrink, &left, &found->err);
+}
+
 /* Data that lost too much, or changed past SQLite, is bad, unless somebody said that it is right. */
 static void weigh(struct monitor *monitor, struct finding *found)
 {
@@ -414,8 +423,7 @@ static void weigh(struct monitor *monitor, struct finding *found)
     if (found->result == CHECK_GOOD && found->copied && monitor->summed && !monitor->dirty && !monitor->alone)
         compare_copies(monitor, found);
     if (found->result == CHECK_GOOD && counted)
-        found->result = aliases_check_shrink(&before, &found->sizes, atomic_load(&monitor->max_shrink),
-                                             monitor->config->path, &found->err);
+        check_shrink(monitor, &before, found);
 }
 
 /* The copy into its place. Without one the old copy stays, for when the file fails. */

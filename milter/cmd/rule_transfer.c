@@ -143,11 +143,12 @@ static void say_serial(const char *before, int64_t serial, const char *none, con
 
 static void say(const struct rule_transfer *of, const struct transfer_report *report, bool written)
 {
+    const char *how = rule_write_how(of->dry_run, written);
     if (of->json) {
         say_json(report, written);
         return;
     }
-    say_serial(written ? "" : "would be: ", report->serial, "rows that no snapshot brought", " ");
+    say_serial(how, report->serial, "rows that no snapshot brought", " ");
     say_serial("in place of ", report->in_force, "rows that no snapshot brought", ": ");
     if (changes(&report->all))
         say_rows(&report->all, false);
@@ -162,12 +163,10 @@ static void say(const struct rule_transfer *of, const struct transfer_report *re
 }
 
 /* Would a gate that has taken what is there refuse what is to come? */
-static bool shrinks(const struct rule_transfer *of, const struct transfer_report *report)
+static bool shrinks(const struct rule_transfer *of, const struct transfer_report *report, struct error *left)
 {
-    struct error why = {0};
-    return aliases_check_shrink(&report->before, &report->after,
-                                of->policy != NULL ? of->policy->aliases.max_shrink : MAX_SHRINK,
-                                of->database, &why) == CHECK_BAD;
+    int max_shrink = of->policy != NULL ? of->policy->aliases.max_shrink : MAX_SHRINK;
+    return aliases_check_shrink(&report->before, &report->after, max_shrink, left) == CHECK_BAD;
 }
 
 /* Of a snapshot that is whole. The one that is in force may come again: whoever repeats it means these rows. */
@@ -175,6 +174,7 @@ static bool may_install(const struct rule_transfer *of, const struct transfer_re
                         struct error *err)
 {
     bool again = report->serial == report->in_force;
+    struct error left = {0};
     if (of->force)
         return true;
     if (!again && report->serial <= report->newest && report->serial > report->in_force)
@@ -187,11 +187,8 @@ static bool may_install(const struct rule_transfer *of, const struct transfer_re
         error_set(
             err, "serial %" PRId64 " is older than serial %" PRId64 "; nothing was written (--force does it)",
             report->serial, report->newest);
-    else if (shrinks(of, report))
-        error_set(
-            err,
-            "more rows of a table would be gone than max_shrink allows, or all of a few; nothing was written "
-            "(--force does it)");
+    else if (shrinks(of, report, &left))
+        error_set(err, "max_shrink does not allow it: %s; nothing was written (--force does it)", left.text);
     return err->text[0] == '\0';
 }
 
@@ -227,11 +224,12 @@ static int finish(const struct rule_transfer *of, struct aliases_transfer *trans
                   struct error *err)
 {
     struct transfer_report report;
+    struct error left = {0};
     bool written = false;
     if (status == EDIT_DONE)
         status = put(of, transfer, &report, &written, err);
     end(transfer);
-    if (written && shrinks(of, &report))
+    if (written && shrinks(of, &report, &left))
         accept_loss(of);
     return rule_write_exit_status(status);
 }

@@ -54,6 +54,11 @@ enum edit_status rule_write_insert(struct aliases_edit *edit, const struct rule 
     return aliases_edit_add(edit, rule->table, &rule->record, err);
 }
 
+const char *rule_write_how(bool dry_run, bool written)
+{
+    return written ? "" : dry_run ? "would be: " : "refused: ";
+}
+
 int rule_write_exit_status(enum edit_status status)
 {
     static const int statuses[] = {

@@ -1,5 +1,5 @@
-/* rule_write: a row of the rule database is written only where the reply that it will have fits its action. And with which status a
- * command exits that wrote. */
+/* rule_write: a row of the rule database is written only where the reply that it will have fits its action. And how a
+ * command that wrote tells it and exits. */
 #ifndef RCPTGATE_CMD_RULE_WRITE_H
 #define RCPTGATE_CMD_RULE_WRITE_H
 
@@ -11,6 +11,9 @@ enum edit_status rule_write_update(struct aliases_edit *edit, const struct rule 
 /* A new row; with `update` one that exists takes the columns of rule. *updated: it did. */
 enum edit_status rule_write_insert(struct aliases_edit *edit, const struct rule *rule, bool update,
                                    bool *updated, struct error *err);
+
+/* What stands before the rows that many changes concern: nothing where they were written. */
+const char *rule_write_how(bool dry_run, bool written);
 
 /* How a command exits that ended so. */
 int rule_write_exit_status(enum edit_status status);

@@ -214,21 +214,24 @@ static enum edit_status count_before(struct invocation *in, struct aliases_edit 
     return in->policy != NULL ? aliases_edit_count(edit, most, before, &in->err) : EDIT_DONE;
 }
 
-/* Within the transaction. `why` stays "" where the gate will take what is there now, or nobody can tell. */
+/* Within the transaction. `left` stays "" where the gate will take what is there now, or nobody can tell. */
 static void foresee_refusal(const struct invocation *in, struct aliases_edit *edit, int64_t most,
-                            const struct aliases_sizes *before, struct error *why)
+                            const struct aliases_sizes *before, struct error *left)
 {
     struct aliases_sizes now;
     struct error unsaid = {0};
     if (in->policy != NULL && aliases_edit_count(edit, most, &now, &unsaid) == EDIT_DONE)
-        (void)aliases_edit_shrank(edit, before, &now, in->policy->aliases.max_shrink, why);
+        (void)aliases_check_shrink(before, &now, in->policy->aliases.max_shrink, left);
 }
 
-static void warn_of_refusal(const struct invocation *in, const struct error *why)
+static void warn_of_refusal(const struct invocation *in, const struct error *left)
 {
-    if (why->text[0] != '\0')
-        fprintf(stderr, "rcptgate %s: a running gate will not take this: %s\n", noun_names[in->args.noun],
-                why->text);
+    struct error why = {0};
+    if (left->text[0] == '\0')
+        return;
+    aliases_check_say_shrink(in->database, in->policy->aliases.max_shrink, left, &why);
+    fprintf(stderr, "rcptgate %s: a running gate will not take this: %s\n", noun_names[in->args.noun],
+            why.text);
 }
 
 /* --- verbs --- */
@@ -314,17 +317,17 @@ static int run_set(struct invocation *in)
         return EXIT_REFUSED;
     struct aliases_edit *edit = NULL;
     struct aliases_sizes before;
-    struct error why = {0};
+    struct error left = {0};
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
         status = rule_write_exit_status(count_before(in, edit, CHECKED_ROWS, &before));
     if (status == EXIT_DONE)
         status = rule_write_exit_status(rule_write_update(edit, &rule, &in->err));
     if (status == EXIT_DONE) /* the last row that accepts may accept no more */
-        foresee_refusal(in, edit, CHECKED_ROWS, &before, &why);
+        foresee_refusal(in, edit, CHECKED_ROWS, &before, &left);
     status = finish(in, edit, status, "changed", &rule);
     if (status == EXIT_DONE)
-        warn_of_refusal(in, &why);
+        warn_of_refusal(in, &left);
     return status;
 }
 
@@ -443,18 +446,18 @@ static int run_remove(struct invocation *in)
     /* Of a table with more rows these are less than a percent, and to count it all would take a while. */
     const int64_t most = CHECKED_ROWS * (int64_t)in->n_keys;
     struct aliases_sizes before;
-    struct error why = {0};
+    struct error left = {0};
     int status = open_to_write(in, false, &edit);
     if (status == EXIT_DONE)
         status = rule_write_exit_status(count_before(in, edit, most, &before));
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++)
         status = rule_write_exit_status(remove_one(in, edit, in->keys[i], &rules[i]));
     if (status == EXIT_DONE) {
-        foresee_refusal(in, edit, most, &before, &why);
+        foresee_refusal(in, edit, most, &before, &left);
         status = rule_write_exit_status(aliases_edit_commit(edit, &in->err));
     }
     if (status == EXIT_DONE)
-        warn_of_refusal(in, &why);
+        warn_of_refusal(in, &left);
     for (int i = 0; i < in->n_keys && status == EXIT_DONE; i++) {
         say("removed", &rules[i]);
         say_left(edit, &rules[i]);
@@ -570,8 +573,8 @@ static void say_imported(const struct invocation *in, const struct import_result
                result->added, result->updated, result->removed, result->bad, written ? "true" : "false");
         return;
     }
-    printf("%s%" PRId64 " added, %" PRId64 " updated, ", written ? "" : "would be: ", result->added,
-           result->updated);
+    printf("%s%" PRId64 " added, %" PRId64 " updated, ", rule_write_how(in->import.dry_run, written),
+           result->added, result->updated);
     if (in->import.replace)
         printf("%" PRId64 " removed, ", result->removed);
     printf("%" PRId64 " bad%s\n", result->bad,
@@ -589,6 +592,19 @@ static enum edit_status clear(struct invocation *in, struct aliases_edit *edit)
     return status;
 }
 
+static void say_too_much(struct invocation *in, const char *name, int64_t removed, const struct error *left)
+{
+    if (left->text[0] != '\0')
+        error_set(&in->err, "max_shrink does not allow it: %s; nothing was written (--force does it)",
+                  left->text);
+    else
+        error_set(
+            &in->err,
+            "%s lacks %" PRId64
+            " of the rows that are there, more than max_shrink allows; nothing was written (--force does it)",
+            name, removed);
+}
+
 /* Reads all rows into the open database. */
 static int import_rows(struct invocation *in, FILE *file, const char *name, struct aliases_edit *edit)
 {
@@ -596,7 +612,7 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     bool too_much = false;
     in->import.noun = noun_names[in->args.noun];
     struct aliases_sizes before = {0};
-    struct error why = {0};
+    struct error left = {0};
     rule_import_catch_signals();
     const bool changes = in->import.replace || in->import.update;
     enum edit_status status = changes ? count_before(in, edit, INT64_MAX, &before) : EDIT_DONE;
@@ -607,19 +623,18 @@ static int import_rows(struct invocation *in, FILE *file, const char *name, stru
     if (status == EDIT_DONE && in->import.replace)
         status = compare(in, edit, &result, &too_much);
     if (status == EDIT_DONE && changes)
-        foresee_refusal(in, edit, INT64_MAX, &before, &why);
-    too_much = too_much || (in->import.replace && why.text[0] != '\0' && !in->import.force);
+        foresee_refusal(in, edit, INT64_MAX, &before, &left);
+    too_much = too_much || (in->import.replace && left.text[0] != '\0' && !in->import.force);
     bool good = (result.bad == 0 || in->import.skip_bad) && !too_much, write = good && !in->import.dry_run;
     if (status == EDIT_DONE && write)
         status = aliases_edit_commit(edit, &in->err);
     if (status != EDIT_DONE)
         return rule_import_interrupted() ? EXIT_INTERRUPTED : rule_write_exit_status(status);
     say_imported(in, &result, write);
-    if (good || too_much)
-        warn_of_refusal(in, &why);
+    if (good)
+        warn_of_refusal(in, &left);
     if (too_much)
-        error_set(&in->err, "%" PRId64 " row%s would be removed, more than max_shrink allows; %s",
-                  result.removed, result.removed == 1 ? "" : "s", "nothing was written (--force does it)");
+        say_too_much(in, name, result.removed, &left);
     return good ? EXIT_DONE : EXIT_REFUSED;
 }
 
