@@ -307,6 +307,24 @@ class Gate:
             except OSError:
                 return False
 
+    def take(self, recipient, client="192.0.2.1"):
+        """One message, in a session of its own: what its RCPT is answered."""
+        with MilterClient(self.socket) as m:
+            m.connect(client)
+            m.helo()
+            answer = m.message(recipient)
+            m.quit()
+        return answer.status
+
+    def told(self, *recipients, client="192.0.2.1", sender="<bob@sender.example>"):
+        """What a new connection is told, which hangs up then: at each RCPT of a message, or at once ["refused"]."""
+        with MilterClient(self.socket) as m:
+            said = m.connect(client)
+            if said.kind == "reject" or said.status.startswith("5"):
+                return ["refused"]
+            m.mail(sender)
+            return [m.rcpt(f"<{recipient}>").status for recipient in recipients]
+
     def log(self):
         return self.process.log() if self.process else ""
 
@@ -498,13 +516,7 @@ class World:
         return MilterClient(self.gates[number].socket, **options)
 
     def take(self, recipient, client="192.0.2.1", number=0):
-        """One message to a gate, in a session of its own: what its RCPT is answered."""
-        with self.milter(number) as m:
-            m.connect(client)
-            m.helo()
-            answer = m.message(recipient)
-            m.quit()
-        return answer.status
+        return self.gates[number].take(recipient, client)
 
     def used(self, subject, limit, per="recipient"):
         """What the store holds, wherever it is: Redis by its key, memory: through `rcptgate show`."""

@@ -168,13 +168,17 @@ class MilterClient:
         """One whole message, as far as it gets: what its RCPT is answered."""
         self.mail(sender)
         answer = self.rcpt(f"<{recipient}>")
+        self.finish(answer)
+        return answer
+
+    def finish(self, answer):
+        """The rest of a message of one recipient, which was answered so."""
         if answer.kind == "continue":
             self.data()
             self.body()
             self.eom()
         else:
             self.abort()
-        return answer
 
     def abort(self):
         self.send(b"A")

@@ -1,10 +1,8 @@
 """A private Redis Cluster: masters, and a replica of each where wanted, on free ports of the scratch's loopback address."""
 
-import re
 import signal
-from contextlib import contextmanager
 
-from processes import PATIENCE, Failure, Process, wait_for
+from processes import Failure, wait_for
 from redis_server import Redis
 
 SLOTS = 16384
@@ -36,14 +34,21 @@ class Node(Redis):
             return "gone"
 
     def holds(self, key, limit):
-        """What a replica has of a counter; None: it does not know the cluster yet."""
+        """What a replica has of a counter, also while the cluster is down; None: it does not know the slots yet."""
+        self.call("CONFIG", "SET", "cluster-allow-reads-when-down", "yes")
         try:
             words = self.calls(["READONLY"], ["HGET", key, limit])[-1]
         except Failure as failure:
             if "CLUSTERDOWN" not in str(failure):
                 raise
             return None
+        finally:
+            self.call("CONFIG", "SET", "cluster-allow-reads-when-down", "no")
         return int((words or "0/0").split("/")[0])
+
+    def may_take_over(self, may):
+        """Where its master fails: by default it does."""
+        self.call("CONFIG", "SET", "cluster-replica-no-failover", "no" if may else "yes")
 
     def kill(self):
         self.process.popen.kill()

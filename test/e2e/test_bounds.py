@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import RCPTGATE, SANITIZED, SANITIZERS, Scratch, World
+from harness import PATIENCE, RCPTGATE, SANITIZERS, Scratch, World
 
 
 @pytest.fixture()
@@ -23,7 +23,7 @@ def scratch():
 
 def check(path, *words, status=None):
     begin = time.monotonic()
-    done = subprocess.run([RCPTGATE, "check", path, *words], capture_output=True, text=True, timeout=120,
+    done = subprocess.run([RCPTGATE, "check", path, *words], capture_output=True, text=True, timeout=5 * PATIENCE,
                           env=dict(os.environ, **SANITIZERS))
     assert status is None or done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr, time.monotonic() - begin
@@ -67,12 +67,15 @@ def test_a_pipe_for_a_policy(scratch):
 
 
 def test_a_million_unknown_keys(scratch):
-    path = scratch / "policy.json"
-    path.write_text(json.dumps({f"key{i:07}": 1 for i in range(900000)}))
-    said, took = check(path, status=1)
-    assert "more than 1000 problems" in said
-    print(f"{took:.1f} s")
-    assert took < (200 if SANITIZED else 60)
+    """Ten times as many take about ten times as long."""
+    path, took = scratch / "policy.json", []
+    for n in (90000, 900000):
+        path.write_text(json.dumps({f"key{i:07}": 1 for i in range(n)}))
+        said, seconds = check(path, status=1)
+        assert "more than 1000 problems" in said
+        took.append(seconds)
+    print(f"{took[0]:.1f} s, {took[1]:.1f} s")
+    assert took[1] < 5 + 40 * took[0]
 
 
 def test_durations_that_overflow():
@@ -84,20 +87,24 @@ def test_durations_that_overflow():
         assert "192.0.2.1" in w.gate.command("blocks")
 
 
+def seconds_of_status(gate):
+    begin = time.monotonic()
+    gate.command("status")
+    return time.monotonic() - begin
+
+
 def test_stuck_clients_of_the_control_socket():
     with World("memory", mta=False, database=False) as w:
-        stuck = []
+        stuck, took = [], [seconds_of_status(w.gate)]
         for _ in range(40):
             s = socket.socket(socket.AF_UNIX)
             s.connect(str(w.gate.state / "control.sock"))
             s.sendall(b'{"do"')
             stuck.append(s)
-        begin = time.monotonic()
-        w.gate.command("status")
-        took = time.monotonic() - begin
+        took.append(seconds_of_status(w.gate))
         for s in stuck:
             s.close()
-        assert took < 4
+        assert took[1] < 4 + 4 * took[0]
 
 
 def test_a_terminal_is_sent_no_control_characters(scratch):

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from harness import MilterClient, World, run_threads, serve, wait_for
+from harness import PATIENCE, MilterClient, World, run_threads, serve, wait_for
 from mail_load import THREADS, Load, code, counted, taken
 
 ALIASES = 4  # of each master
@@ -67,7 +67,7 @@ def test_exactly_max_over_two_masters():
         assert said.count("250") == 10
         assert set(said) <= {"250", "450", "550"}
         wait_for(lambda: used(w.redis, recipient, "alias") == 10, "the alias is counted")
-        wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 10, "what was refused is given back", 5)
+        wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 10, "what was refused is given back")
 
 
 def test_strangers_share_no_hard_answer():
@@ -97,9 +97,8 @@ def test_both_full():
         assert code(m.rcpt(f"<{recipient}>")) == "550"
         assert code(m.rcpt(f"<{other}>")) == "450"
         m.abort()
-        wait_for(lambda: used(w.redis, other, "alias") == 0, "a refused recipient leaves a charge", 5)
-        assert used(w.redis, recipient, "alias") == 2
-        assert w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 2
+        wait_for(lambda: (used(w.redis, other, "alias"), used(w.redis, recipient, "alias"), w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box")) ==
+                 (0, 2, 2), "a refused recipient leaves a charge")
 
 
 def test_a_client_that_hammers_refuses_nobody_else():
@@ -137,23 +136,11 @@ def test_a_client_that_hammers_refuses_nobody_else():
         assert said == ["250"] * 994
 
 
-def one_of(gate, recipient, client):
-    """A message of one recipient: the answer to that."""
-    with MilterClient(gate.socket) as m:
-        m.connect(client)
-        m.mail()
-        said = code(m.rcpt(f"<{recipient}>"))
-        m.data() if said == "250" else m.abort()
-        if said == "250":
-            m.eom()
-        return said
-
-
 def kill_between(w, recipient, charged):
     """Kills the first gate when it has charged the mailbox of a RCPT, which waits for the master of its alias."""
     def ask():
         try:
-            one_of(w.gate, recipient, "198.18.0.99")
+            w.take(recipient, "198.18.0.99")
         except OSError:  # it hangs up
             pass
 
@@ -166,7 +153,8 @@ def kill_between(w, recipient, charged):
 
 def test_a_gate_is_killed_between_two_masters():
     """What the first one was charged stays until its window ends: too strict, softly. The second was not asked."""
-    w, recipient, box = apart([dict(BOTH[0], max=3, window="20s"), dict(BOTH[1], max=3, window="20s")], gates=2, cluster={"replicas": False})
+    window = 20
+    w, recipient, box = apart([dict(limit, max=3, window=f"{window}s") for limit in BOTH], gates=2, cluster={"replicas": False})
     with w:
         w.settled()
         last = w.redis.masters[0]
@@ -175,6 +163,7 @@ def test_a_gate_is_killed_between_two_masters():
             return used(w.redis, recipient, "alias"), w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box")
 
         last.call("CLIENT", "PAUSE", 60000, "WRITE")
+        began = time.monotonic()
         kill_between(w, recipient, lambda: counts()[1])
         wait_for(lambda: "flags=b" not in last.call("CLIENT", "LIST"), "the killed gate is still a client")
         last.call("CLIENT", "UNPAUSE")
@@ -182,11 +171,14 @@ def test_a_gate_is_killed_between_two_masters():
         w.gate.start()
         for gate in w.gates:
             wait_for(lambda: gate.status()["status"] == "healthy", "the gate does not get well")
-        assert [one_of(w.gates[i % 2], recipient, f"198.18.0.{i + 1}") for i in range(3)] == ["250", "250", "450"]
-        wait_for(lambda: counts() == (2, 3), f"counted: {counts()}", 10)
+        said = [w.take(recipient, f"198.18.0.{i + 1}", i % 2) for i in range(3)]
+        wait_for(lambda: counts() == (2, 3) or time.monotonic() > began + window - 1, f"counted: {counts()}")
+        if time.monotonic() > began + window - 1:
+            pytest.skip("the machine is too slow: the window has ended before all was asked")
+        assert said == ["continue"] * 2 + ["450 4.2.1"]
         said = set()
-        wait_for(lambda: said.add(one_of(w.gates[1], recipient, "198.18.0.9")) or "250" in said, "the charge stays")
-        assert said <= {"250", "450"}
+        wait_for(lambda: said.add(w.take(recipient, "198.18.0.9", 1)) or "continue" in said, "the charge stays", window + PATIENCE)
+        assert said <= {"continue", "450 4.2.1"}
 
 
 def test_a_gate_is_killed_while_the_second_master_hangs():
@@ -206,18 +198,22 @@ def test_a_gate_is_killed_while_the_second_master_hangs():
             wait_for(lambda: gate.status()["status"] == "healthy", "the gate does not get well")
         n = used(w.redis, recipient, "alias")
         assert n in (0, 1)  # was it sent?
-        assert [one_of(w.gates[i % 2], recipient, f"198.18.0.{i + 1}") for i in range(3)] == ["250"] * (3 - n) + ["450"] * n
+        assert [w.take(recipient, f"198.18.0.{i + 1}", i % 2) for i in range(3)] == ["continue"] * (3 - n) + ["450 4.2.1"] * n
         assert used(w.redis, recipient, "alias") == 3
-        wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 1 + 3 - n, "what was refused is not given back", 10)
+        wait_for(lambda: w.redis.used(f"rcptgate:mailbox:{{{box}}}", "box") == 1 + 3 - n, "what was refused is not given back")
 
 
 def failover_loses(cluster, victim, aliases, load):
-    """Kills a master. How much of what was answered by then its replica lacks: {recipient: n}."""
+    """Kills a master. How much of what was answered by then its replica lacks, which takes its place when it was asked, and
+    mail has met that nobody is there: {recipient: n}."""
     replica = cluster.replicas[cluster.masters.index(victim)]
+    replica.may_take_over(False)
     victim.kill()
     answered = taken(list(load.sent))
     wait_for(lambda: replica.call("INFO", "replication").count("master_link_status:up") == 0, "the replica does not notice")
     lost = {r: answered.get(r, 0) - replica.holds(f"rcptgate:recipient:{{{r}}}", "alias") for r in aliases if aliases[r] is victim}
+    load.flows()
+    replica.may_take_over(True)
     return {r: max(0, n) for r, n in lost.items()}
 
 
@@ -238,14 +234,12 @@ def test_kill_a_master():
             load.flows(200)
             lost = failover_loses(cluster, victim, aliases, load)
             wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
-            promoted = time.monotonic()
-            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
-            recovered = time.monotonic() - promoted
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the new master is not used")
             load.flows(200)
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
-        assert recovered < 10, "the new master is not used"
-        assert local(w.gate) and {aliases[recipient] for recipient in local(w.gate)} == {victim}
+        wait_for(lambda: local(w.gate), "nothing was counted here")
+        assert {aliases[recipient] for recipient in local(w.gate)} == {victim}
         counted_as_taken(cluster, aliases, victim, sent, lost)
 
 
@@ -260,12 +254,7 @@ def test_what_a_failover_lost_is_counted_again(known):
         m.connect()
 
         def send():
-            m.mail()
-            said = code(m.rcpt(f"<{recipient}>"))
-            m.data() if said == "250" else m.abort()
-            if said == "250":
-                m.eom()
-            return said
+            return code(m.message(recipient))
 
         assert [send() for _ in range(8)] == ["250"] * 8
         wait_for(lambda: replica.holds(f"rcptgate:recipient:{{{recipient}}}", "alias") == 8, "no replication")
@@ -328,9 +317,9 @@ def test_a_planned_failover():
 
 
 def test_a_frozen_master():
-    """Who asks it waits once, for the timeout; then the gate knows."""
+    """Who asks it waits once, for the timeout; then the gate knows. Nobody waits twice."""
     limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
-    with world(limits, cluster={"replicas": False}, counters={"timeout": "500ms"}) as w:
+    with world(limits, cluster={"replicas": False}, counters={"timeout": "2s"}) as w:
         cluster, victim = w.redis, w.redis.masters[1]
         aliases = aliases_of(cluster)
         with Load(w.gates, sorted(aliases)) as load:
@@ -340,7 +329,7 @@ def test_a_frozen_master():
             try:
                 n = len(load.sent)
                 wait_for(lambda: len(load.sent) > n + 500, "mail does not go on")
-                assert w.gate.status()["traffic"]["decision_max_ms"] < 1000
+                assert w.gate.status()["traffic"]["decision_max_ms"] < 2 * 2000
                 wait_for(lambda: [r["what"] for r in w.gate.status()["reasons"]] == ["counters-shard"], "who is away is not named")
             finally:
                 victim.process.popen.send_signal(signal.SIGCONT)
@@ -367,7 +356,7 @@ def test_one_node_is_flushed():
         cluster.masters[0].call("SCRIPT", "FLUSH")
         assert [send(recipient) for recipient in recipients] == ["550"] * 3
         cluster.masters[1].call("FLUSHALL")
-        wait_for(lambda: send(recipients[1]) == "250", "what was cleared refuses", 5)
+        wait_for(lambda: send(recipients[1]) == "250", "what was cleared refuses")
         assert [send(recipients[i]) for i in (0, 2)] == ["550"] * 2
         assert used(cluster, recipients[1], "alias") == 1
 
@@ -391,15 +380,16 @@ def test_a_slot_that_hangs():
             load.flows(50)
             cluster.begin_move(slot, source, target)
             source.call("MIGRATE", target.address, target.port, f"rcptgate:recipient:{{{recipient}}}", 0, 5000)
-            wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named", 60)
-            assert {s["master"]: s["hanging_slots"] for s in shards_of(w)} == {source.at: [slot], target.at: [], cluster.masters[2].at: []}
-            assert f"between two nodes hangs slot {slot}" in w.gate.command("status", check=1)
-            assert f'rcptgate_counters_shard_hanging_slots{{master="{source.at}"}} 1\n' in web.get("/metrics")
+            wait_for(lambda: any(f"slot {slot} " in r["text"] for r in w.gate.status()["reasons"]), "the slot is not named")
+            hanging = {source.at: [slot], target.at: [], cluster.masters[2].at: []}
+            wait_for(lambda: {s["master"]: s["hanging_slots"] for s in shards_of(w)} == hanging, "status does not name it")
+            wait_for(lambda: f"between two nodes hangs slot {slot}" in w.gate.command("status", check=None), "nor in words")
+            wait_for(lambda: f'rcptgate_counters_shard_hanging_slots{{master="{source.at}"}} 1\n' in web.get("/metrics"), "nor the metrics")
             cluster.end_move(slot, source, target)
             wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
-        wait_for(lambda: used(cluster, recipient, "alias") == len(sent), "the counter is not what was taken", 10)
+        wait_for(lambda: used(cluster, recipient, "alias") == len(sent), "the counter is not what was taken")
         assert local(w.gate) == set()
 
 

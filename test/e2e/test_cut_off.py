@@ -12,7 +12,7 @@ WHY_NOT = network.why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT != "", reason=WHY_NOT)
 
 MAX, BEFORE = 300, 30  # of the busy recipient; so many of it were taken by each gate before the cut
-TIMEOUT_MS = 500
+TIMEOUT_MS = 1000
 THREADS = 2  # of each load
 LIMITS = [{"name": "few", "per": "recipient", "max": MAX, "window": "1h", "over": "reject", "when": {"recipient_domain": "few.example"}},
           {"name": "many", "per": "recipient", "max": 10**6, "window": "1h", "over": "reject", "when": {"recipient_domain": "many.example"}}]

@@ -5,7 +5,6 @@ import html.parser
 import re
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode

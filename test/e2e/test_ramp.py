@@ -1,10 +1,13 @@
 """Limits that grow back after a start and after an outage."""
 
 import itertools
+import time
+
+import pytest
 
 from harness import MilterClient, World, wait_for
 
-LIMITS = [{"name": "ramped", "per": "recipient", "max": 100, "window": "1h", "over": "reject", "ramp": "1h"}]
+LIMITS = [{"name": "ramped", "per": "recipient", "max": 100, "window": "1h", "over": "reject", "ramp": "1d"}]  # that does not grow in a test
 
 
 def accepted(gate, address, tries=15):
@@ -40,21 +43,25 @@ def test_a_start_ramps_on_all_hosts():
 
 
 def test_redis_back_begins_anew():
-    limits = [dict(LIMITS[0], ramp="10s")]
+    ramp = 10
+    limits = [dict(LIMITS[0], ramp=f"{ramp}s")]
     with World("redis", limits, mta=False, database=False) as world:
         gate = world.gate
         grows_to_its_max(gate, "b")
         world.redis.stop()
         wait_for(lambda: "event=counters-trouble" in gate.log(), "the outage is not noticed")
+        began = time.monotonic()
         world.redis.start()
         wait_for(lambda: "because=counters" in gate.log(), "no ramp after the outage")
         n, text = accepted(gate, "d@other.example", 100)
+        if time.monotonic() > began + ramp / 2:
+            pytest.skip("the machine is too slow: it may have grown to its max before all was asked")
         assert 10 <= n < 100 and text.startswith("451 4.3.2"), (n, text)
         grows_to_its_max(gate, "e")
 
 
 def test_alias_rules_back_begin_anew():
-    with World("memory", [dict(LIMITS[0], ramp="1h")], mta=False) as world:
+    with World("memory", LIMITS, mta=False) as world:
         world.database.alias("a@example.com")
         gate = world.gate
         n, text = accepted(gate, "a@example.com")

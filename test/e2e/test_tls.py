@@ -12,6 +12,7 @@ from relay import Relay
 
 ALIAS = "a@example.com"
 LIMITS = [{"name": "soft", "per": "recipient", "max": 3, "window": "1h", "over": "defer"}]
+TIMEOUT_MS = 1000  # where somebody waits for it: a busy machine may take as long again, and nobody waits twice
 SECRET = "very-secret-password"
 PLAIN = [b"rcptgate", b"EVALSHA", b"a@example", b"AUTH", b"CLIENT", b"INFO", SECRET.encode()]
 
@@ -54,7 +55,7 @@ class Secured:
 
     def refused(self, *words):
         """The gate does not use Redis, says why, goes on by itself, and has told the other side nothing."""
-        wait_for(lambda: all(word in self.trouble() for word in words), f"{words} in status: {self.trouble()}", 20)
+        wait_for(lambda: all(word in self.trouble() for word in words), f"{words} in status: {self.trouble()}")
         assert [self.world.take(ALIAS) for _ in range(4)] == ["continue"] * 3 + ["450 4.2.1"]
         assert self.redis.keys() == []
         self.nothing_is_plain()
@@ -170,27 +171,27 @@ def test_another_name_unless_the_policy_says_it(secured):
 def test_a_port_that_speaks_no_tls(secured):
     plain = secured.scratch.port()
     secured.redis.call("CONFIG", "SET", "port", plain)
-    secured.connect(target=(secured.scratch.address, plain), timeout="300ms")
+    secured.connect(target=(secured.scratch.address, plain), timeout=f"{TIMEOUT_MS}ms")
     secured.refused("did not answer TLS in time", "tls-port")
 
 
 def test_a_peer_that_is_silent(secured):
-    secured.connect(target=False, timeout="300ms")
+    secured.connect(target=False, timeout=f"{TIMEOUT_MS}ms")
     secured.refused("did not answer TLS in time")
-    assert secured.gate.status()["traffic"]["decision_max_ms"] < 600
+    assert secured.gate.status()["traffic"]["decision_max_ms"] < 2 * TIMEOUT_MS
 
 
 def test_a_peer_that_goes_silent_holds_nobody_up_for_longer_than_the_timeout(secured):
-    secured.connect(timeout="400ms")
+    secured.connect(timeout=f"{TIMEOUT_MS}ms")
     wait_for(secured.counts_in_redis, "Redis is not used")
     secured.gate.status(forget_longest=True)
     secured.redis.process.popen.send_signal(19)
     try:
         assert {secured.world.take(ALIAS) for _ in range(2)} == {"continue"}
-        wait_for(lambda: "in time" in secured.trouble(), "status says nothing", 20)
+        wait_for(lambda: "in time" in secured.trouble(), "status says nothing")
     finally:
         secured.redis.process.popen.send_signal(18)
-    assert secured.gate.status()["traffic"]["decision_max_ms"] <= 2 * 450
+    assert secured.gate.status()["traffic"]["decision_max_ms"] < 2 * TIMEOUT_MS
     wait_for(secured.counts_in_redis, "Redis is not used again")
 
 
@@ -204,22 +205,22 @@ def test_a_peer_that_goes_silent_holds_nobody_up_for_longer_than_the_timeout(sec
 ], ids=["dripped", "cut", "flipped", "repeated", "plain", "alert"])
 def test_what_comes_back_is_harmed(secured, harm):
     """Under way and from the first byte on: nobody waits, nobody is refused for it, and it ends with the harm."""
-    secured.connect(timeout="400ms")
+    secured.connect(timeout=f"{TIMEOUT_MS}ms")
     wait_for(secured.counts_in_redis, "Redis is not used")
     secured.gate.status(forget_longest=True)
     secured.relay.harm = harm
     assert {secured.world.take(ALIAS) for _ in range(3)} == {"continue"}
-    wait_for(lambda: not secured.counts_in_redis() and "Redis at" in secured.trouble(), "status says nothing", 20)
+    wait_for(lambda: not secured.counts_in_redis() and "Redis at" in secured.trouble(), "status says nothing")
     assert secured.world.take(ALIAS) == "450 4.2.1"
-    assert secured.gate.status()["traffic"]["decision_max_ms"] <= 2 * 450
+    assert secured.gate.status()["traffic"]["decision_max_ms"] < 2 * TIMEOUT_MS
     secured.nothing_is_plain()
     secured.relay.harm = None
-    wait_for(secured.counts_in_redis, f"Redis is not used again: {secured.trouble()}", 20)
+    wait_for(secured.counts_in_redis, f"Redis is not used again: {secured.trouble()}")
 
 
 def test_plain_text_to_a_tls_port(secured):
     secured.connect(scheme="redis", ca="")
-    wait_for(lambda: "rediss://" in secured.trouble(), f"a hint: {secured.trouble()}", 20)
+    wait_for(lambda: "rediss://" in secured.trouble(), f"a hint: {secured.trouble()}")
 
 
 def test_a_redis_that_wants_a_certificate_of_ours(secured):
@@ -228,14 +229,14 @@ def test_a_redis_that_wants_a_certificate_of_ours(secured):
     secured.refused("wants a certificate of ours", "counters.tls.cert")
     cert, key = Authority(secured.scratch, "stranger").issue("gate-of-a-stranger")
     secured.connect(cert=cert, key=key)
-    wait_for(lambda: "does not take our certificate" in secured.trouble(), f"another reason: {secured.trouble()}", 20)
+    wait_for(lambda: "does not take our certificate" in secured.trouble(), f"another reason: {secured.trouble()}")
     cert, key = secured.authority.issue("gate")
     both = secured.scratch / "both.pem"
     both.write_text(cert.read_text() + key.read_text())
     secured.connect(cert=both)
     wait_for(secured.counts_in_redis, f"Redis is not used: {secured.trouble()}")
     secured.connect(cert=cert)
-    wait_for(lambda: "cannot use counters.tls.key" in secured.trouble(), f"another reason: {secured.trouble()}", 20)
+    wait_for(lambda: "cannot use counters.tls.key" in secured.trouble(), f"another reason: {secured.trouble()}")
 
 
 def test_files_that_change_need_no_restart(secured):
@@ -245,11 +246,11 @@ def test_files_that_change_need_no_restart(secured):
     secured.connect(ca=ours)
     wait_for(secured.counts_in_redis, "Redis is not used")
     ours.write_text("half")
-    wait_for(lambda: "cannot use counters.tls.ca" in secured.trouble(), "the file is not noticed", 20)
+    wait_for(lambda: "cannot use counters.tls.ca" in secured.trouble(), "the file is not noticed")
     assert secured.counts_in_redis()
     new = Authority(secured.scratch, "new")
     ours.write_text(secured.authority.ca.read_text() + new.ca.read_text())
-    wait_for(lambda: secured.trouble() == "", "the good file is not taken", 20)
+    wait_for(lambda: secured.trouble() == "", "the good file is not taken")
     downs = secured.gate.log().count("event=counters-trouble")
     secured.present(new.issue("renewed", f"IP:{secured.scratch.address}"), ca=new.ca)
     secured.redis.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -280,7 +281,7 @@ def test_a_certificate_that_ends_soon(secured):
     used = len(secured.redis.call("CLIENT", "LIST").splitlines())
     secured.present(secured.authority.issue("longer", f"IP:{secured.scratch.address}", days=25))
     wait_for(lambda: shown() == (end_of("longer"), False), f"the new certificate is not seen: {shown()}")
-    assert len(secured.redis.call("CLIENT", "LIST").splitlines()) <= used and secured.counts_in_redis()
+    wait_for(lambda: len(secured.redis.call("CLIENT", "LIST").splitlines()) <= used and secured.counts_in_redis(), "that connection stays")
     name = "rcptgate_counters_shard_certificate_expires_timestamp_seconds"
     figure = re.search(rf"^{name}{{master=\"[^\"]+\"}} (\d+)$", web.get("/metrics"), re.M)
     assert figure and int(figure.group(1)) == end_of("longer")

@@ -175,10 +175,10 @@ def test_a_message_has_a_line():
         assert (first["accepted"], first["refused"], first["discarded"], first["duplicates"]) == ("2", "1", "1", "1")
         assert "exempt" not in first and "verdict" not in first
         assert (second["exempt"], second["accepted"], second["refused"]) == ("client", "1", "0")
-        postfix = world.postfix.log_path.read_text()
         assert first["queue"] != second["queue"]
         for line in (first, second):
-            assert re.search(rf"cleanup\[\d+\]: {line['queue']}: message-id=", postfix), line
+            logged = re.compile(rf"cleanup\[\d+\]: {line['queue']}: message-id=")
+            wait_for(lambda: logged.search(world.postfix.log()), f"Postfix does not have it: {line}")
         assert {d["queue"] for d in world.gate.decisions(to="<b@example.com>")} == {first["queue"]}
         decisions = world.gate.decisions(client="192.0.2.99")
         assert [d["exempt"] for d in decisions] == ["client"]

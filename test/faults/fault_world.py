@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import fault_table
 from fault_table import recovers
-from harness import Cluster, Failure, MilterClient, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
+from harness import Cluster, Failure, Redis, Scratch, Sink, Postfix, Gate, Database, wait_for
 from proxy import Proxy
 from redis_cluster import SLOTS
 from sentinel import MASTER, ScriptedSentinel
@@ -146,17 +146,7 @@ class Faults:
 
     def rcpt(self, address=ALIAS, client="192.0.2.1"):
         """One RCPT of a message that is then ended, as a milter sees it: "continue" or the reply's class and code."""
-        with MilterClient(self.gate.socket) as milter:
-            milter.connect(client)
-            milter.helo()
-            milter.mail()
-            answer = milter.rcpt(f"<{address}>")
-            if answer.kind == "continue":
-                milter.data()
-                milter.body()
-                milter.eom()
-            milter.quit()
-            return answer.status
+        return self.gate.take(address, client)
 
     def admitted(self, n, address=ALIAS):
         """How many of n are let through; all others must be refused by the limit, softly."""

@@ -105,13 +105,7 @@ def world(**options):
 
 
 def ask(w, address):
-    with w.milter() as client:
-        client.connect()
-        client.helo()
-        client.mail()
-        status = client.rcpt(f"<{address}>").status
-        client.quit()
-        return status
+    return w.gate.told(address)[0]
 
 
 def troubles(w):

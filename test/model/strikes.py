@@ -4,7 +4,6 @@ A fault never changes the truth: rows that it took are still meant to be there."
 
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import time
