@@ -112,18 +112,24 @@ static void add_exempt(struct text *text, bool client, bool recipient)
                   recipient ? "recipient" : "");
 }
 
-void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
-                       struct text *text)
+static void add_envelope(struct text *text, const struct session *session, const char *queue)
 {
     const struct message *message = &session->message;
-    const struct decision *d = &outcome->decision;
-    const struct verdict *v = &d->verdict;
     text_add(text, "queue=");
     text_add(text, queue != NULL ? queue : "-");
     text_add(text, " client=");
     text_add(text, session->client_text);
     add_address(text, " from=<",
                 mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
+}
+
+void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
+                       struct text *text)
+{
+    const struct message *message = &session->message;
+    const struct decision *d = &outcome->decision;
+    const struct verdict *v = &d->verdict;
+    add_envelope(text, session, queue);
     add_address(
         text, " to=<",
         mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
@@ -157,12 +163,8 @@ void decision_log_message(const struct session *session, const char *queue, stru
     const struct message *message = &session->message;
     bool enforced = message->policy == NULL || !message->policy->shadow;
     int64_t size = message->bytes > 0 ? message->bytes : message->size;
-    text_add(text, "event=message queue=");
-    text_add(text, queue != NULL ? queue : "-");
-    text_add(text, " client=");
-    text_add(text, session->client_text);
-    add_address(text, " from=<",
-                mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
+    text_add(text, "event=message ");
+    add_envelope(text, session, queue);
     if (message->first != NULL)
         add_address(text, " to=<", message->first);
     add_user(text, message->user);
