@@ -2,6 +2,15 @@
 #ifndef RCPTGATE_TEST_PATIENCE_H
 #define RCPTGATE_TEST_PATIENCE_H
 
+#include <time.h>
+
 enum { PATIENCE_MS = 60000 };
+
+/* Until it is asked again. */
+static inline void nap(long ms)
+{
+    const struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&wait, NULL);
+}
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef RCPTGATE_TEST_REDIS_SERVER_H
 #define RCPTGATE_TEST_REDIS_SERVER_H
 
+#include "patience.h"
+
 #include <arpa/inet.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
@@ -23,12 +25,6 @@ struct redis_server {
     char dir[64], socket[80];
     const char *password; /* of the default user, for the test's own connection */
 };
-
-static inline void server_sleep_ms(long ms)
-{
-    const struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&wait, NULL);
-}
 
 static inline int server_free_port(void)
 {
@@ -104,7 +100,7 @@ static inline void server_launch(struct redis_server *server)
         _exit(127);
     }
     for (int i = 0; i < 500 && !server_answers(server); i++)
-        server_sleep_ms(20);
+        nap(20);
     if (!server_answers(server))
         abort();
 }

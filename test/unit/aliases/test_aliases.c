@@ -90,11 +90,6 @@ static int tear_down(void **state)
     return rc;
 }
 
-static void nap(int ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
-}
-
 /* --- look-ups --- */
 
 static struct alias_rows ask(struct aliases *db, struct pool *pool, const char *local, const char *domain)

@@ -29,11 +29,6 @@ extern const char aliases_schema_sql[];
 
 enum { STALL_MS = 100, ALIASES = 200 };
 
-static void nap(int ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
-}
-
 /* --- faults: the nth call fails, and all after it while `lasting` --- */
 
 enum fault_call {

@@ -5,8 +5,8 @@
 #include "lease.h"
 #include "memory.h"
 
-#include "redis_server.h"
 #include "patience.h"
+#include "redis_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -145,7 +145,7 @@ static void fail_unless_slow(int64_t n, int64_t asked_ms)
 static void wait_used(const char *key, int64_t expected)
 {
     for (int64_t waited = 0; used(key) != expected && waited < PATIENCE_MS; waited += 10)
-        server_sleep_ms(10);
+        nap(10);
     assert_int_equal(used(key), expected);
 }
 
@@ -195,7 +195,7 @@ static void *load_run(void *arg)
         else
             load->n += admitted;
         if (load->pause_ms > 0)
-            server_sleep_ms(load->pause_ms);
+            nap(load->pause_ms);
     }
     return NULL;
 }
@@ -372,7 +372,7 @@ static void test_restart(void **state)
     do {
         assert_true(clock_monotonic_ms() < until_ms);
         n += reserve(&hosts[0], &ask, 1, &answer);
-        server_sleep_ms(1);
+        nap(1);
     } while (answer.local);
     wait_used("all:{}", n);
     n += heat(&hosts[0], &ask);

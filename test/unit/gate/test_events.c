@@ -1,8 +1,8 @@
 /* The ring, what is sent how often, and a stream that is away for a while, in a real Redis. */
 #include "gate/events.h"
 
-#include "redis_server.h"
 #include "patience.h"
+#include "redis_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

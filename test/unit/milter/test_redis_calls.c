@@ -3,8 +3,8 @@
 #include "config/config.h"
 #include "milter/session.h"
 
-#include "redis_server.h"
 #include "patience.h"
+#include "redis_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -176,7 +176,7 @@ static void wait_up(void)
         if (mail(somebody) == 250)
             return;
         assert_true(waited < PATIENCE_MS);
-        server_sleep_ms(5);
+        nap(5);
     }
 }
 
@@ -256,7 +256,7 @@ static void coming_back_fails(void **state)
             fail_nth(faults[f], n);
             for (int waited = 0; waited < 1000 && atomic_load(&failed) == 0; waited += 5) {
                 redis_client_wait(world.gate.context.redis, 5);
-                server_sleep_ms(5);
+                nap(5);
             }
             int second = mail(fresh);
             assert_true((first == 250 || first == 451) && (second == 250 || second == 451));

@@ -3,6 +3,8 @@
 #ifndef RCPTGATE_TEST_PEER_H
 #define RCPTGATE_TEST_PEER_H
 
+#include "patience.h"
+
 #include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -69,12 +71,6 @@ static inline bool peer_say(int fd, const char *text)
     return peer_write(fd, text, strlen(text));
 }
 
-static inline void peer_sleep_ms(long ms)
-{
-    const struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&wait, NULL);
-}
-
 /* false: close the connection. */
 static inline bool peer_repeat(struct peer *peer, int fd, const redisReply *arg)
 {
@@ -88,11 +84,11 @@ static inline bool peer_repeat(struct peer *peer, int fd, const redisReply *arg)
         for (const char *at = answer; *at != '\0'; at++) {
             if (!peer_write(fd, at, 1))
                 return false;
-            peer_sleep_ms(20);
+            nap(20);
         }
         return true;
     case PEER_LATE:
-        peer_sleep_ms(atomic_load(&peer->late_ms));
+        nap(atomic_load(&peer->late_ms));
         return peer_say(fd, answer);
     case PEER_SILENT:
         return true;

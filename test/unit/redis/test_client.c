@@ -111,7 +111,7 @@ static void assert_condition(struct redis_client *redis, const char *part)
         redis_client_condition(redis, &condition);
         if (part[0] == '\0' ? condition.text[0] == '\0' : strstr(condition.text, part) != NULL)
             return;
-        server_sleep_ms(10);
+        nap(10);
     } while (clock_monotonic_ms() < until);
     fail_msg("condition is \"%s\", expected \"%s\"", condition.text, part);
 }
@@ -120,7 +120,7 @@ static void wait_restarts(struct redis_client *redis, unsigned restarts)
 {
     for (int64_t until = clock_monotonic_ms() + PATIENCE_MS;
          redis_client_restarts(redis, 0) != restarts && clock_monotonic_ms() < until;)
-        server_sleep_ms(10);
+        nap(10);
     assert_int_equal(redis_client_restarts(redis, 0), restarts);
 }
 
@@ -360,9 +360,9 @@ static void *freeze_main(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 3; i++) {
-        server_sleep_ms(100);
+        nap(100);
         kill(server.pid, SIGSTOP);
-        server_sleep_ms(600);
+        nap(600);
         kill(server.pid, SIGCONT);
     }
     return NULL;
@@ -421,7 +421,7 @@ static void test_killed_while_idle(void **state)
         assert_true(redis_client_wait(redis, PATIENCE_MS));
         for (int i = 0; i < 5; i++) {
             assert_repeat(redis, "before");
-            server_sleep_ms(40); /* idle, so that the look before the write happens */
+            nap(40); /* idle, so that the look before the write happens */
             server_do(&server, "CLIENT KILL TYPE normal SKIPME yes");
             assert_true(redis_client_wait(
                 redis, PATIENCE_MS)); /* the connector may have been in the middle of connecting */
@@ -518,7 +518,7 @@ static void test_acl(void **state)
                      REDIS_DOWN);
     for (int64_t until = clock_monotonic_ms() + PATIENCE_MS;
          redis_client_wait(redis, 0) && clock_monotonic_ms() < until;)
-        server_sleep_ms(10);
+        nap(10);
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     assert_condition(redis, "NOPERM");
     server_do(&server, "ACL SETUSER gate +evalsha");
@@ -577,7 +577,7 @@ static void test_max_clients(void **state)
     for (int i = 0; i < 8; i++) {
         more[i] = server_connect(&server); /* writes nothing: hiredis raises SIGPIPE, and here it is deadly */
     }
-    server_sleep_ms(100);
+    nap(100);
     struct redis_client *redis = client(&(struct redis_config){.path = server.socket, .timeout_ms = TIMEOUT});
     assert_condition(redis, "maxclients");
     freeReplyObject(redisCommand(held, "CONFIG SET maxclients 1000"));
@@ -597,7 +597,7 @@ static void test_busy(void **state)
     assert_int_equal(redisAppendCommand(context, "EVAL %s 0", "while true do end"), 0);
     int written = 0;
     assert_int_equal(redisBufferWrite(context, &written), 0);
-    server_sleep_ms(200);
+    nap(200);
     assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
     assert_condition(redis, "SCRIPT KILL");
     server_do(&server, "SCRIPT KILL");
@@ -627,7 +627,7 @@ static void test_restart(void **state)
     server_kill(&server);
     for (int64_t until = clock_monotonic_ms() + PATIENCE_MS;
          redis_client_wait(redis, 0) && clock_monotonic_ms() < until;)
-        server_sleep_ms(5); /* noticed without a call */
+        nap(5); /* noticed without a call */
     assert_status(redis, REDIS_DOWN, 0, AT_ONCE);
     server_launch(&server);
     assert_true(redis_client_wait(redis, PATIENCE_MS));
@@ -685,7 +685,7 @@ static void test_peer(void **state)
             snprintf(word, sizeof word, "answer-%d", n);
             assert_repeat(redis, word);
             if (rows[i].mode == PEER_LATE)
-                server_sleep_ms(10);
+                nap(10);
         }
         redis_client_free(redis);
         peer_free(peer);
@@ -706,7 +706,7 @@ static void test_peer_twice(void **state)
             assert_string_equal(reply->str, word);
             freeReplyObject(reply);
         }
-        server_sleep_ms(30);
+        nap(30);
     }
     redis_client_free(redis);
     peer_free(peer);
@@ -761,7 +761,7 @@ static void test_peer_greeting(void **state)
     assert_in_range(atomic_load(&peer->accepted), 1, 12); /* some, but no storm */
     for (int64_t until = clock_monotonic_ms() + PATIENCE_MS;
          atomic_load(&peer->accepted) < 2 && clock_monotonic_ms() < until;)
-        server_sleep_ms(10);
+        nap(10);
     assert_true(atomic_load(&peer->accepted) >= 2);
     redis_client_free(redis);
     peer_free(peer);
@@ -776,7 +776,7 @@ static void test_peer_idle(void **state)
     int answered = 0;
     for (int i = 0; i < 20; i++) {
         redisReply *reply = NULL;
-        server_sleep_ms(40);
+        nap(40);
         peer_disconnect(peer);
         enum redis_status status = repeat(redis, "again", &reply);
         assert_int_not_equal(status, REDIS_LOST);
@@ -800,7 +800,7 @@ static void test_peer_mute(void **state)
     struct peer *peer = peer_new();
     struct redis_client *redis = client_of_path(peer->path);
     assert_repeat(redis, "word");
-    server_sleep_ms(40);
+    nap(40);
     atomic_store(&peer->mute, true);
     peer_disconnect(peer);
     assert_status(redis, REDIS_DOWN, 0, TIMEOUT + LATE);
@@ -843,7 +843,7 @@ static void test_stall(void **state)
     for (int i = 0; i < N; i++) {
         stallers[i] = (struct staller){.redis = redis};
         assert_int_equal(pthread_create(&threads[i], NULL, staller_main, &stallers[i]), 0);
-        server_sleep_ms(5);
+        nap(5);
     }
     int lost = 0;
     for (int i = 0; i < N; i++) {
@@ -865,7 +865,7 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
 {
     (void)hints;
     if (strcmp(host, "hangs.test") == 0)
-        server_sleep_ms(HANG);
+        nap(HANG);
     if (strcmp(host, "here.test") != 0)
         return EAI_NONAME;
     struct addrinfo *info = calloc(1, sizeof *info + sizeof(struct sockaddr_in));
@@ -911,7 +911,7 @@ static void test_names(void **state)
     start = clock_monotonic_ms();
     redis_client_free(redis); /* in the middle of a look-up */
     assert_in_range(clock_monotonic_ms() - start, 0, HANG - 500);
-    server_sleep_ms(HANG + 500); /* let the look-ups end, so that the leak checker sees that they clean up */
+    nap(HANG + 500); /* let the look-ups end, so that the leak checker sees that they clean up */
 }
 
 static void test_refusals(void **state)
