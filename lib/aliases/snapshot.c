@@ -9,7 +9,9 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -153,30 +155,104 @@ enum copy_result aliases_snapshot_make(sqlite3 *from, const char *path, int (*ca
     return result;
 }
 
-/* A chain of hashes, each with what came before as its key. */
-static int sum_pages(FILE *file, uint64_t *out)
+/* --- the sum --- */
+
+/* SQLite file format 1.3 and 1.5. Pages count from 1; nothing is on page 0. */
+enum {
+    HEADER_BYTES = 100, /* they count the writes of the file */
+    HEADER_PAGE_SIZE = 16,
+    HEADER_TRUNK = 32, /* the first of the pages that list the free ones */
+    PAGE_LEAST = 512,
+    PAGE_MOST = 65536,
+};
+
+struct pages {
+    int fd;
+    bool failed; /* some could not be read */
+    uint32_t size, n;
+    unsigned char *free; /* a bit for each: nothing is on it */
+    unsigned char bytes[PAGE_MOST];
+};
+
+static uint32_t number_at(const unsigned char *at)
 {
-    static const long header = 100; /* counts the writes of the file */
-    unsigned char bytes[65536];
-    uint64_t chain[2] = {0};
-    if (fseek(file, header, SEEK_SET) < 0)
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* How many bytes of it there are. */
+static size_t read_page(struct pages *pages, uint32_t page)
+{
+    if (page < 1 || page > pages->n)
+        return 0;
+    ssize_t got = pread(pages->fd, pages->bytes, pages->size, (off_t)(page - 1) * pages->size);
+    pages->failed = pages->failed || got < 0;
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* Those that a trunk lists; the next trunk, 0 at the end. What is no list marks nothing that anybody misses. */
+static uint32_t mark_leaves(struct pages *pages, uint32_t trunk)
+{
+    if (read_page(pages, trunk) != pages->size)
+        return 0;
+    uint32_t listed = number_at(pages->bytes + 4);
+    for (uint32_t i = 0; i < listed && 4 * (i + 3) <= pages->size; i++) {
+        uint32_t leaf = number_at(pages->bytes + 8 + 4 * (size_t)i);
+        if (leaf > 1 && leaf <= pages->n)
+            pages->free[leaf / 8] |= (unsigned char)(1U << leaf % 8);
+    }
+    return number_at(pages->bytes);
+}
+
+/* A file that says nothing that can be true has pages of the greatest size. */
+static int look_at_pages(struct pages *pages)
+{
+    unsigned char head[HEADER_BYTES] = {0};
+    struct stat st;
+    ssize_t got = pread(pages->fd, head, sizeof head, 0);
+    if (got < 0 || fstat(pages->fd, &st) < 0)
         return -1;
-    size_t n;
-    do {
-        n = fread(bytes, 1, sizeof bytes, file);
-        chain[0] = hash_bytes(chain, bytes, n);
-        chain[1]++;
-    } while (n == sizeof bytes);
+    uint32_t size = (uint32_t)head[HEADER_PAGE_SIZE] << 8 | head[HEADER_PAGE_SIZE + 1];
+    pages->size = size >= PAGE_LEAST && (size & (size - 1)) == 0 ? size : PAGE_MOST;
+    off_t n = (st.st_size + pages->size - 1) / pages->size;
+    pages->n = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX - 1;
+    pages->free = calloc(pages->n / 8 + 1, 1);
+    if (pages->free == NULL)
+        return -1;
+    uint32_t trunk = number_at(head + HEADER_TRUNK);
+    for (uint32_t i = 0; i < pages->n && trunk != 0; i++) /* in a circle nobody runs for ever */
+        trunk = mark_leaves(pages, trunk);
+    return 0;
+}
+
+/* A chain of hashes, each with what came before as its key. Free pages are left out: who takes back what he wrote to them, or is
+ * killed before he is done, leaves it there, since SQLite keeps no journal of what is of no use. */
+static int sum_pages(struct pages *pages, uint64_t *out)
+{
+    uint64_t chain[2] = {0};
+    if (look_at_pages(pages) < 0)
+        return -1;
+    for (uint32_t page = 1; page <= pages->n && !pages->failed; page++) {
+        if ((pages->free[page / 8] >> page % 8 & 1) != 0)
+            continue;
+        size_t from = page == 1 ? HEADER_BYTES : 0, got = read_page(pages, page);
+        chain[0] = hash_bytes(chain, pages->bytes + from, got > from ? got - from : 0);
+        chain[1] = page;
+    }
     *out = chain[0];
-    return ferror(file) ? -1 : 0;
+    return pages->failed ? -1 : 0;
 }
 
 int aliases_snapshot_sum(const char *path, uint64_t *out)
 {
-    FILE *file = fopen(path, "rbe");
-    int rc = file != NULL ? sum_pages(file, out) : -1;
-    if (file != NULL)
-        (void)fclose(file); /* only read */
+    struct pages *pages = calloc(1, sizeof *pages);
+    if (pages == NULL)
+        return -1;
+    pages->fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = pages->fd >= 0 ? sum_pages(pages, out) : -1;
+    if (pages->fd >= 0)
+        close(pages->fd);
+    free(pages->free);
+    free(pages);
     return rc;
 }
 

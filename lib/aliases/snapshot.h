@@ -24,7 +24,8 @@ enum copy_result {
 enum copy_result aliases_snapshot_make(sqlite3 *from, const char *path, int (*cancelled)(void *), void *arg,
                                        int *rc, struct error *err);
 
-/* A sum of the pages of a copy: those of the same pages are the same, those of others, but by malice, are not. -1: it cannot be read. */
+/* A sum of the pages of a copy that something is on: those of the same pages are the same, those of others, but by malice, are not.
+ * -1: it cannot be read. */
 int aliases_snapshot_sum(const char *path, uint64_t *out);
 
 /* Renames the copy into its place, for good. -1 with err set. */
