@@ -841,6 +841,7 @@ static struct spot {
 {
     enum { PAGE = 4096, INTERIOR = 2, HEADER = 12 };
     unsigned char page[PAGE];
+    struct stat st;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
     for (off_t from = 0;; from += PAGE) {
@@ -852,7 +853,9 @@ static struct spot {
             cell++;
         const struct spot spot = {from + (off_t)(cell + at), page[cell + at]};
         page[cell + at] ^= bit;
+        assert_int_equal(fstat(fd, &st), 0);
         assert_int_equal(pwrite(fd, page, PAGE, from), PAGE);
+        assert_int_equal(futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}), 0); /* nobody wrote it */
         assert_int_equal(close(fd), 0);
         return spot;
     }
@@ -1003,6 +1006,43 @@ static void odd_rows_are_refused(void **state)
     expect_refused(place, "a9@example.com");
     run_on(place->path, "UPDATE aliases SET expires_at = NULL");
     wait_well(place);
+}
+
+/* Nor are functions and collations that only their programs know, or rows that break their own rules. */
+static void tables_of_others_are_not_ours(void **state)
+{
+    struct place *place = *state;
+    static const char *const others[] = {
+        "CREATE TABLE others (a, b); INSERT INTO others VALUES (NULL, 'b'); PRAGMA writable_schema = 1;"
+        "UPDATE sqlite_schema SET sql = 'CREATE TABLE others (a NOT NULL, b)' WHERE name = 'others'",
+        "PRAGMA writable_schema = 1; CREATE TABLE others (a CHECK (a > 0)); PRAGMA ignore_check_constraints "
+        "= 1;"
+        "INSERT INTO others VALUES (0)",
+        "CREATE TABLE others (a, b); INSERT INTO others VALUES ('a', 'b'); CREATE INDEX theirs ON others (b);"
+        "PRAGMA writable_schema = 1;"
+        "UPDATE sqlite_schema SET sql = 'CREATE INDEX theirs ON others (theirs(b))' WHERE name = 'theirs'",
+        "CREATE TABLE others (a, b); INSERT INTO others VALUES ('a', 'b'); CREATE INDEX theirs ON others (b);"
+        "PRAGMA writable_schema = 1;"
+        "UPDATE sqlite_schema SET sql = 'CREATE TABLE others (a COLLATE theirs, b COLLATE theirs)' WHERE "
+        "name = "
+        "'others'",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        run_on(place->path, others[i]);
+        open_db(place, 60000);
+        assert_string_equal(status(place).refused.text, "");
+        assert_int_equal(status(place).mode, ALIASES_LIVE);
+        wait_well(place);
+        close_db(place);
+        run_on(place->path, "PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name IN ('others', "
+                            "'theirs')");
+        run_on(place->path, "VACUUM");
+    }
+    run_on(place->path,
+           "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET"
+           " sql = replace(sql, 'owner      TEXT', 'owner TEXT NOT NULL') WHERE name = 'aliases'");
+    open_db(place, 60000);
+    assert_non_null(strstr(status(place).refused.text, "NULL value in aliases.owner"));
 }
 
 /* --- without a copy --- */
@@ -1171,6 +1211,7 @@ int main(void)
         TEST(a_copy_that_is_damaged),
         TEST(what_was_rolled_back_is_no_damage),
         TEST(odd_rows_are_refused),
+        TEST(tables_of_others_are_not_ours),
         TEST(without_room_for_a_copy),
         TEST(every_call_of_a_look_fails),
         TEST(every_nth_call_fails),
