@@ -65,6 +65,8 @@ enum {
     INDEX_FRAMES = 16,    /* where the header says how many frames there are, */
     INDEX_DONE = 96,      /* and how many of them are checkpointed */
     INDEX_BYTES = 100,
+    INDEX_TRIED =
+        128, /* how many frames whoever makes a checkpoint means to bring to the file: he says so before */
     FEW_FRAMES = 500, /* from 1,000 on, writers make checkpoints */
 };
 
@@ -343,6 +345,19 @@ static bool index_is(const struct aliases_connection *connection, const unsigned
     unsigned char now[INDEX_BYTES];
     read_index(connection, now);
     return memcmp(now, seen, INDEX_BYTES) == 0;
+}
+
+void aliases_connection_look(const struct aliases_connection *connection,
+                             struct aliases_connection_marks *out)
+{
+    *out = (struct aliases_connection_marks){0};
+    if (connection->index == NULL)
+        return;
+    _Static_assert(sizeof out->index == INDEX_BYTES + 4,
+                   "header, frames that are done, frames that are tried");
+    read_index(connection, out->index);
+    memcpy(out->index + INDEX_BYTES, (const char *)(uintptr_t)connection->index + INDEX_TRIED, 4);
+    out->busy = memcmp(out->index + INDEX_BYTES, out->index + INDEX_DONE, 4) != 0;
 }
 
 /* A reader keeps checkpoints from ending, and the WAL from being begun anew. That does no harm while there is little in it, or

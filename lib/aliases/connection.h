@@ -47,6 +47,14 @@ enum aliases_connection_fault aliases_connection_end(struct aliases_connection *
 bool aliases_connection_rest(struct aliases_connection *connection);
 bool aliases_connection_rests(const struct aliases_connection *connection);
 
+/* What commits and checkpoints by SQLite leave behind them, as of now. */
+struct aliases_connection_marks {
+    unsigned char index[104]; /* of the WAL-index; zeros in another mode */
+    bool busy;                /* a checkpoint is under way, or its process was killed */
+};
+void aliases_connection_look(const struct aliases_connection *connection,
+                             struct aliases_connection_marks *out);
+
 /* Lends the connection for work that takes long, such as copying or checking it all: cancelled() is asked now
  * and then, and ends what is under way when it returns not 0 (SQLITE_INTERRUPT). Look-ups only after
  * aliases_connection_reclaim(). */

@@ -50,6 +50,14 @@ struct stamp { /* of a file: what a write leaves behind */
     struct timespec written;
 };
 
+struct sight { /* what was seen of the live file at one look, in this order */
+    struct stamp stamp;
+    unsigned epoch; /* of the checkout; 0: none */
+    bool
+        moved; /* data that this checkout, or one before it of the same epoch, had not seen; or it was busy */
+    struct aliases_connection_marks marks;
+};
+
 struct notified { /* guarded by the mutex */
     struct aliases_sizes sizes;
     bool counted;
@@ -81,6 +89,7 @@ struct monitor {
     struct aliases_checkout *checkout; /* the thread's own */
     bool searched;                     /* for the copy that an earlier process left */
     struct stamp touched;              /* of the live file at the last round */
+    struct sight sights[3];            /* the last ones, the newest first */
     int64_t round_end_ms, took_ms;
     unsigned judged;    /* the epoch that the last round was about */
     bool failed;        /* the last round took nothing, or kept no copy */
@@ -266,14 +275,66 @@ static void note_change(struct monitor *monitor, bool changed)
 {
     monitor->changed = monitor->changed || changed;
     monitor->dirty = monitor->dirty || changed;
+    monitor->sights[0].moved = monitor->sights[0].moved || changed;
     if (changed && monitor->checkout != NULL && lost_pages(monitor))
         monitor->urgent = true;
+}
+
+static bool stamp_of(const char *path, struct stamp *out)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    *out = (struct stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+    return true;
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
+}
+
+/* The file was written to since the last look, and not by SQLite: that lets readers see a commit, and tells before a checkpoint
+ * what it is about to do; what it did a moment before the last look may be seen in the one before. */
+static bool is_overwritten(const struct sight sights[3])
+{
+    const struct stamp *now = &sights[0].stamp, *before = &sights[1].stamp;
+    if (same_stamp(now, before) || now->ino != before->ino || now->dev != before->dev)
+        return false;
+    if (sights[0].epoch == 0 || sights[0].epoch != sights[1].epoch) /* nothing that was read before is kept */
+        return false;
+    for (int i = 0; i < 3 && sights[i].epoch == sights[0].epoch; i++)
+        if ((i < 2 && sights[i].moved) || sights[i].marks.busy ||
+            memcmp(sights[i].marks.index, sights[0].marks.index, sizeof sights[0].marks.index) != 0)
+            return false;
+    return true;
+}
+
+/* Who copies another file over the live one (cp) changes it under those who have it open: they hold pages of both. Then it is
+ * another file, as if it had been renamed into its place. */
+static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bool changed)
+{
+    struct sight *sights = monitor->sights;
+    memmove(&sights[1], &sights[0], 2 * sizeof sights[0]);
+    sights[0] = (struct sight){.stamp = stamp, .moved = true};
+    if (monitor->checkout == NULL)
+        return;
+    sights[0].epoch = monitor->checkout->epoch;
+    sights[0].moved = changed && (sights[0].epoch == sights[1].epoch || sights[1].epoch == 0);
+    aliases_connection_look(monitor->checkout->connection, &sights[0].marks);
+    if (!is_overwritten(sights))
+        return;
+    drop_checkout(monitor);
+    (void)aliases_pool_renew(monitor->live);
 }
 
 /* A checkout with a transaction open, or none. */
 static void renew_checkout(struct monitor *monitor)
 {
     bool changed = false;
+    struct stamp stamp = {0};
+    (void)stamp_of(monitor->config->path, &stamp); /* who finds none finds no checkout either */
     aliases_pool_look(monitor->live);
     if (monitor->checkout != NULL && !aliases_pool_checkout_is_current(monitor->checkout))
         drop_checkout(monitor);
@@ -284,6 +345,7 @@ static void renew_checkout(struct monitor *monitor)
         drop_checkout(monitor);
     }
     note_change(monitor, changed);
+    look_for_overwriting(monitor, stamp, changed);
     if (monitor->checkout != NULL && monitor->alone && !monitor->dirty &&
         aliases_monitor_trusts(monitor, monitor->checkout->epoch)) /* the data is still what was checked */
         atomic_store(&monitor->proved, monitor->checkout->generation);
@@ -499,21 +561,6 @@ static void leave(struct monitor *monitor, struct finding *found)
         notified->unsure = found->err;
     }
     pthread_mutex_unlock(&monitor->lock);
-}
-
-static bool stamp_of(const char *path, struct stamp *out)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return false;
-    *out = (struct stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
-    return true;
-}
-
-static bool same_stamp(const struct stamp *a, const struct stamp *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
 }
 
 /* Within a transaction of the checkout, which may be over afterwards, and the checkout gone. */

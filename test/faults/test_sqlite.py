@@ -440,6 +440,32 @@ def test_row31_replaced_by_rename():
             assert time.monotonic() - start < 2.5
 
 
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_row31_overwritten_in_place(journal):
+    """cp, which nobody who has the file open sees as a commit; neither the header nor what SQLite counts there need tell of it."""
+    with world() as w:
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        if journal == "DELETE":
+            w.gate.stop()
+            w.database.run("PRAGMA journal_mode = DELETE")
+            w.gate.start()
+        w.database.alias("removed@example.com")
+        settled(w)
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        good = w.scratch / "good.db"
+        shutil.copyfile(w.database.path, good)
+        db = sqlite3.connect(str(good), isolation_level=None)
+        db.execute("UPDATE aliases SET address = 'new@example.com' WHERE address = 'removed@example.com'")
+        db.close()
+        w.database.run("UPDATE aliases SET owner = 'x' WHERE address = 'removed@example.com'")  # the same number of commits
+        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        with flowing(w):
+            settled(w)
+            subprocess.run(["cp", good, w.database.path], check=True)
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
+            wait_for(lambda: ask(w, "removed@example.com") == "550 5.1.1", "the old one is not")
+
+
 def test_row31_replaced_beside_the_wal_of_the_old():
     """A bare rename(): what the old file's -wal holds must not be laid over the new file. As long as it lies there the copy answers."""
     with world() as w:
