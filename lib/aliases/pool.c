@@ -140,6 +140,12 @@ static void note_condition(struct aliases_pool *pool, const struct error *err,
 
 /* --- what stands under the path --- */
 
+/* Where the file is itself: SQLite keeps -wal and -shm beside it, not beside a link to it. */
+static const char *resolve(const char *path, char real[PATH_MAX])
+{
+    return realpath(path, real) != NULL ? real : path;
+}
+
 static bool read_wal_header(const char *path, unsigned char header[WAL_HEADER])
 {
     char name[PATH_MAX];
@@ -166,6 +172,7 @@ static ino_t inode_beside(const char *path, const char *suffix)
 static struct watched look(struct aliases_pool *pool)
 {
     struct stat st;
+    char buffer[PATH_MAX];
     struct watched seen = {.turn = atomic_fetch_add(&pool->turns, 1)};
     if (stat(pool->path, &st) < 0 || !S_ISREG(st.st_mode))
         return seen; /* what is the matter is for open() to find out */
@@ -174,9 +181,10 @@ static struct watched look(struct aliases_pool *pool)
     seen.ino = st.st_ino;
     seen.size = st.st_size;
     if (!pool->immutable) {
-        seen.has_wal = read_wal_header(pool->path, seen.wal);
-        seen.wal_ino = inode_beside(pool->path, "-wal");
-        seen.shm_ino = inode_beside(pool->path, "-shm");
+        const char *path = resolve(pool->path, buffer);
+        seen.has_wal = read_wal_header(path, seen.wal);
+        seen.wal_ino = inode_beside(path, "-wal");
+        seen.shm_ino = inode_beside(path, "-shm");
     }
     return seen;
 }
@@ -469,6 +477,8 @@ bool aliases_pool_checkout_settle(struct aliases_checkout *checkout, enum aliase
 
 void aliases_pool_condition(struct aliases_pool *pool, struct error *out)
 {
+    char buffer[PATH_MAX];
+    const char *path = resolve(pool->path, buffer);
     pthread_mutex_lock(&pool->lock);
     *out = pool->condition;
     if (out->text[0] == '\0' && pool->row_condition_generation == atomic_load(&pool->generation))
@@ -478,6 +488,6 @@ void aliases_pool_condition(struct aliases_pool *pool, struct error *out)
             out,
             "alias database %s was replaced while the -wal of the file before it stayed: it is not read, and "
             "who writes to it now damages it; remove %s-wal and %s-shm",
-            pool->path, pool->path, pool->path);
+            pool->path, path, path);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -466,9 +466,25 @@ def test_row31_overwritten_in_place(journal):
             wait_for(lambda: ask(w, "removed@example.com") == "550 5.1.1", "the old one is not")
 
 
-def test_row31_replaced_beside_the_wal_of_the_old():
+def behind_a_link(w):
+    """The database is somewhere else, and so are the files beside it."""
+    w.gate.stop()
+    w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    link, place = w.database.path, w.database.directory / "place"
+    place.mkdir()
+    path = place / link.name
+    os.rename(link, path)
+    link.symlink_to(path)
+    w.gate.start()
+    settled(w)
+    return path
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "behind a link"])
+def test_row31_replaced_beside_the_wal_of_the_old(linked):
     """A bare rename(): what the old file's -wal holds must not be laid over the new file. As long as it lies there the copy answers."""
     with world() as w:
+        path = behind_a_link(w) if linked else w.database.path
         w.database.alias("removed@example.com")
         good = saved(w)
         db = sqlite3.connect(str(good))
@@ -479,12 +495,12 @@ def test_row31_replaced_beside_the_wal_of_the_old():
         db.close()
         with flowing(w) as flow:
             w.database.run("INSERT INTO aliases (address, mailbox) VALUES ('old@example.com', 'x@mailbox.example')")
-            wal = Path(f"{w.database.path}-wal")
+            wal = Path(f"{path}-wal")
             assert wal.stat().st_size > 0, "the gate keeps it open"
             wait_for(lambda: ask(w, "old@example.com") == "continue", "the old file is read")
             wait_for(lambda: copied(w), "it is in the copy")
             time.sleep(0.7)  # it was looked at
-            os.rename(good, w.database.path)
+            os.rename(good, path)
             named(w, "aliases", says=f"remove {wal}")
             copy_answers(flow, w)
             for _ in range(10):
@@ -492,7 +508,7 @@ def test_row31_replaced_beside_the_wal_of_the_old():
                 assert ask(w, "new@example.com").startswith("451")
                 time.sleep(0.1)
             for name in ("-wal", "-shm"):  # as the manual says to do
-                os.unlink(f"{w.database.path}{name}")
+                os.unlink(f"{path}{name}")
             w.database.run("INSERT INTO aliases (address, mailbox) VALUES ('later@example.com', 'x@mailbox.example')")
             wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
             wait_for(lambda: ask(w, "old@example.com").startswith("550"), "what is in the new file alone counts")
