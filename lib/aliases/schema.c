@@ -69,6 +69,15 @@ void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error 
         error_set(err, "alias database %s is locked by another process", path);
         break;
     case SQLITE_READONLY:
+        if (rc == SQLITE_READONLY_ROLLBACK) {
+            error_set(
+                err,
+                "alias database %s was left in the middle of a change by a program that was killed, and "
+                "cannot be read until one that may write takes that back: start that program again, or "
+                "run: rcptgate alias list",
+                path);
+            break;
+        }
         error_set(err,
                   "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
                   "gate's "

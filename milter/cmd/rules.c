@@ -112,7 +112,13 @@ static enum edit_status open_database(struct invocation *in, bool writes, bool f
         return EDIT_FAILED;
     memcpy(in->safe, safe, sizeof safe);
     in->database = in->safe;
-    return aliases_edit_open(in->database, writes, edit, err);
+    enum edit_status status = aliases_edit_open(in->database, writes, edit, err);
+    struct error ignored = {0};
+    if (status != EDIT_FAILED || writes || aliases_edit_open(in->database, true, edit, &ignored) != EDIT_DONE)
+        return status;
+    aliases_edit_close(*edit); /* who writes has taken back what was left half done by one that was killed */
+    *err = (struct error){0};
+    return aliases_edit_open(in->database, false, edit, err);
 }
 
 /* 0 with *edit open for writing; creates the database where there is none and `or_create`. */

@@ -670,7 +670,10 @@ def test_row36_writer_killed(journal):
             writer.wait()
             time.sleep(0.5)
             assert flow.now() == "continue"
-            w.database.run("SELECT count(*) FROM aliases")  # the next writer rolls a hot journal back
+            if journal == "DELETE":
+                named(w, "aliases", says="run: rcptgate alias list")
+                copy_answers(flow, w)
+                w.gate.command("alias", "list")  # the next writer rolls a hot journal back
 
 
 SHIM = r"""
