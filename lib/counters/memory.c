@@ -389,6 +389,8 @@ static void part_apply(struct task *task, size_t i, bool admitted)
         work->value.counter.refused++;
     if (work->trip > 0)
         work->value.counter.held = work->trip;
+    if (work->trip > 0 && task->mode != COUNTERS_RECORD)
+        atomic_fetch_add_explicit(&task->memory->holds, 1, memory_order_relaxed);
     if (!charged)
         return;
     bool open = !attempt && (ask->flags & COUNT_HARD) != 0 && !answer->overflowed;
@@ -776,6 +778,8 @@ static enum counters_status memory_reset(struct counters *counters, const char *
             }
         pthread_mutex_unlock(&shard->lock);
     }
+    if (*n_reset > 0)
+        atomic_fetch_add_explicit(&memory->holds, 1, memory_order_relaxed);
     return COUNTERS_OK;
 }
 
@@ -850,4 +854,9 @@ struct counters *counters_memory_new(size_t max_subjects)
         return NULL;
     }
     return &memory->counters;
+}
+
+uint64_t counters_memory_holds(const struct counters *counters)
+{
+    return atomic_load_explicit(&((const struct memory *)counters)->holds, memory_order_relaxed);
 }

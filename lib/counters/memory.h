@@ -17,7 +17,8 @@ struct memory {
     size_t n_shards;
     struct memory_table shards[MEMORY_SHARDS];
     struct retries *retries;
-    struct counters *remote; /* the other store; NULL: there is none, and one site */
+    atomic_uint_fast64_t holds; /* how many began here, and how often counters were cleared */
+    struct counters *remote;    /* the other store; NULL: there is none, and one site */
     /* Of each of its sites; what a field knows of an older one is void. The other store's owner's, or NULL: 0. */
     const atomic_uint *generations;
 };

@@ -9,6 +9,9 @@
 /* The embedded store. max_subjects bounds its memory; beyond it the counter that ends first goes. NULL: out of memory. */
 struct counters *counters_memory_new(size_t max_subjects);
 
+/* Of the embedded store: grows when a hold begins, and when counters are cleared. */
+uint64_t counters_memory_holds(const struct counters *counters);
+
 /* The store in Redis. Borrows the client; while that is not connected, calls are answered COUNTERS_DOWN at once. NULL with
  * err set: out of memory. */
 struct counters *counters_remote_new(struct redis_client *redis, struct error *err);

@@ -1,6 +1,7 @@
 /* run: the daemon. Loads everything, opens its socket last (listening means ready), and ends cleanly. */
 #include "command.h"
 
+#include "counters/stores.h"
 #include "milter/wire.h"
 #include "milter/callbacks.h"
 #include "sys/control.h"
@@ -59,6 +60,7 @@ struct daemon {
     struct maps *maps;
     int state_lock;
     int64_t holds_ms;          /* when something was wrong with the file of holds as it was read */
+    uint64_t holds_kept;       /* what counters_memory_holds() said when it was written */
     atomic_bool milter_failed; /* libmilter gave up by itself */
 };
 
@@ -125,9 +127,15 @@ static void blocks_read(struct daemon *daemon, const char *state)
 }
 
 /* Where the counters are in this process alone. */
-static bool holds_are_kept(const struct daemon *daemon, const struct policy *policy)
+static bool holds_are_kept(const struct daemon *daemon)
 {
-    return policy->counters.kind == COUNTERS_MEMORY && daemon->state_lock >= 0;
+    return daemon->gate.local == NULL && daemon->state_lock >= 0;
+}
+
+/* A hold began, or somebody was let go: a process that is killed shall not have forgotten it. */
+static bool holds_have_changed(const struct daemon *daemon)
+{
+    return holds_are_kept(daemon) && counters_memory_holds(daemon->gate.counters) != daemon->holds_kept;
 }
 
 static void holds_read(struct daemon *daemon, const struct policy *policy)
@@ -135,7 +143,7 @@ static void holds_read(struct daemon *daemon, const struct policy *policy)
     char path[STATE_DIR_PATH];
     struct error err = {0};
     state_dir_path(policy->state, STATE_DIR_HOLDS, path);
-    if (holds_are_kept(daemon, policy) &&
+    if (holds_are_kept(daemon) &&
         holds_load(daemon->gate.counters, path, context_now(&daemon->gate.context), &err) < 0) {
         daemon->holds_ms = context_now(&daemon->gate.context);
         conditions_set(&daemon->gate.context.conditions, CONDITION_HOLDS, CONDITION_DEGRADED,
@@ -147,17 +155,17 @@ static void holds_keep(struct daemon *daemon)
 {
     char path[STATE_DIR_PATH];
     struct error err = {0};
-    const struct policy *policy = context_policy(&daemon->gate.context);
     state_dir_path(daemon->reload.state, STATE_DIR_HOLDS,
                    path); /* a new policy's state is the next start's */
     int64_t now = context_now(&daemon->gate.context);
-    if (holds_are_kept(daemon, policy))
+    if (holds_are_kept(daemon)) {
+        daemon->holds_kept = counters_memory_holds(daemon->gate.counters);
         (void)holds_save(daemon->gate.counters, path, now, &err); /* is a condition */
+    }
     if (err.text[0] != '\0')
         daemon->holds_ms = 0; /* this is told from now on, in place of what could not be read */
     if (err.text[0] != '\0' || now < daemon->holds_ms || now - daemon->holds_ms > REMEMBER_MS)
         conditions_follow(&daemon->gate.context.conditions, CONDITION_HOLDS, CONDITION_DEGRADED, now, &err);
-    policy_unref(policy);
 }
 
 static void reload(struct daemon *daemon)
@@ -215,7 +223,7 @@ static void serve(struct daemon *daemon, const sigset_t *signals)
         look_at_socket(daemon, now);
         maps_look(daemon->maps);
         housekeeping_tick(&daemon->housekeeping, &daemon->gate);
-        if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds) {
+        if (now - last_holds >= HOLDS_EVERY_MS || now < last_holds || holds_have_changed(daemon)) {
             holds_keep(daemon);
             last_holds = now;
         }

@@ -1,5 +1,5 @@
 /* holds: see holds.h. The file has a line for each hold: until when (Unix time in ms), window in ms, limit, key,
- * what is counted (older files do not say so: recipients). */
+ * what is counted, max (older files do not say the last, or the last two: recipients, and none). */
 #include "gate/holds.h"
 
 #include "base/file.h"
@@ -26,8 +26,8 @@ static void save_one(void *arg, const struct count_view *view)
     struct saving *saving = arg;
     if (view->held_ms <= 0)
         return;
-    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s %s\n", saving->now_ms + view->held_ms,
-            view->window_ms, view->limit, view->key, count_unit_name(view->unit));
+    fprintf(saving->out, "%" PRId64 " %" PRId64 " %s %s %s %" PRId64 "\n", saving->now_ms + view->held_ms,
+            view->window_ms, view->limit, view->key, count_unit_name(view->unit), view->max);
     saving->n++;
 }
 
@@ -71,16 +71,18 @@ int holds_save(struct counters *counters, const char *path, int64_t now_ms, stru
 static bool load_line(struct counters *counters, char *line, int64_t now_ms)
 {
     char limit[LIMIT_MAX + 1];
-    int64_t until, window;
+    int64_t until, window, max = INT64_C(1000000000000000);
     int key = 0;
     enum count_unit unit = COUNT_UNIT_RECIPIENTS;
     if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %n", &until, &window, limit, &key) != 3 || key == 0)
         return false;
     size_t n = strcspn(line + key, " \n");
     char *rest = line + key + n;
-    if (*rest == ' ' && count_unit_find(rest + 1, strcspn(rest + 1, "\n"), &unit))
+    if (*rest == ' ' && count_unit_find(rest + 1, strcspn(rest + 1, " \n"), &unit))
         rest += 1 + strlen(count_unit_name(unit));
-    if (n == 0 || *rest != '\n' || window <= 0)
+    if (*rest == ' ' && sscanf(rest, " %" SCNd64, &max) == 1)
+        rest += strcspn(rest, "\n");
+    if (n == 0 || *rest != '\n' || window <= 0 || max < 0)
         return false;
     line[key + (int)n] = '\0';
     if (until <= now_ms)
@@ -88,7 +90,7 @@ static bool load_line(struct counters *counters, char *line, int64_t now_ms)
     const struct count_ask ask = {.key = line + key,
                                   .limit = limit,
                                   .unit = unit,
-                                  .max = INT64_C(1000000000000000),
+                                  .max = max,
                                   .window_ms = window,
                                   .hold_ms = until - now_ms,
                                   .ttl_ms = until - now_ms + window,

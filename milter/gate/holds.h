@@ -1,8 +1,8 @@
 /* holds: what limits hold now, kept in the state directory where the counters are in this process alone.
  *
  * Redis keeps its own. Everything else about a counter in memory ends with the process; a hold must not,
- * since who floods would be let in again by a restart. Written every few seconds while something is held, and
- * at the end. */
+ * since who floods would be let in again by a restart. Written within a second where one begins or counters are
+ * cleared, for a process that is killed; every few seconds besides; and at the end. */
 #ifndef RCPTGATE_GATE_HOLDS_H
 #define RCPTGATE_GATE_HOLDS_H
 

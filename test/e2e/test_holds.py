@@ -1,5 +1,8 @@
 """Holds on clients: answered from the next connection on, on every host, over a restart; `reset` ends them."""
 
+import json
+import signal
+
 import pytest
 
 from harness import MilterClient, World, wait_for
@@ -33,6 +36,24 @@ def test_held_at_connect(store):
         assert talk(gate) == ["refused"], "after a restart"
         gate.command("reset", CLIENT)
         wait_for(lambda: talk(gate) == ["continue"], "reset ends it")
+
+
+def test_a_crash_forgets_no_hold():
+    with World("memory", LIMITS, mta=False, database=False) as world:
+        gate, path = world.gate, world.gate.state / "holds"
+        for client in (CLIENT, "192.0.2.8"):
+            assert talk(gate, client, n=5)[3:] == ["550 5.7.1"] * 2
+            wait_for(lambda: path.exists() and f"{{{client}}}" in path.read_text(), "the hold is written")
+        gate.process.stop(signal.SIGKILL)
+        gate.start()
+        assert [talk(gate), talk(gate, "192.0.2.8")] == ["refused"] * 2
+        row = json.loads(gate.command("show", CLIENT, "--json"))["counters"][0]
+        assert row["max"] == 3 and row["held_ms"] > 0, "what is restored knows its limit"
+        gate.command("reset", CLIENT)
+        wait_for(lambda: f"{{{CLIENT}}}" not in path.read_text(), "so is who was let go")
+        gate.process.stop(signal.SIGKILL)
+        gate.start()
+        assert [talk(gate), talk(gate, "192.0.2.8")] == [["continue"], "refused"]
 
 
 def told(gate):

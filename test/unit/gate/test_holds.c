@@ -34,6 +34,11 @@ static enum count_result look(struct counters *counters, const char *key, bool t
     return answer.result;
 }
 
+static void note_max(void *arg, const struct count_view *view)
+{
+    *(int64_t *)arg = view->max;
+}
+
 static void test_long_keys(void **state)
 {
     (void)state;
@@ -66,8 +71,41 @@ static void test_long_keys(void **state)
     counters_free(after);
 }
 
+/* When they have to be written: one began, or somebody was let go. The max comes back with them. */
+static void test_changes(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_holds.XXXXXX";
+    struct error err = {0};
+    struct counters *before = counters_memory_new(100), *after = counters_memory_new(100);
+    uint64_t began = counters_memory_holds(before);
+    assert_int_equal(look(before, "a", false), COUNT_ADMITTED);
+    assert_int_equal(counters_memory_holds(before), began);
+    assert_int_equal(look(before, "a", true), COUNT_OVER);
+    assert_int_not_equal(counters_memory_holds(before), began);
+    began = counters_memory_holds(before);
+    assert_int_equal(look(before, "a", true), COUNT_HELD); /* it goes on */
+    assert_int_equal(counters_memory_holds(before), began);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(holds_save(before, path, START, &err), 0);
+    assert_int_equal(holds_load(after, path, START, &err), 0);
+    const char *const all[] = {"*"};
+    int64_t max = -1;
+    assert_int_equal(counters_show(after, all, 1, START, note_max, &max), COUNTERS_OK);
+    assert_int_equal(max, 0);
+    size_t n = 0;
+    assert_int_equal(counters_reset(before, all, 1, NULL, &n), COUNTERS_OK);
+    assert_int_equal(n, 1);
+    assert_int_not_equal(counters_memory_holds(before), began);
+    unlink(path);
+    counters_free(before);
+    counters_free(after);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_long_keys)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_long_keys), cmocka_unit_test(test_changes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
