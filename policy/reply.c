@@ -103,11 +103,20 @@ static const char *skip_number(const char *at)
     return n < 1 || n > 3 || (at[0] == '0' && n > 1) ? NULL : at + n;
 }
 
+/* What stands for an enhanced code that is absent. */
+static const char *absent_dsn(const char *usual, char class)
+{
+    if (usual != NULL && usual[0] == class)
+        return usual;
+    return class == '4' ? "4.2.1" : "5.7.1";
+}
+
 /* The enhanced code, where there is one. Returns what follows it; NULL with err set where it is wrong. */
-static const char *parse_dsn(const char *at, char class, char *dsn, size_t size, struct error *err)
+static const char *parse_dsn(const char *at, char class, const char *usual, char *dsn, size_t size,
+                             struct error *err)
 {
     if (!isdigit((unsigned char)at[0]) || at[1] != '.' || !isdigit((unsigned char)at[2])) {
-        snprintf(dsn, size, "%s", class == '4' ? "4.2.1" : "5.7.1");
+        snprintf(dsn, size, "%s", absent_dsn(usual, class));
         return at;
     }
     const char *end = skip_number(at + 2);
@@ -170,7 +179,7 @@ static int check_text(const char *text, struct error *err)
     return 0;
 }
 
-int reply_parse(const char *source, enum action action, struct reply *out, struct error *err)
+int reply_parse(const char *source, enum action action, const char *dsn, struct reply *out, struct error *err)
 {
     if (action != ACTION_DEFER && action != ACTION_REJECT) {
         error_set(err, "cannot be used: only defer and reject have a reply");
@@ -181,7 +190,7 @@ int reply_parse(const char *source, enum action action, struct reply *out, struc
     if (parse_code(source, class, reply.code, err) != 0)
         return -1;
     const char *at = source + 3;
-    at = parse_dsn(at + strspn(at, " "), class, reply.dsn, sizeof reply.dsn, err);
+    at = parse_dsn(at + strspn(at, " "), class, dsn, reply.dsn, sizeof reply.dsn, err);
     if (at == NULL)
         return -1;
     at += strspn(at, " ");

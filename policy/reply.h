@@ -56,9 +56,11 @@ const char *reply_key_name(enum reply_key key);
 enum action reply_key_action(enum reply_key key);
 const struct reply *reply_default(enum reply_key key);
 
-/* Parses a template that must fit action (ACTION_DEFER: 4yz 4.x.x, ACTION_REJECT: 5yz 5.x.x). An enhanced code that
- * is absent is derived ("4.2.1" / "5.7.1"). 0, or -1 with err set and *out untouched. */
-int reply_parse(const char *source, enum action action, struct reply *out, struct error *err);
+/* Parses a template that must fit action (ACTION_DEFER: 4yz 4.x.x, ACTION_REJECT: 5yz 5.x.x). dsn: what an enhanced code that
+ * is absent becomes, mostly that of the text which this one is in place of; NULL, or of another class: "4.2.1" / "5.7.1". 0, or
+ * -1 with err set and *out untouched. */
+int reply_parse(const char *source, enum action action, const char *dsn, struct reply *out,
+                struct error *err);
 
 /* True where the template shows %{limit}, %{used} or %{max}: it tells a sender how the gate is tuned. */
 bool reply_tells_limit(const struct reply *reply);

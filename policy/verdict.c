@@ -36,7 +36,7 @@ struct verdict verdict_by_ruling(const struct policy *policy, const struct rulin
     return verdict;
 }
 
-static enum reply_key limit_key(const struct limit *limit, enum action action)
+enum reply_key verdict_limit_reply(const struct limit *limit, enum action action)
 {
     if (limit->count == LIMIT_BYTES)
         return action == ACTION_REJECT ? REPLY_BYTES_REJECT : REPLY_BYTES_DEFER;
@@ -58,7 +58,7 @@ static struct verdict limit_verdict(const struct policy *policy, const struct li
     if (action == ACTION_DISCARD)
         return verdict;
     bool own_fits = limit->reply.code[0] == (action == ACTION_REJECT ? '5' : '4');
-    verdict.reply = own_fits ? &limit->reply : &policy->replies[limit_key(limit, action)];
+    verdict.reply = own_fits ? &limit->reply : &policy->replies[verdict_limit_reply(limit, action)];
     return verdict;
 }
 
@@ -93,7 +93,8 @@ struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *
 /* A row that an application wrote past the commands can carry any text: what does not fit is not used. */
 bool verdict_reply(const struct verdict *verdict, struct reply *out)
 {
-    if (verdict->row_reply != NULL && reply_parse(verdict->row_reply, verdict->action, out, NULL) == 0)
+    const char *dsn = verdict->reply != NULL ? verdict->reply->dsn : NULL;
+    if (verdict->row_reply != NULL && reply_parse(verdict->row_reply, verdict->action, dsn, out, NULL) == 0)
         return true;
     if (verdict->reply != NULL)
         *out = *verdict->reply;

@@ -23,6 +23,9 @@ struct verdict {
     const char *row_reply; /* of the ruling, and lives as long */
 };
 
+/* The text of a limit that has none of its own, where action (defer or reject) is what it answers. */
+enum reply_key verdict_limit_reply(const struct limit *limit, enum action action);
+
 /* Copies the template. False: it answers with none, and *out is untouched. */
 bool verdict_reply(const struct verdict *verdict, struct reply *out);
 

@@ -388,7 +388,7 @@ int rule_args_check_reply(const struct rule *rule, const struct edit_record *exi
         return 0; /* a reply that nobody is told does no harm */
     struct reply parsed;
     struct error why = {0};
-    if (reply_parse(reply, will, &parsed, &why) == 0)
+    if (reply_parse(reply, will, NULL, &parsed, &why) == 0)
         return 0;
     error_set(err, "the reply \"%s\" with %s: %s%s", reply, action_name(will), why.text,
               given ? "" : "; it stands in the row already, give --reply too (--reply '' for the default)");

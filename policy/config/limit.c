@@ -6,6 +6,7 @@
 #include "json.h"
 
 #include "policy/address.h"
+#include "policy/verdict.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -209,7 +210,8 @@ static void complete_reply(struct loader *loader, const struct place *place, str
     loader->instead = "the default text; the limit is in force";
     if (string == NULL)
         loader_mistyped(loader, &reply, NULL, "a reply in quotes, such as \"450 4.2.1 try again later\"");
-    else if (reply_parse(string, limit->over, &limit->reply, &err) != 0)
+    else if (reply_parse(string, limit->over, reply_default(verdict_limit_reply(limit, limit->over))->dsn,
+                         &limit->reply, &err) != 0)
         loader_bad(loader, &reply, NULL, "%s", err.text);
     loader->instead = limit_instead;
 }

@@ -325,7 +325,7 @@ bool values_reply(struct loader *loader, const struct place *place, const struct
     if (string == NULL)
         return loader_mistyped(loader, place, key,
                                "a reply in quotes, such as \"450 4.2.1 try again later\"");
-    if (reply_parse(string, reply_key_action(reply), field, &err) != 0)
+    if (reply_parse(string, reply_key_action(reply), reply_default(reply)->dsn, field, &err) != 0)
         return loader_bad(loader, place, key, "%s", err.text);
     return true;
 }

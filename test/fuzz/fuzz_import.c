@@ -39,7 +39,7 @@ static void check_reply(enum aliases_table table, const struct edit_record *reco
     const char *reply = text_of(table, record, "reply"), *action = text_of(table, record, "action");
     struct reply parsed;
     if (reply[0] != '\0' && (strcmp(action, "reject") == 0 || strcmp(action, "defer") == 0))
-        demand(reply_parse(reply, action[0] == 'r' ? ACTION_REJECT : ACTION_DEFER, &parsed, NULL) == 0);
+        demand(reply_parse(reply, action[0] == 'r' ? ACTION_REJECT : ACTION_DEFER, NULL, &parsed, NULL) == 0);
 }
 
 static bool check_row(enum aliases_table table, const struct edit_record *record, void *n)

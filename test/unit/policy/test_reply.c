@@ -60,7 +60,7 @@ static void test_parse(void **state)
         struct error err = {0};
         memset(&reply, 'z', sizeof reply);
         before = reply;
-        int rc = reply_parse(templates[i].source, templates[i].action, &reply, &err);
+        int rc = reply_parse(templates[i].source, templates[i].action, NULL, &reply, &err);
         if (!templates[i].ok) {
             assert_int_equal(rc, -1);
             assert_memory_equal(&reply, &before, sizeof reply);
@@ -83,10 +83,10 @@ static void test_parse_length(void **state)
     char source[REPLY_TEXT_MAX + 12] = "450 4.2.1 ";
     struct reply reply;
     memset(source + 10, 'a', REPLY_TEXT_MAX);
-    assert_int_equal(reply_parse(source, ACTION_DEFER, &reply, NULL), 0);
+    assert_int_equal(reply_parse(source, ACTION_DEFER, NULL, &reply, NULL), 0);
     assert_int_equal(strlen(reply.text), REPLY_TEXT_MAX);
     source[10 + REPLY_TEXT_MAX] = 'a';
-    assert_int_equal(reply_parse(source, ACTION_DEFER, &reply, NULL), -1);
+    assert_int_equal(reply_parse(source, ACTION_DEFER, NULL, &reply, NULL), -1);
 }
 
 /* Every default is a template that its own key would take, and tells nothing about limits. */
@@ -99,7 +99,7 @@ static void test_defaults(void **state)
         struct error err = {0};
         char source[REPLY_LINE_MAX];
         snprintf(source, sizeof source, "%s %s %s", reply->code, reply->dsn, reply->text);
-        if (reply_parse(source, reply_key_action((enum reply_key)key), &again, &err) != 0)
+        if (reply_parse(source, reply_key_action((enum reply_key)key), NULL, &again, &err) != 0)
             fail_msg("%s: %s", reply_key_name((enum reply_key)key), err.text);
         assert_string_equal(again.code, reply->code);
         assert_string_equal(again.dsn, reply->dsn);
