@@ -21,7 +21,7 @@
 extern const char aliases_schema_sql[]; /* policy/aliases.sql */
 
 /* What a statement does. One of each kind is kept prepared: an import runs the same one a million times. */
-enum statement { STATEMENT_ADD, STATEMENT_SET, STATEMENT_REMOVE, STATEMENTS };
+enum statement { STATEMENT_ADD, STATEMENT_SET, STATEMENT_REMOVE, STATEMENT_FIND, STATEMENTS };
 
 struct kept {
     sqlite3_stmt *stmt; /* NULL: none yet */
@@ -458,6 +458,20 @@ static void write_remove(sqlite3_str *sql, enum aliases_table table, const struc
     add_columns(sql, table, record, PART_KEYS, " AND ", true, true);
 }
 
+/* keys NULL: all rows. */
+static void write_list(sqlite3_str *sql, enum aliases_table table, const struct edit_record *keys)
+{
+    const struct aliases_schema_columns *columns = &aliases_schema_columns[table];
+    for (size_t i = 0; i < columns->n; i++)
+        sqlite3_str_appendf(sql, "%s%s", i == 0 ? "SELECT " : ", ", columns->names[i]);
+    sqlite3_str_appendf(sql, " FROM %s", columns->table);
+    if (keys != NULL) {
+        sqlite3_str_appendf(sql, " WHERE ");
+        add_columns(sql, table, keys, PART_KEYS, " AND ", true, true);
+    }
+    sqlite3_str_appendf(sql, " ORDER BY 1%s", columns->n_keys > 1 ? ", 2" : "");
+}
+
 static const struct {
     void (*write)(sqlite3_str *sql, enum aliases_table table, const struct edit_record *record);
     enum part part; /* what has parameters */
@@ -465,6 +479,7 @@ static const struct {
     [STATEMENT_ADD] = {write_add, PART_ALL},
     [STATEMENT_SET] = {write_set, PART_ALL},
     [STATEMENT_REMOVE] = {write_remove, PART_KEYS},
+    [STATEMENT_FIND] = {write_list, PART_KEYS},
 };
 
 static unsigned shape_of(enum aliases_table table, const struct edit_record *record, enum part part)
@@ -614,24 +629,22 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
                                    const struct edit_record *keys, aliases_each *each, void *context,
                                    struct error *err)
 {
-    const struct aliases_schema_columns *columns = &aliases_schema_columns[table];
-    sqlite3_str *sql = sqlite3_str_new(edit->db);
-    for (size_t i = 0; i < columns->n; i++)
-        sqlite3_str_appendf(sql, "%s%s", i == 0 ? "SELECT " : ", ", columns->names[i]);
-    sqlite3_str_appendf(sql, " FROM %s", columns->table);
-    if (keys != NULL) {
-        sqlite3_str_appendf(sql, " WHERE ");
-        add_columns(sql, table, keys, PART_KEYS, " AND ", true, true);
-    }
-    sqlite3_str_appendf(sql, " ORDER BY 1%s", columns->n_keys > 1 ? ", 2" : "");
-    sqlite3_stmt *stmt = NULL;
+    sqlite3_stmt *all = NULL;
     step_begins(edit);
-    int rc = prepare(edit, sql, table, keys, PART_KEYS, &stmt);
+    int rc;
+    if (keys != NULL) {
+        rc = ready(edit, STATEMENT_FIND, table, keys);
+    } else {
+        sqlite3_str *sql = sqlite3_str_new(edit->db);
+        write_list(sql, table, NULL);
+        rc = prepare(edit, sql, table, NULL, PART_KEYS, &all);
+    }
+    sqlite3_stmt *stmt = keys != NULL ? edit->kept[STATEMENT_FIND].stmt : all;
     size_t n = 0;
     bool more = rc == SQLITE_OK;
     while (more && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct edit_record record;
-        read_record(stmt, columns->n, &record);
+        read_record(stmt, aliases_schema_columns[table].n, &record);
         n++;
         more = each(table, &record, context);
         step_begins(edit);
@@ -643,6 +656,7 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
         set_key_error(table, keys, "missing", err);
         status = EDIT_NOT_FOUND;
     }
-    sqlite3_finalize(stmt); /* repeats the error of step */
+    sqlite3_reset(stmt); /* repeats the error of step */
+    sqlite3_finalize(all);
     return status;
 }

@@ -283,11 +283,11 @@ static enum edit_status write_row(const struct import *import, const char *const
                                   struct error *err)
 {
     struct rule rule;
-    bool updated = false;
+    enum rule_written written = RULE_UNCHANGED;
     if (rule_args_row(import->args, cells, &rule, err) < 0)
         return EDIT_INVALID;
     struct error why = {0};
-    enum edit_status status = rule_write_insert(import->edit, &rule, import->options->update, &updated, &why);
+    enum edit_status status = rule_write_insert(import->edit, &rule, import->options->update, &written, &why);
     char name[RULE_NAME];
     if (status == EDIT_EXISTS)
         error_set(err, "%s exists already%s", rule_args_name(&rule, name),
@@ -295,8 +295,10 @@ static enum edit_status write_row(const struct import *import, const char *const
                                            : "; --update gives it the file's columns");
     else if (status != EDIT_DONE)
         error_set(err, "%s", why.text);
-    if (status == EDIT_DONE)
-        ++*(updated ? &import->result->updated : &import->result->added);
+    if (status == EDIT_DONE) {
+        import->result->added += written == RULE_ADDED;
+        import->result->updated += written == RULE_UPDATED;
+    }
     return status;
 }
 

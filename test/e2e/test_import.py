@@ -172,6 +172,26 @@ def test_existing_rows(place):
     assert "450" in place.run("alias", "import", "--update", data=reply, check=1)[1]
 
 
+def test_nothing_new(place):
+    """What is as the file says is not updated, however often it is imported, and whatever the file has of it."""
+    fill(place)
+    for noun in ("alias", "domain", "sender", "client"):
+        data = place.run(noun, "export")[0].encode()
+        before = [place.rows(table) for table in ("aliases", "alias_globs", "domains", "sender_rules", "client_rules")]
+        out, _ = place.run(noun, "import", "--update", data=data)
+        assert out == "0 added, 0 updated, 0 bad\n", noun
+        assert before == [place.rows(table) for table in ("aliases", "alias_globs", "domains", "sender_rules", "client_rules")]
+    names = b"address\none@example.com\nshop-*@example.com\n"
+    assert place.run("alias", "import", "--update", data=names)[0] == "0 added, 0 updated, 0 bad\n"
+    text = b"map.example  anything\none@map.example  box@b.example\n"
+    assert place.run("domain", "import", "--format", "postfix", "--update", data=text)[0] == "1 added, 0 updated, 0 bad\n"
+    assert place.run("domain", "import", "--format", "postfix", "--update", data=text)[0] == "0 added, 0 updated, 0 bad\n"
+    assert place.run("alias", "import", "--format", "postfix", data=text)[0] == "1 added, 0 updated, 0 bad\n"
+    changed = text.replace(b"box@", b"other@")
+    assert place.run("alias", "import", "--format", "postfix", "--update", data=changed)[0] == "0 added, 1 updated, 0 bad\n"
+    assert "nothing to set" in place.run("domain", "set", "map.example", check=1)[1]
+
+
 def test_replace(place):
     fill(place)
     domains = place.rows("domains")
