@@ -87,13 +87,14 @@ static bool ends_at_connect(const json_t *report)
 static void print_explain(FILE *out, const json_t *report)
 {
     const char *recipient = json_get_text(report, "recipient"), *given = json_get_text(report, "given");
+    const char *exempt = json_is_true(json_object_get(report, "recipient_exempt")) ? " (exempt)" : "";
     if (*json_get_text(report, "invalid") != '\0')
         fprintf(out, "recipient  %s\n           no valid address: %s\n", given,
                 json_get_text(report, "invalid"));
     else if (strcmp(recipient, given) == 0)
-        fprintf(out, "recipient  %s\n", recipient);
+        fprintf(out, "recipient  %s%s\n", recipient, exempt);
     else
-        fprintf(out, "recipient  %s (given: %s)\n", recipient, given);
+        fprintf(out, "recipient  %s (given: %s)%s\n", recipient, given, exempt);
     fprintf(out, "sender     <%s>%s\n", json_get_text(report, "sender"),
             json_is_true(json_object_get(report, "sender_invalid")) ? " (no valid address)"
             : *json_get_text(report, "sender") == '\0'              ? " (a bounce; --from names another)"

@@ -296,6 +296,15 @@ def test_misspelt_keys_and_a_restart():
                 run("alias", "list", "-c", own.gate.policy_path)
 
 
+def test_explain_says_who_is_exempt():
+    """Nothing else tells why an address that is no alias is let in."""
+    with World("memory", mta=False) as own:
+        own.settled()
+        for to, exempt in (("postmaster@example.com", True), ("Abuse@Example.com", True), ("postmaster", True), ("p@other.example", False)):
+            first = own.gate.command("explain", "--to", to).splitlines()[0]
+            assert first.endswith(" (exempt)") == exempt, first
+
+
 # --------------------------------------------------------------------------------------------- what manuals show
 
 def examples():
