@@ -5,6 +5,7 @@
 
 #include "json.h"
 
+#include <grp.h>
 #include <string.h>
 
 enum {
@@ -223,9 +224,17 @@ static bool is_loopback(const char *socket)
 static void warn_milter(struct loader *loader, const struct place *root)
 {
     const struct place milter = config_json_member(root, "milter"),
+                       group = config_json_member(&milter, "group"),
                        mode = config_json_member(&milter, "mode"),
                        socket = config_json_member(&milter, "socket");
     const struct policy *policy = loader->policy;
+    if (group.value != NULL && policy->milter.group != NULL &&
+        strncmp(policy->milter.socket, "unix:", 5) == 0 && getgrnam(policy->milter.group) == NULL)
+        loader_problem(
+            loader, &group, PROBLEM_WARNING, "",
+            "there is no group \"%s\" on this host: the socket keeps the gate's own, Postfix cannot "
+            "open it, and all mail is delayed",
+            policy->milter.group);
     if ((policy->milter.mode & 02) != 0 && strncmp(policy->milter.socket, "unix:", 5) == 0)
         loader_problem(
             loader, &mode, PROBLEM_WARNING, "",

@@ -159,6 +159,7 @@ static const struct {
     {"{\"counters\":{\"url\":\"redis://:pw@h\",\"password_file\":\"/pw\"}}", "/counters/password_file", 1,
      PROBLEM_WARNING, "on top of"},
     {"{\"counters\":{\"url\":\"redis://gate@h\"}}", "/counters/url", 1, PROBLEM_SKIPPED, "no password"},
+    {"{\"milter\":{\"group\":\"no-such-group\"}}", "/milter/group", 1, PROBLEM_WARNING, "no group"},
     {"{\"milter\":{\"mode\":\"0666\"}}", "/milter/mode", 1, PROBLEM_WARNING, "every user"},
     {"{\"milter\":{\"mode\":\"0999\"}}", "/milter/mode", 1, PROBLEM_SKIPPED, "octal"},
     {"{\"milter\":{\"mode\":\"4755\"}}", "/milter/mode", 1, PROBLEM_SKIPPED, "octal"},
