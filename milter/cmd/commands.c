@@ -67,7 +67,9 @@ const struct command commands[] = {
      "  -n N               how many of the last (default 20)\n"
      "  --json             for programs; with --follow an object a line\n"},
     {"reset", cmd_show_reset, "SUBJECT... [--limit NAME] [-c FILE] [--json]",
-     "Clears counters and holds of a subject.", "  --limit NAME       only this limit\n"},
+     "Clears counters and holds of a subject.",
+     "  --limit NAME       only this limit\n"
+     "  --json             for programs\n"},
     {"alias", cmd_rules,
      "init | add | set | remove | list | show | import | export | accept | snapshot | install | rollback"
      "  [ADDRESS] [MAILBOX] [FILE] [OPTION...]",
