@@ -27,6 +27,7 @@ from network import Network
 from processes import PATIENCE, Failure, Process, Scratch, janitor, run_on_a_terminal, wait_for
 from redis_cluster import Cluster
 from redis_server import Redis
+from sentinel import Replicated
 from sink import Sink, SinkHandler
 from smtp import Closed, Smtp
 
@@ -448,25 +449,29 @@ def serve(gate):
 
 
 class World:
-    """All of it together. store: "redis", "cluster" (cluster: its arguments) or "memory"; maps: Postfix expands aliases, by the gate's maps;
-    hosts: so many in a network of their own, the i-th gate on the i-th, the cluster's nodes where its argument `hosts` says. Used as a
-    context manager; everything ends with it."""
+    """All of it together. store: "redis", "cluster", "sentinel" (cluster, sentinel: its arguments) or "memory"; maps: Postfix expands aliases, by the
+    gate's maps; hosts: so many in a network of their own, the i-th gate on the i-th, what Redis is made of where `hosts` and `watchers` of
+    its arguments say. Used as a context manager; everything ends with it."""
 
     timeout = "10s"  # of the counters: a slow machine is no outage
 
     def __init__(self, store="redis", limits=(), gates=1, maps=False, postfix=None, database=True,
-                 domains=("example.com",), mta=True, cluster=None, hosts=0, **policy):
+                 domains=("example.com",), mta=True, cluster=None, sentinel=None, hosts=0, **policy):
         self.scratch = Scratch()
+        nodes = cluster or sentinel or {}
         self.redis = self.database = self.sink = self.network = None
         self.gates, self.postfixes = [], []
         try:
             if hosts:
                 self.network = Network(self.scratch, hosts)
-                cluster = {**cluster, "hosts": [self.network.hosts[i] for i in cluster["hosts"]]}
+                places = {word: [self.network.hosts[i] for i in nodes[word]] for word in ("hosts", "watchers") if word in nodes}
+                nodes = {**nodes, **places}
             if store == "redis":
                 self.redis = Redis(self.scratch)
             elif store == "cluster":
-                self.redis = Cluster(self.scratch, **(cluster or {}))
+                self.redis = Cluster(self.scratch, **nodes)
+            elif store == "sentinel":
+                self.redis = Replicated(self.scratch, **nodes)
             if database:
                 self.database = Database(self.scratch)
                 for domain in domains:

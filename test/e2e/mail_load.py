@@ -86,3 +86,13 @@ def counted(used, bounds):
         wait_for(lambda: not others(), "", 20)
     except Failure:
         raise Failure(f"counted: {others()}") from None
+
+
+def hard_answers_are_proven(sides, healed, before, most):
+    """Who was refused for good met a limit that was full on that side, or, since the two are one again, on both together."""
+    for side in sides:
+        first = min((ended for _, ended, _, said in side if said == "550"), default=None)
+        if first is not None:
+            seen = [line for other in sides for line in other if other is side or first >= healed]
+            full = before + sum(said == "250" for began, _, _, said in seen if began < first)
+            assert full >= most, f"refused for good at {full}"

@@ -75,7 +75,7 @@ class Network:
             switch = self._keep(Namespace(scratch, SWITCH))
             switch.ip("link", "add", SWITCH, "type", "bridge")
             switch.ip("link", "set", SWITCH, "up")
-            self.hosts = [self._keep(Host(scratch, i, switch)) for i in range(n)]
+            self.switch, self.hosts = switch, [self._keep(Host(scratch, i, switch)) for i in range(n)]
         except BaseException:
             self.stop()
             raise
@@ -83,6 +83,11 @@ class Network:
     def _keep(self, thing):
         self.things.append(thing)
         return thing
+
+    def part(self, *hosts):
+        """From now on these do not reach each other, and all others still do; without any all is as it was."""
+        for host in self.hosts:
+            self.switch.ip("link", "set", host.plug, "type", "bridge_slave", "isolated", "on" if host in hosts else "off")
 
     def stop(self):
         for thing in reversed(self.things):

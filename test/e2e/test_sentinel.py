@@ -1,7 +1,6 @@
 """Redis behind Sentinels: they move the master, lie, and go away."""
 
 import re
-import socket
 import threading
 import time
 from collections import namedtuple
@@ -10,7 +9,7 @@ import pytest
 
 from certificates import Authority
 from harness import World, serve, wait_for
-from sentinel import MASTER, Node, ScriptedSentinel, Sentinel
+from sentinel import MASTER, Node, ScriptedSentinel, Sentinel, overhear
 
 Address = namedtuple("Address", "address port")
 ALIAS = "a@example.com"
@@ -128,23 +127,6 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     wait_for(lambda: watched.counts_in(new), "it is not counted there")
     shard, = watched.gate.status()["counters"]["shards"]
     assert shard["master"] == f"{new.address}:{new.port}"
-
-
-def overhear(node):
-    """What it is asked until it ends that connection, and the thread that listens."""
-    lines, s = [], socket.socket(socket.AF_UNIX)
-    s.connect(str(node.socket))
-    s.sendall(b"MONITOR\r\n")
-    monitor = s.makefile("r", errors="surrogateescape")
-    monitor.readline()
-
-    def listen():
-        with s, monitor:
-            lines.extend(monitor)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    return lines, thread
 
 
 def test_a_failover_that_was_ordered(watched):
