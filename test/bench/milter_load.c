@@ -11,6 +11,8 @@
  *     -a PCT   so many messages are aborted after their last RCPT (0)
  *     -w NAME=PID   also measure the CPU time of that process; up to 8 times
  *     -e SEED  of the drawing (1)            -f N     first number of a recipient (0)
+ *     -l FILE  a line for each RCPT that was let in, that of the warming up too: when it was sent (see below) and answered, in seconds
+ *              (CLOCK_MONOTONIC)
  *
  * One thread, epoll. Commands that await no answer are sent together with the next that does, like Postfix's buffered stream. Recipients
  * are a0000000@example.com and so on. Prints one JSON object: answers by kind, latency of the RCPT command (from when it was sent; in
@@ -57,6 +59,7 @@ struct watched {
 
 struct options {
     const char *socket;
+    FILE *log; /* NULL: none */
     long connections, messages, recipients, population, first, abort_percent, count;
     double zipf, rate, seconds, warmup;
     bool in_turn;
@@ -419,6 +422,8 @@ static void answered(struct connection *c, const unsigned char *packet, size_t n
         c->step = STEP_CONNECT;
     } else if (step == STEP_RCPT) {
         n_rcpts++;
+        if (options.log != NULL && kind_of(packet, n) == CONTINUE)
+            fprintf(options.log, "%.6f %.6f\n", c->since, now());
         if (measuring) {
             answers[kind_of(packet, n)]++;
             latency_note(now() - c->since);
@@ -573,12 +578,19 @@ static void watch(char *word)
         die("no such process to watch");
 }
 
+static void open_log(const char *path)
+{
+    options.log = fopen(path, "w");
+    if (options.log == NULL)
+        die(path);
+}
+
 static void parse(int argc, char **argv)
 {
     static char self[] = "load";
     int option;
     options.watched[options.n_watched++] = (struct watched){.name = self, .clock = CLOCK_PROCESS_CPUTIME_ID};
-    while ((option = getopt(argc, argv, "c:m:n:r:p:z:to:s:u:a:w:e:f:")) > 0) {
+    while ((option = getopt(argc, argv, "c:m:n:r:p:z:to:s:u:a:w:e:f:l:")) > 0) {
         switch (option) {
         case 'c':
             options.connections = atol(optarg);
@@ -622,6 +634,9 @@ static void parse(int argc, char **argv)
         case 'w':
             watch(optarg);
             break;
+        case 'l':
+            open_log(optarg);
+            break;
         default:
             exit(2);
         }
@@ -658,5 +673,7 @@ int main(int argc, char **argv)
     start = now();
     serve_until(start + (options.count > 0 ? 1e9 : options.seconds), &due);
     report(now() - start);
+    if (options.log != NULL && fclose(options.log) != 0)
+        die("the log");
     return 0;
 }

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_left
 
 from harness import Failure, MilterClient, wait_for
 
@@ -74,6 +75,14 @@ def taken(sent):
     for _, _, recipient, said in sent:
         counts[recipient] = counts.get(recipient, 0) + (said == "250")
     return counts
+
+
+def worst_span(times, window):
+    """The most that were let in within any span of so many seconds. times: (asked, answered) of each that was let in. When in between the
+    gate counted it is not known: it is in a span for certain if both are."""
+    asked, answered = sorted(a for a, _ in times), sorted(b for _, b in times)
+    longer = [(a, b) for a, b in times if b - a >= window]
+    return max((bisect_left(answered, at + window) - i + sum(a < at and b >= at + window for a, b in longer) for i, at in enumerate(asked)), default=0)
 
 
 def counted(used, bounds):
