@@ -491,6 +491,8 @@ class World:
 
     def _policy(self, store, limits, more):
         counters = {"url": self.redis.url if self.redis else "memory:", "timeout": self.timeout}
+        if getattr(self.redis, "ca", None):
+            counters["tls"] = {"ca": str(self.redis.ca)}
         counters.update(more.pop("counters", {}) if "counters" in more else {})
         policy = {"counters": counters, "limits": limits}
         if self.database:

@@ -2,6 +2,7 @@
 
 import signal
 
+from certificates import Authority
 from processes import Failure, wait_for
 from redis_server import Redis
 
@@ -9,12 +10,12 @@ SLOTS = 16384
 
 
 class Node(Redis):
-    """One node. `call` goes by its unix socket, whatever its state. scratch: or a host (network.py)."""
+    """One node. `call` goes by its unix socket, whatever its state. scratch: or a host (network.py); tls: its port speaks that alone."""
 
-    def __init__(self, scratch, name, timeout_ms, settings=()):
+    def __init__(self, scratch, name, timeout_ms, settings=(), tls=False):
         self.address, self.port, self.bus = scratch.address, scratch.port(), scratch.port()
         super().__init__(scratch, name, under=scratch.under, args=[
-            "--port", self.port, "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
+            *(["--tls-port", self.port] if tls else ["--port", self.port]), "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
             "--cluster-announce-ip", self.address, "--protected-mode", "no",
             "--cluster-config-file", scratch / f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
             "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings, *scratch.args])
@@ -57,11 +58,13 @@ class Node(Redis):
 
 class Cluster:
     """n masters with the slots in equal parts, and a replica of each. coverage: cluster-require-full-coverage; hosts: where each
-    node is, the masters first."""
+    node is, the masters first; tls: nobody speaks plain text, and who connects goes by `ca` (else None)."""
 
-    def __init__(self, scratch, masters=3, replicas=True, timeout_ms=2000, coverage="no", settings=(), hosts=None):
-        settings = ["--cluster-require-full-coverage", coverage, *settings]
-        self.options = (timeout_ms, settings)
+    ca = None
+
+    def __init__(self, scratch, masters=3, replicas=True, timeout_ms=2000, coverage="no", settings=(), hosts=None, tls=False):
+        settings = ["--cluster-require-full-coverage", coverage, *settings, *(self._secure(scratch) if tls else [])]
+        self.options = (timeout_ms, settings, tls)
         self.nodes = [Node(hosts[i] if hosts else scratch, f"node{i}", *self.options) for i in range(masters * (1 + replicas))]
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
         for i, node in enumerate(self.nodes):
@@ -76,6 +79,13 @@ class Cluster:
         for replica in self.replicas:
             wait_for(lambda: replica.call("ROLE")[3] == "connected", "a replica does not follow")
         wait_for(lambda: all(self._names_replicas(node) for node in self.nodes), "the replicas are not known to all")
+
+    def _secure(self, scratch):
+        authority = Authority(scratch, "nodes")
+        cert, key = authority.issue("node", f"IP:{scratch.address}")
+        self.ca = authority.ca
+        return ["--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no", "--tls-cert-file", cert, "--tls-key-file", key,
+                "--tls-ca-cert-file", self.ca]
 
     def add_replica(self, scratch, master):
         """One more, that has all of it."""
@@ -109,7 +119,7 @@ class Cluster:
     @property
     def url(self):
         """Not all of them: the others are found."""
-        return "redis+cluster://" + ",".join(node.at for node in self.nodes[:2])
+        return f"redis{'s' if self.ca else ''}+cluster://" + ",".join(node.at for node in self.nodes[:2])
 
     def alive(self):
         return [node for node in self.nodes if node.process.alive()]

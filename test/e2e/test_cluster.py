@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from certificates import Authority
 from harness import PATIENCE, MilterClient, World, run_threads, serve, wait_for
 from mail_load import THREADS, Load, code, counted, taken
 
@@ -491,6 +492,40 @@ def test_move_slots():
         counted(lambda r: used(cluster, r, "alias"), {r: (n, n) for r, n in counts.items()})
         assert local(w.gate) == set()
         assert "counters-trouble" not in w.gate.log()
+
+
+def test_over_tls():
+    """No node speaks plain text. One dies, its replica is used, and a slot moves; then nobody trusts them any more."""
+    limits = [{"name": "alias", "per": "recipient", "max": 100000, "window": "1h", "over": "reject"}]
+    with world(limits, cluster={"tls": True}) as w:
+        cluster, victim = w.redis, w.redis.masters[1]
+        aliases = aliases_of(cluster)
+        with Load(w.gates, sorted(aliases)) as load:
+            load.flows(200)
+            lost = failover_loses(cluster, victim, aliases, load)
+            wait_for(lambda: victim.id not in cluster.serving() and len(cluster.serving()) == 3, "no replica takes its place")
+            wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+            recipient = next(r for r, node in aliases.items() if node is cluster.masters[0])
+            slot = cluster.slot(f"rcptgate:recipient:{{{recipient}}}")
+            cluster.begin_move(slot, *cluster.masters[::2])
+            load.flows(200)
+            cluster.end_move(slot, *cluster.masters[::2])
+            load.flows(200)
+            sent = load.stop()
+        assert {said for *_, said in sent} == {"250"}
+        assert {aliases[r] for r in local(w.gate)} == {victim}
+        assert cluster.owner(f"rcptgate:recipient:{{{recipient}}}") is cluster.masters[2]
+        counted_as_taken(cluster, aliases, victim, sent, lost)
+        assert all(shard["certificate_expires"] for shard in shards_of(w))
+        w.gate.stop()
+        w.gate.write_policy(counters={**w.gate.policy["counters"], "tls": {"ca": str(Authority(w.scratch, "other").ca)}})
+        w.gate.start()
+        wait_for(lambda: any("not signed" in r["text"] for r in w.gate.status()["reasons"]), "the reason is not named")
+        before = used(cluster, recipient, "alias")
+        with MilterClient(w.gate.socket) as m:
+            m.connect()
+            assert code(m.message(recipient)) == "250" and recipient in local(w.gate)
+        assert used(cluster, recipient, "alias") == before
 
 
 def test_check_looks_at_every_master():
