@@ -18,7 +18,7 @@ class Node(Redis):
         self.address, self.port = scratch.address, scratch.port()
         super().__init__(scratch, name, under=scratch.under, args=[
             "--bind", self.address, "--port", self.port, "--replica-announce-ip", self.address, "--protected-mode", "no",
-            "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", *args])
+            "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--dbfilename", f"{name}.rdb", *args])
 
     @property
     def at(self):
