@@ -2,8 +2,8 @@
 
 import subprocess
 
-from harness import Cluster, MilterClient, World, wait_for
-from mail_load import THREADS, Load, code, counted, taken
+from harness import Cluster, World, wait_for
+from mail_load import THREADS, Load, counted, taken
 from redis_server import SERVER
 from sentinel import MASTER, Node, Sentinel
 
@@ -61,9 +61,7 @@ def counts_in_redis(gate):
 
 
 def is_full(gate):
-    with MilterClient(gate.socket) as m:
-        m.connect()
-        return code(m.message(FULL)) == "550"
+    return gate.take(FULL) == "550 5.7.1"
 
 
 def used(store, recipient):
@@ -71,8 +69,9 @@ def used(store, recipient):
 
 
 def copy_to(cluster, source, *words):
-    subprocess.run([SERVER.replace("-server", "-cli"), "--cluster", "import", cluster.masters[0].at, "--cluster-from", f"{source.address}:{source.port}",
-                    "--cluster-copy", *words], check=True, stdout=subprocess.DEVNULL)
+    cli, source = SERVER.replace("-server", "-cli"), f"{source.address}:{source.port}"
+    subprocess.run([cli, "--cluster", "import", cluster.masters[0].at, "--cluster-from", source, "--cluster-copy", *words],
+                   check=True, stdout=subprocess.DEVNULL)
 
 
 def test_one_redis_sentinel_cluster():
@@ -94,9 +93,7 @@ def grow(w, things):
         gate.write_policy(counters={"url": f"redis://{nodes[0].address}:{nodes[0].port}/0", "timeout": "10s"})
         gate.start()
         wait_for(lambda: counts_in_redis(gate), f"{gate.name} does not count there")
-    with MilterClient(w.gate.socket) as m:
-        m.connect()
-        assert [code(m.message(FULL)) for _ in range(5)] == ["250"] * 5
+    assert [w.take(FULL) for _ in range(5)] == ["continue"] * 5
     mail = Mail(w.gates)
     mail.flows()
 
@@ -117,7 +114,8 @@ def grow(w, things):
     mail.flows()
     sentinels[0].call("SENTINEL", "FAILOVER", MASTER)
     master = wait_for(lambda: next((node for node in nodes[1:] if node.role() == "master"), None), "no failover")
-    wait_for(lambda: all(gate.status()["counters"]["shards"][0]["master"] == f"{master.address}:{master.port}" and counts_in_redis(gate) for gate in w.gates),
+    address = f"{master.address}:{master.port}"
+    wait_for(lambda: all(gate.status()["counters"]["shards"][0]["master"] == address and counts_in_redis(gate) for gate in w.gates),
              "the new master is not used")
     mail.flows()
     counts = mail.stop()
