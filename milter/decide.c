@@ -137,7 +137,7 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     enum counters_status status = ask(gate, policy, peek, now, pool, d);
     for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && is_refused(d); looks++) {
         charge_undo(gate, d); /* what the parts of it were charged that came first: that is flushed, too */
-        if (!flush_pending(gate, since, d) || plan_again(&d->plan, pool) != 0)
+        if (!flush_pending(gate, since, d) || plan_again(&d->plan, d->answers, pool) != 0)
             break;
         since = refunds_moment(gate->refunds);
         status = ask(gate, policy, peek, now, pool, d); /* others may be quicker */

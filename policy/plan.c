@@ -777,7 +777,7 @@ int64_t plan_local_max(const struct policy *policy, int64_t max)
     return percent < 100 ? share_of(max, percent) : max;
 }
 
-int plan_again(struct plan *plan, struct pool *pool)
+int plan_again(struct plan *plan, const struct count_answer *answers, struct pool *pool)
 {
     size_t n = plan->request.n;
     struct count_ask *asks = pool_alloc(pool, n * sizeof *asks);
@@ -785,6 +785,9 @@ int plan_again(struct plan *plan, struct pool *pool)
         return -1;
     for (size_t i = 0; i < n; i++) {
         asks[i] = plan->request.asks[i];
+        asks[i].flags &= ~(unsigned)COUNT_AGAIN;
+        if (answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD)
+            asks[i].flags |= COUNT_AGAIN;
         if ((asks[i].flags & COUNT_ATTEMPT) == 0)
             continue;
         asks[i].amount = asks[i].need = 0;

@@ -57,8 +57,8 @@ int plan_connect(const struct policy *policy, const struct network *client, stru
 bool plan_looks_at_connect(const struct policy *policy);
 
 /* Makes the plan one to be asked again, in which attempts are counted already, and none was refused: nor is one that came before
- * others did. 0, or -1 (out of memory, plan untouched). */
-int plan_again(struct plan *plan, struct pool *pool);
+ * others did. What answers say was refused is no second refusal. 0, or -1 (out of memory, plan untouched). */
+int plan_again(struct plan *plan, const struct count_answer *answers, struct pool *pool);
 
 /* Lets this process alone answer the plan in place of a store that is down, or of a part of it (request.local): each
  * max is then counters.local_share of it (at least 1). judge() knows by an answer that is `local` that less than the whole

@@ -17,6 +17,8 @@ enum count_flag {
     COUNT_HOLD_ONLY = 4, /* look whether the limit is held; do not check or charge the count */
     COUNT_EXISTING =
         16, /* between stores: its key must be there, else the whole request is not charged, and the ask COUNT_ABSENT */
+    COUNT_AGAIN =
+        64, /* it was refused a moment ago, and is looked at anew: that refusal is the one that counts, or counts no more */
     COUNT_REJECT = 32, /* its hard answer is a 5xx, which nothing else makes harder or softer */
     COUNT_HARD =
         8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */

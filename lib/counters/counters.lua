@@ -785,7 +785,7 @@ local function read_ask(i)
     local ask = {field = tonumber(field or i), window = tonumber(ARGV[at]), max = tonumber(ARGV[at + 1]), max_text = ARGV[at + 1],
                  amount = tonumber(amount or 1), need = tonumber(need or 1), hold = tonumber(hold or 0),
                  parent = tonumber(parent or 0), above = tonumber(above), headroom = tonumber(headroom or 0),
-                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags % 8 >= 4, result = 1, wait = 0,
+                 attempt = flags % 2 == 1, shadow = flags % 4 >= 2, look = flags % 8 >= 4, again = flags >= 64, result = 1, wait = 0,
                  hard = hard == 'h', hard_for = 0}
     if other and other == field then
         ask.absent = is_new(key_of[ask.field])
@@ -881,11 +881,14 @@ for i = 1, n do
     local used = counter.used
     local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
     charged = charged and not ask.look
-    if (charged or refused) and not peek then
+    local corrects = ask.again and not refused and counter.refused > 0 -- it was none after all
+    if (charged or refused or corrects) and not peek then
         counter.max = ask.max_text
         written[ask.field] = true
-        if refused then
+        if refused and not ask.again then
             counter.refused = counter.refused + 1
+        elseif corrects then
+            counter.refused = counter.refused - 1
         end
         counter.held = counter.trip or counter.held
         if charged then

@@ -95,9 +95,16 @@ static struct deny_cache_ticket ticket_of(struct deny_cache *cache, const struct
                                        .eligible = is_eligible(request)};
     for (size_t i = 0; ticket.eligible && i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        const int64_t numbers[] = {ask->max,           ask->headroom,   ask->window_ms,      ask->amount,
-                                   ask->need,          ask->hold_ms,    (int64_t)ask->flags, ask->share_of,
-                                   (int64_t)ask->unit, ask->share_above};
+        const int64_t numbers[] = {ask->max,
+                                   ask->headroom,
+                                   ask->window_ms,
+                                   ask->amount,
+                                   ask->need,
+                                   ask->hold_ms,
+                                   (int64_t)(ask->flags & ~(unsigned)COUNT_AGAIN),
+                                   ask->share_of,
+                                   (int64_t)ask->unit,
+                                   ask->share_above};
         uint64_t key = ticket.keys[i] = hash_of_key(cache, request, i, ticket.keys);
         mix(ticket.name, key);
         ticket.version += atomic_load(&cache->versions[key % VERSIONS]);

@@ -380,13 +380,13 @@ static void part_apply(struct task *task, size_t i, bool admitted)
     bool charged = attempt ? !task->retry : admitted && answer->result == COUNT_ADMITTED;
     if ((ask->flags & COUNT_HOLD_ONLY) != 0)
         charged = false;
-    bool refused = answer->result != COUNT_ADMITTED;
-    if (!charged && !refused)
+    bool refused = answer->result != COUNT_ADMITTED, again = (ask->flags & COUNT_AGAIN) != 0;
+    bool corrects = again && !refused && work->value.counter.refused > 0; /* it was none after all */
+    if (!charged && !refused && !corrects)
         return;
     work->write = true;
     work->value.counter.max = ask->max;
-    if (refused)
-        work->value.counter.refused++;
+    work->value.counter.refused += (refused && !again) - corrects;
     if (work->trip > 0)
         work->value.counter.held = work->trip;
     if (work->trip > 0 && task->mode != COUNTERS_RECORD)

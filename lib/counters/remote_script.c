@@ -241,7 +241,7 @@ static bool is_plain(const struct count_request *request, const struct layout *l
     for (size_t i = 0; i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
         if (ask->amount != 1 || ask->need != 1 || ask->max >= PLAIN_MOST ||
-            (ask->flags & COUNT_HOLD_ONLY) != 0)
+            (ask->flags & (COUNT_HOLD_ONLY | COUNT_AGAIN)) != 0)
             return false;
     }
     return true;

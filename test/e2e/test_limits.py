@@ -296,3 +296,26 @@ def test_refused_by_postfix_or_rules_is_not_charged(world):
 
 def test_never_421(world):
     assert " 421 " not in world.postfix.log() and " 521 " not in world.postfix.log()
+
+
+@pytest.mark.parametrize("store", ["redis", "cluster", "memory"])
+def test_each_refusal_counts_once(store):
+    """Also where a message has just ended, and the gate looks a second time at what was taken; and what it lets in then was none."""
+    limits = [{"name": "few", "per": "recipient", "max": 2, "window": "1h", "over": "reject"}]
+    with World(store, limits, mta=False) as world:
+        world.database.aliases(["a@example.com", "b@example.com"])
+        world.settled()
+
+        def refused(address):
+            rows = json.loads(world.gate.command("show", address, "--json"))["counters"]
+            return sum(row["refused"] for row in rows)
+
+        assert [world.take("a@example.com") for _ in range(6)] == ["continue"] * 2 + ["550 5.7.1"] * 4
+        wait_for(lambda: refused("a@example.com") == 4, "four were refused")
+        with world.milter() as m:
+            m.connect()
+            for i in range(3):
+                m.mail()
+                assert [m.rcpt(f"<b+{i}{j}@example.com>").status for j in range(2)] == ["continue"] * 2
+                m.abort()
+        assert refused("b@example.com") == 0

@@ -79,6 +79,8 @@ static unsigned parse_flags(struct run *run, const char *value)
             flags |= COUNT_ATTEMPT;
         else if (strncmp(at, "shadow", n) == 0)
             flags |= COUNT_SHADOW;
+        else if (strncmp(at, "again", n) == 0)
+            flags |= COUNT_AGAIN;
         else if (strncmp(at, "look", n) == 0)
             flags |= COUNT_HOLD_ONLY;
         else if (strncmp(at, "hard", n) == 0)

@@ -447,8 +447,14 @@ static void test_again(void **state)
     f.policy.n_limits = COUNT_OF(limits);
     assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
     assert_non_null(plan.request.pair);
+    struct count_answer answers[] = {
+        {.result = COUNT_OVER}, {.result = COUNT_ADMITTED}, {.result = COUNT_OVER}};
     for (int looks = 0; looks < 2; looks++) {
-        assert_int_equal(plan_again(&plan, &f.pool), 0);
+        answers[0].result = looks == 0 ? COUNT_OVER : COUNT_ADMITTED;
+        assert_int_equal(plan_again(&plan, answers, &f.pool), 0);
+        assert_int_equal(plan.request.asks[0].flags & COUNT_AGAIN, looks == 0 ? COUNT_AGAIN : 0);
+        assert_int_equal(plan.request.asks[1].flags & COUNT_AGAIN, 0);
+        assert_int_equal(plan.request.asks[2].flags & COUNT_AGAIN, COUNT_AGAIN);
         assert_null(plan.request.pair); /* no other retry is used up */
         assert_string_equal(plan_text(&plan, got, sizeof got),
                             "rcpt recipient:{a@example.com} 10 1/1 hard hold 5\n"
