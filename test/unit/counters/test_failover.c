@@ -296,6 +296,17 @@ static void wait_merged(void)
     fail_msg("remote is not asked again");
 }
 
+/* It comes back, loses of the next sync what that says, and is away again. */
+static void remote_loses_and_goes(int what)
+{
+    atomic_store(&the_remote->lose, what);
+    atomic_store(&the_remote->gone, true);
+    remote_is(COUNTERS_OK);
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+}
+
 static void test_counters_along(void **state)
 {
     (void)state;
@@ -764,12 +775,7 @@ static void test_another_unit(void **state)
     ask.key = other.key = "lost";
     remote_is(COUNTERS_DOWN);
     (void)rcpt_ask(&ask);
-    atomic_store(&the_remote->lose, LOSE_CHANGE);
-    atomic_store(&the_remote->gone, true);
-    remote_is(COUNTERS_OK);
-    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
-        usleep(1000);
-    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    remote_loses_and_goes(LOSE_CHANGE);
     assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
     remote_is(COUNTERS_OK);
     wait_merged();
@@ -822,12 +828,7 @@ static void test_lost_merge_and_another_counter(void **state)
     struct count_answer answer;
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 6), 6);
-    atomic_store(&the_remote->lose, LOSE_CHANGE);
-    atomic_store(&the_remote->gone, true);
-    remote_is(COUNTERS_OK);
-    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
-        usleep(1000);
-    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    remote_loses_and_goes(LOSE_CHANGE);
     now += 1;
     remote_restarts(true);
     the_remote->sequence = 0;
@@ -846,12 +847,7 @@ static void test_lost_merge_and_restart(void **state)
     for (int i = 0; i < 2; i++) {
         remote_is(COUNTERS_DOWN);
         assert_int_equal(admitted(keys[i], 10, 6), 6);
-        atomic_store(&the_remote->lose, LOSE_ANSWER);
-        atomic_store(&the_remote->gone, true);
-        remote_is(COUNTERS_OK);
-        for (int k = 0; k < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; k++)
-            usleep(1000);
-        assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+        remote_loses_and_goes(LOSE_ANSWER);
         now += 1;
         remote_restarts(empty[i]);
         if (empty[i])
@@ -1074,12 +1070,7 @@ static void test_lost_merge_grows_old(void **state)
     (void)state;
     remote_is(COUNTERS_DOWN);
     assert_int_equal(admitted("k", 10, 6), 6);
-    atomic_store(&the_remote->lose, LOSE_CHANGE);
-    atomic_store(&the_remote->gone, true);
-    remote_is(COUNTERS_OK);
-    for (int i = 0; i < PATIENCE_MS && atomic_load(&the_remote->status) == COUNTERS_OK; i++)
-        usleep(1000);
-    assert_int_equal(atomic_load(&the_remote->status), COUNTERS_DOWN);
+    remote_loses_and_goes(LOSE_CHANGE);
     now += 66001;
     remote_is(COUNTERS_OK);
     wait_merged();
