@@ -66,7 +66,7 @@ bool decide_charge(const struct decision *d, size_t i, struct count_change *out)
                                  .slot = answer->slot,
                                  .created = answer->created,
                                  .amount = ask->amount,
-                                 .open = (ask->flags & COUNT_HARD) != 0 ? ask->amount : 0,
+                                 .open = ask->amount,
                                  .here = answer->here,
                                  .unsynced = answer->unsynced};
     return true;

@@ -94,6 +94,7 @@ static bool keep_receipts(struct message *message, const struct decision *d)
         *kept = (struct receipt){.limit = d->plan.limits[i],
                                  .key = d->plan.request.asks[i].key,
                                  .charge = charge,
+                                 .hard = (d->plan.request.asks[i].flags & COUNT_HARD) != 0,
                                  .next = message->receipts};
         message->receipts = kept;
     }
@@ -364,7 +365,7 @@ void message_end(struct message *message, struct ending *out)
     }
     metrics_message(&gate->context.metrics);
     for (const struct receipt *r = message->receipts; r != NULL; r = r->next)
-        if (!r->settled) {
+        if (!r->settled && (r->hard || has_bytes(message, r))) {
             const struct count_change settle = settle_of(message, r);
             refunds_add(gate->refunds, &settle);
         }

@@ -16,6 +16,7 @@ struct receipt {
     const struct limit *limit;
     const char *key; /* that was asked for; it may have been charged to the overflow key in its place */
     struct count_change charge; /* key is where it was charged; amount and open as charged */
+    bool hard;                  /* the store is told when it is taken */
     bool settled;               /* its bytes are taken already */
     struct receipt *next;
 };

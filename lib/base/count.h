@@ -21,7 +21,8 @@ enum count_flag {
         64, /* it was refused a moment ago, and is looked at anew: that refusal is the one that counts, or counts no more */
     COUNT_REJECT = 32, /* its hard answer is a 5xx, which nothing else makes harder or softer */
     COUNT_HARD =
-        8, /* its limit may answer for good, or holds: what it reserves is open until its message ends */
+        8, /* its limit may answer for good, or holds: what it reserves is open until its message ends. What others reserve (but
+              attempts) proves no hard answer: a limit may have been soft a moment ago, or be so at another gate */
 };
 
 /* What a limit counts. A counter that counted something else begins anew. */

@@ -14,6 +14,22 @@ void counter_move(struct counter *counter, int64_t window_ms, int64_t hold_ms, i
         counter->held = 0;
 }
 
+void counter_harden(struct counter *counter)
+{
+    if (!counter->hard)
+        window_open_all(&counter->window);
+    counter->hard = true;
+}
+
+void counter_charge(struct counter *counter, int64_t amount, bool hard)
+{
+    if (counter->hard && !hard && window_taken(&counter->window) == 0) {
+        window_close_all(&counter->window);
+        counter->hard = false;
+    }
+    window_add(&counter->window, amount, counter->hard ? amount : 0);
+}
+
 void counter_view(const struct counter *counter, int64_t now_ms, struct count_view *out)
 {
     struct window window = counter->window;
@@ -91,8 +107,9 @@ static bool read_words(struct reader *reader, struct counter *counter)
             reader->at++;
         if (reader->at == start)
             return false;
-        if (number == NULL)
-            (void)count_unit_find(start, (size_t)(reader->at - start), &counter->unit); /* or unknown to us */
+        size_t n = (size_t)(reader->at - start);
+        if (number == NULL && !count_unit_find(start, n, &counter->unit)) /* or unknown to us */
+            counter->hard = counter->hard || (n == 1 && start[0] == 'h');
     }
     return reader->at == reader->end;
 }

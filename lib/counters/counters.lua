@@ -55,7 +55,7 @@ local function one_more(text, window, max, word)
     local slot, hard, unit = floor(now * 10 / window), false, ''
     if word ~= '' then
         hard, unit = byte(word) == 104, match(word, '^h?(%l*)')
-        unit = unit ~= '' and ' ' .. unit or ''
+        unit = (unit ~= '' and ' ' .. unit or '') .. (hard and ' h' or '')
     end
     if not text then
         if tonumber(max) < 1 or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
@@ -323,7 +323,7 @@ local UNITS = {messages = true, bytes = true, attempts = true}
 -- number of the current one.
 local function fresh(window)
     return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, window = window, slot = floor(now * 10 / window),
-            born = now, max = 0, refused = 0, held = 0, unit = '', words = '', pending = 0}
+            born = now, max = 0, refused = 0, held = 0, unit = '', hard = false, words = '', pending = 0}
 end
 
 -- What follows the slots, each behind a space: what is not known here is kept. false: it is none of that.
@@ -339,6 +339,8 @@ local function read_words(counter, rest)
             counter[name] = number
         elseif UNITS[word] then
             counter.unit = word
+        elseif word == 'h' then
+            counter.hard = true
         else
             counter.words = counter.words .. ' ' .. word
         end
@@ -381,6 +383,26 @@ local function sum_open(c)
     return c[12] + c[13] + c[14] + c[15] + c[16] + c[17] + c[18] + c[19] + c[20] + c[21] + c[22]
 end
 
+-- From now on it says what is taken. What is there was charged by a limit that was soft, so that nobody said when it was: all is open.
+local function harden(counter)
+    for i = 1, 11 do
+        counter[i + 11] = counter[i]
+    end
+    counter.hard, counter.taken = true, 0
+end
+
+-- Charges a unit that is no attempt, to the newest slot. What a soft limit charges to a hard counter stays open. Once nothing there is taken
+-- it says so no longer.
+local function charge_open(counter, amount, hard)
+    if counter.hard and not hard and sum(counter) == sum_open(counter) then
+        for i = 12, 22 do
+            counter[i] = 0
+        end
+        counter.hard = false
+    end
+    add(counter, 1, amount, counter.hard and amount or 0)
+end
+
 local function slot_text(counter, i)
     return counter[i + 11] > 0 and format('%.0f:%.0f', counter[i], counter[i + 11]) or format('%.0f', counter[i])
 end
@@ -406,6 +428,9 @@ local function text(counter)
     end
     if counter.unit ~= '' then
         out = out .. ' ' .. counter.unit
+    end
+    if counter.hard then
+        out = out .. ' h'
     end
     return out .. counter.words
 end
@@ -557,6 +582,7 @@ if what == 'change' or what == 'settle' then
             return
         end
         counter.max = max
+        counter.hard = counter.hard or sum(counter) == 0 -- it is taken, and there is nothing else
         add(counter, ago < 0 and 1 or ago + 1, late, 0)
         known[name] = counter
         call('HSET', key, ARGV[at + 1], text(counter))
@@ -668,7 +694,7 @@ if what == 'lease' then
     end
     local ago = counter.slot - ARGV[11]
     if counter.born == tonumber(ARGV[12]) and ago >= 0 and ago <= 10 then
-        add(counter, ago + 1, -ARGV[10], 0)
+        add(counter, ago + 1, -ARGV[10], -ARGV[10])
     end
     local used = sum(counter)
     local units = math.min(tonumber(ARGV[7]), floor((max - used) / (4 * lessees(KEYS[2], ARGV[8])))) -- so that there is room for others
@@ -677,7 +703,7 @@ if what == 'lease' then
     end
     if units > 0 or found and ARGV[10] ~= '0' then
         counter.max = ARGV[5]
-        add(counter, 1, units, 0)
+        charge_open(counter, units, false)
         call('HSET', KEYS[1], ARGV[3], text(counter))
         live(KEYS[1], ARGV[9])
     end
@@ -794,6 +820,9 @@ local function read_ask(i)
         ask.field, ask.overflowed, ask.hold, ask.hard = tonumber(other), true, 0, false
     end
     ask.counter = get(ask.field, ask.window, charge and MOST or ask.hold, unit or '')
+    if ask.hard and not ask.counter.hard then
+        harden(ask.counter)
+    end
     return ask
 end
 
@@ -892,8 +921,10 @@ for i = 1, n do
         end
         counter.held = counter.trip or counter.held
         if charged then
-            add(counter, 1, ask.amount, ask.hard and not ask.attempt and ask.amount or 0)
-            if not ask.attempt then
+            if ask.attempt then
+                add(counter, 1, ask.amount, 0)
+            else
+                charge_open(counter, ask.amount, ask.hard)
                 slot = counter.slot
             end
         end

@@ -170,6 +170,7 @@ static char *rest_take(struct leases *leases, size_t i, int64_t now_ns, struct c
                                           .slot = units.slot,
                                           .created = units.created,
                                           .amount = -units.units,
+                                          .open = -units.units,
                                           .here = -1};
         }
     }

@@ -238,6 +238,12 @@ static void work_begin_anew(struct work *work, const struct count_ask *ask, int6
     work->used = work->taken = 0;
 }
 
+/* Is what it charges open, and then taken? */
+static bool is_hard(const struct count_ask *ask, const struct count_answer *answer)
+{
+    return (ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD && !answer->overflowed;
+}
+
 static void part_find(struct task *task, size_t i)
 {
     const struct count_ask *ask = &task->request->asks[i];
@@ -252,8 +258,11 @@ static void part_find(struct task *task, size_t i)
     part->work->chosen = ask->overflow != NULL && !overflows;
     if (part->work->value.counter.unit != ask->unit)
         work_begin_anew(part->work, ask, task->now);
+    if (is_hard(ask, &part->answer)) {
+        counter_harden(&part->work->value.counter);
+        part->work->taken = window_taken(&part->work->value.counter.window);
+    }
     part->answer.used = part->work->used;
-    part->answer.taken = part->work->taken;
     part->answer.created = part->work->value.counter.created;
     if (part->work->ttl < store_ttl(ask))
         part->work->ttl = store_ttl(ask);
@@ -323,6 +332,7 @@ static void part_check(struct task *task, size_t i)
     struct work *work = task->parts[i].work;
     bool free_retry = task->retry && (ask->flags & COUNT_ATTEMPT) != 0;
     answer->result = COUNT_ADMITTED;
+    answer->taken = work->taken;
     if (work->value.counter.held > 0) {
         answer->result = COUNT_HELD;
         answer->wait_ms = answer->hard_ms = work->value.counter.held - task->now;
@@ -393,11 +403,13 @@ static void part_apply(struct task *task, size_t i, bool admitted)
         atomic_fetch_add_explicit(&task->memory->holds, 1, memory_order_relaxed);
     if (!charged)
         return;
-    bool open = !attempt && (ask->flags & COUNT_HARD) != 0 && !answer->overflowed;
-    window_add(&work->value.counter.window, ask->amount, open ? ask->amount : 0);
     work->value.unsynced += task->mode == COUNTERS_FALLBACK ? ask->amount : 0;
-    if (!attempt)
-        answer->slot = window_newest(&work->value.counter.window);
+    if (attempt) {
+        window_add(&work->value.counter.window, ask->amount, 0);
+        return;
+    }
+    counter_charge(&work->value.counter, ask->amount, is_hard(ask, answer));
+    answer->slot = window_newest(&work->value.counter.window);
 }
 
 /* A new key counts once something is written under it. */
@@ -566,6 +578,8 @@ static struct field *count_late(struct memory *memory, const struct count_change
     int64_t window_ms = field != NULL ? counter.window.window_ms : change->window_ms;
     int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
     counter_move(&counter, window_ms, WINDOW_MOST, now_ms);
+    counter.hard =
+        counter.hard || window_used(&counter.window) == 0; /* it is taken, and there is nothing else */
     if (!window_change(&counter.window, window_slot(window_ms, at_ms), window_ms, change->late, 0))
         return field; /* that is over, too */
     counter.max = change->max;

@@ -64,6 +64,7 @@ static enum counters_status sync_open(struct reconcile *reconcile, struct sync *
                                      .window_ms = counter->window.window_ms,
                                      .hold_ms = counter->held > now ? counter->held - now : 0,
                                      .ttl_ms = delta->ttl_ms,
+                                     .flags = counter->hard ? COUNT_HARD : 0,
                                      .share_of = -1};
     }
     const struct count_request request = {.asks = asks, .n = sync->n};
@@ -88,6 +89,8 @@ static struct count_change slot_change(const struct delta *delta, const struct c
                                        const struct window *window, int i, int64_t amount, int64_t now)
 {
     int64_t middle = window_slot_middle(window->window_ms, window->slot + i);
+    bool unknown = !delta->counter.hard && delta->counter.unit != COUNT_UNIT_ATTEMPTS;
+    int64_t open = unknown ? amount : window->open[i];
     return (struct count_change){.key = delta->key,
                                  .limit = delta->limit,
                                  .unit = delta->counter.unit,
@@ -96,7 +99,7 @@ static struct count_change slot_change(const struct delta *delta, const struct c
                                  .at_ms = middle < now ? middle : now,
                                  .created = remote->created,
                                  .amount = amount,
-                                 .open = window->open[i] < amount ? window->open[i] : amount,
+                                 .open = open < amount ? open : amount,
                                  .here = -1};
 }
 

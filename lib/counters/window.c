@@ -111,6 +111,16 @@ void window_add(struct window *window, int64_t amount, int64_t open)
     slot_add(window, NEWEST, amount, open);
 }
 
+void window_open_all(struct window *window)
+{
+    memcpy(window->open, window->count, sizeof window->open);
+}
+
+void window_close_all(struct window *window)
+{
+    memset(window->open, 0, sizeof window->open);
+}
+
 /* Where it is; -1: it has left. */
 static int64_t slot_place(const struct window *window, int64_t slot, int64_t slot_window_ms)
 {

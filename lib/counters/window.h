@@ -56,6 +56,10 @@ int64_t window_newest(const struct window *window);
 /* Adds amount >= 0 to the newest slot; open of it (0..amount) is open. */
 void window_add(struct window *window, int64_t amount, int64_t open);
 
+/* All of it is open from now on; or nothing is. */
+void window_open_all(struct window *window);
+void window_close_all(struct window *window);
+
 /* Is a slot that was numbered when the window was slot_window_ms long still in it? */
 bool window_has(const struct window *window, int64_t slot, int64_t slot_window_ms);
 

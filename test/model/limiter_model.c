@@ -24,6 +24,7 @@ struct counter_model {
     struct slot slots[SLOTS];
     size_t n;
     enum count_unit unit;
+    bool hard; /* what is not open is known to be taken */
     int64_t max, created, refused, held;
     int64_t expires; /* of its key */
 };
@@ -290,6 +291,12 @@ static int64_t hold_of(const struct request_model *r, size_t i)
     return r->answers[i].overflowed ? 0 : r->request->asks[i].hold_ms;
 }
 
+static bool is_hard(const struct request_model *r, size_t i)
+{
+    const unsigned flags = r->request->asks[i].flags;
+    return (flags & COUNT_HARD) != 0 && (flags & COUNT_ATTEMPT) == 0 && !r->answers[i].overflowed;
+}
+
 static void find_one(struct request_model *r, size_t i)
 {
     const struct count_ask *ask = &r->request->asks[i];
@@ -307,9 +314,14 @@ static void find_one(struct request_model *r, size_t i)
         move_counter(counter, ask->window_ms, 0, r->now);
         work->used = work->taken = 0;
     }
+    if (is_hard(r, i) && !counter->hard) { /* nobody said of what is there when it was taken */
+        for (size_t k = 0; k < counter->n; k++)
+            counter->slots[k].open = counter->slots[k].count;
+        counter->hard = true;
+        work->taken = 0;
+    }
     work->ttl = most(work->ttl, store_ttl(ask));
     answer->used = work->used;
-    answer->taken = work->taken;
     answer->created = counter->created;
 }
 
@@ -359,6 +371,7 @@ static void check_one(struct request_model *r, size_t i)
     struct work *work = r->of[i];
     const struct work *whole = whole_of(r, i);
     bool look = (ask->flags & COUNT_HOLD_ONLY) != 0;
+    r->answers[i].taken = work->taken;
     if (work->counter.held > r->now) {
         r->answers[i].result = COUNT_HELD;
         r->answers[i].wait_ms = r->answers[i].hard_ms = work->counter.held - r->now;
@@ -387,8 +400,14 @@ static void apply_one(struct request_model *r, size_t i, bool all)
         work->counter.held = work->trip;
     if (!charged)
         return;
-    bool open = (ask->flags & COUNT_HARD) != 0 && !attempt && !r->answers[i].overflowed;
-    slot_add(&work->counter, work->counter.newest, ask->amount, open ? ask->amount : 0);
+    if (!attempt && !is_hard(r, i) && work->counter.hard &&
+        taken_of(&work->counter) == 0) { /* nothing there is known to be taken */
+        work->counter.hard = false;
+        for (size_t k = 0; k < work->counter.n; k++)
+            work->counter.slots[k].open = 0;
+    }
+    slot_add(&work->counter, work->counter.newest, ask->amount,
+             work->counter.hard && !attempt ? ask->amount : 0);
     if (!attempt)
         r->answers[i].slot = work->counter.newest;
 }
@@ -448,6 +467,7 @@ static void apply_late(struct limiter_model *model, struct counter_model *counte
     if (!counter->exists)
         counter->unit = change->unit;
     move_counter(counter, counter->exists ? counter->window : change->window_ms, MOST, now);
+    counter->hard = counter->hard || used_of(counter) == 0;
     int64_t slot = least(slot_of(counter->window, at), counter->newest);
     if (slot < counter->newest - 10)
         return;

@@ -591,6 +591,67 @@ static void test_open_is_merged(void **state)
     assert_int_equal(used(the_remote->inner, "k"), 2);
 }
 
+/* What is known to be taken stays so where remote has lost it and is told anew. */
+static void test_taken_is_merged(void **state)
+{
+    (void)state;
+    struct count_ask ask = hard_ask("k", 2);
+    struct charge one = rcpt_ask(&ask), two = rcpt_ask(&ask);
+    settle(&one);
+    settle(&two);
+    remote_restarts(true);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 2);
+    assert_true(is_hard(&ask));
+}
+
+/* What was charged while the limit was soft is no proof, whoever answers: not where it came along, was told later, or was lost. */
+static void test_soft_is_no_proof(void **state)
+{
+    (void)state;
+    const struct count_ask ask = hard_ask("k", 4);
+    assert_int_equal(admitted("k", 4, 2), 2);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 4, 2), 2);
+    assert_false(is_hard(&ask));
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_false(is_hard(&ask));
+    remote_restarts(true);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 4);
+    assert_false(is_hard(&ask));
+    remote_is(COUNTERS_DOWN);
+    assert_false(is_hard(&ask));
+}
+
+/* The same of what this process was soft for, and another one hard. */
+static void test_soft_here_and_hard_there(void **state)
+{
+    (void)state;
+    const struct count_ask ask = hard_ask("k", 4);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    struct count_answer answer;
+    assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+    struct count_change taken = {.key = "k",
+                                 .limit = "l",
+                                 .window_ms = ask.window_ms,
+                                 .slot = answer.slot,
+                                 .created = answer.created,
+                                 .open = -1,
+                                 .here = -1};
+    assert_int_equal(counters_change(the_remote->inner, &taken, 1, now), COUNTERS_OK);
+    remote_is(COUNTERS_DOWN);
+    assert_int_equal(admitted("k", 4, 3), 3);
+    remote_is(COUNTERS_OK);
+    wait_merged();
+    assert_int_equal(used(the_remote->inner, "k"), 4);
+    assert_int_equal(counters_peek(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+    assert_int_equal(answer.result, COUNT_OVER);
+    assert_int_equal(answer.taken, 1);
+    assert_false(answer.hard);
+}
+
 /* A soft answer ends when what it stood on is settled, also where it is remembered. */
 static void test_settled_is_not_remembered_soft(void **state)
 {
@@ -1202,6 +1263,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_counters_along, setup, teardown),
         cmocka_unit_test_setup_teardown(test_echoes_carry_open, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_is_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_taken_is_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_soft_is_no_proof, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_soft_here_and_hard_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settled_is_not_remembered_soft, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_is_not_remembered_longer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_is_not_remembered_longer, setup, teardown),

@@ -124,32 +124,77 @@ static void test_open_text(void **state)
     struct count_change change = {.key = "k", .limit = "l", .window_ms = 60000, .here = -1, .open = -1};
     ask.flags = COUNT_HARD;
     struct count_answer answer = reserve_one(&ask, START);
-    assert_string_equal(ask_redis("HGET test:k l"), "1/9 window=60000 born=1732320000000 slot=288720000 1:1");
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "1/9 window=60000 born=1732320000000 slot=288720000 1:1 h");
     assert_true(strlen(ask_redis("HGET test:k l")) < 64);
     reserve_one(&ask, START);
-    assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:2");
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "2/9 window=60000 born=1732320000000 slot=288720000 2:2 h");
     change.slot = answer.slot;
     change.created = answer.created;
     assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START), COUNTERS_OK);
-    assert_string_equal(ask_redis("HGET test:k l"), "2/9 window=60000 born=1732320000000 slot=288720000 2:1");
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "2/9 window=60000 born=1732320000000 slot=288720000 2:1 h");
     ask.amount = 2; /* the long way */
     reserve_one(&ask, START + 6000);
     assert_string_equal(ask_redis("HGET test:k l"),
-                        "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:1");
+                        "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:1 h");
     change.amount = -1;
     assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START + 6000),
                      COUNTERS_OK);
     assert_string_equal(ask_redis("HGET test:k l"),
-                        "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1");
+                        "3/9 window=60000 born=1732320000000 slot=288720001 2:2,1 h");
     ask_redis("HSET test:k l %s",
-              "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:7 later=1:2 refused=3 word");
+              "4/9 window=60000 born=1732320000000 slot=288720001 2:2,2:7 later=1:2 h refused=3 word");
     assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START + 6000),
                      COUNTERS_OK);
     ask.amount = 1;
     reserve_one(&ask, START + 6000);
     assert_string_equal(
         ask_redis("HGET test:k l"),
-        "4/9 window=60000 born=1732320000000 slot=288720001 3:3,1:1 refused=3 later=1:2 word");
+        "4/9 window=60000 born=1732320000000 slot=288720001 3:3,1:1 refused=3 h later=1:2 word");
+    assert_int_equal(counters_junk_resets(counters), 0);
+}
+
+/* "h", by which a counter says what is taken; what comes of it where one gate is hard and another one is soft. */
+static void test_hard_text(void **state)
+{
+    (void)state;
+    struct count_ask soft = ask_for("k", "l", 9), hard = soft;
+    hard.flags = COUNT_HARD;
+    reserve_one(&soft, START);
+    assert_string_equal(ask_redis("HGET test:k l"), "1/9 window=60000 born=1732320000000 slot=288720000 1");
+    reserve_one(&hard, START);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "2/9 window=60000 born=1732320000000 slot=288720000 2:2 h");
+    reserve_one(&soft, START); /* nothing is known to be taken */
+    assert_string_equal(ask_redis("HGET test:k l"), "3/9 window=60000 born=1732320000000 slot=288720000 3");
+    struct count_answer answer = reserve_one(&hard, START);
+    struct count_change change = {.key = "k",
+                                  .limit = "l",
+                                  .window_ms = 60000,
+                                  .slot = answer.slot,
+                                  .created = answer.created,
+                                  .open = -1,
+                                  .here = -1};
+    assert_int_equal(counters_change(counters, (struct count_change[]){change}, 1, START), COUNTERS_OK);
+    reserve_one(&soft, START); /* one is */
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "5/9 window=60000 born=1732320000000 slot=288720000 5:4 h");
+    struct lease_grant grant;
+    assert_int_equal(counters->ops->lease(counters, &soft, 1000, &(struct lease_rest){0}, START, 0, &grant),
+                     COUNTERS_OK);
+    assert_int_equal(grant.units, 0); /* too few are left */
+    soft.max = 1000;
+    assert_int_equal(counters->ops->lease(counters, &soft, 10, &(struct lease_rest){0}, START, 0, &grant),
+                     COUNTERS_OK);
+    assert_int_equal(grant.units, 10);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "15/1000 window=60000 born=1732320000000 slot=288720000 15:14 h");
+    const struct lease_rest rest = {.units = 4, .slot = grant.slot, .created = grant.created};
+    assert_int_equal(counters->ops->lease(counters, &soft, 2, &rest, START + 6000, 0, &grant), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "13/1000 window=60000 born=1732320000000 slot=288720001 2:2,11:10 h");
     assert_int_equal(counters_junk_resets(counters), 0);
 }
 
@@ -533,6 +578,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open_text, setup, teardown),
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
