@@ -2,7 +2,10 @@
  * of what really became of each charge. A hard answer must stand on messages that have ended, nobody admits more than max, nothing that was
  * given back stays, and once all is hard for longer than a window the store knows to the last what is taken.
  *
- * usage: turns [--seed N] memory|redis OPERATIONS
+ * usage: turns [--seed N] memory|redis|failover OPERATIONS
+ *
+ * failover: each gate stands on a store of its own beside one that fails, loses answers and restarts empty; then only hard answers are looked at,
+ * as a fault may miscount, and threads of their own have a hand in it: a seed is no proof there.
  *
  * What is otherwise is printed, with the operations before it. Exit 1 then. */
 #include "remote.h"
@@ -14,6 +17,8 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 #define START INT64_C(1732320000000)
 
@@ -22,18 +27,26 @@ enum { GATES = 3, OPS = 400, WINDOW = 10000 };
 enum fate { OPEN, TAKEN, GONE, LEASED };
 
 struct charge {
-    int64_t at, amount, slot, created;
+    int64_t at, amount;
+    size_t gate;
+    struct count_change receipt; /* amount and open are to be set */
     bool hard;
     enum fate fate;
 };
 
+struct waiting { /* a change that the store did not take */
+    size_t gate;
+    struct count_change change;
+};
+
 struct world {
-    struct counters *counters;
+    struct counters *stores[GATES]; /* one and the same, but for failover */
     char key[32];
     int64_t now, max, soft_at; /* the last soft charge */
     bool hard[GATES];
     struct charge charges[OPS];
-    size_t n;
+    size_t n, n_waiting;
+    struct waiting waiting[2 * OPS];
     char *story;
     size_t told;
 };
@@ -41,6 +54,7 @@ struct world {
 enum { STORY = 64 * OPS };
 
 static struct counters *redis;
+static bool fails; /* failover */
 static uint64_t random_state, operations;
 
 static uint64_t next_random(void) /* xorshift64* */
@@ -71,6 +85,104 @@ static void __attribute__((format(printf, 2, 3))) tell(struct world *world, cons
         world->told += (size_t)n;
 }
 
+/* ---- a store that fails ---- */
+
+static struct {
+    struct counters *inner;
+    atomic_int status; /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
+    atomic_uint restarts;
+    _Atomic int64_t now;
+} far;
+
+struct remote_of { /* one gate's */
+    struct counters counters;
+    int64_t sequence;
+};
+
+static enum counters_status far_status(void)
+{
+    return (enum counters_status)atomic_load(&far.status);
+}
+
+static enum counters_status far_ask(struct counters *counters, enum counters_mode mode,
+                                    const struct count_request *request, int64_t now_ms,
+                                    struct count_answer *answers)
+{
+    (void)counters;
+    enum counters_status status = far_status();
+    if (status != COUNTERS_DOWN)
+        (void)far.inner->ops->ask(far.inner, mode, request, now_ms, answers);
+    if (status != COUNTERS_OK && answers != NULL)
+        memset(answers, 0, request->n * sizeof *answers);
+    return status;
+}
+
+static enum counters_status far_change(struct counters *counters, struct count_change *changes, size_t n,
+                                       int64_t now_ms)
+{
+    (void)counters;
+    enum counters_status status = far_status();
+    return status == COUNTERS_DOWN ? status : counters_change(far.inner, changes, n, now_ms);
+}
+
+static enum counters_status far_sync(struct counters *counters, const struct count_change *changes, size_t n,
+                                     int64_t now_ms, int64_t sequence)
+{
+    struct remote_of *remote = (struct remote_of *)counters;
+    enum counters_status status = far_status();
+    if (status == COUNTERS_DOWN)
+        return status;
+    for (size_t i = 0; i < n && sequence > remote->sequence; i++) {
+        struct count_change change = changes[i];
+        (void)counters_change(far.inner, &change, 1, now_ms);
+    }
+    remote->sequence = sequence > remote->sequence ? sequence : remote->sequence;
+    return status;
+}
+
+static enum counters_status far_deferred(struct counters *counters, struct count_deferral *deferrals,
+                                         size_t n, int64_t now_ms)
+{
+    (void)counters;
+    return far_status() == COUNTERS_DOWN ? COUNTERS_DOWN : counters_deferred(far.inner, deferrals, n, now_ms);
+}
+
+static bool far_up(struct counters *counters, unsigned site, unsigned *restarts)
+{
+    (void)counters;
+    (void)site;
+    *restarts = atomic_load(&far.restarts);
+    return far_status() != COUNTERS_DOWN;
+}
+
+static void far_free(struct counters *counters)
+{
+    free(counters);
+}
+
+static const struct counters_ops far_ops = {.ask = far_ask,
+                                            .change = far_change,
+                                            .sync = far_sync,
+                                            .deferred = far_deferred,
+                                            .up = far_up,
+                                            .free = far_free};
+
+static int64_t far_now(void *arg)
+{
+    (void)arg;
+    return atomic_load(&far.now);
+}
+
+static struct counters *gate_store(void)
+{
+    struct error err = {0};
+    struct remote_of *remote = calloc(1, sizeof *remote);
+    if (remote == NULL)
+        abort();
+    remote->counters.ops = &far_ops;
+    return failover_new(&remote->counters, counters_memory_new(100), far_now, NULL, &err);
+}
+
 /* ---- the books ---- */
 
 static bool is_in_window(const struct world *world, int64_t at)
@@ -99,6 +211,12 @@ static bool check(struct world *world, const struct count_ask *ask, const struct
 {
     int64_t used = counted(world, false), taken = counted(world, true);
     bool hard = (ask->flags & COUNT_HARD) != 0, fits = used + ask->need <= world->max;
+    bool proved = answer->hard && (!answer->local || answer->taken >= world->max); /* as judge() has it */
+    if (fails && hard && answer->result == COUNT_OVER && proved && taken + ask->need <= world->max)
+        return otherwise(world, answer->local ? "a hard answer here; taken" : "a hard answer; taken",
+                         answer->taken, taken);
+    if (fails)
+        return true;
     if (answer->used != used)
         return otherwise(world, "used", answer->used, used);
     if (fits != (answer->result == COUNT_ADMITTED))
@@ -114,12 +232,22 @@ static bool check(struct world *world, const struct count_ask *ask, const struct
 
 /* ---- what happens ---- */
 
-static struct charge *charge_new(struct world *world, int64_t amount, int64_t slot, int64_t created,
-                                 enum fate fate, bool hard)
+static struct charge *charge_new(struct world *world, size_t gate, int64_t amount,
+                                 const struct count_answer *answer, enum fate fate, bool hard)
 {
     struct charge *charge = &world->charges[world->n++];
-    *charge = (struct charge){
-        .at = world->now, .amount = amount, .slot = slot, .created = created, .fate = fate, .hard = hard};
+    *charge = (struct charge){.at = world->now,
+                              .amount = amount,
+                              .gate = gate,
+                              .receipt = {.key = world->key,
+                                          .limit = "l",
+                                          .window_ms = WINDOW,
+                                          .slot = answer->slot,
+                                          .created = answer->created,
+                                          .here = answer->here,
+                                          .unsynced = answer->unsynced},
+                              .fate = fate,
+                              .hard = hard};
     if (!hard)
         world->soft_at = world->now;
     return charge;
@@ -142,31 +270,48 @@ static bool rcpt(struct world *world)
 {
     size_t gate = (size_t)below(GATES);
     struct count_ask ask = ask_of(world, world->hard[gate], one_in(5) ? 1 + below(3) : 1);
-    const struct count_request request = {.asks = &ask, .n = 1};
+    const struct count_request request = {.asks = &ask, .n = 1, .local = fails ? &ask : NULL};
     struct count_answer answer;
     bool peek = one_in(10);
-    tell(world, "%s%s %" PRId64 "\n", peek ? "peek " : "", world->hard[gate] ? "hard" : "soft", ask.amount);
-    if ((peek ? counters_peek : counters_reserve)(world->counters, &request, world->now, &answer) !=
-        COUNTERS_OK)
-        return otherwise(world, "status", 0, 0);
+    enum counters_status status =
+        (peek ? counters_peek : counters_reserve)(world->stores[gate], &request, world->now, &answer);
+    tell(world, "%s%s %" PRId64 " at %zu: %d%s used %" PRId64 " taken %" PRId64 "\n", peek ? "peek " : "",
+         world->hard[gate] ? "hard" : "soft", ask.amount, gate, (int)answer.result,
+         answer.local ? " here" : "", answer.used, answer.taken);
+    if (status != COUNTERS_OK && !fails)
+        return otherwise(world, "status", (int64_t)status, 0);
     bool good = check(world, &ask, &answer);
     if (!peek && answer.result == COUNT_ADMITTED)
-        (void)charge_new(world, ask.amount, answer.slot, answer.created, OPEN, world->hard[gate]);
+        (void)charge_new(world, gate, ask.amount, &answer, OPEN, world->hard[gate]);
     return good;
 }
 
+/* As the gate's refunds do it. */
 static bool change(struct world *world, const struct charge *charge, int64_t amount, int64_t open)
 {
-    struct count_change list[] = {{.key = world->key,
-                                   .limit = "l",
-                                   .window_ms = WINDOW,
-                                   .slot = charge->slot,
-                                   .created = charge->created,
-                                   .amount = amount,
-                                   .open = open,
-                                   .at_ms = world->now,
-                                   .here = -1}};
-    return counters_change(world->counters, list, 1, world->now) == COUNTERS_OK;
+    struct waiting *waiting = &world->waiting[world->n_waiting];
+    struct counters *store = world->stores[charge->gate];
+    *waiting = (struct waiting){.gate = charge->gate, .change = charge->receipt};
+    waiting->change.amount = amount;
+    waiting->change.open = open;
+    if (waiting->change.slot >= 0)
+        waiting->change.at_ms = world->now;
+    if (fails)
+        counters_change_here(store, &waiting->change, world->now);
+    if (!store_is_synced(&waiting->change) &&
+        counters_change(store, &waiting->change, 1, world->now) == COUNTERS_DOWN)
+        world->n_waiting++;
+    return fails || world->n_waiting == 0;
+}
+
+static void change_waiting(struct world *world)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < world->n_waiting; i++)
+        if (counters_change(world->stores[world->waiting[i].gate], &world->waiting[i].change, 1,
+                            world->now) == COUNTERS_DOWN)
+            world->waiting[kept++] = world->waiting[i];
+    world->n_waiting = kept;
 }
 
 static struct charge *any(struct world *world, enum fate fate)
@@ -198,18 +343,20 @@ static bool lease(struct world *world)
     struct charge *back = any(world, LEASED);
     struct lease_rest rest = {0};
     struct lease_grant grant;
-    if (world->counters->ops->lease == NULL)
+    if (world->stores[0]->ops->lease == NULL)
         return true;
     if (back != NULL && is_in_window(world, back->at)) {
-        rest = (struct lease_rest){.units = back->amount, .slot = back->slot, .created = back->created};
+        rest = (struct lease_rest){
+            .units = back->amount, .slot = back->receipt.slot, .created = back->receipt.created};
         back->fate = GONE;
     }
-    if (world->counters->ops->lease(world->counters, &ask, 2 + below(6), &rest, world->now, 0, &grant) !=
+    if (world->stores[0]->ops->lease(world->stores[0], &ask, 2 + below(6), &rest, world->now, 0, &grant) !=
         COUNTERS_OK)
         return otherwise(world, "status", 0, 0);
     tell(world, "lease %" PRId64 ", back %" PRId64 "\n", grant.units, rest.units);
+    const struct count_answer answer = {.slot = grant.slot, .created = grant.created, .here = -1};
     if (grant.units > 0)
-        (void)charge_new(world, grant.units, grant.slot, grant.created, LEASED, false);
+        (void)charge_new(world, 0, grant.units, &answer, LEASED, false);
     return true;
 }
 
@@ -225,7 +372,9 @@ static bool leased(struct world *world)
         return change(world, charge, -charge->amount, -charge->amount);
     }
     tell(world, "used one\n");
-    struct charge *one = charge_new(world, 1, charge->slot, charge->created, OPEN, false);
+    const struct count_answer answer = {
+        .slot = charge->receipt.slot, .created = charge->receipt.created, .here = -1};
+    struct charge *one = charge_new(world, 0, 1, &answer, OPEN, false);
     one->at = charge->at;
     if (--charge->amount == 0)
         charge->fate = GONE;
@@ -242,12 +391,41 @@ static bool reload(struct world *world)
     return true;
 }
 
+/* The store goes, loses answers, restarts empty, or is back; sometimes until all gates ask it again. */
+static bool fault(struct world *world)
+{
+    static const enum counters_status statuses[] = {COUNTERS_OK, COUNTERS_OK, COUNTERS_UNSURE, COUNTERS_DOWN};
+    static const char *const keys[] = {"*"};
+    enum counters_status status = statuses[below(4)];
+    const struct count_ask ask = {
+        .key = "nobody", .limit = "l", .max = 1, .window_ms = WINDOW, .share_of = -1};
+    struct count_answer answer;
+    size_t n;
+    atomic_store(&far.status, (int)status);
+    if (status == COUNTERS_OK && one_in(4)) {
+        (void)counters_reset(far.inner, keys, 1, NULL, &n);
+        atomic_fetch_add(&far.restarts, 1);
+    }
+    tell(world, "the store: %d, %u restarts\n", (int)status, atomic_load(&far.restarts));
+    for (size_t gate = 0; status == COUNTERS_OK && gate < GATES && !one_in(3); gate++)
+        for (int tries = 0; tries < 200; tries++) {
+            if (counters_peek(world->stores[gate], &(struct count_request){.asks = &ask, .n = 1}, world->now,
+                              &answer) == COUNTERS_OK)
+                break;
+            (void)usleep(1000);
+        }
+    return true;
+}
+
 static bool step(struct world *world)
 {
     operations++;
+    if (world->n_waiting > 0 && !one_in(3))
+        change_waiting(world);
     if (!one_in(3)) {
         int64_t on = one_in(100) ? below(2 * WINDOW) : below(WINDOW / 30);
         world->now += on;
+        atomic_store(&far.now, world->now);
         tell(world, "+ %" PRId64 "\n", on);
     }
     switch (below(12)) {
@@ -261,7 +439,7 @@ static bool step(struct world *world)
     case 5:
         return leased(world);
     case 6:
-        return one_in(4) ? reload(world) : true;
+        return one_in(4) ? reload(world) : fails && one_in(3) ? fault(world) : true;
     default:
         return rcpt(world);
     }
@@ -276,16 +454,25 @@ static bool world_run(void)
     world =
         (struct world){.now = START + below(1000000), .max = 1 + below(one_in(2) ? 8 : 60), .story = story};
     snprintf(world.key, sizeof world.key, "t%lu:{k}", number++);
-    world.counters = redis != NULL ? redis : counters_memory_new(100);
-    bool good = world.counters != NULL;
+    atomic_store(&far.now, world.now);
+    atomic_store(&far.status, COUNTERS_OK);
+    if (redis == NULL)
+        far.inner = counters_memory_new(100);
+    bool good = redis != NULL || far.inner != NULL;
+    for (size_t gate = 0; gate < GATES && good; gate++) {
+        world.stores[gate] = redis != NULL ? redis : fails ? gate_store() : far.inner;
+        good = world.stores[gate] != NULL;
+    }
     (void)reload(&world);
     tell(&world, "max %" PRId64 "\n", world.max);
     while (good && world.n < OPS - 1 && !one_in(1000))
         good = step(&world);
     if (!good)
         puts(story);
+    for (size_t gate = 0; fails && gate < GATES; gate++)
+        counters_free(world.stores[gate]);
     if (redis == NULL)
-        counters_free(world.counters);
+        counters_free(far.inner);
     return good;
 }
 
@@ -312,8 +499,9 @@ int main(int argc, char **argv)
         seed = strtoull(argv[2], NULL, 10);
         at = 3;
     }
-    if (argc - at != 2 || (strcmp(argv[at], "memory") != 0 && strcmp(argv[at], "redis") != 0)) {
-        fprintf(stderr, "usage: turns [--seed N] memory|redis OPERATIONS\n");
+    fails = argc - at == 2 && strcmp(argv[at], "failover") == 0;
+    if (argc - at != 2 || (strcmp(argv[at], "memory") != 0 && strcmp(argv[at], "redis") != 0 && !fails)) {
+        fprintf(stderr, "usage: turns [--seed N] memory|redis|failover OPERATIONS\n");
         return 64;
     }
     struct redis_server server;
