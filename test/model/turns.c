@@ -48,7 +48,7 @@ struct world {
     size_t n, n_waiting;
     struct waiting waiting[2 * OPS];
     char *story;
-    size_t told;
+    size_t length;
 };
 
 enum { STORY = 64 * OPS };
@@ -75,14 +75,14 @@ static bool one_in(int64_t n)
     return below(n) == 0;
 }
 
-static void __attribute__((format(printf, 2, 3))) tell(struct world *world, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) note(struct world *world, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
-    int n = vsnprintf(world->story + world->told, STORY - world->told, format, list);
+    int n = vsnprintf(world->story + world->length, STORY - world->length, format, list);
     va_end(list);
-    if (n > 0 && world->told + (size_t)n < STORY)
-        world->told += (size_t)n;
+    if (n > 0 && world->length + (size_t)n < STORY)
+        world->length += (size_t)n;
 }
 
 /* ---- a store that fails ---- */
@@ -92,85 +92,86 @@ static struct {
     atomic_int status; /* what it answers instead, after doing it where that is COUNTERS_UNSURE */
     atomic_uint restarts;
     _Atomic int64_t now;
-} far;
+} other;
 
 struct remote_of { /* one gate's */
     struct counters counters;
     int64_t sequence;
 };
 
-static enum counters_status far_status(void)
+static enum counters_status other_status(void)
 {
-    return (enum counters_status)atomic_load(&far.status);
+    return (enum counters_status)atomic_load(&other.status);
 }
 
-static enum counters_status far_ask(struct counters *counters, enum counters_mode mode,
-                                    const struct count_request *request, int64_t now_ms,
-                                    struct count_answer *answers)
+static enum counters_status other_ask(struct counters *counters, enum counters_mode mode,
+                                      const struct count_request *request, int64_t now_ms,
+                                      struct count_answer *answers)
 {
     (void)counters;
-    enum counters_status status = far_status();
+    enum counters_status status = other_status();
     if (status != COUNTERS_DOWN)
-        (void)far.inner->ops->ask(far.inner, mode, request, now_ms, answers);
+        (void)other.inner->ops->ask(other.inner, mode, request, now_ms, answers);
     if (status != COUNTERS_OK && answers != NULL)
         memset(answers, 0, request->n * sizeof *answers);
     return status;
 }
 
-static enum counters_status far_change(struct counters *counters, struct count_change *changes, size_t n,
-                                       int64_t now_ms)
+static enum counters_status other_change(struct counters *counters, struct count_change *changes, size_t n,
+                                         int64_t now_ms)
 {
     (void)counters;
-    enum counters_status status = far_status();
-    return status == COUNTERS_DOWN ? status : counters_change(far.inner, changes, n, now_ms);
+    enum counters_status status = other_status();
+    return status == COUNTERS_DOWN ? status : counters_change(other.inner, changes, n, now_ms);
 }
 
-static enum counters_status far_sync(struct counters *counters, const struct count_change *changes, size_t n,
-                                     int64_t now_ms, int64_t sequence)
+static enum counters_status other_sync(struct counters *counters, const struct count_change *changes,
+                                       size_t n, int64_t now_ms, int64_t sequence)
 {
     struct remote_of *remote = (struct remote_of *)counters;
-    enum counters_status status = far_status();
+    enum counters_status status = other_status();
     if (status == COUNTERS_DOWN)
         return status;
     for (size_t i = 0; i < n && sequence > remote->sequence; i++) {
         struct count_change change = changes[i];
-        (void)counters_change(far.inner, &change, 1, now_ms);
+        (void)counters_change(other.inner, &change, 1, now_ms);
     }
     remote->sequence = sequence > remote->sequence ? sequence : remote->sequence;
     return status;
 }
 
-static enum counters_status far_deferred(struct counters *counters, struct count_deferral *deferrals,
-                                         size_t n, int64_t now_ms)
+static enum counters_status other_deferred(struct counters *counters, struct count_deferral *deferrals,
+                                           size_t n, int64_t now_ms)
 {
     (void)counters;
-    return far_status() == COUNTERS_DOWN ? COUNTERS_DOWN : counters_deferred(far.inner, deferrals, n, now_ms);
+    return other_status() == COUNTERS_DOWN ? COUNTERS_DOWN
+                                           : counters_deferred(other.inner, deferrals, n, now_ms);
 }
 
-static bool far_up(struct counters *counters, unsigned site, unsigned *restarts)
+static bool other_up(struct counters *counters, unsigned site, unsigned *restarts)
 {
     (void)counters;
     (void)site;
-    *restarts = atomic_load(&far.restarts);
-    return far_status() != COUNTERS_DOWN;
+    *restarts = atomic_load(&other.restarts);
+    return other_status() != COUNTERS_DOWN;
 }
 
-static void far_free(struct counters *counters)
+static void other_free(struct counters *counters)
 {
     free(counters);
 }
 
-static const struct counters_ops far_ops = {.ask = far_ask,
-                                            .change = far_change,
-                                            .sync = far_sync,
-                                            .deferred = far_deferred,
-                                            .up = far_up,
-                                            .free = far_free};
+static const struct counters_ops other_ops = {.ask = other_ask,
+                                              .change = other_change,
+                                              .sync = other_sync,
+                                              .deferred = other_deferred,
+                                              .up = other_up,
+                                              .free = other_free};
 
-static int64_t far_now(void *arg)
+static int64_t other_now(void *arg)
 {
     (void)arg;
-    return atomic_load(&far.now);
+    return atomic_load(&other.now);
 }
 
 static struct counters *gate_store(void)
@@ -179,8 +180,8 @@ static struct counters *gate_store(void)
     struct remote_of *remote = calloc(1, sizeof *remote);
     if (remote == NULL)
         abort();
-    remote->counters.ops = &far_ops;
-    return failover_new(&remote->counters, counters_memory_new(100), far_now, NULL, &err);
+    remote->counters.ops = &other_ops;
+    return failover_new(&remote->counters, counters_memory_new(100), other_now, NULL, &err);
 }
 
 /* ---- the books ---- */
@@ -203,7 +204,7 @@ static int64_t counted(const struct world *world, bool taken)
 
 static bool otherwise(struct world *world, const char *why, int64_t got, int64_t want)
 {
-    tell(world, "%s: %" PRId64 ", not %" PRId64 "\n", why, got, want);
+    note(world, "%s: %" PRId64 ", not %" PRId64 "\n", why, got, want);
     return false;
 }
 
@@ -275,7 +276,7 @@ static bool rcpt(struct world *world)
     bool peek = one_in(10);
     enum counters_status status =
         (peek ? counters_peek : counters_reserve)(world->stores[gate], &request, world->now, &answer);
-    tell(world, "%s%s %" PRId64 " at %zu: %d%s used %" PRId64 " taken %" PRId64 "\n", peek ? "peek " : "",
+    note(world, "%s%s %" PRId64 " at %zu: %d%s used %" PRId64 " taken %" PRId64 "\n", peek ? "peek " : "",
          world->hard[gate] ? "hard" : "soft", ask.amount, gate, (int)answer.result,
          answer.local ? " here" : "", answer.used, answer.taken);
     if (status != COUNTERS_OK && !fails)
@@ -331,7 +332,7 @@ static bool message(struct world *world)
     if (charge == NULL)
         return true;
     bool ends = !one_in(3);
-    tell(world, "%s %zu\n", ends ? "end" : "abort", (size_t)(charge - world->charges));
+    note(world, "%s %zu\n", ends ? "end" : "abort", (size_t)(charge - world->charges));
     charge->fate = ends ? TAKEN : GONE;
     return ends && !charge->hard ? true : change(world, charge, ends ? 0 : -charge->amount, -charge->amount);
 }
@@ -353,7 +354,7 @@ static bool lease(struct world *world)
     if (world->stores[0]->ops->lease(world->stores[0], &ask, 2 + below(6), &rest, world->now, 0, &grant) !=
         COUNTERS_OK)
         return otherwise(world, "status", 0, 0);
-    tell(world, "lease %" PRId64 ", back %" PRId64 "\n", grant.units, rest.units);
+    note(world, "lease %" PRId64 ", back %" PRId64 "\n", grant.units, rest.units);
     const struct count_answer answer = {.slot = grant.slot, .created = grant.created, .here = -1};
     if (grant.units > 0)
         (void)charge_new(world, 0, grant.units, &answer, LEASED, false);
@@ -367,11 +368,11 @@ static bool leased(struct world *world)
     if (charge == NULL)
         return true;
     if (one_in(3)) {
-        tell(world, "back %" PRId64 "\n", charge->amount);
+        note(world, "back %" PRId64 "\n", charge->amount);
         charge->fate = GONE;
         return change(world, charge, -charge->amount, -charge->amount);
     }
-    tell(world, "used one\n");
+    note(world, "used one\n");
     const struct count_answer answer = {
         .slot = charge->receipt.slot, .created = charge->receipt.created, .here = -1};
     struct charge *one = charge_new(world, 0, 1, &answer, OPEN, false);
@@ -387,7 +388,7 @@ static bool reload(struct world *world)
     for (size_t gate = 0; gate < GATES; gate++)
         if (all || one_in(GATES))
             world->hard[gate] = hard;
-    tell(world, "reload: %d %d %d\n", world->hard[0], world->hard[1], world->hard[2]);
+    note(world, "reload: %d %d %d\n", world->hard[0], world->hard[1], world->hard[2]);
     return true;
 }
 
@@ -401,12 +402,12 @@ static bool fault(struct world *world)
         .key = "nobody", .limit = "l", .max = 1, .window_ms = WINDOW, .share_of = -1};
     struct count_answer answer;
     size_t n;
-    atomic_store(&far.status, (int)status);
+    atomic_store(&other.status, (int)status);
     if (status == COUNTERS_OK && one_in(4)) {
-        (void)counters_reset(far.inner, keys, 1, NULL, &n);
-        atomic_fetch_add(&far.restarts, 1);
+        (void)counters_reset(other.inner, keys, 1, NULL, &n);
+        atomic_fetch_add(&other.restarts, 1);
     }
-    tell(world, "the store: %d, %u restarts\n", (int)status, atomic_load(&far.restarts));
+    note(world, "the store: %d, %u restarts\n", (int)status, atomic_load(&other.restarts));
     for (size_t gate = 0; status == COUNTERS_OK && gate < GATES && !one_in(3); gate++)
         for (int tries = 0; tries < 200; tries++) {
             if (counters_peek(world->stores[gate], &(struct count_request){.asks = &ask, .n = 1}, world->now,
@@ -425,8 +426,8 @@ static bool step(struct world *world)
     if (!one_in(3)) {
         int64_t on = one_in(100) ? below(2 * WINDOW) : below(WINDOW / 30);
         world->now += on;
-        atomic_store(&far.now, world->now);
-        tell(world, "+ %" PRId64 "\n", on);
+        atomic_store(&other.now, world->now);
+        note(world, "+ %" PRId64 "\n", on);
     }
     switch (below(12)) {
     case 0:
@@ -454,17 +455,17 @@ static bool world_run(void)
     world =
         (struct world){.now = START + below(1000000), .max = 1 + below(one_in(2) ? 8 : 60), .story = story};
     snprintf(world.key, sizeof world.key, "t%lu:{k}", number++);
-    atomic_store(&far.now, world.now);
-    atomic_store(&far.status, COUNTERS_OK);
+    atomic_store(&other.now, world.now);
+    atomic_store(&other.status, COUNTERS_OK);
     if (redis == NULL)
-        far.inner = counters_memory_new(100);
-    bool good = redis != NULL || far.inner != NULL;
+        other.inner = counters_memory_new(100);
+    bool good = redis != NULL || other.inner != NULL;
     for (size_t gate = 0; gate < GATES && good; gate++) {
-        world.stores[gate] = redis != NULL ? redis : fails ? gate_store() : far.inner;
+        world.stores[gate] = redis != NULL ? redis : fails ? gate_store() : other.inner;
         good = world.stores[gate] != NULL;
     }
     (void)reload(&world);
-    tell(&world, "max %" PRId64 "\n", world.max);
+    note(&world, "max %" PRId64 "\n", world.max);
     while (good && world.n < OPS - 1 && !one_in(1000))
         good = step(&world);
     if (!good)
@@ -472,7 +473,7 @@ static bool world_run(void)
     for (size_t gate = 0; fails && gate < GATES; gate++)
         counters_free(world.stores[gate]);
     if (redis == NULL)
-        counters_free(far.inner);
+        counters_free(other.inner);
     return good;
 }
 
