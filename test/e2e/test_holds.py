@@ -46,14 +46,14 @@ def test_a_crash_forgets_no_hold():
             wait_for(lambda: path.exists() and f"{{{client}}}" in path.read_text(), "the hold is written")
         gate.process.stop(signal.SIGKILL)
         gate.start()
-        assert [talk(gate), talk(gate, "192.0.2.8")] == ["refused"] * 2
+        assert [talk(gate), talk(gate, "192.0.2.8")] == [["refused"]] * 2
         row = json.loads(gate.command("show", CLIENT, "--json"))["counters"][0]
         assert row["max"] == 3 and row["held_ms"] > 0, "what is restored knows its limit"
         gate.command("reset", CLIENT)
         wait_for(lambda: f"{{{CLIENT}}}" not in path.read_text(), "so is who was let go")
         gate.process.stop(signal.SIGKILL)
         gate.start()
-        assert [talk(gate), talk(gate, "192.0.2.8")] == [["continue"], "refused"]
+        assert [talk(gate), talk(gate, "192.0.2.8")] == [["continue"], ["refused"]]
 
 
 def told(gate):
