@@ -147,6 +147,8 @@ int rules_sender_query(const struct address *sender, const struct address *recip
 
 static bool address_matches(const struct patterns *patterns, const struct address *address)
 {
+    if (patterns->n == 0)
+        return false;
     return policy_patterns_match(patterns, address->local_full, address->domain) ||
            (strcmp(address->local_full, address->local_bare) != 0 &&
             policy_patterns_match(patterns, address->local_bare, address->domain));
@@ -340,7 +342,7 @@ static void look_up(const struct policy *policy, const struct envelope *envelope
                     const struct alias_rows *rows, struct alias *out)
 {
     struct domain_row domain = rows->domain;
-    if (recipient_is_exempt(policy, envelope))
+    if (domain.action != ACTION_ACCEPT && recipient_is_exempt(policy, envelope))
         domain.action = ACTION_ACCEPT; /* of an exempt recipient only its own rows count */
     const struct alias_row *row = find_row(rows, &out->via);
     out->row = row != NULL ? row->key : domain.domain;
