@@ -320,17 +320,19 @@ static bool read_answer(redisReply *const *numbers, const struct count_ask *ask,
     return true;
 }
 
-/* The next number of a text: digits alone, with a blank or the end behind them. */
+/* The next number of a text: digits alone, 16 at most, as WINDOW_MOST has, with a blank or the end behind them. */
 static bool take_number(const char **at, int64_t *out)
 {
-    int64_t number = 0;
+    enum { DIGITS = 16 };
+    uint64_t number = 0; /* whatever more digits make of it */
     const char *digit = *at;
-    for (unsigned value; (value = (unsigned)*digit - '0') <= 9 && number <= WINDOW_MOST; digit++)
-        number = number * 10 + (int64_t)value;
-    if (digit == *at || number > WINDOW_MOST || (*digit != ' ' && *digit != '\0'))
+    for (unsigned value; (value = (unsigned)*digit - '0') <= 9; digit++)
+        number = number * 10 + value;
+    if (digit == *at || digit - *at > DIGITS || number > (uint64_t)WINDOW_MOST ||
+        (*digit != ' ' && *digit != '\0'))
         return false;
     *at = *digit == ' ' && digit[1] != '\0' ? digit + 1 : digit;
-    *out = number;
+    *out = (int64_t)number;
     return true;
 }
 
