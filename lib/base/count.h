@@ -85,6 +85,8 @@ struct count_request {
     /* The same asks as this process may answer them where the store does not: their max can be lower. NULL: nobody stands in.
      * Keys, limits and the rest are those of asks. */
     const struct count_ask *local;
+    const uint64_t *
+        hashes; /* between stores of this process, which have one seed: of the key of each ask; NULL: not known */
     bool
         refused; /* of a part of a request: another part refused already, so that only attempts are charged */
     bool retry;  /* the same: it is known to be one, or (no pair) not */

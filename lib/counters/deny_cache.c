@@ -1,5 +1,5 @@
-/* deny_cache: see deny_cache.h. A table without chains: a request has one place, by its name, which is 128 bits mixed from keyed
- * hashes of all that its answer depends on.
+/* deny_cache: see deny_cache.h. A table without chains: a request has one place, by its name, which is mixed from keyed hashes of
+ * its keys. What else its answer depends on is compared where a place has that name: most requests meet none.
  *
  * Dropping needs no search: each key has one of VERSIONS counters, by its hash; an entry holds the sum of
  * those of its keys (and of the one for all), and is void when that has changed. The sum is taken before the
@@ -8,6 +8,7 @@
 #include "deny_cache.h"
 
 #include "base/hash.h"
+#include "base/unzeroed.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +18,7 @@
 enum { PLACES = 1024, LOCKS = 32, VERSIONS = 16384, ASKS = DENY_CACHE_ASKS };
 
 struct place {
-    uint64_t name[2], version;
+    uint64_t name, rest, version;
     int64_t since, until; /* until 0: empty */
     size_t n;
     struct count_answer answers[ASKS];
@@ -32,12 +33,12 @@ struct deny_cache {
     struct place places[PLACES];
 };
 
-struct deny_cache *deny_cache_new(void)
+struct deny_cache *deny_cache_new(const uint64_t seed[2])
 {
     struct deny_cache *cache = calloc(1, sizeof *cache); /* untouched pages cost nothing */
     if (cache == NULL)
         return NULL;
-    hash_seed(cache->seed);
+    memcpy(cache->seed, seed, sizeof cache->seed);
     for (size_t i = 0; i < LOCKS; i++)
         pthread_mutex_init(&cache->locks[i], NULL);
     return cache;
@@ -56,14 +57,13 @@ void deny_cache_free(struct deny_cache *cache)
 
 /* ---- names ---- */
 
-static void mix(uint64_t name[2], uint64_t value)
+/* The finaliser of SplitMix64. */
+static uint64_t mix(uint64_t name, uint64_t value)
 {
-    for (int i = 0; i < 2; i++) { /* the finaliser of SplitMix64 between two additions */
-        uint64_t x = name[i] + value + UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(i + 1);
-        x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-        name[i] = x ^ x >> 31;
-    }
+    uint64_t x = name + value + UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
 }
 
 static uint64_t hash_of(const struct deny_cache *cache, const char *string)
@@ -89,40 +89,51 @@ static bool is_eligible(const struct count_request *request)
     return true;
 }
 
+/* Those that its answer depends on. */
+static unsigned flags_of(const struct count_ask *ask)
+{
+    return ask->flags & ~(unsigned)COUNT_AGAIN;
+}
+
+/* The name of a request has its keys in it, and what is not the same for all RCPTs that have these. */
 static struct deny_cache_ticket ticket_of(struct deny_cache *cache, const struct count_request *request)
 {
-    struct deny_cache_ticket ticket = {.version = atomic_load(&cache->version_of_all),
-                                       .eligible = is_eligible(request)};
+    struct deny_cache_ticket ticket UNZEROED;
+    ticket.name = 0;
+    ticket.version = atomic_load(&cache->version_of_all);
+    ticket.eligible = is_eligible(request);
     for (size_t i = 0; ticket.eligible && i < request->n; i++) {
         const struct count_ask *ask = &request->asks[i];
-        const int64_t numbers[] = {ask->max,
-                                   ask->headroom,
-                                   ask->window_ms,
-                                   ask->amount,
-                                   ask->need,
-                                   ask->hold_ms,
-                                   (int64_t)(ask->flags & ~(unsigned)COUNT_AGAIN),
-                                   ask->share_of,
-                                   (int64_t)ask->unit,
-                                   ask->share_above};
         uint64_t key = ticket.keys[i] = hash_of_key(cache, request, i, ticket.keys);
-        mix(ticket.name, key);
+        ticket.name = mix(ticket.name, key + ((uint64_t)ask->amount << 8) + flags_of(ask));
         ticket.version += atomic_load(&cache->versions[key % VERSIONS]);
-        mix(ticket.name, hash_of(cache, ask->limit));
-        mix(ticket.name, hash_bytes(cache->seed, numbers, sizeof numbers));
         if (ask->overflow != NULL) {
             uint64_t overflow = hash_of(cache, ask->overflow);
-            mix(ticket.name, overflow);
+            ticket.name = mix(ticket.name, overflow);
             ticket.version += atomic_load(&cache->versions[overflow % VERSIONS]);
         }
     }
     return ticket;
 }
 
+/* Of the numbers that its answer depends on. */
+static uint64_t rest_of(const struct deny_cache *cache, const struct count_request *request)
+{
+    uint64_t rest = 0;
+    for (size_t i = 0; i < request->n; i++) {
+        const struct count_ask *ask = &request->asks[i];
+        const int64_t numbers[] = {ask->max,           ask->headroom,   ask->window_ms,         ask->amount,
+                                   ask->need,          ask->hold_ms,    (int64_t)flags_of(ask), ask->share_of,
+                                   (int64_t)ask->unit, ask->share_above};
+        rest = mix(rest, hash_bytes(cache->seed, numbers, sizeof numbers));
+    }
+    return rest;
+}
+
 /* Locked. */
 static struct place *place_of(struct deny_cache *cache, const struct deny_cache_ticket *ticket)
 {
-    size_t at = ticket->name[0] % PLACES;
+    size_t at = ticket->name % PLACES;
     pthread_mutex_lock(&cache->locks[at % LOCKS]);
     return &cache->places[at];
 }
@@ -132,9 +143,31 @@ static void place_leave(struct deny_cache *cache, const struct place *place)
     pthread_mutex_unlock(&cache->locks[(size_t)(place - cache->places) % LOCKS]);
 }
 
-static bool place_is_of(const struct place *place, const struct deny_cache_ticket *ticket)
+/* Returns what follows. */
+static const char *next_texts(const char *at, const char **key, const char **limit)
 {
-    return place->name[0] == ticket->name[0] && place->name[1] == ticket->name[1];
+    *key = at;
+    *limit = at + strlen(at) + 1;
+    return *limit + strlen(*limit) + 1;
+}
+
+static bool texts_are(const struct place *place, const struct count_request *request)
+{
+    const char *at = place->texts, *key, *limit;
+    for (size_t i = 0; i < request->n; i++) {
+        at = next_texts(at, &key, &limit);
+        if (strcmp(key, request->asks[i].key) != 0 || strcmp(limit, request->asks[i].limit) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Is it the place of this very request? */
+static bool place_is_of(const struct place *place, const struct deny_cache *cache,
+                        const struct deny_cache_ticket *ticket, const struct count_request *request)
+{
+    return place->texts != NULL && place->name == ticket->name && place->n == request->n &&
+           place->rest == rest_of(cache, request) && texts_are(place, request);
 }
 
 /* ---- finding and putting ---- */
@@ -156,8 +189,8 @@ bool deny_cache_find(struct deny_cache *cache, const struct count_request *reque
     if (!ticket->eligible)
         return false;
     struct place *place = place_of(cache, ticket);
-    bool found = place_is_of(place, ticket) && place->version == ticket->version && place->n == request->n &&
-                 now_ms >= place->since && now_ms < place->until;
+    bool found = place->version == ticket->version && now_ms >= place->since && now_ms < place->until &&
+                 place_is_of(place, cache, ticket, request);
     if (found) {
         place_answer(place, now_ms, answers);
         place->refused++;
@@ -200,25 +233,18 @@ static char *texts_of(const struct count_request *request)
     return texts;
 }
 
-/* Returns what follows. */
-static const char *next_texts(const char *at, const char **key, const char **limit)
-{
-    *key = at;
-    *limit = at + strlen(at) + 1;
-    return *limit + strlen(*limit) + 1;
-}
-
 /* Makes the place one for this request. False: out of memory, or the store is to be told of its old owner's first: soon. */
-static bool place_claim(struct place *place, const struct deny_cache_ticket *ticket,
-                        const struct count_request *request)
+static bool place_claim(struct place *place, const struct deny_cache *cache,
+                        const struct deny_cache_ticket *ticket, const struct count_request *request)
 {
-    if (place_is_of(place, ticket) && place->texts != NULL)
+    if (place_is_of(place, cache, ticket, request))
         return true;
     char *texts = place->refused == 0 ? texts_of(request) : NULL;
     if (texts == NULL)
         return false;
     free(place->texts);
-    *place = (struct place){.name = {ticket->name[0], ticket->name[1]}, .n = request->n, .texts = texts};
+    *place = (struct place){
+        .name = ticket->name, .rest = rest_of(cache, request), .n = request->n, .texts = texts};
     return true;
 }
 
@@ -264,7 +290,7 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
     if (!ticket->eligible || !refused || until <= now_ms)
         return;
     struct place *place = place_of(cache, ticket);
-    if (place_claim(place, ticket, request))
+    if (place_claim(place, cache, ticket, request))
         place_fill(place, ticket, answers, now_ms, until);
     place_leave(cache, place);
 }

@@ -26,13 +26,14 @@ enum {
 
 struct deny_cache;
 
-struct deny_cache_ticket { /* names a request, as of before the store was asked */
-    uint64_t name[2], version;
+struct deny_cache_ticket { /* a request, as of before the store was asked */
+    uint64_t name, version;
     bool eligible;
     uint64_t keys[DENY_CACHE_ASKS]; /* hashes of the asks' keys, where it is eligible */
 };
 
-struct deny_cache *deny_cache_new(void); /* NULL: out of memory */
+/* seed: for the hashes in tickets. NULL: out of memory. */
+struct deny_cache *deny_cache_new(const uint64_t seed[2]);
 void deny_cache_free(struct deny_cache *cache);
 
 /* True: answers are filled in, all of them; nothing was charged. False: ask the store, and hand the ticket to

@@ -179,8 +179,11 @@ static enum counters_status ask_current(struct failover_state *state, unsigned s
     enum counters_status status = ask_remote(state, mode, request, now_ms, answers);
     if (status != COUNTERS_OK || mode != COUNTERS_RESERVE)
         return status;
-    if (state->n_sites == 1) /* a chain does, when all of it is known */
-        record(state, request, now_ms, answers);
+    if (state->n_sites == 1) { /* a chain does, when all of it is known */
+        struct count_request with = *request;
+        with.hashes = ticket.eligible ? ticket.keys : NULL;
+        record(state, &with, now_ms, answers);
+    }
     deny_cache_put(state->deny_cache, &ticket, request, answers, now_ms);
     return COUNTERS_OK;
 }
@@ -551,7 +554,7 @@ static const struct counters_ops failover_ops = {
 static int failover_start(struct failover *failover, struct error *err)
 {
     failover->counters.n_sites = store_sites(failover->state.remote);
-    failover->state.deny_cache = deny_cache_new();
+    failover->state.deny_cache = deny_cache_new(failover->state.local->seed);
     failover->state.leases = leases_new();
     if (failover_state_init(&failover->state) == 0)
         failover->reconcile = reconcile_new(&failover->state);

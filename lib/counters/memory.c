@@ -134,14 +134,23 @@ struct task {
     size_t n_works;
 };
 
+/* The hash of an ask's key, which many share with the one before; part: its own, behind that one's. */
+static uint64_t hash_of_key(const struct memory *memory, const struct count_request *request, size_t i,
+                            const struct part *part)
+{
+    if (request->hashes != NULL)
+        return request->hashes[i];
+    bool same = i > 0 && strcmp(request->asks[i].key, request->asks[i - 1].key) == 0;
+    return same ? part[-1].hash : hash_string(memory->seed, request->asks[i].key);
+}
+
 static void task_hash(struct task *task)
 {
     struct memory *memory = task->memory;
     const struct count_request *request = task->request;
     for (size_t i = 0; i < request->n; i++) {
         struct part *part = &task->parts[i];
-        bool same = i > 0 && strcmp(request->asks[i].key, request->asks[i - 1].key) == 0;
-        part->hash = same ? part[-1].hash : hash_string(memory->seed, request->asks[i].key);
+        part->hash = hash_of_key(memory, request, i, part);
         task->set |= shard_bit(memory, part->hash);
         if (request->asks[i].overflow == NULL)
             continue;
@@ -167,6 +176,8 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
     if (work->field != NULL)
         work->value = work->field->value;
     counter_move(&work->value.counter, window_ms, hold_ms, task->now);
+    if (task->mode == COUNTERS_RECORD) /* another store has looked at these */
+        return work;
     work->used = window_used(&work->value.counter.window);
     work->taken = window_taken(&work->value.counter.window);
     return work;
@@ -264,8 +275,9 @@ static void part_find(struct task *task, size_t i)
     }
     part->answer.used = part->work->used;
     part->answer.created = part->work->value.counter.created;
-    if (part->work->ttl < store_ttl(ask))
-        part->work->ttl = store_ttl(ask);
+    int64_t ttl = store_ttl(ask);
+    if (part->work->ttl < ttl)
+        part->work->ttl = ttl;
     if (task->mode == COUNTERS_RECORD)
         part_record(task, i);
 }

@@ -16,7 +16,7 @@ static struct deny_cache *cache;
 static int set_up(void **state)
 {
     (void)state;
-    cache = deny_cache_new();
+    cache = deny_cache_new((const uint64_t[2]){1, 2});
     return cache == NULL;
 }
 
