@@ -38,8 +38,9 @@ static const char atext[] =
     " ABCDEFGHIJKLMNOPQRSTUVWXYZ   ^_"
     "`abcdefghijklmnopqrstuvwxyz{|}~ ";
 
-/* Each ASCII character of a label, in lower case: letters, digits, hyphens, and the underscore that Postfix lets pass too. */
-static const char label_bytes[] =
+/* Each character of a label, in lower case: letters, digits, hyphens, and the underscore that Postfix lets pass too; a blank or
+ * NUL for the others. */
+static const char label_bytes[256] =
     "                                "
     "             -  0123456789      "
     " abcdefghijklmnopqrstuvwxyz    _"
@@ -52,10 +53,11 @@ static bool is_atext(char c)
     return (unsigned char)c >= 0x80 || atext[(unsigned char)c] != ' ';
 }
 
-/* In lower case; a blank where no label has it. */
-static char label_byte(char c)
+/* In lower case; false: no label has it. */
+static bool label_byte(char c, char *lowered)
 {
-    return (unsigned char)c < 0x80 ? label_bytes[(unsigned char)c] : ' ';
+    *lowered = label_bytes[(unsigned char)c];
+    return *lowered > ' ';
 }
 
 static bool is_blank(char c)
@@ -127,7 +129,7 @@ static int domain_ascii(const char *text, size_t len, char *out, struct error *e
     }
     for (size_t i = 0; i <= len; i++) { /* a label, and the dot behind it */
         const size_t label = i;
-        while (i < len && (lowered[i] = label_byte(text[i])) != ' ')
+        while (i < len && label_byte(text[i], &lowered[i]))
             i++;
         if (i < len && text[i] != '.') {
             error_set(err, "the domain has a character that no domain has");
@@ -289,7 +291,8 @@ static int skip_blanks(struct reader *in, struct error *err)
 
 static bool is_domain_byte(char c)
 {
-    return label_byte(c) != ' ' || c == '.' || (unsigned char)c >= 0x80;
+    char lowered;
+    return label_byte(c, &lowered) || c == '.' || (unsigned char)c >= 0x80;
 }
 
 /* "@one.example", also "@[192.0.2.7]". Not looked at closely: it is thrown away (RFC 5321 C). */
@@ -598,29 +601,34 @@ static void strip_batv(struct content *content)
 static bool parse_usual(struct reader in, const char *subaddress, struct address *out)
 {
     char local[ADDRESS_LOCAL_MAX + 1] UNZEROED;
-    size_t n = 0;
     if (in.end - in.at >= 2 && *in.at == '<' && in.end[-1] == '>') {
         in.at++;
         in.end--;
     }
-    for (; more(&in) && *in.at != '@'; in.at++) {
-        char c = label_byte(*in.at);
-        if (c == ' ' && *in.at == '.' && n > 0 && local[n - 1] != '.')
-            c = '.';
-        if (c == ' ' || n == ADDRESS_LOCAL_MAX)
+    const size_t len = (size_t)(in.end - in.at);
+    const char *at = len <= ADDRESS_MAX ? memchr(in.at, '@', len) : NULL;
+    const size_t n = at != NULL ? (size_t)(at - in.at) : 0;
+    if (n == 0 || n > ADDRESS_LOCAL_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (label_byte(in.at[i], &local[i]))
+            continue;
+        if (in.at[i] != '.' || i == 0 || i + 1 == n || in.at[i - 1] == '.')
             return false;
-        local[n++] = c;
+        local[i] = '.';
     }
     local[n] = '\0';
-    if (n == 0 || local[n - 1] == '.' || !take(&in, '@') || n + 1 + (size_t)(in.end - in.at) > ADDRESS_MAX ||
-        strpbrk(local, subaddress) != NULL ||
-        domain_ascii(in.at, (size_t)(in.end - in.at), out->domain, NULL) != 0)
+    if (strpbrk(local, subaddress) != NULL || domain_ascii(at + 1, len - n - 1, out->domain, NULL) != 0)
         return false;
+    const size_t domain = strlen(out->domain) + 1;
     memcpy(out->local_full, local, n + 1);
     memcpy(out->local_bare, local, n + 1);
-    const size_t len = (size_t)(stpcpy(stpcpy(stpcpy(out->full, local), "@"), out->domain) - out->full);
-    memcpy(out->bare, out->full, len + 1);
+    memcpy(out->full, local, n);
+    out->full[n] = '@';
+    memcpy(out->full + n + 1, out->domain, domain);
+    memcpy(out->bare, out->full, n + 1 + domain);
     out->kind = ADDRESS_MAILBOX;
+    out->usual = true;
     return true;
 }
 
@@ -686,7 +694,7 @@ static void make_empty(struct address *out)
 {
     out->kind = ADDRESS_INVALID;
     out->full[0] = out->bare[0] = out->local_full[0] = out->local_bare[0] = out->domain[0] = '\0';
-    out->percent_or_bang = false;
+    out->percent_or_bang = out->usual = false;
 }
 
 /* What can still be said of an input that is no address: whose domain it carries, and whether it may be a route. */

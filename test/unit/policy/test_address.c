@@ -56,6 +56,8 @@ static void check_properties(const char *raw, const char *subaddress)
     const enum address_kind kind = address_parse(raw, subaddress, &got, &err);
     assert_int_equal(got.kind, kind);
     assert_int_equal(err.text[0] != '\0', kind == ADDRESS_INVALID);
+    if (got.usual)
+        assert_int_equal(strspn(got.full, "abcdefghijklmnopqrstuvwxyz0123456789-_.@"), strlen(got.full));
     if (kind != ADDRESS_BARE && kind != ADDRESS_MAILBOX) {
         same("full", raw, got.full, "");
         same("bare", raw, got.bare, "");
@@ -555,7 +557,7 @@ static void test_random_usual(void **state)
     (void)state;
     static const char bytes[] = "abzABZ019-_..+@=%<>!\"";
     static const char *const separators[] = {"", "+", "+-", "-_", ".", "a", "Z="};
-    unsigned valid = 0;
+    unsigned valid = 0, usual = 0;
     for (int round = 0; round < 200000; round++) {
         char raw[600];
         struct address got;
@@ -574,9 +576,10 @@ static void test_random_usual(void **state)
         raw[len] = '\0';
         const char *separator = separators[below(sizeof separators / sizeof separators[0])];
         valid += address_parse(raw, separator, &got, NULL) == ADDRESS_MAILBOX;
+        usual += got.usual;
         check_properties(raw, separator);
     }
-    assert_true(valid > 30000 && valid < 190000);
+    assert_true(valid > 30000 && valid < 190000 && usual > 10000 && usual < valid);
 }
 
 int main(void)
