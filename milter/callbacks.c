@@ -180,7 +180,7 @@ static void log_decision(const struct session *session, const struct outcome *ou
     struct text text;
     text_init(&text, line, sizeof line);
     decision_log_text(session, outcome, queue, &text);
-    log_text(LOG_AT_INFO, line);
+    log_printable(LOG_AT_INFO, line, text.len);
 }
 
 /* Under aliases.conceal a refusal is padded to the next 10 ms after its RCPT came: what was looked up to find it is much less
@@ -309,7 +309,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
     if (ending.refused)
         text_addf(&text, " reply=\"%s %s\"", ending.line.code, ending.line.dsn);
     if (logged)
-        log_text(LOG_AT_INFO, line);
+        log_printable(LOG_AT_INFO, line, text.len);
     if (ending.refused)
         log_ending(session, &ending, smfi_getsymval(ctx, queue_id));
     if (ending.refused && ending.enforced)

@@ -1,5 +1,5 @@
 /* decision_log: the words of a decision line (see decision_log.h). Owns nothing; a text too long is cut, the
- * verdict never. */
+ * verdict never. All that is not ours is added by what makes it printable. */
 #include "decision_log.h"
 
 #include "base/unzeroed.h"
@@ -79,7 +79,7 @@ static void add_number(struct text *text, const char *key, int64_t number)
 static void add_limit(struct text *text, const struct verdict *v)
 {
     text_add(text, " limit=");
-    text_add(text, v->limit->name);
+    text_add_printable(text, v->limit->name);
     add_number(text, " used=", v->used);
     add_number(text, " max=", v->max);
     add_number(text, " wait=", (v->wait_ms + 999) / 1000);
@@ -93,15 +93,23 @@ static void add_limit(struct text *text, const struct verdict *v)
 static void add_reply(struct text *text, const struct reply_line *line)
 {
     text_add(text, " reply=\"");
-    text_add(text, line->code);
+    text_add_printable(text, line->code);
     text_add(text, " ");
-    text_add(text, line->dsn);
+    text_add_printable(text, line->dsn);
     text_add(text, "\"");
 }
 
-static const char *mailbox_of(const struct address *address, const char *raw)
+/* raw: what is shown of one that is invalid; may be NULL. */
+static void add_mailbox(struct text *text, const char *key, const struct address *address, const char *raw)
 {
-    return address->kind == ADDRESS_INVALID ? raw : address->full;
+    if (!address->usual) {
+        const char *shown = address->kind != ADDRESS_INVALID ? address->full : raw != NULL ? raw : "";
+        add_address(text, key, shown);
+        return;
+    }
+    text_add(text, key);
+    text_add(text, address->full);
+    text_add(text, ">");
 }
 
 /* Whom no limit, or only some of the rules apply to. */
@@ -116,11 +124,10 @@ static void add_envelope(struct text *text, const struct session *session, const
 {
     const struct message *message = &session->message;
     text_add(text, "queue=");
-    text_add(text, queue != NULL ? queue : "-");
+    text_add_printable(text, queue != NULL ? queue : "-");
     text_add(text, " client=");
     text_add(text, session->client_text);
-    add_address(text, " from=<",
-                mailbox_of(&message->sender, message->sender_raw != NULL ? message->sender_raw : ""));
+    add_mailbox(text, " from=<", &message->sender, message->sender_raw);
 }
 
 void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
@@ -130,9 +137,7 @@ void decision_log_text(const struct session *session, const struct outcome *outc
     const struct decision *d = &outcome->decision;
     const struct verdict *v = &d->verdict;
     add_envelope(text, session, queue);
-    add_address(
-        text, " to=<",
-        mailbox_of(&d->recipient, d->envelope.recipient_raw != NULL ? d->envelope.recipient_raw : ""));
+    add_mailbox(text, " to=<", &d->recipient, d->envelope.recipient_raw);
     add_user(text, message->user);
     text_add(text, " verdict=");
     text_add(text, outcome->duplicate ? "duplicate" : action_name(v->action));
@@ -154,8 +159,12 @@ void decision_log_text(const struct session *session, const struct outcome *outc
         text_add(text, " counts=none");
     if (!outcome->enforced)
         text_add(text, " mode=shadow");
-    if (d->shadow.limit != NULL)
-        text_addf(text, " shadow=%s:%s", d->shadow.limit->name, action_name(d->shadow.action));
+    if (d->shadow.limit != NULL) {
+        text_add(text, " shadow=");
+        text_add_printable(text, d->shadow.limit->name);
+        text_add(text, ":");
+        text_add(text, action_name(d->shadow.action));
+    }
 }
 
 void decision_log_message(const struct session *session, const char *queue, struct text *text)

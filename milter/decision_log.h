@@ -1,4 +1,4 @@
-/* decision_log: one line for each RCPT, and one for each message, key=value. */
+/* decision_log: one line for each RCPT, and one for each message, key=value; of printable bytes alone. */
 #ifndef RCPTGATE_MILTER_DECISION_LOG_H
 #define RCPTGATE_MILTER_DECISION_LOG_H
 

@@ -222,6 +222,23 @@ bool log_wants(enum log_priority priority)
     return (int)priority <= atomic_load(&self.level);
 }
 
+void log_printable(enum log_priority priority, const char *line, size_t n)
+{
+    if (!log_wants(priority))
+        return;
+    pthread_mutex_lock(&self.lock);
+    bool queued = self.running;
+    if (queued && !ring_put(priority, line, n))
+        atomic_fetch_add(&self.dropped, 1);
+    if (queued && self.asleep) {
+        self.asleep = false;
+        worker_wake(self.writer); /* under the lock: after log_stop() there is no writer */
+    }
+    pthread_mutex_unlock(&self.lock);
+    if (!queued)
+        write_out(true, priority, line);
+}
+
 void log_text(enum log_priority priority, const char *line)
 {
     if (!log_wants(priority))
@@ -230,18 +247,7 @@ void log_text(enum log_priority priority, const char *line)
     struct text text;
     text_init(&text, clean, sizeof clean);
     text_add_printable(&text, line);
-
-    pthread_mutex_lock(&self.lock);
-    bool queued = self.running;
-    if (queued && !ring_put(priority, clean, text.len))
-        atomic_fetch_add(&self.dropped, 1);
-    if (queued && self.asleep) {
-        self.asleep = false;
-        worker_wake(self.writer); /* under the lock: after log_stop() there is no writer */
-    }
-    pthread_mutex_unlock(&self.lock);
-    if (!queued)
-        write_out(true, priority, clean);
+    log_printable(priority, clean, text.len);
 }
 
 void log_line(enum log_priority priority, const char *format, ...)

@@ -10,6 +10,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_priority { LOG_AT_ERROR, LOG_AT_WARNING, LOG_AT_INFO, LOG_AT_DEBUG };
@@ -29,8 +30,9 @@ bool log_wants(enum log_priority priority);
  * break a line in two. */
 void log_line(enum log_priority priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same for a line that is there already. */
+/* The same for a line that is there already; and for one of n bytes, LOG_LINE_MAX - 1 at most, that are all printable. */
 void log_text(enum log_priority priority, const char *line);
+void log_printable(enum log_priority priority, const char *line, size_t n);
 
 bool log_goes_to_stderr(void);
 uint64_t log_dropped(void); /* lines since the start */
