@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/unzeroed.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum {
@@ -194,8 +195,9 @@ static int64_t ramp_since_of(void *arg, const char *key)
 
 void decide_recipient(const struct policy *policy, const char *recipient, struct decision *out)
 {
-    const size_t behind = sizeof out->recipient; /* which address_parse() fills */
-    memset((char *)out + behind, 0, sizeof *out - behind);
+    const size_t envelope = offsetof(struct decision, envelope); /* before it is what address_parse() fills */
+    memset((char *)out + envelope, 0, sizeof *out - envelope);
+    out->invalid.text[0] = '\0';
     address_parse(recipient, policy->aliases.subaddress, &out->recipient, &out->invalid);
 }
 

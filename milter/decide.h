@@ -25,8 +25,9 @@ struct facts { /* one RCPT, borrowed */
 };
 
 struct decision { /* everything between facts and verdict; memory of the pool */
-    struct address recipient; /* the first: decide_recipient() zeroes all behind it */
+    struct address recipient;
     struct error invalid; /* why recipient is no address; "" when it is one */
+    /* decide_recipient() zeroes all from here on */
     struct envelope envelope;
     struct ruling ruling;
     struct plan plan;
