@@ -1,19 +1,35 @@
 /* frames: see frames.h. A frame is its length (four bytes, the highest first), a command of one byte, and data. */
 #include "frames.h"
 
+#include <endian.h>
 #include <string.h>
 
 /* Is the data of this command one or more strings, each with a NUL at its end? */
 static bool is_strings(unsigned char command)
 {
-    return command != '\0' && strchr("HLMRU", command) != NULL;
+    switch (command) {
+    case 'H':
+    case 'L':
+    case 'M':
+    case 'R':
+    case 'U':
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Bytes of the length. False: it is none of a frame, as the last of them shows. */
 static bool take_length(struct frames *frames, const unsigned char *bytes, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        frames->size = frames->size << 8 | bytes[i];
+    uint32_t whole;
+    if (n == sizeof whole) { /* nearly always */
+        memcpy(&whole, bytes, sizeof whole);
+        frames->size = be32toh(whole);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            frames->size = frames->size << 8 | bytes[i];
+    }
     frames->length_bytes += (unsigned)n;
     return frames->length_bytes < 4 || (frames->size > 0 && frames->size <= FRAMES_LONGEST);
 }
