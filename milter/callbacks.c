@@ -6,6 +6,7 @@
 #include "decision_log.h"
 #include "sys/log.h"
 #include "milter/session.h"
+#include "milter/wire.h"
 #include "base/text.h"
 #include "base/unzeroed.h"
 
@@ -369,7 +370,7 @@ int callbacks_register(struct session_list *list, struct error *err)
         .xxfi_close = on_close,
         .xxfi_negotiate = on_negotiate,
     };
-    if (smfi_register(description) != MI_SUCCESS || smfi_settimeout(7210) != MI_SUCCESS) {
+    if (smfi_register(description) != MI_SUCCESS || smfi_settimeout(WIRE_TIMEOUT_S) != MI_SUCCESS) {
         error_set(err, "libmilter refuses to be set up");
         return -1;
     }

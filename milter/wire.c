@@ -6,7 +6,9 @@
  * whoever connects meanwhile waits in the queue of the socket.
  *
  * libmilter polls and reads the head and the rest of each packet apart, although Postfix writes several at once. So what is
- * there is read at once, and what was read ahead counts as ready. On its way each frame is looked at: a connection with one
+ * there is read at once, and what was read ahead counts as ready. Before it writes it polls, too, although its answers are short
+ * and a socket takes them at once: so it is told that it may, and a write to who takes nothing ends by the socket's own timeout.
+ * On its way each frame is looked at: a connection with one
  * that is malformed ends there, before libmilter has all of it.
  *
  * Owns what was read ahead, from accept() to close(). A connection belongs to one thread at a time, and libmilter hands it on
@@ -25,6 +27,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +41,7 @@ int __close(int fd);                                   // NOLINT
 struct connection {
     struct frames frames;
     bool bad;            /* nothing more is read; what is left is the part of a frame */
+    bool write_ends;     /* the socket has a timeout for writing */
     unsigned begin, end; /* of what libmilter did not take yet */
     unsigned char ahead[AHEAD];
 };
@@ -85,6 +89,8 @@ static bool connection_begin(int fd)
     if (connection == NULL)
         return false;
     memset(connection, 0, offsetof(struct connection, ahead));
+    const struct timeval timeout = {.tv_sec = WIRE_TIMEOUT_S};
+    connection->write_ends = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0;
     atomic_store_explicit(&connections[fd], connection, memory_order_release);
     return true;
 }
@@ -130,26 +136,43 @@ static ssize_t read_ahead(struct connection *connection, int fd)
     return got;
 }
 
+/* What libmilter gets of what was read ahead: 0, the end, where the very first byte is bad. */
+static ssize_t hand_on(struct connection *connection, void *bytes, size_t n)
+{
+    size_t left = connection->end - connection->begin, part = n < left ? n : left;
+    const unsigned char *from = connection->ahead + connection->begin;
+    connection->begin += (unsigned)part;
+    memcpy(bytes, from, part);
+    return (ssize_t)part;
+}
+
+/* Not a part of read(), which has little to do each time but this one. */
+static __attribute__((noinline)) ssize_t read_more(struct connection *connection, int fd, void *bytes,
+                                                   size_t n)
+{
+    ssize_t got = connection->bad ? 0 : read_ahead(connection, fd);
+    return got <= 0 ? got : hand_on(connection, bytes, n);
+}
+
 ssize_t read(int fd, void *bytes, size_t n)
 {
     struct connection *connection = connection_at(fd);
     if (connection == NULL)
         return __read(fd, bytes, n);
-    if (connection->begin == connection->end) {
-        ssize_t got = connection->bad ? 0 : read_ahead(connection, fd);
-        if (got <= 0)
-            return got;
-    }
-    size_t left = connection->end - connection->begin, part = n < left ? n : left;
-    memcpy(bytes, connection->ahead + connection->begin, part);
-    connection->begin += (unsigned)part;
-    return (ssize_t)part; /* 0, the end, where the very first byte is bad */
+    return connection->begin < connection->end ? hand_on(connection, bytes, n)
+                                               : read_more(connection, fd, bytes, n);
 }
 
-static bool is_ready(struct pollfd *p) /* not const: gcc believes that poll() only writes there */
+static inline bool is_ready(struct pollfd *p) /* not const: gcc believes that poll() only writes there */
 {
     const struct connection *connection = (p->events & POLLIN) != 0 ? connection_at(p->fd) : NULL;
     return connection != NULL && (connection->begin < connection->end || connection->bad);
+}
+
+static inline bool may_write(struct pollfd *p) /* not const: as above */
+{
+    const struct connection *connection = p->events == POLLOUT ? connection_at(p->fd) : NULL;
+    return connection != NULL && connection->write_ends;
 }
 
 static int poll_many(struct pollfd *fds, nfds_t n, int timeout)
@@ -176,8 +199,6 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
     if (n != 1) /* libmilter's sessions have one each */
         return poll_many(fds, n, timeout);
-    if (!is_ready(fds))
-        return __poll(fds, n, timeout);
-    fds->revents = POLLIN;
-    return 1;
+    fds->revents = is_ready(fds) ? POLLIN : may_write(fds) ? POLLOUT : 0;
+    return fds->revents != 0 ? 1 : __poll(fds, n, timeout);
 }

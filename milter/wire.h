@@ -5,7 +5,10 @@
 
 #include <stdbool.h>
 
-enum { ACCEPT_RESERVE = 48 }; /* descriptors that no session gets */
+enum {
+    ACCEPT_RESERVE = 48,   /* descriptors that no session gets */
+    WIRE_TIMEOUT_S = 7210, /* for the other side to send or to take something */
+};
 
 bool wire_paused(void); /* the last one who knocked was left waiting */
 
