@@ -135,7 +135,7 @@ static int connection_make_reader(struct redis_connection *connection)
 static int connection_parse(struct redis_connection *connection, redisReply **got, int max, struct error *err)
 {
     int n = 0;
-    while (n < max) {
+    while (n < max && connection->fed > 0) {
         void *reply = NULL;
         if (redisReaderGetReply(connection->reader, &reply) != REDIS_OK) {
             if (n > 0)

@@ -15,17 +15,6 @@ enum {
 
 static const char asking[] = "*1\r\n$6\r\nASKING\r\n";
 
-static size_t request_arg(const struct redis_request *request, int i, const char **arg)
-{
-    if (i < request->n_head) {
-        *arg = request->head[i];
-        return strlen(*arg);
-    }
-    const struct redis_command *rest = request->rest;
-    *arg = rest->argv[i - request->n_head];
-    return rest->lens != NULL ? rest->lens[i - request->n_head] : strlen(*arg);
-}
-
 static int encoder_grow(struct redis_encoder *encoder, size_t more)
 {
     size_t size = encoder->size > 0 ? encoder->size : 4096;
@@ -71,28 +60,66 @@ static char *put_arg(char *to, const char *arg, size_t len)
     return to;
 }
 
+static int add_arg(struct redis_encoder *encoder, const char *arg, size_t len)
+{
+    if (len > SIZE_MAX / 4 || encoder_room(encoder, len + NUMBER_MAX + 2) != 0)
+        return -1;
+    encoder->len = (size_t)(put_arg(encoder->bytes + encoder->len, arg, len) - encoder->bytes);
+    return 0;
+}
+
+/* Of known lengths: there is room for all, or none is added. */
+static int add_args(struct redis_encoder *encoder, const char *const *argv, const size_t *lens, int argc)
+{
+    size_t all = (size_t)argc * (NUMBER_MAX + 2);
+    for (int i = 0; i < argc; i++)
+        if (__builtin_add_overflow(all, lens[i], &all))
+            return -1;
+    if (encoder_room(encoder, all) != 0)
+        return -1;
+    char *to = encoder->bytes + encoder->len;
+    for (int i = 0; i < argc; i++)
+        to = put_arg(to, argv[i], lens[i]);
+    encoder->len = (size_t)(to - encoder->bytes);
+    return 0;
+}
+
+static int add_strings(struct redis_encoder *encoder, const char *const *argv, int argc)
+{
+    for (int i = 0; i < argc; i++)
+        if (add_arg(encoder, argv[i], strlen(argv[i])) != 0)
+            return -1;
+    return 0;
+}
+
+static int add_rest(struct redis_encoder *encoder, const struct redis_command *rest)
+{
+    return rest->lens != NULL ? add_args(encoder, rest->argv, rest->lens, rest->argc)
+                              : add_strings(encoder, rest->argv, rest->argc);
+}
+
+static int add_count(struct redis_encoder *encoder, bool with_asking, size_t argc)
+{
+    if (encoder_room(encoder, NUMBER_MAX + sizeof asking) != 0)
+        return -1;
+    char *to = encoder->bytes + encoder->len;
+    if (with_asking)
+        to = (char *)memcpy(to, asking, sizeof asking - 1) + sizeof asking - 1;
+    encoder->len = (size_t)(put_number(to, '*', argc) - encoder->bytes);
+    return 0;
+}
+
 int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request)
 {
     const size_t before = encoder->len;
-    int argc = request->n_head + (request->rest != NULL ? request->rest->argc : 0);
-    if (encoder_room(encoder, NUMBER_MAX + sizeof asking) != 0)
-        return -1;
-    char *to = encoder->bytes + before;
-    if (request->asking)
-        to = (char *)memcpy(to, asking, sizeof asking - 1) + sizeof asking - 1;
-    to = put_number(to, '*', (size_t)argc);
-    for (int i = 0; i < argc; i++) {
-        const char *arg;
-        size_t len = request_arg(request, i, &arg);
-        encoder->len = (size_t)(to - encoder->bytes);
-        if (len > SIZE_MAX / 4 || encoder_room(encoder, len + NUMBER_MAX + 2) != 0) {
-            encoder->len = before;
-            return -1;
-        }
-        to = put_arg(encoder->bytes + encoder->len, arg, len);
-    }
-    encoder->len = (size_t)(to - encoder->bytes);
-    return 0;
+    const struct redis_command *rest = request->rest;
+    int argc = request->n_head + (rest != NULL ? rest->argc : 0);
+    if (add_count(encoder, request->asking, (size_t)argc) == 0 &&
+        add_strings(encoder, request->head, request->n_head) == 0 &&
+        (rest == NULL || add_rest(encoder, rest) == 0))
+        return 0;
+    encoder->len = before;
+    return -1;
 }
 
 int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *argv)
