@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* One RCPT, and what is being made for it. */
 struct planner {
@@ -205,10 +206,11 @@ static unsigned subjects_asked(const struct policy *policy)
 
 static int read_subjects(struct planner *planner)
 {
-    unsigned asked = subjects_asked(planner->policy);
-    for (size_t i = 0; i < SUBJECTS; i++)
-        if ((asked & 1u << i) != 0 && subject_readers[i](planner, &planner->values[i]) != 0)
+    for (unsigned asked = subjects_asked(planner->policy); asked != 0; asked &= asked - 1) {
+        int subject = ffs((int)asked) - 1; /* one bit after the other */
+        if (subject_readers[subject](planner, &planner->values[subject]) != 0)
             return -1;
+    }
     return 0;
 }
 
@@ -363,14 +365,15 @@ static bool is_held(const struct planner *planner, const struct limit *limit, co
     return false;
 }
 
-static int push_ask(struct planner *planner, const struct limit *limit, const struct count_ask *ask)
+/* Room for one more ask, which add_ask() then adds. NULL: out of memory. */
+static struct count_ask *next_ask(struct planner *planner)
 {
     if (planner->n == planner->room) {
         size_t room = planner->room == 0 ? 4 : 2 * planner->room;
         struct count_ask *asks = pool_alloc(planner->pool, room * sizeof *asks);
         const struct limit **limits = pool_alloc(planner->pool, room * sizeof(void *));
         if (asks == NULL || limits == NULL)
-            return -1;
+            return NULL;
         for (size_t i = 0; i < planner->n; i++) {
             asks[i] = planner->asks[i];
             limits[i] = planner->limits[i];
@@ -379,9 +382,12 @@ static int push_ask(struct planner *planner, const struct limit *limit, const st
         planner->limits = limits;
         planner->room = room;
     }
-    planner->asks[planner->n] = *ask;
+    return &planner->asks[planner->n];
+}
+
+static void add_ask(struct planner *planner, const struct limit *limit)
+{
     planner->limits[planner->n++] = limit;
-    return 0;
 }
 
 enum count_unit plan_unit(const struct limit *limit)
@@ -559,38 +565,44 @@ static int add_share(struct planner *planner, const struct limit *limit, const s
     with_source.subjects[of->n] = limit->share.of;
     with_source.texts[of->n] = source->at[0];
     with_source.n++;
-    struct count_ask ask = limit_ask(planner, limit);
-    ask.hold_ms = 0; /* a hold is for all sources; the others still get through */
-    if (limit->over == ACTION_DEFER)
-        ask.flags &= ~(unsigned)COUNT_HARD;
-    ask.share_of = (int)planner->n - 1;
-    if (set_keys(planner, limit, limit->share.per, &with_source, &ask) != 0)
+    struct count_ask *ask = next_ask(planner);
+    if (ask == NULL)
         return -1;
-    set_max(limit, planner->envelope, limit->share.max, &ask);
-    ask.share_above =
-        ramp_max(limit->share.above, limit->ramp_ms, plan_ramp_age(planner->envelope, limit, ask.key));
-    return push_ask(planner, limit, &ask);
+    *ask = limit_ask(planner, limit);
+    ask->hold_ms = 0; /* a hold is for all sources; the others still get through */
+    if (limit->over == ACTION_DEFER)
+        ask->flags &= ~(unsigned)COUNT_HARD;
+    ask->share_of = (int)planner->n - 1;
+    if (set_keys(planner, limit, limit->share.per, &with_source, ask) != 0)
+        return -1;
+    set_max(limit, planner->envelope, limit->share.max, ask);
+    ask->share_above =
+        ramp_max(limit->share.above, limit->ramp_ms, plan_ramp_age(planner->envelope, limit, ask->key));
+    add_ask(planner, limit);
+    return 0;
 }
 
 /* Where this message was charged for that combination before, only a client's hold is left to look at. */
 static int add_combination(struct planner *planner, const struct limit *limit, const struct combination *of)
 {
-    struct count_ask ask = limit_ask(planner, limit);
-    if (set_keys(planner, limit, limit->per_name, of, &ask) != 0)
+    struct count_ask *ask = next_ask(planner);
+    if (ask == NULL)
         return -1;
-    set_max(limit, planner->envelope, limit->max, &ask);
+    *ask = limit_ask(planner, limit);
+    if (set_keys(planner, limit, limit->per_name, of, ask) != 0)
+        return -1;
+    set_max(limit, planner->envelope, limit->max, ask);
     bool once = limit->count == LIMIT_MESSAGES || limit->count == LIMIT_BYTES;
-    if (once && is_held(planner, limit, ask.key)) {
-        if (!policy_holds_client(limit))
-            return 0;
-        const char *key = ask.key;
-        ask = hold_ask(limit);
-        ask.key = key;
-        return push_ask(planner, limit, &ask);
+    bool held = once && is_held(planner, limit, ask->key);
+    if (held && !policy_holds_client(limit))
+        return 0;
+    if (held) {
+        const char *key = ask->key;
+        *ask = hold_ask(limit);
+        ask->key = key;
     }
-    if (push_ask(planner, limit, &ask) != 0)
-        return -1;
-    return limit->share.set ? add_share(planner, limit, of) : 0;
+    add_ask(planner, limit);
+    return !held && limit->share.set ? add_share(planner, limit, of) : 0;
 }
 
 /* Every combination of the subjects' texts: an odometer with one wheel for each subject, the last turning
@@ -619,9 +631,15 @@ static int add_hold(struct planner *planner, const struct limit *limit)
 {
     if (planner->values[SUBJECT_CLIENT].n == 0)
         return 0;
-    struct count_ask ask = hold_ask(limit);
-    ask.key = make_key(planner->pool, limit->per_name, planner->values[SUBJECT_CLIENT].at, 1);
-    return ask.key == NULL ? -1 : push_ask(planner, limit, &ask);
+    struct count_ask *ask = next_ask(planner);
+    if (ask == NULL)
+        return -1;
+    *ask = hold_ask(limit);
+    ask->key = make_key(planner->pool, limit->per_name, planner->values[SUBJECT_CLIENT].at, 1);
+    if (ask->key == NULL)
+        return -1;
+    add_ask(planner, limit);
+    return 0;
 }
 
 /* One for each text of its subject. */
