@@ -41,7 +41,7 @@ static void *cut_new(struct pool *pool, size_t size)
     return block->bytes;
 }
 
-static void *cut(struct pool *pool, size_t size)
+static inline void *cut(struct pool *pool, size_t size)
 {
     const size_t align = alignof(max_align_t);
     if (size > SIZE_MAX - align)
