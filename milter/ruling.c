@@ -21,8 +21,8 @@ static void read_client(const struct ruling_question *q, struct aliases_reading 
 
 static int read_alias(const struct ruling_question *q, struct aliases_reading *reading, struct alias *out)
 {
-    struct alias_rows rows;
-    struct alias_query query;
+    struct alias_rows rows UNZEROED;
+    struct alias_query query UNZEROED;
     *out = (struct alias){0};
     if (q->gate->rules == NULL || q->envelope->recipient->domain[0] == '\0')
         return 0;
@@ -48,7 +48,7 @@ static int read_senders(const struct ruling_question *q, struct aliases_reading 
 
 static int read_rules(const struct ruling_question *q, struct aliases_reading *reading, struct ruling *out)
 {
-    struct alias alias;
+    struct alias alias UNZEROED;
     struct client_row client = {.state = ROWS_LIVE};
     struct sender_rows senders = {.state = ROWS_LIVE};
     if (!q->alias_only)

@@ -208,10 +208,7 @@ static enum aliases_connection_fault ask_client(struct aliases_connection *conne
 void aliases_alias(struct aliases_reading *reading, const struct alias_query *query, struct pool *pool,
                    struct alias_rows *out)
 {
-    struct alias_rows rows;
-    enum rows_state state = ask(reading, ask_alias, query, pool, &rows, sizeof rows);
-    *out = rows;
-    out->state = state;
+    out->state = ask(reading, ask_alias, query, pool, out, sizeof *out);
 }
 
 /* What the file that is asked first says of one of its tables; true where it cannot tell. */
@@ -237,20 +234,14 @@ bool aliases_has_clients(struct aliases_reading *reading)
 void aliases_sender(struct aliases_reading *reading, const struct sender_query *query, struct pool *pool,
                     struct sender_rows *out)
 {
-    struct sender_rows rows;
-    enum rows_state state = ask(reading, ask_sender, query, pool, &rows, sizeof rows);
-    *out = rows;
-    out->state = state;
+    out->state = ask(reading, ask_sender, query, pool, out, sizeof *out);
 }
 
 void aliases_client(struct aliases_reading *reading, const struct network *client, int64_t now_s,
                     struct pool *pool, struct client_row *out)
 {
     const struct client_query query = {client, now_s};
-    struct client_row row;
-    enum rows_state state = ask(reading, ask_client, &query, pool, &row, sizeof row);
-    *out = row;
-    out->state = state;
+    out->state = ask(reading, ask_client, &query, pool, out, sizeof *out);
 }
 
 /* --- how it is --- */

@@ -458,15 +458,17 @@ static const char *peek(struct row *row, int column)
     return row->fault == FAULT_NONE ? text : NULL;
 }
 
-static const char *take(struct row *row, int column)
+static const char *keep(struct row *row, const char *text)
 {
-    const char *text = peek(row, column);
-    if (text == NULL)
-        return NULL;
     const char *copy = pool_strdup(row->pool, text);
-    if (copy == NULL)
+    if (copy == NULL && text != NULL)
         row->fault = FAULT_MEMORY;
     return copy;
+}
+
+static const char *take(struct row *row, int column)
+{
+    return keep(row, peek(row, column));
 }
 
 static const char *take_key(struct row *row, int column)
@@ -600,7 +602,7 @@ static const char *take_mailboxes(struct row *row, int column)
         longer = ++commas >= ALIASES_MAILBOXES_MAX;
     if (longer)
         row->fault = bad_row(row->connection, row->table, "mailbox (at most 100)", row->stmt);
-    return take(row, column);
+    return longer ? NULL : keep(row, list);
 }
 
 /* From "a.b.example" to ".b.example", and on to ".example"; false: there is nothing above. */
