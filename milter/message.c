@@ -4,23 +4,22 @@
 #include "counters/refunds.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/unzeroed.h"
 #include "gate/gate.h"
 #include "limit_events.h"
 #include "refused.h"
 #include "counters/window.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 static void message_reset(struct message *message)
 {
-    struct pool pool = message->pool;
-    pool_reset(&pool);
-    *message = (struct message){.gate = message->gate,
-                                .client = message->client,
-                                .no_client_rule = message->no_client_rule,
-                                .pool = pool,
-                                .size = -1};
+    const size_t open = offsetof(struct message, open), sender = offsetof(struct message, sender);
+    pool_reset(&message->pool);
+    memset((char *)message + open, 0, sender - open);
+    message->size = -1;
 }
 
 /* One more in the background. */
@@ -82,7 +81,7 @@ static bool keep_receipts(struct message *message, const struct decision *d)
 {
     bool kept_all = true;
     for (size_t i = 0; i < d->plan.request.n && d->source != COUNT_SOURCE_NONE; i++) {
-        struct count_change charge;
+        struct count_change charge UNZEROED;
         if (!decide_charge(d, i, &charge))
             continue;
         struct receipt *kept = pool_alloc(&message->pool, sizeof *kept);

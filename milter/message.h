@@ -19,12 +19,11 @@ struct message {
     struct gate *gate;
     const struct network *client;
     uint64_t *no_client_rule; /* as in struct facts */
+    struct pool pool;         /* of everything below */
 
-    /* Of this message; all zero between two. */
+    /* Of this message; all zero between two, but for size and sender. */
     bool open;
     const struct policy *policy; /* borrowed, while open */
-    struct pool pool;            /* of everything below */
-    struct address sender;
     const char *sender_raw;
     const char *user; /* SASL login; NULL: none */
     bool unknown;     /* memory ran out for those: nothing may be said of this message but "later" */
@@ -36,6 +35,7 @@ struct message {
     const char *first;  /* the first that was let through: at its RCPT there was no queue id; NULL: none */
     bool client_exempt; /* as the rules said last */
     struct receipt *receipts;
+    struct address sender; /* the last: it is long, and message_begin() fills it */
 };
 
 struct outcome {
