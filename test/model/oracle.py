@@ -423,7 +423,7 @@ class Oracle:
             return
         if self.by_limit(r, ("defer", "reject", "discard"), False):
             return
-        if self.touched(OUTAGES | ROWS_DIFFER, r.asked, r.answered) or self._spills(r):
+        if r.answered >= self.starved_from or self.touched(OUTAGES | ROWS_DIFFER, r.asked, r.answered) or self._spills(r):
             return
         if self.touched(CLOCKS | {"owner-policy"}, r.asked, r.answered, FOREVER):
             return
