@@ -39,7 +39,7 @@ static int first_row(sqlite3 *db, const char *sql, sqlite3_stmt **out)
 }
 
 /* about: a table, or for all of the database "1", the most that is to be said. *content: it is no page that is damaged; it is what
- * stands in some table, or nobody here can tell what may. */
+ * stands in some table, or nobody here can tell what may, or it is too long to be looked at. */
 static enum check_result ask_integrity(sqlite3 *db, const char *schema, const char *about, const char *path,
                                        bool *content, struct error *err)
 {
@@ -48,7 +48,7 @@ static enum check_result ask_integrity(sqlite3 *db, const char *schema, const ch
     snprintf(sql, sizeof sql, "PRAGMA %s.integrity_check(%s)", schema, about);
     int rc = first_row(db, sql, &stmt);
     if (rc != SQLITE_ROW) {
-        *content = (rc & 0xff) == SQLITE_ERROR;
+        *content = (rc & 0xff) == SQLITE_ERROR || (rc & 0xff) == SQLITE_TOOBIG;
         aliases_schema_explain(rc, db, path, err);
         return result_of(rc);
     }
@@ -64,14 +64,14 @@ static enum check_result ask_integrity(sqlite3 *db, const char *schema, const ch
 }
 
 /* Others may keep tables of their own in the file. Their pages have to be sound; whether their rows are as they want them, and what
- * functions and collations only their programs know, is nothing to us. */
+ * functions and collations only their programs know, and how long they are, is nothing to us. */
 enum check_result aliases_check_integrity(sqlite3 *db, const char *schema, const char *path,
                                           struct error *err)
 {
     struct error why = {0};
     bool content = false;
     enum check_result result = ask_integrity(db, schema, "1", path, &content, &why);
-    if (result == CHECK_BAD && content) {
+    if (result != CHECK_GOOD && content) {
         why = (struct error){0};
         result = CHECK_GOOD;
         for (size_t i = 0; i < ALIASES_TABLES && result == CHECK_GOOD; i++)

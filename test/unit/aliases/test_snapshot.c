@@ -1008,11 +1008,13 @@ static void odd_rows_are_refused(void **state)
     wait_well(place);
 }
 
-/* Nor are functions and collations that only their programs know, or rows that break their own rules. */
+/* Nor are long rows, functions and collations that only their programs know, or rows that break their own rules. */
 static void tables_of_others_are_not_ours(void **state)
 {
     struct place *place = *state;
     static const char *const others[] = {
+        "CREATE TABLE others (a); INSERT INTO others VALUES (hex(randomblob(1000000)));"
+        "CREATE INDEX theirs ON others (a)",
         "CREATE TABLE others (a, b); INSERT INTO others VALUES (NULL, 'b'); PRAGMA writable_schema = 1;"
         "UPDATE sqlite_schema SET sql = 'CREATE TABLE others (a NOT NULL, b)' WHERE name = 'others'",
         "PRAGMA writable_schema = 1; CREATE TABLE others (a CHECK (a > 0)); PRAGMA ignore_check_constraints "
