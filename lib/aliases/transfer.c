@@ -137,7 +137,8 @@ static void add_pairs(sqlite3_str *sql, const struct aliases_schema_columns *col
 #define DIFFER(sql, columns)                                                                                 \
     add_pairs(sql, columns, (columns)->n_keys, (columns)->n, "old.%s IS NOT new.%s", " OR ")
 
-static int attach(sqlite3 *db, const char *path)
+/* database: of the two the one that others made. */
+static int attach(sqlite3 *db, const char *path, const char *database, struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(db, "ATTACH ?1 AS other", -1, &stmt, NULL);
@@ -146,6 +147,12 @@ static int attach(sqlite3 *db, const char *path)
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     sqlite3_finalize(stmt); /* repeats the error of step */
+    if (rc == SQLITE_ERROR) /* of a name that is no longer than any, and the first that is attached */
+        error_set(
+            err,
+            "%s cannot be compared with a snapshot (%s): PRAGMA encoding is not UTF-8 there, and stays what "
+            "it is; move the file away, make one with `rcptgate alias init`, and bring the rows over",
+            database, sqlite3_errmsg(db));
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
@@ -235,7 +242,7 @@ static int pack(const struct aliases_transfer *transfer, sqlite3 *db, struct ali
 {
     int rc = make_tables(db);
     if (rc == SQLITE_OK)
-        rc = attach(db, transfer->database);
+        rc = attach(db, transfer->database, transfer->database, err);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
     for (size_t i = 0; i < ALIASES_TABLES && rc == SQLITE_OK; i++) {
@@ -452,7 +459,7 @@ enum edit_status aliases_transfer_compare(struct aliases_transfer *transfer, boo
     if (status != EDIT_DONE)
         return status;
     sqlite3 *db = aliases_edit_lend(transfer->edit);
-    int rc = attach(db, transfer->source);
+    int rc = attach(db, transfer->source, transfer->database, err);
     if (rc == SQLITE_OK)
         rc = compare_tables(db, report);
     if (rc != SQLITE_OK)

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import PATIENCE, RCPTGATE, SANITIZED, SANITIZERS, Scratch, World, rows_of, wait_for
+from harness import PATIENCE, RCPTGATE, SANITIZED, SANITIZERS, SOURCE, Scratch, World, rows_of, wait_for
 
 OTHER = pwd.getpwnam("nobody")
 ROWS = int(os.environ.get("RCPTGATE_INSTALL_ROWS", "20000" if SANITIZED else "100000"))
@@ -365,6 +365,34 @@ def test_a_damaged_database_makes_no_snapshot(hosts):
     path.write_text("the last good one\n")
     assert "damaged" in hosts.writer.run("alias", "snapshot", path, check=1)
     assert path.read_text() == "the last good one\n" and not hosts.writer.left_over()
+
+
+def in_utf16(host):
+    """The database anew, as some program has made it."""
+    rows = host.rows()
+    for path in host.directory.iterdir():
+        path.unlink()
+    db = sqlite3.connect(str(host.path), isolation_level=None)
+    db.executescript("PRAGMA encoding = 'UTF-16';" + (SOURCE / "policy/aliases.sql").read_text())
+    db.executemany("INSERT INTO domains (domain, action) VALUES (?, ?)", [row[:2] for row in rows[0]])
+    db.close()
+    host.path.chmod(0o666)
+
+
+@pytest.mark.parametrize("which", ["writer", "reader"])
+def test_another_encoding(hosts, which):
+    """Where it cannot be done it is said why, and what to do."""
+    for host in (hosts.writer, hosts.reader):
+        host.run("domain", "add", "example.com")
+    path = hosts.scratch / "any"
+    in_utf16(getattr(hosts, which))
+    if which == "reader":
+        path, _ = hosts.snapshot()
+        said = hosts.reader.run("alias", "install", path, check=1)
+    else:
+        said = hosts.writer.run("alias", "snapshot", path, check=1)
+    assert "PRAGMA encoding" in said and "rcptgate alias init" in said
+    assert which == "reader" or not path.exists()
 
 
 def test_shrunk_and_older(hosts):
