@@ -39,7 +39,7 @@ static const struct {
     int64_t least_ms, times, most_ms;
 } paces[REASONS] = {
     [WHY_URGENT] = {10, 1, 700},         [WHY_CHANGE] = {400, 10, INT64_MAX},
-    [WHY_TOUCH] = {2000, 20, INT64_MAX}, [WHY_FAILED] = {3000, 20, INT64_MAX},
+    [WHY_TOUCH] = {400, 20, INT64_MAX},  [WHY_FAILED] = {3000, 20, INT64_MAX},
     [WHY_AGE] = {300000, 50, INT64_MAX},
 };
 
@@ -88,7 +88,8 @@ struct monitor {
 
     struct aliases_checkout *checkout; /* the thread's own */
     bool searched;                     /* for the copy that an earlier process left */
-    struct stamp touched;              /* of the live file at the last round */
+    struct stamp touched;              /* of the live file at the last round, */
+    struct stamp copied;               /* and at the one that the copy is of */
     struct sight sights[3];            /* the last ones, the newest first */
     int64_t round_end_ms, took_ms;
     unsigned judged;    /* the epoch that the last round was about */
@@ -311,6 +312,13 @@ static bool is_overwritten(const struct sight sights[3])
     return true;
 }
 
+/* What was read before is of no use: all is opened anew. */
+static void begin_anew(struct monitor *monitor)
+{
+    drop_checkout(monitor);
+    (void)aliases_pool_renew(monitor->live);
+}
+
 /* Who copies another file over the live one (cp) changes it under those who have it open: they hold pages of both. Then it is
  * another file, as if it had been renamed into its place. */
 static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bool changed)
@@ -323,10 +331,8 @@ static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bo
     sights[0].epoch = monitor->checkout->epoch;
     sights[0].moved = changed && (sights[0].epoch == sights[1].epoch || sights[1].epoch == 0);
     aliases_connection_look(monitor->checkout->connection, &sights[0].marks);
-    if (!is_overwritten(sights))
-        return;
-    drop_checkout(monitor);
-    (void)aliases_pool_renew(monitor->live);
+    if (is_overwritten(sights))
+        begin_anew(monitor);
 }
 
 /* A checkout with a transaction open, or none. */
@@ -378,6 +384,7 @@ struct finding {
     bool copied;           /* it stands under new_path, */
     uint64_t sum;          /* and these are its pages */
     bool copy_damaged;     /* the one before is not what was written */
+    bool overwritten;      /* the file was, and not by SQLite */
     int rc;                /* why the live file cannot be copied */
     bool forced;           /* what it lost was not asked */
 };
@@ -437,15 +444,16 @@ static void look_closely(struct monitor *monitor, struct finding *found)
 {
     monitor->check_until_ms = clock_monotonic_ms() + CHECK_MS;
     sqlite3 *db = aliases_connection_lend(monitor->checkout->connection, is_cancelled, monitor);
-    bool readable = reread(monitor, db, found), is_new = monitor->dirty || monitor->renew || monitor->alone;
+    bool readable = reread(monitor, db, found), is_new = monitor->dirty || monitor->renew || monitor->alone ||
+                                                         !same_stamp(&monitor->touched, &monitor->copied);
     if (readable && !(is_new && check_by_copy(monitor, db, found)))
         found->result = aliases_check(db, monitor->config->path, &found->sizes, &found->err);
     aliases_connection_reclaim(monitor->checkout->connection);
     blame_live(monitor, found->rc);
 }
 
-/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or the file was damaged, in
- * a way that leaves its order intact. Where it is the same and sessions found it other than the copy, it is the copy that was. */
+/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or somebody else has written to the
+ * file, which look_for_overwriting() need not see beside checkpoints; or it was damaged, in a way that leaves its order intact. Where it is the same and sessions found it other than the copy, it is the copy that was. */
 static void compare_copies(struct monitor *monitor, struct finding *found)
 {
     uint64_t kept;
@@ -455,7 +463,8 @@ static void compare_copies(struct monitor *monitor, struct finding *found)
             (aliases_snapshot_sum(monitor->config->copy_path, &kept) < 0 || kept != monitor->sum);
         return;
     }
-    found->result = CHECK_BAD;
+    found->overwritten = !same_stamp(&monitor->touched, &monitor->copied);
+    found->result = found->overwritten ? CHECK_UNSURE : CHECK_BAD;
     error_set(&found->err,
               "alias database %s is not what was written to it: it differs from its last good copy; restore "
               "it, or, if it is right, run: rcptgate alias accept",
@@ -498,6 +507,7 @@ static void keep_copy(struct monitor *monitor, struct finding *found)
         monitor->renew = false;
         monitor->summed = true;
         monitor->sum = found->sum;
+        monitor->copied = monitor->touched;
     } else if (!found->copied && found->copy_err.text[0] == '\0' && !monitor->changed) {
         /* it is still as the file: a restart shall know how young it is, or think it older */
         (void)utimensat(AT_FDCWD, monitor->config->copy_path, NULL, 0);
@@ -572,14 +582,18 @@ static void run_round(struct monitor *monitor)
     (void)stamp_of(monitor->config->path, &monitor->touched); /* a write from now on is seen as one */
     look_closely(monitor, &found);
     weigh(monitor, &found);
-    if (monitor->checkout == NULL || aliases_pool_checkout_is_current(monitor->checkout)) {
+    if (found.overwritten)
+        begin_anew(monitor);
+    if (found.overwritten ||
+        (monitor->checkout != NULL && !aliases_pool_checkout_is_current(monitor->checkout))) {
+        if (found.copied) /* another file came meanwhile: this one does not matter any more */
+            (void)unlink(monitor->new_path);
+    } else {
         monitor->judged = epoch;
         if (found.result == CHECK_GOOD && monitor->checkout != NULL)
             take(monitor, &found, epoch, monitor->checkout->generation);
         else
             leave(monitor, &found);
-    } else if (found.copied) { /* another file came meanwhile: this one does not matter any more */
-        (void)unlink(monitor->new_path);
     }
     monitor->round_end_ms = clock_monotonic_ms();
     monitor->took_ms = monitor->round_end_ms - start;

@@ -440,9 +440,14 @@ def test_row31_replaced_by_rename():
             assert time.monotonic() - start < 2.5
 
 
+OVERWRITE = {"cp": lambda new, path: ["cp", new, path],
+             "dd": lambda new, path: ["dd", f"if={new}", f"of={path}", "bs=1M", "conv=notrunc", "status=none"]}
+
+
+@pytest.mark.parametrize("command", OVERWRITE)
 @pytest.mark.parametrize("journal", ["WAL", "DELETE"])
-def test_row31_overwritten_in_place(journal):
-    """cp, which nobody who has the file open sees as a commit; neither the header nor what SQLite counts there need tell of it."""
+def test_row31_overwritten_in_place(journal, command):
+    """Nobody who has the file open sees that as a commit; neither the header nor what SQLite counts there need tell of it."""
     with world() as w:
         w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
         if journal == "DELETE":
@@ -451,19 +456,50 @@ def test_row31_overwritten_in_place(journal):
             w.gate.start()
         w.database.alias("removed@example.com")
         settled(w)
-        w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
-        good = w.scratch / "good.db"
-        shutil.copyfile(w.database.path, good)
-        db = sqlite3.connect(str(good), isolation_level=None)
-        db.execute("UPDATE aliases SET address = 'new@example.com' WHERE address = 'removed@example.com'")
-        db.close()
+        good = renamed(w, "removed@example.com", "new@example.com")
         w.database.run("UPDATE aliases SET owner = 'x' WHERE address = 'removed@example.com'")  # the same number of commits
         w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
         with flowing(w):
             settled(w)
-            subprocess.run(["cp", good, w.database.path], check=True)
-            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
-            wait_for(lambda: ask(w, "removed@example.com") == "550 5.1.1", "the old one is not")
+            subprocess.run(OVERWRITE[command](good, w.database.path), check=True)
+            wait_for(lambda: ask(w, "removed@example.com") == "550 5.1.1", "the old file is not in force any more")
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new one is")
+
+
+def renamed(w, old, new):
+    """The database file with another row in the place of one."""
+    w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    good = w.scratch / "good.db"
+    shutil.copyfile(w.database.path, good)
+    db = sqlite3.connect(str(good), isolation_level=None)
+    db.execute("UPDATE aliases SET address = ? WHERE address = ?", (new, old))
+    db.close()
+    return good
+
+
+LEAVES_WAL = """
+import os, sqlite3, sys
+sqlite3.connect(sys.argv[1], isolation_level=None).execute("INSERT INTO domains (domain) VALUES ('more.example')")
+os._exit(0)
+"""
+
+
+def test_row31_overwritten_after_a_crash():
+    """Who finds a WAL that a crash has left marks all of it as about to be brought to the file, and nobody does it."""
+    with world() as w:
+        w.database.alias("removed@example.com")
+        settled(w)
+        w.gate.stop()
+        good = renamed(w, "removed@example.com", "new@example.com")
+        subprocess.run([sys.executable, "-c", LEAVES_WAL, w.database.path], check=True)
+        w.database.share()
+        assert files(w)[1].stat().st_size > 0
+        w.gate.start()
+        with flowing(w):
+            settled(w)
+            subprocess.run(OVERWRITE["dd"](good, w.database.path), check=True)
+            wait_for(lambda: ask(w, "removed@example.com") == "550 5.1.1", "the old file is not in force any more")
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new one is")
 
 
 def behind_a_link(w):
