@@ -444,7 +444,7 @@ OVERWRITE = {"cp": lambda new, path: ["cp", new, path],
              "dd": lambda new, path: ["dd", f"if={new}", f"of={path}", "bs=1M", "conv=notrunc", "status=none"]}
 
 
-@pytest.mark.parametrize("journal, command", [("WAL", "cp"), ("WAL", "dd"), ("DELETE", "cp")])
+@pytest.mark.parametrize("journal, command", [("WAL", "cp"), ("WAL", "dd"), ("DELETE", "cp"), ("DELETE", "dd")])
 def test_row31_overwritten_in_place(journal, command):
     """Nobody who has the file open sees that as a commit; neither the header nor what SQLite counts there need tell of it."""
     with world() as w:
