@@ -4,6 +4,7 @@
 #ifndef RCPTGATE_REDIS_ARGS_H
 #define RCPTGATE_REDIS_ARGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct args { /* not to be copied */
     size_t *lens;
     char *text;
     void *block; /* what is to be freed; NULL: nothing */
+    bool joins;  /* the caller's to set, for struct redis_command; false */
     const char *few_argv[ARGS_FEW];
     size_t few_lens[ARGS_FEW];
     char few_text[ARGS_FEW_TEXT];

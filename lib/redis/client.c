@@ -50,15 +50,14 @@ enum redis_status redis_client_call(struct redis_client *redis, const struct red
 enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
                                     const struct redis_command *args, redisReply **reply)
 {
-    char keys[16] = {(char)('0' + n_keys)};
-    if (n_keys > 9)
-        snprintf(keys, sizeof keys, "%d", n_keys);
     struct redis_command rest = *args;
+    rest.joins = rest.joins && redis->cluster == NULL; /* there the keys of one call are of one slot */
     if (rest.deadline <= 0)
         rest.deadline = redis_client_deadline(redis);
-    const struct redis_request by_sha = {.n_head = 3, .head = {"EVALSHA", script->sha, keys}, .rest = &rest};
+    const struct redis_request by_sha = {
+        .n_head = 2, .head = {"EVALSHA", script->sha}, .n_keys = n_keys, .rest = &rest};
     const struct redis_request by_source = {
-        .n_head = 3, .head = {"EVAL", script->source, keys}, .rest = &rest};
+        .n_head = 2, .head = {"EVAL", script->source}, .n_keys = n_keys, .rest = &rest};
     redisReply *got = NULL;
     enum redis_status status = client_call(redis, &rest, 0, &by_sha, &got);
     if (status == REDIS_ANSWERED && got->type == REDIS_REPLY_ERROR && strncmp(got->str, "NOSCRIPT", 8) == 0) {

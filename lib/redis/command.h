@@ -3,6 +3,7 @@
 #define RCPTGATE_REDIS_COMMAND_H
 
 #include <hiredis/hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,11 +18,14 @@ enum redis_status {
     REDIS_LOST,  /* sent, but no answer came in time, or none that makes sense: it may have been done */
 };
 
+enum { REDIS_JOINT_MOST = 32 }; /* so many at most become one call: a third of a millisecond or so */
+
 struct redis_command {
     int argc;
     const char *const *argv;
     const size_t *lens;
     int64_t deadline; /* of redis_client_deadline(), or an earlier one; 0: the timeout from now on */
+    bool joins;       /* may become one call with others: see redis_client_eval() */
 };
 
 #endif

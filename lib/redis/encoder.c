@@ -4,7 +4,6 @@
 
 #include "base/unzeroed.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,16 +35,22 @@ static inline int encoder_room(struct redis_encoder *encoder, size_t more)
     return encoder->size - encoder->len >= more ? 0 : encoder_grow(encoder, more);
 }
 
-/* Both return where they end. */
-static char *put_number(char *to, char mark, size_t number)
+/* These return where they end. */
+static char *put_digits(char *to, size_t number)
 {
     char digits[NUMBER_MAX] UNZEROED, *at = digits + sizeof digits;
-    *to++ = mark;
     for (; number > 9; number /= 10)
         *--at = (char)('0' + number % 10);
     *to++ = (char)('0' + number);
     while (at < digits + sizeof digits)
         *to++ = *at++;
+    return to;
+}
+
+static char *put_number(char *to, char mark, size_t number)
+{
+    *to++ = mark;
+    to = put_digits(to, number);
     *to++ = '\r';
     *to++ = '\n';
     return to;
@@ -92,10 +97,11 @@ static int add_strings(struct redis_encoder *encoder, const char *const *argv, i
     return 0;
 }
 
-static int add_rest(struct redis_encoder *encoder, const struct redis_command *rest)
+/* The first of its words. */
+static int add_rest(struct redis_encoder *encoder, const struct redis_command *rest, int argc)
 {
-    return rest->lens != NULL ? add_args(encoder, rest->argv, rest->lens, rest->argc)
-                              : add_strings(encoder, rest->argv, rest->argc);
+    return rest->lens != NULL ? add_args(encoder, rest->argv, rest->lens, argc)
+                              : add_strings(encoder, rest->argv, argc);
 }
 
 static int add_count(struct redis_encoder *encoder, bool with_asking, size_t argc)
@@ -109,17 +115,51 @@ static int add_count(struct redis_encoder *encoder, bool with_asking, size_t arg
     return 0;
 }
 
-int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *request)
+/* The head and how many keys there are, then the keys of each; those of the last are followed by what all have. */
+static int add_words(struct redis_encoder *encoder, const struct redis_request *const *requests, int n)
 {
+    const struct redis_request *first = requests[0];
+    const struct redis_command *last = requests[n - 1]->rest;
+    char number[NUMBER_MAX] UNZEROED;
+    char *end = put_digits(number, (size_t)(n * first->n_keys));
+    int rc = add_strings(encoder, first->head, first->n_head);
+    if (first->n_head > 0 && rc == 0)
+        rc = add_arg(encoder, number, (size_t)(end - number));
+    for (int i = 0; i < n - 1 && rc == 0; i++)
+        rc = add_rest(encoder, requests[i]->rest, first->n_keys);
+    return last == NULL || rc != 0 ? rc : add_rest(encoder, last, last->argc);
+}
+
+int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *const *requests, int n)
+{
+    const struct redis_request *first = requests[0];
     const size_t before = encoder->len;
-    const struct redis_command *rest = request->rest;
-    int argc = request->n_head + (rest != NULL ? rest->argc : 0);
-    if (add_count(encoder, request->asking, (size_t)argc) == 0 &&
-        add_strings(encoder, request->head, request->n_head) == 0 &&
-        (rest == NULL || add_rest(encoder, rest) == 0))
+    int argc = first->n_head + (first->n_head > 0) + (n - 1) * first->n_keys +
+               (first->rest != NULL ? first->rest->argc : 0);
+    if (add_count(encoder, first->asking, (size_t)argc) == 0 && add_words(encoder, requests, n) == 0)
         return 0;
     encoder->len = before;
     return -1;
+}
+
+bool redis_encoder_may_join(const struct redis_request *request)
+{
+    return request->rest != NULL && request->rest->joins && !request->asking;
+}
+
+bool redis_encoder_joins(const struct redis_request *a, const struct redis_request *b)
+{
+    const struct redis_command *mine = a->rest, *other = b->rest;
+    if (!redis_encoder_may_join(a) || !redis_encoder_may_join(b) || a->n_keys != b->n_keys ||
+        mine->argc != other->argc || a->n_head != b->n_head)
+        return false;
+    for (int i = 0; i < a->n_head; i++)
+        if (a->head[i] != b->head[i])
+            return false;
+    for (int i = a->n_keys; i < mine->argc; i++)
+        if (mine->lens[i] != other->lens[i] || memcmp(mine->argv[i], other->argv[i], mine->lens[i]) != 0)
+            return false;
+    return true;
 }
 
 int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *argv)
@@ -128,7 +168,8 @@ int redis_encoder_add_strings(struct redis_encoder *encoder, const char *const *
     while (argv[argc] != NULL)
         argc++;
     const struct redis_command command = {.argc = argc, .argv = argv};
-    return redis_encoder_add(encoder, &(struct redis_request){.rest = &command});
+    const struct redis_request request = {.rest = &command};
+    return redis_encoder_add(encoder, (const struct redis_request *[]){&request}, 1);
 }
 
 void redis_encoder_clear(struct redis_encoder *encoder)

@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ANSWERS = 64, BATCH_BYTES = 256 * 1024 };
 
@@ -33,6 +34,7 @@ struct waiter {
     const struct redis_request *request;
     int64_t deadline;
     bool passed_over; /* its first answer, that to ASKING */
+    int joined;       /* in flight: so many, this one and those behind it, are one call; 0: not its first */
     enum waiter_state state;
     enum redis_status status;
     redisReply *reply;
@@ -79,6 +81,17 @@ static struct waiter *waiters_take(struct waiters *list)
     if (waiter != NULL)
         list->head = waiter->next;
     return waiter;
+}
+
+/* Puts all of before, which is empty then, in front. */
+static void waiters_prepend(struct waiters *list, struct waiters *before)
+{
+    if (before->head == NULL)
+        return;
+    before->tail->next = list->head;
+    if (list->head == NULL)
+        list->tail = before->tail;
+    list->head = before->head;
 }
 
 static void waiters_remove(struct waiters *list, struct waiter *waiter)
@@ -173,6 +186,48 @@ static int pipeline_ready(struct redis_pipeline *pipeline, int64_t deadline, str
     return redis_connection_is_open(pipeline->connection) ? 0 : pipeline_open(pipeline, deadline, err);
 }
 
+/* The next call: who waits first, and who may be in one call with it, taken out of the queue; the others keep their order, and as many of
+ * them are looked at at most. Returns how many they are; 0: all were late. */
+static int pipeline_gather(struct redis_pipeline *pipeline, int64_t now,
+                           struct waiter *call[REDIS_JOINT_MOST])
+{
+    struct waiters others = {0};
+    struct waiter *waiter;
+    int n = 0, passed = 0, most = 1;
+    while (n < most && passed < REDIS_JOINT_MOST && (waiter = waiters_take(&pipeline->queue)) != NULL) {
+        if (waiter->deadline <= now) {
+            pipeline_finish(pipeline, waiter, REDIS_DOWN, NULL);
+        } else if (n == 0) {
+            call[n++] = waiter;
+            most = redis_encoder_may_join(waiter->request) ? REDIS_JOINT_MOST : 1;
+        } else if (redis_encoder_joins(call[0]->request, waiter->request)) {
+            call[n++] = waiter;
+        } else {
+            waiters_add(&others, waiter);
+            passed++;
+        }
+    }
+    waiters_prepend(&pipeline->queue, &others);
+    return n;
+}
+
+/* Writes them as one call. False: out of memory. */
+static bool pipeline_write(struct redis_pipeline *pipeline, struct waiter *const call[REDIS_JOINT_MOST],
+                           int n)
+{
+    const struct redis_request *requests[REDIS_JOINT_MOST];
+    for (int i = 0; i < n; i++)
+        requests[i] = call[i]->request;
+    if (redis_encoder_add(&pipeline->out, requests, n) != 0)
+        return false;
+    for (int i = 0; i < n; i++) {
+        call[i]->state = WAITER_WRITTEN;
+        call[i]->joined = i == 0 ? n : 0;
+        waiters_add(&pipeline->flight, call[i]);
+    }
+    return true;
+}
+
 /* Moves everybody who waits, and has the time, from queue to flight. */
 static void pipeline_take(struct redis_pipeline *pipeline)
 {
@@ -181,13 +236,11 @@ static void pipeline_take(struct redis_pipeline *pipeline)
         redis_encoder_clear(&pipeline->out);
     pipeline->batch++;
     while (pipeline->queue.head != NULL && pipeline->out.len < BATCH_BYTES) {
-        struct waiter *waiter = waiters_take(&pipeline->queue);
-        if (waiter->deadline <= now || redis_encoder_add(&pipeline->out, waiter->request) != 0) {
-            pipeline_finish(pipeline, waiter, REDIS_DOWN, NULL);
-        } else {
-            waiter->state = WAITER_WRITTEN;
-            waiters_add(&pipeline->flight, waiter);
-        }
+        struct waiter *call[REDIS_JOINT_MOST];
+        int n = pipeline_gather(pipeline, now, call);
+        bool written = n > 0 && pipeline_write(pipeline, call, n);
+        for (int i = 0; i < n && !written; i++)
+            pipeline_finish(pipeline, call[i], REDIS_DOWN, NULL);
     }
 }
 
@@ -226,6 +279,27 @@ static enum redis_connection_status pipeline_step(struct redis_pipeline *pipelin
     return status;
 }
 
+/* What the i-th of n gets of the answer to one call of all: an element; where it is no list of so many, the same error as the others, or
+ * nothing. NULL: out of memory. */
+static redisReply *pipeline_part(redisReply *whole, int i, int n)
+{
+    redisReply *part = NULL;
+    if (whole->type == REDIS_REPLY_ARRAY && whole->elements == (size_t)n) {
+        part = whole->element[i];
+        whole->element[i] = NULL;
+        return part;
+    }
+    part = calloc(1, sizeof *part);
+    if (part == NULL)
+        return NULL;
+    part->type = REDIS_REPLY_NIL;
+    if (whole->type == REDIS_REPLY_ERROR && (part->str = strdup(whole->str)) != NULL) {
+        part->type = REDIS_REPLY_ERROR;
+        part->len = strlen(part->str);
+    }
+    return part;
+}
+
 /* An answer, to whoever waits for it. False: nobody does. */
 static bool pipeline_hand_out(struct redis_pipeline *pipeline, redisReply *reply)
 {
@@ -237,7 +311,14 @@ static bool pipeline_hand_out(struct redis_pipeline *pipeline, redisReply *reply
         freeReplyObject(reply);
         return true;
     }
-    pipeline_finish(pipeline, waiters_take(&pipeline->flight), REDIS_ANSWERED, reply);
+    int n = waiter->joined;
+    for (int i = 0; i < n; i++) {
+        redisReply *part = n == 1 ? reply : pipeline_part(reply, i, n);
+        pipeline_finish(pipeline, waiters_take(&pipeline->flight), part != NULL ? REDIS_ANSWERED : REDIS_LOST,
+                        part);
+    }
+    if (n > 1)
+        freeReplyObject(reply);
     return true;
 }
 

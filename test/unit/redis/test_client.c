@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "patience.h"
 #include "redis_server.h"
+#include "redis_together.h"
 
 #include <fcntl.h>
 #include <netdb.h>
@@ -329,6 +330,163 @@ static void test_eval(void **state)
     assert_int_equal(reply->type, REDIS_REPLY_ERROR);
     freeReplyObject(reply);
     assert_repeat(redis, "still here");
+    redis_client_free(redis);
+}
+
+/* ---- calls of a script that join ---- */
+
+static struct redis_client *patient_client(void)
+{
+    struct redis_client *redis =
+        client(&(struct redis_config){.path = server.socket, .timeout_ms = PATIENCE_MS});
+    assert_true(redis_client_wait(redis, PATIENCE_MS));
+    return redis;
+}
+
+struct joining {
+    struct redis_client *redis;
+    const struct redis_script *script;
+    const char *key, *word;
+    int64_t deadline;
+    bool apart;
+    enum redis_status status;
+    redisReply *reply;
+};
+
+static void joining_call(void *arg)
+{
+    struct joining *self = arg;
+    const char *argv[] = {self->key, self->word};
+    const size_t lens[] = {strlen(self->key), strlen(self->word)};
+    const struct redis_command args = {2, argv, lens, self->deadline, .joins = !self->apart};
+    self->status = redis_client_eval(self->redis, self->script, 1, &args, &self->reply);
+}
+
+/* Each key and word of a call becomes "key word how many keys the call had": */
+static const char joint_source[] =
+    "local out = {} for i, key in ipairs(KEYS) do out[i] = key .. ' ' .. ARGV[1] .. ' ' .. #KEYS end "
+    "return #KEYS == 1 and out[1] or out";
+
+static void joining_run(struct joining *all, size_t n, struct redis_client *redis, const char *source)
+{
+    struct redis_script script;
+    struct together together;
+    redisContext *cli = server_connect(&server);
+    redis_script_init(&script, source);
+    together_begin(&together, redis, cli);
+    for (size_t i = 0; i < n; i++) {
+        all[i].redis = redis;
+        all[i].script = &script;
+        together_call(&together, joining_call, &all[i]);
+    }
+    together_go(&together);
+    redisFree(cli);
+}
+
+static void joining_expect(struct joining *self, const char *text)
+{
+    assert_int_equal(self->status, REDIS_ANSWERED);
+    assert_non_null(self->reply->str);
+    assert_string_equal(self->reply->str, text);
+    freeReplyObject(self->reply);
+}
+
+/* As one call, those whose words are the same; the others go as they came. The script is not there, and is then asked for by everybody. */
+static void test_joint(void **state)
+{
+    (void)state;
+    struct redis_client *redis = patient_client();
+    for (int again = 0; again < 2; again++) {
+        struct joining all[] = {{.key = "a", .word = "x"},  {.key = "b", .word = "xx"},
+                                {.key = "c", .word = "x"},  {.key = "d", .word = "y"},
+                                {.key = "a", .word = "x"},  {.key = "f", .word = "x", .apart = true},
+                                {.key = "b", .word = "xx"}, {.key = "g", .word = ""}};
+        if (again == 0)
+            server_do(&server, "SCRIPT FLUSH");
+        joining_run(all, 8, redis, joint_source);
+        if (again == 0) { /* asked again, in the order in which they woke */
+            for (size_t i = 0; i < 8; i++) {
+                assert_int_equal(all[i].status, REDIS_ANSWERED);
+                assert_memory_equal(all[i].reply->str, all[i].key, 1);
+                freeReplyObject(all[i].reply);
+            }
+            continue;
+        }
+        static const char *const texts[] = {"a x 3", "b xx 2", "c x 3",  "d y 1",
+                                            "a x 3", "f x 1",  "b xx 2", "g  1"};
+        for (size_t i = 0; i < 8; i++)
+            joining_expect(&all[i], texts[i]);
+    }
+    redis_client_free(redis);
+}
+
+static void test_joint_most(void **state)
+{
+    (void)state;
+    enum { MANY = 2 * REDIS_JOINT_MOST + 3 };
+    struct redis_client *redis = patient_client();
+    struct joining all[MANY];
+    char keys[MANY][8], text[32];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(keys[i], sizeof keys[i], "%d", i);
+        all[i] = (struct joining){.key = keys[i], .word = "x"};
+    }
+    joining_run(all, 1, redis, joint_source);
+    joining_expect(&all[0], "0 x 1");
+    joining_run(all, MANY, redis, joint_source);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(text, sizeof text, "%d x %d", i, i < 2 * REDIS_JOINT_MOST ? REDIS_JOINT_MOST : 3);
+        joining_expect(&all[i], text);
+    }
+    redis_client_free(redis);
+}
+
+/* An error of the whole call is everybody's, an element that is one only that caller's; what is no list of so many is no answer. */
+static void test_joint_errors(void **state)
+{
+    (void)state;
+    struct redis_client *redis = patient_client();
+    static const char *const sources[] = {"return redis.error_reply('MINE is an error')",
+                                          "local out = {} for i = 1, #KEYS do out[i] = i == 2 and {err = "
+                                          "'MINE is one'} or 'well' end return out",
+                                          "return {1, 2, 3, 4}", "return 7"};
+    for (size_t s = 0; s < 4; s++) {
+        struct joining all[] = {
+            {.key = "a", .word = "x"}, {.key = "b", .word = "x"}, {.key = "c", .word = "x"}};
+        struct redis_script script;
+        redis_script_init(&script, sources[s]);
+        redisContext *cli = server_connect(&server);
+        freeReplyObject(redisCommand(cli, "SCRIPT LOAD %s", sources[s]));
+        redisFree(cli);
+        joining_run(all, 3, redis, sources[s]);
+        for (int i = 0; i < 3; i++) {
+            bool error = s == 0 || (s == 1 && i == 1);
+            assert_int_equal(all[i].status, REDIS_ANSWERED);
+            assert_int_equal(all[i].reply->type, error    ? REDIS_REPLY_ERROR
+                                                 : s == 1 ? REDIS_REPLY_STRING
+                                                          : REDIS_REPLY_NIL);
+            if (error)
+                assert_memory_equal(all[i].reply->str, "MINE is", 7);
+            freeReplyObject(all[i].reply);
+        }
+    }
+    redis_client_free(redis);
+}
+
+/* Who has no time left goes, and the others have their answers. */
+static void test_joint_late(void **state)
+{
+    (void)state;
+    struct redis_client *redis = patient_client();
+    struct joining all[] = {{.key = "a", .word = "x"},
+                            {.key = "b", .word = "x", .deadline = clock_monotonic_ns()},
+                            {.key = "c", .word = "x"}};
+    joining_run(&all[2], 1, redis, joint_source);
+    joining_expect(&all[2], "c x 1");
+    joining_run(all, 3, redis, joint_source);
+    joining_expect(&all[0], "a x 2");
+    assert_int_equal(all[1].status, REDIS_DOWN);
+    joining_expect(&all[2], "c x 2");
     redis_client_free(redis);
 }
 
@@ -1044,6 +1202,10 @@ int main(void)
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_sha),
         cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_joint),
+        cmocka_unit_test(test_joint_most),
+        cmocka_unit_test(test_joint_errors),
+        cmocka_unit_test(test_joint_late),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_deadline_is_handed_down),
         cmocka_unit_test(test_frozen_herd),
