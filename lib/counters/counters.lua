@@ -15,6 +15,8 @@
 --     new nothing is charged, and the ask is answered 4), the field in which new keys are counted, how many may be made in a minute, amount, need, hold, flags, ask that it is a share of (0: none), share_above,
 --     headroom. No numbers: the i-th field, amount and need 1, the others 0
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
+--     plain: RCPTs that differ in their keys alone may come in one call: KEYS has the keys of each, one after the other. Each is decided for
+--     itself, in this order, as by a call of its own; what is answered is then the list of their answers
 --   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
 --     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or a word: what it counts where
 --     that is not recipients, then numbers: age (ms), late, max, ttl, check.
@@ -31,11 +33,11 @@
 -- the text "t young ripe client": young ones, the first of them deferred at t, let only another client network through, a minute later
 -- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
-local call, pcall = redis.call, redis.pcall
+local call, pcall, protected = redis.call, redis.pcall, pcall
 local tonumber, floor = tonumber, math.floor
 local match, gmatch, find, sub, byte = string.match, string.gmatch, string.find, string.sub, string.byte
 local format = string.format -- a number by '%d' costs half of what it does where it becomes a text by itself; '%s' costs as much
-local what, now = ARGV[1]
+local what, base, now = ARGV[1], 0 -- the keys of this RCPT are those behind KEYS[base]
 
 if ARGV[2] == '-1' then
     local time = call('TIME')
@@ -118,7 +120,7 @@ local function plain()
         end
     end
     if ARGV[4] == '1' then -- one limit: without the lists below
-        local text = pcall('HGET', KEYS[1], ARGV[10])
+        local text = pcall('HGET', KEYS[base + 1], ARGV[10])
         if type(text) == 'table' then
             return nil
         end
@@ -126,9 +128,9 @@ local function plain()
         if not used then
             return nil
         end
-        call('HSET', KEYS[1], ARGV[10], put)
+        call('HSET', KEYS[base + 1], ARGV[10], put)
         if late then
-            live(KEYS[1], ARGV[8])
+            live(KEYS[base + 1], ARGV[8])
         end
         return stamp .. ' ' .. used .. ' ' .. born
     end
@@ -138,7 +140,7 @@ local function plain()
     while ask < last do -- the keys that new ones may overflow into come after those of all asks
         k = k + 1
         local n, put = tonumber(ARGV[at + 1]), {}
-        local texts = pcall('HMGET', KEYS[k], unpack(ARGV, at + 2, at + 1 + n))
+        local texts = pcall('HMGET', KEYS[base + k], unpack(ARGV, at + 2, at + 1 + n))
         if texts.err then
             return nil
         end
@@ -157,21 +159,52 @@ local function plain()
     end
     at = last
     for k = 1, #writes do
-        call('HSET', KEYS[k], unpack(writes[k]))
+        call('HSET', KEYS[base + k], unpack(writes[k]))
         if late[k] then
-            live(KEYS[k], ARGV[at])
+            live(KEYS[base + k], ARGV[at])
         end
         at = at + 2 + ARGV[at + 1]
     end
     return table.concat(answer, ' ')
 end
 
+local keys = #KEYS -- of one RCPT
 if what == 'plain' then
-    local answer = plain()
+    if keys > 1 and ARGV[3] == '' then -- as many as are listed
+        local at = 5 + 3 * ARGV[4]
+        keys = 0
+        while ARGV[at] do
+            keys, at = keys + 1, at + 2 + ARGV[at + 1]
+        end
+    end
+    local answer = keys == #KEYS and plain()
     if answer then
         return answer
     end
     what = 'reserve'
+end
+
+-- Answers the RCPTs that came together, until one() has no answer. An error is an answer to that RCPT.
+local answers = {}
+local function answer_several(one)
+    while base < #KEYS do
+        local good, answer = protected(one)
+        if good and not answer then
+            return
+        end
+        if type(answer) == 'string' and not good then -- Redis 6 says where it was, and then ': -' and what it was
+            answer = {err = match(answer, ': %-(.*)$') or answer}
+        end
+        answers[#answers + 1] = answer
+        base = base + keys
+    end
+end
+
+if keys < #KEYS then
+    answer_several(plain)
+    if base == #KEYS then
+        return answers
+    end
 end
 
 -- A slot after the change at `at`, as text, and how much more it counts; nil: it stays as it is.
@@ -710,11 +743,11 @@ if what == 'lease' then
     return {junk, units, used, counter.slot, counter.born, ceil((counter.slot + 1) * window / 10) - 1 - now}
 end
 
--- What is left: reserve, attempts, peek, charge, with all there is.
+-- What is left: reserve, attempts, peek, charge, and what is not plain, with all there is.
 local n = tonumber(ARGV[4])
 local peek, charge = what == 'peek', what == 'charge'
 local key_of, name_of, first_of, at_of = {}, {}, {}, {}
-local loaded, counters, exists = {}, {}, {}
+local loaded, counters, exists, overflows, new_keys, n_new, asks, retry -- of the RCPT that is answered
 
 do
     local at, key, field = 5 + 3 * n, 1, 0
@@ -732,7 +765,7 @@ end
 
 local function load(key)
     local at = at_of[key]
-    local values = try('HMGET', KEYS[key], unpack(ARGV, at + 2, at + 1 + ARGV[at + 1]))
+    local values = try('HMGET', KEYS[base + key], unpack(ARGV, at + 2, at + 1 + ARGV[at + 1]))
     if not values then
         exists[key] = false
         values = {}
@@ -748,7 +781,7 @@ local function is_new(key)
         for i = 1, #values do
             exists[key] = exists[key] or values[i] ~= false
         end
-        exists[key] = exists[key] or call('EXISTS', KEYS[key]) == 1
+        exists[key] = exists[key] or call('EXISTS', KEYS[base + key]) == 1
     end
     return not exists[key]
 end
@@ -779,11 +812,8 @@ local function get(field, window, hold, unit)
     return counter
 end
 
-local retry = ask_pair(peek)
-
 -- Whether an ask means the counter of its overflow key: its key is new and enough new keys were made.
 local NEW_WINDOW = 60000
-local overflows, new_keys, n_new = {}, {}, {}
 
 local function overflow(key, new_field, new_max)
     if overflows[key] == nil then
@@ -824,23 +854,6 @@ local function read_ask(i)
         harden(ask.counter)
     end
     return ask
-end
-
-local asks, absent = {}, false
-for i = 1, n do
-    asks[i] = read_ask(i)
-    absent = absent or asks[i].absent
-end
-if absent then
-    local answer = {junk}
-    for i = 1, n do
-        local to = i * 8 - 6
-        for k = to, to + 7 do
-            answer[k] = 0
-        end
-        answer[to] = asks[i].absent and 4 or 1
-    end
-    return answer
 end
 
 -- For how long what is taken refuses by itself; 0: it does not.
@@ -890,86 +903,125 @@ local function check(ask)
     return ask.result == 1 or ask.shadow
 end
 
--- What another store charged is taken as it is.
-local admitted = what ~= 'attempts'
-for i = 1, n do
-    local ask = asks[i]
-    if not charge then
-        admitted = check(ask) and admitted
-    elseif ask.hold > 0 and now + ask.hold > ask.counter.held then
-        ask.counter.trip = now + ask.hold
-    end
-end
-
--- Charges all or none, and answers: for each ask result, used, wait, slot, born, 1 (overflow) + 2 (a retry), taken, and for how long it
--- is hard.
-local answer, written = {junk}, {}
-for i = 1, n do
-    local ask = asks[i]
-    local counter, refused, slot = ask.counter, ask.result ~= 1, -1
-    local used = counter.used
-    local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
-    charged = charged and not ask.look
-    local corrects = ask.again and not refused and counter.refused > 0 -- it was none after all
-    if (charged or refused or corrects) and not peek then
-        counter.max = ask.max_text
-        written[ask.field] = true
-        if refused and not ask.again then
-            counter.refused = counter.refused + 1
-        elseif corrects then
-            counter.refused = counter.refused - 1
+-- What was asked for only where it exists, and does not.
+local function answer_absent()
+    local answer = {junk}
+    for i = 1, n do
+        local to = i * 8 - 6
+        for k = to, to + 7 do
+            answer[k] = 0
         end
-        counter.held = counter.trip or counter.held
-        if charged then
-            if ask.attempt then
-                add(counter, 1, ask.amount, 0)
-            else
-                charge_open(counter, ask.amount, ask.hard)
-                slot = counter.slot
-            end
-        end
+        answer[to] = asks[i].absent and 4 or 1
     end
-    local to = i * 8 - 6
-    answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
-    answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.overflowed and 1 or 0) + (retry and 2 or 0)
-    answer[to + 6], answer[to + 7] = counter.taken, ask.hard_for
-end
-if peek then
     return answer
 end
 
--- Writes, key by key.
-local out = {}
-local function put(field)
-    local key = key_of[field]
-    local list = out[key]
-    if list then
-        list[#list + 1] = name_of[field]
-        list[#list + 1] = text(counters[field])
-    else
-        out[key] = {name_of[field], text(counters[field])}
+-- What another store charged is taken as it is.
+local function check_all()
+    local admitted = what ~= 'attempts'
+    for i = 1, n do
+        local ask = asks[i]
+        if not charge then
+            admitted = check(ask) and admitted
+        elseif ask.hold > 0 and now + ask.hold > ask.counter.held then
+            ask.counter.trip = now + ask.hold
+        end
+    end
+    return admitted
+end
+
+-- Charges all or none, and answers: for each ask result, used, wait, slot, born, 1 (overflow) + 2 (a retry), taken, and for how long it
+-- is hard. Then which fields are to be written.
+local function charge_all(admitted)
+    local answer, written = {junk}, {}
+    for i = 1, n do
+        local ask = asks[i]
+        local counter, refused, slot = ask.counter, ask.result ~= 1, -1
+        local used = counter.used
+        local charged = ask.attempt and not retry or not ask.attempt and admitted and not refused
+        charged = charged and not ask.look
+        local corrects = ask.again and not refused and counter.refused > 0 -- it was none after all
+        if (charged or refused or corrects) and not peek then
+            counter.max = ask.max_text
+            written[ask.field] = true
+            if refused and not ask.again then
+                counter.refused = counter.refused + 1
+            elseif corrects then
+                counter.refused = counter.refused - 1
+            end
+            counter.held = counter.trip or counter.held
+            if charged then
+                if ask.attempt then
+                    add(counter, 1, ask.amount, 0)
+                else
+                    charge_open(counter, ask.amount, ask.hard)
+                    slot = counter.slot
+                end
+            end
+        end
+        local to = i * 8 - 6
+        answer[to], answer[to + 1], answer[to + 2] = ask.result, used, ask.wait
+        answer[to + 3], answer[to + 4], answer[to + 5] = slot, counter.born, (ask.overflowed and 1 or 0) + (retry and 2 or 0)
+        answer[to + 6], answer[to + 7] = counter.taken, ask.hard_for
+    end
+    return answer, written
+end
+
+-- Key by key.
+local function write_all(written)
+    local out, new_fields = {}, {}
+    local function put(field)
+        local key = key_of[field]
+        local list = out[key]
+        if list then
+            list[#list + 1] = name_of[field]
+            list[#list + 1] = text(counters[field])
+        else
+            out[key] = {name_of[field], text(counters[field])}
+        end
+    end
+    for field in pairs(written) do
+        put(field)
+    end
+    for i = 1, #new_keys do
+        local new = new_keys[i]
+        if out[new.key] then
+            counters[new.field].max = format('%.0f', new.max)
+            add(counters[new.field], 1, 1, 0)
+            new_fields[new.field] = true
+        end
+    end
+    for field in pairs(new_fields) do
+        put(field)
+    end
+    for key, list in pairs(out) do
+        call('HSET', KEYS[base + key], unpack(list))
+        live(KEYS[base + key], ARGV[at_of[key]])
     end
 end
-for field in pairs(written) do
-    put(field)
-end
-local new_fields = {}
-for i = 1, #new_keys do
-    local new = new_keys[i]
-    if out[new.key] then
-        counters[new.field].max = format('%.0f', new.max)
-        add(counters[new.field], 1, 1, 0)
-        new_fields[new.field] = true
+
+local function reserve()
+    junk, loaded, counters, exists, overflows, new_keys, n_new, asks = 0, {}, {}, {}, {}, {}, {}, {}
+    retry = ask_pair(peek)
+    local absent = false
+    for i = 1, n do
+        asks[i] = read_ask(i)
+        absent = absent or asks[i].absent
     end
-end
-for field in pairs(new_fields) do
-    put(field)
-end
-for key, list in pairs(out) do
-    call('HSET', KEYS[key], unpack(list))
-    local ttl = ARGV[at_of[key]]
-    if call('PTTL', KEYS[key]) < tonumber(ttl) then
-        call('PEXPIRE', KEYS[key], ttl)
+    if absent then
+        return answer_absent()
     end
+    local answer, written = charge_all(check_all())
+    if not peek then
+        write_all(written)
+    end
+    return answer
 end
-return answer
+
+if keys == #KEYS then
+    return reserve()
+end
+answer_several(function()
+    return plain() or reserve()
+end)
+return answers

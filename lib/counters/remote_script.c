@@ -285,7 +285,9 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
         args_add_key(args, store->prefix, layout->keys[k].name);
     if (request->pair != NULL)
         args_add_pair_keys(args, store, request->pair, now_ms);
-    args_add(args, mode_name(mode, request, layout));
+    const char *name = mode_name(mode, request, layout);
+    args->joins = request->pair == NULL && strcmp(name, "plain") == 0;
+    args_add(args, name);
     args_add_now(args, store, now_ms);
     if (request->pair != NULL)
         add_pair(args, request, now_ms);

@@ -1,5 +1,6 @@
 /* limiter: the counter stores against limiter_model, operation by operation, at random: clocks that are stale, differ or are stepped, changed
- * limits, refunds, settles by slot and by age, holds, shares, overflow keys, numbers that are as large as they get.
+ * limits, refunds, settles by slot and by age, holds, shares, overflow keys, numbers that are as large as they get. Redis is also asked by several at once, who
+ * come together in one call.
  *
  * usage: limiter [--seed N] [--keep-going] memory|redis|window OPERATIONS
  *
@@ -11,6 +12,7 @@
 #include "counters/window.h"
 
 #include "redis_server.h"
+#include "redis_together.h"
 
 #include <inttypes.h>
 
@@ -34,6 +36,7 @@ struct op {
     int key, limit;  /* SHOW, RESET */
     unsigned spills; /* the keys that have an overflow key, a bit each */
     bool gone;       /* left out */
+    unsigned group;  /* RESERVE: comes together with those of the same group before and behind it; 0: alone */
 };
 
 struct round {
@@ -46,6 +49,9 @@ struct round {
 
 static const char *const limits[LIMITS] = {"one", "two", "three"};
 static struct counters *redis;
+static struct redis_client *client;
+static redisContext *cli; /* beside it */
+static uint64_t grouped;  /* operations that were to come together */
 static uint64_t random_state;
 static uint64_t operations;
 
@@ -216,6 +222,40 @@ static void make_change(const struct round *round, struct op *op)
         op->check = one_in(2) ? COUNT_CHECK_FULL : COUNT_CHECK_FIT;
 }
 
+/* The same of other keys: what is one key stays one, what are two stay two. */
+static void exchange_keys(struct round *round, struct op *op)
+{
+    int to[KEYS];
+    for (int i = 0; i < KEYS; i++) {
+        int other = (int)below(i + 1);
+        to[i] = to[other];
+        to[other] = i;
+    }
+    for (size_t i = 0; i < op->n; i++) {
+        struct count_ask *ask = &op->asks[i];
+        int key = 0;
+        while (ask->key != round->keys[key])
+            key++;
+        ask->key = round->keys[to[key]];
+        if (ask->overflow != NULL)
+            ask->overflow = round->keys[KEYS + to[key]];
+    }
+}
+
+/* Others who come with the last one. */
+static void make_group(struct round *round)
+{
+    struct op *first = &round->ops[round->n - 1];
+    int64_t more = 1 + below(one_in(12) ? 40 : 4);
+    first->group = (unsigned)round->n;
+    for (; more > 0 && round->n < OPS; more--) {
+        struct op *op = &round->ops[round->n++];
+        *op = *first;
+        if (one_in(2))
+            exchange_keys(round, op);
+    }
+}
+
 static void make_op(struct round *round, struct weather *w)
 {
     static const enum verb verbs[] = {RESERVE, RESERVE, RESERVE, RESERVE, RESERVE, RESERVE, PEEK,
@@ -231,6 +271,8 @@ static void make_op(struct round *round, struct weather *w)
     if (op->verb <= CHARGE)
         make_asks(round, w, op);
     round->n++;
+    if (op->verb == RESERVE && one_in(6))
+        make_group(round);
 }
 
 static void make_round(struct round *round, bool forgets)
@@ -380,6 +422,60 @@ static bool run_request(struct run *run, size_t at)
     memcpy(run->receipts[at], want, sizeof want);
     run->charged[at] = true;
     return compare(run, want, got, op->n, false);
+}
+
+struct asking {
+    const struct op *op;
+    struct count_answer want[ASKS], got[ASKS];
+    enum counters_status status;
+};
+
+static void ask_one(void *arg)
+{
+    struct asking *asking = arg;
+    const struct count_request request = {.asks = asking->op->asks, .n = asking->op->n};
+    asking->status = counters_reserve(redis, &request, asking->op->now, asking->got);
+}
+
+/* The operations from `at` to before `end`, at once. */
+static bool run_group(struct run *run, size_t at, size_t end)
+{
+    static struct asking all[OPS];
+    struct together together;
+    bool same = true;
+    together_begin(&together, client, cli);
+    for (size_t i = at; i < end; i++) {
+        const struct op *op = &run->round->ops[i];
+        if (op->gone)
+            continue;
+        all[i].op = op;
+        limiter_model_ask(run->model, COUNTERS_RESERVE, &(struct count_request){.asks = op->asks, .n = op->n},
+                          op->now, all[i].want);
+        together_call(&together, ask_one, &all[i]);
+        grouped++;
+    }
+    together_go(&together);
+    for (size_t i = at; i < end && same; i++) {
+        if (run->round->ops[i].gone)
+            continue;
+        if (run->print)
+            print_op(run, i, all[i].want);
+        memcpy(run->receipts[i], all[i].want, sizeof all[i].want);
+        run->charged[i] = true;
+        same = all[i].status == COUNTERS_OK && compare(run, all[i].want, all[i].got, all[i].op->n, false);
+        operations++;
+    }
+    return same;
+}
+
+/* Where the group of an operation ends; behind itself where it comes alone. */
+static size_t group_end(const struct round *round, size_t at)
+{
+    size_t end = at + 1;
+    while (redis != NULL && round->ops[at].group != 0 && end < round->n &&
+           round->ops[end].group == round->ops[at].group)
+        end++;
+    return end;
 }
 
 static bool is_again(const struct op *of, const struct run *run, size_t op, size_t i)
@@ -543,9 +639,13 @@ static bool run_round(struct round *round, bool print)
         .round = round, .print = print, .printed_now = START, .model = limiter_model_new(round->forgets)};
     run.counters = redis != NULL ? redis : counters_memory_new(1000);
     bool same = run.counters != NULL;
-    for (size_t i = 0; same && i < round->n; i++)
-        if (!round->ops[i].gone)
+    for (size_t i = 0, end; same && i < round->n; i = end) {
+        end = group_end(round, i);
+        if (end > i + 1)
+            same = run_group(&run, i, end);
+        else if (!round->ops[i].gone)
             same = run_op(&run, i);
+    }
     same = same && run_last(&run, round->ops[round->n - 1].now);
     if (print)
         printf("%s\n", same ? "the same" : run.why);
@@ -644,19 +744,32 @@ static bool window_round(void)
 
 /* ---- all ---- */
 
-static void start_redis(struct redis_server *server, struct redis_client **client)
+static void start_redis(struct redis_server *server)
 {
     struct error err = {0};
     server_start(server);
-    *client = redis_client_new(
-        &(struct redis_config){.path = server->socket, .prefix = "test", .timeout_ms = 60000}, NULL, NULL,
+    cli = server_connect(server);
+    client = redis_client_new(
+        &(struct redis_config){.path = server->socket, .prefix = "test", .timeout_ms = 600000}, NULL, NULL,
         &err);
-    redis = *client != NULL ? counters_remote_new(*client, &err) : NULL;
-    if (redis == NULL || !redis_client_wait(*client, 60000)) {
+    redis = client != NULL ? counters_remote_new(client, &err) : NULL;
+    if (cli == NULL || redis == NULL || !redis_client_wait(client, 60000)) {
         fprintf(stderr, "limiter: no Redis: %s\n", err.text);
         exit(2);
     }
     remote_follow_caller_clock(redis);
+}
+
+/* How many of the grouped operations were no call of their own, as far as the server knows. False: hardly any. */
+static bool came_together(void)
+{
+    redisReply *reply = redisCommand(cli, "INFO commandstats");
+    const char *at =
+        reply != NULL && reply->str != NULL ? strstr(reply->str, "cmdstat_evalsha:calls=") : NULL;
+    uint64_t calls = at != NULL ? strtoull(at + strlen("cmdstat_evalsha:calls="), NULL, 10) : 0;
+    freeReplyObject(reply);
+    printf("limiter: %" PRIu64 " operations in groups, %" PRIu64 " calls of the script\n", grouped, calls);
+    return calls + grouped / 2 < operations;
 }
 
 static int usage(void)
@@ -708,12 +821,13 @@ int main(int argc, char **argv)
     if (strcmp(what, "memory") != 0 && strcmp(what, "redis") != 0 && strcmp(what, "window") != 0)
         return usage();
     struct redis_server server;
-    struct redis_client *client = NULL;
     if (strcmp(what, "redis") == 0)
-        start_redis(&server, &client);
+        start_redis(&server);
     int failed = rounds(what, strtoull(argv[at + 1], NULL, 10), seed, keep_going);
     printf("limiter: %s, %" PRIu64 " operations, %d rounds otherwise\n", what, operations, failed);
     if (client != NULL) {
+        failed += !came_together();
+        redisFree(cli);
         counters_free(redis);
         redis_client_free(client);
         server_remove(&server);

@@ -6,6 +6,7 @@
 #include "counters/stores.h"
 
 #include "redis_server.h"
+#include "redis_together.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -440,6 +441,140 @@ static void test_deferrals_come_with_the_request(void **state)
     assert_string_equal(ask_redis("DBSIZE"), "1");
 }
 
+/* ---- RCPTs that come together ---- */
+
+struct asking {
+    struct count_ask asks[3];
+    size_t n;
+    struct count_answer answers[3];
+    enum counters_status status;
+};
+
+static void asking_call(void *arg)
+{
+    struct asking *self = arg;
+    const struct count_request request = {.asks = self->asks, .n = self->n};
+    self->status = counters_reserve(counters, &request, START, self->answers);
+}
+
+/* How many calls of the script it took. */
+static int asking_run(struct asking *all, size_t n, const char *also)
+{
+    struct together together;
+    ask_redis("CONFIG RESETSTAT");
+    together_begin(&together, ((struct remote *)counters)->redis, cli);
+    for (size_t i = 0; i < n; i++)
+        together_call(&together, asking_call, &all[i]);
+    together.also = also;
+    together_go(&together);
+    redisReply *reply = redisCommand(cli, "INFO commandstats");
+    const char *at = strstr(reply->str, "cmdstat_evalsha:calls=");
+    int calls = at != NULL ? atoi(at + strlen("cmdstat_evalsha:calls=")) : 0;
+    freeReplyObject(reply);
+    return calls;
+}
+
+static void asking_expect(const struct asking *self, size_t i, enum count_result result, int64_t used)
+{
+    assert_int_equal(self->status, COUNTERS_OK);
+    assert_int_equal(self->answers[i].result, result);
+    assert_int_equal(self->answers[i].used, used);
+}
+
+/* Each sees what those before it charged; one that is full, held or not ours is refused, or made anew, by itself. */
+static void test_together(void **state)
+{
+    (void)state;
+    struct asking all[7];
+    static const char *const keys[] = {"a", "b", "a", "list", "a", "b", "a"};
+    for (size_t i = 0; i < 7; i++)
+        all[i] = (struct asking){.asks = {ask_for(keys[i], "l", 2)}, .n = 1};
+    reserve_one(&all[0].asks[0], START);
+    ask_redis("RPUSH test:list x");
+    assert_int_equal(asking_run(all, 7, NULL), 1);
+    asking_expect(&all[0], 0, COUNT_ADMITTED, 1);
+    asking_expect(&all[1], 0, COUNT_ADMITTED, 0);
+    asking_expect(&all[2], 0, COUNT_OVER, 2);
+    asking_expect(&all[3], 0, COUNT_ADMITTED, 0);
+    asking_expect(&all[4], 0, COUNT_OVER, 2);
+    asking_expect(&all[5], 0, COUNT_ADMITTED, 1);
+    asking_expect(&all[6], 0, COUNT_OVER, 2);
+    assert_int_equal(counters_junk_resets(counters), 1);
+    assert_string_equal(ask_redis("HGET test:a l"),
+                        "2/2 window=60000 born=1732320000000 slot=288720000 2 refused=3");
+    assert_string_equal(ask_redis("HGET test:b l"), "2/2 window=60000 born=1732320000000 slot=288720000 2");
+    assert_string_equal(ask_redis("HGET test:list l"),
+                        "1/2 window=60000 born=1732320000000 slot=288720000 1");
+    assert_in_range(atoi(ask_redis("PTTL test:b")), 1, 100000);
+    assert_int_equal(asking_run(all, 1, NULL), 1);
+}
+
+/* Several limits, of one key and of two: all or none of each RCPT. */
+static void test_together_several_limits(void **state)
+{
+    (void)state;
+    struct asking all[5];
+    static const char *const keys[][2] = {{"a", "c"}, {"b", "c"}, {"a", "d"}, {"b", "c"}, {"c", "a"}};
+    for (size_t i = 0; i < 5; i++)
+        all[i] = (struct asking){.asks = {ask_for(keys[i][0], "one", 9), ask_for(keys[i][1], "three", 2),
+                                          ask_for(keys[i][0], "two", 9)},
+                                 .n = 3};
+    assert_int_equal(asking_run(all, 5, NULL), 1);
+    static const enum count_result results[] = {COUNT_ADMITTED, COUNT_ADMITTED, COUNT_ADMITTED, COUNT_OVER,
+                                                COUNT_ADMITTED};
+    static const int64_t used[][3] = {{0, 0, 0}, {0, 1, 0}, {1, 0, 1}, {1, 2, 1}, {0, 0, 0}};
+    for (size_t i = 0; i < 5; i++) {
+        asking_expect(&all[i], 0, COUNT_ADMITTED, used[i][0]);
+        asking_expect(&all[i], 1, results[i], used[i][1]);
+        asking_expect(&all[i], 2, COUNT_ADMITTED, used[i][2]);
+    }
+    assert_string_equal(ask_redis("HGET test:b one"),
+                        "1/9 window=60000 born=1732320000000 slot=288720000 1"); /* the second was none */
+    assert_string_equal(ask_redis("HGET test:c three"),
+                        "2/2 window=60000 born=1732320000000 slot=288720000 2 refused=1");
+    assert_string_equal(ask_redis("HGET test:c one"), "1/9 window=60000 born=1732320000000 slot=288720000 1");
+}
+
+/* What differs in more than its keys goes apart: another max, a look, what may be a retry. */
+static void test_not_together(void **state)
+{
+    (void)state;
+    struct asking all[4];
+    for (size_t i = 0; i < 4; i++)
+        all[i] = (struct asking){.asks = {ask_for("a", "l", i == 2 ? 8 : 9)}, .n = 1};
+    all[3].asks[0].need = 2;
+    assert_int_equal(asking_run(all, 4, NULL), 3);
+    static const int64_t used[] = {0, 1, 2, 3};
+    for (size_t i = 0; i < 4; i++)
+        asking_expect(&all[i], 0, COUNT_ADMITTED, used[i]);
+}
+
+/* An error of one key (here no right to delete what is not ours) is no error of the others'; one of the node is everybody's. */
+static void test_together_errors(void **state)
+{
+    (void)state;
+    struct asking all[4];
+    static const char *const keys[] = {"a", "list", "a", "b"};
+    for (size_t i = 0; i < 4; i++)
+        all[i] = (struct asking){.asks = {ask_for(keys[i], "l", 9)}, .n = 1};
+    ask_redis("RPUSH test:list x");
+    ask_redis("ACL SETUSER default -del");
+    int calls = asking_run(all, 4, NULL);
+    ask_redis("ACL SETUSER default +@all");
+    assert_int_equal(calls, 1);
+    asking_expect(&all[0], 0, COUNT_ADMITTED, 0);
+    assert_int_equal(all[1].status, COUNTERS_DOWN);
+    asking_expect(&all[2], 0, COUNT_ADMITTED, 1);
+    asking_expect(&all[3], 0, COUNT_ADMITTED, 0);
+    ask_redis("DEL test:list"); /* Redis lets a script that has deleted go on */
+    (void)asking_run(all, 4, "CONFIG SET maxmemory 1");
+    ask_redis("CONFIG SET maxmemory 0");
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(all[i].status, COUNTERS_DOWN);
+    assert_true(redis_client_wait(((struct remote *)counters)->redis, 60000));
+    assert_int_equal(reserve_one(&all[0].asks[0], START).used, 2);
+}
+
 static void see_count(void *arg, const struct count_view *view)
 {
     (void)view;
@@ -586,6 +721,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_together, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_together_several_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_together, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_together_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_clock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_synced_once, setup, teardown),
         cmocka_unit_test(test_server_goes),
