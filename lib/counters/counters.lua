@@ -52,9 +52,13 @@ end
 
 -- Counts one more in a counter (false: there is none): what was used and when it was born, as texts, its new text, and whether its key
 -- may have to live longer. nil: it is not plain.
-local stamp
+local stamp, slot_window, slot, slot_text
 local function one_more(text, window, max, word)
-    local slot, hard, unit = floor(now * 10 / window), false, ''
+    local hard, unit = false, ''
+    if window ~= slot_window then -- a number that becomes a text, or the other way round, is dear
+        slot_window, slot = window, floor(now * 10 / window)
+        slot_text = format('%d', slot)
+    end
     if word ~= '' then
         hard, unit = byte(word) == 104, match(word, '^h?(%l*)')
         unit = (unit ~= '' and ' ' .. unit or '') .. (hard and ' h' or '')
@@ -63,18 +67,20 @@ local function one_more(text, window, max, word)
         if tonumber(max) < 1 or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
             return nil
         end
-        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. format('%d', slot) ..
+        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. slot_text ..
                            (hard and ' 1:1' or ' 1') .. unit, true
     end
     local used, same, born, newest, list, rest = match(text, '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
     if same ~= window or tonumber(born) > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
         return nil
     end
+    local was = used
     used = tonumber(used)
-    local ago, counts = slot - newest, hard and '1:1' or '1'
+    local ago, counts = newest == slot_text and 0 or slot - newest, hard and '1:1' or '1'
     if ago == 0 then
         local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
-        if tonumber(first) > used or open ~= '' and tonumber(open) > tonumber(first) then
+        first = tonumber(first)
+        if first > used or open ~= '' and tonumber(open) > first then
             return nil
         end
         if hard then
@@ -100,8 +106,8 @@ local function one_more(text, window, max, word)
     if used + 1 > tonumber(max) then
         return nil
     end
-    return format('%d', used), born, format('%d', used + 1) .. '/' .. max .. ' window=' .. window .. ' born=' .. born ..
-                                     ' slot=' .. format('%d', slot) .. ' ' .. counts .. rest, ago > 0
+    return ago == 0 and was or format('%d', used), born, format('%d', used + 1) .. '/' .. max .. ' window=' .. window .. ' born=' .. born ..
+                                                         ' slot=' .. slot_text .. ' ' .. counts .. rest, ago > 0
 end
 
 local function live(key, ttl)
@@ -217,16 +223,27 @@ local function changed_slot(count, open, at)
     end
 end
 
+-- The current slot of a window, as text. (A text that becomes a number is dear: strtod().)
+local current_slots = {}
+local function current_slot(window)
+    local slot = current_slots[window]
+    if not slot then
+        slot = format('%d', floor(now * 10 / window))
+        current_slots[window] = slot
+    end
+    return slot
+end
+
 -- Nearly always it was charged a moment ago: the slot is the newest, and current, and what stands before it is known but for used and
 -- max. false: not so.
 local function newest_changed(key, limit, found, at)
     local _, ends = find(found, ' window=' .. ARGV[at + 2] .. ' born=' .. ARGV[at + 4] .. ' slot=' .. ARGV[at + 3] .. ' ', 1, true)
-    if not ends or floor(now * 10 / ARGV[at + 2]) ~= tonumber(ARGV[at + 3]) then
+    if not ends or current_slot(ARGV[at + 2]) ~= ARGV[at + 3] then
         return false
     end
     local used = match(found, '^%d+')
     local first, open, older = match(found, '^(%d+):?(%d*)(.*)$', ends + 1)
-    if not used or not first or tonumber(used) >= 1e14 or tonumber(first) >= 1e14 or find(older, ' held=', 1, true) then
+    if not used or not first or #used > 14 or #first > 14 or find(older, ' held=', 1, true) then
         return false
     end
     local item, more = changed_slot(first, open, at)
@@ -239,8 +256,9 @@ end
 -- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
 -- written anew. Returns where the changes begin that need more; nothing was done of those.
 local function short_changes(at)
-    while at < 5 + 8 * ARGV[3] do
-        local key, limit, slot = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 3])
+    local last = 5 + 8 * ARGV[3]
+    while at < last do
+        local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
         local found = pcall('HGET', key, limit)
         if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
             return at
@@ -248,7 +266,7 @@ local function short_changes(at)
         if found and not newest_changed(key, limit, found, at) then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
-            local current = floor(now * 10 / ARGV[at + 2])
+            local current, slot = floor(now * 10 / ARGV[at + 2]), tonumber(ARGV[at + 3])
             if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
                match(rest, ' held=') then
                 return at
