@@ -384,11 +384,14 @@ static int64_t connector_step(void *arg)
 
 /* ---- calls ---- */
 
-static struct redis_pipeline *node_pipeline(struct redis_node *node)
+/* What may join others goes the one way, so that more of it comes together; the rest, some of it long, keeps out of that while it can. */
+static struct redis_pipeline *node_pipeline(struct redis_node *node, const struct redis_request *request)
 {
-    struct redis_pipeline *best = node->pipelines[0];
+    if (redis_encoder_may_join(request))
+        return node->pipelines[0];
+    struct redis_pipeline *best = node->pipelines[PIPELINES - 1];
     int least = redis_pipeline_load(best);
-    for (int i = 1; i < PIPELINES && least > 0; i++) {
+    for (int i = PIPELINES - 2; i >= 0 && least > 0; i--) {
         int load = redis_pipeline_load(node->pipelines[i]);
         if (load < least) {
             least = load;
@@ -427,7 +430,7 @@ enum redis_status redis_node_call(struct redis_node *node, const struct redis_re
     redisReply *got = NULL;
     if (atomic_load(&node->down))
         return REDIS_DOWN;
-    enum redis_status status = redis_pipeline_call(node_pipeline(node), request, deadline, &got);
+    enum redis_status status = redis_pipeline_call(node_pipeline(node, request), request, deadline, &got);
     if (status != REDIS_ANSWERED)
         return status;
     if (got->type == REDIS_REPLY_ERROR && node_refuses(node, got->str)) {

@@ -242,11 +242,27 @@ static void exchange_keys(struct round *round, struct op *op)
     }
 }
 
+/* Only what is plain comes together: each ask charges 1 of a counter of its own. */
+static void make_plain(struct op *op)
+{
+    for (size_t i = 0; i < op->n; i++) {
+        struct count_ask *ask = &op->asks[i];
+        ask->amount = ask->need = 1;
+        ask->flags &= ~(unsigned)COUNT_HOLD_ONLY;
+        if (ask->max > 1000000)
+            ask->max = 1000000;
+        for (size_t k = 0; k < i; k++)
+            if (op->asks[k].key == ask->key && op->asks[k].limit == ask->limit)
+                op->n = i;
+    }
+}
+
 /* Others who come with the last one. */
 static void make_group(struct round *round)
 {
     struct op *first = &round->ops[round->n - 1];
     int64_t more = 1 + below(one_in(12) ? 40 : 4);
+    make_plain(first);
     first->group = (unsigned)round->n;
     for (; more > 0 && round->n < OPS; more--) {
         struct op *op = &round->ops[round->n++];

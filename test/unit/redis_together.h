@@ -1,6 +1,5 @@
 /* Calls that come together: each of a thread of its own, queued in a known order behind one that waits in Redis, so that all are written at once
- * when that one has its answer. A client has two pipelines, and a call takes the one with less to do: so the second one has as much to do, with
- * nothing. */
+ * when that one has its answer. Only for what joins (redis_client_eval()): all of that goes over one of the client's two pipelines. */
 #ifndef RCPTGATE_TEST_REDIS_TOGETHER_H
 #define RCPTGATE_TEST_REDIS_TOGETHER_H
 
@@ -23,8 +22,7 @@ struct together_caller {
 struct together {
     struct redis_client *redis;
     redisContext *cli; /* of the test's own */
-    struct together_caller first, second, callers[TOGETHER_MOST], fillers[TOGETHER_MOST];
-    bool fill[TOGETHER_MOST];
+    struct together_caller first, second, callers[TOGETHER_MOST];
     size_t n;
     const char *also; /* a command that comes before them; NULL: none */
 };
@@ -51,8 +49,8 @@ static inline bool together_sleeps(int tid)
     return state != NULL && state[2] == 'S';
 }
 
-/* Returns when the call sleeps, for Redis or in a queue: true; or has ended. */
-static inline bool together_start(struct together_caller *caller, void (*call)(void *arg), void *arg)
+/* Returns when the call sleeps, for Redis or in a queue, or has ended. */
+static inline void together_start(struct together_caller *caller, void (*call)(void *arg), void *arg)
 {
     *caller = (struct together_caller){.call = call, .arg = arg};
     if (pthread_create(&caller->thread, NULL, together_main, caller) != 0)
@@ -60,34 +58,24 @@ static inline bool together_start(struct together_caller *caller, void (*call)(v
     int tid;
     while (!atomic_load(&caller->ended) && ((tid = atomic_load(&caller->tid)) == 0 || !together_sleeps(tid)))
         nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL);
-    return !atomic_load(&caller->ended);
-}
-
-static inline void together_ask(struct together *together, int argc, const char *const *argv)
-{
-    redisReply *reply = NULL;
-    const struct redis_command command = {.argc = argc, .argv = argv};
-    if (redis_client_call(together->redis, &command, &reply) != REDIS_ANSWERED ||
-        reply->type == REDIS_REPLY_ERROR)
-        abort();
-    freeReplyObject(reply);
 }
 
 static inline void together_wait(void *arg)
 {
-    together_ask(arg, 3, (const char *const[]){"BLPOP", "together", "0"});
-}
-
-static inline void together_fill(void *arg)
-{
-    together_ask(arg, 2, (const char *const[]){"ECHO", "x"});
+    struct together *together = arg;
+    redisReply *reply = NULL;
+    const struct redis_command command = {.argc = 3, .argv = (const char *const[]){"BLPOP", "together", "0"}};
+    if (redis_client_call(together->redis, &command, &reply) != REDIS_ANSWERED ||
+        reply->type != REDIS_REPLY_ARRAY)
+        abort();
+    freeReplyObject(reply);
 }
 
 /* From here on calls of this client wait, until together_go(). Its timeout must be long. */
 static inline void together_begin(struct together *together, struct redis_client *redis, redisContext *cli)
 {
     *together = (struct together){.redis = redis, .cli = cli};
-    together_start(&together->first, together_wait, together);
+    together_start(&together->first, together_wait, together); /* one in each pipeline */
     together_start(&together->second, together_wait, together);
 }
 
@@ -96,10 +84,7 @@ static inline void together_call(struct together *together, void (*call)(void *a
 {
     if (together->n == TOGETHER_MOST)
         abort();
-    together->fill[together->n] = together_start(&together->callers[together->n], call, arg);
-    if (together->fill[together->n])
-        together_start(&together->fillers[together->n], together_fill, together);
-    together->n++;
+    together_start(&together->callers[together->n++], call, arg);
 }
 
 /* Until all have their answers. */
@@ -112,11 +97,8 @@ static inline void together_go(struct together *together)
     freeReplyObject(redisCommand(together->cli, "EXEC"));
     pthread_join(together->first.thread, NULL);
     pthread_join(together->second.thread, NULL);
-    for (size_t i = 0; i < together->n; i++) {
+    for (size_t i = 0; i < together->n; i++)
         pthread_join(together->callers[i].thread, NULL);
-        if (together->fill[i])
-            pthread_join(together->fillers[i].thread, NULL);
-    }
 }
 
 #endif
