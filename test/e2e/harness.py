@@ -44,7 +44,9 @@ def for_everybody(program):
     return shutil.copy(program, directory)
 
 
-RCPTGATE = for_everybody(os.environ.get("RCPTGATE") or str(SOURCE / "build/test-release/rcptgate"))
+PROGRAM = Path(os.environ.get("RCPTGATE") or SOURCE / "build/test-release/rcptgate").resolve()
+RCPTGATE = for_everybody(str(PROGRAM))
+PRELOADS = PROGRAM.parent / "test/faults"  # libraries that stand before a program's own
 SANITIZED = any(word in Path(RCPTGATE).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # many times slower
 
 

@@ -5,16 +5,12 @@ import os
 import re
 import struct
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from certificates import Authority
-from harness import RCPTGATE, SOURCE, Redis, Scratch
+from harness import PRELOADS, RCPTGATE, SOURCE, Redis, Scratch
 from sentinel import MASTER, Node, ScriptedSentinel
-
-
-CLOCKSHIFT = Path(RCPTGATE).resolve().parent / "test/faults/clockshift.so"
 
 
 @pytest.fixture()
@@ -89,7 +85,7 @@ def test_eviction(scratch, redis):
 def test_a_clock_that_is_wrong(scratch):
     offset = scratch / "offset"
     offset.write_bytes(struct.pack("=q", -90))
-    redis = Redis(scratch, under=["env", f"LD_PRELOAD={CLOCKSHIFT}", f"CLOCKSHIFT={offset}"])
+    redis = Redis(scratch, under=["env", f"LD_PRELOAD={PRELOADS}/clockshift.so", f"CLOCKSHIFT={offset}"])
     try:
         problems = check(scratch, 0, redis.url)
         only(problems, "warning", "behind that of this host")

@@ -5,12 +5,10 @@ import os
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
-from harness import RCPTGATE, Closed, MilterClient
+from harness import Closed, MilterClient
 
 LONG = bool(os.environ.get("RCPTGATE_LONG"))
-BUILT = Path(RCPTGATE).parent / "test/faults"  # where the libraries to preload are
 
 
 def times(long, short):

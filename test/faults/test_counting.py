@@ -7,8 +7,7 @@ import pytest
 
 import fault_table
 from fault_world import ALIAS, Faults
-from harness import SANITIZED, MilterClient, Smtp, World, wait_for
-from load import BUILT
+from harness import PRELOADS, SANITIZED, MilterClient, Smtp, World, wait_for
 from test_redis import PATIENT_MS, clock  # noqa: F401 (a fixture)
 
 MINE = {"recipient_domain": "example.com"}
@@ -125,7 +124,7 @@ def test_row74_redis_has_another_time(seconds, clock):  # noqa: F811
 def test_row75_old_clocks(store, monkeypatch):
     """Every look at the clock is up to 20 ms old: 16 sessions, and never more than 20 a second."""
     stale_ms, most, seconds = 20, 20, 4
-    monkeypatch.setenv("LD_PRELOAD", str(BUILT / "clockshift.so"))
+    monkeypatch.setenv("LD_PRELOAD", str(PRELOADS / "clockshift.so"))
     monkeypatch.setenv("CLOCKSTALE", str(stale_ms))
     limits = [{"name": "second", "per": "recipient", "max": most, "window": "1s", "over": "defer", "when": MINE}]
     fault_table.record(75, f"stale clocks, {store}")

@@ -14,8 +14,8 @@ import harness
 from fault_table import record, recovers
 from flood import flood, tally
 from flood_delay import MAX, Measurement
-from harness import SANITIZED, MilterClient, World, wait_for
-from load import BUILT, Load, times
+from harness import PRELOADS, SANITIZED, MilterClient, World, wait_for
+from load import Load, times
 
 
 # ------------------------------------------------------------------------------------------------------ row 63
@@ -48,7 +48,7 @@ def clock(tmp_path, monkeypatch):
     offset, late = tmp_path / "clockshift", 0
     offset.write_bytes(struct.pack("=q", 0))
     tmp_path.chmod(0o755)
-    monkeypatch.setenv("LD_PRELOAD", str(BUILT / "clockshift.so"))
+    monkeypatch.setenv("LD_PRELOAD", str(PRELOADS / "clockshift.so"))
     monkeypatch.setenv("CLOCKSHIFT", str(offset))
 
     def later(seconds):

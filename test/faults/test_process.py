@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fault_table import recovers
-from harness import RCPTGATE, SANITIZED, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
-from load import BUILT, LONG, Load, session, status, times, troubles
+from harness import PRELOADS, RCPTGATE, SANITIZED, SANITIZERS, Closed, Gate, MilterClient, Postfix, Process, World, run_threads, wait_for
+from load import LONG, Load, session, status, times, troubles
 from proxy import Proxy
 
 ALIAS, UNKNOWN = "a@example.com", "nobody@example.com"
@@ -345,7 +345,7 @@ def starved():
         def preloaded(work):
             before = dict(SANITIZERS)
             SANITIZERS["ASAN_OPTIONS"] += ":verify_asan_link_order=0:allocator_may_return_null=1"
-            os.environ["LD_PRELOAD"] = str(BUILT / "failmalloc.so")
+            os.environ["LD_PRELOAD"] = str(PRELOADS / "failmalloc.so")
             os.environ["FAILMALLOC_FILE"] = str(order)
             if SANITIZED:
                 os.environ["FAILMALLOC_SPARES_LIBC"] = "1"

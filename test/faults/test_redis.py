@@ -14,8 +14,8 @@ import pytest
 import harness
 from fault_table import recovers
 from fault_world import ALIAS, BEHIND, LIMITS, SERVER, TIMEOUT_MS, Faults, beside
-from harness import SANITIZED, MilterClient, wait_for
-from load import BUILT, LONG
+from harness import PRELOADS, SANITIZED, MilterClient, wait_for
+from load import LONG
 from resp import Scripted
 
 PATIENT_MS = 400  # the timeout where each RCPT must be counted in Redis itself, however busy the machine is
@@ -474,7 +474,7 @@ def test_row22_restarts_empty():
 def clock(monkeypatch, tmp_path):
     """Sets the clock of Redis alone, seconds off: clock(-3600)."""
     offset = tmp_path / "offset"
-    library = BUILT / "clockshift.so"
+    library = PRELOADS / "clockshift.so"
 
     def move(seconds):
         with open(offset, "r+b" if offset.exists() else "wb") as out:
@@ -671,7 +671,7 @@ def test_held_clients_stay_held():
 
 def throughput(f, seconds, warm_up):
     """RCPTs a second of 20 connections, without what stands between; none may be refused for good."""
-    run = subprocess.run([BUILT.parent / "bench/milter_load", "-c", "20", "-p", "200", "-s", str(seconds), "-u", str(warm_up), f.gate.socket],
+    run = subprocess.run([PRELOADS.parent / "bench/milter_load", "-c", "20", "-p", "200", "-s", str(seconds), "-u", str(warm_up), f.gate.socket],
                          capture_output=True, text=True, check=True)
     said = json.loads(run.stdout)
     assert said["answers"]["5xx"] == said["answers"]["other"] == 0, said["answers"]

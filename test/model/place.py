@@ -15,11 +15,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import harness
-from harness import RCPTGATE, SANITIZERS, Database, Process, Scratch
+from harness import PRELOADS, RCPTGATE, SANITIZERS, Database, Process, Scratch
 from redis_server import SERVER
 from wire import Gone, Wire
 
-CLOCKSHIFT = os.environ.get("CLOCKSHIFT_LIBRARY") or str(Path(RCPTGATE).parent / "test/faults/clockshift.so")
+CLOCKSHIFT = os.environ.get("CLOCKSHIFT_LIBRARY") or str(PRELOADS / "clockshift.so")
 COLUMNS = {"domains": ("domain", "action", "catch_all", "owner", "class"),
            "aliases": ("address", "mailbox", "owner", "class", "action", "expires_at"),
            "alias_globs": ("domain", "glob", "mailbox", "action"), "sender_rules": ("scope", "pattern", "action"),

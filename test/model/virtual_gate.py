@@ -9,9 +9,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
-from harness import RCPTGATE, Failure, Gate, MilterClient, parse_log, wait_for
+from harness import PRELOADS, RCPTGATE, Failure, Gate, MilterClient, parse_log, wait_for
 
-CLOCKSHIFT = os.environ.get("CLOCKSHIFT_LIBRARY") or str(Path(RCPTGATE).parent / "test/faults/clockshift.so")
+CLOCKSHIFT = os.environ.get("CLOCKSHIFT_LIBRARY") or str(PRELOADS / "clockshift.so")
 
 
 class Decision:
