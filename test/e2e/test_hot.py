@@ -62,7 +62,7 @@ def connected(w):
 def until(question, what, clients, messages, population=10**9):
     """Sends so many messages through each gate, and then again, until the answer is true: how many recipients were let in. A machine on
     which no counter gets hot is no reason to fail."""
-    taken, end = 0, time.monotonic() + PATIENCE
+    taken, rate, end = 0, 0.0, time.monotonic() + PATIENCE
     while not question(taken):
         if time.monotonic() > end and rate < 2 * HOT:
             pytest.skip(f"the machine is too slow for a counter to be hot: {rate:.0f} recipients a second and gate")
