@@ -121,7 +121,7 @@ static int add_words(struct redis_encoder *encoder, const struct redis_request *
     const struct redis_request *first = requests[0];
     const struct redis_command *last = requests[n - 1]->rest;
     char number[NUMBER_MAX] UNZEROED;
-    char *end = put_digits(number, (size_t)(n * first->n_keys));
+    char *end = put_digits(number, (size_t)n * (size_t)first->n_keys);
     int rc = add_strings(encoder, first->head, first->n_head);
     if (first->n_head > 0 && rc == 0)
         rc = add_arg(encoder, number, (size_t)(end - number));
