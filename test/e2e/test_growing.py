@@ -112,14 +112,16 @@ def grow(w, things):
     counted(lambda r: used(nodes[0], r), {r: (n, n) for r, n in counts.items()})  # nothing is lost, and nothing is counted twice
     mail.go_on()
     mail.flows()
-    sentinels[0].call("SENTINEL", "FAILOVER", MASTER)
+    at_least = mail.so_far()
+    mail.flows()
+    sentinels[0].call("SENTINEL", "FAILOVER", MASTER)  # what the old master takes until it knows is lost
     master = wait_for(lambda: next((node for node in nodes[1:] if node.role() == "master"), None), "no failover")
     address = f"{master.address}:{master.port}"
     wait_for(lambda: all(gate.status()["counters"]["shards"][0]["master"] == address and counts_in_redis(gate) for gate in w.gates),
              "the new master is not used")
     mail.flows()
     counts = mail.stop()
-    counted(lambda r: used(master, r), {r: (n - THREADS, n + THREADS) for r, n in counts.items()})
+    counted(lambda r: used(master, r), {r: (at_least[r], n + THREADS) for r, n in counts.items()})
 
     things.append(Cluster(w.scratch))
     cluster = things[-1]
