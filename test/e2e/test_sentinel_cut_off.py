@@ -14,9 +14,8 @@ WHY_NOT = network.why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT != "", reason=WHY_NOT)
 
 MAX, BEFORE = 300, 30  # of the busy recipient; so many of it were taken by each gate before the cut
-TIMEOUT_MS = 500
+TIMEOUT_MS = 2000
 EACH = 2  # threads of each load
-SOON = 6  # seconds: Sentinels who did not answer rest for two, the others are asked four times a second; the machine may be slow
 BUSY, ALONE, BOTH, OTHER = "busy@few.example", "alone@many.example", "both@many.example", "other@many.example"
 LIMITS = [{"name": "few", "per": "recipient", "max": MAX, "window": "1h", "over": "reject", "when": {"recipient_domain": "few.example"}},
           {"name": "many", "per": "recipient", "max": 10**6, "window": "1h", "over": "reject", "when": {"recipient_domain": "many.example"}}]
@@ -111,7 +110,7 @@ def test_a_master_is_cut_off(settings):
         listener.join(60)  # the Sentinel that makes it a replica ends its connections
         late = charges(lines, rest, healed_at)
         assert {port for _, port in late} <= before and len(late) <= 2 * EACH, "more than was under way when the cable was pulled out"
-        assert charges(lines, cut_off, min(turned_at, healed_at + SOON)) == []
+        assert charges(lines, cut_off, turned_at) == []
         assert "cmd=evalsha" not in old.call("CLIENT", "LIST")
         assert all(gate.status()["traffic"]["decision_max_ms"] < 2 * TIMEOUT_MS for gate in w.gates), "somebody waited twice"
         assert {said for side in many for *_, said in side} == {"250"}
@@ -132,13 +131,11 @@ def test_sentinels_that_disagree():
             load.flows()
             w.network.part(*apart)
             new = wait_for(lambda: another(w, w.redis.sentinels[1:]), "no other master is named")
-            named_at = time.time()
             wait_for(lambda: uses(gate, new), "the highest epoch is not followed")
             turned_at = time.time()
             load.flows(300)
             assert w.redis.named(w.redis.sentinels[:1]) is old and old.role() == "master"
             assert uses(gate, new)
-            assert charges(lines, host, min(turned_at, named_at + SOON)) == []
             w.network.part()
             wait_for(lambda: old.role() == "slave", "the old master stays one")
             wait_for(lambda: is_well(gate), "the gate does not get well")
