@@ -41,6 +41,22 @@ static void explain_unopened(const char *path, const char *detail, struct error 
                   path, detail);
 }
 
+static void explain_readonly(int rc, const char *path, const char *detail, struct error *err)
+{
+    if (rc == SQLITE_READONLY_ROLLBACK)
+        error_set(
+            err,
+            "alias database %s was left in the middle of a change by a program that was killed, and "
+            "cannot be read until one that may write takes that back: start that program again, or "
+            "run: rcptgate alias list",
+            path);
+    else
+        error_set(err,
+                  "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
+                  "gate's group write access to them and their directory",
+                  path, detail);
+}
+
 void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error *err)
 {
     const char *detail = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
@@ -69,20 +85,7 @@ void aliases_schema_explain(int rc, sqlite3 *db, const char *path, struct error 
         error_set(err, "alias database %s is locked by another process", path);
         break;
     case SQLITE_READONLY:
-        if (rc == SQLITE_READONLY_ROLLBACK) {
-            error_set(
-                err,
-                "alias database %s was left in the middle of a change by a program that was killed, and "
-                "cannot be read until one that may write takes that back: start that program again, or "
-                "run: rcptgate alias list",
-                path);
-            break;
-        }
-        error_set(err,
-                  "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
-                  "gate's "
-                  "group write access to them and their directory",
-                  path, detail);
+        explain_readonly(rc, path, detail, err);
         break;
     case SQLITE_TOOBIG:
         error_set(err, "alias database %s has a row of more than %d bytes; mend or remove it", path,
