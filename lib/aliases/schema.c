@@ -44,12 +44,11 @@ static void explain_unopened(const char *path, const char *detail, struct error 
 static void explain_readonly(int rc, const char *path, const char *detail, struct error *err)
 {
     if (rc == SQLITE_READONLY_ROLLBACK)
-        error_set(
-            err,
-            "alias database %s was left in the middle of a change by a program that was killed, and "
-            "cannot be read until one that may write takes that back: start that program again, or "
-            "run: rcptgate alias list",
-            path);
+        error_set(err,
+                  "alias database %s was left in the middle of a change by a program that was killed, and "
+                  "cannot be read until one that may write takes that back: start that program again, or "
+                  "run: rcptgate alias list",
+                  path);
     else
         error_set(err,
                   "alias database %s cannot be read: its -wal or -shm file may not be written (%s); give the "
