@@ -223,7 +223,7 @@ def test_attempts_on_unknown_only(world):
 
 def test_shadow_refuses_nothing(world):
     assert [send_one(world, "a@shadow.example").code for _ in range(4)] == [250] * 4
-    assert any("quiet" in line for line in world.gate.log().splitlines()), "but it is seen in the log"
+    wait_for(lambda: any("quiet" in line for line in world.gate.log().splitlines()), "but it is seen in the log")
 
 
 def test_share(world):

@@ -126,7 +126,7 @@ for i in range(many):
         assert median < max(0.02, 5 * quiet[len(quiet) // 2]), (median, worst)
         peak = int(next(line.split()[1] for line in open(f"/proc/{gate.process.pid}/status") if line.startswith("VmHWM")))
         assert SANITIZED or peak < 300 * 1024, peak  # a sanitizer keeps what was freed
-        assert "event=queue-old" in gate.log()
+        wait_for(lambda: "event=queue-old" in gate.log(), "an old message is not told")
 
 
 def test_a_command_that_hangs_or_fails_is_a_fault_and_no_stop():
@@ -148,8 +148,7 @@ esac
         gate.write_policy(limits=[BOX], queue={"every": "1s", "command": [command]})
         wait_for(lambda: ask(gate, "a@example.com").startswith("450 4.2.1"), "the backlog does not refuse")
         mode.write_text("fail")
-        wait_for(lambda: "event=queue-trouble" in gate.log(), "the failure is not told")
-        assert "queue: no access" in gate.log() and "status 69" in gate.log()
+        wait_for(lambda: "queue: no access" in gate.log() and "status 69" in gate.log(), "the failure is not told")
         # the last numbers stay for a while
         assert ask(gate, "a@example.com").startswith("450 4.2.1")
         gate.command("status", check=1)
