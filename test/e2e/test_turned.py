@@ -132,6 +132,7 @@ def test_one_gate_has_reloaded_and_the_other_has_not():
         new, old = w.gates
         turn(new, limit("reject"))
         end(message(new)[0])
+        wait_for(lambda: " 1 h" in w.redis.fields(f"rcptgate:recipient:{{{SUBJECT[1:-1]}}}")["l"], "it is not known to be taken")
         idle = [message(old)[0] for _ in range(MAX - 1)]
         assert answer(new) == "450 4.2.1" and answer(old) == "450 4.2.1"
         for client in idle:
