@@ -19,7 +19,7 @@
 enum peer_mode {
     PEER_WELL,       /* the right answer */
     PEER_DRIP,       /* the right answer, a byte every 20 ms */
-    PEER_LATE,       /* the right answer, after late_ms */
+    PEER_LATE,       /* the right answer, when it is held no longer */
     PEER_SILENT,     /* no answer */
     PEER_HANGUP,     /* reads the command and closes */
     PEER_HALF,       /* closes its writing half instead of an answer, and goes on reading */
@@ -39,9 +39,10 @@ struct peer {
     int listener;
     pthread_t thread;
     _Atomic enum peer_mode mode;
-    atomic_int late_ms;
+    atomic_bool held;
     atomic_bool mute;                  /* reads, and answers nothing at all */
     atomic_int accepted, commands;     /* commands: ECHOs read */
+    atomic_int probes;                 /* EVALs read */
     _Atomic(const char *) error;       /* to ECHO */
     _Atomic(const char *) probe_error; /* to EVAL; NULL: well */
     _Atomic(const char *) greeting;    /* sent to each new connection, which is then closed; NULL: none */
@@ -88,7 +89,8 @@ static inline bool peer_repeat(struct peer *peer, int fd, const redisReply *arg)
         }
         return true;
     case PEER_LATE:
-        nap(atomic_load(&peer->late_ms));
+        while (atomic_load(&peer->held))
+            nap(1);
         return peer_say(fd, answer);
     case PEER_SILENT:
         return true;
@@ -136,6 +138,7 @@ static inline bool peer_answer(struct peer *peer, int fd, const redisReply *comm
     if (strcmp(name, "INFO") == 0)
         return peer_say(fd, "$48\r\nrun_id:1234567890\r\nmaxmemory_policy:noeviction\r\n\r\n");
     if (strcmp(name, "EVAL") == 0) {
+        atomic_fetch_add(&peer->probes, 1);
         const char *error = atomic_load(&peer->probe_error);
         char line[256];
         snprintf(line, sizeof line, "-%s\r\n", error != NULL ? error : "");
