@@ -18,7 +18,8 @@ class Node(Redis):
             *(["--tls-port", self.port] if tls else ["--port", self.port]), "--bind", self.address, "--cluster-enabled", "yes", "--cluster-port", self.bus,
             "--cluster-announce-ip", self.address, "--protected-mode", "no",
             "--cluster-config-file", scratch / f"{name}.conf", "--cluster-node-timeout", timeout_ms, "--databases", "1",
-            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *settings, *scratch.args])
+            "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",  # no map names a replica before its master has told it something
+            "--cluster-replica-validity-factor", "0", *settings, *scratch.args])
         self.id = self.call("CLUSTER", "MYID")
 
     @property
@@ -98,8 +99,9 @@ class Cluster:
         return replica
 
     def _meet(self):
-        for node in self.nodes[1:]:
-            node.call("CLUSTER", "MEET", self.nodes[0].address, self.nodes[0].port, self.nodes[0].bus)
+        for i, node in enumerate(self.nodes):
+            for other in self.nodes[:i]:  # by gossip it takes seconds
+                node.call("CLUSTER", "MEET", other.address, other.port, other.bus)
         wait_for(lambda: all(self.knows(node) == len(self.nodes) for node in self.nodes), "the nodes do not meet")
 
     def _names_replicas(self, node):
