@@ -7,11 +7,10 @@
  * A round that ends in another answer, or another state, is cut down to what it takes and printed in the words of
  * test/data/counts.txt, with the answers of the model. Exit 1 then. */
 #include "limiter_model.h"
-#include "remote.h"
-#include "counters/stores.h"
+#include "redis_store.h"
 #include "counters/window.h"
 
-#include "redis_server.h"
+#include "chance.h"
 #include "redis_together.h"
 
 #include <inttypes.h>
@@ -48,34 +47,12 @@ struct round {
 };
 
 static const char *const limits[LIMITS] = {"one", "two", "three"};
-static struct counters *redis;
-static struct redis_client *client;
+static struct redis_store redis;
 static redisContext *cli; /* beside it */
 static uint64_t grouped;  /* operations that were to come together */
-static uint64_t random_state;
 static uint64_t operations;
 
 /* ---- chance ---- */
-
-static uint64_t next_random(void) /* xorshift64* */
-{
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return random_state * UINT64_C(2685821657736338717);
-}
-
-static int64_t below(int64_t n)
-{
-    return n < 1 ? 0 : (int64_t)(next_random() >> 11) % n;
-}
-
-static bool one_in(int64_t n)
-{
-    return below(n) == 0;
-}
-
-#define pick(list) ((list)[below((int64_t)(sizeof(list) / sizeof(list)[0]))])
 
 static int64_t any_window(void)
 {
@@ -189,7 +166,7 @@ static void make_asks(struct round *round, const struct weather *w, struct op *o
 {
     op->n = 1 + (size_t)below(ASKS);
     /* In memory a counter of new keys may be forgotten or not where the clock goes back by more than its two minutes. */
-    op->spills = redis == NULL && (w->jumps || w->other != 0) ? 0 : (unsigned)below(4);
+    op->spills = redis.client == NULL && (w->jumps || w->other != 0) ? 0 : (unsigned)below(4);
     for (size_t i = 0; i < op->n; i++)
         make_ask(round, w, op, i);
 }
@@ -450,7 +427,7 @@ static void ask_one(void *arg)
 {
     struct asking *asking = arg;
     const struct count_request request = {.asks = asking->op->asks, .n = asking->op->n};
-    asking->status = counters_reserve(redis, &request, asking->op->now, asking->got);
+    asking->status = counters_reserve(redis.counters, &request, asking->op->now, asking->got);
 }
 
 /* The operations from `at` to before `end`, at once. */
@@ -459,7 +436,7 @@ static bool run_group(struct run *run, size_t at, size_t end)
     static struct asking all[OPS];
     struct together together;
     bool same = true;
-    together_begin(&together, client, cli);
+    together_begin(&together, redis.client, cli);
     for (size_t i = at; i < end; i++) {
         const struct op *op = &run->round->ops[i];
         if (op->gone)
@@ -488,7 +465,7 @@ static bool run_group(struct run *run, size_t at, size_t end)
 static size_t group_end(const struct round *round, size_t at)
 {
     size_t end = at + 1;
-    while (redis != NULL && round->ops[at].group != 0 && end < round->n &&
+    while (redis.client != NULL && round->ops[at].group != 0 && end < round->n &&
            round->ops[end].group == round->ops[at].group)
         end++;
     return end;
@@ -653,7 +630,7 @@ static bool run_round(struct round *round, bool print)
     name_keys(round);
     run = (struct run){
         .round = round, .print = print, .printed_now = START, .model = limiter_model_new(round->forgets)};
-    run.counters = redis != NULL ? redis : counters_memory_new(1000);
+    run.counters = redis.client != NULL ? redis.counters : counters_memory_new(1000);
     bool same = run.counters != NULL;
     for (size_t i = 0, end; same && i < round->n; i = end) {
         end = group_end(round, i);
@@ -666,7 +643,7 @@ static bool run_round(struct round *round, bool print)
     if (print)
         printf("%s\n", same ? "the same" : run.why);
     limiter_model_free(run.model);
-    if (redis == NULL)
+    if (redis.client == NULL)
         counters_free(run.counters);
     return same;
 }
@@ -760,22 +737,6 @@ static bool window_round(void)
 
 /* ---- all ---- */
 
-static void start_redis(struct redis_server *server)
-{
-    struct error err = {0};
-    server_start(server);
-    cli = server_connect(server);
-    client = redis_client_new(
-        &(struct redis_config){.path = server->socket, .prefix = "test", .timeout_ms = 600000}, NULL, NULL,
-        &err);
-    redis = client != NULL ? counters_remote_new(client, &err) : NULL;
-    if (cli == NULL || redis == NULL || !redis_client_wait(client, 60000)) {
-        fprintf(stderr, "limiter: no Redis: %s\n", err.text);
-        exit(2);
-    }
-    remote_follow_caller_clock(redis);
-}
-
 /* How many of the grouped operations were no call of their own, as far as the server knows. False: hardly any. */
 static bool came_together(void)
 {
@@ -800,7 +761,7 @@ static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_goin
     static struct round round;
     int failed = 0;
     for (uint64_t number = seed; operations < most && (failed == 0 || keep_going); number++) {
-        random_state = (number + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        chance_begin(number);
         if (strcmp(what, "window") == 0) {
             bool same = window_round();
             failed += !same;
@@ -808,7 +769,7 @@ static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_goin
                 printf("--seed %" PRIu64 ": window.c says something else\n", number);
             continue;
         }
-        make_round(&round, redis == NULL && one_in(4));
+        make_round(&round, redis.client == NULL && one_in(4));
         uint64_t before = operations;
         if (run_round(&round, false))
             continue;
@@ -836,17 +797,16 @@ int main(int argc, char **argv)
     const char *what = argv[at];
     if (strcmp(what, "memory") != 0 && strcmp(what, "redis") != 0 && strcmp(what, "window") != 0)
         return usage();
-    struct redis_server server;
-    if (strcmp(what, "redis") == 0)
-        start_redis(&server);
+    if (strcmp(what, "redis") == 0) {
+        redis_store_start(&redis);
+        cli = server_connect(&redis.server);
+    }
     int failed = rounds(what, strtoull(argv[at + 1], NULL, 10), seed, keep_going);
     printf("limiter: %s, %" PRIu64 " operations, %d rounds otherwise\n", what, operations, failed);
-    if (client != NULL) {
+    if (cli != NULL) {
         failed += !came_together();
         redisFree(cli);
-        counters_free(redis);
-        redis_client_free(client);
-        server_remove(&server);
+        redis_store_stop(&redis);
     }
     return failed > 0;
 }

@@ -8,12 +8,11 @@
  * as a fault may miscount, and threads of their own have a hand in it: a seed is no proof there.
  *
  * What is otherwise is printed, with the operations before it. Exit 1 then. */
-#include "remote.h"
-#include "counters/stores.h"
+#include "redis_store.h"
 #include "counters/window.h"
 #include "store.h"
 
-#include "redis_server.h"
+#include "chance.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -53,27 +52,9 @@ struct world {
 
 enum { STORY = 64 * OPS };
 
-static struct counters *redis;
+static struct redis_store redis;
 static bool fails; /* failover */
-static uint64_t random_state, operations;
-
-static uint64_t next_random(void) /* xorshift64* */
-{
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return random_state * UINT64_C(2685821657736338717);
-}
-
-static int64_t below(int64_t n)
-{
-    return n < 1 ? 0 : (int64_t)(next_random() >> 11) % n;
-}
-
-static bool one_in(int64_t n)
-{
-    return below(n) == 0;
-}
+static uint64_t operations;
 
 static void __attribute__((format(printf, 2, 3))) note(struct world *world, const char *format, ...)
 {
@@ -457,11 +438,11 @@ static bool world_run(void)
     snprintf(world.key, sizeof world.key, "t%lu:{k}", number++);
     atomic_store(&other.now, world.now);
     atomic_store(&other.status, COUNTERS_OK);
-    if (redis == NULL)
+    if (redis.client == NULL)
         other.inner = counters_memory_new(100);
-    bool good = redis != NULL || other.inner != NULL;
+    bool good = redis.client != NULL || other.inner != NULL;
     for (size_t gate = 0; gate < GATES && good; gate++) {
-        world.stores[gate] = redis != NULL ? redis : fails ? gate_store() : other.inner;
+        world.stores[gate] = redis.client != NULL ? redis.counters : fails ? gate_store() : other.inner;
         good = world.stores[gate] != NULL;
     }
     (void)reload(&world);
@@ -472,24 +453,9 @@ static bool world_run(void)
         puts(story);
     for (size_t gate = 0; fails && gate < GATES; gate++)
         counters_free(world.stores[gate]);
-    if (redis == NULL)
+    if (redis.client == NULL)
         counters_free(other.inner);
     return good;
-}
-
-static void start_redis(struct redis_server *server, struct redis_client **client)
-{
-    struct error err = {0};
-    server_start(server);
-    *client = redis_client_new(
-        &(struct redis_config){.path = server->socket, .prefix = "test", .timeout_ms = 60000}, NULL, NULL,
-        &err);
-    redis = *client != NULL ? counters_remote_new(*client, &err) : NULL;
-    if (redis == NULL || !redis_client_wait(*client, 60000)) {
-        fprintf(stderr, "turns: no Redis: %s\n", err.text);
-        exit(2);
-    }
-    remote_follow_caller_clock(redis);
 }
 
 int main(int argc, char **argv)
@@ -505,23 +471,18 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: turns [--seed N] memory|redis|failover OPERATIONS\n");
         return 64;
     }
-    struct redis_server server;
-    struct redis_client *client = NULL;
     if (strcmp(argv[at], "redis") == 0)
-        start_redis(&server, &client);
+        redis_store_start(&redis);
     const uint64_t most = strtoull(argv[at + 1], NULL, 10);
     bool good = true;
     for (; good && operations < most; seed++) {
-        random_state = (seed + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        chance_begin(seed);
         good = world_run();
     }
     printf("turns: %s, %" PRIu64 " operations%s", argv[at], operations, good ? "\n" : "");
     if (!good)
         printf(", otherwise: --seed %" PRIu64 "\n", seed - 1);
-    if (client != NULL) {
-        counters_free(redis);
-        redis_client_free(client);
-        server_remove(&server);
-    }
+    if (redis.client != NULL)
+        redis_store_stop(&redis);
     return !good;
 }
