@@ -349,6 +349,15 @@ class Gate:
             with s.makefile() as reader:
                 return json.loads(reader.readline())
 
+    def is_well(self):
+        return self.status()["status"] == "healthy"
+
+    def gets_well(self):
+        try:
+            wait_for(self.is_well, f"{self.name} does not get well")
+        except Failure as failure:
+            raise Failure(f"{failure}: {self.status()['reasons']}") from None
+
     def has_taken(self, database):
         """What the database holds now has passed its checks: the last good copy has every row of it."""
         copy = self.state / "aliases.copy.db"

@@ -23,7 +23,7 @@ class Watched(World):
         first, second = self.redis.nodes
         self.redis.say(first, *replicas)
         self.gate.start()
-        wait_for(lambda: self.gate.status()["status"] == "healthy", "the gate does not get well")
+        self.gate.gets_well()
         assert self.send(copied) == ["250"] * copied
         second.redis.call("HSET", KEY, "alias", first.redis.call("HGET", KEY, "alias"))
         assert self.send(8 - copied) == ["250"] * (8 - copied) and (used(first), used(second)) == (8, copied)
@@ -75,5 +75,5 @@ def test_slots_that_are_moved():
         wait_for(lambda: len(w.gate.status()["counters"]["shards"]) == 2, "the map is not taken")
         assert w.send(1) == ["250"]
         assert used(second) == 10
-        wait_for(lambda: w.gate.status()["status"] == "healthy", "the gate does not get well")
+        w.gate.gets_well()
         assert "counts=local" not in w.gate.log()

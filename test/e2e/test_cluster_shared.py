@@ -21,14 +21,10 @@ def names(gate, *words):
     return any(all(word in reason["text"] for word in words) for reason in gate.status()["reasons"])
 
 
-def is_well(gate):
-    return gate.status()["status"] == "healthy"
-
-
 def back(w, node):
     node.start()
     for gate in w.gates:
-        wait_for(lambda: is_well(gate), f"{gate.name} does not get well")
+        gate.gets_well()
 
 
 @pytest.fixture()

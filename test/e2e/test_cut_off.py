@@ -52,7 +52,7 @@ class Split:
         return self.new.id in self.cluster.serving(self.others)
 
     def is_healed(self):
-        return self.old.role() == "slave" and all(gate.status()["status"] == "healthy" for gate in (self.small, self.large))
+        return self.old.role() == "slave" and all(gate.is_well() for gate in (self.small, self.large))
 
 
 def counts_here(gate, recipient):
@@ -80,7 +80,7 @@ def test_a_gate_is_cut_off_with_one_master(settings):
                 wait_for(lambda: counts_here(s.small, s.alone), "the old master goes on alone")
                 wait_for(s.is_promoted, "no replica takes its place")
                 if not settings:
-                    wait_for(lambda: s.large.status()["status"] == "healthy", "the new master is not used")
+                    s.large.gets_well()
                 for load in (small, large, busy_small, busy_large):
                     load.flows()
                 assert counts_here(s.large, s.both) == bool(settings)  # the new master has no replica

@@ -57,7 +57,7 @@ class Mail:
 
 
 def counts_in_redis(gate):
-    return gate.status()["status"] == "healthy" and gate.status(do="explain", to=FULL)["counts"] == ""
+    return gate.is_well() and gate.status(do="explain", to=FULL)["counts"] == ""
 
 
 def is_full(gate):

@@ -42,10 +42,6 @@ def uses(gate, node):
     return shard["up"] and shard["master"] == f"{node.address}:{node.port}"
 
 
-def is_well(gate):
-    return gate.status()["status"] == "healthy"
-
-
 def another(w, sentinels):
     """The node that one of them names in place of the first, or None."""
     named = w.redis.named(sentinels)
@@ -102,7 +98,7 @@ def test_a_master_is_cut_off(settings):
                 turned_at, lost = time.time(), max(*at_old, used_in(old)) - held
                 wait_for(lambda: old.role() == "slave", "the old master stays one")
                 for gate in w.gates:
-                    wait_for(lambda: is_well(gate), "the gate does not get well")
+                    gate.gets_well()
                 for load in loads:
                     load.flows()
                 few = [busy_small.stop(), busy_large.stop()]
@@ -138,7 +134,7 @@ def test_sentinels_that_disagree():
             assert uses(gate, new)
             w.network.part()
             wait_for(lambda: old.role() == "slave", "the old master stays one")
-            wait_for(lambda: is_well(gate), "the gate does not get well")
+            gate.gets_well()
             load.flows()
             sent = load.stop()
         assert {said for *_, said in sent} == {"250"}
@@ -159,12 +155,12 @@ def test_all_sentinels_are_cut_off():
             load.flows()
             assert local(gate) == [] and uses(gate, master)
             master.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            wait_for(lambda: uses(gate, master) and is_well(gate), "the master is left")
+            wait_for(lambda: uses(gate, master) and gate.is_well(), "the master is left")
             load.flows()
             cable.heal()
             wait_for(lambda: all(s.knows(2, 2) and "down" not in s.master()[0]["flags"] for s in w.redis.sentinels), "the Sentinels do not come back")
             load.flows()
             sent = load.stop()
-        assert is_well(gate) and uses(gate, master)
+        assert gate.is_well() and uses(gate, master)
         assert {said for *_, said in sent} == {"250"}
         counted(lambda r: used(w, r), {r: (n - THREADS, n + THREADS) for r, n in taken(sent).items()})
