@@ -46,19 +46,26 @@ else
     now = tonumber(ARGV[2])
 end
 
+-- The current slot of a window, as text. (A number that becomes a text, or the other way round, is dear.)
+local current_slots = {}
+local function current_slot(window)
+    local slot = current_slots[window]
+    if not slot then
+        slot = format('%d', floor(now * 10 / window))
+        current_slots[window] = slot
+    end
+    return slot
+end
+
 -- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, max below 10^14. Where all fit, no key is new that may overflow, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
 -- born are taken over as text, and the slots too while their time has not come.
 
 -- Counts one more in a counter (false: there is none): what was used and when it was born, as texts, its new text, and whether its key
 -- may have to live longer. nil: it is not plain.
-local stamp, slot_window, slot, slot_text
+local stamp
 local function one_more(text, window, max, word)
-    local hard, unit = false, ''
-    if window ~= slot_window then -- a number that becomes a text, or the other way round, is dear
-        slot_window, slot = window, floor(now * 10 / window)
-        slot_text = format('%d', slot)
-    end
+    local slot, hard, unit = current_slot(window), false, ''
     if word ~= '' then
         hard, unit = byte(word) == 104, match(word, '^h?(%l*)')
         unit = (unit ~= '' and ' ' .. unit or '') .. (hard and ' h' or '')
@@ -67,7 +74,7 @@ local function one_more(text, window, max, word)
         if tonumber(max) < 1 or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
             return nil
         end
-        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. slot_text ..
+        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. slot ..
                            (hard and ' 1:1' or ' 1') .. unit, true
     end
     local used, same, born, newest, list, rest = match(text, '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
@@ -76,7 +83,7 @@ local function one_more(text, window, max, word)
     end
     local was = used
     used = tonumber(used)
-    local ago, counts = newest == slot_text and 0 or slot - newest, hard and '1:1' or '1'
+    local ago, counts = newest == slot and 0 or slot - newest, hard and '1:1' or '1'
     if ago == 0 then
         local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
         first = tonumber(first)
@@ -107,7 +114,7 @@ local function one_more(text, window, max, word)
         return nil
     end
     return ago == 0 and was or format('%d', used), born, format('%d', used + 1) .. '/' .. max .. ' window=' .. window .. ' born=' .. born ..
-                                                         ' slot=' .. slot_text .. ' ' .. counts .. rest, ago > 0
+                                                         ' slot=' .. slot .. ' ' .. counts .. rest, ago > 0
 end
 
 local function live(key, ttl)
@@ -221,17 +228,6 @@ local function changed_slot(count, open, at)
     if left ~= count or still ~= open then
         return format('%d', left) .. (still > 0 and format(':%d', still) or ''), left - count
     end
-end
-
--- The current slot of a window, as text. (A text that becomes a number is dear: strtod().)
-local current_slots = {}
-local function current_slot(window)
-    local slot = current_slots[window]
-    if not slot then
-        slot = format('%d', floor(now * 10 / window))
-        current_slots[window] = slot
-    end
-    return slot
 end
 
 -- Nearly always it was charged a moment ago: the slot is the newest, and current, and what stands before it is known but for used and
