@@ -53,8 +53,7 @@ struct stamp { /* of a file: what a write leaves behind */
 struct sight { /* what was seen of the live file at one look, in this order */
     struct stamp stamp;
     unsigned epoch; /* of the checkout; 0: none */
-    bool
-        moved; /* data that this checkout, or one before it of the same epoch, had not seen; or it was busy */
+    bool moved;     /* data that no checkout of this epoch had seen before; or it was busy */
     struct aliases_connection_marks marks;
 };
 
@@ -276,7 +275,6 @@ static void note_change(struct monitor *monitor, bool changed)
 {
     monitor->changed = monitor->changed || changed;
     monitor->dirty = monitor->dirty || changed;
-    monitor->sights[0].moved = monitor->sights[0].moved || changed;
     if (changed && monitor->checkout != NULL && lost_pages(monitor))
         monitor->urgent = true;
 }
@@ -397,6 +395,7 @@ static bool reread(struct monitor *monitor, sqlite3 *db, struct finding *found)
     (void)sqlite3_db_release_memory(db); /* what cannot be released was read a moment ago */
     enum aliases_connection_fault fault = aliases_pool_checkout_begin(monitor->checkout, &changed);
     note_change(monitor, changed);
+    monitor->sights[0].moved = monitor->sights[0].moved || changed;
     monitor->changed = monitor->urgent = false;
     if (fault != FAULT_NONE)
         found->err = *aliases_connection_error(monitor->checkout->connection);
@@ -452,8 +451,9 @@ static void look_closely(struct monitor *monitor, struct finding *found)
     blame_live(monitor, found->rc);
 }
 
-/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or somebody else has written to the
- * file, which look_for_overwriting() need not see beside checkpoints; or it was damaged, in a way that leaves its order intact. Where it is the same and sessions found it other than the copy, it is the copy that was. */
+/* Data that nobody has written to by SQLite since it was copied is still the same, page by page; or somebody else has written to
+ * the file, which look_for_overwriting() need not see beside checkpoints; or it was damaged, in a way that leaves its order intact.
+ * Where it is the same and sessions found it other than the copy, it is the copy that was damaged. */
 static void compare_copies(struct monitor *monitor, struct finding *found)
 {
     uint64_t kept;
