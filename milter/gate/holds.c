@@ -3,6 +3,7 @@
 #include "gate/holds.h"
 
 #include "base/file.h"
+#include "counters/window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,7 +72,7 @@ int holds_save(struct counters *counters, const char *path, int64_t now_ms, stru
 static bool load_line(struct counters *counters, char *line, int64_t now_ms)
 {
     char limit[LIMIT_MAX + 1];
-    int64_t until, window, max = INT64_C(1000000000000000);
+    int64_t until, window, max = WINDOW_MOST;
     int key = 0;
     enum count_unit unit = COUNT_UNIT_RECIPIENTS;
     if (sscanf(line, "%" SCNd64 " %" SCNd64 " %64s %n", &until, &window, limit, &key) != 3 || key == 0)
