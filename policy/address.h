@@ -35,8 +35,7 @@ struct address {
     char local_bare[ADDRESS_LOCAL_MAX + 1];
     char domain[ADDRESS_DOMAIN_MAX + 1]; /* A-labels; "" where there is none */
     bool percent_or_bang;                /* unquoted local part with '%' or '!': may be a route */
-    bool
-        usual; /* full is letters, digits, '-', '_', '.' and its '@' alone; nothing that needs quotes anywhere */
+    bool usual;                          /* full is letters, digits, '-', '_', '.' and its '@' alone */
 };
 
 /* Parses what MAIL FROM or RCPT TO carried, with or without <>, or what the queue or a policy shows.

@@ -34,8 +34,9 @@ int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes);
 /* How many pages hold anything; rows that are removed give theirs back. SQLITE_OK or what went wrong. */
 int aliases_check_pages(sqlite3 *db, int64_t *used);
 
-/* GOOD, or BAD with left set ("0 of 1 are left in aliases") where `now` lost more than max_shrink percent of what was there before, or all
- * of what were few: of a table, or of all together. Of sender and client rules those that accept count for their table. */
+/* GOOD, or BAD with left set ("0 of 1 are left in aliases") where `now` lost more than max_shrink percent of what was there
+ * before, or all of what were few: of a table, or of all together. Of sender and client rules those that accept count for their
+ * table. */
 enum check_result aliases_check_shrink(const struct aliases_sizes *before, const struct aliases_sizes *now,
                                        int max_shrink, struct error *left);
 

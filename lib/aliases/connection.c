@@ -65,9 +65,8 @@ enum {
     INDEX_FRAMES = 16,    /* where the header says how many frames there are, */
     INDEX_DONE = 96,      /* and how many of them are checkpointed */
     INDEX_BYTES = 100,
-    INDEX_TRIED =
-        128, /* how many frames whoever makes a checkpoint means to bring to the file: he says so before */
-    FEW_FRAMES = 500, /* from 1,000 on, writers make checkpoints */
+    INDEX_TRIED = 128, /* how many a checkpoint means to bring to the file: it says so before */
+    FEW_FRAMES = 500,  /* from 1,000 on, writers make checkpoints */
 };
 
 /* Which prefix lengths occur in client_rules, so that a client costs as many probes as there are lengths. */

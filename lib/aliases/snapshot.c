@@ -159,7 +159,7 @@ enum copy_result aliases_snapshot_make(sqlite3 *from, const char *path, int (*ca
 
 /* SQLite file format 1.3 and 1.5. Pages count from 1; nothing is on page 0. */
 enum {
-    HEADER_BYTES = 100, /* they count the writes of the file */
+    HEADER_BYTES = 100, /* the writes of the file are counted there */
     HEADER_PAGE_SIZE = 16,
     HEADER_TRUNK = 32, /* the first of the pages that list the free ones */
     PAGE_LEAST = 512,

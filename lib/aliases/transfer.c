@@ -137,7 +137,7 @@ static void add_pairs(sqlite3_str *sql, const struct aliases_schema_columns *col
 #define DIFFER(sql, columns)                                                                                 \
     add_pairs(sql, columns, (columns)->n_keys, (columns)->n, "old.%s IS NOT new.%s", " OR ")
 
-/* database: of the two the one that others made. */
+/* database: the one of the two that is no snapshot. */
 static int attach(sqlite3 *db, const char *path, const char *database, struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -147,7 +147,8 @@ static int attach(sqlite3 *db, const char *path, const char *database, struct er
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     sqlite3_finalize(stmt); /* repeats the error of step */
-    if (rc == SQLITE_ERROR) /* of a name that is no longer than any, and the first that is attached */
+    /* Nothing else can be wrong: the name is no longer than others, and nothing else is attached. */
+    if (rc == SQLITE_ERROR)
         error_set(
             err,
             "%s cannot be compared with a snapshot (%s): PRAGMA encoding is not UTF-8 there, and stays what "

@@ -39,8 +39,8 @@ void counter_move(struct counter *counter, int64_t window_ms, int64_t hold_ms, i
 /* Makes it hard for a hard limit (COUNT_HARD): what was charged until now, by a soft one, is open until it has left the window. */
 void counter_harden(struct counter *counter);
 
-/* Charges the newest slot for a hard limit, or a soft one. What that charges to a hard counter stays open, until nothing there is taken: then
- * the counter is soft again. */
+/* Charges the newest slot for a hard limit, or a soft one. What a soft one charges to a hard counter stays open, until nothing
+ * there is taken: then the counter is soft again. */
 void counter_charge(struct counter *counter, int64_t amount, bool hard);
 
 /* What is in it at now_ms. key and limit of *out are the caller's. */

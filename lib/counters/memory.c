@@ -249,7 +249,7 @@ static void work_begin_anew(struct work *work, const struct count_ask *ask, int6
     work->used = work->taken = 0;
 }
 
-/* Is what it charges open, and then taken? */
+/* Is what it charges open, until its message has ended? */
 static bool is_hard(const struct count_ask *ask, const struct count_answer *answer)
 {
     return (ask->flags & (COUNT_HARD | COUNT_ATTEMPT)) == COUNT_HARD && !answer->overflowed;

@@ -36,9 +36,9 @@ enum redis_status redis_client_call(struct redis_client *redis, const struct red
 /* A Lua script: EVALSHA; keys, at least one and all of one slot, come first in args. On NOSCRIPT asks again with EVAL, which loads
  * the script too, within the same deadline.
  *
- * What joins (args->joins; it has lens) may become one call with what other threads ask at the same moment, where nothing but the keys
- * differs: up to REDIS_JOINT_MOST, with the keys of each, one after the other. The script then answers a list, an element for each, and
- * each caller gets its own; an error of the whole call is everybody's. In a cluster nothing joins. */
+ * What joins (args->joins; it has lens) may become one call with what other threads ask at the same moment, where nothing but the
+ * keys differs: up to REDIS_JOINT_MOST, with the keys of each, one after the other. The script then answers a list, an element for
+ * each, and each caller gets its own; an error of the whole call is everybody's. In a cluster nothing joins. */
 enum redis_status redis_client_eval(struct redis_client *redis, const struct redis_script *script, int n_keys,
                                     const struct redis_command *args, redisReply **reply);
 

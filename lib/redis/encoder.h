@@ -28,7 +28,8 @@ struct redis_encoder { /* zeroed: empty */
     size_t sent; /* of len */
 };
 
-/* n requests, at least one, as one call: where there are several, all join. 0, or -1 when out of memory; then the encoder is as before. */
+/* n requests, at least one, as one call: where there are several, all join. 0, or -1 when out of memory; then the encoder is as
+ * before. */
 int redis_encoder_add(struct redis_encoder *encoder, const struct redis_request *const *requests, int n);
 
 /* The same for a command of a few strings; the list ends with NULL. */

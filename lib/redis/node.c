@@ -384,7 +384,8 @@ static int64_t connector_step(void *arg)
 
 /* ---- calls ---- */
 
-/* What may join others goes the one way, so that more of it comes together; the rest, some of it long, keeps out of that while it can. */
+/* What may join others goes the one way, so that more of it comes together; the rest, some of it long, keeps out of that while
+ * it can. */
 static struct redis_pipeline *node_pipeline(struct redis_node *node, const struct redis_request *request)
 {
     if (redis_encoder_may_join(request))

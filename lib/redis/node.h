@@ -3,7 +3,8 @@
  * A few pipelines (2), each one connection. In a pipeline a waiting thread becomes the leader, writes the commands of
  * everybody who waits at once and hands out the answers: no hop to another thread when idle, batches when
  * busy. A deadline that is missed closes that pipeline's connection and all its waiters get REDIS_LOST, so that
- * nobody ever reads another's answer. What may join others (redis_client_eval()) goes over the first, the rest over the one with less to do.
+ * nobody ever reads another's answer. What may join others (redis_client_eval()) goes over the first, the rest over the one
+ * with less to do.
  *
  * A connector thread resolves the name, connects, authenticates and probes, jittered and at most 2 s apart, so
  * that no session waits for it. While the node is known to be down, calls return REDIS_DOWN at once. */

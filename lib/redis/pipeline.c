@@ -186,8 +186,8 @@ static int pipeline_ready(struct redis_pipeline *pipeline, int64_t deadline, str
     return redis_connection_is_open(pipeline->connection) ? 0 : pipeline_open(pipeline, deadline, err);
 }
 
-/* The next call: who waits first, and who may be in one call with it, taken out of the queue; the others keep their order, and as many of
- * them are looked at at most. Returns how many they are; 0: all were late. */
+/* The next call: who waits first, and who may be in one call with it, taken out of the queue. The others keep their order, and
+ * behind REDIS_JOINT_MOST of them nobody is looked for. Returns how many the call is of; 0: all were late. */
 static int pipeline_gather(struct redis_pipeline *pipeline, int64_t now,
                            struct waiter *call[REDIS_JOINT_MOST])
 {
@@ -279,8 +279,8 @@ static enum redis_connection_status pipeline_step(struct redis_pipeline *pipelin
     return status;
 }
 
-/* What the i-th of n gets of the answer to one call of all: an element; where it is no list of so many, the same error as the others, or
- * nothing. NULL: out of memory. */
+/* What the i-th of n gets of the answer to one call of all: an element; where it is no list of so many, the same error as the
+ * others, or nothing. NULL: out of memory. */
 static redisReply *pipeline_part(redisReply *whole, int i, int n)
 {
     redisReply *part = NULL;

@@ -3,7 +3,8 @@
  * A thread that finds no leader becomes the leader: it writes the commands of everybody who waits at once,
  * reads, and hands each answer to its thread, in order. When its own has come it hands the lead to the next
  * who waits. No thread is between a caller and Redis when the pipeline is idle; when it is busy, commands travel
- * in batches. Of a batch, calls of a script that may join (redis_client_eval()) are one command, and its answer is a list, an element for each.
+ * in batches. Of a batch, calls of a script that may join (redis_client_eval()) are one command, and its answer is a list, an
+ * element for each.
  *
  * A caller whose deadline passes before its command was written leaves the queue (nothing was done). After it was written
  * the connection is given up, and everybody whose answer is still out gets REDIS_LOST. */

@@ -30,7 +30,7 @@ bool log_wants(enum log_priority priority);
  * break a line in two. */
 void log_line(enum log_priority priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same for a line that is there already; and for one of n bytes, LOG_LINE_MAX - 1 at most, that are all printable. */
+/* The same for a line that is there already; and for one of n bytes, LOG_LINE_MAX - 1 at most, that are all printable, and a NUL. */
 void log_text(enum log_priority priority, const char *line);
 void log_printable(enum log_priority priority, const char *line, size_t n);
 
