@@ -973,7 +973,7 @@ static void what_was_rolled_back_is_no_damage(void **state)
         uint64_t before, after;
         snprintf(sql, sizeof sql,
                  "PRAGMA journal_mode = %s; CREATE TABLE ballast (a);"
-                 "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+                 "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
                  " INSERT INTO ballast SELECT randomblob(1000) FROM n; DROP TABLE ballast",
                  journals[i]);
         run_on(place->path, sql);
@@ -981,7 +981,7 @@ static void what_was_rolled_back_is_no_damage(void **state)
         wait_well(place);
         assert_int_equal(aliases_snapshot_sum(place->copy, &before), 0);
         run_on(place->path, "PRAGMA cache_size = 5; BEGIN; CREATE TABLE ballast (a);"
-                            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)"
+                            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
                             " INSERT INTO ballast SELECT randomblob(1000) FROM n; ROLLBACK");
         assert_int_equal(unlink(place->copy),
                          0); /* so that it is made anew, and compared with what was there */
