@@ -29,6 +29,7 @@ enum {
     CHEAP_MS = 100, /* a round that took no longer may be waited for */
     NEVER_MS = -1,
     CHECK_MS = 300000, /* for one; ten million rows take a tenth of it */
+    QUIET_MS = 2000, /* who writes past SQLite tells nobody when he is done: he has not written for so long */
 };
 
 /* When the next round may begin after one that took `took`: since a session waits for it or rows are gone, since the data
@@ -90,6 +91,7 @@ struct monitor {
     struct stamp touched;              /* of the live file at the last round, */
     struct stamp copied;               /* and at the one that the copy is of */
     struct sight sights[3];            /* the last ones, the newest first */
+    int64_t quiet_ms; /* until then nothing is checked: what is there may be half of what was meant */
     int64_t round_end_ms, took_ms;
     unsigned judged;    /* the epoch that the last round was about */
     bool failed;        /* the last round took nothing, or kept no copy */
@@ -310,11 +312,20 @@ static bool is_overwritten(const struct sight sights[3])
     return true;
 }
 
-/* What was read before is of no use: all is opened anew. */
+/* What was read before is of no use: all is opened anew, and believed once it is all there. */
 static void begin_anew(struct monitor *monitor)
 {
+    monitor->quiet_ms = clock_monotonic_ms() + QUIET_MS;
+    atomic_store(&monitor->trusted, 0);
+    atomic_store(&monitor->proved, 0);
     drop_checkout(monitor);
     (void)aliases_pool_renew(monitor->live);
+}
+
+/* By who was seen to overwrite it. */
+static bool is_being_written(const struct monitor *monitor)
+{
+    return clock_monotonic_ms() < monitor->quiet_ms;
 }
 
 /* Who copies another file over the live one (cp) changes it under those who have it open: they hold pages of both. Then it is
@@ -324,13 +335,16 @@ static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bo
     struct sight *sights = monitor->sights;
     memmove(&sights[1], &sights[0], 2 * sizeof sights[0]);
     sights[0] = (struct sight){.stamp = stamp, .moved = true};
-    if (monitor->checkout == NULL)
-        return;
-    sights[0].epoch = monitor->checkout->epoch;
-    sights[0].moved = changed && (sights[0].epoch == sights[1].epoch || sights[1].epoch == 0);
-    aliases_connection_look(monitor->checkout->connection, &sights[0].marks);
+    if (monitor->checkout != NULL) {
+        sights[0].epoch = monitor->checkout->epoch;
+        sights[0].moved = changed && (sights[0].epoch == sights[1].epoch || sights[1].epoch == 0);
+        aliases_connection_look(monitor->checkout->connection, &sights[0].marks);
+    }
+    bool known = sights[0].epoch != 0 && sights[0].epoch == sights[1].epoch; /* who wrote */
     if (is_overwritten(sights))
         begin_anew(monitor);
+    else if (is_being_written(monitor) && !known && !same_stamp(&sights[0].stamp, &sights[1].stamp))
+        monitor->quiet_ms = clock_monotonic_ms() + QUIET_MS;
 }
 
 /* A checkout with a transaction open, or none. */
@@ -617,6 +631,8 @@ static bool is_due(struct monitor *monitor, bool kick, bool accept)
 {
     struct stamp stamp;
     enum reason change = monitor->urgent ? WHY_URGENT : WHY_CHANGE;
+    if (is_being_written(monitor))
+        return false;
     if (accept || monitor->judged == 0)
         return true;
     if (monitor->checkout->epoch != monitor->judged)

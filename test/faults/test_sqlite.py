@@ -465,6 +465,55 @@ def test_row31_overwritten_in_place(journal, command):
             wait_for(lambda: ask(w, "new@example.com") == "continue", "the new one is")
 
 
+def half_written(w):
+    """(another file as pages, how many of them, the first ones, make a sound file with the old ones behind them, who is missing there and is in
+    both files): rows that have moved from page to page."""
+    w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    old, path, random_ = w.database.path.read_bytes(), w.scratch / "other.db", random.Random(1)
+    size = int.from_bytes(old[16:18], "big")
+    for _ in range(1000):
+        path.write_bytes(old)
+        db = sqlite3.connect(str(path), isolation_level=None)
+        db.execute("BEGIN")
+        for address in ["new@example.com", *(f"a{random_.random() * 300}@example.com" for _ in range(random_.randrange(60)))]:
+            db.execute("INSERT INTO aliases (address, mailbox) VALUES (?, 'joe@mailbox.example')", (address,))
+        db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        new = path.read_bytes()
+        for n in (at for at in range(size, len(old), size) if new[at:at + size] != old[at:at + size]):
+            path.write_bytes(new[:n] + old[n:])
+            db = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+            try:
+                sound = db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+                missing = set(KNOWN) - {address for address, in db.execute("SELECT address FROM aliases")} if sound else ()
+            except sqlite3.DatabaseError:
+                continue
+            finally:
+                db.close()
+            if missing:
+                return [new[at:at + size] for at in range(0, len(new), size)], n // size, missing.pop()
+    raise AssertionError("no half of a file is sound and lacks a row")
+
+
+def test_row31_overwritten_slowly():
+    """What is there meanwhile may be sound, and neither the one file nor the other."""
+    with world() as w:
+        pages, half, moved = half_written(w)
+        with flowing(w), open(w.database.path, "r+b", buffering=0) as file:
+            for page in pages[:half]:
+                file.write(page)
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                assert ask(w, moved) in ("continue", "451 4.3.0")
+                os.pwrite(file.fileno(), pages[half - 1], (half - 1) * len(pages[0]))  # the next one, of thousands
+                time.sleep(0.02)
+            for page in pages[half:]:
+                file.write(page)
+            wait_for(lambda: ask(w, "new@example.com") == "continue", "the new file is in force")
+            assert ask(w, moved) == "continue"
+
+
 def renamed(w, old, new):
     """The database file with another row in the place of one."""
     w.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
