@@ -53,9 +53,12 @@ enum redis_status redis_client_eval(struct redis_client *redis, const struct red
     struct redis_command rest = *args;
     rest.joins = rest.joins && redis->cluster == NULL; /* there the keys of one call are of one slot */
     if (rest.deadline <= 0)
-        rest.deadline = redis_client_deadline(redis);
-    const struct redis_request by_sha = {
-        .n_head = 2, .head = {"EVALSHA", script->sha}, .n_keys = n_keys, .rest = &rest};
+        rest.deadline = redis_client_deadline(redis, clock_monotonic_ns());
+    const struct redis_request by_sha = {.n_head = 2,
+                                         .head = {"EVALSHA", script->sha},
+                                         .head_in_resp = script->call,
+                                         .n_keys = n_keys,
+                                         .rest = &rest};
     const struct redis_request by_source = {
         .n_head = 2, .head = {"EVAL", script->source}, .n_keys = n_keys, .rest = &rest};
     redisReply *got = NULL;

@@ -101,6 +101,15 @@ static int add_strings(struct redis_encoder *encoder, const char *const *argv, i
 static int add_rest(struct redis_encoder *encoder, const struct redis_command *rest, int argc)
 {
     return rest->lens != NULL ? add_args(encoder, rest->argv, rest->lens, argc)
+static int add_bytes(struct redis_encoder *encoder, const char *bytes, size_t n)
+{
+    if (encoder_room(encoder, n) != 0)
+        return -1;
+    memcpy(encoder->bytes + encoder->len, bytes, n);
+    encoder->len += n;
+    return 0;
+}
+
                               : add_strings(encoder, rest->argv, argc);
 }
 
@@ -122,7 +131,9 @@ static int add_words(struct redis_encoder *encoder, const struct redis_request *
     const struct redis_command *last = requests[n - 1]->rest;
     char number[NUMBER_MAX] UNZEROED;
     char *end = put_digits(number, (size_t)n * (size_t)first->n_keys);
-    int rc = add_strings(encoder, first->head, first->n_head);
+    int rc = first->head_in_resp != NULL
+                 ? add_bytes(encoder, first->head_in_resp, strlen(first->head_in_resp))
+                 : add_strings(encoder, first->head, first->n_head);
     if (first->n_head > 0 && rc == 0)
         rc = add_arg(encoder, number, (size_t)(end - number));
     for (int i = 0; i < n - 1 && rc == 0; i++)

@@ -14,6 +14,7 @@ struct redis_request {
     bool asking; /* ASKING comes before it, with an answer of its own */
     int n_head;
     const char *head[REDIS_HEAD];
+    const char *head_in_resp; /* the same, made before; NULL: it was not */
     int n_keys; /* where there is a head: this number follows it, and as many keys come first in rest */
     const struct redis_command *rest; /* may be NULL */
 };

@@ -14,6 +14,7 @@ static void script_name(struct redis_script *script, const char *source)
     script->source = source;
     for (size_t i = 0; i < sizeof sha; i++)
         snprintf(script->sha + 2 * i, 3, "%02x", sha[i]);
+    snprintf(script->call, sizeof script->call, "$7\r\nEVALSHA\r\n$40\r\n%s\r\n", script->sha);
 }
 
 /* ---- lines ---- */

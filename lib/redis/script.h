@@ -5,6 +5,7 @@
 struct redis_script {
     const char *source; /* borrowed for as long as the process runs */
     char sha[41];       /* its SHA1, in hexadecimal digits */
+    char call[64];      /* "EVALSHA" and that, as the first words of a command in RESP */
 };
 
 void redis_script_init(struct redis_script *script, const char *source);
