@@ -1,8 +1,6 @@
 /* args: see redis/args.h. */
 #include "redis/args.h"
 
-#include "base/unzeroed.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,16 +38,15 @@ void args_add(struct args *args, const char *word)
 /* Returns where it ends. */
 static char *put_number(char *to, int64_t number)
 {
-    char digits[ARGS_NUMBER] UNZEROED, *at = digits + sizeof digits;
     uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
     if (number < 0)
         *to++ = '-';
-    for (; left > 9; left /= 10)
+    char *end = to + 1;
+    for (uint64_t least = 10; left >= least; least *= 10) /* 19 digits at most, and 10^19 has room, too */
+        end++;
+    for (char *at = end; at > to; left /= 10)
         *--at = (char)('0' + left % 10);
-    *to++ = (char)('0' + left);
-    while (at < digits + sizeof digits)
-        *to++ = *at++;
-    return to;
+    return end;
 }
 
 /* Takes what was written from args->text on. */

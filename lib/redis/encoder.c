@@ -35,8 +35,8 @@ static inline int encoder_room(struct redis_encoder *encoder, size_t more)
     return encoder->size - encoder->len >= more ? 0 : encoder_grow(encoder, more);
 }
 
-/* These return where they end. */
-static char *put_digits(char *to, size_t number)
+/* These return where they end. Not a part of the next, which has no need of it for numbers below 100, as nearly all are. */
+static __attribute__((noinline)) char *put_many_digits(char *to, size_t number)
 {
     char digits[NUMBER_MAX] UNZEROED, *at = digits + sizeof digits;
     for (; number > 9; number /= 10)
@@ -47,7 +47,19 @@ static char *put_digits(char *to, size_t number)
     return to;
 }
 
-static char *put_number(char *to, char mark, size_t number)
+static inline char *put_digits(char *to, size_t number)
+{
+    if (number > 99)
+        return put_many_digits(to, number);
+    if (number > 9) {
+        *to++ = (char)('0' + number / 10);
+        number %= 10;
+    }
+    *to++ = (char)('0' + number);
+    return to;
+}
+
+static inline char *put_number(char *to, char mark, size_t number)
 {
     *to++ = mark;
     to = put_digits(to, number);
@@ -89,6 +101,15 @@ static int add_args(struct redis_encoder *encoder, const char *const *argv, cons
     return 0;
 }
 
+static int add_bytes(struct redis_encoder *encoder, const char *bytes, size_t n)
+{
+    if (encoder_room(encoder, n) != 0)
+        return -1;
+    memcpy(encoder->bytes + encoder->len, bytes, n);
+    encoder->len += n;
+    return 0;
+}
+
 static int add_strings(struct redis_encoder *encoder, const char *const *argv, int argc)
 {
     for (int i = 0; i < argc; i++)
@@ -101,15 +122,6 @@ static int add_strings(struct redis_encoder *encoder, const char *const *argv, i
 static int add_rest(struct redis_encoder *encoder, const struct redis_command *rest, int argc)
 {
     return rest->lens != NULL ? add_args(encoder, rest->argv, rest->lens, argc)
-static int add_bytes(struct redis_encoder *encoder, const char *bytes, size_t n)
-{
-    if (encoder_room(encoder, n) != 0)
-        return -1;
-    memcpy(encoder->bytes + encoder->len, bytes, n);
-    encoder->len += n;
-    return 0;
-}
-
                               : add_strings(encoder, rest->argv, argc);
 }
 
