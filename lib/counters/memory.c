@@ -63,9 +63,10 @@ unsigned memory_generation(const struct memory *memory, unsigned site)
 }
 
 /* A new entry for a key; NULL: out of memory, or crowded. */
-static struct entry *entry_new(struct memory *memory, uint64_t hash, const char *key, int64_t now_ms)
+static struct entry *entry_new(struct memory *memory, uint64_t hash, const char *key, const char *limit,
+                               int64_t now_ms)
 {
-    struct entry *entry = memory_table_entry_new(memory_shard(memory, hash), hash, key, now_ms);
+    struct entry *entry = memory_table_entry_new(memory_shard(memory, hash), hash, key, limit, now_ms);
     if (entry != NULL)
         entry->site = (uint16_t)store_site(memory->remote, key);
     return entry;
@@ -447,7 +448,7 @@ static struct entry *work_entry(struct task *task, struct work *work)
     if (work->entry == NULL) /* unless another work has made it */
         work->entry = find(task->memory, work->hash, work->key, task->now);
     if (work->entry == NULL)
-        work->entry = entry_new(task->memory, work->hash, work->key, task->now);
+        work->entry = entry_new(task->memory, work->hash, work->key, work->limit, task->now);
     if (work->entry != NULL) {
         work->entry->busy = true;
         work->entry->chosen = work->chosen;
@@ -598,7 +599,7 @@ static struct field *count_late(struct memory *memory, const struct count_change
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
-        entry = entry_new(memory, hash, change->key, now_ms);
+        entry = entry_new(memory, hash, change->key, change->limit, now_ms);
     if (entry == NULL)
         return NULL;
     if (entry->expires < now_ms + change->ttl_ms)
@@ -779,8 +780,7 @@ static size_t entry_reset(struct entry *entry, const char *limit)
             at = &field->next;
             continue;
         }
-        *at = field->next;
-        free(field);
+        memory_table_field_remove(entry, at);
         n++;
     }
     return n;

@@ -18,12 +18,18 @@ static struct entry **bucket_of(const struct memory_table *shard, uint64_t hash)
     return &shard->buckets[hash & (shard->n_buckets - 1)];
 }
 
+void memory_table_field_remove(struct entry *entry, struct field **at)
+{
+    struct field *field = *at;
+    *at = field->next;
+    if (field != &entry->first)
+        free(field);
+}
+
 static void entry_free(struct entry *entry)
 {
-    for (struct field *field = entry->fields, *next; field != NULL; field = next) {
-        next = field->next;
-        free(field);
-    }
+    while (entry->fields != NULL)
+        memory_table_field_remove(entry, &entry->fields);
     free(entry);
 }
 
@@ -154,21 +160,22 @@ static void shard_grow(struct memory_table *shard)
 }
 
 struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key,
-                                     int64_t now_ms)
+                                     const char *limit, int64_t now_ms)
 {
-    size_t size = strlen(key) + 1;
+    size_t size = strlen(key) + 1, limit_size = strlen(limit) + 1;
     bool room = shard->n_entries < shard->most || shard_evict(shard, now_ms);
     if (room == atomic_load(&shard->crowded))
         atomic_store(&shard->crowded, !room);
     if (!room && shard->n_entries >= 2 * shard->most)
         return NULL;
-    struct entry *entry = malloc(sizeof *entry + size);
+    struct entry *entry = malloc(sizeof *entry + size + limit_size);
     if (entry == NULL)
         return NULL;
     if (shard->n_entries >= shard->n_buckets)
         shard_grow(shard);
-    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash)};
+    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash), .fields = &entry->first};
     memcpy(entry->key, key, size);
+    entry->first.limit = memcpy(entry->key + size, limit, limit_size);
     *bucket_of(shard, hash) = entry;
     shard->n_entries++;
     return entry;
@@ -193,8 +200,7 @@ struct field *memory_table_field_make(struct entry *entry, const char *limit)
     field = malloc(sizeof *field + size);
     if (field == NULL)
         return NULL;
-    *field = (struct field){.next = entry->fields};
-    memcpy(field->limit, limit, size);
+    *field = (struct field){.next = entry->fields, .limit = memcpy(field + 1, limit, size)};
     entry->fields = field;
     return field;
 }

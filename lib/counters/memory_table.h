@@ -29,7 +29,7 @@ struct field {
     struct field *next;
     struct value value;
     unsigned generation; /* of the other store, that knows all but what is unsynced */
-    char limit[];
+    const char *limit;   /* right behind it, or with its entry */
 };
 
 struct entry {
@@ -37,10 +37,11 @@ struct entry {
     uint64_t hash;
     int64_t expires;
     struct field *fields;
-    bool busy;     /* in use by the request that holds the lock: not to be evicted */
-    bool chosen;   /* its key can be chosen by strangers */
-    uint16_t site; /* of its key in the other store */
-    char key[];
+    bool busy;          /* in use by the request that holds the lock: not to be evicted */
+    bool chosen;        /* its key can be chosen by strangers */
+    uint16_t site;      /* of its key in the other store */
+    struct field first; /* most have no other: it is not freed alone, and not used again */
+    char key[];         /* and behind it the limit of the first field */
 };
 
 struct memory_table {
@@ -59,13 +60,16 @@ void memory_table_done(struct memory_table *shard);
 struct entry *memory_table_entry_find(struct memory_table *shard, uint64_t hash, const char *key,
                                       int64_t now_ms);
 
-/* A new entry without fields, which ends at 0. NULL: out of memory, or crowded and twice as large as it should be. */
+/* A new entry with a field for limit, which ends at 0. NULL: out of memory, or crowded and twice as large as it should be. */
 struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, const char *key,
-                                     int64_t now_ms);
+                                     const char *limit, int64_t now_ms);
 
 /* Any thread, without the lock: is there no room for another entry? Was something forgotten within the last minute? */
 bool memory_table_is_crowded(const struct memory_table *shard);
 bool memory_table_has_evicted(const struct memory_table *shard);
+
+/* Frees the field that *at points to, which is the entry's. */
+void memory_table_field_remove(struct entry *entry, struct field **at);
 
 /* Frees the entry that *at points to. */
 void memory_table_entry_remove(struct memory_table *shard, struct entry **at);
