@@ -133,7 +133,7 @@ static void counters_fetch(struct gate *gate, const struct policy *policy, bool 
     int64_t now = context_now(&gate->context); /* not when it began: look-ups take their time */
     int64_t began = clock_monotonic_ns();
     if (gate->context.redis != NULL) /* one for all that this RCPT waits for */
-        d->plan.request.deadline = redis_client_deadline(gate->context.redis);
+        d->plan.request.deadline = redis_client_deadline(gate->context.redis, began);
     uint64_t since = refunds_moment(gate->refunds);
     enum counters_status status = ask(gate, policy, peek, now, pool, d);
     for (int looks = 1; looks < LOOKS && status == COUNTERS_OK && is_refused(d); looks++) {

@@ -314,7 +314,7 @@ static bool settle_checked(const struct message *message, struct verdict *why)
 {
     struct redis_client *redis = message->gate->context.redis;
     struct settling some;
-    some.deadline = redis != NULL ? redis_client_deadline(redis) : 0;
+    some.deadline = redis != NULL ? redis_client_deadline(redis, clock_monotonic_ns()) : 0;
     while (settle_collect(message, &some)) /* what was asked for is settled, and collected no more */
         if (!settle_some(message, &some, why))
             return false;

@@ -319,7 +319,7 @@ static bool wait_for_return(struct aliases_pool *pool, int64_t deadline_ms)
 static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
 {
     struct aliases_checkout *checkout = NULL;
-    int64_t deadline = now_ms() + WAIT_MS;
+    int64_t deadline = 0; /* of who has to wait */
     bool patient = true;
     int openings = OPENINGS;
     pthread_mutex_lock(&pool->lock);
@@ -343,6 +343,7 @@ static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
         } else {
             patient = wait_for_return(pool, deadline);
         }
+            deadline = deadline != 0 ? deadline : now_ms() + WAIT_MS;
     }
     if (checkout == NULL && *probe)
         pool->probing = false;

@@ -27,7 +27,8 @@ struct redis_client {
 static enum redis_status client_call(struct redis_client *redis, const struct redis_command *rest, int key,
                                      const struct redis_request *request, redisReply **reply)
 {
-    int64_t deadline = rest->deadline > 0 ? rest->deadline : redis_client_deadline(redis);
+    int64_t deadline =
+        rest->deadline > 0 ? rest->deadline : redis_client_deadline(redis, clock_monotonic_ns());
     if (redis->cluster == NULL)
         return redis_node_call(redis->node, request, deadline, reply);
     const char *name = key < rest->argc ? rest->argv[key] : "";
@@ -35,9 +36,9 @@ static enum redis_status client_call(struct redis_client *redis, const struct re
     return redis_cluster_call(redis->cluster, redis_slots_of(name, n), request, deadline, reply);
 }
 
-int64_t redis_client_deadline(const struct redis_client *redis)
+int64_t redis_client_deadline(const struct redis_client *redis, int64_t now_ns)
 {
-    return clock_monotonic_ns() + redis->timeout_ns;
+    return now_ns + redis->timeout_ns;
 }
 
 enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
@@ -81,7 +82,8 @@ enum redis_status redis_client_call_node(struct redis_client *redis, size_t node
                                          const struct redis_command *command, redisReply **reply)
 {
     const struct redis_request request = {.rest = command};
-    int64_t deadline = command->deadline > 0 ? command->deadline : redis_client_deadline(redis);
+    int64_t deadline =
+        command->deadline > 0 ? command->deadline : redis_client_deadline(redis, clock_monotonic_ns());
     if (redis->cluster != NULL)
         return redis_cluster_call_node(redis->cluster, node, &request, deadline, reply);
     return redis_node_call(redis->node, &request, deadline, reply);

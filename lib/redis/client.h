@@ -25,9 +25,9 @@ void redis_client_free(struct redis_client *redis); /* no call may be under way;
 /* What all keys of ours begin with, before a ':'. Lives as long as the client. */
 const char *redis_client_prefix(const struct redis_client *redis);
 
-/* The moment (CLOCK_MONOTONIC, ns) until which everything may take that one caller asks from now on: timeout_ms of the
+/* The moment (CLOCK_MONOTONIC, ns) until which everything may take that one caller asks from now_ns on: timeout_ms of the
  * config. It is handed down, so that several calls together wait no longer than one. */
-int64_t redis_client_deadline(const struct redis_client *redis);
+int64_t redis_client_deadline(const struct redis_client *redis, int64_t now_ns);
 
 /* One command, one answer, by its deadline. Its second word is its key. *reply is untouched unless REDIS_ANSWERED. */
 enum redis_status redis_client_call(struct redis_client *redis, const struct redis_command *command,
