@@ -3,6 +3,8 @@
  * but what is atomic; the epoch changes under it. */
 #include "pool.h"
 
+#include "base/unzeroed.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -148,7 +150,7 @@ static const char *resolve(const char *path, char real[PATH_MAX])
 
 static bool read_wal_header(const char *path, unsigned char header[WAL_HEADER])
 {
-    char name[PATH_MAX];
+    char name[PATH_MAX] UNZEROED;
     if ((size_t)snprintf(name, sizeof name, "%s-wal", path) >= sizeof name)
         return false;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* SQLite's locks are on other files */
@@ -162,7 +164,7 @@ static bool read_wal_header(const char *path, unsigned char header[WAL_HEADER])
 /* 0: there is none. */
 static ino_t inode_beside(const char *path, const char *suffix)
 {
-    char name[PATH_MAX];
+    char name[PATH_MAX] UNZEROED;
     struct stat st;
     return (size_t)snprintf(name, sizeof name, "%s%s", path, suffix) < sizeof name && stat(name, &st) == 0
                ? st.st_ino
@@ -172,7 +174,7 @@ static ino_t inode_beside(const char *path, const char *suffix)
 static struct watched look(struct aliases_pool *pool)
 {
     struct stat st;
-    char buffer[PATH_MAX];
+    char buffer[PATH_MAX] UNZEROED;
     struct watched seen = {.turn = atomic_fetch_add(&pool->turns, 1)};
     if (stat(pool->path, &st) < 0 || !S_ISREG(st.st_mode))
         return seen; /* what is the matter is for open() to find out */
@@ -341,9 +343,9 @@ static struct aliases_checkout *borrow(struct aliases_pool *pool, bool *probe)
         } else if (!patient) {
             break;
         } else {
+            deadline = deadline != 0 ? deadline : now_ms() + WAIT_MS;
             patient = wait_for_return(pool, deadline);
         }
-            deadline = deadline != 0 ? deadline : now_ms() + WAIT_MS;
     }
     if (checkout == NULL && *probe)
         pool->probing = false;
@@ -478,7 +480,7 @@ bool aliases_pool_checkout_settle(struct aliases_checkout *checkout, enum aliase
 
 void aliases_pool_condition(struct aliases_pool *pool, struct error *out)
 {
-    char buffer[PATH_MAX];
+    char buffer[PATH_MAX] UNZEROED;
     const char *path = resolve(pool->path, buffer);
     pthread_mutex_lock(&pool->lock);
     *out = pool->condition;

@@ -215,7 +215,7 @@ static int pipeline_gather(struct redis_pipeline *pipeline, int64_t now,
 static bool pipeline_write(struct redis_pipeline *pipeline, struct waiter *const call[REDIS_JOINT_MOST],
                            int n)
 {
-    const struct redis_request *requests[REDIS_JOINT_MOST];
+    const struct redis_request *requests[REDIS_JOINT_MOST] UNZEROED;
     for (int i = 0; i < n; i++)
         requests[i] = call[i]->request;
     if (redis_encoder_add(&pipeline->out, requests, n) != 0)
@@ -236,7 +236,7 @@ static void pipeline_take(struct redis_pipeline *pipeline)
         redis_encoder_clear(&pipeline->out);
     pipeline->batch++;
     while (pipeline->queue.head != NULL && pipeline->out.len < BATCH_BYTES) {
-        struct waiter *call[REDIS_JOINT_MOST];
+        struct waiter *call[REDIS_JOINT_MOST] UNZEROED;
         int n = pipeline_gather(pipeline, now, call);
         bool written = n > 0 && pipeline_write(pipeline, call, n);
         for (int i = 0; i < n && !written; i++)
