@@ -148,8 +148,8 @@ void conditions_clear(struct conditions *conditions, enum condition condition, i
     pthread_mutex_lock(&conditions->lock);
     struct condition_row *row = &conditions->rows[condition];
     bool changed = row->set;
-    snprintf(text, sizeof text, "well again after %lld s", (long long)((now_ms - row->since_ms) / 1000));
     if (changed) {
+        snprintf(text, sizeof text, "well again after %lld s", (long long)((now_ms - row->since_ms) / 1000));
         row->set = false;
         row->cleared_ms = now_ms;
     }
