@@ -54,9 +54,9 @@ def overhear(node):
 
 class Sentinel:
     """redis-server --sentinel on a free port, that watches a Node. scratch: or a host (network.py); lines: more of its configuration;
-    password: its own."""
+    password: its own; patience: ms until a master that does not answer is down."""
 
-    def __init__(self, scratch, number, master, quorum=2, lines=(), password=None):
+    def __init__(self, scratch, number, master, quorum=2, lines=(), password=None, patience=1000):
         self.scratch, self.name, self.address, self.port = scratch, f"sentinel{number}", scratch.address, scratch.port()
         self.configuration, self.socket = scratch / f"{self.name}.conf", scratch / f"{self.name}.sock"
         self.auth = password
@@ -64,7 +64,7 @@ class Sentinel:
         self.configuration.write_text("\n".join([
             f"port {self.port}", f"bind {self.address}", f"unixsocket {self.socket}", f"dir {scratch.path}", "protected-mode no",
             f"sentinel announce-ip {self.address}", f"sentinel monitor {MASTER} {master.address} {master.port} {quorum}",
-            f"sentinel down-after-milliseconds {MASTER} 1000", f"sentinel failover-timeout {MASTER} 20000", *lines]) + "\n")
+            f"sentinel down-after-milliseconds {MASTER} {patience}", f"sentinel failover-timeout {MASTER} 20000", *lines]) + "\n")
         self.start()
 
     def start(self):

@@ -104,7 +104,7 @@ def grow(w, things):
     nodes[0].call("CONFIG", "SET", "min-replicas-to-write", 1)
     nodes[0].call("CONFIG", "SET", "min-replicas-max-lag", 2)
     for i in range(3):
-        sentinels.append(Sentinel(w.scratch, i, nodes[0]))
+        sentinels.append(Sentinel(w.scratch, i, nodes[0], patience=60000))  # one failover, and no other because the machine is slow
         things.append(sentinels[-1])
     wait_for(lambda: all(sentinel.knows(2, 2) for sentinel in sentinels), "the Sentinels do not know each other")
     mail.turn("redis+sentinel://" + ",".join(f"{s.address}:{s.port}" for s in sentinels) + f"/{MASTER}")
@@ -122,6 +122,7 @@ def grow(w, things):
     mail.flows()
     counts = mail.stop()
     counted(lambda r: used(master, r), {r: (at_least[r], n + THREADS) for r, n in counts.items()})
+    lost = {r: n - used(master, r) for r, n in counts.items()}
 
     things.append(Cluster(w.scratch))
     cluster = things[-1]
@@ -129,8 +130,9 @@ def grow(w, things):
     mail.flows()
     copy_to(cluster, master)
     mail.flows()
-    at_least = mail.so_far()
+    at_least = {r: n - lost[r] for r, n in mail.so_far().items()}
     copy_to(cluster, master, "--cluster-replace")
+    counted(lambda r: used(cluster, r), {r: (n, 10**6) for r, n in at_least.items()})
     mail.turn(cluster.url)
     counts = mail.stop()
     assert all(is_full(gate) for gate in w.gates)
