@@ -178,7 +178,7 @@ bool date_take(struct span *text, struct date *out)
     if (rest.n < 10)
         return false;
     bool taken = rest.at[0] >= 'A' && rest.at[0] <= 'S' && take_syslog_date(&rest, &date);
-    if (!taken && span_is_digit(rest.at[0])) {
+    if (span_is_digit(begin.at[0])) {
         taken = take_iso_date(&rest, &date);
         if (!taken) {
             rest = begin;
