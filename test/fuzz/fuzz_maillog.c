@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = 0; at < size;) {
         const uint8_t *end = memchr(data + at, '\n', size - at);
         size_t n = end != NULL ? (size_t)(end - data) - at : size - at;
-        char *line = malloc(n + 1); /* of its own, so that a read beyond its end is seen */
+        char *line = malloc(n); /* of its own, so that a read beyond its end is seen */
         demand(line != NULL);
         memcpy(line, data + at, n);
         enum frame_kind kind = frame_read(reader, (struct span){line, n}, &frame);

@@ -941,7 +941,7 @@ static void test_prefixes(void **state)
         n--;
     for (size_t i = 0; i < n; i++) {
         struct problems problems = {0};
-        char *prefix = malloc(i + 1); /* of its own, so that a sanitizer sees a read beyond */
+        char *prefix = malloc(i); /* of its own, so that a sanitizer sees a read beyond */
         memcpy(prefix, json, i);
         assert_null(config_load(prefix, i, &problems));
         assert_int_equal(problems.n, 1);

@@ -47,7 +47,7 @@ static enum frame_kind read_line(struct frame_reader *reader, const char *line, 
                                  char **memory)
 {
     free(*memory);
-    *memory = malloc(n > 0 ? n : 1);
+    *memory = malloc(n);
     assert_non_null(*memory);
     memcpy(*memory, line, n);
     return frame_read(reader, (struct span){*memory, n}, frame);

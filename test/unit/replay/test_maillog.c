@@ -59,7 +59,7 @@ static void render(const char *line, size_t length, char *out, size_t room)
 {
     struct frame frame;
     struct maillog_line parsed;
-    char *exact = malloc(length + 1); /* of its own size, so that a read beyond its end is seen */
+    char *exact = malloc(length); /* of its own size, so that a read beyond its end is seen */
     assert_non_null(exact);
     memcpy(exact, line, length);
     enum frame_kind kind = frame_read(reader, (struct span){exact, length}, &frame);
