@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* A counter, and what is known of it beside another store that answers. Zeroed: nothing was ever counted. Plain numbers:
- * with its limit's name a field is some 190 bytes, an entry with one limit some 280 (100,000 of them: 28 MB). Counts are
+ * with its limit's name a field is some 280 bytes, an entry with one limit some 350 (100,000 of them: 35 MB). Counts are
  * 64 bits wide since bytes are counted, too. */
 struct value {
     struct counter counter;
