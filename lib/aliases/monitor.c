@@ -296,6 +296,14 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
            a->written.tv_sec == b->written.tv_sec && a->written.tv_nsec == b->written.tv_nsec;
 }
 
+/* SQLite has committed or made a checkpoint since the last look: whoever finds the file written to may take it for that. */
+static bool is_told(const struct sight sights[3])
+{
+    return sights[0].epoch != 0 && sights[0].epoch == sights[1].epoch &&
+           (sights[0].moved ||
+            memcmp(sights[0].marks.index, sights[1].marks.index, sizeof sights[0].marks.index) != 0);
+}
+
 /* The file was written to since the last look, and not by SQLite: that lets readers see a commit, and tells before a checkpoint
  * what it is about to do; what it did a moment before the last look may be seen in the one before. */
 static bool is_overwritten(const struct sight sights[3])
@@ -340,10 +348,9 @@ static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bo
         sights[0].moved = changed && (sights[0].epoch == sights[1].epoch || sights[1].epoch == 0);
         aliases_connection_look(monitor->checkout->connection, &sights[0].marks);
     }
-    bool known = sights[0].epoch != 0 && sights[0].epoch == sights[1].epoch; /* who wrote */
     if (is_overwritten(sights))
         begin_anew(monitor);
-    else if (is_being_written(monitor) && !known && !same_stamp(&sights[0].stamp, &sights[1].stamp))
+    else if (is_being_written(monitor) && !same_stamp(&sights[0].stamp, &sights[1].stamp) && !is_told(sights))
         monitor->quiet_ms = clock_monotonic_ms() + QUIET_MS;
 }
 
