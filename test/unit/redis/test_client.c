@@ -354,9 +354,9 @@ static void test_joint_errors(void **state)
 {
     (void)state;
     struct redis_client *redis = patient_client();
-    static const char *const sources[] = {"return redis.error_reply('MINE is an error')",
-                                          "local out = {} for i = 1, #KEYS do out[i] = i == 2 and {err = "
-                                          "'MINE is one'} or 'well' end return out",
+    static const char second[] = "local out = {} for i = 1, #KEYS do "
+                                 "out[i] = i == 2 and {err = 'MINE is one'} or 'well' end return out";
+    static const char *const sources[] = {"return redis.error_reply('MINE is an error')", second,
                                           "return {1, 2, 3, 4}", "return 7"};
     for (size_t s = 0; s < 4; s++) {
         struct joining all[] = {
