@@ -35,16 +35,38 @@ static int64_t max_after_ramp(const struct judge_context *context, size_t i)
     return context->answers[i].local ? plan_local_max(context->policy, whole) : whole;
 }
 
-/* Does it stand on what was taken? A process that stands in for the store says so only where it took the whole max alone, and
- * takes over the holds that it knows of unless it was asked for less. */
+/* The answer of the limit of which ask i is a source's share; NULL: it is a limit itself. */
+static const struct count_answer *whole_of(const struct judge_context *context, size_t i)
+{
+    int whole = context->plan->request.asks[i].share_of;
+    return whole >= 0 ? &context->answers[whole] : NULL;
+}
+
+/* How much of the limit must be used for the share of ask i to bind, once no ramp lowers that. */
+static int64_t above_after_ramp(const struct judge_context *context, size_t i)
+{
+    int64_t above = context->plan->limits[i]->share.above;
+    return context->answers[i].local ? plan_local_max(context->policy, above) : above;
+}
+
+/* Does it stand on what was taken? A share binds only where so much of its limit was. A process that stands in for the store says so
+ * only where it took the whole max alone, and takes over the holds that it knows of unless it was asked for less. */
 static bool is_hard(const struct judge_context *context, size_t i)
 {
     const struct limit *limit = context->plan->limits[i];
-    const struct count_answer *answer = &context->answers[i];
-    int64_t whole = context->plan->request.asks[i].share_of >= 0 ? limit->share.max : limit->max;
-    if (!answer->hard || !answer->local)
-        return answer->hard;
-    return answer->taken >= whole || (answer->result == COUNT_HELD && max_after_ramp(context, i) >= whole);
+    const struct count_answer *answer = &context->answers[i], *share_of = whole_of(context, i);
+    int64_t whole = share_of != NULL ? limit->share.max : limit->max;
+    if (!answer->hard || (share_of != NULL && share_of->taken < limit->share.above))
+        return false;
+    return !answer->local || answer->taken >= whole ||
+           (answer->result == COUNT_HELD && max_after_ramp(context, i) >= whole);
+}
+
+/* Does ask i, a share, bind because of the ramp alone? */
+static bool binds_by_ramp(const struct judge_context *context, size_t i)
+{
+    const struct count_answer *whole = whole_of(context, i);
+    return whole != NULL && whole->used < above_after_ramp(context, i);
 }
 
 /* Is it the ramp alone that refuses ask i? */
@@ -53,7 +75,8 @@ static bool is_ramped(const struct judge_context *context, size_t i)
     const struct count_ask *ask = ask_of(context, i);
     const struct count_answer *answer = &context->answers[i];
     int64_t max = max_after_ramp(context, i);
-    return answer->result == COUNT_OVER && ask->max < max && answer->used + ask->need <= max;
+    bool fits = ask->max < max && answer->used + ask->need <= max;
+    return answer->result == COUNT_OVER && (fits || binds_by_ramp(context, i));
 }
 
 /* Until the ramp, or the window, lets ask i through. */
@@ -61,9 +84,12 @@ static int64_t ramp_wait_of(const struct judge_context *context, size_t i)
 {
     const struct count_ask *ask = ask_of(context, i);
     const struct count_answer *answer = &context->answers[i];
-    int64_t wait = ramp_wait(max_after_ramp(context, i), context->plan->limits[i]->ramp_ms,
-                             plan_ramp_age(context->envelope, context->plan->limits[i], ask->key),
-                             answer->used + ask->need);
+    const struct limit *limit = context->plan->limits[i];
+    int64_t age = plan_ramp_age(context->envelope, limit, ask->key);
+    int64_t wait =
+        binds_by_ramp(context, i)
+            ? ramp_wait(above_after_ramp(context, i), limit->ramp_ms, age, whole_of(context, i)->used + 1)
+            : ramp_wait(max_after_ramp(context, i), limit->ramp_ms, age, answer->used + ask->need);
     return wait < answer->wait_ms ? wait : answer->wait_ms;
 }
 

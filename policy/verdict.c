@@ -79,7 +79,7 @@ struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *
                                const struct count_ask *ask, const struct count_answer *answer,
                                int64_t wait_ms)
 {
-    assert(answer->result == COUNT_OVER && ask->headroom > 0);
+    assert(answer->result == COUNT_OVER);
     return (struct verdict){.action = ACTION_DEFER,
                             .by = VERDICT_BY_RAMP,
                             .proof = "",

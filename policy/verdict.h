@@ -40,7 +40,8 @@ struct verdict verdict_by_limit(const struct policy *policy, const struct limit 
 /* The same, but "later": the answer is soft, or the limit may be no harder here. */
 struct verdict verdict_by_limit_soft(const struct policy *policy, const struct limit *limit,
                                      const struct count_ask *ask, const struct count_answer *answer);
-/* answer is OVER a max that a ramp has lowered: never harder than "later". wait_ms: until it can get through. */
+/* answer is OVER a max that a ramp has lowered, or a share that binds because of it: never harder than "later". wait_ms: until it
+ * can get through. */
 struct verdict verdict_by_ramp(const struct policy *policy, const struct limit *limit,
                                const struct count_ask *ask, const struct count_answer *answer,
                                int64_t wait_ms);

@@ -322,6 +322,40 @@ static void test_this_process_saw_all_of_it(void **state)
                "reject limit l 550 5.7.1 3/40 9000");
 }
 
+/* A limit of 4 whose share of 1 binds where 2 are used, or 1 while a ramp lasts. used and taken are those of the limit. */
+static void expect_share(struct fixture *f, int64_t used, int64_t taken, const char *want)
+{
+    const struct limit limit = {.name = "l",
+                                .max = 4,
+                                .over = ACTION_DISCARD,
+                                .ramp_ms = 10000,
+                                .share = {.set = true, .max = 1, .above = 2}};
+    const struct limit *limits[] = {&limit, &limit};
+    const struct count_ask asks[] = {
+        {.max = 3, .headroom = 1, .need = 1, .share_of = -1},
+        {.key = "l:{b}|a", .max = 1, .need = 1, .share_of = 0, .share_above = 1}};
+    struct count_answer answers[] = {
+        {.result = COUNT_ADMITTED, .used = used, .taken = taken},
+        {.result = COUNT_OVER, .hard = true, .used = 1, .taken = 1, .wait_ms = 60000}};
+    struct plan plan = {.request = {.asks = asks, .n = 2}, .limits = limits};
+    const struct ruling accepted = ACCEPTED;
+    char got[256];
+    f->envelope.ramp_since_ms = f->envelope.now_ms - 1000;
+    struct verdict verdict =
+        judge(&f->policy, &f->envelope, &accepted, &plan, COUNT_SOURCE_STORE, answers);
+    assert_string_equal(verdict_text(&verdict, got, sizeof got), want);
+}
+
+static void test_a_share_that_a_ramp_makes_bind(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    expect_share(&f, 1, 1, "defer ramp l 451 4.3.2 1/1 9000");
+    expect_share(&f, 2, 1, "defer limit l 450 4.2.1 1/1 60000");
+    expect_share(&f, 2, 2, "discard limit l - 1/1 60000");
+}
+
 static void test_a_ramp_tells_when_it_lets_through(void **state)
 {
     (void)state;
@@ -530,6 +564,7 @@ static bool is_proved_by_limit(const struct world *w, const struct verdict *v, c
             most = plan_local_max(&w->f.policy, most);
         bool held = answers[i].result == COUNT_HELD && most >= whole;
         bool weak = !answers[i].hard || (source == COUNT_SOURCE_LOCAL && !held && answers[i].taken < whole);
+        weak = weak || (ask->share_of >= 0 && answers[ask->share_of].taken < v->limit->share.above);
         bool refused = answers[i].result == COUNT_OVER || answers[i].result == COUNT_HELD;
         bool ramped = answers[i].result == COUNT_OVER && ask->max < whole && v->used + ask->need <= most;
         if (plan->limits[i] == v->limit && answers[i].used == v->used && refused && !weak && !ramped)
@@ -618,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_shadow),
         cmocka_unit_test(test_old_backlog),
         cmocka_unit_test(test_this_process_saw_all_of_it),
+        cmocka_unit_test(test_a_share_that_a_ramp_makes_bind),
         cmocka_unit_test(test_a_ramp_tells_when_it_lets_through),
         cmocka_unit_test(test_a_backlog_and_a_limit_are_equals),
         cmocka_unit_test(test_names),
