@@ -297,7 +297,7 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b)
 }
 
 /* SQLite has committed or made a checkpoint since the last look: whoever finds the file written to may take it for that. */
-static bool is_told(const struct sight sights[3])
+static bool sqlite_wrote(const struct sight sights[3])
 {
     return sights[0].epoch != 0 && sights[0].epoch == sights[1].epoch &&
            (sights[0].moved ||
@@ -350,7 +350,8 @@ static void look_for_overwriting(struct monitor *monitor, struct stamp stamp, bo
     }
     if (is_overwritten(sights))
         begin_anew(monitor);
-    else if (is_being_written(monitor) && !same_stamp(&sights[0].stamp, &sights[1].stamp) && !is_told(sights))
+    else if (is_being_written(monitor) && !same_stamp(&sights[0].stamp, &sights[1].stamp) &&
+             !sqlite_wrote(sights))
         monitor->quiet_ms = clock_monotonic_ms() + QUIET_MS;
 }
 

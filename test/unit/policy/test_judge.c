@@ -322,18 +322,18 @@ static void test_this_process_saw_all_of_it(void **state)
                "reject limit l 550 5.7.1 3/40 9000");
 }
 
-/* A limit of 4 whose share of 1 binds where 2 are used, or 1 while a ramp lasts. used and taken are those of the limit. */
+/* A limit of 40 whose share of 1 binds where 20 are used, or 3 as far as a ramp has come. used and taken are those of the limit. */
 static void expect_share(struct fixture *f, int64_t used, int64_t taken, const char *want)
 {
     const struct limit limit = {.name = "l",
-                                .max = 4,
+                                .max = 40,
                                 .over = ACTION_DISCARD,
                                 .ramp_ms = 10000,
-                                .share = {.set = true, .max = 1, .above = 2}};
+                                .share = {.set = true, .max = 1, .above = 20}};
     const struct limit *limits[] = {&limit, &limit};
     const struct count_ask asks[] = {
-        {.max = 3, .headroom = 1, .need = 1, .share_of = -1},
-        {.key = "l:{b}|a", .max = 1, .need = 1, .share_of = 0, .share_above = 1}};
+        {.max = 7, .headroom = 33, .need = 1, .share_of = -1},
+        {.key = "l:{b}|a", .max = 1, .need = 1, .share_of = 0, .share_above = 3}};
     struct count_answer answers[] = {
         {.result = COUNT_ADMITTED, .used = used, .taken = taken},
         {.result = COUNT_OVER, .hard = true, .used = 1, .taken = 1, .wait_ms = 60000}};
@@ -341,8 +341,7 @@ static void expect_share(struct fixture *f, int64_t used, int64_t taken, const c
     const struct ruling accepted = ACCEPTED;
     char got[256];
     f->envelope.ramp_since_ms = f->envelope.now_ms - 1000;
-    struct verdict verdict =
-        judge(&f->policy, &f->envelope, &accepted, &plan, COUNT_SOURCE_STORE, answers);
+    struct verdict verdict = judge(&f->policy, &f->envelope, &accepted, &plan, COUNT_SOURCE_STORE, answers);
     assert_string_equal(verdict_text(&verdict, got, sizeof got), want);
 }
 
@@ -351,9 +350,10 @@ static void test_a_share_that_a_ramp_makes_bind(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f);
-    expect_share(&f, 1, 1, "defer ramp l 451 4.3.2 1/1 9000");
-    expect_share(&f, 2, 1, "defer limit l 450 4.2.1 1/1 60000");
-    expect_share(&f, 2, 2, "discard limit l - 1/1 60000");
+    expect_share(&f, 5, 5, "defer ramp l 451 4.3.2 1/1 1223"); /* until it has come to 6 */
+    expect_share(&f, 19, 19, "defer ramp l 451 4.3.2 1/1 9000");
+    expect_share(&f, 20, 19, "defer limit l 450 4.2.1 1/1 60000");
+    expect_share(&f, 20, 20, "discard limit l - 1/1 60000");
 }
 
 static void test_a_ramp_tells_when_it_lets_through(void **state)
