@@ -125,6 +125,14 @@ class Gate:
             except OSError:
                 return False
 
+    def counts_where_it_should(self):
+        """Before the world begins: on a busy machine it may take its time to reach Redis."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(self.state / "control.sock"))
+            s.sendall(b'{"do": "status"}\n')
+            with s.makefile() as answer:
+                return all(shard["up"] for shard in json.loads(answer.readline())["counters"].get("shards", ()))
+
     def log(self):
         return self.log_path.read_text(errors="replace")
 
@@ -174,6 +182,7 @@ class Place:
             self.gates[-1].spawn()
         for gate in self.gates:
             harness.wait_for(lambda: gate.accepts() or not gate.process.alive(), "the gate does not open its socket")
+            harness.wait_for(lambda: not gate.process.alive() or gate.counts_where_it_should(), "the gate does not reach Redis")
 
     def write_all(self, path, data):
         """All rows of the truth into the file there, in one transaction; what was there is gone."""
