@@ -4,11 +4,12 @@ import signal
 import socket
 import threading
 
-from processes import Process, wait_for
+from processes import PATIENCE, Process, wait_for
 from redis_server import SERVER, Redis
 from resp import Scripted, encode
 
 MASTER = "mymaster"
+FAILOVER = 3 * PATIENCE  # seconds: an election that fails, as on a busy machine, is held again after twice the failover-timeout
 
 
 class Node(Redis):

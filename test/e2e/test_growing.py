@@ -5,7 +5,7 @@ import subprocess
 from harness import Cluster, World, wait_for
 from mail_load import THREADS, Load, counted, taken
 from redis_server import SERVER
-from sentinel import MASTER, Node, Sentinel
+from sentinel import FAILOVER, MASTER, Node, Sentinel
 
 FULL, RECIPIENTS = "full@few.example", [f"a{i}@many.example" for i in range(8)]
 LIMITS = [{"name": "few", "per": "recipient", "max": 5, "window": "1d", "over": "reject", "when": {"recipient_domain": "few.example"}},
@@ -115,7 +115,7 @@ def grow(w, things):
     at_least = mail.so_far()
     mail.flows()
     sentinels[0].call("SENTINEL", "FAILOVER", MASTER)  # what the old master takes until it knows is lost
-    master = wait_for(lambda: next((node for node in nodes[1:] if node.role() == "master"), None), "no failover")
+    master = wait_for(lambda: next((node for node in nodes[1:] if node.role() == "master"), None), "no failover", FAILOVER)
     address = f"{master.address}:{master.port}"
     wait_for(lambda: all(gate.status()["counters"]["shards"][0]["master"] == address and counts_in_redis(gate) for gate in w.gates),
              "the new master is not used")

@@ -9,7 +9,7 @@ import pytest
 
 from certificates import Authority
 from harness import World, serve, wait_for
-from sentinel import MASTER, Node, ScriptedSentinel, Sentinel, overhear
+from sentinel import FAILOVER, MASTER, Node, ScriptedSentinel, Sentinel, overhear
 
 Address = namedtuple("Address", "address port")
 ALIAS = "a@example.com"
@@ -108,7 +108,7 @@ def test_a_failover_and_the_old_master_comes_back(watched):
         thread.start()
     try:
         # sooner the old one would be well again, and the Sentinels might give the failover up
-        new = wait_for(lambda: next((n for n in nodes[1:] if n.role() == "master"), None), "no failover")
+        new = wait_for(lambda: next((n for n in nodes[1:] if n.role() == "master"), None), "no failover", FAILOVER)
         old.start()
         lines, listener = overhear(old)
         wait_for(lambda: named, "no Sentinel names it")
@@ -135,7 +135,7 @@ def test_a_failover_that_was_ordered(watched):
     watched.connect(sentinels)
     wait_for(lambda: watched.counts_in(nodes[0]), "the master is not used")
     sentinels[0].call("SENTINEL", "FAILOVER", MASTER)
-    wait_for(lambda: nodes[1].role() == "master", "no failover")
+    wait_for(lambda: nodes[1].role() == "master", "no failover", FAILOVER)
     wait_for(lambda: sentinels[0].master()[1] == (nodes[1].address, str(nodes[1].port)), "no failover")
     wait_for(lambda: watched.counts_in(nodes[1]), f"the new master is not used: {watched.trouble()}")
 

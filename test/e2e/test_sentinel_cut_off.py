@@ -8,7 +8,7 @@ import pytest
 import network
 from harness import World, wait_for
 from mail_load import THREADS, Load, counted, hard_answers_are_proven, taken
-from sentinel import overhear
+from sentinel import FAILOVER, overhear
 
 WHY_NOT = network.why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT != "", reason=WHY_NOT)
@@ -85,7 +85,7 @@ def test_a_master_is_cut_off(settings):
             behind = used_in(old) - min(node_holds(node) for node in w.redis.nodes[1:])
             with Load([small], [BUSY], EACH) as busy_small, Load([large], [BUSY], EACH) as busy_large:
                 loads = (few_eyes, many_eyes, busy_small, busy_large)
-                new = wait_for(lambda: another(w, w.redis.sentinels[1:]), "no other master is named")
+                new = wait_for(lambda: another(w, w.redis.sentinels[1:]), "no other master is named", FAILOVER)
                 wait_for(lambda: uses(large, new), "the new master is not used")
                 if settings:
                     wait_for(lambda: counts_here(small, ALONE), "the old master goes on alone")
@@ -128,7 +128,7 @@ def test_sentinels_that_disagree():
         with Load(w.gates, [BOTH, OTHER]) as load:
             load.flows()
             w.network.part(*apart)
-            new = wait_for(lambda: another(w, w.redis.sentinels[1:]), "no other master is named")
+            new = wait_for(lambda: another(w, w.redis.sentinels[1:]), "no other master is named", FAILOVER)
             wait_for(lambda: uses(gate, new), "the highest epoch is not followed")
             turned_at = time.time()
             load.flows(300)
