@@ -486,6 +486,8 @@ static void task_write(struct task *task, bool made)
         if (work->entry == NULL)
             continue;
         work->entry->busy = false;
+        if (!made)
+            memory_table_entry_tidy(work->entry); /* it is all or nothing */
         if (!made || !work->write)
             continue;
         work->field->value = work->value;

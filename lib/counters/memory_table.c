@@ -26,6 +26,16 @@ void memory_table_field_remove(struct entry *entry, struct field **at)
         free(field);
 }
 
+void memory_table_entry_tidy(struct entry *entry)
+{
+    for (struct field **at = &entry->fields; *at != NULL;) {
+        if ((*at)->value.counter.window.window_ms == 0)
+            memory_table_field_remove(entry, at);
+        else
+            at = &(*at)->next;
+    }
+}
+
 static void entry_free(struct entry *entry)
 {
     while (entry->fields != NULL)

@@ -71,6 +71,9 @@ bool memory_table_has_evicted(const struct memory_table *shard);
 /* Frees the field that *at points to, which is the entry's. */
 void memory_table_field_remove(struct entry *entry, struct field **at);
 
+/* Frees the fields to which nothing was ever written: whoever makes one writes to it before the lock is let go, or tidies up. */
+void memory_table_entry_tidy(struct entry *entry);
+
 /* Frees the entry that *at points to. */
 void memory_table_entry_remove(struct memory_table *shard, struct entry **at);
 

@@ -246,6 +246,34 @@ static void test_full_of_what_must_stay(void **state)
     counters_free(counters);
 }
 
+/* A request that finds room for one of its counters only leaves nothing behind. */
+static void test_room_for_half_of_a_request(void **state)
+{
+    (void)state;
+    enum { BOUND = 1000 };
+    struct counters *counters = counters_memory_new(BOUND);
+    struct count_ask asks[] = {ask_for("recipient:{a}", 5), ask_for("recipient:{b}", 5)};
+    struct count_answer answers[2];
+    const struct count_request request = {.asks = asks, .n = 2};
+    char key[32];
+    for (int i = 0; i < 2 * BOUND - 1; i++) {
+        snprintf(key, sizeof key, "recipient:{full%d}", i);
+        assert_int_equal(reserve_one(counters, key, 1, 70000, START).result, COUNT_ADMITTED);
+    }
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_DOWN);
+    assert_int_equal(size_of(counters, START), 2 * BOUND - 1);
+    struct count_change change = {.key = "recipient:{a}",
+                                  .limit = "l",
+                                  .window_ms = 60000,
+                                  .at_ms = START,
+                                  .slot = -1,
+                                  .created = INT64_MAX,
+                                  .amount = -1};
+    assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    assert_int_equal(size_of(counters, START), 2 * BOUND - 1);
+    counters_free(counters);
+}
+
 static void test_retries_are_bounded(void **state)
 {
     (void)state;
@@ -381,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_request_larger_than_the_store),
         cmocka_unit_test(test_made_up_senders),
         cmocka_unit_test(test_full_of_what_must_stay),
+        cmocka_unit_test(test_room_for_half_of_a_request),
         cmocka_unit_test(test_retries_are_bounded),
         cmocka_unit_test(test_nothing_asked),
         cmocka_unit_test(test_stale_clocks),
