@@ -91,7 +91,7 @@ struct monitor {
     struct stamp touched;              /* of the live file at the last round, */
     struct stamp copied;               /* and at the one that the copy is of */
     struct sight sights[3];            /* the last ones, the newest first */
-    int64_t quiet_ms; /* until then nothing is checked: what is there may be half of what was meant */
+    int64_t quiet_ms; /* until then only what was there before is believed: all else may be half of what is meant */
     int64_t round_end_ms, took_ms;
     unsigned judged;    /* the epoch that the last round was about */
     bool failed;        /* the last round took nothing, or kept no copy */
@@ -320,7 +320,7 @@ static bool is_overwritten(const struct sight sights[3])
     return true;
 }
 
-/* What was read before is of no use: all is opened anew, and believed once it is all there. */
+/* What was read before is of no use: all is opened anew, and believed once it is all there, or is what was there before. */
 static void begin_anew(struct monitor *monitor)
 {
     monitor->quiet_ms = clock_monotonic_ms() + QUIET_MS;
@@ -595,20 +595,31 @@ static void leave(struct monitor *monitor, struct finding *found)
     pthread_mutex_unlock(&monitor->lock);
 }
 
+/* Of a round that began while somebody overwrote the file: whether that may be half of what he means. It is not where nothing
+ * became of it (touched; a rollback), nor where he has not gone on for long enough meanwhile. */
+static bool may_be_half(const struct monitor *monitor, const struct finding *found)
+{
+    struct stamp now;
+    bool is_as_before = found->copied && monitor->summed && found->sum == monitor->sum;
+    return !is_as_before && (is_being_written(monitor) || !stamp_of(monitor->config->path, &now) ||
+                             !same_stamp(&now, &monitor->touched));
+}
+
 /* Within a transaction of the checkout, which may be over afterwards, and the checkout gone. */
 static void run_round(struct monitor *monitor)
 {
     struct finding found = {0};
     int64_t start = clock_monotonic_ms();
     unsigned epoch = monitor->checkout->epoch;
+    bool meanwhile = is_being_written(monitor);
     (void)stamp_of(monitor->config->path, &monitor->touched); /* a write from now on is seen as one */
     look_closely(monitor, &found);
     weigh(monitor, &found);
     if (found.overwritten)
         begin_anew(monitor);
-    if (found.overwritten ||
+    if (found.overwritten || (meanwhile && may_be_half(monitor, &found)) ||
         (monitor->checkout != NULL && !aliases_pool_checkout_is_current(monitor->checkout))) {
-        if (found.copied) /* another file came meanwhile: this one does not matter any more */
+        if (found.copied) /* another file came meanwhile, or comes: this one does not matter any more */
             (void)unlink(monitor->new_path);
     } else {
         monitor->judged = epoch;
@@ -639,8 +650,8 @@ static bool is_due(struct monitor *monitor, bool kick, bool accept)
 {
     struct stamp stamp;
     enum reason change = monitor->urgent ? WHY_URGENT : WHY_CHANGE;
-    if (is_being_written(monitor))
-        return false;
+    if (is_being_written(monitor)) /* whether it is what was there before */
+        return monitor->summed && monitor->checkout->epoch != monitor->judged && is_time(monitor, WHY_TOUCH);
     if (accept || monitor->judged == 0)
         return true;
     if (monitor->checkout->epoch != monitor->judged)

@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -539,6 +540,34 @@ def test_row31_overwritten_slowly_after_a_crash():
             os.pwrite(file.fileno(), old, 0)
             settled(w)
             assert ask(w, moved) == "continue"
+
+
+def rolled_back(w):
+    """A transaction so large that it is in the file before it ends, and then not any more."""
+    db = sqlite3.connect(str(w.database.path), isolation_level=None, timeout=30)
+    db.execute("PRAGMA cache_size = 10")
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany("INSERT INTO aliases (address, mailbox) VALUES (?, 'x@mailbox.example')", [(f"b{i}@example.com",) for i in range(3000)])
+    db.execute("ROLLBACK")
+    db.close()
+
+
+@pytest.mark.parametrize("journal, write", [("WAL", os.utime), ("DELETE", os.utime), ("DELETE", rolled_back)],
+                         ids=["WAL-touched", "DELETE-touched", "DELETE-rolled-back"])
+def test_row31_written_to_and_as_before(journal, write):
+    """Whatever is done to the file every second, and leaves in it what was there: who does not exist is refused all the same."""
+    with world() as w:
+        w.gate.stop()
+        w.database.run(f"PRAGMA journal_mode = {journal}")
+        w.gate.start()
+        settled(w)
+        with flowing(w) as flow:
+            before, until = len(flow.unknown), time.monotonic() + 10
+            while time.monotonic() < until:
+                write(w if write is rolled_back else w.database.path)
+                time.sleep(1)
+            answers = [status for _, status in flow.unknown[before:]]
+            assert answers.count("550 5.1.1") > 0.3 * len(answers), Counter(answers)
 
 
 def renamed(w, old, new):
