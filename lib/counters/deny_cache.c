@@ -219,6 +219,24 @@ static bool refuses(const struct count_answer *answer)
     return answer->result == COUNT_OVER || answer->result == COUNT_HELD;
 }
 
+/* Is ask i a source's share of a limit that a ramp lowers? It binds from less of it on meanwhile, for which no hard answer stands. */
+static bool is_ramped_share(const struct count_request *request, size_t i)
+{
+    int whole = request->asks[i].share_of;
+    return whole >= 0 && request->asks[whole].headroom > 0;
+}
+
+/* For how long a refusal is sure to be answered so. */
+static int64_t sure_ms(const struct count_request *request, const struct count_answer *answers, size_t i)
+{
+    const struct count_answer *answer = &answers[i];
+    if (!answer->hard)
+        return answer->wait_ms;
+    if (is_ramped_share(request, i))
+        return 0;
+    return answer->hard_ms < answer->wait_ms ? answer->hard_ms : answer->wait_ms;
+}
+
 /* NULL: out of memory. */
 static char *texts_of(const struct count_request *request)
 {
@@ -280,10 +298,9 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
         if (!refuses(&answers[i]))
             continue;
         refused = refused || (request->asks[i].flags & COUNT_SHADOW) == 0;
-        int64_t sure_ms = answers[i].hard && answers[i].hard_ms < answers[i].wait_ms ? answers[i].hard_ms
-                                                                                     : answers[i].wait_ms;
-        if (now_ms + sure_ms < until)
-            until = now_ms + sure_ms;
+        int64_t sure = sure_ms(request, answers, i);
+        if (now_ms + sure < until)
+            until = now_ms + sure;
     }
     if (!refused) /* what was charged may be over now, too, and refuse harder than what is remembered */
         drop_charged(cache, ticket, request, answers);

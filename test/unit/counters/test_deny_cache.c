@@ -86,6 +86,29 @@ static void test_until_it_fits(void **state)
     assert_false(knows(&request, 200));
 }
 
+/* A ramp makes a share bind from less of its limit on; a hard answer stands on more, and the store says of the less how long it lasts. */
+static void test_share_while_a_ramp_lasts(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {an_ask(), an_ask()};
+    asks[1].key = "recipient+client:{a@example.com}|192.0.2.7";
+    asks[1].share_of = 0;
+    const struct count_request request = {.asks = asks, .n = 2};
+    struct count_answer over = {
+        .result = COUNT_OVER, .used = 10, .hard_ms = 5000, .wait_ms = 23000, .slot = -1};
+    for (int ramp = 0; ramp <= 1; ramp++)
+        for (int hard = 0; hard <= 1; hard++) {
+            struct count_answer answers[] = {{.result = COUNT_ADMITTED, .used = 10, .slot = -1}, over};
+            struct deny_cache_ticket ticket;
+            answers[1].hard = hard;
+            asks[0].headroom = 90 * ramp;
+            asks[1].amount = 2 * ramp + hard; /* each has a place of its own */
+            deny_cache_find(cache, &request, NOW, (struct count_answer[2]){{0}}, &ticket);
+            deny_cache_put(cache, &ticket, &request, answers, NOW);
+            assert_int_equal(deny_cache_find(cache, &request, NOW, answers, &ticket), !(ramp && hard));
+        }
+}
+
 static void test_nothing_else(void **state)
 {
     (void)state;
@@ -203,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_until_it_fits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_share_while_a_ramp_lasts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_dropped, set_up, tear_down),
