@@ -51,6 +51,22 @@ void message_done(struct message *message)
     pool_done(&message->pool);
 }
 
+/* Letters beyond ASCII, a whole domain, and nothing that Postfix may take for a route: it has folded them at most. */
+static bool is_folded_at_most(const char *received)
+{
+    struct address address;
+    const char *c = received;
+    while (*c != '\0' && (unsigned char)*c < 0x80)
+        c++;
+    return *c != '\0' && address_parse(received, "", &address, NULL) == ADDRESS_MAILBOX &&
+           strpbrk(address.local_full, "@%!") == NULL && strchr(address.domain, '.') != NULL;
+}
+
+const char *message_address(const char *received, const char *resolved)
+{
+    return resolved == NULL || is_folded_at_most(received) ? received : resolved;
+}
+
 void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
                    int64_t size)
 {
@@ -142,7 +158,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     struct metrics *metrics = &gate->context.metrics;
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
-    const char *recipient = resolved != NULL && resolved[0] != '\0' ? resolved : raw;
+    const char *recipient = message_address(raw, resolved != NULL && resolved[0] != '\0' ? resolved : NULL);
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;

@@ -33,6 +33,15 @@ def world():
         db.glob("example.com", "shop-*", "shop@mailbox.example")
         db.glob("example.com", "*-no", action="reject")
         db.alias("x@xn--bcher-kva.example", "books@mailbox.example")
+        db.alias("straße@example.com", "street@mailbox.example")
+        db.alias("Éva@example.com", "eva@mailbox.example")
+        db.alias("ö@example.com", "island@mailbox.example")
+        db.domain("xn--strae-oqa.example")
+        db.alias("x@xn--strae-oqa.example", "roads@mailbox.example")
+        db.alias("allow@example.com", "one@mailbox.example")
+        db.sender("allow@example.com", "*", "reject")
+        db.sender("allow@example.com", "straße@friend.example", "accept")
+        db.sender("allow@example.com", "@xn--strae-oqa.example", "accept")
         db.domain("all.example", catch_all="accept")
         db.domain("star.example")
         db.glob("star.example", "*", "star@mailbox.example")
@@ -145,7 +154,9 @@ DELIVERED = {"one@example.com": ["joe@mailbox.example"], "ONE+tag@Example.com": 
              '"a b"@example.com': ["quoted@mailbox.example"], "any@star.example": ["star@mailbox.example"],
              "postmaster@example.com": ["postmaster@mx.rcptgate.test"], "abuse@star.example": ["star@mailbox.example"],
              "abuse@example.com": ["postmaster@mx.rcptgate.test"], "drop@example.com": [], "hole@example.com": [],
-             "x@bücher.example": ["books@mailbox.example"]}
+             "x@bücher.example": ["books@mailbox.example"],
+             "straße@example.com": ["street@mailbox.example"], "straße+x@EXAMPLE.com.": ["street@mailbox.example"],
+             "Éva@example.com": ["eva@mailbox.example"], "x@straße.example": ["roads@mailbox.example"]}
 
 
 @pytest.mark.parametrize("address", DELIVERED)
@@ -157,6 +168,21 @@ def test_delivery(world, address):
         assert smtp.data(token).code == 250
     world.idle()
     assert world.sink.mailboxes(token) == DELIVERED[address]
+
+
+@pytest.mark.parametrize("address", ["éva@example.com", "STRASSE@example.com", "strasse@example.com", "Ö@example.com", "y@straße.example"])
+def test_letters_beyond_ascii(world, address):
+    """Postfix folds them in what it tells the gate, and not in what it asks the maps: what they do not know the gate does not accept."""
+    with world.smtp() as smtp:
+        smtp.mail(options=" SMTPUTF8")
+        assert smtp.rcpt(address).status == "550 5.1.1"
+
+
+@pytest.mark.parametrize("sender, answer", [("straße@friend.example", "250 2.1.5"), ("a@straße.example", "250 2.1.5"), ("strasse@friend.example", "550 5.7.1")])
+def test_senders_beyond_ascii(world, sender, answer):
+    with world.smtp() as smtp:
+        smtp.mail(sender, " SMTPUTF8")
+        assert smtp.rcpt("allow@example.com").status == answer
 
 
 def test_all_in_one_message(world):
