@@ -292,15 +292,15 @@ static bool message_line(const struct session *session, const char *queue, struc
     return true;
 }
 
-/* Recipients are dropped before the message ends: what ends takes them with it. */
+/* Recipients are dropped before the message ends: what ends takes them with it. Where nobody is left, Postfix has nothing to deliver; to
+ * discard the message would take who was added since (always_bcc, another milter), too. */
 static sfsistat end_message(SMFICTX *ctx, struct session *session)
 {
     struct message *message = &session->message;
     struct ending ending UNZEROED;
     char line[LOG_LINE_MAX] UNZEROED;
     struct text text;
-    bool nobody_left = message->n_discard > 0 && message->n_discard == message->n_accepted;
-    for (const struct accepted *a = message->accepted; a != NULL && !nobody_left; a = a->next)
+    for (const struct accepted *a = message->accepted; a != NULL; a = a->next)
         if (a->discard)
             discard_recipient(ctx, a->raw);
     text_init(&text, line, sizeof line);
@@ -312,9 +312,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
         log_printable(LOG_AT_INFO, line, text.len);
     if (ending.refused)
         log_ending(session, &ending, smfi_getsymval(ctx, queue_id));
-    if (ending.refused && ending.enforced)
-        return answer(ctx, &ending.line);
-    return nobody_left ? SMFIS_DISCARD : SMFIS_CONTINUE;
+    return ending.refused && ending.enforced ? answer(ctx, &ending.line) : SMFIS_CONTINUE;
 }
 
 static sfsistat on_end_of_message(SMFICTX *ctx)

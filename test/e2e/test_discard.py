@@ -69,3 +69,22 @@ def test_alias_of_several_mailboxes(world):
         assert {a.code for a in answers} == {250} and end.code == 250
     world.idle()
     assert world.sink.mailboxes("several") == ["box@mailbox.example", "second@mailbox.example"]
+
+
+@pytest.mark.parametrize("spelling", [*SPELLINGS, "@r1.example,@r2.example:drop@example.com", "drop@example.com."])
+def test_nobody_is_left(world, spelling):
+    token = f"alone-{spelling.encode().hex()}"
+    with world.smtp() as smtp:
+        answers, end = smtp.send([spelling], token=token)
+        assert {x.code for x in answers} == {250} and end.code == 250
+    world.idle()
+    assert world.sink.mailboxes(token) == []
+
+
+def test_who_was_added_is_left():
+    with World("memory", maps=True, postfix={"always_bcc": "archive@mailbox.example"}) as w:
+        w.database.alias("drop@example.com", "box@mailbox.example", action="discard")
+        w.settled()
+        w.send("drop@example.com", token="archived")
+        w.idle()
+        assert w.sink.mailboxes("archived") == ["archive@mailbox.example"]

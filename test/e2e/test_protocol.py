@@ -68,7 +68,8 @@ def test_only_a_discard(world):
         m.mail()
         m.rcpt("<drop@example.com>")
         m.data()
-        assert m.eom().kind == "discard"
+        end = m.eom()
+        assert end.kind == "continue" and end.changes == [("-", b"<drop@example.com>")]
 
 
 def test_asks_for_what_it_needs_and_no_more(world):

@@ -261,16 +261,10 @@ static void step_rcpt(struct smfi_str *ctx, struct fuzz_input *in)
 static void step_end(struct smfi_str *ctx)
 {
     const struct session *session = ctx->priv != NULL ? *(struct session **)ctx->priv : NULL;
-    bool friends = false;
     size_t n_discard = session != NULL ? session->message.n_discard : 0;
-    for (const struct accepted *a = session != NULL ? session->message.accepted : NULL; a != NULL;
-         a = a->next)
-        friends |= strcmp(a->full, "ok@example.com") == 0 && !a->discard;
     ctx->removed = 0;
     sfsistat status = description.xxfi_eom(ctx);
-    demand(status == SMFIS_CONTINUE || status == SMFIS_DISCARD || status == SMFIS_TEMPFAIL);
-    if (friends)
-        demand(status != SMFIS_DISCARD);
+    demand(status == SMFIS_CONTINUE || status == SMFIS_TEMPFAIL);
     if (status == SMFIS_CONTINUE && session != NULL && !session->not_smtpd)
         demand(ctx->removed == n_discard);
 }
