@@ -103,15 +103,15 @@ struct work { /* the copy of one counter */
     uint64_t hash;
     struct entry *entry; /* NULL: does not exist yet */
     struct field *field; /* the same */
-    struct value value;
-    int64_t used;    /* before this request */
-    int64_t taken;   /* of that */
-    int64_t pending; /* asked for by earlier asks of this request */
-    int64_t trip;    /* held until then, once written; 0: no new hold */
+    int64_t used;        /* before this request */
+    int64_t taken;       /* of that */
+    int64_t pending;     /* asked for by earlier asks of this request */
+    int64_t trip;        /* held until then, once written; 0: no new hold */
     int64_t ttl;
     int64_t n_new; /* new keys so far in this request, where those are counted */
     bool write;
     bool chosen; /* a stranger can choose the key */
+    struct value value;
 };
 
 struct part { /* one ask of the request */
@@ -171,11 +171,16 @@ static struct work *work_get(struct task *task, uint64_t hash, const char *key, 
             return work;
     }
     struct work *work = &task->works[task->n_works++];
-    *work = (struct work){.key = key, .limit = limit, .hash = hash};
+    memset(work, 0, offsetof(struct work, value));
+    work->key = key;
+    work->limit = limit;
+    work->hash = hash;
     work->entry = find(task->memory, hash, key, task->now);
     work->field = memory_table_field_find(work->entry, limit);
     if (work->field != NULL)
-        work->value = work->field->value;
+        memory_table_field_get(work->field, &work->value);
+    else
+        work->value = (struct value){0};
     counter_move(&work->value.counter, window_ms, hold_ms, task->now);
     if (task->mode == COUNTERS_RECORD) /* another store has looked at these */
         return work;
@@ -490,7 +495,7 @@ static void task_write(struct task *task, bool made)
             memory_table_entry_tidy(work->entry); /* it is all or nothing */
         if (!made || !work->write)
             continue;
-        work->field->value = work->value;
+        memory_table_field_set(work->field, &work->value);
         if (work->entry->expires < task->now + work->ttl)
             work->entry->expires = task->now + work->ttl;
     }
@@ -577,27 +582,28 @@ static struct field *field_of(struct memory *memory, const struct count_change *
 }
 
 /* Was the counter born when the receipt says, by this process' count or that of the other store? */
-static bool is_same(const struct value *value, const struct count_change *change)
+static bool is_same(const struct field *field, const struct count_change *change)
 {
-    return change->created == INT64_MAX || change->created == value->counter.created ||
-           change->created == value->remote_created;
+    return change->created == INT64_MAX || change->created == field->created ||
+           change->created == field->remote_created;
 }
 
 /* What is longer than its window counts when it ends, also where its counter is gone by now. The field, if there is one then. */
 static struct field *count_late(struct memory *memory, const struct count_change *change, struct field *field,
                                 int64_t now_ms)
 {
-    struct counter counter = {.unit = change->unit};
+    struct value value = {.counter.unit = change->unit};
+    struct counter *counter = &value.counter;
     if (field != NULL)
-        counter = field->value.counter;
-    int64_t window_ms = field != NULL ? counter.window.window_ms : change->window_ms;
+        memory_table_field_get(field, &value);
+    int64_t window_ms = field != NULL ? counter->window.window_ms : change->window_ms;
     int64_t at_ms = change->at_ms > 0 ? change->at_ms : now_ms;
-    counter_move(&counter, window_ms, WINDOW_MOST, now_ms);
-    counter.hard =
-        counter.hard || window_used(&counter.window) == 0; /* it is taken, and there is nothing else */
-    if (!window_change(&counter.window, window_slot(window_ms, at_ms), window_ms, change->late, 0))
+    counter_move(counter, window_ms, WINDOW_MOST, now_ms);
+    counter->hard =
+        counter->hard || window_used(&counter->window) == 0; /* it is taken, and there is nothing else */
+    if (!window_change(&counter->window, window_slot(window_ms, at_ms), window_ms, change->late, 0))
         return field; /* that is over, too */
-    counter.max = change->max;
+    counter->max = change->max;
     uint64_t hash = hash_string(memory->seed, change->key);
     struct entry *entry = find(memory, hash, change->key, now_ms);
     if (entry == NULL)
@@ -611,28 +617,30 @@ static struct field *count_late(struct memory *memory, const struct count_change
         return NULL;
     if (field == NULL)
         made->generation = memory_generation(memory, entry->site);
-    made->value.counter = counter;
+    memory_table_field_set(made, &value);
     return made;
 }
 
 /* The message was longer on its way than the limit counted what it counts. */
 static bool is_of_another_unit(const struct field *field, const struct count_change *change)
 {
-    return field != NULL && field->value.counter.unit != change->unit;
+    return field != NULL && field->unit != change->unit;
 }
 
 enum memory_changed memory_apply(struct memory *memory, const struct count_change *change, int64_t slot,
                                  int64_t now_ms, struct field **out)
 {
     struct field *field = field_of(memory, change, now_ms);
-    struct window window = {.window_ms = change->window_ms};
+    struct window window UNZEROED;
     *out = field;
     if (is_of_another_unit(field, change)) {
         *out = NULL;
         return MEMORY_UNCHANGED;
     }
     if (field != NULL)
-        window = field->value.counter.window;
+        memory_table_window_get(field, &window);
+    else
+        window = (struct window){.window_ms = change->window_ms};
     window_move(&window, window.window_ms, now_ms);
     int64_t slot_window_ms = slot < 0 ? window.window_ms : change->window_ms;
     slot = slot < 0 ? window_slot(window.window_ms, change->at_ms) : slot;
@@ -642,12 +650,12 @@ enum memory_changed memory_apply(struct memory *memory, const struct count_chang
         return MEMORY_LATE;
     }
     /* What changes nothing leaves all as it was: by a clock that was set back, even moving the window would. */
-    if (field == NULL || !is_same(&field->value, change) ||
+    if (field == NULL || !is_same(field, change) ||
         !window_change(&window, slot, slot_window_ms, change->amount, change->open))
         return MEMORY_UNCHANGED;
-    field->value.counter.window = window;
-    if (field->value.counter.held <= now_ms) /* whoever writes ends it */
-        field->value.counter.held = 0;
+    memory_table_window_set(field, &window);
+    if (field->held <= now_ms) /* whoever writes ends it */
+        field->held = 0;
     return MEMORY_CHANGED;
 }
 
@@ -670,7 +678,7 @@ bool memory_check(struct memory *memory, const struct count_change *changes, siz
         const struct field *field = field_of(memory, change, now_ms);
         struct window window = {.window_ms = change->window_ms};
         if (field != NULL)
-            window = field->value.counter.window;
+            memory_table_window_get(field, &window);
         window_move(&window, window.window_ms, now_ms);
         struct count_answer answer = {.result = COUNT_ADMITTED,
                                       .used = window_used(&window),
@@ -748,8 +756,10 @@ static bool matches_any(const char *const *keys, size_t n, const char *key)
 static void entry_show(const struct entry *entry, int64_t now_ms, counters_each_fn *each, void *arg)
 {
     for (const struct field *field = entry->fields; field != NULL; field = field->next) {
+        struct value value;
         struct count_view view;
-        counter_view(&field->value.counter, now_ms, &view);
+        memory_table_field_get(field, &value);
+        counter_view(&value.counter, now_ms, &view);
         view.key = entry->key;
         view.limit = field->limit;
         each(arg, &view);

@@ -1,4 +1,5 @@
-/* memory_table: see memory_table.h. Short of memory, a new entry or field is not made; longer chains do no harm. */
+/* memory_table: see memory_table.h. Short of memory, a new entry or field is not made; longer chains do no harm, nor does what
+ * counts as open. */
 #include "memory_table.h"
 #include "base/clock.h"
 
@@ -22,6 +23,7 @@ void memory_table_field_remove(struct entry *entry, struct field **at)
 {
     struct field *field = *at;
     *at = field->next;
+    free(field->open);
     if (field != &entry->first)
         free(field);
 }
@@ -29,7 +31,7 @@ void memory_table_field_remove(struct entry *entry, struct field **at)
 void memory_table_entry_tidy(struct entry *entry)
 {
     for (struct field **at = &entry->fields; *at != NULL;) {
-        if ((*at)->value.counter.window.window_ms == 0)
+        if ((*at)->window_ms == 0)
             memory_table_field_remove(entry, at);
         else
             at = &(*at)->next;
@@ -74,15 +76,15 @@ void memory_table_sweep(struct memory_table *shard, int64_t now_ms)
 /* Full, or held: to forget it would let in what was refused. */
 static bool field_binds(const struct field *field, int64_t now_ms)
 {
-    const struct counter *counter = &field->value.counter;
-    struct window window = counter->window;
-    if (counter->held > now_ms)
+    if (field->held > now_ms)
         return true;
-    if (window.window_ms == 0)
+    if (field->window_ms == 0)
         return false;
+    struct window window;
+    memory_table_window_get(field, &window);
     window_move(&window, window.window_ms, now_ms);
     int64_t used = window_used(&window);
-    return used > 0 && used >= counter->max;
+    return used > 0 && used >= field->max;
 }
 
 /* The lower the sooner it goes. */
@@ -213,6 +215,60 @@ struct field *memory_table_field_make(struct entry *entry, const char *limit)
     *field = (struct field){.next = entry->fields, .limit = memcpy(field + 1, limit, size)};
     entry->fields = field;
     return field;
+}
+
+void memory_table_window_get(const struct field *field, struct window *out)
+{
+    out->window_ms = field->window_ms;
+    out->slot = field->slot;
+    memcpy(out->count, field->count, sizeof out->count);
+    if (field->open != NULL)
+        memcpy(out->open, field->open, sizeof out->open);
+    else if (field->all_open)
+        window_open_all(out);
+    else
+        window_close_all(out);
+}
+
+void memory_table_window_set(struct field *field, const struct window *window)
+{
+    bool open = window_is_open(window);
+    if (open && field->open == NULL)
+        field->open = malloc(sizeof window->open);
+    if (field->open != NULL) /* it stays: what has something open has so again and again */
+        memcpy(field->open, window->open, sizeof window->open);
+    field->all_open = open && field->open == NULL;
+    field->window_ms = window->window_ms;
+    field->slot = window->slot;
+    memcpy(field->count, window->count, sizeof field->count);
+}
+
+void memory_table_field_get(const struct field *field, struct value *out)
+{
+    struct counter *counter = &out->counter;
+    memory_table_window_get(field, &counter->window);
+    counter->unit = (enum count_unit)field->unit;
+    counter->hard = field->hard;
+    counter->max = field->max;
+    counter->created = field->created;
+    counter->refused = field->refused;
+    counter->held = field->held;
+    out->remote_created = field->remote_created;
+    out->unsynced = field->unsynced;
+}
+
+void memory_table_field_set(struct field *field, const struct value *value)
+{
+    const struct counter *counter = &value->counter;
+    memory_table_window_set(field, &counter->window);
+    field->unit = (uint8_t)counter->unit;
+    field->hard = counter->hard;
+    field->max = counter->max;
+    field->created = counter->created;
+    field->refused = counter->refused;
+    field->held = counter->held;
+    field->remote_created = value->remote_created;
+    field->unsynced = value->unsynced;
 }
 
 /* ---- shards ---- */

@@ -15,9 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A counter, and what is known of it beside another store that answers. Zeroed: nothing was ever counted. Plain numbers:
- * with its limit's name a field is some 280 bytes, an entry with one limit some 350 (100,000 of them: 35 MB). Counts are
- * 64 bits wide since bytes are counted, too. */
+/* A counter, and what is known of it beside another store that answers. Zeroed: nothing was ever counted. */
 struct value {
     struct counter counter;
     int64_t
@@ -25,11 +23,18 @@ struct value {
     int64_t unsynced;   /* so much of the count the other store is yet to be told of */
 };
 
+/* The value of a limit as it is kept. What is open has memory of its own (100 bytes) from when something first is, which in a
+ * limit that never refuses hard is seldom. With its limit's name a field is some 200 bytes, an entry with one limit some 270
+ * (100,000 of them: 28 MB). Counts are 64 bits wide since bytes are counted, too. */
 struct field {
     struct field *next;
-    struct value value;
+    const char *limit; /* right behind it, or with its entry */
+    int64_t *open;     /* WINDOW_SLOTS; NULL: nothing is open, or, short of memory, everything */
+    int64_t window_ms, slot, count[WINDOW_SLOTS];
+    int64_t max, created, refused, held, remote_created, unsynced;
     unsigned generation; /* of the other store, that knows all but what is unsynced */
-    const char *limit;   /* right behind it, or with its entry */
+    uint8_t unit;
+    bool hard, all_open;
 };
 
 struct entry {
@@ -81,6 +86,13 @@ struct field *memory_table_field_find(const struct entry *entry, const char *lim
 
 /* The field of a limit, made where there is none. NULL: out of memory. */
 struct field *memory_table_field_make(struct entry *entry, const char *limit);
+
+/* The value of a field, and the window in it. Short of memory, all that was charged counts as open from then on: no refusal is
+ * hard that should not be. */
+void memory_table_field_get(const struct field *field, struct value *out);
+void memory_table_field_set(struct field *field, const struct value *value);
+void memory_table_window_get(const struct field *field, struct window *out);
+void memory_table_window_set(struct field *field, const struct window *window);
 
 /* Frees what has ended in the next bucket. */
 void memory_table_sweep(struct memory_table *shard, int64_t now_ms);

@@ -18,12 +18,13 @@ static int64_t less(int64_t a, int64_t b)
 static bool delta_take(struct delta *delta, const struct entry *entry, struct field *field,
                        unsigned generation, int64_t now_ms)
 {
-    struct value *value = &field->value;
+    struct value value;
+    memory_table_field_get(field, &value);
     *delta = (struct delta){.key = strdup(entry->key),
                             .limit = strdup(field->limit),
-                            .counter = value->counter,
+                            .counter = value.counter,
                             .ttl_ms = entry->expires - now_ms,
-                            .remote_created = value->remote_created,
+                            .remote_created = value.remote_created,
                             .site = entry->site,
                             .generation = field->generation,
                             .lost = field->generation != generation};
@@ -33,16 +34,18 @@ static bool delta_take(struct delta *delta, const struct entry *entry, struct fi
         return false;
     }
     window_move(&delta->counter.window, delta->counter.window.window_ms, now_ms);
-    delta->unsynced = less(value->unsynced, window_used(&delta->counter.window));
-    value->unsynced = 0;
+    delta->unsynced = less(value.unsynced, window_used(&delta->counter.window));
+    field->unsynced = 0;
     field->generation = generation;
     return true;
 }
 
-static bool is_idle(const struct counter *counter, int64_t now_ms)
+static bool is_idle(const struct field *field, int64_t now_ms)
 {
+    struct value value;
     struct count_view view;
-    counter_view(counter, now_ms, &view);
+    memory_table_field_get(field, &value);
+    counter_view(&value.counter, now_ms, &view);
     return view.used == 0 && view.held_ms == 0;
 }
 
@@ -55,10 +58,10 @@ static bool bucket_collect(struct memory *memory, const struct entry *entry, con
         if (entry->expires <= now_ms || passed_over[entry->site])
             continue;
         for (struct field *field = entry->fields; field != NULL; field = field->next) {
-            bool unsynced = field->value.unsynced != 0;
+            bool unsynced = field->unsynced != 0;
             if (!unsynced && field->generation == generation)
                 continue;
-            if (!unsynced && is_idle(&field->value.counter, now_ms)) {
+            if (!unsynced && is_idle(field, now_ms)) {
                 field->generation = generation;
                 continue;
             }
@@ -97,10 +100,10 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
     struct field *field =
         memory_table_field_find(memory_table_entry_find(shard, hash, delta->key, 0), delta->limit);
     if (field != NULL && remote_created < 0) {
-        field->value.unsynced += delta->unsynced;
+        field->unsynced += delta->unsynced;
         field->generation = delta->generation;
     } else if (field != NULL) {
-        field->value.remote_created = remote_created;
+        field->remote_created = remote_created;
     }
     pthread_mutex_unlock(&shard->lock);
     free(delta->key);
@@ -114,11 +117,10 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
 static void sync_rest(struct field *field, struct count_change *change, enum memory_changed changed,
                       bool unsynced, int64_t now_ms)
 {
-    struct value *value = &field->value;
     int64_t amount = changed == MEMORY_LATE ? change->late : change->amount;
-    bool synced = amount == 0 || (amount < 0 ? value->unsynced + amount >= 0 : unsynced);
+    bool synced = amount == 0 || (amount < 0 ? field->unsynced + amount >= 0 : unsynced);
     if (synced || changed == MEMORY_UNCHANGED) {
-        value->unsynced += changed == MEMORY_UNCHANGED ? 0 : amount;
+        field->unsynced += changed == MEMORY_UNCHANGED ? 0 : amount;
         store_mark_synced(change);
     } else if (changed == MEMORY_LATE) {
         change->slot = 0; /* long past for whatever clock */
@@ -131,7 +133,7 @@ static void sync_rest(struct field *field, struct count_change *change, enum mem
     }
     change->open = 0;
     change->created =
-        changed == MEMORY_CHANGED && value->remote_created > 0 ? value->remote_created : INT64_MAX;
+        changed == MEMORY_CHANGED && field->remote_created > 0 ? field->remote_created : INT64_MAX;
 }
 
 /* Locked. */

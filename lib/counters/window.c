@@ -1,6 +1,7 @@
 /* window: see window.h. */
 #include "counters/window.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { PARTS = 10, NEWEST = WINDOW_SLOTS - 1 };
@@ -99,6 +100,14 @@ int64_t window_taken(const struct window *window)
     for (int i = 0; i < WINDOW_SLOTS; i++)
         taken += window->count[i] - window->open[i];
     return taken;
+}
+
+/* On the path of a RCPT: a loop costs four times as much. */
+bool window_is_open(const struct window *window)
+{
+    static_assert(WINDOW_SLOTS == 11, "all of them");
+    const int64_t *n = window->open;
+    return (n[0] | n[1] | n[2] | n[3] | n[4] | n[5] | n[6] | n[7] | n[8] | n[9] | n[10]) != 0;
 }
 
 int64_t window_newest(const struct window *window)

@@ -50,6 +50,9 @@ void window_move(struct window *window, int64_t window_ms, int64_t now_ms);
 int64_t window_used(const struct window *window);
 int64_t window_taken(const struct window *window);
 
+/* Is anything open? */
+bool window_is_open(const struct window *window);
+
 /* The number of the slot that window_add() adds to. */
 int64_t window_newest(const struct window *window);
 

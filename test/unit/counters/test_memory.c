@@ -5,6 +5,7 @@
 #include "base/hash.h"
 
 #include "counters/window.h"
+#include "memory_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -399,9 +400,78 @@ static void test_old_clocks(void **state)
     counters_free(counters);
 }
 
+static struct value value_of(int64_t count, int64_t open)
+{
+    struct value value = {.remote_created = 1, .unsynced = 2};
+    struct counter *counter = &value.counter;
+    counter_move(counter, 60000, 0, START);
+    window_add(&counter->window, 7, 0);
+    counter_move(counter, 60000, 0, START + 12000);
+    window_add(&counter->window, count, open);
+    counter->unit = COUNT_UNIT_BYTES;
+    counter->hard = true;
+    counter->max = 3;
+    counter->refused = 4;
+    counter->held = 5;
+    return value;
+}
+
+static void assert_kept(struct field *field, const struct value *value)
+{
+    struct value got = {0};
+    memory_table_field_set(field, value);
+    memory_table_field_get(field, &got);
+    assert_memory_equal(&got.counter.window, &value->counter.window, sizeof got.counter.window);
+    assert_int_equal(got.counter.unit, value->counter.unit);
+    assert_int_equal(got.counter.hard, value->counter.hard);
+    assert_int_equal(got.counter.max, value->counter.max);
+    assert_int_equal(got.counter.created, value->counter.created);
+    assert_int_equal(got.counter.refused, value->counter.refused);
+    assert_int_equal(got.counter.held, value->counter.held);
+    assert_int_equal(got.remote_created, value->remote_created);
+    assert_int_equal(got.unsynced, value->unsynced);
+}
+
+/* What is open has memory from when something is. */
+static void test_value_is_kept(void **state)
+{
+    (void)state;
+    struct field field = {0};
+    struct value closed = value_of(WINDOW_MOST, 0), open = value_of(9, 4);
+    assert_kept(&field, &(struct value){0});
+    assert_kept(&field, &closed);
+    assert_null(field.open);
+    assert_kept(&field, &open);
+    assert_non_null(field.open);
+    assert_kept(&field, &closed);
+    free(field.open);
+}
+
+/* Where there was no memory for what is open, all of it is; until nothing is, or there is memory. */
+static void test_all_is_open_without_memory(void **state)
+{
+    (void)state;
+    struct field field = {0};
+    struct value closed = value_of(9, 0), open = value_of(9, 4), got;
+    memory_table_field_set(&field, &open);
+    free(field.open);
+    field.open = NULL;
+    field.all_open = true;
+    memory_table_field_get(&field, &got);
+    assert_int_equal(window_used(&got.counter.window), 16);
+    assert_int_equal(window_taken(&got.counter.window), 0);
+    assert_kept(&field, &closed);
+    assert_null(field.open);
+    field.all_open = true;
+    assert_kept(&field, &open);
+    free(field.open);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_value_is_kept),
+        cmocka_unit_test(test_all_is_open_without_memory),
         cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_what_lives_long_stays),
         cmocka_unit_test(test_expires),
