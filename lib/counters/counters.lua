@@ -17,9 +17,9 @@
 --     for each key: ttl, how many fields, their names. Fields are numbered through all keys
 --     plain: RCPTs that differ in their keys alone may come in one call: KEYS has the keys of each, one after the other. Each is decided for
 --     itself, in this order, as by a call of its own; what is answered is then the list of their answers
---   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each: number
---     of its key, limit, window, slot (-1: by its age), born, amount, open, and '', or a word: what it counts where
---     that is not recipients, then numbers: age (ms), late, max, ttl, check.
+--   change, settle: [3] how many; [4] 0, or the sequence of this sync: the last of KEYS holds that of the last one; for each, the i-th of
+--     KEYS being its key: limit, born, and a text that many of a call have in common: window, slot (-1: by its age), amount, open; or, behind
+--     what it counts where that is not recipients, these and age (ms), late, max, ttl, check.
 --     settle makes all or none, and answers for each: result, used, wait, taken
 --   take, look: ARGV[3] the pair as above: 1 where it is a retry (look: none is used up)
 --   lease: charges up to [7] units of limit [3] of KEYS[1] ahead, for the process [8]: window [4], max [5], what it counts [6], ttl [9]; and gives back
@@ -34,6 +34,7 @@
 -- they are ripe. A pair's two hashes are those of this half-day and of the last. retries.c does the same.
 
 local call, pcall, protected = redis.call, redis.pcall, pcall
+local KEYS, ARGV = KEYS, ARGV -- looked up by name, as globals are, they are dear
 local tonumber, floor = tonumber, math.floor
 local match, gmatch, find, sub, byte = string.match, string.gmatch, string.find, string.sub, string.byte
 local format = string.format -- a number by '%d' costs half of what it does where it becomes a text by itself; '%s' costs as much
@@ -57,43 +58,60 @@ local function current_slot(window)
     return slot
 end
 
+-- The number in a text that comes several times in one call.
+local numbers = {}
+local function number_of(text)
+    local number = numbers[text]
+    if not number then
+        number = tonumber(text)
+        numbers[text] = number
+    end
+    return number
+end
+
 -- plain: what nearly every RCPT asks: each ask has a field of its own and charges 1, max below 10^14. Where all fit, no key is new that may overflow, nothing
 -- is held and it is no retry, the rest of this script (its functions alone cost 2 us) is not needed, nor most of a counter: used and
 -- born are taken over as text, and the slots too while their time has not come.
 
--- Counts one more in a counter (false: there is none): what was used and when it was born, as texts, its new text, and whether its key
--- may have to live longer. nil: it is not plain.
-local stamp
-local function one_more(text, window, max, word)
-    local slot, hard, unit = current_slot(window), false, ''
+-- Counts one more in a counter (false: there is none), for the ask at `at`: what was used and when it was born, as texts, its new text, and
+-- how its key may have to live longer (see live()). nil: it is not plain. New counters of an ask are alike in all RCPTs of a call.
+local stamp, new_texts = what == 'plain' and format('%d', now), {}
+local function one_more(text, at)
+    local window, max, word, hard, unit = ARGV[at], ARGV[at + 1], ARGV[at + 2], false, ''
+    if not text and new_texts[at] then
+        return '0', stamp, new_texts[at], 'NX'
+    end
+    local slot = current_slot(window)
     if word ~= '' then
         hard, unit = byte(word) == 104, match(word, '^h?(%l*)')
         unit = (unit ~= '' and ' ' .. unit or '') .. (hard and ' h' or '')
     end
     if not text then
-        if tonumber(max) < 1 or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
+        if max == '0' or word ~= '' and not match(word, '^%l*$') and not match(word, '^%l* ?%d+ 0 ') then
             return nil
         end
-        return '0', stamp, '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. slot ..
-                           (hard and ' 1:1' or ' 1') .. unit, true
+        text = '1/' .. max .. ' window=' .. window .. ' born=' .. stamp .. ' slot=' .. slot .. (hard and ' 1:1' or ' 1') .. unit
+        new_texts[at] = text
+        return '0', stamp, text, 'NX'
     end
     local used, same, born, newest, list, rest = match(text, '^(%d+)/%d+ window=(%d+) born=(%d+) slot=(%d+) (%d[%d:,]*)(.*)$')
-    if same ~= window or tonumber(born) > now or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
+    if same ~= window or #born > 15 or rest ~= unit and not match(rest, '^ refused=%d+' .. unit .. '$') then
         return nil
     end
-    local was = used
+    local was, more = used
     used = tonumber(used)
     local ago, counts = newest == slot and 0 or slot - newest, hard and '1:1' or '1'
     if ago == 0 then
+        more = format('%d', used + 1)
         local first, open, older = match(list, '^(%d+):?(%d*)(.*)$')
-        first = tonumber(first)
+        first = first == was and used or tonumber(first)
         if first > used or open ~= '' and tonumber(open) > first then
             return nil
         end
         if hard then
             open = open == '' and 1 or open + 1
         end
-        counts = format('%d', first + 1) .. (open == '' and '' or ':' .. open) .. older
+        counts = (first == used and more or format('%d', first + 1)) .. (open == '' and '' or ':' .. open) .. older
     elseif ago < 0 then
         return nil
     elseif ago > 10 then
@@ -110,14 +128,19 @@ local function one_more(text, window, max, word)
             end
         end
     end
-    if used + 1 > tonumber(max) then
+    if used + 1 > number_of(max) then
         return nil
     end
-    return ago == 0 and was or format('%d', used), born, format('%d', used + 1) .. '/' .. max .. ' window=' .. window .. ' born=' .. born ..
-                                                         ' slot=' .. slot .. ' ' .. counts .. rest, ago > 0
+    more = (more or format('%d', used + 1)) .. '/' .. max .. ' window=' .. window .. ' born=' .. born .. ' slot=' .. slot .. ' ' .. counts .. rest
+    return ago == 0 and was or format('%d', used), born, more, ago > 0 and 'GT'
 end
 
-local function live(key, ttl)
+-- A key lives for so long at least. One command does where how is right: 'NX', it is new; 'GT', it is to live longer than it was. Redis 6 knows
+-- neither.
+local function live(key, ttl, how)
+    if how and pcall('PEXPIRE', key, ttl, how) == 1 then
+        return
+    end
     if call('PTTL', key) < tonumber(ttl) then
         call('PEXPIRE', key, ttl)
     end
@@ -125,7 +148,6 @@ end
 
 -- Returns a text: the time, then used and born of each ask; nil: not so, and nothing was changed.
 local function plain()
-    stamp = format('%d', now)
     if ARGV[3] ~= '' then
         local pair = match(ARGV[3], '^%S+')
         if pcall('HGET', KEYS[#KEYS - 1], pair) or pcall('HGET', KEYS[#KEYS], pair) then
@@ -137,13 +159,13 @@ local function plain()
         if type(text) == 'table' then
             return nil
         end
-        local used, born, put, late = one_more(text, ARGV[5], ARGV[6], ARGV[7])
+        local used, born, put, late = one_more(text, 5)
         if not used then
             return nil
         end
         call('HSET', KEYS[base + 1], ARGV[10], put)
         if late then
-            live(KEYS[base + 1], ARGV[8])
+            live(KEYS[base + 1], ARGV[8], late)
         end
         return stamp .. ' ' .. used .. ' ' .. born
     end
@@ -158,7 +180,7 @@ local function plain()
             return nil
         end
         for i = 1, n do
-            local used, born, text, later = one_more(texts[i], ARGV[ask], ARGV[ask + 1], ARGV[ask + 2])
+            local used, born, text, later = one_more(texts[i], ask)
             if not used then
                 return nil
             end
@@ -174,7 +196,7 @@ local function plain()
     for k = 1, #writes do
         call('HSET', KEYS[base + k], unpack(writes[k]))
         if late[k] then
-            live(KEYS[base + k], ARGV[at])
+            live(KEYS[base + k], ARGV[at], late[k])
         end
         at = at + 2 + ARGV[at + 1]
     end
@@ -220,21 +242,40 @@ if keys < #KEYS then
     end
 end
 
--- A slot after the change at `at`, as text, and how much more it counts; nil: it stays as it is.
-local function changed_slot(count, open, at)
-    count, open = tonumber(count), tonumber(open) or 0
-    local left = math.max(count + ARGV[at + 5], 0)
-    local still = math.min(math.max(open + ARGV[at + 6], 0), left)
+-- What the i-th change is: its key, limit, born, and the rest, which most of a call have in common and is read once.
+local kinds = {}
+local function read_change(i)
+    local words = ARGV[4 + 3 * i]
+    local kind = kinds[words]
+    if not kind then
+        local unit, window, slot, amount, open, rest = match(words, '^(%l*) ?(%d+) (%-?%d+) (%-?%d+) (%-?%d+)(.*)$')
+        kind = {window = window, slot = slot, amount = tonumber(amount), open = tonumber(open), age = 0, late = 0,
+                before_born = ' window=' .. window .. ' born=', after_born = ' slot=' .. slot .. ' ', current = slot == current_slot(window)}
+        if rest ~= '' then
+            local age, late, max, ttl, check = match(rest, '^ (%d+) (%d+) (%d+) (%d+) (%d+)$')
+            kind.unit, kind.age, kind.late, kind.max, kind.ttl, kind.check = unit, tonumber(age), tonumber(late), max, tonumber(ttl), check
+        end
+        kinds[words] = kind
+    end
+    return KEYS[i], ARGV[2 + 3 * i], ARGV[3 + 3 * i], kind
+end
+
+-- A slot after a change, as text, and how much more it counts; nil: it stays as it is.
+local function changed_slot(count, open, kind)
+    count, open = number_of(count), open == '' and 0 or number_of(open)
+    local left, still = count + kind.amount, open + kind.open
+    left = left > 0 and left or 0
+    still = still > left and left or still > 0 and still or 0
     if left ~= count or still ~= open then
-        return format('%d', left) .. (still > 0 and format(':%d', still) or ''), left - count
+        return still > 0 and format('%d:%d', left, still) or format('%d', left), left - count
     end
 end
 
 -- Nearly always it was charged a moment ago: the slot is the newest, and current, and what stands before it is known but for used and
 -- max. false: not so.
-local function newest_changed(key, limit, found, at)
-    local _, ends = find(found, ' window=' .. ARGV[at + 2] .. ' born=' .. ARGV[at + 4] .. ' slot=' .. ARGV[at + 3] .. ' ', 1, true)
-    if not ends or current_slot(ARGV[at + 2]) ~= ARGV[at + 3] then
+local function newest_changed(key, limit, born, kind, found)
+    local _, ends = find(found, kind.before_born .. born .. kind.after_born, 1, true)
+    if not ends or not kind.current then
         return false
     end
     local used = match(found, '^%d+')
@@ -242,42 +283,41 @@ local function newest_changed(key, limit, found, at)
     if not used or not first or #used > 14 or #first > 14 or find(older, ' held=', 1, true) then
         return false
     end
-    local item, more = changed_slot(first, open, at)
+    local item, more = changed_slot(first, open, kind)
     if item then
-        call('HSET', key, limit, format('%d', used + more) .. sub(found, #used + 1, ends) .. item .. older)
+        call('HSET', key, limit, format('%d', number_of(used) + more) .. sub(found, #used + 1, ends) .. item .. older)
     end
     return true
 end
 
 -- change, where all is as usual: the window has not changed, nothing is held, and the slot is named by its number. Only that slot's text is
--- written anew. Returns where the changes begin that need more; nothing was done of those.
-local function short_changes(at)
-    local last = 5 + 8 * ARGV[3]
-    while at < last do
-        local key, limit = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
+-- written anew. Returns the first change that needs more, and nothing was done of it and those behind it; nil: there is none.
+local function short_changes()
+    for i = 1, ARGV[3] do
+        local key, limit, created, kind = read_change(i)
         local found = pcall('HGET', key, limit)
-        if ARGV[at + 7] ~= '' or ARGV[at + 5] > '0' or type(found) == 'table' then -- nothing is added: the slot may not be listed
-            return at
+        if kind.unit or kind.amount > 0 or type(found) == 'table' then -- nothing is added: the slot may not be listed
+            return i
         end
-        if found and not newest_changed(key, limit, found, at) then
+        if found and not newest_changed(key, limit, created, kind, found) then
             local used, head, window, born, newest, list, rest =
                 match(found, '^(%d+)(/%d+ window=(%d+) born=(%d+) slot=(%d+)) (%d[%d:,]*)(.*)$')
-            local current, slot = floor(now * 10 / ARGV[at + 2]), tonumber(ARGV[at + 3])
-            if window ~= ARGV[at + 2] or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
+            local current, slot = floor(now * 10 / kind.window), tonumber(kind.slot)
+            if window ~= kind.window or slot > tonumber(newest) or tonumber(newest) > current or tonumber(used) >= 1e14 or
                match(rest, ' held=') then
-                return at
+                return i
             end
-            if born == ARGV[at + 4] and current - slot <= 10 then
+            if born == created and current - slot <= 10 then
                 local ago, last, items, changed = newest - slot, 10 - current + newest, {}, false
                 for item in gmatch(list, '[^,]+') do
                     local count, open = match(item, '^(%d+):?(%d*)$')
                     if not count or tonumber(count) >= 1e14 then
-                        return at
+                        return i
                     elseif #items > last then
                         used = used - count -- has left the window
                     else
                         if #items == ago then
-                            local now_is, more = changed_slot(count, open, at)
+                            local now_is, more = changed_slot(count, open, kind)
                             changed, item, used = now_is, now_is or item, used + (more or 0)
                         end
                         items[#items + 1] = item
@@ -288,15 +328,13 @@ local function short_changes(at)
                 end
             end
         end
-        at = at + 8
     end
-    return at
 end
 
-local change_at = 5
+local first_change = 1
 if what == 'change' and ARGV[4] == '0' then
-    change_at = short_changes(change_at)
-    if change_at >= 5 + 8 * ARGV[3] then
+    first_change = short_changes()
+    if not first_change then
         return {0}
     end
 end
@@ -598,12 +636,11 @@ if what == 'change' or what == 'settle' then
 
     local known, answer = {}, {junk}
 
-    -- The counter of the change at `at`; false: none.
-    local function counter_of(at)
-        local key = KEYS[tonumber(ARGV[at])]
-        local name = key .. ' ' .. ARGV[at + 1]
+    -- The counter that is changed; false: none.
+    local function counter_of(key, limit)
+        local name = key .. ' ' .. limit
         if known[name] == nil then
-            local found = try('HGET', key, ARGV[at + 1])
+            local found = try('HGET', key, limit)
             known[name] = found and parse(found) or false
             if found and not known[name] then
                 junk = junk + 1
@@ -618,73 +655,71 @@ if what == 'change' or what == 'settle' then
     end
 
     -- What is longer than the window is counted when it ends, also where its counter is gone by now.
-    local function count_late(at, counter, name, age, late, max, ttl, unit)
-        local key = KEYS[tonumber(ARGV[at])]
+    local function count_late(key, limit, kind, counter)
         if not counter then
-            counter = fresh(tonumber(ARGV[at + 2]))
-            counter.unit = unit
+            counter = fresh(tonumber(kind.window))
+            counter.unit = kind.unit
         end
-        local ago = slots_ago(counter, age)
+        local ago = slots_ago(counter, kind.age)
         if ago > 10 then
             return
         end
-        counter.max = max
+        counter.max = kind.max
         counter.hard = counter.hard or sum(counter) == 0 -- it is taken, and there is nothing else
-        add(counter, ago < 0 and 1 or ago + 1, late, 0)
-        known[name] = counter
-        call('HSET', key, ARGV[at + 1], text(counter))
-        if call('PTTL', key) < ttl then
-            call('PEXPIRE', key, format('%.0f', ttl))
+        add(counter, ago < 0 and 1 or ago + 1, kind.late, 0)
+        known[key .. ' ' .. limit] = counter
+        call('HSET', key, limit, text(counter))
+        if call('PTTL', key) < kind.ttl then
+            call('PEXPIRE', key, format('%.0f', kind.ttl))
         end
     end
 
-    local function change(at)
-        local counter, name = counter_of(at)
-        local window, slot, born = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-        local unit, age, late, max, ttl = match(ARGV[at + 7], '^(%l*) ?(%d+) (%d+) (%d+) (%d+) %d+$')
-        age, late = tonumber(age or 0), tonumber(late or 0)
+    local function change(i)
+        local key, limit, born, kind = read_change(i)
+        local counter = counter_of(key, limit)
+        local window, slot = tonumber(kind.window), tonumber(kind.slot)
+        born = tonumber(born)
         local ago
-        if counter and unit and counter.unit ~= unit then
+        if counter and kind.unit and counter.unit ~= kind.unit then
             return -- the limit counts something else since; without a unit it was born at another time
         end
         if slot < 0 then
-            ago = counter and slots_ago(counter, age) or 0
+            ago = counter and slots_ago(counter, kind.age) or 0
         elseif counter then
             ago = counter.slot - map(slot, window, counter.window)
         else
             ago = floor(now * 10 / window) - slot
         end
         if ago > 10 then
-            if late > 0 then
-                count_late(at, counter, name, age, late, max, tonumber(ttl), unit)
+            if kind.late > 0 then
+                count_late(key, limit, kind, counter)
             end
         elseif counter and (born == counter.born or born > MOST) then
-            local i = ago < 0 and 1 or ago + 1
-            local count, open = counter[i], counter[i + 11]
-            local amount, opened = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+            local to = ago < 0 and 1 or ago + 1
+            local count, open = counter[to], counter[to + 11]
+            local amount, opened = kind.amount, kind.open
             if slot >= 0 and window > counter.window then -- what is taken of it may have been before this window
                 opened = math.max(opened, amount)
             end
-            add(counter, i, amount, opened)
-            if counter[i] ~= count or counter[i + 11] ~= open then -- else not even the window moves: the clock may have been set back
-                call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], text(counter))
+            add(counter, to, amount, opened)
+            if counter[to] ~= count or counter[to + 11] ~= open then -- else not even the window moves: the clock may have been set back
+                call('HSET', key, limit, text(counter))
             end
         end
     end
 
     local pending = {}
 
-    -- Whether its check refuses the change at `at`; answers for it.
-    local function refuses(at)
-        local counter, name = counter_of(at)
-        counter = counter or fresh(tonumber(ARGV[at + 2]))
-        local max, check = match(ARGV[at + 7], '(%d+) %d+ (%d+)$')
-        local amount, used = tonumber(ARGV[at + 5]), sum(counter)
-        local over, wait, need = false, 0, (pending[name] or 0) + amount
-        max = tonumber(max or 0)
-        if check == '1' and used >= max then
+    -- Whether its check refuses the i-th change; answers for it.
+    local function refuses(i)
+        local key, limit, _, kind = read_change(i)
+        local counter, name = counter_of(key, limit)
+        counter = counter or fresh(tonumber(kind.window))
+        local used, over, wait, need = sum(counter), false, 0, (pending[name] or 0) + kind.amount
+        local max = tonumber(kind.max or 0)
+        if kind.check == '1' and used >= max then
             over, wait = true, wait_for(counter, max, 1, 0)
-        elseif check == '2' and used + need > max then
+        elseif kind.check == '2' and used + need > max then
             over, wait = true, wait_for(counter, max, need, 0)
         end
         pending[name] = need
@@ -694,11 +729,11 @@ if what == 'change' or what == 'settle' then
     end
 
     local refused = false
-    for at = 5, what == 'settle' and 4 + 8 * ARGV[3] or 0, 8 do
-        refused = refuses(at) or refused
+    for i = 1, what == 'settle' and ARGV[3] or 0 do
+        refused = refuses(i) or refused
     end
-    for at = change_at, refused and 0 or 4 + 8 * ARGV[3], 8 do
-        change(at)
+    for i = first_change, refused and 0 or ARGV[3] do
+        change(i)
     end
     answer[1] = junk
     return answer

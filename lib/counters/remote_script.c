@@ -22,8 +22,9 @@ enum {
     PAIR_TEXT = sizeof((struct count_pair *)NULL)->id + 2 * NETWORK_TEXT,
     DEFERRAL_ARGS = 5,
     ANSWER_ARGS = 8,
-    CHANGE_ARGS = 8,    /* of one change, */
-    CHANGE_NUMBERS = 5, /* in its last word, where there is one */
+    CHANGE_ARGS = 3,    /* of one change; */
+    CHANGE_FEW = 4,     /* numbers in its last one, of a usual one, */
+    CHANGE_NUMBERS = 9, /* and of others */
     SETTLE_ARGS = 4,
     LEASE_ARGS = 12,
     LEASE_ANSWER = 6,
@@ -419,19 +420,21 @@ static bool is_change(const struct count_change *change)
 
 static void add_change(struct args *args, const struct count_change *change, int64_t now_ms)
 {
-    int64_t age = change->at_ms > 0 && change->at_ms < now_ms ? now_ms - change->at_ms : 0;
-    const int64_t numbers[CHANGE_NUMBERS] = {age, change->late, change->max, change->ttl_ms,
-                                             (int64_t)change->check};
+    const bool usual = change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING;
+    const int64_t numbers[CHANGE_NUMBERS] = {
+        change->window_ms,
+        change->slot < 0 ? -1 : change->slot,
+        change->amount,
+        change->open,
+        change->at_ms > 0 && change->at_ms < now_ms ? now_ms - change->at_ms : 0, /* its age */
+        change->late,
+        change->max,
+        change->ttl_ms,
+        (int64_t)change->check};
     args_add(args, change->limit);
-    args_add_number(args, change->window_ms);
-    args_add_number(args, change->slot < 0 ? -1 : change->slot);
     args_add_number(args, change->created);
-    args_add_number(args, change->amount);
-    args_add_number(args, change->open);
-    if (change->slot >= 0 && change->late == 0 && change->check == COUNT_CHECK_NOTHING)
-        args_add(args, "");
-    else
-        args_add_numbers(args, word_of(false, change->unit), numbers, CHANGE_NUMBERS);
+    args_add_numbers(args, usual ? "" : word_of(false, change->unit), numbers,
+                     usual ? CHANGE_FEW : CHANGE_NUMBERS);
 }
 
 /* Some changes, at most COUNTERS_SYNC_MOST, all of one site. */
@@ -442,13 +445,9 @@ struct some {
 
 static void args_add_change(struct args *args, const struct some *some, int64_t now_ms)
 {
-    int64_t key = 0;
-    for (size_t i = 0; i < some->n; i++) {
-        if (!is_change(some->list[i]))
-            continue;
-        args_add_number(args, ++key);
-        add_change(args, some->list[i], now_ms);
-    }
+    for (size_t i = 0; i < some->n; i++)
+        if (is_change(some->list[i]))
+            add_change(args, some->list[i], now_ms);
 }
 
 /* sequence 0: it is no sync. Nothing to be done: COUNTERS_OK, and *out is NULL. */
@@ -458,8 +457,8 @@ static enum counters_status change_some(struct remote *store, const char *verb, 
     size_t text = 3 * ARGS_NUMBER, real = 0;
     char mark[BESIDE_KEY] = "";
     for (size_t i = 0; i < some->n; i++) {
-        text += strlen(store->prefix) + strlen(some->list[i]->key) + 2 +
-                (CHANGE_ARGS + CHANGE_NUMBERS) * (ARGS_NUMBER + 1);
+        text += strlen(store->prefix) + strlen(some->list[i]->key) + 2 + sizeof "messages" +
+                (1 + CHANGE_NUMBERS) * (ARGS_NUMBER + 1);
         real += is_change(some->list[i]);
     }
     struct args args;

@@ -284,6 +284,40 @@ static int64_t ttl_of(const char *key)
     return strtoll(ask_redis("PTTL %s", key), NULL, 10);
 }
 
+/* Changes of one call, each of its own amount; one of them, and what comes behind it, goes the long way, and none is made twice. */
+static void test_changes_differ(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("a", "l", 9), ask_for("b", "l", 9), ask_for("c", "l", 9)};
+    enum { N = sizeof asks / sizeof asks[0] };
+    struct count_answer answers[N];
+    struct count_change changes[N], again[N];
+    for (int i = 0; i < N; i++)
+        asks[i].amount = 4;
+    assert_int_equal(
+        counters_reserve(counters, &(struct count_request){.asks = asks, .n = N}, START, answers),
+        COUNTERS_OK);
+    for (int i = 0; i < N; i++)
+        again[i] = changes[i] = (struct count_change){.key = asks[i].key,
+                                                      .limit = "l",
+                                                      .window_ms = 60000,
+                                                      .slot = answers[i].slot,
+                                                      .created = answers[i].created,
+                                                      .amount = -1 - i % 2};
+    ask_redis("HSET test:b l %s", "4/9 window=60000 born=1732320000000 slot=288720000 4 held=3");
+    assert_int_equal(counters_change(counters, changes, N, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:a l"), "3/9 window=60000 born=1732320000000 slot=288720000 3");
+    assert_string_equal(ask_redis("HGET test:b l"), "2/9 window=60000 born=1732320000000 slot=288720000 2");
+    assert_string_equal(ask_redis("HGET test:c l"), "3/9 window=60000 born=1732320000000 slot=288720000 3");
+    ask_redis("HSET test:a l %s", "3/9 window=60000 born=1732320000000 slot=288720000 3:3 h");
+    assert_int_equal(counters_change(counters, again, N, START), COUNTERS_OK); /* all the short way */
+    assert_string_equal(
+        ask_redis("HGET test:a l"),
+        "2/9 window=60000 born=1732320000000 slot=288720000 2:2 h"); /* none that is not counted is open */
+    assert_string_equal(ask_redis("HGET test:b l"), "0/9 window=60000 born=1732320000000 slot=288720000 0");
+    assert_string_equal(ask_redis("HGET test:c l"), "2/9 window=60000 born=1732320000000 slot=288720000 2");
+}
+
 static void test_every_key_has_a_ttl(void **state)
 {
     (void)state;
@@ -301,11 +335,20 @@ static void test_every_key_has_a_ttl(void **state)
     assert_in_range(ttl_of("test:b"), 90000, 100000);
     assert_in_range(ttl_of("test:c"), 90000, 100000);
     assert_in_range(ttl_of("test:new"), 60000, 120000);
-    reserve_one(&asks[0], START); /* a shorter one does not cut the longer */
+    const struct count_ask another = ask_for("a", "another", 3);
+    reserve_one(&asks[0], START); /* a shorter one does not cut the longer, */
+    reserve_one(&asks[0], START + 6000);
+    reserve_one(&another, START + 6000); /* nor one that is new */
     assert_in_range(ttl_of("test:a"), 4990000, 5000000);
     ask_redis("PERSIST test:a");
-    reserve_one(&asks[0], START + 6000); /* looked after once a slot */
+    reserve_one(&asks[0], START + 12000); /* looked after once a slot */
     assert_in_range(ttl_of("test:a"), 90000, 100000);
+    ask_redis("PEXPIRE test:a 50000");
+    reserve_one(&another, START + 12000);
+    assert_in_range(ttl_of("test:a"), 90000, 100000);
+    asks[1].limit = "new";
+    reserve_one(&asks[1], START + 12000);
+    assert_in_range(ttl_of("test:a"), 4990000, 5000000);
     asks[0].ttl_ms = 1; /* never gone before its count */
     asks[0].key = "e";
     reserve_one(&asks[0], START);
@@ -322,16 +365,17 @@ static void test_junk_is_replaced(void **state)
         "7",
         "x/y",
         "7/10",
-        "1/3 window=0 born=1 slot=5 1",
-        "1/3 window=60000 born=1 slot=5 1e300",
-        "1/3 window=60000 born=1 slot=5 999999999999999999999999",
-        "1/3 window=99999999999999999999999999999999999999999999999 born=1 slot=1 1",
-        "1/3 window=60000 born=1 slot=5 1,1,1,1,1,1,1,1,1,1,1,1",
-        "1/3 window=60000 born=1 slot=5 ,,,",
-        "1/3 window=60000 born=1 slot=5 1 refused=x",
-        "1/3 window=60000 born=1 slot=5 1nonsense",
-        "1/3 window=60000 born=1 slot=5 1  two spaces",
-        "1/3 window=60000 born=1 slot=5 4:1:1",
+        "1/3 window=0 born=1732310000000 slot=5 1",
+        "1/3 window=60000 born=1732310000000 slot=5 1e300",
+        "1/3 window=60000 born=1732310000000 slot=5 999999999999999999999999",
+        "1/3 window=99999999999999999999999999999999999999999999999 born=1732310000000 slot=1 1",
+        "1/3 window=60000 born=1732310000000 slot=5 1,1,1,1,1,1,1,1,1,1,1,1",
+        "1/3 window=60000 born=1732310000000 slot=5 ,,,",
+        "1/3 window=60000 born=1732310000000 slot=5 1 refused=x",
+        "1/3 window=60000 born=1732310000000 slot=5 1nonsense",
+        "1/3 window=60000 born=1732310000000 slot=5 1  two spaces",
+        "1/3 window=60000 born=1732310000000 slot=5 4:1:1",
+        "1/3 window=60000 born=1000000000000001 slot=5 1",
     };
     struct count_ask ask = ask_for("k", "l", 5);
     ask.amount = 2; /* not the plain case, which does not look at slots that have left the window */
@@ -348,7 +392,8 @@ static void test_junk_is_replaced(void **state)
         assert_int_equal(reserve_one(&ask, START).used, 0);
         assert_int_equal(reserve_one(&ask, START).used, 1);
     }
-    ask_redis("HSET test:k l %s", "1/3 window=60000 born=1 slot=288720000 999999999999999999999999");
+    ask_redis("HSET test:k l %s",
+              "1/3 window=60000 born=1732310000000 slot=288720000 999999999999999999999999");
     assert_int_equal(reserve_one(&ask, START).used, 0);
 }
 
@@ -507,6 +552,11 @@ static void test_together(void **state)
                         "1/2 window=60000 born=1732320000000 slot=288720000 1");
     assert_in_range(atoi(ask_redis("PTTL test:b")), 1, 100000);
     assert_int_equal(asking_run(all, 1, NULL), 1);
+    all[0].asks[0].key = "new";
+    all[1].asks[0].key = "newer";
+    assert_int_equal(asking_run(all, 2, NULL), 1);
+    assert_in_range(ttl_of("test:new"), 90000, 100000);
+    assert_in_range(ttl_of("test:newer"), 90000, 100000);
 }
 
 /* Several limits, of one key and of two: all or none of each RCPT. */
@@ -715,6 +765,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
