@@ -126,7 +126,6 @@ static bool keep_accepted(struct message *message, const char *full, const char 
     a->next = message->accepted;
     message->accepted = a;
     message->n_accepted++;
-    message->n_discard += discard;
     if (message->first == NULL)
         message->first = a->full;
     return true;

@@ -30,7 +30,7 @@ struct message {
     int64_t size;     /* declared, -1: not */
     int64_t bytes;    /* seen: headers and body */
     struct accepted *accepted;
-    size_t n_accepted, n_discard;
+    size_t n_accepted;
     size_t n_decided[ACTION_REJECT + 1], n_duplicate; /* by the action of their verdicts; the others */
     const char *first;  /* the first that was let through: at its RCPT there was no queue id; NULL: none */
     bool client_exempt; /* as the rules said last */

@@ -271,7 +271,10 @@ static void step_data(struct session *session, const char *arg, const char *want
 {
     char got[1024];
     struct ending ending;
-    snprintf(got, sizeof got, "%zu dropped", session->message.n_discard);
+    size_t dropped = 0;
+    for (const struct accepted *a = session->message.accepted; a != NULL; a = a->next)
+        dropped += a->discard;
+    snprintf(got, sizeof got, "%zu dropped", dropped);
     message_bytes(&session->message, strtoull(arg, NULL, 10));
     message_end(&session->message, &ending);
     if (ending.refused && ending.enforced)

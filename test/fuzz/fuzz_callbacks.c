@@ -261,12 +261,15 @@ static void step_rcpt(struct smfi_str *ctx, struct fuzz_input *in)
 static void step_end(struct smfi_str *ctx)
 {
     const struct session *session = ctx->priv != NULL ? *(struct session **)ctx->priv : NULL;
-    size_t n_discard = session != NULL ? session->message.n_discard : 0;
+    size_t dropped = 0;
+    for (const struct accepted *a = session != NULL ? session->message.accepted : NULL; a != NULL;
+         a = a->next)
+        dropped += a->discard;
     ctx->removed = 0;
     sfsistat status = description.xxfi_eom(ctx);
     demand(status == SMFIS_CONTINUE || status == SMFIS_TEMPFAIL);
     if (status == SMFIS_CONTINUE && session != NULL && !session->not_smtpd)
-        demand(ctx->removed == n_discard);
+        demand(ctx->removed == dropped);
 }
 
 static void step_data(struct smfi_str *ctx, struct fuzz_input *in)
