@@ -26,6 +26,8 @@ enum statement {
     STMT_SENDER,
     STMT_CLIENT,
     STMT_NETWORKS,
+    STMT_BEGIN,
+    STMT_COMMIT,
     STATEMENTS
 };
 
@@ -45,6 +47,8 @@ static const char *const sql[STATEMENTS] = {
         "SELECT scope, pattern, reply, action FROM sender_rules WHERE scope = ?1 AND pattern = ?2",
     [STMT_CLIENT] = "SELECT network, reply, action, expires_at FROM client_rules WHERE network = ?1",
     [STMT_NETWORKS] = "SELECT network FROM client_rules LIMIT ?1",
+    [STMT_BEGIN] = "BEGIN",
+    [STMT_COMMIT] = "COMMIT",
 };
 
 enum {
@@ -414,16 +418,29 @@ enum aliases_connection_fault aliases_connection_begin(struct aliases_connection
     return FAULT_NONE;
 }
 
+/* Of BEGIN and COMMIT, which have no rows. What they did shows in sqlite3_get_autocommit() and sqlite3_txn_state(). */
+static void run(struct aliases_connection *connection, enum statement which)
+{
+    (void)sqlite3_step(connection->stmt[which]);
+    sqlite3_reset(connection->stmt[which]);
+}
+
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *connection)
 {
     connection->rests = connection->may_rest = false;
+    if (!sqlite3_get_autocommit(connection->db))
+        run(connection, STMT_COMMIT);
     sqlite3_reset(connection->stmt[STMT_VERSION]); /* repeats the error of step */
     return sqlite3_txn_state(connection->db, "main") == SQLITE_TXN_NONE ? FAULT_NONE : FAULT_BROKEN;
 }
 
+/* One that rests has a BEGIN, too: without it SQLite tries to commit after each look-up, which costs a tenth of that. The
+ * transaction is the one that STMT_VERSION holds open, and goes on where there is no memory for a BEGIN. */
 bool aliases_connection_rest(struct aliases_connection *connection)
 {
     connection->rests = connection->may_rest;
+    if (connection->rests && sqlite3_get_autocommit(connection->db))
+        run(connection, STMT_BEGIN);
     return connection->rests;
 }
 
