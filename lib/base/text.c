@@ -48,16 +48,31 @@ void text_addf(struct text *text, const char *format, ...)
     }
 }
 
+/* Two digits at a time, from the last ones on. */
+char *text_put_digits(char *to, uint64_t number)
+{
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
+    char *end = to + 1;
+    for (uint64_t least = 10; number >= least && end < to + TEXT_NUMBER; least *= 10)
+        end++;
+    char *at = end;
+    for (; at - to > 1; number /= 100)
+        memcpy(at -= 2, pairs + number % 100 * 2, 2);
+    if (at > to)
+        *to = (char)('0' + number);
+    return end;
+}
+
 void text_add_number(struct text *text, int64_t number)
 {
-    char digits[20], *at = digits + sizeof digits;
-    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    for (; left > 9; left /= 10)
-        *--at = (char)('0' + left % 10);
-    *--at = (char)('0' + left);
+    char digits[1 + TEXT_NUMBER], *at = digits;
     if (number < 0)
-        *--at = '-';
-    text_add_bytes(text, at, (size_t)(digits + sizeof digits - at));
+        *at++ = '-';
+    const char *end = text_put_number(at, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+    text_add_bytes(text, digits, (size_t)(end - digits));
 }
 
 /* What stands for itself in a Redis key: all from '!' to '~' but '%', '{', '|' and '}'. */

@@ -1,6 +1,8 @@
 /* args: see redis/args.h. */
 #include "redis/args.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,15 +40,9 @@ void args_add(struct args *args, const char *word)
 /* Returns where it ends. */
 static char *put_number(char *to, int64_t number)
 {
-    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
     if (number < 0)
         *to++ = '-';
-    char *end = to + 1;
-    for (uint64_t least = 10; left >= least; least *= 10) /* 19 digits at most, and 10^19 has room, too */
-        end++;
-    for (char *at = end; at > to; left /= 10)
-        *--at = (char)('0' + left % 10);
-    return end;
+    return text_put_number(to, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
 }
 
 /* Takes what was written from args->text on. */

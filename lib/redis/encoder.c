@@ -2,6 +2,7 @@
  * (https://redis.io/docs/reference/protocol-spec/). Owns its bytes; fails only when out of memory. */
 #include "encoder.h"
 
+#include "base/text.h"
 #include "base/unzeroed.h"
 
 #include <stdlib.h>
@@ -35,40 +36,17 @@ static inline int encoder_room(struct redis_encoder *encoder, size_t more)
     return encoder->size - encoder->len >= more ? 0 : encoder_grow(encoder, more);
 }
 
-/* These return where they end. Not a part of the next, which has no need of it for numbers below 100, as nearly all are. */
-static __attribute__((noinline)) char *put_many_digits(char *to, size_t number)
-{
-    char digits[NUMBER_MAX] UNZEROED, *at = digits + sizeof digits;
-    for (; number > 9; number /= 10)
-        *--at = (char)('0' + number % 10);
-    *to++ = (char)('0' + number);
-    while (at < digits + sizeof digits)
-        *to++ = *at++;
-    return to;
-}
-
-static inline char *put_digits(char *to, size_t number)
-{
-    if (number > 99)
-        return put_many_digits(to, number);
-    if (number > 9) {
-        *to++ = (char)('0' + number / 10);
-        number %= 10;
-    }
-    *to++ = (char)('0' + number);
-    return to;
-}
-
+/* These return where they end. */
 static inline char *put_number(char *to, char mark, size_t number)
 {
     *to++ = mark;
-    to = put_digits(to, number);
+    to = text_put_number(to, number);
     *to++ = '\r';
     *to++ = '\n';
     return to;
 }
 
-static char *put_arg(char *to, const char *arg, size_t len)
+static inline char *put_arg(char *to, const char *arg, size_t len)
 {
     to = put_number(to, '$', len);
     to = (char *)memcpy(to, arg, len) + len;
@@ -142,7 +120,7 @@ static int add_words(struct redis_encoder *encoder, const struct redis_request *
     const struct redis_request *first = requests[0];
     const struct redis_command *last = requests[n - 1]->rest;
     char number[NUMBER_MAX] UNZEROED;
-    char *end = put_digits(number, (size_t)n * (size_t)first->n_keys);
+    char *end = text_put_number(number, (size_t)n * (size_t)first->n_keys);
     int rc = first->head_in_resp != NULL
                  ? add_bytes(encoder, first->head_in_resp, strlen(first->head_in_resp))
                  : add_strings(encoder, first->head, first->n_head);
