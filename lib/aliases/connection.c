@@ -469,7 +469,7 @@ static const char *peek(struct row *row, int column)
     const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_value_text(value) : NULL;
     if (type == SQLITE_TEXT && text == NULL)
         row->fault = FAULT_MEMORY;
-    else if (text == NULL || strlen(text) != (size_t)sqlite3_value_bytes(value) || !utf8_valid(text))
+    else if (text == NULL || !utf8_valid(text, (size_t)sqlite3_value_bytes(value)))
         row->fault = bad_row(row->connection, row->table, sqlite3_column_name(row->stmt, column), row->stmt);
     return row->fault == FAULT_NONE ? text : NULL;
 }

@@ -3,6 +3,8 @@
 #include "base/utf8.h"
 
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 /* Bytes of the character that begins there; 0: it is none. The first continuation byte is where overlong forms, surrogates and
  * numbers beyond Unicode show. */
@@ -22,18 +24,41 @@ static size_t length(const unsigned char *s)
     return more + 1;
 }
 
-bool utf8_valid(const char *string)
+/* Of eight bytes: has one its highest bit set, or is a NUL? A NUL borrows. */
+static bool is_suspect(const unsigned char *s)
 {
-    const unsigned char *s = (const unsigned char *)string;
-    for (size_t n;;) {
-        while (*s > 0 && *s < 0x80)
-            s++;
-        if (*s == '\0')
-            return true;
-        if ((n = length(s)) == 0)
-            return false;
-        s += n;
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, s, sizeof word);
+    return (((word - ones) | word) & ones << 7) != 0;
+}
+
+/* ASCII without a NUL, as nearly every text is. The last eight bytes may overlap those before. */
+static bool is_ascii(const unsigned char *s, size_t n)
+{
+    size_t i = 0;
+    if (n < sizeof(uint64_t)) {
+        while (i < n && s[i] > 0 && s[i] < 0x80)
+            i++;
+        return i == n;
     }
+    while (i + sizeof(uint64_t) < n && !is_suspect(s + i))
+        i += sizeof(uint64_t);
+    return i + sizeof(uint64_t) >= n && !is_suspect(s + n - sizeof(uint64_t));
+}
+
+bool utf8_valid(const char *string, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)string, *end = s + n;
+    if (is_ascii(s, n))
+        return true;
+    while (s < end) {
+        const size_t bytes = *s == '\0' ? 0 : length(s);
+        if (bytes == 0)
+            return false;
+        s += bytes;
+    }
+    return true;
 }
 
 /* Of the character of n bytes that begins there: does a terminal obey it, or show what is around it in another order or line? C0 and

@@ -322,7 +322,7 @@ static int plain(const char *text, const char *option, struct edit_value *out, s
             return -1;
         }
     }
-    if (!utf8_valid(text)) {
+    if (!utf8_valid(text, strlen(text))) {
         error_set(err, "%s is not UTF-8", option);
         return -1;
     }

@@ -161,7 +161,7 @@ json_t *events_from_stream(const char *const *words, size_t n_words)
     json_t *object = object_of(at_ms, host);
     for (size_t i = 0; i + 1 < n_words; i += 2)
         if (strcmp(words[i], "host") != 0 && strcmp(words[i], "at_ms") != 0 && strcmp(words[i], "at") != 0 &&
-            utf8_valid(words[i]))
+            utf8_valid(words[i], strlen(words[i])))
             json_object_set_new(object, words[i], cleaned(words[i + 1]));
     if (json_is_string(json_object_get(object, "event")))
         return object;

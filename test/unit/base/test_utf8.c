@@ -32,6 +32,11 @@ static const struct {
     {"\xe2\x80\x8d\xf0\x9f\x91\xa9", "\xe2\x80\x8d\xf0\x9f\x91\xa9"},
 };
 
+static bool is_valid(const char *string)
+{
+    return utf8_valid(string, strlen(string));
+}
+
 static void test_rows(void **state)
 {
     (void)state;
@@ -40,13 +45,37 @@ static void test_rows(void **state)
         strcpy(text, rows[i].in);
         utf8_clean(text);
         assert_string_equal(text, rows[i].out);
-        assert_true(utf8_valid(text));
+        assert_true(is_valid(text));
     }
-    assert_true(utf8_valid(rows[2].in) && !utf8_valid(rows[4].in) && !utf8_valid(rows[5].in));
+    assert_true(is_valid(rows[2].in) && !is_valid(rows[4].in) && !is_valid(rows[5].in));
+}
+
+/* Wherever it stands, however long what is around it. */
+static void test_one_among_many(void **state)
+{
+    (void)state;
+    enum { MOST = 24 };
+    for (size_t n = 1; n <= MOST; n++) {
+        for (size_t at = 0; at < n; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                char text[MOST + 1] = "";
+                memset(text, 'a', n);
+                text[at] = (char)byte;
+                assert_int_equal(utf8_valid(text, n), byte > 0 && byte < 0x80);
+            }
+            char text[MOST + 3] = "";
+            memset(text, 'a', n);
+            memcpy(text + at, "\xe2\x80\x8d", 3);
+            const size_t len = at + 3 > n ? at + 3 : n;
+            assert_true(utf8_valid(text, len));
+            text[at + 2] = text[at + 1] = 0;
+            assert_false(utf8_valid(text, at + 1)); /* cut */
+        }
+    }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_one_among_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
