@@ -38,10 +38,10 @@ static void add_encoded(struct text *text, const char *address)
     text_add(text, out.cut ? "...>" : ">");
 }
 
-static void add_address(struct text *text, const char *key, const char *address)
+/* Behind a "<". */
+static void add_address(struct text *text, const char *address)
 {
     const size_t n = plain_part(address);
-    text_add(text, key);
     if (address[n] != '\0' || n >= ADDRESS_TEXT) {
         add_encoded(text, address);
         return;
@@ -99,15 +99,13 @@ static void add_reply(struct text *text, const struct reply_line *line)
     text_add(text, "\"");
 }
 
-/* raw: what is shown of one that is invalid; may be NULL. */
-static void add_mailbox(struct text *text, const char *key, const struct address *address, const char *raw)
+/* Behind a "<". raw: what is shown of one that is invalid; may be NULL. */
+static void add_mailbox(struct text *text, const struct address *address, const char *raw)
 {
     if (!address->usual) {
-        const char *shown = address->kind != ADDRESS_INVALID ? address->full : raw != NULL ? raw : "";
-        add_address(text, key, shown);
+        add_address(text, address->kind != ADDRESS_INVALID ? address->full : raw != NULL ? raw : "");
         return;
     }
-    text_add(text, key);
     text_add(text, address->full);
     text_add(text, ">");
 }
@@ -127,7 +125,8 @@ static void add_envelope(struct text *text, const struct session *session, const
     text_add_printable(text, queue != NULL ? queue : "-");
     text_add(text, " client=");
     text_add(text, session->client_text);
-    add_mailbox(text, " from=<", &message->sender, message->sender_raw);
+    text_add(text, " from=<");
+    add_mailbox(text, &message->sender, message->sender_raw);
 }
 
 void decision_log_text(const struct session *session, const struct outcome *outcome, const char *queue,
@@ -137,7 +136,8 @@ void decision_log_text(const struct session *session, const struct outcome *outc
     const struct decision *d = &outcome->decision;
     const struct verdict *v = &d->verdict;
     add_envelope(text, session, queue);
-    add_mailbox(text, " to=<", &d->recipient, d->envelope.recipient_raw);
+    text_add(text, " to=<");
+    add_mailbox(text, &d->recipient, d->envelope.recipient_raw);
     add_user(text, message->user);
     text_add(text, " verdict=");
     text_add(text, outcome->duplicate ? "duplicate" : action_name(v->action));
@@ -174,8 +174,10 @@ void decision_log_message(const struct session *session, const char *queue, stru
     int64_t size = message->bytes > 0 ? message->bytes : message->size;
     text_add(text, "event=message ");
     add_envelope(text, session, queue);
-    if (message->first != NULL)
-        add_address(text, " to=<", message->first);
+    if (message->first != NULL) {
+        text_add(text, " to=<");
+        add_address(text, message->first);
+    }
     add_user(text, message->user);
     add_number(text, " accepted=", (int64_t)message->n_decided[ACTION_ACCEPT]);
     add_number(text,
