@@ -21,7 +21,7 @@
 enum {
     RING_BYTES = 1 << 20,
     BATCH_BYTES = 32 * 1024, /* of lines that are written at once */
-    PAUSE_NS = 5000000,      /* after that: a busy gate does not wake the writer for every line */
+    PAUSE_NS = 20000000,     /* after that: a busy gate does not wake the writer for every line */
 };
 
 /* A line in the ring: priority, length, text. Lines never wrap: what does not fit before the end of the ring
