@@ -6,7 +6,7 @@
  * whoever connects meanwhile waits in the queue of the socket.
  *
  * libmilter polls and reads the head and the rest of each packet apart, although Postfix writes several at once. So what is
- * there is read at once, and what was read ahead counts as ready. Before it writes it polls, too, although its answers are short
+ * there is read at once, and what was read ahead counts as ready; so does what a poll found readable, until it is read. Before it writes it polls, too, although its answers are short
  * and a socket takes them at once: so it is told that it may, and a write to who takes nothing ends by the socket's own timeout.
  * On its way each frame is looked at: a connection with one
  * that is malformed ends there, before libmilter has all of it.
@@ -41,6 +41,7 @@ int __close(int fd);                                   // NOLINT
 struct connection {
     struct frames frames;
     bool bad;            /* nothing more is read; what is left is the part of a frame */
+    bool readable;       /* poll() said so, and nobody has read since */
     bool write_ends;     /* the socket has a timeout for writing */
     unsigned begin, end; /* of what libmilter did not take yet */
     unsigned char ahead[AHEAD];
@@ -123,6 +124,7 @@ int close(int fd)
 /* Reads what is there, and lets pass what is well formed. */
 static ssize_t read_ahead(struct connection *connection, int fd)
 {
+    connection->readable = false;
     ssize_t got = __read(fd, connection->ahead, AHEAD);
     if (got <= 0)
         return got;
@@ -166,7 +168,8 @@ ssize_t read(int fd, void *bytes, size_t n)
 static inline bool is_ready(struct pollfd *p) /* not const: gcc believes that poll() only writes there */
 {
     const struct connection *connection = (p->events & POLLIN) != 0 ? connection_at(p->fd) : NULL;
-    return connection != NULL && (connection->begin < connection->end || connection->bad);
+    return connection != NULL &&
+           (connection->begin < connection->end || connection->bad || connection->readable);
 }
 
 static inline bool may_write(struct pollfd *p) /* not const: as above */
@@ -195,10 +198,20 @@ static int poll_many(struct pollfd *fds, nfds_t n, int timeout)
     return rc;
 }
 
+/* Not a part of poll(), as read_more() above. */
+static __attribute__((noinline)) int poll_one(struct pollfd *p, int timeout)
+{
+    int rc = __poll(p, 1, timeout);
+    struct connection *connection = rc == 1 && (p->revents & POLLIN) != 0 ? connection_at(p->fd) : NULL;
+    if (connection != NULL)
+        connection->readable = true;
+    return rc;
+}
+
 int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
     if (n != 1) /* libmilter's sessions have one each */
         return poll_many(fds, n, timeout);
     fds->revents = is_ready(fds) ? POLLIN : may_write(fds) ? POLLOUT : 0;
-    return fds->revents != 0 ? 1 : __poll(fds, n, timeout);
+    return fds->revents != 0 ? 1 : poll_one(fds, timeout);
 }
