@@ -70,11 +70,16 @@ static int64_t newest_at(const struct window *window, int64_t window_ms, int64_t
 
 void window_move(struct window *window, int64_t window_ms, int64_t now_ms)
 {
+    if (window->window_ms == 0) { /* nothing to move, as for nearly every key that comes now and then */
+        window->window_ms = window_ms;
+        window->slot = window_slot(window_ms, now_ms) - NEWEST;
+        return;
+    }
     int64_t oldest = newest_at(window, window_ms, now_ms) - NEWEST;
     if (window->window_ms == window_ms && window->slot == oldest)
         return;
     struct window moved = {.window_ms = window_ms, .slot = oldest};
-    for (int i = 0; window->window_ms > 0 && i < WINDOW_SLOTS; i++) {
+    for (int i = 0; i < WINDOW_SLOTS; i++) {
         if (window->count[i] == 0)
             continue;
         int64_t at = slot_map(window->slot + i, window->window_ms, window_ms) - oldest;
