@@ -6,8 +6,9 @@
  * whoever connects meanwhile waits in the queue of the socket.
  *
  * libmilter polls and reads the head and the rest of each packet apart, although Postfix writes several at once. So what is
- * there is read at once, and what was read ahead counts as ready; so does what a poll found readable, until it is read. Before it writes it polls, too, although its answers are short
- * and a socket takes them at once: so it is told that it may, and a write to who takes nothing ends by the socket's own timeout.
+ * there is read at once, and what was read ahead counts as ready; so does what a poll found readable, until it is read.
+ * Before it writes it polls, too, although its answers are short and a socket takes them at once: so it is told that it may,
+ * and a write to who takes nothing ends by the socket's own timeout.
  * On its way each frame is looked at: a connection with one
  * that is malformed ends there, before libmilter has all of it.
  *
