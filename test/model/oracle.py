@@ -439,7 +439,8 @@ class Oracle:
         crowded = "local_subjects" in self.spec["counters"]
         if (crowded or r.index >= 100 * most) and any(len(limit.per) == 1 and self._made_up(limit.per[0], r) for limit, _ in limits):
             return True
-        return (crowded or r.index >= most) and any(len(limit.per) > 1 or limit.share or catch_all for limit, catch_all in limits)
+        keys = max(sum(2 if limit.share else 1 for limit in view.limits) for view in self.known[r.index]) if limits else 0  # new ones, of each RCPT; a hundred are on their way at once
+        return (crowded or (r.index + 100) * keys >= most) and any(len(limit.per) > 1 or limit.share or catch_all for limit, catch_all in limits)
 
     @staticmethod
     def _made_up(word, r):
