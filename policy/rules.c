@@ -258,6 +258,16 @@ static const char *mailbox_key(const char *member, const char *subaddress, struc
     }
 }
 
+const char *rules_next_mailbox(const char **list, struct pool *pool)
+{
+    const char *at = *list + strspn(*list, " \t\r\n"), *end = member_end(at);
+    size_t length = (size_t)(end - at);
+    while (length > 0 && strchr(" \t\r\n", at[length - 1]) != NULL)
+        length--;
+    *list = *end == ',' ? end + 1 : end;
+    return pool_strndup(pool, at, length);
+}
+
 int rules_mailboxes(const struct policy *policy, const struct alias *alias, struct pool *pool,
                     struct strings *out)
 {
@@ -269,13 +279,8 @@ int rules_mailboxes(const struct policy *policy, const struct alias *alias, stru
     list.at = pool_alloc(pool, n * sizeof *list.at);
     if (list.at == NULL)
         return -1;
-    for (const char *at = text, *end; *at != '\0'; at = *end == ',' ? end + 1 : end) {
-        at += strspn(at, " \t\r\n");
-        end = member_end(at);
-        size_t length = (size_t)(end - at);
-        while (length > 0 && strchr(" \t\r\n", at[length - 1]) != NULL)
-            length--;
-        const char *member = pool_strndup(pool, at, length);
+    while (*text != '\0') {
+        const char *member = rules_next_mailbox(&text, pool);
         const char *key = member == NULL ? NULL : mailbox_key(member, policy->aliases.subaddress, pool);
         if (key == NULL)
             return -1;

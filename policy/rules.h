@@ -90,6 +90,10 @@ void rules_alias(const struct policy *policy, const struct envelope *envelope, c
 int rules_mailboxes(const struct policy *policy, const struct alias *alias, struct pool *pool,
                     struct strings *out);
 
+/* The first member of a list of mailboxes, as it stands there ("" too), and *list is behind it; a list that is "" has none. NULL: out of
+ * memory. */
+const char *rules_next_mailbox(const char **list, struct pool *pool);
+
 /* Is the client or the session exempt? Asked before the sender look-up, to save it. */
 bool rules_client_exempt(const struct policy *policy, const struct envelope *envelope,
                          const struct client_row *row);

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "milter/ruling.h"
+#include "policy/forward.h"
 #include "sys/listener.h"
 #include "sys/socketmap.h"
 
@@ -110,63 +111,18 @@ static enum socketmap_answer look_up_domain(struct lookup *l, const char *key)
     return temp(l, "the alias database cannot tell now whose domain this is");
 }
 
-static bool is_role(const struct address *address)
-{
-    return strcmp(address->local_bare, "postmaster") == 0 || strcmp(address->local_bare, "abuse") == 0;
-}
-
-/* Where accepted mail goes. */
-static enum socketmap_answer deliver(const struct lookup *l, const char *without)
-{
-    const struct alias *alias = &l->ruling.alias;
-    struct strings mailboxes;
-    if (rules_mailboxes(l->question.policy, alias, l->question.pool, &mailboxes) != 0)
-        return temp(l, "out of memory");
-    if (mailboxes.n > 0)
-        return found(l, alias->mailbox_text);
-    if (is_role(&l->address))
-        return found(l, l->question.policy->aliases.role_mailbox);
-    return without != NULL ? found(l, without) : SOCKETMAP_ABSENT;
-}
-
-/* What the row says. A discarded recipient is there: it is the gate that drops it, once Postfix has the message. */
-static enum socketmap_answer follow_row(const struct lookup *l)
-{
-    switch (l->ruling.alias.action) {
-    case ACTION_ACCEPT:
-        return deliver(l, NULL);
-    case ACTION_DISCARD:
-        return deliver(l, l->address.full);
-    case ACTION_REJECT:
-        return SOCKETMAP_ABSENT;
-    case ACTION_DEFER:
-        return temp(l, "the alias rules defer mail to this address");
-    case ACTION_NONE:
-        break;
-    }
-    return temp(l, "the alias rules cannot tell now what becomes of this address");
-}
-
 static enum socketmap_answer follow_rules(const struct lookup *l)
 {
-    switch (l->ruling.alias.state) {
-    case ALIAS_FOUND:
-        return l->question.policy->shadow ? deliver(l, NULL)
-                                          : follow_row(l); /* shadow refuses and drops nothing */
-    case ALIAS_EXPIRED:
-        if (l->question.policy->shadow || is_role(&l->address))
-            return deliver(l, NULL);
+    const char *text = NULL;
+    switch (forward_alias(l->question.policy, &l->address, &l->ruling.alias, l->question.pool, &text)) {
+    case FORWARD_TO:
+        return found(l, text);
+    case FORWARD_NOWHERE:
         return SOCKETMAP_ABSENT;
-    case ALIAS_UNKNOWN:
-        return is_role(&l->address) ? deliver(l, NULL) : SOCKETMAP_ABSENT;
-    case ALIAS_INVALID:
-    case ALIAS_NOT_OURS:
-        return SOCKETMAP_ABSENT;
-    case ALIAS_STALE:
-    case ALIAS_UNASKED:
+    case FORWARD_LATER:
         break;
     }
-    return temp(l, "the alias database cannot tell now what becomes of this address");
+    return temp(l, text);
 }
 
 /* Rows that were lost a moment ago leave the field to wider ones, which deliver elsewhere: what stands on no row of its own is
