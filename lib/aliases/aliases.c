@@ -287,8 +287,8 @@ bool aliases_count_homeless(struct aliases *db, struct aliases_status *out)
     struct aliases_checkout *live = db != NULL ? take_live(db) : NULL;
     bool counted = false;
     if (live != NULL && aliases_pool_checkout_can_read(live)) {
-        counted = aliases_check_count(aliases_connection_lend(live->connection, NULL, NULL), INT64_MAX,
-                                      &sizes) == SQLITE_OK;
+        counted = aliases_check_homeless(aliases_connection_lend(live->connection, NULL, NULL), &sizes) ==
+                  SQLITE_OK;
         aliases_connection_reclaim(live->connection);
     }
     aliases_pool_give(live);

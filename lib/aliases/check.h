@@ -31,6 +31,9 @@ enum check_result aliases_check_integrity(sqlite3 *db, const char *schema, const
 /* Only counts, and of each table `most` rows at most. SQLITE_OK or what went wrong. */
 int aliases_check_count(sqlite3 *db, int64_t most, struct aliases_sizes *sizes);
 
+/* Only homeless and homeless_name. SQLITE_OK or what went wrong. */
+int aliases_check_homeless(sqlite3 *db, struct aliases_sizes *sizes);
+
 /* How many pages hold anything; rows that are removed give theirs back. SQLITE_OK or what went wrong. */
 int aliases_check_pages(sqlite3 *db, int64_t *used);
 

@@ -660,3 +660,29 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
     sqlite3_finalize(all);
     return status;
 }
+
+enum edit_status aliases_edit_mailboxes(struct aliases_edit *edit, enum aliases_table table,
+                                        aliases_each_mailbox *each, void *context, struct error *err)
+{
+    static const char *const mailboxes_sql[ALIASES_TABLES] = {
+        [ALIASES_ALIASES] =
+            "SELECT mailbox, address, NULL FROM aliases WHERE action = 'accept' AND mailbox NOT NULL",
+        [ALIASES_GLOBS] =
+            "SELECT mailbox, domain, glob FROM alias_globs WHERE action = 'accept' AND mailbox NOT NULL",
+    };
+    sqlite3_stmt *stmt = NULL;
+    step_begins(edit);
+    int rc = sqlite3_prepare_v2(edit->db, mailboxes_sql[table], -1, &stmt, NULL);
+    bool more = rc == SQLITE_OK;
+    while (more && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *mailbox = (const char *)sqlite3_column_text(stmt, 0);
+        const char *keys[ALIASES_KEYS] = {(const char *)sqlite3_column_text(stmt, 1),
+                                          (const char *)sqlite3_column_text(stmt, 2)};
+        if (mailbox != NULL && keys[0] != NULL && (table == ALIASES_ALIASES || keys[1] != NULL))
+            more = each(table, keys, mailbox, context);
+        step_begins(edit);
+    }
+    enum edit_status status = rc == SQLITE_DONE || rc == SQLITE_ROW ? EDIT_DONE : failed(edit, rc, err);
+    sqlite3_finalize(stmt); /* repeats the error of step */
+    return status;
+}

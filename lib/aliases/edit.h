@@ -88,4 +88,11 @@ enum edit_status aliases_edit_list(struct aliases_edit *edit, enum aliases_table
                                    const struct edit_record *keys, aliases_each *each, void *context,
                                    struct error *err);
 
+/* Calls each() for what accepts mail and has a mailbox, of ALIASES_ALIASES or ALIASES_GLOBS, until it returns false: the keys as
+ * aliases_schema_columns has them, and the mailbox as it stands there, valid during the call. A third of the cost of the list. */
+typedef bool aliases_each_mailbox(enum aliases_table table, const char *const keys[ALIASES_KEYS],
+                                  const char *mailbox, void *context);
+enum edit_status aliases_edit_mailboxes(struct aliases_edit *edit, enum aliases_table table,
+                                        aliases_each_mailbox *each, void *context, struct error *err);
+
 #endif

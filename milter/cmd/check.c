@@ -5,6 +5,7 @@
 
 #include "gate/policy_file.h"
 #include "aliases/aliases.h"
+#include "rule_bounce.h"
 #include "rule_inert.h"
 #include "base/pool.h"
 #include "policy/rules.h"
@@ -129,6 +130,22 @@ static void check_exempt(struct aliases *db, const struct policy *policy, struct
     }
 }
 
+enum { LOOKUPS = 1000000 };
+
+static void check_forwards(struct aliases *db, const struct policy *policy, struct problems *problems)
+{
+    struct rule_bounces bounces;
+    rule_bounce_scan(db, policy, LOOKUPS, &bounces);
+    if (bounces.n > 0)
+        warn(problems, "/aliases/database",
+             "%lld of its aliases and globs accept mail and forward it to an address of ours that does not, "
+             "or back "
+             "to themselves (%.128s to %.128s): it bounces to whoever is named as its sender, or its message "
+             "gets 451 "
+             "for ever. Let them forward to a mailbox, or reject",
+             (long long)bounces.n, bounces.name, bounces.to);
+}
+
 /* What the rules need that the file cannot show: the database itself. */
 static void check_database(const struct policy *policy, struct problems *problems)
 {
@@ -152,8 +169,11 @@ static void check_database(const struct policy *policy, struct problems *problem
              "whoever "
              "is named as its sender. Give them one, or let them reject",
              (long long)status.homeless, status.homeless_name);
-    if (policy->maps.socket != NULL)
+    if (policy->maps.socket != NULL) {
+        if (condition.text[0] == '\0')
+            check_forwards(db, policy, problems);
         check_exempt(db, policy, problems);
+    }
     aliases_free(db);
 }
 

@@ -1,5 +1,6 @@
 """Postfix asks the gate: what the gate accepts Postfix can deliver, and what nobody can tell is "later"."""
 
+import json
 import os
 import subprocess
 import threading
@@ -465,3 +466,73 @@ def test_what_would_bounce_is_told():
         w.database.share()
         wait_for(lambda: "aliases-mailbox" not in {r["what"] for r in w.gate.status()["notes"]}, "the note goes")
         assert "no mailbox" not in w.gate.command("check")
+
+
+ROUND = {  # by local part at example.com: where it forwards to, and what becomes of it. None: it is delivered
+    "self": ("self@example.com", "bounced"), "tagged": ("Tagged+x@Example.com", "bounced"), "both": ("joe@mailbox.example, both@example.com", "bounced"),
+    "ring": ("gnir@example.com", "451"), "gnir": ("ring@example.com", "451"), "fork": ("joe@mailbox.example,prong@example.com", "451"),
+    "prong": ("fork+x@example.com", "451"), "to-ring": ("ring@example.com", "451"),
+    "to-gone": ("gone@example.com", "bounced"), "to-old": ("old@example.com", "bounced"), "to-nobody": ("nobody@example.com", "bounced"),
+    "to-shut": ("a@shut.example", "bounced"), "to-none": ("none@example.com", "bounced"), "to-hole": ("hole@example.com", "bounced"),
+    "to-all": ("x@all.example", "bounced"), "to-self": ("self@example.com", "bounced"), "far": ("to-gone@example.com", "bounced"),
+    "second": ("joe@mailbox.example, Gone@Example.com.", "bounced"), "to-loop": ("loop-1@example.com", "bounced"),
+    "to-idn": ("nobody@bücher.example", "bounced"), "to-below": ("nobody@a.below.example", "bounced"),
+    "to-fine": ("fine@example.com", None), "to-fine-tag": ("fine+x@example.com", None), "to-star": ("any@star.example", None),
+    "to-glob": ("shop-1@example.com", None), "to-role": ("postmaster@example.com", None), "to-drop": ("drop@example.com", None),
+    "twice": ("to-fine@example.com,fine@example.com", None), "away": ("joe@mailbox.example", None), "bare": ("postmaster", None),
+}
+
+
+@pytest.mark.parametrize("name", ROUND)
+def test_forwards_among_our_own(round_world, name):
+    """check warns of a row exactly where Postfix cannot deliver what is accepted for it."""
+    w, told = round_world
+    end = ROUND[name][1]
+    with w.smtp() as smtp:
+        smtp.mail()
+        assert smtp.rcpt(f"{name}@example.com").code == 250
+        answer = smtp.data(name)
+    assert answer.code == (451 if end == "451" else 250)
+    w.idle()
+    lines = [line for line in w.postfix.log().splitlines() if f"to=<{name}@example.com>" in line and "status=bounced" in line]
+    assert bool(lines) == (end == "bounced"), lines
+    assert told[name] == (end is not None)
+
+
+@pytest.fixture(scope="module")
+def round_world():
+    with World("memory", maps=True, domains=("example.com", "star.example", "xn--bcher-kva.example", ".below.example")) as w:
+        db = w.database
+        db.domain("all.example", catch_all="accept")
+        db.domain("shut.example", action="reject")
+        fixed = {"fine": {}, "gone": {"action": "reject"}, "old": {"expires_at": 1}, "later": {"action": "defer"}, "drop": {"action": "discard"}}
+        for name, columns in fixed.items():
+            db.alias(f"{name}@example.com", "fine@mailbox.example", **columns)
+        db.alias("none@example.com", None)
+        db.alias("hole@example.com", None, action="discard")
+        db.alias("a@shut.example", "a@mailbox.example")
+        db.glob("star.example", "*", "star@mailbox.example")
+        db.glob("example.com", "shop-*", "shop@mailbox.example")
+        db.glob("example.com", "loop-*", "loop-x@example.com")
+        told = {}
+        for name, (mailbox, _) in ROUND.items():
+            db.alias(f"{name}@example.com", mailbox)
+        w.settled()
+        report = warned(w)
+        assert report.startswith(f"{sum(end is not None for _, end in ROUND.values()) + 1} of its aliases and globs"), report
+        before = count_warned(w)
+        for name in ROUND:  # is it one of them? Where it forwards elsewhere there is one less, or more
+            db.run(f"UPDATE aliases SET owner = mailbox, mailbox = 'joe@mailbox.example' WHERE address = '{name}@example.com'")
+            told[name] = count_warned(w) < before
+            db.run(f"UPDATE aliases SET mailbox = owner, owner = NULL WHERE address = '{name}@example.com'")
+        w.settled()
+        yield w, told
+
+
+def warned(w):
+    texts = [p["text"] for p in json.loads(w.gate.command("check", "--json"))["problems"]]
+    return next((text for text in texts if "forward it to an address of ours" in text), "0 of")
+
+
+def count_warned(w):
+    return int(warned(w).split()[0])
