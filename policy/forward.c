@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-static enum forward later(const char *reason, const char **text)
+static enum forward deferred(const char *reason, const char **text)
 {
     *text = reason;
-    return FORWARD_LATER;
+    return FORWARD_DEFER;
 }
 
 static bool is_role(const struct address *address)
@@ -20,7 +20,7 @@ static enum forward deliver(const struct policy *policy, const struct address *a
 {
     struct strings mailboxes;
     if (rules_mailboxes(policy, alias, pool, &mailboxes) != 0)
-        return later("out of memory", text);
+        return deferred("out of memory", text);
     if (mailboxes.n > 0)
         *text = alias->mailbox_text;
     else if (is_role(address))
@@ -53,11 +53,11 @@ static enum forward follow_row(const struct policy *policy, const struct address
     case ACTION_REJECT:
         return FORWARD_NOWHERE;
     case ACTION_DEFER:
-        return later("the alias rules defer mail to this address", text);
+        return deferred("the alias rules defer mail to this address", text);
     case ACTION_NONE:
         break;
     }
-    return later("the alias rules cannot tell now what becomes of this address", text);
+    return deferred("the alias rules cannot tell now what becomes of this address", text);
 }
 
 enum forward forward_alias(const struct policy *policy, const struct address *address,
@@ -80,5 +80,5 @@ enum forward forward_alias(const struct policy *policy, const struct address *ad
     case ALIAS_UNASKED:
         break;
     }
-    return later("the alias database cannot tell now what becomes of this address", text);
+    return deferred("the alias database cannot tell now what becomes of this address", text);
 }

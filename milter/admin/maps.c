@@ -119,7 +119,7 @@ static enum socketmap_answer follow_rules(const struct lookup *l)
         return found(l, text);
     case FORWARD_NOWHERE:
         return SOCKETMAP_ABSENT;
-    case FORWARD_LATER:
+    case FORWARD_DEFER:
         break;
     }
     return temp(l, text);

@@ -159,7 +159,7 @@ static const struct step *find_bounce(struct scan *scan, const char *list)
             case FORWARD_TO:
                 add_steps(scan, text, step);
                 break;
-            case FORWARD_LATER:
+            case FORWARD_DEFER:
                 break;
             }
     }
