@@ -149,12 +149,25 @@ static int unix_bind(struct listener *l, const struct sockaddr_un *addr, const c
     return 0;
 }
 
-static int mend_mode(const struct listener *l, const struct stat *st, const char *group, unsigned mode,
+/* As it was when it was right: nobody is asked again which group that is. */
+static bool is_as_before(const struct listener *l, const struct stat *st, const char *group)
+{
+    return st->st_ctim.tv_sec == l->right_at.tv_sec && st->st_ctim.tv_nsec == l->right_at.tv_nsec &&
+           strcmp(l->right_group, group) == 0;
+}
+
+static int mend_mode(struct listener *l, const struct stat *st, const char *group, unsigned mode,
                      struct error *what)
 {
-    const struct group *entry = is_any(group) ? NULL : getgrnam(group);
-    if ((is_any(group) || (entry != NULL && st->st_gid == entry->gr_gid)) && (st->st_mode & 07777) == mode)
+    bool right_mode = (st->st_mode & 07777) == mode;
+    if (right_mode && (is_any(group) || is_as_before(l, st, group)))
         return 0;
+    const struct group *entry = is_any(group) ? NULL : getgrnam(group);
+    if (right_mode && entry != NULL && st->st_gid == entry->gr_gid) {
+        l->right_at = st->st_ctim;
+        snprintf(l->right_group, sizeof l->right_group, "%s", group);
+        return 0;
+    }
     if (!is_any(group) && entry == NULL) {
         error_set(what, "milter.group: there is no group \"%s\" on this host", group);
         return -1;

@@ -10,12 +10,15 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
+#include <time.h>
 
 struct listener {
     int fd;                   /* listening, close-on-exec */
     int lock_fd;              /* -1 for TCP */
     char path[108];           /* "" for TCP */
     unsigned long long inode; /* of our socket file: only that one is ever removed */
+    struct timespec right_at; /* its ctime, when listener_mend() last found it right for */
+    char right_group[64];     /* that group */
 };
 
 /* spec as libmilter writes it: "unix:/path", "inet:port@host", "inet6:port@host". group may be NULL. Waits up
