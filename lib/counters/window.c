@@ -135,11 +135,11 @@ void window_close_all(struct window *window)
     memset(window->open, 0, sizeof window->open);
 }
 
-/* Where it is; -1: it has left. */
+/* Where it is; below 0: it has left. */
 static int64_t slot_place(const struct window *window, int64_t slot, int64_t slot_window_ms)
 {
     int64_t at = slot_map(slot, slot_window_ms, window->window_ms) - window->slot;
-    return at < 0 ? -1 : at > NEWEST ? NEWEST : at;
+    return at > NEWEST ? NEWEST : at;
 }
 
 bool window_has(const struct window *window, int64_t slot, int64_t slot_window_ms)

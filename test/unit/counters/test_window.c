@@ -38,7 +38,7 @@ static void test_slot(void **state)
 static void test_leaves_after_exactly_its_time(void **state)
 {
     (void)state;
-    static const int64_t windows[] = {1000, 1001, 1009, 60000, 61111, 86400000, MONTH - 1, MONTH};
+    static const int64_t windows[] = {1, 1000, 1001, 1009, 60000, 61111, 86400000, MONTH - 1, MONTH};
     for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
         int64_t w = windows[i];
         struct window window = {0};
@@ -92,6 +92,17 @@ static void test_clock_jumps_back(void **state)
     assert_int_equal(window_used(&window), 0);
 }
 
+static void test_clock_before_1970_is_its_beginning(void **state)
+{
+    (void)state;
+    struct window window = {0};
+    window_move(&window, MINUTE, -5);
+    window_add(&window, 3, 0);
+    assert_int_equal(window_rest(&window, -5), 66000);
+    window_move(&window, MINUTE, 66000);
+    assert_int_equal(window_used(&window), 0);
+}
+
 static void test_length_changes(void **state)
 {
     (void)state;
@@ -112,6 +123,11 @@ static void test_length_changes(void **state)
     window_move(&minute, 60 * MINUTE, START + 59 * MINUTE);
     assert_int_equal(window_used(&minute), 5);
     window_move(&minute, 60 * MINUTE, START + 67 * MINUTE);
+    assert_int_equal(window_used(&minute), 0);
+    minute = (struct window){0};
+    window_move(&minute, MINUTE, START);
+    window_add(&minute, 5, 0);
+    window_move(&minute, 2 * MINUTE, 2 * START); /* a slot of the same number, and years later */
     assert_int_equal(window_used(&minute), 0);
 }
 
@@ -200,9 +216,13 @@ static void test_slots(void **state)
     static const int64_t widths[] = {1000, 1777, MINUTE, 61111};
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
         for (int64_t slot = 0; slot < 40; slot++) {
+            int64_t begin = window_slot_end(widths[i], slot - 1) + 1;
+            int64_t middle = window_slot_middle(widths[i], slot);
             int64_t end = window_slot_end(widths[i], slot);
+            assert_int_equal(window_slot(widths[i], begin), slot);
             assert_int_equal(window_slot(widths[i], end), slot);
             assert_int_equal(window_slot(widths[i], end + 1), slot + 1);
+            assert_true(labs((middle - begin) - (end - middle)) <= 1);
         }
     assert_int_equal(window_slot(1000, 0), 0);
     assert_int_equal(window_slot(1000, -1), 0);
@@ -223,6 +243,10 @@ static void test_trim_takes_the_oldest(void **state)
     assert_int_equal(window.count[WINDOW_SLOTS - 3], 0);
     assert_int_equal(window.count[WINDOW_SLOTS - 2], 1);
     assert_int_equal(window.count[WINDOW_SLOTS - 1], 2);
+    window_move(&window, MINUTE, START + WINDOW_SLOTS * 6000); /* the 1 is in the oldest slot now */
+    window_trim(&window, 2);
+    assert_int_equal(window_used(&window), 2);
+    assert_int_equal(window.count[0], 0);
 }
 
 static void test_stays_within_bounds(void **state)
@@ -295,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_leaves_after_exactly_its_time),
         cmocka_unit_test(test_wait_is_for_what_must_leave),
         cmocka_unit_test(test_clock_jumps_back),
+        cmocka_unit_test(test_clock_before_1970_is_its_beginning),
         cmocka_unit_test(test_length_changes),
         cmocka_unit_test(test_change),
         cmocka_unit_test(test_open),
