@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,7 +122,7 @@ static const char *parse_dsn(const char *at, char class, const char *usual, char
     }
     const char *end = skip_number(at + 2);
     end = end != NULL && *end == '.' ? skip_number(end + 1) : NULL;
-    if (end == NULL || (*end != ' ' && *end != '\0') || (size_t)(end - at) >= size) {
+    if (end == NULL || (*end != ' ' && *end != '\0')) {
         error_set(err, "has an enhanced code that is none; it has three numbers, as in \"%c.7.1\"", class);
         return NULL;
     }
@@ -133,6 +134,7 @@ static const char *parse_dsn(const char *at, char class, const char *usual, char
             at[0], class);
         return NULL;
     }
+    assert((size_t)(end - at) < size); /* nine characters at most */
     memcpy(dsn, at, (size_t)(end - at));
     dsn[end - at] = '\0';
     return end;
@@ -156,7 +158,7 @@ static int check_text(const char *text, struct error *err)
         return -1;
     }
     for (const char *c = text; *c != '\0'; c++) {
-        char name[32];
+        char name[32] = "";
         if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e) {
             error_set(err, "has a control or non-ASCII character, which SMTP replies cannot carry");
             return -1;
@@ -164,11 +166,11 @@ static int check_text(const char *text, struct error *err)
         if (strncmp(c, "%{", 2) != 0)
             continue;
         bool known = false;
-        size_t n = variable_at(c, name);
-        for (size_t i = 0; n > 0 && variables[i] != NULL; i++)
+        (void)variable_at(c, name); /* one that does not end, or is too long, has no name */
+        for (size_t i = 0; variables[i] != NULL; i++)
             known = known || strcmp(name, variables[i]) == 0;
         if (!known) {
-            const char *nearest = n > 0 ? text_nearest(name, variables) : NULL;
+            const char *nearest = text_nearest(name, variables);
             error_set(
                 err,
                 "has an unknown %%{...}%s%s; known are recipient, sender, client, limit, used, max, wait",
