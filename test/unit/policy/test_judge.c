@@ -395,6 +395,29 @@ static void test_a_backlog_and_a_limit_are_equals(void **state)
     }
 }
 
+/* A recipient with two mailboxes has two backlogs of one limit. */
+static void test_the_first_of_two_backlogs_speaks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct limit limit = {LIMIT("waiting", ACTION_DEFER), .count = LIMIT_BACKLOG};
+    struct backlog_ask backlogs[] = {
+        {.limit = &limit, .subject = "a", .max = 10, .known = true, .waiting = 11},
+        {.limit = &limit, .subject = "b", .max = 10, .known = true, .waiting = 12}};
+    const struct plan plan = {.backlogs = backlogs, .n_backlogs = 2};
+    const struct ruling accepted = ACCEPTED;
+    fixture_init(&f);
+    assert_int_equal(judge(&f.policy, &f.envelope, &accepted, &plan, COUNT_SOURCE_NONE, NULL).used, 11);
+}
+
+static void test_what_is_accepted_has_no_reply(void **state)
+{
+    (void)state;
+    const struct verdict verdict = verdict_accept();
+    struct reply reply;
+    assert_false(verdict_reply(&verdict, &reply));
+}
+
 static void test_names(void **state)
 {
     static const char *const want[] = {[VERDICT_BY_NOBODY] = "nobody",   [VERDICT_BY_CLIENT_RULE] = "client",
@@ -406,6 +429,7 @@ static void test_names(void **state)
     for (size_t i = 0; i < COUNT_OF(want); i++)
         if (want[i] != NULL)
             assert_string_equal(verdict_by_name((enum verdict_by)i), want[i]);
+    assert_string_equal(verdict_by_name(VERDICT_BYS), "nobody");
 }
 
 /* --- the property: the whole decision, over random policies, rows and answers --- */
@@ -656,6 +680,8 @@ int main(void)
         cmocka_unit_test(test_a_share_that_a_ramp_makes_bind),
         cmocka_unit_test(test_a_ramp_tells_when_it_lets_through),
         cmocka_unit_test(test_a_backlog_and_a_limit_are_equals),
+        cmocka_unit_test(test_the_first_of_two_backlogs_speaks),
+        cmocka_unit_test(test_what_is_accepted_has_no_reply),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_refusal_without_proof),
     };
