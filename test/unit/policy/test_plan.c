@@ -124,6 +124,9 @@ static const struct plan_case cases[] = {
      "sdom sender_domain:{example.net} 10 1/1 spill sender_domain:{*}|* of 100000 in new:{*}|sdom\n"
      "clnt client:{2001:db8::/64} 10 1/1 spill client:{*}|* of 100000 in new:{*}|clnt\nuser user:{login} 10 1/1\n"
      "host host:{mx1.example.com} 10 1/1\nall all:{*} 10 1/1\n"},
+    {"each domain of the mailboxes once", USUAL, {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_FOUND,
+     .action = ACTION_ACCEPT, .mailbox_text = "m@example.org,x@y.example,n@y.example"}}, &one_each[2], 1,
+     "mdom mailbox_domain:{example.org} 10 1/1\nmdom mailbox_domain:{y.example} 10 1/1\n"},
     {"what is lacking does not apply", "<>", "a@example.com", NULL, NULL, -1,
      {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, ALL_OF(one_each),
      "rcpt recipient:{a@example.com} 10 1/1\nrdom recipient_domain:{example.com} 10 1/1\n"
@@ -250,6 +253,25 @@ static void test_plans(void **state)
             check_ask(&plan.request.asks[k], plan.limits[k]);
         pool_done(&f.pool);
     }
+}
+
+/* It is counted as it was written, up to the length that an address can have. */
+static void test_a_long_invalid_recipient(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct plan plan;
+    const struct ruling accepted = ACCEPTED;
+    char to[ADDRESS_MAX + 1] = "a..b@", want[sizeof to + sizeof "recipient:{}"];
+    memset(to + strlen(to), 'x', ADDRESS_MAX - strlen(to));
+    fixture_init(&f);
+    fixture_mail(&f, "b@example.net", to);
+    f.policy.limits = &one_each[0];
+    f.policy.n_limits = 1;
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &accepted, NULL, &f.pool, &plan), 0);
+    snprintf(want, sizeof want, "recipient:{%s}", to);
+    assert_string_equal(plan.request.asks[0].key, want);
+    pool_done(&f.pool);
 }
 
 /* Each condition of `when`, met and not met. */
@@ -629,17 +651,12 @@ static void test_ramp_of_a_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ramp_in_plan),
-        cmocka_unit_test(test_ramp_of_a_key),
-        cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_when),
-        cmocka_unit_test(test_held),
-        cmocka_unit_test(test_hard),
-        cmocka_unit_test(test_held_overflowed),
-        cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_again),
-        cmocka_unit_test(test_connect),
-        cmocka_unit_test(test_looks_at_connect),
+        cmocka_unit_test(test_ramp_in_plan), cmocka_unit_test(test_ramp_of_a_key),
+        cmocka_unit_test(test_plans),        cmocka_unit_test(test_a_long_invalid_recipient),
+        cmocka_unit_test(test_when),         cmocka_unit_test(test_held),
+        cmocka_unit_test(test_hard),         cmocka_unit_test(test_held_overflowed),
+        cmocka_unit_test(test_retry),        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_connect),      cmocka_unit_test(test_looks_at_connect),
         cmocka_unit_test(test_localise),
     };
     memcpy(attempts_each, one_each, sizeof one_each);
