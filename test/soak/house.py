@@ -29,7 +29,8 @@ CATCH_ALL = "anything@any.example"  # has no mailbox: asked about only
 SENDERS = ["bob@sender.example", "eve@bad.example", "", "list@lists.example"]
 CLIENTS = ["192.0.2.7", "192.0.2.8", "198.18.9.1", "203.0.113.1", "2001:db8::1"]  # the third is refused by a rule, the fourth guesses
 POSTFIX = {"enable_long_queue_ids": "yes",  # short ones come again within the hour
-           "service_throttle_time": "1s"}  # or a killed smtpd shuts the door for a minute
+           "service_throttle_time": "1s",  # or a killed smtpd shuts the door for a minute
+           "bounce_queue_lifetime": "1d"}  # or mail of "<>" is given up when the maps of a gate that begins anew are asked
 
 
 class Redis(harness.Redis):
