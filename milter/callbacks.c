@@ -250,19 +250,17 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
     return seen(ctx, n);
 }
 
-/* Postfix compares with the argument as it came, less its source route: "<@a,@b:c@d>" is removed as "c@d". */
+/* Postfix compares with the argument as it came, less its source route: "<@a,@b:c@d>" is removed as "<c@d>", "@a:c@d" as "c@d". */
 static void discard_recipient(SMFICTX *ctx, const char *raw)
 {
     char copy[2048];
     snprintf(copy, sizeof copy, "%s", raw);
-    char *at = copy;
-    if (*at == '<' && at[1] == '@') {
-        char *colon = strchr(at, ':');
-        if (colon != NULL) {
-            at = colon;
-            *at = '<';
-        }
-    }
+    const bool bracket = copy[0] == '<';
+    char *at = copy, *colon = copy[bracket] == '@' ? strchr(copy, ':') : NULL;
+    if (colon != NULL)
+        at = bracket ? colon : colon + 1;
+    if (bracket)
+        *at = '<';
     if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
         return;
     char quoted[2 * sizeof copy + 3];

@@ -157,7 +157,10 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     struct metrics *metrics = &gate->context.metrics;
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
-    const char *recipient = message_address(raw, resolved != NULL && resolved[0] != '\0' ? resolved : NULL);
+    const bool is_resolved = resolved != NULL && resolved[0] != '\0';
+    const char *recipient = is_resolved ? resolved : raw;
+    if (is_resolved && policy->maps.socket != NULL)
+        recipient = message_address(raw, resolved);
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
@@ -176,7 +179,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         .sender = &message->sender,
         .sender_raw = message->sender_raw,
         .recipient = recipient,
-        .resolved = recipient != raw,
+        .resolved = is_resolved,
         .size = message->size,
         .held = message->receipts,
         .no_client_rule = message->no_client_rule,

@@ -47,7 +47,7 @@ struct outcome {
 
 /* What is meant by an address, of MAIL FROM or RCPT TO: what Postfix made of it, NULL if that is not known; or what was received
  * where Postfix has only folded its letters. Postfix does that beyond ASCII, too (a sharp s is ss then, an E with an accent a small
- * one), in what it tells a milter, but neither in what it asks the maps nor in what it delivers to. */
+ * one), in what it tells a milter and asks its own tables, but neither in what it asks our maps nor in what it delivers to. */
 const char *message_address(const char *received, const char *resolved);
 
 /* MAIL FROM, with no message open. policy is borrowed until the message ends. */

@@ -428,6 +428,7 @@ static void run(struct aliases_connection *connection, enum statement which)
 enum aliases_connection_fault aliases_connection_end(struct aliases_connection *connection)
 {
     connection->rests = connection->may_rest = false;
+    connection->deadline_ms = 0; /* that of a look-up is no matter of what ends it */
     if (!sqlite3_get_autocommit(connection->db))
         run(connection, STMT_COMMIT);
     sqlite3_reset(connection->stmt[STMT_VERSION]); /* repeats the error of step */

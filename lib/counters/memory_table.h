@@ -29,7 +29,7 @@ struct value {
 struct field {
     struct field *next;
     const char *limit; /* right behind it, or with its entry */
-    int64_t *open;     /* WINDOW_SLOTS; NULL: nothing is open, or, short of memory, everything */
+    int64_t *open;     /* WINDOW_SLOTS; NULL: nothing is open; or, where all_open says so for want of memory, everything */
     int64_t window_ms, slot, count[WINDOW_SLOTS];
     int64_t max, created, refused, held, remote_created, unsynced;
     unsigned generation; /* of the other store, that knows all but what is unsynced */

@@ -47,7 +47,8 @@ def test_spellings_of_a_discard(world, a, b):
 
 
 @pytest.mark.parametrize("spelling", [b"<@r1.example,@r2.example:drop@example.com>", b"< drop@example.com >",
-                                      b"drop@example.com", b"<drop(comment)@example.com>", b"<drop@example.com.>"])
+                                      b"drop@example.com", b"<drop(comment)@example.com>", b"<drop@example.com.>",
+                                      b"@r1.example,@r2.example:drop@example.com"])
 def test_odd_paths_of_a_discard(world, spelling):
     token = f"odd-{spelling.hex()}"
     with world.smtp() as smtp:
@@ -57,8 +58,11 @@ def test_odd_paths_of_a_discard(world, spelling):
             pytest.skip(f"Postfix itself refuses this form: {first!r}")
         assert smtp.rcpt("keep@example.com").code == 250
         assert smtp.data(token).code == 250
+        smtp.mail()
+        assert smtp.rcpt(spelling).code == 250
+        assert smtp.data(f"{token}-alone").code == 250
     world.idle()
-    assert world.sink.of(token) == ["keep@example.com"]
+    assert world.sink.of(token) == ["keep@example.com"] and world.sink.mailboxes(f"{token}-alone") == []
 
 
 def test_alias_of_several_mailboxes(world):
