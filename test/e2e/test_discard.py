@@ -15,6 +15,9 @@ def world(request):
         w.database.alias("keep2@example.com", "box@mailbox.example")
         w.database.alias("drop@example.com", "box@mailbox.example", action="discard")
         w.database.alias("drop2@example.com", "box@mailbox.example", action="discard")
+        w.database.alias("größe@example.com", "box@mailbox.example", action="discard")
+        w.database.domain("xn--bcher-kva.example")
+        w.database.alias("drop@xn--bcher-kva.example", "box@mailbox.example", action="discard")
         w.database.alias("several@example.com", "box@mailbox.example,second@mailbox.example")
         w.settled()
         yield w
@@ -48,17 +51,19 @@ def test_spellings_of_a_discard(world, a, b):
 
 @pytest.mark.parametrize("spelling", [b"<@r1.example,@r2.example:drop@example.com>", b"< drop@example.com >",
                                       b"drop@example.com", b"<drop(comment)@example.com>", b"<drop@example.com.>",
-                                      b"@r1.example,@r2.example:drop@example.com"])
+                                      b"@r1.example,@r2.example:drop@example.com", "<größe@example.com>".encode(),
+                                      "größe+tag@EXAMPLE.com.".encode(), "<drop@bücher.example>".encode(),
+                                      "<drop@BÜCHER.example>".encode()])
 def test_odd_paths_of_a_discard(world, spelling):
     token = f"odd-{spelling.hex()}"
     with world.smtp() as smtp:
-        smtp.mail()
+        smtp.mail(options=" SMTPUTF8")
         first = smtp.rcpt(spelling)
         if first.code != 250:
             pytest.skip(f"Postfix itself refuses this form: {first!r}")
         assert smtp.rcpt("keep@example.com").code == 250
         assert smtp.data(token).code == 250
-        smtp.mail()
+        smtp.mail(options=" SMTPUTF8")
         assert smtp.rcpt(spelling).code == 250
         assert smtp.data(f"{token}-alone").code == 250
     world.idle()
