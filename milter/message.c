@@ -67,6 +67,12 @@ const char *message_address(const char *received, const char *resolved)
     return resolved == NULL || is_folded_at_most(received) ? received : resolved;
 }
 
+/* Of RCPT TO: Postfix's own tables are asked for what it has folded. */
+static const char *rcpt_address(const struct policy *policy, const char *received, const char *resolved)
+{
+    return resolved == NULL || policy->maps.socket != NULL ? message_address(received, resolved) : resolved;
+}
+
 void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
                    int64_t size)
 {
@@ -158,9 +164,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
     const bool is_resolved = resolved != NULL && resolved[0] != '\0';
-    const char *recipient = is_resolved ? resolved : raw;
-    if (is_resolved && policy->maps.socket != NULL)
-        recipient = message_address(raw, resolved);
+    const char *recipient = rcpt_address(policy, raw, is_resolved ? resolved : NULL);
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
