@@ -130,7 +130,7 @@ static void check_exempt(struct aliases *db, const struct policy *policy, struct
     }
 }
 
-enum { LOOKUPS = 1000000 };
+enum { LOOKUPS = 1000000 }; /* of forwards at most: some ten seconds */
 
 static void check_forwards(struct aliases *db, const struct policy *policy, struct problems *problems)
 {
