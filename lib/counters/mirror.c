@@ -113,7 +113,7 @@ void mirror_settle(struct memory *memory, struct delta *delta, int64_t remote_cr
 
 /* What the other store is to be told of a change of a charge that was unsynced: nothing as long as it still is. It put what
  * it was told into slots of its own, by age, and what was open then stays so until its slot leaves. A counter that it made since
- * knows nothing of the charge, or was told of it as it is now. */
+ * knows nothing of the charge, or was told of it as it is now; one that it makes while the charge is on its way keeps it, open. */
 static void sync_rest(struct field *field, struct count_change *change, enum memory_changed changed,
                       bool unsynced, int64_t now_ms)
 {

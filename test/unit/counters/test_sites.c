@@ -32,6 +32,7 @@ struct remote {
 static struct remote *the_remote;
 static struct counters *pair, *local;
 static _Atomic int64_t now = START;
+static int64_t crossed; /* charges of local's that were given back when remote was just being told of them */
 static const char *const everything[] = {"*"};
 
 static unsigned remote_site(struct counters *counters, const char *key)
@@ -244,8 +245,10 @@ static bool rcpt(const struct count_ask *asks, size_t n, struct count_answer *an
         if ((answers[i].slot < 0 && answers[i].here < 0) || (asks[i].flags & COUNT_ATTEMPT) != 0)
             continue;
         counters_change_here(pair, &change, now);
-        if (!store_is_synced(&change))
-            (void)counters_change(pair, &change, 1, now);
+        if (store_is_synced(&change))
+            continue;
+        crossed += change.unsynced;
+        (void)counters_change(pair, &change, 1, now);
     }
     return admitted;
 }
@@ -618,12 +621,14 @@ static void test_retries(void **state)
     assert_int_equal(used("xc"), 4);
 }
 
-/* Random requests over random outages: what was admitted is there in the end, no more and no less, and never more than max. */
+/* Random requests over random outages: what was admitted is there in the end, no more and no less, and never more than max. But for
+ * what crossed: remote, away or without the counter, may not have had what it was to give back. That stays until its slot leaves. */
 static void test_random(void **state)
 {
     (void)state;
     static char keys[16][4];
-    int64_t admitted[16] = {0};
+    int64_t admitted[16] = {0}, stayed = 0;
+    crossed = 0;
     srand48(4711);
     for (int i = 0; i < 16; i++)
         snprintf(keys[i], sizeof keys[i], "x%c%c", 'a' + i % SITES, '0' + i / SITES);
@@ -648,8 +653,11 @@ static void test_random(void **state)
     }
     wait_synced();
     for (int i = 0; i < 16; i++) {
-        if (used(keys[i]) != admitted[i])
-            fail_msg("%s: %d there, %d admitted", keys[i], (int)used(keys[i]), (int)admitted[i]);
+        int64_t more = used(keys[i]) - admitted[i];
+        stayed += more;
+        if (more < 0 || stayed > crossed)
+            fail_msg("%s: %d there, %d admitted, %d crossed", keys[i], (int)used(keys[i]), (int)admitted[i],
+                     (int)crossed);
         assert_true(admitted[i] > 100 && admitted[i] <= 500);
     }
 }
