@@ -250,17 +250,21 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
     return seen(ctx, n);
 }
 
-/* Postfix compares with the argument as it came, less its source route: "<@a,@b:c@d>" is removed as "<c@d>", "@a:c@d" as "c@d". */
+/* Postfix removes whom it reads from this text as it read the recipient from the argument; before that it took off the brackets around
+ * all of it, then a source route at its start. */
 static void discard_recipient(SMFICTX *ctx, const char *raw)
 {
     char copy[2048];
+    char *at = copy;
     snprintf(copy, sizeof copy, "%s", raw);
-    const bool bracket = copy[0] == '<';
-    char *at = copy, *colon = copy[bracket] == '@' ? strchr(copy, ':') : NULL;
+    size_t n = strlen(copy);
+    if (n > 1 && copy[0] == '<' && copy[n - 1] == '>') {
+        copy[n - 1] = '\0';
+        at++;
+    }
+    char *colon = *at == '@' ? strchr(at, ':') : NULL;
     if (colon != NULL)
-        at = bracket ? colon : colon + 1;
-    if (bracket)
-        *at = '<';
+        at = colon + 1;
     if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
         return;
     char quoted[2 * sizeof copy + 3];
