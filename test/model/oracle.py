@@ -586,7 +586,8 @@ class Oracle:
             may_be_retry = self.first_deferred.get((base(r.sender), base(r.raw)), FOREVER) < r.answered
             sure = r.code is not None and r.index not in self.repeats and \
                 all((limit.name, limit.max, key) in [(l.name, l.max, k) for l, k in v.charged()] for v in self.known[r.index])
-            if sure and r.code == "continue" and not r.dropped and (limit.over != "discard" or r.message.taken()):
+            ended = r.message.taken() or not any(other.over == "discard" for v in self.known[r.index] for other, _ in v.keys)  # whether it was dropped
+            if sure and r.code == "continue" and not r.dropped and ended:
                 recent = (answered[i] for i in range(len(asked) - 1, -1, -1) if asked[i] > r.answered - limit.window)
                 before = sum(1 for _ in islice((at for at in recent if at < r.asked), limit.max))
                 if before >= limit.max and not may_be_retry:
