@@ -250,21 +250,26 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
     return seen(ctx, n);
 }
 
-/* Postfix removes whom it reads from this text as it read the recipient from the argument; before that it took off the brackets around
- * all of it, then a source route at its start. */
+/* Postfix reads whom to remove from this text as it read the recipient from the argument, but from that it first took the brackets
+ * around all of it, then a source route at its start. Brackets change nothing where there are no others, and no group. */
 static void discard_recipient(SMFICTX *ctx, const char *raw)
 {
     char copy[2048];
     char *at = copy;
     snprintf(copy, sizeof copy, "%s", raw);
     size_t n = strlen(copy);
-    if (n > 1 && copy[0] == '<' && copy[n - 1] == '>') {
+    bool bracket = n > 1 && copy[0] == '<' && copy[n - 1] == '>';
+    if (bracket) {
         copy[n - 1] = '\0';
         at++;
     }
     char *colon = *at == '@' ? strchr(at, ':') : NULL;
     if (colon != NULL)
         at = colon + 1;
+    if (bracket && strpbrk(at, "<>:;") == NULL) {
+        *--at = '<';
+        copy[n - 1] = '>';
+    }
     if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
         return;
     char quoted[2 * sizeof copy + 3];
