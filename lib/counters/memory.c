@@ -761,7 +761,7 @@ static void entry_show(const struct entry *entry, int64_t now_ms, counters_each_
         memory_table_field_get(field, &value);
         counter_view(&value.counter, now_ms, &view);
         view.key = entry->key;
-        view.limit = field->limit;
+        view.limit = memory_table_limit(field);
         each(arg, &view);
     }
 }
@@ -788,7 +788,7 @@ static size_t entry_reset(struct entry *entry, const char *limit)
     size_t n = 0;
     for (struct field **at = &entry->fields; *at != NULL;) {
         struct field *field = *at;
-        if (limit != NULL && strcmp(field->limit, limit) != 0) {
+        if (limit != NULL && strcmp(memory_table_limit(field), limit) != 0) {
             at = &field->next;
             continue;
         }

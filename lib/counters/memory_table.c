@@ -23,7 +23,7 @@ void memory_table_field_remove(struct entry *entry, struct field **at)
 {
     struct field *field = *at;
     *at = field->next;
-    free(field->open);
+    free(field->rest);
     if (field != &entry->first)
         free(field);
 }
@@ -57,7 +57,8 @@ struct entry *memory_table_entry_find(struct memory_table *shard, uint64_t hash,
                                       int64_t now_ms)
 {
     struct entry *entry = *bucket_of(shard, hash);
-    while (entry != NULL && (entry->hash != hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
+    while (entry != NULL &&
+           (entry->hash != (uint32_t)hash || entry->expires <= now_ms || strcmp(entry->key, key) != 0))
         entry = entry->next;
     return entry;
 }
@@ -180,14 +181,16 @@ struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, 
         atomic_store(&shard->crowded, !room);
     if (!room && shard->n_entries >= 2 * shard->most)
         return NULL;
-    struct entry *entry = malloc(sizeof *entry + size + limit_size);
+    struct entry *entry =
+        size < UINT16_MAX - sizeof *entry ? malloc(sizeof *entry + size + limit_size) : NULL;
     if (entry == NULL)
         return NULL;
     if (shard->n_entries >= shard->n_buckets)
         shard_grow(shard);
-    *entry = (struct entry){.hash = hash, .next = *bucket_of(shard, hash), .fields = &entry->first};
+    *entry = (struct entry){.hash = (uint32_t)hash, .next = *bucket_of(shard, hash), .fields = &entry->first};
     memcpy(entry->key, key, size);
-    entry->first.limit = memcpy(entry->key + size, limit, limit_size);
+    memcpy(entry->key + size, limit, limit_size);
+    entry->first.limit_at = (uint16_t)(offsetof(struct entry, key) - offsetof(struct entry, first) + size);
     *bucket_of(shard, hash) = entry;
     shard->n_entries++;
     return entry;
@@ -198,7 +201,7 @@ struct entry *memory_table_entry_new(struct memory_table *shard, uint64_t hash, 
 struct field *memory_table_field_find(const struct entry *entry, const char *limit)
 {
     struct field *field = entry == NULL ? NULL : entry->fields;
-    while (field != NULL && strcmp(field->limit, limit) != 0)
+    while (field != NULL && strcmp(memory_table_limit(field), limit) != 0)
         field = field->next;
     return field;
 }
@@ -212,35 +215,65 @@ struct field *memory_table_field_make(struct entry *entry, const char *limit)
     field = malloc(sizeof *field + size);
     if (field == NULL)
         return NULL;
-    *field = (struct field){.next = entry->fields, .limit = memcpy(field + 1, limit, size)};
+    *field = (struct field){.next = entry->fields, .limit_at = sizeof *field};
+    memcpy(field + 1, limit, size);
     entry->fields = field;
     return field;
 }
 
 void memory_table_window_get(const struct field *field, struct window *out)
 {
+    const struct field_rest *rest = field->rest;
     out->window_ms = field->window_ms;
     out->slot = field->slot;
-    memcpy(out->count, field->count, sizeof out->count);
-    if (field->open != NULL)
-        memcpy(out->open, field->open, sizeof out->open);
-    else if (field->all_open)
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        out->count[i] = field->count[i];
+    if (rest == NULL && field->all_open) {
         window_open_all(out);
-    else
+    } else if (rest == NULL) {
         window_close_all(out);
+    } else {
+        memcpy(out->open, rest->open, sizeof out->open);
+        for (int i = 0; i < WINDOW_SLOTS; i++)
+            out->count[i] |= (int64_t)rest->high[i] << 32;
+    }
+}
+
+/* Some count has more than 32 bits. */
+static bool is_wide(const struct window *window)
+{
+    int64_t any = 0;
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        any |= window->count[i];
+    return any > UINT32_MAX;
+}
+
+/* There is no memory for the upper halves. */
+static void keep_most(struct field *field, const struct window *window)
+{
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        if (window->count[i] > UINT32_MAX)
+            field->count[i] = UINT32_MAX;
 }
 
 void memory_table_window_set(struct field *field, const struct window *window)
 {
-    bool open = window_is_open(window);
-    if (open && field->open == NULL)
-        field->open = malloc(sizeof window->open);
-    if (field->open != NULL) /* it stays: what has something open has so again and again */
-        memcpy(field->open, window->open, sizeof window->open);
-    field->all_open = open && field->open == NULL;
+    bool open = window_is_open(window), wide = is_wide(window);
+    if ((open || wide) && field->rest == NULL)
+        field->rest = malloc(sizeof *field->rest);
+    struct field_rest *rest = field->rest; /* it stays: what has something open has so again and again */
+    field->all_open = open && rest == NULL;
     field->window_ms = window->window_ms;
     field->slot = window->slot;
-    memcpy(field->count, window->count, sizeof field->count);
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        field->count[i] = (uint32_t)window->count[i];
+    if (rest == NULL && wide)
+        keep_most(field, window);
+    if (rest == NULL)
+        return;
+    memcpy(rest->open, window->open, sizeof rest->open);
+    for (int i = 0; i < WINDOW_SLOTS; i++)
+        rest->high[i] = (uint32_t)(window->count[i] >> 32);
 }
 
 void memory_table_field_get(const struct field *field, struct value *out)
@@ -265,7 +298,7 @@ void memory_table_field_set(struct field *field, const struct value *value)
     field->hard = counter->hard;
     field->max = counter->max;
     field->created = counter->created;
-    field->refused = counter->refused;
+    field->refused = counter->refused < UINT32_MAX ? (uint32_t)counter->refused : UINT32_MAX;
     field->held = counter->held;
     field->remote_created = value->remote_created;
     field->unsynced = value->unsynced;

@@ -23,31 +23,43 @@ struct value {
     int64_t unsynced;   /* so much of the count the other store is yet to be told of */
 };
 
-/* The value of a limit as it is kept. What is open has memory of its own (100 bytes) from when something first is, which in a
- * limit that never refuses hard is seldom. With its limit's name a field is some 200 bytes, an entry with one limit some 270
- * (100,000 of them: 28 MB). Counts are 64 bits wide since bytes are counted, too. */
+/* What a window seldom has: something open, or a count of more than 32 bits. */
+struct field_rest {
+    int64_t open[WINDOW_SLOTS];
+    uint32_t high[WINDOW_SLOTS]; /* the upper halves of the counts */
+};
+
+/* The value of a limit as it is kept: with its limit's name some 140 bytes, an entry with one limit some 210 (100,000 of them:
+ * 21 MB). */
 struct field {
     struct field *next;
-    const char *limit; /* right behind it, or with its entry */
-    int64_t *open;     /* WINDOW_SLOTS; NULL: nothing is open; or, where all_open says so for want of memory, everything */
-    int64_t window_ms, slot, count[WINDOW_SLOTS];
-    int64_t max, created, refused, held, remote_created, unsynced;
-    unsigned generation; /* of the other store, that knows all but what is unsynced */
+    struct field_rest *
+        rest; /* NULL: nothing is open, or (all_open, for want of memory) everything; and all counts are in 32 bits */
+    int64_t window_ms, slot, max, created, held, remote_created, unsynced;
+    uint32_t count[WINDOW_SLOTS]; /* the lower halves */
+    uint32_t refused;             /* or more */
+    unsigned generation;          /* of the other store, that knows all but what is unsynced */
+    uint16_t limit_at; /* bytes from here to the name of the limit: right behind it, or with its entry */
     uint8_t unit;
-    bool hard, all_open;
+    bool hard : 1, all_open : 1;
 };
 
 struct entry {
     struct entry *next;
-    uint64_t hash;
+    uint32_t hash; /* the lower half */
+    uint16_t site; /* of its key in the other store */
+    bool busy;     /* in use by the request that holds the lock: not to be evicted */
+    bool chosen;   /* its key can be chosen by strangers */
     int64_t expires;
     struct field *fields;
-    bool busy;          /* in use by the request that holds the lock: not to be evicted */
-    bool chosen;        /* its key can be chosen by strangers */
-    uint16_t site;      /* of its key in the other store */
     struct field first; /* most have no other: it is not freed alone, and not used again */
     char key[];         /* and behind it the limit of the first field */
 };
+
+static inline const char *memory_table_limit(const struct field *field)
+{
+    return (const char *)field + field->limit_at;
+}
 
 struct memory_table {
     pthread_mutex_t lock;

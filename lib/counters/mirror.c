@@ -21,7 +21,7 @@ static bool delta_take(struct delta *delta, const struct entry *entry, struct fi
     struct value value;
     memory_table_field_get(field, &value);
     *delta = (struct delta){.key = strdup(entry->key),
-                            .limit = strdup(field->limit),
+                            .limit = strdup(memory_table_limit(field)),
                             .counter = value.counter,
                             .ttl_ms = entry->expires - now_ms,
                             .remote_created = value.remote_created,

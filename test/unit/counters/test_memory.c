@@ -432,19 +432,26 @@ static void assert_kept(struct field *field, const struct value *value)
     assert_int_equal(got.unsynced, value->unsynced);
 }
 
-/* What is open has memory from when something is. */
+/* What is open, or has more than 32 bits, has memory from when something is. */
 static void test_value_is_kept(void **state)
 {
     (void)state;
     struct field field = {0};
-    struct value closed = value_of(WINDOW_MOST, 0), open = value_of(9, 4);
+    struct value closed = value_of(UINT32_MAX, 0), open = value_of(9, 4);
+    struct value wide = value_of(INT64_C(1) + UINT32_MAX, 0), most = value_of(WINDOW_MOST, WINDOW_MOST - 1);
     assert_kept(&field, &(struct value){0});
     assert_kept(&field, &closed);
-    assert_null(field.open);
+    assert_null(field.rest);
     assert_kept(&field, &open);
-    assert_non_null(field.open);
+    assert_non_null(field.rest);
+    assert_kept(&field, &most);
     assert_kept(&field, &closed);
-    free(field.open);
+    free(field.rest);
+    field.rest = NULL;
+    assert_kept(&field, &wide);
+    assert_non_null(field.rest);
+    assert_kept(&field, &open);
+    free(field.rest);
 }
 
 /* Where there was no memory for what is open, all of it is; until nothing is, or there is memory. */
@@ -454,17 +461,17 @@ static void test_all_is_open_without_memory(void **state)
     struct field field = {0};
     struct value closed = value_of(9, 0), open = value_of(9, 4), got;
     memory_table_field_set(&field, &open);
-    free(field.open);
-    field.open = NULL;
+    free(field.rest);
+    field.rest = NULL;
     field.all_open = true;
     memory_table_field_get(&field, &got);
     assert_int_equal(window_used(&got.counter.window), 16);
     assert_int_equal(window_taken(&got.counter.window), 0);
     assert_kept(&field, &closed);
-    assert_null(field.open);
+    assert_null(field.rest);
     field.all_open = true;
     assert_kept(&field, &open);
-    free(field.open);
+    free(field.rest);
 }
 
 int main(void)
