@@ -281,13 +281,18 @@ static int open_once(struct aliases_edit *edit, bool writes, struct error *err)
 }
 
 /* Where another user's program makes -shm anew, it has that program's umask for a moment, before SQLite gives it the database's mode: who
- * opens it then may not write to it, and is told SQLITE_READONLY. Readers are not. */
+ * opens it then may not write to it (SQLITE_READONLY), or not even read it (SQLITE_CANTOPEN). */
+static bool is_for_a_moment(int rc)
+{
+    return (rc & 0xff) == SQLITE_READONLY || (rc & 0xff) == SQLITE_CANTOPEN;
+}
+
 static int open_file(struct aliases_edit *edit, bool writes, struct error *err)
 {
     enum { TRIES = 30 };
     const struct timespec pause = {.tv_nsec = 10 * 1000000L};
     int rc = open_once(edit, writes, err);
-    for (int i = 1; i < TRIES && (rc & 0xff) == SQLITE_READONLY; i++) {
+    for (int i = 1; i < TRIES && is_for_a_moment(rc); i++) {
         sqlite3_close_v2(edit->db);
         edit->db = NULL;
         *err = (struct error){0};

@@ -100,6 +100,21 @@ def test_a_lost_database_comes_back_from_the_copy():
         w.gate.gets_well()
 
 
+@pytest.mark.parametrize("mode", [0, 0o440], ids=["barred", "read-only"])
+def test_a_shm_that_is_just_being_made(hosts, mode):
+    """Until SQLite gives it the database's mode, it has what another program's umask left."""
+    holder = sqlite3.connect(str(hosts.reader.path))
+    holder.execute("SELECT * FROM aliases").fetchall()
+    shm = hosts.reader.directory / "aliases.db-shm"
+    for words in (("domain", "add", "example.com"), ("domain", "list")):
+        shm.chmod(mode)
+        moment = threading.Timer(0.1, shm.chmod, [0o660])
+        moment.start()
+        hosts.reader.run(*words)
+        moment.join()
+    holder.close()
+
+
 def test_a_snapshot_is_a_database_and_a_seal(hosts):
     fill_all(hosts.writer)
     hosts.writer.sql("CREATE TABLE passwords (of_whom TEXT)")
