@@ -239,15 +239,6 @@ void memory_table_window_get(const struct field *field, struct window *out)
     }
 }
 
-/* Some count has more than 32 bits. */
-static bool is_wide(const struct window *window)
-{
-    int64_t any = 0;
-    for (int i = 0; i < WINDOW_SLOTS; i++)
-        any |= window->count[i];
-    return any > UINT32_MAX;
-}
-
 /* There is no memory for the upper halves. */
 static void keep_most(struct field *field, const struct window *window)
 {
@@ -258,7 +249,7 @@ static void keep_most(struct field *field, const struct window *window)
 
 void memory_table_window_set(struct field *field, const struct window *window)
 {
-    bool open = window_is_open(window), wide = is_wide(window);
+    bool open = window_is_open(window), wide = window_is_wide(window);
     if ((open || wide) && field->rest == NULL)
         field->rest = malloc(sizeof *field->rest);
     struct field_rest *rest = field->rest; /* it stays: what has something open has so again and again */

@@ -108,11 +108,20 @@ int64_t window_taken(const struct window *window)
 }
 
 /* On the path of a RCPT: a loop costs four times as much. */
-bool window_is_open(const struct window *window)
+static int64_t any_of(const int64_t n[WINDOW_SLOTS])
 {
     static_assert(WINDOW_SLOTS == 11, "all of them");
-    const int64_t *n = window->open;
-    return (n[0] | n[1] | n[2] | n[3] | n[4] | n[5] | n[6] | n[7] | n[8] | n[9] | n[10]) != 0;
+    return n[0] | n[1] | n[2] | n[3] | n[4] | n[5] | n[6] | n[7] | n[8] | n[9] | n[10];
+}
+
+bool window_is_open(const struct window *window)
+{
+    return any_of(window->open) != 0;
+}
+
+bool window_is_wide(const struct window *window)
+{
+    return any_of(window->count) > UINT32_MAX;
 }
 
 int64_t window_newest(const struct window *window)

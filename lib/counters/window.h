@@ -53,6 +53,9 @@ int64_t window_taken(const struct window *window);
 /* Is anything open? */
 bool window_is_open(const struct window *window);
 
+/* Has any count more than 32 bits? */
+bool window_is_wide(const struct window *window);
+
 /* The number of the slot that window_add() adds to. */
 int64_t window_newest(const struct window *window);
 
