@@ -221,6 +221,8 @@ class Oracle:
             if r.code is None or r.asked < pair["free"] + NOTED or any(b - 0.1 <= r.answered and r.asked <= e + 0.1 for b, e in passes):
                 pair["murky"] = pair["murky"] or pair["free"] > 0 or r.code is None
             pair["free"] = max(pair["free"], min(r.answered, r.asked + 60))
+            if r.soft() and not self._notes(r):
+                pair["murky"] = True
             if pair["murky"] or r.answered > doubt or self.spec["mode"] == "shadow":
                 continue
             now = r.asked + self._shift(r.asked)
@@ -238,6 +240,10 @@ class Oracle:
                 if pair["young"] + pair["ripe"] < MOST_WAITING:
                     pair["young"] += 1
                 pair["client"] = client
+
+    def _notes(self, r):
+        """Was a deferral noted then? Not without a limit on attempts."""
+        return all(any(limit.count == "attempts" for limit in limits) for _, limits in self.books.limits.seen(r.asked, min(r.answered, r.asked + 60)))
 
     # ---- how much could have been counted
 
