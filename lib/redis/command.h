@@ -15,7 +15,8 @@ enum redis_status {
                    TRYAGAIN of what is not used as a cluster) */
     REDIS_SPLIT, /* nothing was done: the keys of this call, all of one slot, are on their way from one node to another, and not at the
                     same (TRYAGAIN): each alone can be asked for */
-    REDIS_LOST,  /* sent, but no answer came in time, or none that makes sense: it may have been done */
+    REDIS_LOST,  /* sent, but no answer came in time, or none that makes sense, or the ACL stopped a script midway: it may have been
+                    done */
 };
 
 enum { REDIS_JOINT_MOST = 32 }; /* so many at most become one call: a third of a millisecond or so */

@@ -105,3 +105,23 @@ enum redis_error redis_errors_find(const char *text, const char *who, struct err
         error_set(out, "Redis at %s says \"%.*s\": %s", who, said(text), text, row->advice);
     return row->node_error;
 }
+
+/* Redis 6, 7.0 and 7.2, in this order. */
+static bool is_of_script(const char *text)
+{
+    return strstr(text, "Error running script") != NULL || strstr(text, "executing the script") != NULL ||
+           strstr(text, "ACL failure in script") != NULL;
+}
+
+bool redis_errors_is_midway(const char *text)
+{
+    static const char *const first[] = {"time", "hget", "hmget", "exists", "del", "hset"};
+    char right[40];
+    if (!is_of_script(text))
+        return false;
+    bool named = rights_find(text, right, sizeof right);
+    for (size_t i = 0; i < sizeof first / sizeof first[0] && named; i++)
+        if (strcmp(right, first[i]) == 0)
+            return false;
+    return true;
+}

@@ -17,4 +17,7 @@ enum redis_error {
 /* text: an error reply. out (may be NULL) gets who said it, what it says and what to do. */
 enum redis_error redis_errors_find(const char *text, const char *who, struct error *out);
 
+/* The same text: may the script that it stopped have written before? It is asked of a REDIS_ERROR_COMMAND. */
+bool redis_errors_is_midway(const char *text);
+
 #endif

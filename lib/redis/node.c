@@ -402,27 +402,27 @@ static struct redis_pipeline *node_pipeline(struct redis_node *node, const struc
     return best;
 }
 
-/* What an error says of more than this call: true where it does, and then nothing was done. */
-static bool node_refuses(struct redis_node *node, const char *text)
+/* What an error says of more than this call: REDIS_ANSWERED where it says nothing of that. */
+static enum redis_status node_refusal(struct redis_node *node, const char *text)
 {
     struct error err = {0};
     char name[REDIS_NODE_NAME];
     switch (redis_errors_find(text, redis_node_name(node, name), &err)) {
     case REDIS_ERROR_SLOT: /* whose it is, somebody else knows */
         if (node->in_cluster)
-            return false;
+            return REDIS_ANSWERED;
         node_open(node, err.text);
-        return true;
+        return REDIS_DOWN;
     case REDIS_ERROR_NODE:
         node_open(node, err.text);
-        return true;
+        return REDIS_DOWN;
     case REDIS_ERROR_COMMAND:
         node_suspect(node, &err);
-        return true;
+        return redis_errors_is_midway(text) ? REDIS_LOST : REDIS_DOWN;
     case REDIS_ERROR_NONE:
         break;
     }
-    return false;
+    return REDIS_ANSWERED;
 }
 
 enum redis_status redis_node_call(struct redis_node *node, const struct redis_request *request,
@@ -434,12 +434,13 @@ enum redis_status redis_node_call(struct redis_node *node, const struct redis_re
     enum redis_status status = redis_pipeline_call(node_pipeline(node, request), request, deadline, &got);
     if (status != REDIS_ANSWERED)
         return status;
-    if (got->type == REDIS_REPLY_ERROR && node_refuses(node, got->str)) {
+    if (got->type == REDIS_REPLY_ERROR)
+        status = node_refusal(node, got->str);
+    if (status == REDIS_ANSWERED)
+        *reply = got;
+    else
         freeReplyObject(got);
-        return REDIS_DOWN;
-    }
-    *reply = got;
-    return REDIS_ANSWERED;
+    return status;
 }
 
 /* ---- state ---- */

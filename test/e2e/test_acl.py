@@ -122,3 +122,17 @@ def test_a_missing_right_is_named(world, right):
 
     wait_for(told, "status says which right is missing")
     world.gate.stop()
+
+
+def test_what_a_script_did_before_a_right_was_missing_counts_once():
+    """Redis counts an attempt, and may not let its counter expire: twelve attempts are twelve, wherever they were counted."""
+    with World("redis", [{"name": "tries", "per": "client", "count": "attempts", "max": 20, "window": "1h", "over": "reject"}], mta=False) as w:
+        w.database.alias(ALIAS)
+        w.settled()
+        w.redis.call("ACL", "SETUSER", "default", "-pexpire")
+        assert {w.take(ALIAS) for _ in range(12)} == {"continue"}
+        w.redis.call("ACL", "SETUSER", "default", "+pexpire")
+        wait_for(lambda: w.gate.command("status", check=None).startswith("healthy"), "it is well again")
+        said = [w.take(ALIAS) for _ in range(9)]
+        assert said[:8] == ["continue"] * 8
+        assert said[8] == "550 5.7.1"

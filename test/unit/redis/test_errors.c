@@ -117,11 +117,50 @@ static void test_rights(void **state)
     }
 }
 
+/* A right that is missing where the script may have written already: in what it did nobody can tell. */
+static void test_midway(void **state)
+{
+    (void)state;
+    static const char source[] =
+        "local call = redis.call\ncall('HSET', KEYS[1], 'a', 'b')\ncall('PEXPIRE', KEYS[1], 1)\n";
+    static const struct {
+        const char *format; /* of the name of source */
+        bool midway;
+    } rows[] = {
+        {"NOPERM this user has no permissions to run the 'evalsha' command or its subcommand", false},
+        {"NOPERM No permissions to access a key", false},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:2.",
+         false},
+        {"ERR The user executing the script can't run this command or subcommand script: %s, on "
+         "@user_script:3.",
+         true},
+        {"ERR Error running script (call to f_%s): @user_script:3: @user_script: 3: The user executing the "
+         "script can't run this command or subcommand",
+         true},
+        {"ERR user_script:4: no permissions to run the 'HGET' command script: %s, on @user_script:1.", false},
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'hset' command", false},
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'pttl' command", true},
+        {"ERR The user executing the script can't run this command or subcommand", true},
+    };
+    struct redis_script script;
+    redis_script_init(&script, source);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[300];
+        const char *s = strstr(rows[i].format, "%s");
+        snprintf(text, sizeof text, "%.*s%s%s", s != NULL ? (int)(s - rows[i].format) : 300, rows[i].format,
+                 s != NULL ? script.sha : "", s != NULL ? s + 2 : "");
+        if (redis_errors_is_midway(text) != rows[i].midway)
+            fail_msg("%s", text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_midway),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
