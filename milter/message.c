@@ -54,7 +54,7 @@ void message_done(struct message *message)
 /* Letters beyond ASCII, a whole domain, and nothing that Postfix may take for a route: it has folded them at most. */
 static bool is_folded_at_most(const char *received)
 {
-    struct address address;
+    struct address address UNZEROED;
     const char *c = received;
     while (*c != '\0' && (unsigned char)*c < 0x80)
         c++;
