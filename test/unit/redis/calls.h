@@ -56,6 +56,7 @@ static inline void assert_repeat(struct redis_client *redis, const char *word)
     assert_int_equal(repeat(redis, word, LONG, &reply), REDIS_ANSWERED);
     assert_int_equal(reply->type, REDIS_REPLY_STRING);
     assert_string_equal(reply->str, word);
+    assert_int_equal(reply->len, strlen(word));
     freeReplyObject(reply);
 }
 

@@ -58,6 +58,23 @@ static void test_peer(void **state)
     }
 }
 
+/* Of whatever length, and whatever is in it. */
+static void test_peer_lengths(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_new();
+    struct redis_client *redis = client_of_path(peer->path);
+    char word[201];
+    for (size_t n = 0; n < sizeof word; n++) {
+        for (size_t i = 0; i < n; i++)
+            word[i] = "$11\r\n-"[(n + i) % 6];
+        word[n] = '\0';
+        assert_repeat(redis, word);
+    }
+    redis_client_free(redis);
+    peer_free(peer);
+}
+
 static void test_peer_twice(void **state)
 {
     (void)state;
@@ -67,7 +84,7 @@ static void test_peer_twice(void **state)
     for (int i = 0; i < 10; i++) { /* an answer too many must not become the next one's */
         char word[32];
         redisReply *reply = NULL;
-        snprintf(word, sizeof word, "word-%d", i);
+        snprintf(word, sizeof word, i % 2 == 0 ? "word-%d" : "a longer word-%d", i);
         if (repeat(redis, word, LONG, &reply) == REDIS_ANSWERED) {
             assert_string_equal(reply->str, word);
             freeReplyObject(reply);
@@ -252,10 +269,10 @@ static void test_stall(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peer),        cmocka_unit_test(test_peer_twice),
-        cmocka_unit_test(test_peer_errors), cmocka_unit_test(test_peer_greeting),
-        cmocka_unit_test(test_peer_idle),   cmocka_unit_test(test_peer_mute),
-        cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_peer),          cmocka_unit_test(test_peer_lengths),
+        cmocka_unit_test(test_peer_twice),    cmocka_unit_test(test_peer_errors),
+        cmocka_unit_test(test_peer_greeting), cmocka_unit_test(test_peer_idle),
+        cmocka_unit_test(test_peer_mute),     cmocka_unit_test(test_stall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
