@@ -43,16 +43,31 @@ static void take_data(struct frames *frames, const unsigned char *data, size_t n
         frames->odd = !frames->odd;
 }
 
-static bool ends_well(const struct frames *frames, unsigned char last)
+static inline bool ends_well(const struct frames *frames, unsigned char last)
 {
     if (frames->command == 'D')
         return frames->size == 2 ? last != '\0' : frames->size > 2 && last == '\0' && !frames->odd;
     return !is_strings(frames->command) || frames->size == 1 || last == '\0';
 }
 
+/* How long the frame is that begins there, where all of it is there, as nearly always, and well formed; else 0. */
+static size_t whole_frame(const unsigned char *bytes, size_t n)
+{
+    struct frames whole = {.command = n > 4 ? bytes[4] : 0};
+    if (n <= 4 || !take_length(&whole, bytes, 4) || whole.size > n - 4)
+        return 0;
+    take_data(&whole, bytes + 4, whole.size);
+    return ends_well(&whole, bytes[4 + whole.size - 1]) ? 4 + whole.size : 0;
+}
+
 size_t frames_pass(struct frames *frames, const unsigned char *bytes, size_t n)
 {
     for (size_t i = 0; i < n;) {
+        const size_t whole = frames->length_bytes == 0 ? whole_frame(bytes + i, n - i) : 0;
+        if (whole > 0) {
+            i += whole;
+            continue;
+        }
         if (frames->length_bytes < 4) {
             const size_t wanted = 4 - frames->length_bytes, more = n - i < wanted ? n - i : wanted;
             if (!take_length(frames, bytes + i, more))
