@@ -21,6 +21,7 @@ enum statement {
     STMT_FILLED,
     STMT_DOMAIN,
     STMT_ALIAS,
+    STMT_ALIAS_BINARY,
     STMT_GLOBS,
     STMT_SCOPE,
     STMT_SENDER,
@@ -31,6 +32,8 @@ enum statement {
     STATEMENTS
 };
 
+#define ALIAS_ROW "mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1"
+
 static const char *const sql[STATEMENTS] = {
     [STMT_VERSION] = "PRAGMA user_version",
     [STMT_JOURNAL] = "PRAGMA journal_mode",
@@ -39,8 +42,9 @@ static const char *const sql[STATEMENTS] = {
          " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
          " (SELECT 1 FROM alias_globs WHERE domain >= '.' AND domain < '/')"),
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
-    [STMT_ALIAS] =
-        "SELECT address, mailbox, owner, class, reply, action, expires_at FROM aliases WHERE address = ?1",
+    [STMT_ALIAS] = "SELECT address, " ALIAS_ROW,
+    [STMT_ALIAS_BINARY] =
+        "SELECT ?1 AS address, " ALIAS_ROW, /* what is equal byte by byte need not be read again */
     [STMT_GLOBS] = "SELECT glob, mailbox, owner, class, reply, action FROM alias_globs WHERE domain = ?1",
     [STMT_SCOPE] = "SELECT 1 FROM sender_rules WHERE scope = ?1 LIMIT 1",
     [STMT_SENDER] =
@@ -94,6 +98,7 @@ struct aliases_connection {
     /* What is remembered of the data, until it changes: */
     bool globs, senders, clients;    /* the table has rows */
     bool domains_below, globs_below; /* some of them of ".example.com": of what is below */
+    bool binary; /* aliases.address has SQLite's own collation, as in policy/aliases.sql */
     struct lengths lengths;
     struct domain_row domains[DOMAINS_KEPT]; /* strings in domain_pool */
     size_t n_domains;
@@ -285,6 +290,14 @@ static int bind_texts(sqlite3_stmt *stmt, const char *first, const char *second)
 
 /* --- the transaction --- */
 
+static bool is_binary(sqlite3 *db)
+{
+    const char *collation = NULL;
+    return sqlite3_table_column_metadata(db, "main", "aliases", "address", NULL, &collation, NULL, NULL,
+                                         NULL) == SQLITE_OK &&
+           collation != NULL && strcmp(collation, "BINARY") == 0;
+}
+
 static enum aliases_connection_fault read_filled(struct aliases_connection *connection)
 {
     sqlite3_stmt *stmt = connection->stmt[STMT_FILLED];
@@ -296,6 +309,7 @@ static enum aliases_connection_fault read_filled(struct aliases_connection *conn
         connection->clients = sqlite3_column_int(stmt, 2) != 0;
         connection->domains_below = sqlite3_column_int(stmt, 3) != 0;
         connection->globs_below = sqlite3_column_int(stmt, 4) != 0;
+        connection->binary = is_binary(connection->db);
     } else {
         fault = failed(connection, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
     }
@@ -661,9 +675,10 @@ static enum aliases_connection_fault find_alias(struct aliases_connection *conne
                                                 struct alias_row *out)
 {
     enum aliases_connection_fault fault = FAULT_NONE;
+    const enum statement which = connection->binary ? STMT_ALIAS_BINARY : STMT_ALIAS;
     for (size_t i = 0; i < ROWS_FORMS && fault == FAULT_NONE; i++) {
         struct row row;
-        if (forms[i] == NULL || !find(connection, STMT_ALIAS, "aliases", forms[i], NULL, pool, &row, &fault))
+        if (forms[i] == NULL || !find(connection, which, "aliases", forms[i], NULL, pool, &row, &fault))
             continue;
         take_alias(&row, out);
         out->expires_at = take_expiry(&row, 6);

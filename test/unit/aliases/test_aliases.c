@@ -178,6 +178,29 @@ static void reads_a_row(void **state)
     aliases_free(db);
 }
 
+/* A table of somebody's own, in which case does not matter: the row found is not that of the address as received, and its key shows it. */
+static void the_key_is_that_of_the_row(void **state)
+{
+    struct place *place = *state;
+    make(place->path, "INSERT INTO domains(domain) VALUES ('example.com');"
+                      "INSERT INTO aliases(address) VALUES ('a@example.com');");
+    struct aliases *db = open_db(place);
+    assert_string_equal(ask(db, &place->pool, "a", "example.com").full.key, "a@example.com");
+    run_on(place->path,
+           "DROP TABLE aliases; CREATE TABLE aliases (address TEXT NOT NULL PRIMARY KEY COLLATE NOCASE,"
+           " mailbox TEXT, owner TEXT, class TEXT, action TEXT NOT NULL, reply TEXT, expires_at INTEGER) "
+           "WITHOUT ROWID;"
+           "INSERT INTO aliases(address, action) VALUES ('A@Example.com', 'accept');");
+    assert_string_equal(ask(db, &place->pool, "a", "example.com").full.key, "A@Example.com");
+    run_on(place->path,
+           "CREATE TABLE others AS SELECT * FROM aliases; DROP TABLE aliases;"
+           "CREATE TABLE aliases (address TEXT NOT NULL PRIMARY KEY, mailbox TEXT, owner TEXT, class TEXT,"
+           " action TEXT NOT NULL, reply TEXT, expires_at INTEGER) WITHOUT ROWID;"
+           "INSERT INTO aliases SELECT * FROM others;");
+    assert_null(ask(db, &place->pool, "a", "example.com").full.key);
+    aliases_free(db);
+}
+
 static void finds_both_spellings(void **state)
 {
     struct place *place = *state;
@@ -766,6 +789,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(reads_a_row),
+        TEST(the_key_is_that_of_the_row),
         TEST(finds_both_spellings),
         TEST(finds_globs),
         TEST(finds_senders),
