@@ -99,15 +99,24 @@ static void add_reply(struct text *text, const struct reply_line *line)
     text_add(text, "\"");
 }
 
+/* The same of what is known to be usual, or not. */
+static void add_known(struct text *text, bool usual, const char *address)
+{
+    if (!usual) {
+        add_address(text, address);
+        return;
+    }
+    text_add(text, address);
+    text_add(text, ">");
+}
+
 /* Behind a "<". raw: what is shown of one that is invalid; may be NULL. */
 static void add_mailbox(struct text *text, const struct address *address, const char *raw)
 {
-    if (!address->usual) {
-        add_address(text, address->kind != ADDRESS_INVALID ? address->full : raw != NULL ? raw : "");
-        return;
-    }
-    text_add(text, address->full);
-    text_add(text, ">");
+    add_known(text, address->usual,
+              address->kind != ADDRESS_INVALID ? address->full
+              : raw != NULL                    ? raw
+                                               : "");
 }
 
 /* Whom no limit, or only some of the rules apply to. */
@@ -176,7 +185,7 @@ void decision_log_message(const struct session *session, const char *queue, stru
     add_envelope(text, session, queue);
     if (message->first != NULL) {
         text_add(text, " to=<");
-        add_address(text, message->first);
+        add_known(text, message->first_usual, message->first);
     }
     add_user(text, message->user);
     add_number(text, " accepted=", (int64_t)message->n_decided[ACTION_ACCEPT]);

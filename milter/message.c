@@ -122,7 +122,8 @@ static bool keep_receipts(struct message *message, const struct decision *d)
     return kept_all;
 }
 
-static bool keep_accepted(struct message *message, const char *full, const char *raw, bool discard)
+static bool keep_accepted(struct message *message, const struct address *address, const char *full,
+                          const char *raw, bool discard)
 {
     struct accepted *a = pool_alloc(&message->pool, sizeof *a);
     if (a == NULL || (a->full = pool_strdup(&message->pool, full)) == NULL ||
@@ -132,8 +133,10 @@ static bool keep_accepted(struct message *message, const char *full, const char 
     a->next = message->accepted;
     message->accepted = a;
     message->n_accepted++;
-    if (message->first == NULL)
+    if (message->first == NULL) {
         message->first = a->full;
+        message->first_usual = address->usual;
+    }
     return true;
 }
 
@@ -141,7 +144,7 @@ static bool keep_accepted(struct message *message, const char *full, const char 
 static bool duplicate(struct message *message, const char *full, const char *raw, struct outcome *out)
 {
     const struct accepted *before = accepted_find(message, full);
-    if (before == NULL || !keep_accepted(message, full, raw, before->discard))
+    if (before == NULL || !keep_accepted(message, &out->decision.recipient, full, raw, before->discard))
         return false;
     out->duplicate = true;
     out->decision.verdict = verdict_accept();
@@ -192,8 +195,8 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     bool through =
         d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
     if (!keep_receipts(message, d) || message->unknown ||
-        (through &&
-         !keep_accepted(message, full, raw, d->verdict.action == ACTION_DISCARD && out->enforced))) {
+        (through && !keep_accepted(message, &d->recipient, full, raw,
+                                   d->verdict.action == ACTION_DISCARD && out->enforced))) {
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }

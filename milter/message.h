@@ -33,6 +33,7 @@ struct message {
     size_t n_accepted;
     size_t n_decided[ACTION_REJECT + 1], n_duplicate; /* by the action of their verdicts; the others */
     const char *first;  /* the first that was let through: at its RCPT there was no queue id; NULL: none */
+    bool first_usual;   /* as in struct address */
     bool client_exempt; /* as the rules said last */
     struct receipt *receipts;
     struct address sender; /* the last: it is long, and message_begin() fills it */
