@@ -618,7 +618,9 @@ static bool parse_usual(struct reader in, const char *subaddress, struct address
         local[i] = '.';
     }
     local[n] = '\0';
-    if (strpbrk(local, subaddress) != NULL || domain_ascii(at + 1, len - n - 1, out->domain, NULL) != 0)
+    bool may_have = strcmp(subaddress, "+") != 0; /* which is none of these bytes */
+    if ((may_have && strpbrk(local, subaddress) != NULL) ||
+        domain_ascii(at + 1, len - n - 1, out->domain, NULL) != 0)
         return false;
     const size_t domain = strlen(out->domain) + 1;
     memcpy(out->local_full, local, n + 1);
