@@ -19,7 +19,7 @@ enum { PLACES = 1024, LOCKS = 32, VERSIONS = 16384, ASKS = DENY_CACHE_ASKS };
 
 struct place {
     uint64_t name, rest, version;
-    int64_t since, until; /* until 0: empty */
+    int64_t since;
     size_t n;
     struct count_answer answers[ASKS];
     char *texts;     /* of each ask: key NUL limit NUL */
@@ -31,6 +31,8 @@ struct deny_cache {
     atomic_uint_fast64_t versions[VERSIONS], version_of_all;
     pthread_mutex_t locks[LOCKS];
     struct place places[PLACES];
+    /* Of each place; 0: empty. Written under its lock, and looked at without, too: most are over. */
+    atomic_int_least64_t until[PLACES];
 };
 
 struct deny_cache *deny_cache_new(const uint64_t seed[2])
@@ -130,6 +132,11 @@ static uint64_t rest_of(const struct deny_cache *cache, const struct count_reque
     return rest;
 }
 
+static atomic_int_least64_t *until_of(struct deny_cache *cache, const struct deny_cache_ticket *ticket)
+{
+    return &cache->until[ticket->name % PLACES];
+}
+
 /* Locked. */
 static struct place *place_of(struct deny_cache *cache, const struct deny_cache_ticket *ticket)
 {
@@ -186,11 +193,11 @@ bool deny_cache_find(struct deny_cache *cache, const struct count_request *reque
                      struct count_answer *answers, struct deny_cache_ticket *ticket)
 {
     *ticket = ticket_of(cache, request);
-    if (!ticket->eligible)
+    if (!ticket->eligible || now_ms >= atomic_load(until_of(cache, ticket)))
         return false;
     struct place *place = place_of(cache, ticket);
-    bool found = place->version == ticket->version && now_ms >= place->since && now_ms < place->until &&
-                 place_is_of(place, cache, ticket, request);
+    bool found = place->version == ticket->version && now_ms >= place->since &&
+                 now_ms < atomic_load(until_of(cache, ticket)) && place_is_of(place, cache, ticket, request);
     if (found) {
         place_answer(place, now_ms, answers);
         place->refused++;
@@ -267,11 +274,10 @@ static bool place_claim(struct place *place, const struct deny_cache *cache,
 }
 
 static void place_fill(struct place *place, const struct deny_cache_ticket *ticket,
-                       const struct count_answer *answers, int64_t now_ms, int64_t until)
+                       const struct count_answer *answers, int64_t now_ms)
 {
     place->version = ticket->version;
     place->since = now_ms;
-    place->until = until;
     memcpy(place->answers, answers, place->n * sizeof *answers);
     for (size_t i = 0; i < place->n; i++)
         place->answers[i].slot = place->answers[i].here = -1; /* a receipt is good for one */
@@ -307,8 +313,10 @@ void deny_cache_put(struct deny_cache *cache, const struct deny_cache_ticket *ti
     if (!ticket->eligible || !refused || until <= now_ms)
         return;
     struct place *place = place_of(cache, ticket);
-    if (place_claim(place, cache, ticket, request))
-        place_fill(place, ticket, answers, now_ms, until);
+    if (place_claim(place, cache, ticket, request)) {
+        place_fill(place, ticket, answers, now_ms);
+        atomic_store(until_of(cache, ticket), until);
+    }
     place_leave(cache, place);
 }
 
