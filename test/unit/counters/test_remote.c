@@ -599,7 +599,8 @@ static void test_not_together(void **state)
         asking_expect(&all[i], 0, COUNT_ADMITTED, used[i]);
 }
 
-/* An error of one key (here no right to delete what is not ours) is no error of the others'; one of the node is everybody's. */
+/* An error of one key (here no right to delete what is not ours) is no error of the others'; one of the node is everybody's. Redis 7.0 does
+ * not say which right it was: the script may have got further. */
 static void test_together_errors(void **state)
 {
     (void)state;
@@ -613,7 +614,7 @@ static void test_together_errors(void **state)
     ask_redis("ACL SETUSER default +@all");
     assert_int_equal(calls, 1);
     asking_expect(&all[0], 0, COUNT_ADMITTED, 0);
-    assert_int_equal(all[1].status, COUNTERS_DOWN);
+    assert_true(all[1].status == COUNTERS_DOWN || all[1].status == COUNTERS_UNSURE);
     asking_expect(&all[2], 0, COUNT_ADMITTED, 1);
     asking_expect(&all[3], 0, COUNT_ADMITTED, 0);
     ask_redis("DEL test:list"); /* Redis lets a script that has deleted go on */
