@@ -78,6 +78,33 @@ static void test_sender_query(void **state)
          "@xn--bcher-kva.example @b\303\274cher.example @.example owner:o *",
          "b@xn--bcher-kva.example b@b\303\274cher.example @xn--bcher-kva.example @b\303\274cher.example "
          "@.xn--bcher-kva.example @.b\303\274cher.example @.example *"},
+        /* of more parents than these the U-labels go first */
+        {"<>", "a@p.q.r.s.b\303\274cher.example", NULL,
+         "a@p.q.r.s.xn--bcher-kva.example a@p.q.r.s.b\303\274cher.example "
+         "@p.q.r.s.xn--bcher-kva.example @p.q.r.s.b\303\274cher.example "
+         "@.q.r.s.xn--bcher-kva.example @.q.r.s.b\303\274cher.example "
+         "@.r.s.xn--bcher-kva.example @.r.s.b\303\274cher.example "
+         "@.s.xn--bcher-kva.example @.s.b\303\274cher.example @.xn--bcher-kva.example "
+         "@.b\303\274cher.example @.example *",
+         "<> *"},
+        {"<>", "a@o.p.q.r.s.b\303\274cher.example", "o",
+         "a@o.p.q.r.s.xn--bcher-kva.example a@o.p.q.r.s.b\303\274cher.example "
+         "@o.p.q.r.s.xn--bcher-kva.example @o.p.q.r.s.b\303\274cher.example "
+         "@.p.q.r.s.xn--bcher-kva.example @.q.r.s.xn--bcher-kva.example "
+         "@.r.s.xn--bcher-kva.example @.s.xn--bcher-kva.example @.xn--bcher-kva.example "
+         "@.example owner:o *",
+         "<> *"},
+        {"<>", "a@1.2.3.4.5.6.7.8.9.10.11.12.13.14.example.com", "o",
+         "a@1.2.3.4.5.6.7.8.9.10.11.12.13.14.example.com "
+         "@1.2.3.4.5.6.7.8.9.10.11.12.13.14.example.com "
+         "@.5.6.7.8.9.10.11.12.13.14.example.com @.6.7.8.9.10.11.12.13.14.example.com "
+         "@.7.8.9.10.11.12.13.14.example.com @.8.9.10.11.12.13.14.example.com "
+         "@.9.10.11.12.13.14.example.com @.10.11.12.13.14.example.com "
+         "@.11.12.13.14.example.com @.12.13.14.example.com @.13.14.example.com "
+         "@.14.example.com @.example.com @.com owner:o *",
+         "<> *"},
+        /* an address literal has none */
+        {"<>", "a@[192.0.2.1]", "o", "a@[192.0.2.1] @[192.0.2.1] owner:o *", "<> *"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -112,6 +139,8 @@ static struct alias_row globs[] = {ROW("a*", ACTION_ACCEPT), ROW("*?b", ACTION_R
                                    ROW("a?*b", ACTION_DISCARD), ROW("*a*b", ACTION_DEFER)};
 static struct alias_row two_equal[] = {ROW("b*", ACTION_DEFER), ROW("*b", ACTION_REJECT)};
 static struct alias_row umlaut[] = {ROW("\xc3\xbc*", ACTION_REJECT), ROW("aa*", ACTION_DEFER)};
+static struct alias_row one_each[] = {ROW("\xc3\xbc*", ACTION_REJECT), ROW("b*", ACTION_DEFER)};
+static struct alias_row few_wild[] = {ROW("a?*?*", ACTION_REJECT), ROW("ab*", ACTION_DEFER)};
 
 struct alias_case {
     const char *name;
@@ -150,6 +179,10 @@ static const struct alias_case alias_cases[] = {
      ALIAS_FOUND, VIA_GLOB, ACTION_REJECT, "*b"},
     {"globs: characters", {.state = ROWS_LIVE, .domain = OURS, .globs = umlaut, .n_globs = 2}, NULL,
      ALIAS_FOUND, VIA_GLOB, ACTION_DEFER, "aa*"},
+    {"globs: one character of two bytes", {.state = ROWS_LIVE, .domain = OURS, .globs = one_each, .n_globs = 2},
+     NULL, ALIAS_FOUND, VIA_GLOB, ACTION_DEFER, "b*"},
+    {"globs: wildcards are none", {.state = ROWS_LIVE, .domain = OURS, .globs = few_wild, .n_globs = 2}, NULL,
+     ALIAS_FOUND, VIA_GLOB, ACTION_DEFER, "ab*"},
     {"expired ends the look-up", {.state = ROWS_LIVE, .domain = OURS, .full = LAPSED("full"),
      .bare = ROW("bare", ACTION_ACCEPT)}, NULL, ALIAS_EXPIRED, VIA_FULL, ACTION_NONE, "full"},
     {"not yet expired", {.state = ROWS_LIVE, .domain = OURS, .full = {.key = "full", .action = ACTION_ACCEPT,
