@@ -214,6 +214,9 @@ static const struct alias_case alias_cases[] = {
     {"exempt: the domain's action does not hold", {.state = ROWS_LIVE, .domain = {"example.com",
      ACTION_REJECT, ACTION_REJECT, NULL, NULL, NULL}, .full = ROW("full", ACTION_DEFER)}, "abuse@example.com",
      ALIAS_FOUND, VIA_FULL, ACTION_DEFER, "full"},
+    {"... nor does it defer", {.state = ROWS_LIVE, .domain = {"example.com", ACTION_REJECT, ACTION_REJECT, NULL,
+     NULL, NULL}, .full = ROW("full", ACTION_ACCEPT)}, "abuse@example.com", ALIAS_FOUND, VIA_FULL, ACTION_ACCEPT,
+     "full"},
     {"an action that nobody understands", {.state = ROWS_LIVE, .domain = OURS, .full = ROW("full",
      ACTION_NONE)}, NULL, ALIAS_STALE, VIA_FULL, ACTION_NONE, NULL},
 };
@@ -329,7 +332,9 @@ static void test_alias_details(void **state)
         {{.key = "k", .action = ACTION_ACCEPT, .owner = "o", .class_name = "c", .mailbox = "M@example.org"},
          {"d", ACTION_ACCEPT, ACTION_REJECT, "O", "C", NULL},
          "o c - m@example.org"},
-        {{.key = "k", .action = ACTION_ACCEPT, .mailbox = "m+1@example.org, m+2@example.org ,,x@y.example"},
+        {{.key = "k",
+          .action = ACTION_ACCEPT,
+          .mailbox = "m+1@example.org, m+2@example.org ,,x@y.example, X@Y.example"},
          {"d", ACTION_ACCEPT, ACTION_REJECT, "O", "C", NULL},
          "O C - m@example.org x@y.example"},
         {{.key = "k",
@@ -366,6 +371,27 @@ static void test_alias_details(void **state)
                  or_dash(alias.reply), list.n > 0 ? " " : "", mailboxes);
         assert_string_equal(got, cases[i].want);
         pool_done(&f.pool);
+    }
+}
+
+static void test_next_mailbox(void **state)
+{
+    static const struct {
+        const char *list, *want[3];
+    } cases[] = {
+        {" a@example.org \t,, b@example.org", {"a@example.org", "", "b@example.org"}},
+        {"a b ,c,", {"a b", "c", ""}},
+        {"\"a\\\",b\",c", {"\"a\\\",b\"", "c", ""}},
+        {"\"a\\\0,b,c,d", {"\"a\\", "", ""}}, /* behind the end nothing is read */
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct pool pool = {0};
+        const char *at = cases[i].list;
+        for (size_t k = 0; k < COUNT_OF(cases[i].want); k++)
+            assert_string_equal(rules_next_mailbox(&at, &pool), cases[i].want[k]);
+        assert_ptr_equal(at, cases[i].list + strlen(cases[i].list));
+        pool_done(&pool);
     }
 }
 
@@ -850,6 +876,7 @@ int main(void)
         cmocka_unit_test(test_alias_conceal),
         cmocka_unit_test(test_alias_unasked),
         cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_next_mailbox),
         cmocka_unit_test(test_rule),
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_exempt_clients),
