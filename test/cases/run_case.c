@@ -565,6 +565,8 @@ int main(int argc, char **argv)
             return run(argv[i]);
         if (pid < 0 || waitpid(pid, &status, 0) != pid)
             die(argv[i], "cannot be run");
+        if (status != 0)
+            printf("%s failed\n", argv[i]);
     }
     return status == 0 ? 0 : 1;
 }

@@ -334,7 +334,7 @@ static void test_alias_details(void **state)
          "o c - m@example.org"},
         {{.key = "k",
           .action = ACTION_ACCEPT,
-          .mailbox = "m+1@example.org, m+2@example.org ,,x@y.example, X@Y.example"},
+          .mailbox = "m+1@example.org, m+2@example.org ,,x@y.example,<>, X@Y.example"},
          {"d", ACTION_ACCEPT, ACTION_REJECT, "O", "C", NULL},
          "O C - m@example.org x@y.example"},
         {{.key = "k",
@@ -343,6 +343,9 @@ static void test_alias_details(void **state)
           .owner = ""},
          {"d", ACTION_ACCEPT, ACTION_REJECT, NULL, NULL, NULL},
          "- - - \"a,\\\"b\"@example.org c@example.org"},
+        {{.key = "k", .action = ACTION_ACCEPT, .mailbox = "a@b,c@d,e@f,g@h,i@j,k@l"},
+         {"d", ACTION_ACCEPT, ACTION_REJECT, NULL, NULL, NULL},
+         "- - - a@b c@d e@f g@h i@j k@l"},
         {{.key = "k", .action = ACTION_REJECT, .reply = "550 mine"},
          {"d", ACTION_DEFER, ACTION_REJECT, NULL, NULL, "450 domain"},
          "- - 550 mine"},
@@ -372,6 +375,21 @@ static void test_alias_details(void **state)
         assert_string_equal(got, cases[i].want);
         pool_done(&f.pool);
     }
+}
+
+/* It is counted as it was written, up to the length that an address can have. */
+static void test_a_long_invalid_mailbox(void **state)
+{
+    struct fixture f;
+    struct strings list;
+    char text[ADDRESS_MAX + 1] = "a..b@";
+    (void)state;
+    fixture_init(&f);
+    memset(text + strlen(text), 'x', ADDRESS_MAX - strlen(text));
+    assert_int_equal(rules_mailboxes(&f.policy, &(struct alias){.mailbox_text = text}, &f.pool, &list), 0);
+    assert_int_equal(list.n, 1);
+    assert_string_equal(list.at[0], text);
+    pool_done(&f.pool);
 }
 
 static void test_next_mailbox(void **state)
@@ -876,6 +894,7 @@ int main(void)
         cmocka_unit_test(test_alias_conceal),
         cmocka_unit_test(test_alias_unasked),
         cmocka_unit_test(test_alias_details),
+        cmocka_unit_test(test_a_long_invalid_mailbox),
         cmocka_unit_test(test_next_mailbox),
         cmocka_unit_test(test_rule),
         cmocka_unit_test(test_blocks),
