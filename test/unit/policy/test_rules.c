@@ -214,9 +214,12 @@ static const struct alias_case alias_cases[] = {
     {"exempt: the domain's action does not hold", {.state = ROWS_LIVE, .domain = {"example.com",
      ACTION_REJECT, ACTION_REJECT, NULL, NULL, NULL}, .full = ROW("full", ACTION_DEFER)}, "abuse@example.com",
      ALIAS_FOUND, VIA_FULL, ACTION_DEFER, "full"},
-    {"... nor does it defer", {.state = ROWS_LIVE, .domain = {"example.com", ACTION_REJECT, ACTION_REJECT, NULL,
-     NULL, NULL}, .full = ROW("full", ACTION_ACCEPT)}, "abuse@example.com", ALIAS_FOUND, VIA_FULL, ACTION_ACCEPT,
-     "full"},
+    {"... nor does it make it softer", {.state = ROWS_LIVE, .domain = {"example.com", ACTION_REJECT,
+     ACTION_REJECT, NULL, NULL, NULL}, .full = ROW("full", ACTION_ACCEPT)}, "abuse@example.com", ALIAS_FOUND,
+     VIA_FULL, ACTION_ACCEPT, "full"},
+    {"... where it would only defer, too", {.state = ROWS_LIVE, .domain = {"example.com", ACTION_DEFER,
+     ACTION_REJECT, NULL, NULL, NULL}, .full = ROW("full", ACTION_ACCEPT)}, "abuse@example.com", ALIAS_FOUND,
+     VIA_FULL, ACTION_ACCEPT, "full"},
     {"an action that nobody understands", {.state = ROWS_LIVE, .domain = OURS, .full = ROW("full",
      ACTION_NONE)}, NULL, ALIAS_STALE, VIA_FULL, ACTION_NONE, NULL},
 };
@@ -343,6 +346,9 @@ static void test_alias_details(void **state)
           .owner = ""},
          {"d", ACTION_ACCEPT, ACTION_REJECT, NULL, NULL, NULL},
          "- - - \"a,\\\"b\"@example.org c@example.org"},
+        {{.key = "k", .action = ACTION_ACCEPT, .owner = "", .class_name = ""},
+         {"d", ACTION_ACCEPT, ACTION_REJECT, "", "", NULL},
+         "- - -"},
         {{.key = "k", .action = ACTION_ACCEPT, .mailbox = "a@b,c@d,e@f,g@h,i@j,k@l"},
          {"d", ACTION_ACCEPT, ACTION_REJECT, NULL, NULL, NULL},
          "- - - a@b c@d e@f g@h i@j k@l"},
@@ -707,7 +713,7 @@ static void test_specificity_is_query_order(void **state)
         struct fixture f;
         struct sender_query q;
         fixture_init(&f);
-        fixture_mail(&f, froms[i], "a+x@example.com");
+        fixture_mail(&f, froms[i], i == 0 ? "a+x@example.com" : "a+x@v.w.example.com");
         assert_int_equal(rules_sender_query(&f.sender, &f.recipient, "o", &f.pool, &q), 0);
         size_t n = q.n_scopes * q.n_patterns;
         for (size_t a = 0; a < n; a++) {
