@@ -850,11 +850,14 @@ static void test_agree_on_limit(void **state)
                         unknown =
                             RULED(ACTION_REJECT, VERDICT_BY_ALIAS, "example.com", .alias_refused = true),
                         exempt = RULED(ACTION_ACCEPT, VERDICT_BY_NOBODY, NULL, .client_exempt = true);
-    struct ruling forwards = glob, elsewhere = glob, owned = glob, blocked = glob;
+    struct ruling forwards = glob, elsewhere = glob, owned = glob, blocked = glob, twin = glob;
+    char same_row[] = "a*";
     static const struct limit
         of_owner = {.count = LIMIT_RECIPIENTS, .per = {SUBJECT_OWNER}, .n_per = 1},
         of_client = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT}, .n_per = 1},
         of_unknown = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT}, .n_per = 1, .when.unknown = YES},
+        of_all = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT, SUBJECT_ALL}, .n_per = 2},
+        of_senders = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_CLIENT, SUBJECT_SENDER_DOMAIN}, .n_per = 2},
         of_domain = {.count = LIMIT_ATTEMPTS, .per = {SUBJECT_RECIPIENT_DOMAIN}, .n_per = 1},
         with_hold = {.count = LIMIT_BYTES, .per = {SUBJECT_CLIENT}, .n_per = 1, .hold_ms = 1};
     struct fixture f;
@@ -864,18 +867,23 @@ static void test_agree_on_limit(void **state)
     elsewhere.alias.mailbox_text = "n@x";
     owned.alias.owner = "o";
     blocked.by = VERDICT_BY_BLOCK;
+    twin.alias.row = same_row;
     assert_true(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &glob));
     assert_true(
         rules_agree_on_limit(&f.envelope, &of_owner, &glob, &blocked)); /* of the alias they say the same */
     assert_true(rules_agree_on_limit(&f.envelope, &of_owner, &row, &glob)); /* its row is its own proof */
     assert_true(rules_agree_on_limit(&f.envelope, &of_client, &unknown, &glob)); /* counts no alias */
+    assert_true(rules_agree_on_limit(&f.envelope, &of_all, &unknown, &glob));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_senders, &unknown, &glob));
     assert_true(rules_agree_on_limit(&f.envelope, &with_hold, &unknown, &glob));
     assert_true(rules_agree_on_limit(&f.envelope, NULL, &unknown, &glob));
     assert_false(rules_agree_on_limit(&f.envelope, &of_unknown, &unknown, &glob));
     assert_false(rules_agree_on_limit(&f.envelope, &of_domain, &unknown, &glob)); /* which may drop */
     assert_false(rules_agree_on_limit(&f.envelope, &of_client, &unknown, &exempt));
     assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &row));
+    assert_true(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &twin));
     assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &owned));
+    assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &owned, &glob));
     assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &glob, &forwards));
     assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &forwards, &elsewhere));
     assert_false(rules_agree_on_limit(&f.envelope, &of_owner, &row, &exempt));
@@ -886,9 +894,11 @@ static void test_cannot_notify(void **state)
     struct ruling ruling = RULED(ACTION_DISCARD, VERDICT_BY_ALIAS, "a*", ALIAS(ALIAS_FOUND, VIA_GLOB, "a*"));
     char got[256];
     (void)state;
+    ruling.alias.concealed = true;
     rules_cannot_say(&ruling);
     assert_string_equal(ruling_text(&ruling, got, sizeof got), "defer backend - backend alias_refused");
     assert_int_equal(ruling.alias.state, ALIAS_STALE);
+    assert_false(ruling.alias.concealed);
 }
 
 int main(void)
