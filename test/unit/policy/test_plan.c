@@ -625,7 +625,8 @@ static void test_ramp_of_a_key(void **state)
     const struct ruling ruling = ACCEPTED;
     struct limit limits[] = {{LIMIT("a", SUBJECT_RECIPIENT, "recipient"), .ramp_ms = 60000},
                              {LIMIT("b", SUBJECT_HOST, "host"), .ramp_ms = 60000},
-                             {LIMIT("c", SUBJECT_RECIPIENT, "recipient")}};
+                             {LIMIT("c", SUBJECT_RECIPIENT, "recipient")},
+                             {LIMIT("d", SUBJECT_RECIPIENT, "recipient"), .ramp_ms = 1}};
     (void)state;
     fixture_init(&f);
     for (size_t i = 0; i < COUNT_OF(limits); i++)
@@ -638,11 +639,19 @@ static void test_ramp_of_a_key(void **state)
     f.envelope.ramp_since = since_of_a;
     f.envelope.ramp_arg = &since;
     assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
-    assert_int_equal(plan.request.n, 3);
+    assert_int_equal(plan.request.n, 4);
     assert_int_equal(plan.request.asks[0].max, 55);
     assert_int_equal(plan.request.asks[1].max, 100);
     assert_int_equal(plan.request.asks[2].max, 100);
+    assert_int_equal(plan.request.asks[3].max, 100);
     since = 0; /* not later than the rest */
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.asks[0].max, 100);
+    since = f.envelope.now_ms;
+    assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+    assert_int_equal(plan.request.asks[0].max, 10);
+    assert_int_equal(plan.request.asks[3].max, 10);
+    since++; /* the clock was set back */
     assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
     assert_int_equal(plan.request.asks[0].max, 100);
     pool_done(&f.pool);
