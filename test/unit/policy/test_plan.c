@@ -362,6 +362,46 @@ static void test_hard(void **state)
     }
 }
 
+/* Whether the answer would be a 5xx, which the null sender and exempt recipients get of no limit that does not name them. */
+static void test_rejects(void **state)
+{
+    (void)state;
+    static const struct {
+        enum action over;
+        enum limit_count count;
+        bool shadow;
+        const char *from;
+        enum tristate null_sender;
+        bool exempt, want;
+    } rows[] = {
+        {ACTION_REJECT, LIMIT_RECIPIENTS, false, "b@example.net", ANY, false, true},
+        {ACTION_DISCARD, LIMIT_RECIPIENTS, false, "b@example.net", ANY, false, false},
+        {ACTION_REJECT, LIMIT_ATTEMPTS, false, "b@example.net", ANY, false, false},
+        {ACTION_REJECT, LIMIT_RECIPIENTS, true, "b@example.net", ANY, false, false},
+        {ACTION_REJECT, LIMIT_RECIPIENTS, false, "b@example.net", ANY, true, false},
+        {ACTION_REJECT, LIMIT_RECIPIENTS, false, "<>", ANY, false, false},
+        {ACTION_REJECT, LIMIT_RECIPIENTS, false, "<>", YES, false, true},
+        {ACTION_REJECT, LIMIT_RECIPIENTS, false, "<>", YES, true, false},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct fixture f;
+        struct plan plan;
+        struct ruling ruling = ACCEPTED;
+        struct limit limit = {LIMIT("l", SUBJECT_HOST, "host"), .count = rows[i].count,
+                              .shadow = rows[i].shadow, .when = {.null_sender = rows[i].null_sender}};
+        limit.over = rows[i].over;
+        ruling.recipient_exempt = rows[i].exempt;
+        fixture_init(&f);
+        fixture_mail(&f, rows[i].from, "a@example.com");
+        f.policy.limits = &limit;
+        f.policy.n_limits = 1;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+        if (((plan.request.asks[0].flags & COUNT_REJECT) != 0) != rows[i].want)
+            fail_msg("row %zu: not %d", i, rows[i].want);
+        pool_done(&f.pool);
+    }
+}
+
 /* A key that was charged to its overflow key is held all the same. */
 static void test_held_overflowed(void **state)
 {
@@ -666,7 +706,7 @@ int main(void)
         cmocka_unit_test(test_hard),         cmocka_unit_test(test_held_overflowed),
         cmocka_unit_test(test_retry),        cmocka_unit_test(test_again),
         cmocka_unit_test(test_connect),      cmocka_unit_test(test_looks_at_connect),
-        cmocka_unit_test(test_localise),
+        cmocka_unit_test(test_localise),     cmocka_unit_test(test_rejects),
     };
     memcpy(attempts_each, one_each, sizeof one_each);
     for (size_t i = 0; i < COUNT_OF(attempts_each); i++)
