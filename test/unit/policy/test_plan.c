@@ -62,6 +62,16 @@ static struct limit pairs[] = {
     {OF2("pair", SUBJECT_RECIPIENT, SUBJECT_CLIENT, "recipient+client")},
     {OF2("mix", SUBJECT_MAILBOX, SUBJECT_MAILBOX_DOMAIN, "mailbox+mailbox_domain")}};
 static struct limit made_up[] = {{OF2("mu", SUBJECT_CLIENT, SUBJECT_RECIPIENT, "client+recipient")}};
+static struct limit by_domain[] = {
+    {OF2("hd", SUBJECT_HOST, SUBJECT_RECIPIENT_DOMAIN, "host+recipient_domain")},
+    {.name = "hoc",
+     .per = {SUBJECT_HOST, SUBJECT_OWNER, SUBJECT_CLIENT},
+     .n_per = 3,
+     .per_name = "host+owner+client",
+     .max = 10,
+     .window_ms = 60000,
+     .over = ACTION_DEFER,
+     .ttl_ms = 66000}};
 static struct limit bytes[] = {{LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES}};
 static struct limit held_bytes[] = {
     {LIMIT("bytes", SUBJECT_CLIENT, "client"), .count = LIMIT_BYTES, .hold_ms = 9}};
@@ -164,6 +174,15 @@ static const struct plan_case cases[] = {
      "mix mailbox+mailbox_domain:{x@y.example}|y.example 10 1/1\n"
      "mix mailbox+mailbox_domain:{n@example.org}|example.org 10 1/1\n"
      "mix mailbox+mailbox_domain:{n@example.org}|y.example 10 1/1\n"},
+    {"only strangers bound a list: a domain of ours is none, who comes third may be", USUAL, ACCEPTED, ALL_OF(by_domain),
+     "hd host+recipient_domain:{mx1.example.com}|example.com 10 1/1\n"
+     "hoc host+owner+client:{mx1.example.com}|Owner%201|192.0.2.7 10 1/1 spill host+owner+client:{mx1.example.com}|* of 1000 in "
+     "new:{mx1.example.com}|*\n"},
+    {"... a domain of others is one", USUAL, {.action = ACTION_ACCEPT, .alias = {.state = ALIAS_NOT_OURS}}, by_domain, 1,
+     "hd host+recipient_domain:{mx1.example.com}|example.com 10 1/1 spill host+recipient_domain:{mx1.example.com}|* of 1000 in "
+     "new:{mx1.example.com}|*\n"},
+    {"bytes, one", "b@example.net", "a@example.com", "192.0.2.7", NULL, 1, ACCEPTED, ALL_OF(bytes),
+     "bytes client:{192.0.2.7} 10 1/1\n"},
     {"bytes, no size", USUAL, ACCEPTED, ALL_OF(bytes), "bytes client:{192.0.2.7} 10 0/1\n"},
     {"bytes, a size", "b@example.net", "a@example.com", "192.0.2.7", NULL, 4096, ACCEPTED, ALL_OF(bytes),
      "bytes client:{192.0.2.7} 10 4096/4096\n"},
