@@ -493,8 +493,15 @@ static const char *retry(struct fixture *f, const char *client, const char *from
 static void test_retry(void **state)
 {
     struct fixture f;
+    char whole[ADDRESS_MAX + 1] = "a..b@", other[sizeof whole];
     (void)state;
+    memset(whole + strlen(whole), 'x', ADDRESS_MAX - strlen(whole));
+    memcpy(other, whole, sizeof whole);
+    other[ADDRESS_MAX - 1] = 'y';
     fixture_init(&f);
+    f.envelope.sender_raw = whole;
+    assert_string_not_equal(retry(&f, NULL, whole, whole), retry(&f, NULL, whole, other));
+    f.envelope.sender_raw = NULL;
     const char *first = retry(&f, "2001:db8::1", "b@example.net", "a@example.com");
     assert_string_equal(first, retry(&f, "2001:db8::2", "B@Example.net", "A@example.com"));
     assert_string_equal(first, retry(&f, "2001:db8:1::1", "b@example.net", "a@example.com"));
