@@ -648,6 +648,11 @@ static void test_localise(void **state)
             assert_int_equal(plan.request.local[k].headroom, shares[i].max - shares[i].want);
         }
         assert_int_equal(plan.request.local[1].share_above, shares[i].want);
+        limit.share.set = false;
+        assert_int_equal(plan_make(&f.policy, &f.envelope, &ruling, NULL, &f.pool, &plan), 0);
+        assert_int_equal(plan_localise(&f.policy, &plan, &f.pool), 0);
+        assert_int_equal(plan.request.n, 1);
+        assert_int_equal(plan.request.local[0].max, shares[i].want);
         pool_done(&f.pool);
     }
 }
