@@ -462,6 +462,47 @@ static void test_fallback_key(void **state)
     assert_string_equal(small, "");
 }
 
+/* The first and the last character of each row of RFC 3629 4; none of them with a byte less, or the one before or behind. */
+static void test_utf8(void **state)
+{
+    static const char *const good[] = {
+        "\xc2\x80",         "\xdf\xbf",         "\xe0\xa0\x80",     "\xe0\xbf\xbf",
+        "\xe1\x80\x80",     "\xec\xbf\xbf",     "\xed\x80\x80",     "\xed\x9f\xbf",
+        "\xee\x80\x80",     "\xef\xbf\xbf",     "\xf0\x90\x80\x80", "\xf0\xbf\xbf\xbf",
+        "\xf1\x80\x80\x80", "\xf3\xbf\xbf\xbf", "\xf4\x80\x80\x80", "\xf4\x8f\xbf\xbf",
+    };
+    static const char *const bad[] = {
+        "\x80",
+        "\xbf",
+        "\xc1\xbf",
+        "\xc2\x7f",
+        "\xc2\xc0",
+        "\xe0\x9f\x80",
+        "\xe1\x80\x7f",
+        "\xe1\x80\xc0",
+        "\xed\xa0\x80",
+        "\xf0\x8f\x80\x80",
+        "\xf1\x80\x80\x7f",
+        "\xf1\x80\xc0\x80",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+    };
+    char raw[32];
+    struct address got;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        snprintf(raw, sizeof raw, "%s@example.com", good[i]);
+        assert_int_equal(address_parse(raw, "+", &got, NULL), ADDRESS_MAILBOX);
+        assert_string_equal(got.full, raw);
+        snprintf(raw, sizeof raw, "%.*s@example.com", (int)strlen(good[i]) - 1, good[i]);
+        assert_int_equal(address_parse(raw, "+", &got, NULL), ADDRESS_INVALID);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        snprintf(raw, sizeof raw, "%s@example.com", bad[i]);
+        assert_int_equal(address_parse(raw, "+", &got, NULL), ADDRESS_INVALID);
+    }
+}
+
 /* ---- random input ---- */
 
 static unsigned seed = 20240607;
@@ -599,6 +640,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_domain),
         cmocka_unit_test(test_domain_unicode),
         cmocka_unit_test(test_fallback_key),
+        cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_random_bytes),
         cmocka_unit_test(test_random_pieces),
         cmocka_unit_test(test_random_usual),
