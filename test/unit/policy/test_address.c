@@ -356,6 +356,7 @@ static void test_errors(void **state)
     static const char *const rows[][2] = {
         {"a\x01@example.com", "control"},
         {"a\xff@example.com", "UTF-8"},
+        {"a\x80@example.com", "UTF-8"},
         {"<a@example.com", "'<'"},
         {"\"a@example.com", "quoted string is not closed"},
         {"a(b@example.com", "comment"},
