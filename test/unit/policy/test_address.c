@@ -408,6 +408,11 @@ static void test_domain(void **state)
         same("domain", rows[i].raw, out, rows[i].want == NULL ? "untouched" : rows[i].want);
         assert_int_equal(err.text[0] != '\0', rc != 0);
     }
+    char out[ADDRESS_DOMAIN_MAX + 1];
+    struct error err = {0};
+    const char dot[] = "."; /* before what is read */
+    assert_int_equal(address_domain(dot + 1, out, &err), -1);
+    assert_string_equal(err.text, "the domain is empty");
 }
 
 static void test_domain_unicode(void **state)
