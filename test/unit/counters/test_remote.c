@@ -3,6 +3,7 @@
 #include "counter.h"
 #include "remote.h"
 #include "remote_call.h"
+#include "remote_script.h"
 #include "counters/stores.h"
 
 #include "redis_server.h"
@@ -486,6 +487,32 @@ static void test_deferrals_come_with_the_request(void **state)
     assert_string_equal(ask_redis("DBSIZE"), "1");
 }
 
+static bool ask_retry(const char *client, bool look, const struct count_deferral *deferred)
+{
+    struct count_pair pair = deferral.pair;
+    bool retry = !look;
+    if (client != NULL)
+        assert_int_equal(network_parse(client, &pair.client, NULL), 0);
+    const struct count_request request = {.pair = &pair, .deferred = deferred};
+    assert_int_equal(remote_script_retry(counters, &request, look, START, &retry), COUNTERS_OK);
+    return retry;
+}
+
+/* Asked alone, as in a Cluster, where the counters are on other nodes. */
+static void test_retries_asked_alone(void **state)
+{
+    (void)state;
+    assert_false(ask_retry("192.0.2.8", true, NULL));
+    assert_false(ask_retry("192.0.2.8", false, NULL));
+    assert_false(ask_retry(NULL, false, &deferral)); /* its own client, a moment ago */
+    assert_true(ask_retry("192.0.2.8", true, NULL));
+    assert_true(ask_retry("192.0.2.8", true, NULL)); /* a look uses none up */
+    assert_true(ask_retry("192.0.2.8", false, NULL));
+    assert_false(ask_retry("192.0.2.8", true, NULL));
+    assert_false(ask_retry("192.0.2.8", false, NULL));
+    assert_string_equal(ask_redis("DBSIZE"), "0");
+}
+
 /* ---- RCPTs that come together ---- */
 
 struct asking {
@@ -772,6 +799,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_asked_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together_several_limits, setup, teardown),
