@@ -846,7 +846,7 @@ enum address_srs address_srs(const char *raw, char *original, size_t size,
         return ADDRESS_SRS_NONE;
     memcpy(name, domain.at, domain.n);
     name[domain.n] = '\0';
-    if (address_domain(name, host, NULL) < 0)
+    if (address_domain(name, host, NULL) != 0)
         return ADDRESS_SRS_NONE;
     struct text text;
     text_init(&text, undone, sizeof undone);

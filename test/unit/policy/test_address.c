@@ -413,6 +413,12 @@ static void test_domain(void **state)
     const char dot[] = "."; /* before what is read */
     assert_int_equal(address_domain(dot + 1, out, &err), -1);
     assert_string_equal(err.text, "the domain is empty");
+    err.text[0] = '\0';
+    char giant[2 * 600 + 1] = "";
+    for (size_t i = 0; i + 1 < sizeof giant; i += 2)
+        memcpy(giant + i, "\xc3\xbc", sizeof "\xc3\xbc");
+    assert_int_equal(address_domain(giant, out, &err), -1);
+    assert_string_equal(err.text, "the domain is longer than 255 octets");
 }
 
 static void test_domain_unicode(void **state)
