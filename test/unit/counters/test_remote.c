@@ -513,6 +513,24 @@ static void test_retries_asked_alone(void **state)
     assert_string_equal(ask_redis("DBSIZE"), "0");
 }
 
+/* What is told of refusals that were answered from memory; of a counter that is none, nothing is kept. */
+static void test_refusals_told(void **state)
+{
+    (void)state;
+    const struct count_ask ask = ask_for("k", "l", 3);
+    (void)reserve_one(&ask, START);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(remote_script_refused(counters, "k", "l", 2, START), COUNTERS_OK);
+    assert_non_null(strstr(ask_redis("HGET test:k l"), " refused=4"));
+    assert_int_equal(remote_script_refused(counters, "k", "m", 2, START), COUNTERS_OK);
+    assert_int_equal(remote_script_refused(counters, "none", "l", 2, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HLEN test:k"), "1");
+    assert_string_equal(ask_redis("DBSIZE"), "1");
+    ask_redis("HSET test:k l junk");
+    assert_int_equal(remote_script_refused(counters, "k", "l", 2, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:k l"), "junk");
+}
+
 /* ---- RCPTs that come together ---- */
 
 struct asking {
@@ -800,6 +818,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_asked_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together_several_limits, setup, teardown),

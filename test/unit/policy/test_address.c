@@ -357,6 +357,7 @@ static void test_errors(void **state)
         {"a\x01@example.com", "control"},
         {"a\xff@example.com", "UTF-8"},
         {"a\x80@example.com", "UTF-8"},
+        {"a@[", "literal"},
         {"<a@example.com", "'<'"},
         {"\"a@example.com", "quoted string is not closed"},
         {"a(b@example.com", "comment"},
@@ -398,6 +399,8 @@ static void test_domain(void **state)
         {"a b", NULL},
         {"a@b", NULL},
         {"*.example.com", NULL},
+        {"_a.example", "_a.example"},
+        {"xn--a.example", "xn--a.example"}, /* whatever libidn2 thinks of it */
         {"m\xfcnchen.de", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
