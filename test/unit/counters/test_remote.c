@@ -197,6 +197,11 @@ static void test_hard_text(void **state)
     assert_int_equal(counters->ops->lease(counters, &soft, 2, &rest, START + 6000, 0, &grant), COUNTERS_OK);
     assert_string_equal(ask_redis("HGET test:k l"),
                         "13/1000 window=60000 born=1732320000000 slot=288720001 2:2,11:10 h");
+    const struct lease_rest all = {.units = 2, .slot = grant.slot, .created = grant.created};
+    assert_int_equal(counters->ops->lease(counters, &soft, 1000, &all, START + 6000, 0, &grant), COUNTERS_OK);
+    assert_int_equal(grant.units, 247); /* of 989 that are free a quarter, so that there is room for others */
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "258/1000 window=60000 born=1732320000000 slot=288720001 247:247,11:10 h");
     assert_int_equal(counters_junk_resets(counters), 0);
 }
 

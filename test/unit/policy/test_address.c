@@ -360,6 +360,8 @@ static void test_errors(void **state)
         {"a@[", "literal"},
         {"<a@example.com", "'<'"},
         {"\"a@example.com", "quoted string is not closed"},
+        {"\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab@example.com", "longer than 64"},
+        {"a\\\tb@example.com", "quotes"},
         {"a(b@example.com", "comment"},
         {"@example.com", "empty"},
         {"a b@example.com", "quotes"},
