@@ -518,6 +518,25 @@ static void test_retries_asked_alone(void **state)
     assert_string_equal(ask_redis("DBSIZE"), "0");
 }
 
+/* Between nodes: what is only asked for where its key is, and is not, charges nothing at all. */
+static void test_only_where_it_is(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("k", "l", 3), ask_for("there", "l", 3)};
+    struct count_answer answers[2];
+    asks[1].flags = COUNT_EXISTING;
+    const struct count_request request = {.asks = asks, .n = 2};
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    assert_int_equal(answers[0].result, COUNT_ADMITTED);
+    assert_int_equal(answers[1].result, COUNT_ABSENT);
+    assert_string_equal(ask_redis("DBSIZE"), "0");
+    ask_redis("HSET test:there other 1");
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    assert_int_equal(answers[1].result, COUNT_ADMITTED);
+    assert_string_equal(ask_redis("HLEN test:there"), "2");
+    assert_string_equal(ask_redis("HLEN test:k"), "1");
+}
+
 /* What is told of refusals that were answered from memory; of a counter that is none, nothing is kept. */
 static void test_refusals_told(void **state)
 {
@@ -824,6 +843,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_asked_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_where_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together_several_limits, setup, teardown),

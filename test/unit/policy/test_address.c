@@ -382,6 +382,13 @@ static void test_errors(void **state)
         if (strstr(err.text, rows[i][1]) == NULL)
             fail_msg("\"%s\": \"%s\" does not say \"%s\"", rows[i][0], err.text, rows[i][1]);
     }
+    char raw[1200] = "a@";
+    struct address got;
+    struct error err = {0};
+    memset(raw + 2, 'x', 1100);
+    memcpy(raw + 1102, " .y", sizeof " .y");
+    assert_int_equal(address_parse(raw, "+", &got, &err), ADDRESS_INVALID);
+    assert_string_equal(err.text, "the domain is longer than 255 octets");
 }
 
 static void test_domain(void **state)
