@@ -389,6 +389,10 @@ static void test_errors(void **state)
     memcpy(raw + 1102, " .y", sizeof " .y");
     assert_int_equal(address_parse(raw, "+", &got, &err), ADDRESS_INVALID);
     assert_string_equal(err.text, "the domain is longer than 255 octets");
+    assert_int_equal(address_parse("a..b@example.com(@x.example)", "+", &got, NULL), ADDRESS_INVALID);
+    assert_string_equal(got.domain, "example.com"); /* what is in a comment names no domain */
+    assert_int_equal(address_parse("a..b@example.com(@x.example", "+", &got, NULL), ADDRESS_INVALID);
+    assert_string_equal(got.domain, "x.example"); /* unless it is none */
 }
 
 static void test_domain(void **state)
@@ -482,6 +486,13 @@ static void test_fallback_key(void **state)
     assert_int_equal(strlen(small), sizeof small - 1);
     address_fallback_key("abcdefg", small, sizeof small);
     assert_string_equal(small, "abcdefg");
+    char edge[ADDRESS_MAX], whole[ADDRESS_MAX + 1] = "";
+    memset(whole, 'x', ADDRESS_MAX);
+    address_fallback_key(whole, edge, sizeof edge);
+    assert_int_equal(strlen(edge), ADDRESS_MAX - 1);
+    assert_non_null(strchr(edge, '#'));
+    address_fallback_key("<>", small, sizeof small);
+    assert_string_equal(small, "");
     address_fallback_key("abc", small, 1);
     assert_string_equal(small, "");
 }

@@ -616,7 +616,9 @@ static void test_looks_at_connect(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct limit limits[] = {{.n_per = 1}, rows[i].limit, rows[0].limit};
         const struct policy policy = {.limits = limits, .n_limits = 2};
+        const struct policy alone = {.limits = limits + 1, .n_limits = 1};
         assert_int_equal(plan_looks_at_connect(&policy), rows[i].want);
+        assert_int_equal(plan_looks_at_connect(&alone), rows[i].want);
     }
 }
 
