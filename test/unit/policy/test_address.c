@@ -299,6 +299,8 @@ static void test_srs(void **state)
         {"SRS1+Cd2e=far.example=-Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
          "SRS0-Ab1c=TT=sender.example=joe@far.example", "example.com"},
         {"SRS0=0123456789@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS1=h=f.example==@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
+        {"SRS1=h=f.example==x@example.com", ADDRESS_SRS_ORIGINAL, "SRS0=x@f.example", "example.com"},
         {"SRS0=a=b=c=@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
         {"SRS1=a=b=c=d@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
         {"SRS0=a=b=c=d", ADDRESS_SRS_NONE, "", ""},
@@ -491,6 +493,10 @@ static void test_fallback_key(void **state)
     address_fallback_key(whole, edge, sizeof edge);
     assert_int_equal(strlen(edge), ADDRESS_MAX - 1);
     assert_non_null(strchr(edge, '#'));
+    char bracketed[ADDRESS_MAX + 10], bare[sizeof edge];
+    snprintf(bracketed, sizeof bracketed, "<%s>", whole);
+    address_fallback_key(bracketed, bare, sizeof bare);
+    assert_string_equal(bare, edge);
     address_fallback_key("<>", small, sizeof small);
     assert_string_equal(small, "");
     address_fallback_key("abc", small, 1);
