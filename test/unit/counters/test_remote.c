@@ -538,7 +538,7 @@ static void test_only_where_it_is(void **state)
 }
 
 /* What is told of refusals that were answered from memory; of a counter that is none, nothing is kept. */
-static void test_refusals_told(void **state)
+static void test_refusals_counted(void **state)
 {
     (void)state;
     const struct count_ask ask = ask_for("k", "l", 3);
@@ -842,7 +842,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_asked_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_refusals_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_where_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_together, setup, teardown),
