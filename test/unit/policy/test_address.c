@@ -321,6 +321,11 @@ static void test_srs(void **state)
     char small[8] = "", forwarder[ADDRESS_DOMAIN_MAX + 1];
     assert_int_equal(address_srs(rows[0].raw, small, sizeof small, forwarder), ADDRESS_SRS_OPAQUE);
     assert_string_equal(small, "");
+    char just[sizeof "joe@sender.example"];
+    const char *raw = "SRS0=h=t=sender.example=joe@example.com";
+    assert_int_equal(address_srs(raw, just, sizeof just - 1, forwarder), ADDRESS_SRS_OPAQUE);
+    assert_int_equal(address_srs(raw, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
+    assert_string_equal(just, "joe@sender.example");
 }
 
 static void test_locals(void **state)
@@ -368,6 +373,7 @@ static void test_errors(void **state)
         {"@example.com", "empty"},
         {"a b@example.com", "quotes"},
         {"a@", "domain is empty"},
+        {"a@.", "domain is empty"},
         {"a@-b", "hyphen"},
         {"a@b..c", "label"},
         {"a@b$c", "character"},
@@ -394,7 +400,9 @@ static void test_errors(void **state)
     assert_int_equal(address_parse("a..b@example.com(@x.example)", "+", &got, NULL), ADDRESS_INVALID);
     assert_string_equal(got.domain, "example.com"); /* what is in a comment names no domain */
     assert_int_equal(address_parse("a..b@example.com(@x.example", "+", &got, NULL), ADDRESS_INVALID);
-    assert_string_equal(got.domain, "x.example"); /* unless it is none */
+    assert_string_equal(got.domain, "x.example");                           /* unless it is none */
+    assert_int_equal(address_parse("a\\b", "+", &got, NULL), ADDRESS_BARE); /* an escape at the end */
+    assert_string_equal(got.full, "ab");
 }
 
 static void test_domain(void **state)
@@ -415,6 +423,7 @@ static void test_domain(void **state)
         {"a@b", NULL},
         {"*.example.com", NULL},
         {"_a.example", "_a.example"},
+        {"ab--c.example", "ab--c.example"},
         {"xn--a.example", "xn--a.example"}, /* whatever libidn2 thinks of it */
         {"m\xfcnchen.de", NULL},
     };
