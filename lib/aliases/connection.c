@@ -42,9 +42,9 @@ static const char *const sql[STATEMENTS] = {
          " (SELECT 1 FROM domains WHERE domain >= '.' AND domain < '/'),"
          " (SELECT 1 FROM alias_globs WHERE domain >= '.' AND domain < '/')"),
     [STMT_DOMAIN] = "SELECT domain, action, catch_all, owner, class, reply FROM domains WHERE domain = ?1",
-    [STMT_ALIAS] = "SELECT address, " ALIAS_ROW,
-    [STMT_ALIAS_BINARY] =
-        "SELECT ?1 AS address, " ALIAS_ROW, /* what is equal byte by byte need not be read again */
+    [STMT_ALIAS] = ("SELECT address, " ALIAS_ROW),
+    /* What is equal byte by byte need not be read again. */
+    [STMT_ALIAS_BINARY] = ("SELECT ?1 AS address, " ALIAS_ROW),
     [STMT_GLOBS] = "SELECT glob, mailbox, owner, class, reply, action FROM alias_globs WHERE domain = ?1",
     [STMT_SCOPE] = "SELECT 1 FROM sender_rules WHERE scope = ?1 LIMIT 1",
     [STMT_SENDER] =
