@@ -280,6 +280,14 @@ static int open_once(struct aliases_edit *edit, bool writes, struct error *err)
     return rc == SQLITE_OK ? start(edit, writes, err) : rc;
 }
 
+/* Of a file that could not be opened or written: is it this user's rights? */
+static bool is_barred(const char *path, int rc)
+{
+    const int code = rc & 0xff;
+    return (code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_READONLY) &&
+           faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0 && errno == EACCES;
+}
+
 /* Where another user's program makes -shm anew, it has that program's umask for a moment, before SQLite gives it the database's mode: who
  * opens it then may not write to it (SQLITE_READONLY), or not even read it (SQLITE_CANTOPEN). */
 static bool is_for_a_moment(int rc)
@@ -292,7 +300,7 @@ static int open_file(struct aliases_edit *edit, bool writes, struct error *err)
     enum { TRIES = 30 };
     const struct timespec pause = {.tv_nsec = 10 * 1000000L};
     int rc = open_once(edit, writes, err);
-    for (int i = 1; i < TRIES && is_for_a_moment(rc); i++) {
+    for (int i = 1; i < TRIES && is_for_a_moment(rc) && !is_barred(edit->path, rc); i++) {
         sqlite3_close_v2(edit->db);
         edit->db = NULL;
         *err = (struct error){0};
@@ -300,14 +308,6 @@ static int open_file(struct aliases_edit *edit, bool writes, struct error *err)
         rc = open_once(edit, writes, err);
     }
     return rc;
-}
-
-/* Of a file that could not be opened or written: is it this user's rights? */
-static bool is_barred(const char *path, int rc)
-{
-    const int code = rc & 0xff;
-    return (code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_READONLY) &&
-           faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0 && errno == EACCES;
 }
 
 enum edit_status aliases_edit_open(const char *path, bool writes, struct aliases_edit **out,
