@@ -1,5 +1,6 @@
 """A host with a rule database, whose directory is somebody's who is not root."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -56,7 +57,8 @@ class Host:
         """What was written here by us belongs to the directory's owner, as if it had been written there."""
         for path in self.directory.iterdir() if os.geteuid() == 0 else ():
             if path.name in ("aliases.db", "aliases.db-wal", "aliases.db-shm"):
-                shutil.chown(path, OTHER.pw_uid, OTHER.pw_gid)
+                with contextlib.suppress(FileNotFoundError):  # the last to close it has removed it
+                    shutil.chown(path, OTHER.pw_uid, OTHER.pw_gid)
 
     def fill(self, n, mailbox="box@b.example", start=0):
         self.sql("INSERT INTO aliases (address, mailbox) VALUES (?, ?)",
