@@ -18,6 +18,7 @@ struct facts { /* one RCPT, borrowed */
     const char *sender_raw; /* as received */
     const char *recipient;  /* what Postfix resolved, or the raw argument; as decide_recipient() saw it */
     bool resolved;
+    bool other;                 /* Postfix asks our maps for another one: nothing is known of that */
     int64_t size;               /* -1: not declared */
     const struct receipt *held; /* what the message holds already */
 

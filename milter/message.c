@@ -51,26 +51,30 @@ void message_done(struct message *message)
     pool_done(&message->pool);
 }
 
-/* Letters beyond ASCII, a whole domain, and nothing that Postfix may take for a route: it has folded them at most. */
+static bool is_ascii(const char *received)
+{
+    while (*received != '\0' && (unsigned char)*received < 0x80)
+        received++;
+    return *received == '\0';
+}
+
+/* A whole domain, and nothing that Postfix may take for a route: beyond ASCII it has folded letters at most. */
 static bool is_folded_at_most(const char *received)
 {
     struct address address UNZEROED;
-    const char *c = received;
-    while (*c != '\0' && (unsigned char)*c < 0x80)
-        c++;
-    return *c != '\0' && address_parse(received, "", &address, NULL) == ADDRESS_MAILBOX &&
+    return address_parse(received, "", &address, NULL) == ADDRESS_MAILBOX &&
            strpbrk(address.local_full, "@%!") == NULL && strchr(address.domain, '.') != NULL;
 }
 
 const char *message_address(const char *received, const char *resolved)
 {
-    return resolved == NULL || is_folded_at_most(received) ? received : resolved;
+    return resolved == NULL || (!is_ascii(received) && is_folded_at_most(received)) ? received : resolved;
 }
 
-/* Of RCPT TO: Postfix's own tables are asked for what it has folded. */
-static const char *rcpt_address(const struct policy *policy, const char *received, const char *resolved)
+/* Postfix has rewritten what was received, and folded it: are the letters others by now, for which our maps are not asked? */
+static bool is_other(const char *received, const struct address *asked)
 {
-    return resolved == NULL || policy->maps.socket != NULL ? message_address(received, resolved) : resolved;
+    return asked->kind == ADDRESS_MAILBOX && strstr(received, asked->local_full) == NULL;
 }
 
 void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
@@ -167,7 +171,9 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
     const bool is_resolved = resolved != NULL && resolved[0] != '\0';
-    const char *recipient = rcpt_address(policy, raw, is_resolved ? resolved : NULL);
+    const bool letters = is_resolved && policy->maps.socket != NULL &&
+                         !is_ascii(raw); /* its own tables are asked for folded ones */
+    const char *recipient = !is_resolved || (letters && is_folded_at_most(raw)) ? raw : resolved;
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
     const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
@@ -187,6 +193,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         .sender_raw = message->sender_raw,
         .recipient = recipient,
         .resolved = is_resolved,
+        .other = letters && recipient != raw && is_other(raw, &d->recipient),
         .size = message->size,
         .held = message->receipts,
         .no_client_rule = message->no_client_rule,
