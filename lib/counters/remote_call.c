@@ -46,7 +46,8 @@ enum counters_status remote_call_status(enum redis_status status)
 enum counters_status remote_call_script(struct remote *store, const struct args *args, int n_keys,
                                         int64_t deadline, redisReply **out)
 {
-    const struct redis_command command = {args->argc, args->argv, args->lens, deadline, args->joins};
+    const struct redis_command command = {args->argc, args->argv,  args->lens,
+                                          deadline,   args->joins, args->repeats};
     redisReply *reply = NULL;
     enum counters_status status =
         remote_call_status(redis_client_eval(store->redis, &store->script, n_keys, &command, &reply));

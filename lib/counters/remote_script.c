@@ -288,6 +288,7 @@ static int make_args(const struct remote *store, enum counters_mode mode, const 
         args_add_pair_keys(args, store, request->pair, now_ms);
     const char *name = mode_name(mode, request, layout);
     args->joins = request->pair == NULL && strcmp(name, "plain") == 0;
+    args->repeats = mode == COUNTERS_CHARGE; /* of nothing: it makes counters */
     args_add(args, name);
     args_add_now(args, store, now_ms);
     if (request->pair != NULL)
@@ -476,6 +477,7 @@ static enum counters_status change_some(struct remote *store, const char *verb, 
         args_add(&args, mark);
     }
     int n_keys = args.argc;
+    args.repeats = sequence > 0; /* only its number is written before all that may be stopped */
     args_add(&args, verb);
     args_add_now(&args, store, now_ms);
     args_add_number(&args, (int64_t)real);

@@ -10,7 +10,7 @@ int args_init(struct args *args, size_t most, size_t text_size)
 {
     args->argc = 0;
     args->block = NULL;
-    args->joins = false;
+    args->joins = args->repeats = false;
     args->argv = args->few_argv;
     args->lens = args->few_lens;
     args->text = args->few_text;

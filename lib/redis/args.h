@@ -19,8 +19,8 @@ struct args { /* not to be copied */
     const char **argv;
     size_t *lens;
     char *text;
-    void *block; /* what is to be freed; NULL: nothing */
-    bool joins;  /* the caller's to set, for struct redis_command; false */
+    void *block;         /* what is to be freed; NULL: nothing */
+    bool joins, repeats; /* the caller's to set, for struct redis_command; false */
     const char *few_argv[ARGS_FEW];
     size_t few_lens[ARGS_FEW];
     char few_text[ARGS_FEW_TEXT];

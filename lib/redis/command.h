@@ -15,7 +15,7 @@ enum redis_status {
                    TRYAGAIN of what is not used as a cluster) */
     REDIS_SPLIT, /* nothing was done: the keys of this call, all of one slot, are on their way from one node to another, and not at the
                     same (TRYAGAIN): each alone can be asked for */
-    REDIS_LOST,  /* sent, but no answer came in time, or none that makes sense, or the ACL stopped a script midway: it may have been
+    REDIS_LOST, /* sent, but no answer came in time, or none that makes sense, or the ACL stopped a script midway: it may have been
                     done */
 };
 
@@ -27,6 +27,7 @@ struct redis_command {
     const size_t *lens;
     int64_t deadline; /* of redis_client_deadline(), or an earlier one; 0: the timeout from now on */
     bool joins;       /* may become one call with others: see redis_client_eval() */
+    bool repeats;     /* a script that has counted nothing wherever the ACL may stop it: then REDIS_DOWN */
 };
 
 #endif

@@ -115,7 +115,7 @@ static bool is_of_script(const char *text)
 
 bool redis_errors_is_midway(const char *text)
 {
-    static const char *const first[] = {"time", "hget", "hmget", "exists", "del", "hset"};
+    static const char *const first[] = {"time", "hget", "hmget", "hlen", "exists", "del", "hdel", "hset"};
     char right[40];
     if (!is_of_script(text))
         return false;

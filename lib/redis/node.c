@@ -403,7 +403,8 @@ static struct redis_pipeline *node_pipeline(struct redis_node *node, const struc
 }
 
 /* What an error says of more than this call: REDIS_ANSWERED where it says nothing of that. */
-static enum redis_status node_refusal(struct redis_node *node, const char *text)
+static enum redis_status node_refusal(struct redis_node *node, const struct redis_request *request,
+                                      const char *text)
 {
     struct error err = {0};
     char name[REDIS_NODE_NAME];
@@ -418,7 +419,9 @@ static enum redis_status node_refusal(struct redis_node *node, const char *text)
         return REDIS_DOWN;
     case REDIS_ERROR_COMMAND:
         node_suspect(node, &err);
-        return redis_errors_is_midway(text) ? REDIS_LOST : REDIS_DOWN;
+        return (request->rest == NULL || !request->rest->repeats) && redis_errors_is_midway(text)
+                   ? REDIS_LOST
+                   : REDIS_DOWN;
     case REDIS_ERROR_NONE:
         break;
     }
@@ -435,7 +438,7 @@ enum redis_status redis_node_call(struct redis_node *node, const struct redis_re
     if (status != REDIS_ANSWERED)
         return status;
     if (got->type == REDIS_REPLY_ERROR)
-        status = node_refusal(node, got->str);
+        status = node_refusal(node, request, got->str);
     if (status == REDIS_ANSWERED)
         *reply = got;
     else

@@ -136,3 +136,19 @@ def test_what_a_script_did_before_a_right_was_missing_counts_once():
         said = [w.take(ALIAS) for _ in range(9)]
         assert said[:8] == ["continue"] * 8
         assert said[8] == "550 5.7.1"
+
+
+@pytest.mark.parametrize("right", ["pexpire", "pttl"])
+def test_what_was_counted_here_waits_for_the_right_that_it_needs(right):
+    """What the gate counted while Redis was away is told in the end, however often that was refused."""
+    with World("redis", [{"name": "tries", "per": "client", "count": "attempts", "max": 20, "window": "1h", "over": "reject"}], mta=False) as w:
+        w.database.alias(ALIAS)
+        w.settled()
+        w.redis.stop()
+        assert {w.take(ALIAS) for _ in range(12)} == {"continue"}
+        w.redis.args = ("--user", "default", "on", "nopass", "~*", "&*", "+@all", f"-{right}")
+        w.redis.start()
+        refusals = lambda: sum(entry[entry.index("count") + 1] for entry in w.redis.call("ACL", "LOG"))
+        wait_for(lambda: refusals() > 130, "it is not tried again and again")
+        w.redis.call("ACL", "SETUSER", "default", f"+{right}")
+        wait_for(lambda: w.used("192.0.2.1", "tries", per="client") == 12, "what was counted here is told")

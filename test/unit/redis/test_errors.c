@@ -140,6 +140,8 @@ static void test_midway(void **state)
          true},
         {"ERR user_script:4: no permissions to run the 'HGET' command script: %s, on @user_script:1.", false},
         {"NOPERM ACL failure in script: User x has no permissions to run the 'hset' command", false},
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'hlen' command", false},
+        {"NOPERM ACL failure in script: User x has no permissions to run the 'hdel' command", false},
         {"NOPERM ACL failure in script: User x has no permissions to run the 'pttl' command", true},
         {"ERR The user executing the script can't run this command or subcommand", true},
     };
