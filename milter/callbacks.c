@@ -166,8 +166,8 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
     }
     if (!session_enter(session))
         return c->silent_mail ? SMFIS_NOREPLY : SMFIS_TEMPFAIL;
-    session_mail(session, message_address(argv[0], smfi_getsymval(ctx, mail_address)),
-                 smfi_getsymval(ctx, login), declared_size(argv + 1));
+    session_mail(session, argv[0], smfi_getsymval(ctx, mail_address), smfi_getsymval(ctx, login),
+                 declared_size(argv + 1));
     session_leave(session);
     return status;
 }

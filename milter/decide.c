@@ -221,7 +221,7 @@ void decide(struct gate *gate, const struct policy *policy, const struct facts *
     out->envelope.ramp_since_ms = ramp_clock_since(&gate->ramp, out->envelope.now_ms);
     out->envelope.ramp_since = ramp_since_of;
     out->envelope.ramp_arg = gate->counters;
-    if (facts->other || run_line(gate, policy, facts, peek, pool, out) < 0)
+    if (facts->unsure || run_line(gate, policy, facts, peek, pool, out) < 0)
         out->source = COUNT_SOURCE_NONE;
     if (out->verdict.action == ACTION_NONE) /* undecided is never accept */
         out->verdict = verdict_backend(policy);

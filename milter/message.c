@@ -58,29 +58,48 @@ static bool is_ascii(const char *received)
     return *received == '\0';
 }
 
-/* A whole domain, and nothing that Postfix may take for a route: beyond ASCII it has folded letters at most. */
-static bool is_folded_at_most(const char *received)
+static size_t separators(const struct address *address)
 {
-    struct address address UNZEROED;
-    return address_parse(received, "", &address, NULL) == ADDRESS_MAILBOX &&
-           strpbrk(address.local_full, "@%!") == NULL && strchr(address.domain, '.') != NULL;
+    size_t n = 0;
+    for (const char *at = strpbrk(address->local_full, "@%!"); at != NULL; at = strpbrk(at + 1, "@%!"))
+        n++;
+    return n;
 }
 
-const char *message_address(const char *received, const char *resolved)
+/* Has Postfix done no more to it? It completes a domain without dots, takes of a route at least one separator, and finds addresses in
+ * what is none. */
+static bool is_folded_at_most(const char *received, const char *resolved)
 {
-    return resolved == NULL || (!is_ascii(received) && is_folded_at_most(received)) ? received : resolved;
+    struct address before UNZEROED, after UNZEROED;
+    const enum address_kind was = address_parse(received, "", &before, NULL);
+    const size_t n = separators(&before);
+    if (was == ADDRESS_BARE || (was == ADDRESS_MAILBOX && strchr(before.domain, '.') == NULL))
+        return false;
+    return (was == ADDRESS_MAILBOX && n == 0) ||
+           (address_parse(resolved, "", &after, NULL) == was && separators(&after) == n);
 }
 
-/* Postfix has rewritten what was received, and folded it: are the letters others by now, for which our maps are not asked? */
-static bool is_other(const char *received, const struct address *asked)
+/* What is meant by an address of MAIL FROM or RCPT TO. resolved: what Postfix made of it, "" or NULL if that is not known. It also
+ * folds letters beyond ASCII (a sharp s is ss then, an E with an accent a small one) in what it tells a milter and asks its own
+ * tables, but neither in what it asks our maps nor in what it delivers to. NULL: it has rewritten and folded it, and the letters
+ * that were received are not known any more. */
+static const char *meant(const char *received, const char *resolved)
 {
-    return asked->kind == ADDRESS_MAILBOX && strstr(received, asked->local_full) == NULL;
+    if (resolved == NULL || resolved[0] == '\0')
+        return received;
+    if (is_ascii(received))
+        return resolved;
+    return is_folded_at_most(received, resolved) ? received : NULL;
 }
 
-void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
-                   int64_t size)
+void message_begin(struct message *message, const struct policy *policy, const char *raw,
+                   const char *resolved, const char *user, int64_t size)
 {
     assert(!message->open);
+    const char *sender = meant(raw, resolved);
+    message->unsure = sender == NULL;
+    if (message->unsure)
+        sender = raw;
     message->policy = policy;
     message->open = true;
     message->sender_raw = pool_strdup(&message->pool, sender);
@@ -171,12 +190,12 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
     const bool is_resolved = resolved != NULL && resolved[0] != '\0';
-    const bool letters = is_resolved && policy->maps.socket != NULL &&
-                         !is_ascii(raw); /* its own tables are asked for folded ones */
-    const char *recipient = !is_resolved || (letters && is_folded_at_most(raw)) ? raw : resolved;
+    /* Postfix's own tables are asked for folded letters. */
+    const char *known = policy->maps.socket != NULL ? meant(raw, resolved) : is_resolved ? resolved : raw;
+    const char *recipient = known != NULL ? known : raw;
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
-    const char *full = d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
+    const char *full = known == NULL || d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
@@ -193,7 +212,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         .sender_raw = message->sender_raw,
         .recipient = recipient,
         .resolved = is_resolved,
-        .other = letters && recipient != raw && is_other(raw, &d->recipient),
+        .unsure = known == NULL || message->unsure,
         .size = message->size,
         .held = message->receipts,
         .no_client_rule = message->no_client_rule,

@@ -27,6 +27,7 @@ struct message {
     const char *sender_raw;
     const char *user; /* SASL login; NULL: none */
     bool unknown;     /* memory ran out for those: nothing may be said of this message but "later" */
+    bool unsure;      /* of the letters of sender, as in struct facts */
     int64_t size;     /* declared, -1: not */
     int64_t bytes;    /* seen: headers and body */
     struct accepted *accepted;
@@ -46,17 +47,12 @@ struct outcome {
     bool enforced;          /* false in mode shadow: the answer is "go on", whatever the verdict */
 };
 
-/* What is meant by an address, of MAIL FROM or RCPT TO: what Postfix made of it, NULL if that is not known; or what was received
- * where Postfix has only folded its letters. Postfix does that beyond ASCII, too (a sharp s is ss then, an E with an accent a small
- * one), in what it tells a milter and asks its own tables, but neither in what it asks our maps nor in what it delivers to. */
-const char *message_address(const char *received, const char *resolved);
+/* MAIL FROM, with no message open. raw: the argument as received; resolved: what Postfix made of it, NULL if that is not known. policy
+ * is borrowed until the message ends. */
+void message_begin(struct message *message, const struct policy *policy, const char *raw,
+                   const char *resolved, const char *user, int64_t size);
 
-/* MAIL FROM, with no message open. policy is borrowed until the message ends. */
-void message_begin(struct message *message, const struct policy *policy, const char *sender, const char *user,
-                   int64_t size);
-
-/* RCPT TO of an open message. raw: the argument as received; resolved: what Postfix made of it, NULL if that is not
- * known. Strings in the outcome live until the message ends. */
+/* RCPT TO of an open message; raw and resolved as above. Strings in the outcome live until the message ends. */
 void message_rcpt(struct message *message, const char *raw, const char *resolved, struct outcome *out);
 
 /* Of its headers and body. Harmless without an open message. */

@@ -206,15 +206,16 @@ struct verdict session_judge(struct session *session, struct pool *proof_pool)
 
 /* ---- its messages ---- */
 
-void session_mail(struct session *session, const char *sender, const char *user, int64_t size)
+void session_mail(struct session *session, const char *raw, const char *resolved, const char *user,
+                  int64_t size)
 {
     message_abort(&session->message); /* first: its policy may be freed with the session's reference */
-    message_begin(&session->message, session_policy(session), sender, user, size);
+    message_begin(&session->message, session_policy(session), raw, resolved, user, size);
 }
 
 void session_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out)
 {
     if (!session->message.open)
-        session_mail(session, "<>", NULL, -1);
+        session_mail(session, "<>", NULL, NULL, -1);
     message_rcpt(&session->message, raw, resolved, out);
 }

@@ -62,7 +62,8 @@ void session_connect(struct session *session, const struct network *client);
 struct verdict session_judge(struct session *session, struct pool *proof_pool);
 
 /* message_begin() under the policy that is in force now; a message that is still open is aborted first. */
-void session_mail(struct session *session, const char *sender, const char *user, int64_t size);
+void session_mail(struct session *session, const char *raw, const char *resolved, const char *user,
+                  int64_t size);
 
 /* message_rcpt(), also where there was no MAIL: only a broken or hostile MTA does that. */
 void session_rcpt(struct session *session, const char *raw, const char *resolved, struct outcome *out);

@@ -237,7 +237,7 @@ static struct replay_open *message_start(struct replay *replay, struct replay_me
     session_connect(open->session, &message->client);
     open->connect = session_judge(open->session, &open->proof);
     const char *sender = sender_of(replay, message);
-    session_mail(open->session, sender != NULL ? sender : "<>", message->user, message->size);
+    session_mail(open->session, sender != NULL ? sender : "<>", NULL, message->user, message->size);
     return open;
 }
 

@@ -221,7 +221,7 @@ static char *address_end(char *text)
 static void step_mail(struct session *session, char *arg)
 {
     const struct options options = options_read(address_end(arg));
-    session_mail(session, arg, options.user, options.size);
+    session_mail(session, arg, NULL, options.user, options.size);
 }
 
 /* True where the recipient was accepted. */
@@ -256,7 +256,7 @@ static void step_send(struct session *session, char *arg, const char *want)
 {
     char *to = address_end(arg);
     const struct options options = options_read(address_end(to));
-    session_mail(session, arg, options.user, options.size);
+    session_mail(session, arg, NULL, options.user, options.size);
     if (step_rcpt(session, to, options.raw, want)) {
         struct ending ending;
         message_bytes(&session->message, options.bytes > 0 ? (size_t)options.bytes : 1);

@@ -150,7 +150,7 @@ static int mail(const char *to)
 {
     struct outcome outcome;
     struct ending ending;
-    session_mail(world.session, "<b@example.net>", NULL, -1);
+    session_mail(world.session, "<b@example.net>", NULL, NULL, -1);
     session_rcpt(world.session, to, NULL, &outcome);
     int code = outcome.line.code[0] == '\0' ? 250 : atoi(outcome.line.code);
     if (code == 250)
