@@ -12,6 +12,7 @@ Sample = namedtuple("Sample", "at gate life pid memory threads descriptors")  # 
 SLACK = {"memory": 6.0, "threads": 12, "descriptors": 20}
 SLOPE = {"memory": 0.1, "threads": 0.0, "descriptors": 0.0}  # and for each minute
 SHORTEST = 20  # samples; a life of fewer says nothing
+FILLING, YOUNG = {"memory": 12.0}, 2.0  # and in the first minutes, in which a gate on a busy machine only comes to what it needs
 
 
 class Gauges:
@@ -56,7 +57,8 @@ class Gauges:
             for gauge, slack in SLACK.items():
                 low, high = (min(getattr(sample, gauge) for sample in part) for part in
                              (samples[quarter:2 * quarter], samples[-quarter:]))
-                yield samples[0], gauge, minutes, low, high, slack + SLOPE[gauge] * minutes
+                filling = FILLING.get(gauge, 0) if minutes < YOUNG else 0
+                yield samples[0], gauge, minutes, low, high, slack + filling + SLOPE[gauge] * minutes
 
     def leaks(self):
         return [f"{gauge} of {first.gate} (pid {first.pid}, {minutes:.1f} minutes): {low:.1f} grew to {high:.1f}, more than {most:.1f}"

@@ -1,4 +1,4 @@
-// leak: LD_PRELOAD for a gate that leaks, so that the soak is seen to notice. LEAK=descriptors, memory or threads: eight, or 1 MB,
+// leak: LD_PRELOAD for a gate that leaks, so that the soak is seen to notice. LEAK=descriptors, memory or threads: eight, or 3 MB,
 // with each connection that is accepted.
 
 #include <dlfcn.h>
@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TIMES = 8, KEPT = 128 << 10 };
+enum { TIMES = 8, KEPT = 384 << 10 };
 
 static void *wait_for_ever(void *unused)
 {
