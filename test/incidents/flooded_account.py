@@ -17,6 +17,7 @@ class Times:
     def __init__(self, smoke):
         self.end, self.flood, self.rate = (7.0, (1.0, 4.0), 40) if smoke else (30.0, (5.0, 15.0), 40)
         self.spans = [(*self.flood, "flood of one account")]
+        self.whole = smoke  # so short a flood is sent whole, however slowly
         # what goes on being refused is refused for good, after half of the flood
         self.enough = int((self.flood[1] - self.flood[0]) * self.rate / 2)
 
@@ -33,7 +34,7 @@ def play(build, times, guarded):
         postfix = Postfix(run.scratch, milter, run.sink, settings={
             "qmgr_message_active_limit": "100", "maximal_backoff_time": "5s"})
         Stream(run, OTHERS, 8)
-        Stream(run, [FLOODED], times.rate, *times.flood, retry=None, client="198.51.100.9", strip=TOLD)
+        Stream(run, [FLOODED], times.rate, *times.flood, retry=None, client="198.51.100.9", strip=TOLD, whole=times.whole)
         run.begin(postfix)
         story = run.finish(settle=guarded)
         story["flooded"] = sum(delivery.recipient == FLOODED for delivery in run.sink.deliveries)

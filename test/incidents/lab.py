@@ -81,6 +81,7 @@ class Run:
     def finish(self, settle=False):
         """Waits for the end, then nobody sends any more. settle: not before every letter has its answer and the queue is empty."""
         self.until(self.seconds)
+        wait_for(lambda: not any(stream.heap for stream in self.streams if stream.whole), "a flood does not end")
         self.over = True
         if settle:
             wait_for(lambda: not any(stream.waiting() for stream in self.streams), "a letter is still at its sender")
@@ -130,10 +131,11 @@ class Letter:
 
 class Stream:
     """Letters that set out on a timetable, so many a second, through Postfix. What is put off comes back after `retry`
-    seconds; retry None: it never does (a flood; such letters are not drawn). strip: draw the answers under this name."""
+    seconds; retry None: it never does (a flood; such letters are not drawn), and what is late does not set out, unless it is to be
+    sent whole. strip: draw the answers under this name."""
 
-    def __init__(self, run, recipients, rate, begin=0.0, end=None, retry=2.0, client=None, strip=None, workers=8, patience=90):
-        self.run, self.retry, self.strip, self.patience = run, retry, strip, patience
+    def __init__(self, run, recipients, rate, begin=0.0, end=None, retry=2.0, client=None, strip=None, workers=8, patience=90, whole=False):
+        self.run, self.retry, self.strip, self.patience, self.whole = run, retry, strip, patience, whole
         end = run.seconds - 1 if end is None else end
         self.letters = [Letter(begin + i / rate, recipients[i % len(recipients)], client or f"192.0.2.{1 + i % 250}")
                         for i in range(int((end - begin) * rate))]
@@ -171,7 +173,7 @@ class Stream:
         while (entry := self._next()) is not None:
             due, number, letter = entry
             sent = self.run.now()
-            if not self.retry and sent > due + 1:
+            if not self.retry and not self.whole and sent > due + 1:
                 continue  # a flood is as fast as its sessions let it be
             code = self._send(letter)
             letter.answers.append((sent, self.run.now(), code))
