@@ -242,9 +242,7 @@ static bool notify_retries(struct failover_state *state)
     while (!worker_stopping(state->worker) && all &&
            (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0) {
         all = counters_deferred(state->remote, list, n, now) != COUNTERS_DOWN;
-        for (size_t i = 0; i < n; i++)
-            if (list[i].n > 0)
-                retries_put_back(retries, &list[i], 1);
+        retries_told(retries, list, n);
     }
     return all;
 }

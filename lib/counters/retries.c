@@ -22,6 +22,7 @@ struct retry { /* what waits for a pair of one half-day; young + ripe 0: empty *
     struct network client; /* of the last */
     uint8_t young, ripe;
     uint8_t unsynced; /* so many of both, the newest, the other store is yet to be told of */
+    uint8_t on_way;   /* so many it is being told of: who asks now may come before it has heard of them */
     bool lost;        /* it may have known them: it is told how many wait at least */
 };
 
@@ -196,6 +197,7 @@ static size_t retry_collect(struct retry *retry, struct count_deferral *out)
         out[n++] = deferral_of(retry, ripe, retry->at - COUNTERS_RETRY_AFTER_MS);
     if (young > 0)
         out[n++] = deferral_of(retry, young + (retry->lost ? ripe : 0), retry->at);
+    retry->on_way = retry->unsynced;
     retry->unsynced = 0;
     retry->lost = false;
     return n;
@@ -240,26 +242,45 @@ bool retries_collect_pair(struct retries *retries, const struct count_pair *pair
     parse_id(pair->id, id);
     struct set set = set_of(retries, id);
     struct retry *retry = set_find(&set, id, store_half_day(now_ms));
-    bool any = retry != NULL && retry->unsynced > 0;
-    if (any) {
-        *out = deferral_of(retry, retry->unsynced, retry->at);
-        retry->unsynced = 0;
+    int n = retry != NULL ? retry->unsynced + retry->on_way : 0;
+    if (n > 0) {
+        *out = deferral_of(retry, n < waiting(retry) ? n : waiting(retry), retry->at);
+        retry->unsynced = retry->on_way = 0;
         retry->lost = false;
     }
     set_unlock(&set);
-    return any;
+    return n > 0;
+}
+
+/* What waits for the pair of a deferral: its ripe ones may have been given a time of the half-day before. */
+static struct retry *set_find_deferral(const struct set *set, const uint64_t id[2], int64_t half)
+{
+    struct retry *retry = set_find(set, id, half);
+    return retry != NULL ? retry : set_find(set, id, half + 1);
+}
+
+void retries_told(struct retries *retries, const struct count_deferral *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t id[2];
+        parse_id(list[i].pair.id, id);
+        struct set set = set_of(retries, id);
+        struct retry *retry = set_find_deferral(&set, id, store_half_day(list[i].at_ms));
+        if (retry != NULL)
+            retry->on_way = 0;
+        set_unlock(&set);
+        if (list[i].n > 0)
+            retries_put_back(retries, &list[i], 1);
+    }
 }
 
 void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t id[2];
-        int64_t half = store_half_day(list[i].at_ms);
         parse_id(list[i].pair.id, id);
         struct set set = set_of(retries, id);
-        struct retry *retry = set_find(&set, id, half);
-        if (retry == NULL) /* its ripe ones may have been given a time of the half-day before */
-            retry = set_find(&set, id, half + 1);
+        struct retry *retry = set_find_deferral(&set, id, store_half_day(list[i].at_ms));
         if (retry != NULL) {
             int unsynced = list[i].least ? waiting(retry) : retry->unsynced + list[i].n;
             retry->unsynced = (uint8_t)(unsynced < waiting(retry) ? unsynced : waiting(retry));

@@ -30,8 +30,10 @@ struct remote {
     bool late;              /* it comes after the next one */
     int64_t sequence;       /* of the last sync */
     atomic_size_t notified; /* deferrals */
-    atomic_int slow_ms;     /* a sync takes so long */
-    _Atomic int64_t ahead;  /* its clock, of ours */
+    atomic_int hears_ms;    /* it hears of them so much later */
+    atomic_bool hears;
+    atomic_int slow_ms;    /* a sync takes so long */
+    _Atomic int64_t ahead; /* its clock, of ours */
 };
 
 enum { LOSE_ANSWER = 1, LOSE_CHANGE, LATE_CHANGE };
@@ -140,6 +142,8 @@ static enum counters_status remote_deferred(struct counters *counters, struct co
     struct remote *remote = (struct remote *)counters;
     if (atomic_load(&remote->status) == COUNTERS_DOWN)
         return COUNTERS_DOWN;
+    atomic_store(&remote->hears, true);
+    (void)usleep((useconds_t)atomic_load(&remote->hears_ms) * 1000);
     for (size_t i = 0; i < n; i++)
         atomic_fetch_add(&remote->notified, (size_t)deferrals[i].n);
     return counters_deferred(remote->inner, deferrals, n, now_ms);
@@ -1042,6 +1046,18 @@ static void test_retries_of_a_pool(void **state)
     assert_int_equal(used(the_remote->inner, "attempts"), 2);
 }
 
+/* Who comes again while remote is being told of his deferral may ask it before it has heard of that. */
+static void test_retry_while_remote_is_told(void **state)
+{
+    (void)state;
+    atomic_store(&the_remote->hears_ms, 300);
+    assert_false(attempt_from("192.0.2.0").retry);
+    for (int i = 0; i < PATIENCE_MS && !atomic_load(&the_remote->hears); i++)
+        usleep(1000);
+    assert_true(attempt_from("192.0.2.1").retry);
+    atomic_store(&the_remote->hears_ms, 0);
+}
+
 /* How many waits of the pair remote knows. */
 static int remote_knows(void)
 {
@@ -1295,6 +1311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retry_while_remote_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_synced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
