@@ -251,7 +251,7 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
 }
 
 /* Postfix reads whom to remove from this text as it read the recipient from the argument, but from that it first took the brackets
- * around all of it, then a source route at its start. Brackets change nothing where there are no others, and no group. */
+ * around all of it, then a source route at its start. Brackets change nothing around letters, digits and such. */
 static void discard_recipient(SMFICTX *ctx, const char *raw)
 {
     char copy[2048];
@@ -266,7 +266,7 @@ static void discard_recipient(SMFICTX *ctx, const char *raw)
     char *colon = *at == '@' ? strchr(at, ':') : NULL;
     if (colon != NULL)
         at = colon + 1;
-    if (bracket && strpbrk(at, "<>:;") == NULL) {
+    if (bracket && strpbrk(at, "<>()[],:;\"\\") == NULL) {
         *--at = '<';
         copy[n - 1] = '>';
     }

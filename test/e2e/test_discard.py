@@ -57,7 +57,9 @@ def test_spellings_of_a_discard(world, a, b):
                                       b"<@r1.example:<drop@example.com>>", b"@r1.example:<drop@example.com>",
                                       b"<<drop@example.com>>", b"<<@r1.example:drop@example.com>>",
                                       b"(comment) <drop@example.com>", b"<(comment)@r1.example:drop@example.com>",
-                                      b"<somebody <drop@example.com>>", b"<group: drop@example.com;>"])
+                                      b"<somebody <drop@example.com>>", b"<group: drop@example.com;>", b"<drop@example.com,>",
+                                      b"<drop@example.com(>", b"<@r1.example:drop@example.com(>",
+                                      b"<drop%example.com(>", b"<\"drop\"@example.com>"])
 def test_odd_paths_of_a_discard(world, spelling):
     token = f"odd-{spelling.hex()}"
     with world.smtp() as smtp:
