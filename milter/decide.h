@@ -18,8 +18,9 @@ struct facts { /* one RCPT, borrowed */
     const char *sender_raw; /* as received */
     const char *recipient;  /* what Postfix resolved, or the raw argument; as decide_recipient() saw it */
     bool resolved;
-    bool unsure;  /* Postfix has rewritten and folded an address beyond ASCII: nothing is proven by it */
-    int64_t size; /* -1: not declared */
+    bool
+        unsure; /* what Postfix will ask our maps, or who sends, is not known for sure: nothing is proven by it */
+    int64_t size;               /* -1: not declared */
     const struct receipt *held; /* what the message holds already */
 
     uint64_t *no_client_rule; /* as in struct ruling_question */

@@ -58,48 +58,70 @@ static bool is_ascii(const char *received)
     return *received == '\0';
 }
 
-static size_t separators(const struct address *address)
+static size_t count_of(const char *text, const char *bytes)
 {
     size_t n = 0;
-    for (const char *at = strpbrk(address->local_full, "@%!"); at != NULL; at = strpbrk(at + 1, "@%!"))
+    for (const char *at = strpbrk(text, bytes); at != NULL; at = strpbrk(at + 1, bytes))
         n++;
     return n;
 }
 
-/* Has Postfix done no more to it? It completes a domain without dots, takes of a route at least one separator, and finds addresses in
- * what is none. */
+/* What divides it where it is a route. raw: the same address as it is written, where a source route, which counts for nothing, ends
+ * with a colon. */
+static size_t separators(const struct address *address, const char *raw)
+{
+    const char *colon = strrchr(raw, ':');
+    const char *route = colon != NULL ? colon + 1 : raw;
+    return count_of(address->kind != ADDRESS_INVALID ? address->full : route, "@%!");
+}
+
+/* Has Postfix done no more to it? It completes a domain without dots (of ASCII: others it does not see), takes of a route at least one
+ * separator, and finds addresses in what is none. */
 static bool is_folded_at_most(const char *received, const char *resolved)
 {
     struct address before UNZEROED, after UNZEROED;
     const enum address_kind was = address_parse(received, "", &before, NULL);
-    const size_t n = separators(&before);
-    if (was == ADDRESS_BARE || (was == ADDRESS_MAILBOX && strchr(before.domain, '.') == NULL))
+    const enum address_kind is = address_parse(resolved, "", &after, NULL);
+    const size_t dots = count_of(before.domain, "."), n = separators(&before, received);
+    if (was == ADDRESS_BARE || (was == ADDRESS_MAILBOX && (dots == 0 || dots != count_of(after.domain, "."))))
         return false;
-    return (was == ADDRESS_MAILBOX && n == 0) ||
-           (address_parse(resolved, "", &after, NULL) == was && separators(&after) == n);
+    return (was == ADDRESS_MAILBOX && n == 1) || (is == was && separators(&after, resolved) == n);
+}
+
+/* Has Postfix taken a domain of its own off a route? It does that to tell whose the recipient is, and to deliver, but not in what it
+ * asks our maps, which know nothing of routes: what was accepted would bounce. */
+static bool is_cut(const char *received, const char *resolved)
+{
+    struct address before UNZEROED, after UNZEROED;
+    if (resolved == NULL || resolved[0] == '\0' || count_of(received, "@%!") < 2) /* nearly always */
+        return false;
+    address_parse(received, "", &before, NULL);
+    address_parse(resolved, "", &after, NULL);
+    return separators(&before, received) > separators(&after, resolved);
 }
 
 /* What is meant by an address of MAIL FROM or RCPT TO. resolved: what Postfix made of it, "" or NULL if that is not known. It also
  * folds letters beyond ASCII (a sharp s is ss then, an E with an accent a small one) in what it tells a milter and asks its own
- * tables, but neither in what it asks our maps nor in what it delivers to. NULL: it has rewritten and folded it, and the letters
- * that were received are not known any more. */
-static const char *meant(const char *received, const char *resolved)
+ * tables (folded: those count, unless they are too many then), but neither in what it asks our maps nor in what it delivers to.
+ * False: it has rewritten and folded it, and the letters that were received are not known any more. */
+static bool meant(const char *received, const char *resolved, bool folded, const char **out)
 {
+    struct address address UNZEROED;
+    *out = received;
     if (resolved == NULL || resolved[0] == '\0')
-        return received;
-    if (is_ascii(received))
-        return resolved;
-    return is_folded_at_most(received, resolved) ? received : NULL;
+        return true;
+    if (!is_ascii(received) && (!folded || address_parse(resolved, "", &address, NULL) == ADDRESS_INVALID))
+        return is_folded_at_most(received, resolved);
+    *out = resolved;
+    return true;
 }
 
 void message_begin(struct message *message, const struct policy *policy, const char *raw,
                    const char *resolved, const char *user, int64_t size)
 {
     assert(!message->open);
-    const char *sender = meant(raw, resolved);
-    message->unsure = sender == NULL;
-    if (message->unsure)
-        sender = raw;
+    const char *sender;
+    message->unsure = !meant(raw, resolved, false, &sender);
     message->policy = policy;
     message->open = true;
     message->sender_raw = pool_strdup(&message->pool, sender);
@@ -189,13 +211,12 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     struct metrics *metrics = &gate->context.metrics;
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
-    const bool is_resolved = resolved != NULL && resolved[0] != '\0';
-    /* Postfix's own tables are asked for folded letters. */
-    const char *known = policy->maps.socket != NULL ? meant(raw, resolved) : is_resolved ? resolved : raw;
-    const char *recipient = known != NULL ? known : raw;
+    const bool maps = policy->maps.socket != NULL;
+    const char *recipient;
+    const bool sure = meant(raw, resolved, !maps, &recipient) && !(maps && is_cut(raw, resolved));
     struct decision *d = &out->decision;
     decide_recipient(policy, recipient, d);
-    const char *full = known == NULL || d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
+    const char *full = !sure || d->recipient.kind == ADDRESS_INVALID ? raw : d->recipient.full;
     out->duplicate = false;
     out->enforced = !policy->shadow;
     if (duplicate(message, full, raw, out)) {
@@ -211,8 +232,8 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         .sender = &message->sender,
         .sender_raw = message->sender_raw,
         .recipient = recipient,
-        .resolved = is_resolved,
-        .unsure = known == NULL || message->unsure,
+        .resolved = resolved != NULL && resolved[0] != '\0',
+        .unsure = !sure || message->unsure,
         .size = message->size,
         .held = message->receipts,
         .no_client_rule = message->no_client_rule,

@@ -17,7 +17,7 @@ REFUSES_ITSELF = {"smtpd_reject_unlisted_recipient": "yes", "smtpd_relay_restric
 @pytest.fixture(scope="module")
 def world():
     with World("memory", maps=True, domains=("example.com", "xn--bcher-kva.example"),
-               postfix={"default_process_limit": "300"}) as w:
+               postfix={"default_process_limit": "300", "mydestination": "localhost"}) as w:
         db = w.database
         db.alias("one@example.com", "joe@mailbox.example")
         db.alias("two@example.com", "Ann+x@Mailbox.Example, joe@mailbox.example")
@@ -192,6 +192,20 @@ def test_rewritten_and_folded(world, address, answer):
     with world.smtp() as smtp:
         smtp.mail(options=" SMTPUTF8")
         assert smtp.rcpt(address).status == answer
+
+
+@pytest.mark.parametrize("address, answer", [
+    ("one%example.com@localhost", "451 4.3.0"), ('"one@example.com"@localhost', "451 4.3.0"), ("example.com!one@localhost", "451 4.3.0"),
+    ("one@example.com@localhost", "451 4.3.0"), ("one@example.com@", "451 4.3.0"), ("one%example.com@", "451 4.3.0"), ("nobody@example.com@", "451 4.3.0"),
+    ("drop@example.com@", "451 4.3.0"), ("postmaster%example.com@localhost", "451 4.3.0"),
+    ("one%mailbox.example@localhost", "451 4.3.0"), ("one@example.com(at @work)", "250 2.1.5"), ("one%x@example.com", "550 5.1.1"),
+    ("a%b@star.example", "250 2.1.5"), ('"a@b"@star.example', "250 2.1.5"), ("example.com!one", "250 2.1.5"), ("postmaster", "250 2.1.5")])
+def test_a_route_through_this_host(world, address, answer):
+    """Postfix tells the gate where it leads, but asks the maps for all of it, and would bounce what the gate has taken."""
+    with world.smtp() as smtp:
+        smtp.mail()
+        assert smtp.rcpt("one@example.com").code == 250
+        assert smtp.rcpt(address).status == answer, "nor is it the same as the one before it"
 
 
 def test_a_rewritten_one_is_not_dropped_with_another(world):
@@ -565,3 +579,26 @@ def warned(w):
 
 def count_warned(w):
     return int(warned(w).split()[0])
+
+
+def test_letters_that_grow_and_dots_that_postfix_does_not_see():
+    """Without our maps what counts is folded, unless that is longer than an address is. A domain without a dot of ASCII gets Postfix' own."""
+    with World("memory", postfix={"append_dot_mydomain": "yes"}) as w:
+        w.database.domain("all.example", catch_all="accept")
+        w.database.alias("one@example.com", "joe@mailbox.example")
+        w.database.alias("ΐ" * 22 + "@example.com", "joe@mailbox.example")
+        w.settled()
+
+        def told(address):
+            with w.smtp() as smtp:
+                smtp.mail(options=" SMTPUTF8")
+                return smtp.rcpt(address).status
+
+        assert [told(address) for address in ("one@example。com", "nobody@example。com", "ß@example．com")] == ["451 4.3.0"] * 3
+        w.gate.stop()
+        w.gate.write_policy(maps={"socket": ""})
+        w.gate.start()
+        w.settled()
+        grown = [told("ΐ" * n + domain) for n in (22, 33) for domain in ("@example.com", "@all.example")]
+        assert grown == ["250 2.1.5", "250 2.1.5", "553 5.1.3", "553 5.1.3"]
+        assert told("ΐ" * 22 + "%x@example.com") in ("451 4.3.0", "550 5.1.1")
