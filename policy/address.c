@@ -839,14 +839,10 @@ enum address_srs address_srs(const char *raw, char *original, size_t size,
 {
     struct part local, domain;
     bool quoted = false;
-    char host[ADDRESS_DOMAIN_MAX + 1], name[2 * ADDRESS_DOMAIN_MAX], undone[2048];
+    char host[ADDRESS_DOMAIN_MAX + 1], undone[2048];
     if (!split_raw(raw, &local, &domain, &quoted) || local.n < 6 || strncasecmp(local.at, "srs", 3) != 0 ||
         (local.at[3] != '0' && local.at[3] != '1') || strchr("=+-", local.at[4]) == NULL ||
-        local.at[4] == '\0' || domain.n >= sizeof name)
-        return ADDRESS_SRS_NONE;
-    memcpy(name, domain.at, domain.n);
-    name[domain.n] = '\0';
-    if (address_domain(name, host, NULL) != 0)
+        local.at[4] == '\0' || domain_canonical(domain.at, domain.n, host, NULL) != 0)
         return ADDRESS_SRS_NONE;
     struct text text;
     text_init(&text, undone, sizeof undone);

@@ -324,8 +324,16 @@ static void test_srs(void **state)
     char just[sizeof "joe@sender.example"];
     const char *raw = "SRS0=h=t=sender.example=joe@example.com";
     assert_int_equal(address_srs(raw, just, sizeof just - 1, forwarder), ADDRESS_SRS_OPAQUE);
+    memset(just, 'x', sizeof just);
     assert_int_equal(address_srs(raw, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
     assert_string_equal(just, "joe@sender.example");
+    /* A forwarder's U-labels can be longer than 255 octets. */
+    char far[1000] = "SRS0=h=t=sender.example=joe@", again[ADDRESS_DOMAIN_MAX + 1];
+    for (size_t i = 0; i < 150; i++)
+        strcat(far, i % 50 < 49 ? "\xf0\xa0\x80\x80" : ".");
+    assert_int_equal(address_domain(strchr(far, '@') + 1, again, NULL), 0);
+    assert_int_equal(address_srs(far, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
+    assert_string_equal(forwarder, again);
 }
 
 static void test_locals(void **state)
