@@ -198,6 +198,7 @@ static void test_percent_or_bang(void **state)
         {"a..b@example.com", false},
         {"a..b@exam%ple.com", false},
         {"\"a b%\"x@example.com", false},
+        {"a b", false},
         {"<>", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -221,6 +222,8 @@ static void test_separators(void **state)
         {"-a+c@example.com", "+-", "-a+c@example.com"},
         {"\"a b-c\"@example.com", "-", "\"a b\"@example.com"},
         {"a.b@example.com", ".", "a@example.com"},
+        {"a-b@example.com", ",-", "a@example.com"},
+        {"a\xc4\x80@example.com", "\xe2\x80\x93", "a\xc4\x80@example.com"}, /* only ASCII separates */
         /* What Postfix does not split either. */
         {"owner-list@example.com", "-", "owner-list@example.com"},
         {"Owner-list+x@example.com", "+-", "owner-list+x@example.com"},
@@ -258,6 +261,7 @@ static void test_batv(void **state)
         {"<prvs=0123ABCDEF=joe@example.com>", "joe@example.com", "joe@example.com"},
         {"PRVS=0123abcdef=Joe+x@example.com", "joe+x@example.com", "joe@example.com"},
         {"btv1==012==joe=x@example.com", "joe=x@example.com", "joe=x@example.com"},
+        {"prvs=0=joe@example.com", "joe@example.com", "joe@example.com"},
         {"\"prvs=0123ABCDEF=a b\"@example.com", "\"a b\"@example.com", "\"a b\"@example.com"},
         {"prvs=0123ABCDEF=@example.com", "prvs=0123abcdef=@example.com", "prvs=0123abcdef=@example.com"},
         {"prvs==joe@example.com", "prvs==joe@example.com", "prvs==joe@example.com"},
@@ -298,6 +302,13 @@ static void test_srs(void **state)
          "SRS0=Ab1c=TT=sender.example=joe@far.example", "example.com"},
         {"SRS1+Cd2e=far.example=-Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_ORIGINAL,
          "SRS0-Ab1c=TT=sender.example=joe@far.example", "example.com"},
+        {"<SRS0=Ab1c=TT=sender.example=joe@example.com>", ADDRESS_SRS_ORIGINAL, "joe@sender.example",
+         "example.com"},
+        {"SRS0=Ab1c=TT=sender.example=joe\"@example.com", ADDRESS_SRS_ORIGINAL, "joe\"@sender.example",
+         "example.com"},
+        {"<SRS0=Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"\"SRS0=Ab1c=TT=sender.example=joe@example.com", ADDRESS_SRS_NONE, "", ""},
+        {"SRS0=x@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
         {"SRS0=0123456789@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
         {"SRS1=h=f.example==@example.com", ADDRESS_SRS_OPAQUE, "", "example.com"},
         {"SRS1=h=f.example==x@example.com", ADDRESS_SRS_ORIGINAL, "SRS0=x@f.example", "example.com"},
@@ -465,6 +476,8 @@ static void test_domain_unicode(void **state)
     assert_false(address_domain_unicode("[192.0.2.7]", out, sizeof out));
     assert_false(address_domain_unicode("xn--zzzzzzzz.example", out, sizeof out));
     assert_false(address_domain_unicode("xn--abc-.example", out, sizeof out)); /* hides plain ASCII */
+    assert_false(address_domain_unicode("axn--b.example", out, sizeof out));
+    assert_false(address_domain_unicode("xn--kha.example", out, sizeof out)); /* a long s: s.example */
     assert_false(address_domain_unicode("xn--mnchen-3ya.de", out, 11));
     assert_string_equal(out, "untouched");
     assert_true(address_domain_unicode("xn--mnchen-3ya.de", out, 12));
@@ -503,6 +516,9 @@ static void test_fallback_key(void **state)
     assert_string_equal(out, other);
     address_fallback_key(giant, small, sizeof small);
     assert_int_equal(strlen(small), sizeof small - 1);
+    assert_int_equal(small[0], '#');
+    address_fallback_key("ab>", small, sizeof small);
+    assert_string_equal(small, "ab>");
     address_fallback_key("abcdefg", small, sizeof small);
     assert_string_equal(small, "abcdefg");
     char edge[ADDRESS_MAX], whole[ADDRESS_MAX + 1] = "";
