@@ -186,6 +186,8 @@ def test_letters_beyond_ascii(world, address):
 @pytest.mark.parametrize("address, answer", [("straße%example.com", "451 4.3.0"), ("example.com!straße", "451 4.3.0"), ("Ö%example.com", "451 4.3.0"),
                                              ("ö%example.com", "451 4.3.0"), ("example.com!ß", "451 4.3.0"), ("ß%mess.example", "451 4.3.0"),
                                              ("strasse <straße@example.com>", "451 4.3.0"), ("straße%x@example.com", "550 5.1.1"), ("straße%x@example", "451 4.3.0"), ("straße", "451 4.3.0"),
+                                             ("ß%mess.example@[127.0.0.1]", "451 4.3.0"), ("ß%%mess.example@[127.0.0.1]", "451 4.3.0"),
+                                             ("ΐ" * 30 + "@example.com", "550 5.1.1"),  # folded it is too long to be one
                                              ("nobody%example.com", "550 5.1.1"), ("one%example.com", "250 2.1.5")])
 def test_rewritten_and_folded(world, address, answer):
     """Of an address that Postfix has rewritten the letters as received are not known any more: it proves nothing."""
