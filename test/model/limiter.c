@@ -2,10 +2,10 @@
  * limits, refunds, settles by slot and by age, holds, shares, overflow keys, numbers that are as large as they get. Redis is also asked by several at once, who
  * come together in one call.
  *
- * usage: limiter [--seed N] [--keep-going] memory|redis|window OPERATIONS
+ * usage: limiter [--seed N] [--keep-going] [--as-found] memory|redis|window OPERATIONS
  *
  * A round that ends in another answer, or another state, is cut down to what it takes and printed in the words of
- * test/data/counts.txt, with the answers of the model. Exit 1 then. */
+ * test/data/counts.txt, with the answers of the model (--as-found: it is not). Exit 1 then. */
 #include "limiter_model.h"
 #include "redis_store.h"
 #include "counters/window.h"
@@ -751,12 +751,12 @@ static bool came_together(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: limiter [--seed N] [--keep-going] memory|redis|window OPERATIONS\n");
+    fprintf(stderr, "usage: limiter [--seed N] [--keep-going] [--as-found] memory|redis|window OPERATIONS\n");
     return 64;
 }
 
 /* Rounds until there were as many operations; how many of them went otherwise. */
-static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_going)
+static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_going, bool as_found)
 {
     static struct round round;
     int failed = 0;
@@ -774,7 +774,8 @@ static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_goin
         if (run_round(&round, false))
             continue;
         failed++;
-        shrink(&round, number);
+        if (!as_found)
+            shrink(&round, number);
         operations = before;
     }
     return failed;
@@ -783,13 +784,15 @@ static int rounds(const char *what, uint64_t most, uint64_t seed, bool keep_goin
 int main(int argc, char **argv)
 {
     uint64_t seed = 1;
-    bool keep_going = false;
+    bool keep_going = false, as_found = false;
     int at = 1;
     for (; at < argc && argv[at][0] == '-'; at++)
         if (strcmp(argv[at], "--seed") == 0 && at + 1 < argc)
             seed = strtoull(argv[++at], NULL, 10);
         else if (strcmp(argv[at], "--keep-going") == 0)
             keep_going = true;
+        else if (strcmp(argv[at], "--as-found") == 0)
+            as_found = true;
         else
             return usage();
     if (argc - at != 2 || strspn(argv[at + 1], "0123456789") != strlen(argv[at + 1]))
@@ -801,7 +804,7 @@ int main(int argc, char **argv)
         redis_store_start(&redis);
         cli = server_connect(&redis.server);
     }
-    int failed = rounds(what, strtoull(argv[at + 1], NULL, 10), seed, keep_going);
+    int failed = rounds(what, strtoull(argv[at + 1], NULL, 10), seed, keep_going, as_found);
     printf("limiter: %s, %" PRIu64 " operations, %d rounds otherwise\n", what, operations, failed);
     if (cli != NULL) {
         failed += !came_together();
