@@ -403,6 +403,92 @@ static void test_junk_is_replaced(void **state)
     assert_int_equal(reserve_one(&ask, START).used, 0);
 }
 
+/* A text with numbers as large as they may be, and larger, at START in the slot 288720000: what is used; -1: it is none. */
+static void test_numbers_of_a_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t used;
+    } rows[] = {
+        {"1/1000000000000000 window=60000 born=1000000000000000 slot=288720000 1 refused=1000000000000000",
+         1},
+        {"1/1 window=60000 born=1 slot=1000000000000000 1 held=1000000000000000", 1},
+        {"1/1 window=1000000000000000 born=1 slot=0 1", 1},
+        {"1/1 window=1 born=1 slot=17323200000000 1", 1},
+        {"1/1 window=60000 born=1 slot=288720000 1000000000000000:1000000000000000 h", 1000000000000000},
+        {"1/1000000000000001 window=60000 born=1 slot=288720000 1", -1},
+        {"1/1 window=1000000000000001 born=1 slot=0 1", -1},
+        {"1/1 window=60000 born=1000000000000001 slot=288720000 1", -1},
+        {"1/1 window=60000 born=1 slot=1000000000000001 1", -1},
+        {"1/1 window=60000 born=1 slot=288720000 1000000000000001", -1},
+        {"1/1 window=60000 born=1 slot=288720000 1:1000000000000001 h", -1},
+        {"1/1 window=60000 born=1 slot=288720000 1 refused=1000000000000001", -1},
+        {"1/1 window=60000 born=1 slot=288720000 1 held=1000000000000001", -1},
+    };
+    const struct count_ask ask = ask_for("k", "l", 5);
+    const struct count_request request = {.asks = &ask, .n = 1};
+    uint64_t junk = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct count_answer answer;
+        ask_redis("HSET test:k l %s", rows[i].text);
+        assert_int_equal(counters_peek(counters, &request, START, &answer), COUNTERS_OK);
+        assert_int_equal(answer.used, rows[i].used < 0 ? 0 : rows[i].used);
+        junk += rows[i].used < 0;
+        assert_int_equal(counters_junk_resets(counters), junk);
+    }
+}
+
+/* Words that are not known are kept, up to 256 bytes of them. */
+static void test_words_kept(void **state)
+{
+    (void)state;
+    char text[400];
+    struct count_ask ask = ask_for("k", "l", 5);
+    ask.amount = 2;
+    for (int most = 256, len = most; len <= most + 1; len++) {
+        int head = snprintf(text, sizeof text, "1/5 window=60000 born=1 slot=288720000 1 ");
+        memset(text + head, 'x', (size_t)len - 1);
+        text[head + len - 1] = '\0';
+        ask_redis("HSET test:k l %s", text);
+        assert_int_equal(reserve_one(&ask, START).used, len <= most);
+        assert_int_equal(strstr(ask_redis("HGET test:k l"), " xx") != NULL, len <= most);
+    }
+}
+
+/* What one change makes of a text, at START. */
+static void test_changes_of_a_text(void **state)
+{
+    (void)state;
+#define HEAD(used) used "/9 window=60000 born=1732320000000 slot=288720000 "
+    static const struct {
+        const char *before, *after; /* NULL: the same */
+        int64_t slots_ago, amount, open;
+    } rows[] = {
+        {HEAD("2") "2", HEAD("3") "2,1", 1, 1, 0},
+        {HEAD("2") "2", NULL, 1, -1, 0},
+        {HEAD("2") "2 held=1732320000001", NULL, 11, -1, 0},
+        {HEAD("100000000000000") "50000000000000:1,50000000000000:1 h",
+         HEAD("100000000000000") "50000000000000:1,50000000000000 h", 1, 0, -1},
+        {HEAD("3") "2,1:1:1", NULL, 1, -1, 0},
+    };
+    enum { N = sizeof rows / sizeof rows[0] };
+    for (size_t i = 0; i < N; i++) {
+        struct count_change change = {.key = "k",
+                                      .limit = "l",
+                                      .window_ms = 60000,
+                                      .slot = 288720000 - rows[i].slots_ago,
+                                      .created = START,
+                                      .amount = rows[i].amount,
+                                      .open = rows[i].open};
+        ask_redis("HSET test:k l %s", rows[i].before);
+        assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+        assert_string_equal(ask_redis("HGET test:k l"),
+                            rows[i].after != NULL ? rows[i].after : rows[i].before);
+        assert_int_equal(counters_junk_resets(counters), i == N - 1);
+    }
+}
+
 static void test_another_type_is_deleted(void **state)
 {
     (void)state;
@@ -448,7 +534,8 @@ static void test_retries_are_bounded(void **state)
     (void)state;
     struct count_ask ask = ask_for("k", "l", 3);
     ask.flags = COUNT_ATTEMPT;
-    const struct count_request request = {.asks = &ask, .n = 1, .pair = &deferral.pair};
+    struct count_pair pair = deferral.pair;
+    struct count_request request = {.asks = &ask, .n = 1, .pair = &pair};
     struct count_answer answer;
     ask_redis("EVAL %s 1 test:retries:{0}:40100",
               "for i = 1, 3124 do redis.call('HSET', KEYS[1], i, '1732320000000 1 0 unknown') end");
@@ -467,6 +554,14 @@ static void test_retries_are_bounded(void **state)
     assert_true(answer.retry);
     assert_string_equal(ask_redis("HLEN test:retries:{0}:40100"), "3124");
     assert_string_equal(ask_redis("DBSIZE"), "1");
+    struct count_deferral two = deferral; /* one of which is this one */
+    two.n = 2;
+    request.deferred = &two;
+    assert_int_equal(network_parse("192.0.2.8", &pair.client, NULL), 0);
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    assert_string_equal(ask_redis("HGET test:retries:{0}:40100 00112233445566778899aabbccddeec0"),
+                        "1732320000000 1 0 unknown");
 }
 
 /* What was deferred in the last moments is told with the request that may be its retry. */
@@ -516,6 +611,27 @@ static void test_retries_asked_alone(void **state)
     assert_false(ask_retry("192.0.2.8", true, NULL));
     assert_false(ask_retry("192.0.2.8", false, NULL));
     assert_string_equal(ask_redis("DBSIZE"), "0");
+}
+
+/* Several pairs are told of at once; what waits for one and makes no sense counts as nothing; what is known to be a retry is one. */
+static void test_retries_otherwise(void **state)
+{
+    (void)state;
+    struct count_deferral two[] = {deferral, deferral};
+    struct count_ask ask = ask_for("k", "l", 3);
+    struct count_answer answer;
+    ask.flags = COUNT_ATTEMPT;
+    struct count_request request = {.asks = &ask, .n = 1, .retry = true};
+    two[0].pair.id[0] = '1';
+    assert_int_equal(counters_deferred(counters, two, 2, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HLEN test:retries:{0}:40100"), "2");
+    assert_true(ask_retry("192.0.2.8", true, NULL));
+    ask_redis("HSET test:retries:{0}:40100 %s junk", deferral.pair.id);
+    assert_false(ask_retry("192.0.2.8", true, NULL));
+    assert_int_equal(counters_junk_resets(counters), 1);
+    assert_int_equal(counters_reserve(counters, &request, START, &answer), COUNTERS_OK);
+    assert_true(answer.retry);
+    assert_string_equal(ask_redis("EXISTS test:k"), "0");
 }
 
 /* Between nodes: what is only asked for where its key is, and is not, charges nothing at all. */
@@ -762,11 +878,13 @@ static void test_synced_once(void **state)
                                         .window_ms = 60000,
                                         .slot = slot,
                                         .created = INT64_MAX,
-                                        .amount = 5,
+                                        .amount = 6,
                                         .here = -1};
+    struct count_change changes[] = {change, change};
+    changes[0].amount = -1;
     ask_redis("ACL SETUSER default -get -set");
     for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
-        assert_int_equal(counters->ops->sync(counters, &change, 1, START, sequences[i]), COUNTERS_OK);
+        assert_int_equal(counters->ops->sync(counters, changes, 2, START, sequences[i]), COUNTERS_OK);
         assert_int_equal(reserve_one(&ask, START).used, sums[i] + 1 + (int64_t)i);
     }
     ask_redis("ACL SETUSER default +@all");
@@ -838,10 +956,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_changes_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),
         cmocka_unit_test_setup_teardown(test_junk_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_numbers_of_a_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_words_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_of_a_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_type_is_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferrals_come_with_the_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_asked_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_where_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_spares_what_is_no_counter, setup, teardown),
