@@ -205,6 +205,47 @@ static void test_hard_text(void **state)
     assert_int_equal(counters_junk_resets(counters), 0);
 }
 
+static struct lease_grant lease(struct counters *store, int64_t most, struct lease_rest rest, int64_t now)
+{
+    const struct count_ask ask = ask_for("k", "l", 1000);
+    struct lease_grant grant;
+    assert_int_equal(store->ops->lease(store, &ask, most, &rest, now, 0, &grant), COUNTERS_OK);
+    return grant;
+}
+
+/* What is left of a lease is given back while its slot is there. */
+static void test_rest_of_a_lease(void **state)
+{
+    (void)state;
+    ask_redis("HSET test:k l junk");
+    struct lease_grant first = lease(counters, 1000, (struct lease_rest){0}, START);
+    assert_int_equal(first.units, 250);
+    assert_int_equal(counters_junk_resets(counters), 1);
+    struct lease_rest rest = {.units = 100, .slot = first.slot, .created = first.created};
+    assert_int_equal(lease(counters, 10, rest, START + 60000).used, 150);
+    assert_int_equal(lease(counters, 10, rest, START + 66000).used, 10);
+    assert_string_equal(ask_redis("HGET test:k l"),
+                        "20/1000 window=60000 born=1732320000000 slot=288720011 10,10");
+}
+
+/* Who leases now, and did in the ten seconds before, shares what is free. */
+static void test_lessees(void **state)
+{
+    (void)state;
+    struct counters *others[] = {connect_to(&server), connect_to(&server)};
+    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START).units, 1000 / 4);
+    for (int i = 0; i < 2; i++) {
+        remote_follow_caller_clock(others[i]);
+        assert_int_equal(lease(others[i], 1000, (struct lease_rest){0}, START).units,
+                         i == 0 ? 750 / 8 : 657 / 12);
+    }
+    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START + 10000).units, 603 / 12);
+    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START + 20000).units, 553 / 4);
+    assert_int_equal(lease(others[0], 1000, (struct lease_rest){0}, START + 20000).units, 415 / 8);
+    for (int i = 0; i < 2; i++)
+        disconnect(others[i]);
+}
+
 /* What is counted stands in the text where it is not recipients, also on the short way through the script. */
 static void test_text_of_units(void **state)
 {
@@ -468,6 +509,7 @@ static void test_changes_of_a_text(void **state)
         {HEAD("2") "2", HEAD("3") "2,1", 1, 1, 0},
         {HEAD("2") "2", NULL, 1, -1, 0},
         {HEAD("2") "2 held=1732320000001", NULL, 11, -1, 0},
+        {HEAD("2") "1:1,1:1 held=1732320000001 h", HEAD("2") "1,1:1 held=1732320000001 h", 0, 0, -1},
         {HEAD("100000000000000") "50000000000000:1,50000000000000:1 h",
          HEAD("100000000000000") "50000000000000:1,50000000000000 h", 1, 0, -1},
         {HEAD("3") "2,1:1:1", NULL, 1, -1, 0},
@@ -893,6 +935,9 @@ static void test_synced_once(void **state)
     snprintf(key, sizeof key, "%s", ask_redis("RANDOMKEY"));
     assert_memory_equal(key, "test:paid:{", 11);
     assert_in_range(ttl_of(key), 3023990000, 3024000000);
+    ask_redis("HSET %s turn junk", key);
+    assert_int_equal(counters->ops->sync(counters, changes, 2, START, 1), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET %s turn", key), "1");
 }
 
 /* Scripts flushed, the server replaced by an empty one, then away for good. */
@@ -952,6 +997,8 @@ int main(void)
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rest_of_a_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lessees, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_key_has_a_ttl, setup, teardown),

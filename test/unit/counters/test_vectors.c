@@ -249,18 +249,20 @@ static const struct receipt *find_receipt(struct run *run, const char *name)
     return NULL;
 }
 
-/* "RECEIPT AMOUNT [OPEN] [late=N] [full=MAX] [fit=MAX] [ago=MS]"; returns how many. */
+/* "RECEIPT AMOUNT [OPEN] [late=N] [full=MAX] [fit=MAX] [ago=MS | ended=MS]"; returns how many. */
 static size_t make_changes(struct run *run, char *line, struct count_change *changes)
 {
     const struct receipt *receipt = find_receipt(run, next_word(&line));
     struct count_change like = {.amount = strtoll(next_word(&line), NULL, 10), .ttl_ms = DAY};
+    bool by_age = false;
     for (char *word; (word = next_word(&line)) != NULL;) {
         int64_t number = strtoll(word + strcspn(word, "=") + (strchr(word, '=') != NULL), NULL, 10);
         if (strncmp(word, "late=", 5) == 0)
             like.late = number;
-        else if (strncmp(word, "ago=", 4) == 0)
+        else if (strncmp(word, "ago=", 4) == 0 || strncmp(word, "ended=", 6) == 0) {
             like.at_ms = run->now - number;
-        else if (strncmp(word, "full=", 5) == 0 || strncmp(word, "fit=", 4) == 0) {
+            by_age = word[0] == 'a';
+        } else if (strncmp(word, "full=", 5) == 0 || strncmp(word, "fit=", 4) == 0) {
             like.check = word[1] == 'u' ? COUNT_CHECK_FULL : COUNT_CHECK_FIT;
             like.max = number;
         } else
@@ -277,7 +279,7 @@ static size_t make_changes(struct run *run, char *line, struct count_change *cha
         changes[i].slot = answer->slot;
         changes[i].created = answer->created;
         changes[i].max = like.max > 0 ? like.max : ask->max;
-        if (like.at_ms > 0) { /* by its age alone */
+        if (by_age) {
             changes[i].slot = -1;
             changes[i].created = INT64_MAX;
         }
