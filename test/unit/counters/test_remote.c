@@ -226,6 +226,12 @@ static void test_rest_of_a_lease(void **state)
     assert_int_equal(lease(counters, 10, rest, START + 66000).used, 10);
     assert_string_equal(ask_redis("HGET test:k l"),
                         "20/1000 window=60000 born=1732320000000 slot=288720011 10,10");
+    ask_redis("HSET test:k l %s", "2/1000 window=60000 born=1 slot=288720000 2:2 h");
+    assert_int_equal(lease(counters, 10, (struct lease_rest){0}, START).units, 10);
+    assert_string_equal(ask_redis("HGET test:k l"), "12/1000 window=60000 born=1 slot=288720000 12");
+    ask_redis("DEL test:k");
+    assert_int_equal(lease(counters, 1, rest, START).units, 0); /* of what is gone, nothing */
+    assert_string_equal(ask_redis("EXISTS test:k"), "0");
 }
 
 /* Who leases now, and did in the ten seconds before, shares what is free. */
@@ -559,6 +565,11 @@ static void test_another_type_is_deleted(void **state)
     struct error condition = {0};
     counters_condition(counters, &condition);
     assert_string_equal(condition.text, "");
+    ask_redis("SET test:k junk");
+    asks[0].overflow = "o";
+    asks[0].new_key = "new";
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    assert_true(answers[0].overflowed); /* it is new */
 }
 
 static void defer(const char *id)
