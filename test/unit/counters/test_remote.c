@@ -388,6 +388,8 @@ static void test_every_key_has_a_ttl(void **state)
     assert_in_range(ttl_of("test:b"), 90000, 100000);
     assert_in_range(ttl_of("test:c"), 90000, 100000);
     assert_in_range(ttl_of("test:new"), 60000, 120000);
+    assert_string_equal(ask_redis("HGET test:new subjects"),
+                        "1/1 window=60000 born=1732320000000 slot=288720000 1");
     const struct count_ask another = ask_for("a", "another", 3);
     reserve_one(&asks[0], START); /* a shorter one does not cut the longer, */
     reserve_one(&asks[0], START + 6000);
