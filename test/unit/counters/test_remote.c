@@ -116,6 +116,40 @@ static void test_text(void **state)
     ask.hold_ms = 0;
     reserve_one(&ask, START + 700000);
     assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720116 1 refused=1");
+    ask.window_ms =
+        1000; /* somebody looked at the clock a little later, and gave back what was charged last */
+    ask.amount = 2;
+    ask_redis("HSET test:%s %s %s", ask.key, ask.limit, "1/3 window=1000 born=1 slot=17323200005 0,0,1");
+    reserve_one(&ask, START);
+    assert_string_equal(get_text(), "3/3 window=1000 born=1 slot=17323200003 3");
+}
+
+/* A share is refused for good until its limit has less taken than that part: what is open does not make it longer. */
+static void test_share_hard_until(void **state)
+{
+    (void)state;
+    struct count_ask asks[] = {ask_for("k", "l", 9), ask_for("s", "l", 1)};
+    struct count_answer answers[2];
+    asks[0].flags = asks[1].flags = COUNT_HARD;
+    asks[1].window_ms = 3600000;
+    asks[1].share_of = 0;
+    asks[1].share_above = 1;
+    const struct count_request request = {.asks = asks, .n = 2};
+    assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
+    for (int i = 0; i < 2; i++) {
+        struct count_change change = {.key = asks[i].key,
+                                      .limit = "l",
+                                      .window_ms = asks[i].window_ms,
+                                      .slot = answers[i].slot,
+                                      .created = START,
+                                      .open = -1};
+        assert_int_equal(counters_change(counters, &change, 1, START), COUNTERS_OK);
+    }
+    reserve_one(&asks[0], START + 6000);
+    assert_int_equal(counters_reserve(counters, &request, START + 6000, answers), COUNTERS_OK);
+    assert_int_equal(answers[1].result, COUNT_OVER);
+    assert_int_equal(answers[1].wait_ms, 66000);
+    assert_int_equal(answers[1].hard_ms, 60000);
 }
 
 /* "4:1", and words of another version: kept by whoever writes. */
@@ -520,6 +554,8 @@ static void test_changes_of_a_text(void **state)
         {HEAD("2") "1:1,1:1 held=1732320000001 h", HEAD("2") "1,1:1 held=1732320000001 h", 0, 0, -1},
         {HEAD("100000000000000") "50000000000000:1,50000000000000:1 h",
          HEAD("100000000000000") "50000000000000:1,50000000000000 h", 1, 0, -1},
+        {"5/9 window=60000 born=1732320000000 slot=288719995 2,0,0,0,0,0,3",
+         "1/9 window=60000 born=1732320000000 slot=288719995 1,0,0,0,0,0", 5, -1, 0},
         {HEAD("3") "2,1:1:1", NULL, 1, -1, 0},
     };
     enum { N = sizeof rows / sizeof rows[0] };
@@ -572,6 +608,7 @@ static void test_another_type_is_deleted(void **state)
     asks[0].new_key = "new";
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
     assert_true(answers[0].overflowed); /* it is new */
+    assert_string_equal(ask_redis("HGET test:o l"), "1/3 window=60000 born=1732320000000 slot=288720000 1");
 }
 
 static void defer(const char *id)
@@ -700,6 +737,7 @@ static void test_only_where_it_is(void **state)
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
     assert_int_equal(answers[0].result, COUNT_ADMITTED);
     assert_int_equal(answers[1].result, COUNT_ABSENT);
+    assert_true(answers[0].used == 0 && !answers[0].overflowed);
     assert_string_equal(ask_redis("DBSIZE"), "0");
     ask_redis("HSET test:there other 1");
     assert_int_equal(counters_reserve(counters, &request, START, answers), COUNTERS_OK);
@@ -1009,6 +1047,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open_text, setup, teardown),
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_share_hard_until, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest_of_a_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lessees, setup, teardown),
