@@ -38,6 +38,11 @@ static const char *ask_redis(const char *format, ...)
     return text;
 }
 
+static int64_t ttl_of(const char *key)
+{
+    return strtoll(ask_redis("PTTL %s", key), NULL, 10);
+}
+
 static struct count_ask ask_for(const char *key, const char *limit, int64_t max)
 {
     return (struct count_ask){.key = key,
@@ -116,12 +121,27 @@ static void test_text(void **state)
     ask.hold_ms = 0;
     reserve_one(&ask, START + 700000);
     assert_string_equal(get_text(), "1/3 window=60000 born=1732320000000 slot=288720116 1 refused=1");
-    ask.window_ms =
-        1000; /* somebody looked at the clock a little later, and gave back what was charged last */
+}
+
+/* Of slots that are ahead, by ten seconds at most, the newest with something in it is the current one: somebody looked at the clock a little
+ * later, and may have given back what was charged last. */
+static void test_slots_ahead(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"1/3 window=1000 born=1 slot=17323200005 0,0,1", "3/3 window=1000 born=1 slot=17323200003 3"},
+        {"0/3 window=1000 born=1 slot=17323200005 0,0", "2/3 window=1000 born=1 slot=17323200000 2"},
+        {"1/3 window=1000 born=1 slot=17323200100 1", "3/3 window=1000 born=1 slot=17323200100 3"},
+        {"1/3 window=1000 born=1 slot=17323200101 1", "3/3 window=1000 born=1 slot=17323200000 3:1"},
+    };
+    struct count_ask ask = ask_for("k", "l", 3);
+    ask.window_ms = 1000;
     ask.amount = 2;
-    ask_redis("HSET test:%s %s %s", ask.key, ask.limit, "1/3 window=1000 born=1 slot=17323200005 0,0,1");
-    reserve_one(&ask, START);
-    assert_string_equal(get_text(), "3/3 window=1000 born=1 slot=17323200003 3");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ask_redis("HSET test:k l %s", rows[i][0]);
+        reserve_one(&ask, START);
+        assert_string_equal(ask_redis("HGET test:k l"), rows[i][1]);
+    }
 }
 
 /* A share is refused for good until its limit has less taken than that part: what is open does not make it longer. */
@@ -254,17 +274,33 @@ static void test_rest_of_a_lease(void **state)
     ask_redis("HSET test:k l junk");
     struct lease_grant first = lease(counters, 1000, (struct lease_rest){0}, START);
     assert_int_equal(first.units, 250);
-    assert_int_equal(counters_junk_resets(counters), 1);
-    struct lease_rest rest = {.units = 100, .slot = first.slot, .created = first.created};
-    assert_int_equal(lease(counters, 10, rest, START + 60000).used, 150);
-    assert_int_equal(lease(counters, 10, rest, START + 66000).used, 10);
+    assert_int_equal(first.left_ms, 5999);
+    assert_in_range(ttl_of("test:k"), 90000, 100000);
+    const struct lease_rest rest = {.units = 100, .slot = first.slot, .created = first.created},
+                            other = {.units = 100, .slot = first.slot, .created = first.created + 1};
+    assert_int_equal(lease(counters, 1, other, START + 60000).used, 250);
+    struct lease_grant second = lease(counters, 10, rest, START + 60000);
+    assert_int_equal(second.used, 150);
+    assert_int_equal(lease(counters, 1,
+                           (struct lease_rest){.units = 5, .slot = second.slot, .created = second.created},
+                           START + 60000)
+                         .units,
+                     0);
+    assert_int_equal(lease(counters, 10, rest, START + 66000).used, 5);
     assert_string_equal(ask_redis("HGET test:k l"),
-                        "20/1000 window=60000 born=1732320000000 slot=288720011 10,10");
+                        "15/1000 window=60000 born=1732320000000 slot=288720011 10,5");
+    assert_int_equal(counters_junk_resets(counters), 1);
+}
+
+static void test_lease_otherwise(void **state)
+{
+    (void)state;
     ask_redis("HSET test:k l %s", "2/1000 window=60000 born=1 slot=288720000 2:2 h");
     assert_int_equal(lease(counters, 10, (struct lease_rest){0}, START).units, 10);
     assert_string_equal(ask_redis("HGET test:k l"), "12/1000 window=60000 born=1 slot=288720000 12");
-    ask_redis("DEL test:k");
-    assert_int_equal(lease(counters, 1, rest, START).units, 0); /* of what is gone, nothing */
+    ask_redis("DEL test:k"); /* of what is gone nothing can be given back */
+    const struct lease_rest rest = {.units = 10, .slot = 288720000, .created = 1};
+    assert_int_equal(lease(counters, 1, rest, START).units, 0);
     assert_string_equal(ask_redis("EXISTS test:k"), "0");
 }
 
@@ -272,18 +308,22 @@ static void test_rest_of_a_lease(void **state)
 static void test_lessees(void **state)
 {
     (void)state;
-    struct counters *others[] = {connect_to(&server), connect_to(&server)};
-    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START).units, 1000 / 4);
-    for (int i = 0; i < 2; i++) {
-        remote_follow_caller_clock(others[i]);
-        assert_int_equal(lease(others[i], 1000, (struct lease_rest){0}, START).units,
-                         i == 0 ? 750 / 8 : 657 / 12);
+    struct counters *all[] = {counters, connect_to(&server), connect_to(&server)};
+    static const struct {
+        int who;
+        int64_t ms, units;
+    } rows[] = {
+        {0, 0, 1000 / 4},     {1, 0, 750 / 8},      {2, 0, 657 / 12},
+        {0, 10000, 603 / 12}, {1, 10000, 553 / 12}, {0, 20000, 507 / 8},
+        {1, 20000, 444 / 8},  {0, 30000, 389 / 8},  {0, 40000, 341 / 4},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        remote_follow_caller_clock(all[rows[i].who]);
+        assert_int_equal(lease(all[rows[i].who], 1000, (struct lease_rest){0}, START + rows[i].ms).units,
+                         rows[i].units);
     }
-    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START + 10000).units, 603 / 12);
-    assert_int_equal(lease(counters, 1000, (struct lease_rest){0}, START + 20000).units, 553 / 4);
-    assert_int_equal(lease(others[0], 1000, (struct lease_rest){0}, START + 20000).units, 415 / 8);
-    for (int i = 0; i < 2; i++)
-        disconnect(others[i]);
+    for (int i = 1; i < 3; i++)
+        disconnect(all[i]);
 }
 
 /* What is counted stands in the text where it is not recipients, also on the short way through the script. */
@@ -365,11 +405,6 @@ static void test_parse(void **state)
 /* Its last two digits name the hash. */
 static const struct count_deferral deferral = {
     .pair.id = "00112233445566778899aabbccddeec0", .at_ms = START, .n = 1};
-
-static int64_t ttl_of(const char *key)
-{
-    return strtoll(ask_redis("PTTL %s", key), NULL, 10);
-}
 
 /* Changes of one call, each of its own amount; one of them, and what comes behind it, goes the long way, and none is made twice. */
 static void test_changes_differ(void **state)
@@ -1047,9 +1082,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open_text, setup, teardown),
         cmocka_unit_test(test_parse),
         cmocka_unit_test_setup_teardown(test_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slots_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_hard_until, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest_of_a_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lease_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lessees, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_of_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes_differ, setup, teardown),
