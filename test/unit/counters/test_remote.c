@@ -267,6 +267,18 @@ static struct lease_grant lease(struct counters *store, int64_t most, struct lea
     return grant;
 }
 
+/* Of the oldest slot, too, only what is taken refuses for good. */
+static void test_hard_until(void **state)
+{
+    (void)state;
+    struct count_ask ask = ask_for("k", "l", 1);
+    ask.flags = COUNT_HARD;
+    ask_redis("HSET test:k l %s", "4/1 window=60000 born=1 slot=288720000 2,0,0,0,0,0,0,0,0,0,2:2 h");
+    const struct count_answer answer = reserve_one(&ask, START);
+    assert_int_equal(answer.result, COUNT_OVER);
+    assert_int_equal(answer.hard_ms, 66000);
+}
+
 /* What is left of a lease is given back while its slot is there. */
 static void test_rest_of_a_lease(void **state)
 {
@@ -752,6 +764,11 @@ static void test_retries_otherwise(void **state)
     two[0].pair.id[0] = '1';
     assert_int_equal(counters_deferred(counters, two, 2, START), COUNTERS_OK);
     assert_string_equal(ask_redis("HLEN test:retries:{0}:40100"), "2");
+    two[0].n = 1;
+    two[1].n = 16; /* 15 of them */
+    assert_int_equal(counters_deferred(counters, two, 2, START), COUNTERS_OK);
+    assert_string_equal(ask_redis("HGET test:retries:{0}:40100 %s", deferral.pair.id),
+                        "1732320000000 16 0 unknown");
     assert_true(ask_retry("192.0.2.8", true, NULL));
     ask_redis("HSET test:retries:{0}:40100 %s junk", deferral.pair.id);
     assert_false(ask_retry("192.0.2.8", true, NULL));
@@ -1085,6 +1102,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slots_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_hard_until, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hard_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hard_until, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest_of_a_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_otherwise, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lessees, setup, teardown),
