@@ -242,7 +242,7 @@ static bool notify_retries(struct failover_state *state)
     while (!worker_stopping(state->worker) && all &&
            (n = retries_collect(retries, now, list, COUNTERS_DEFERRALS)) > 0) {
         all = counters_deferred(state->remote, list, n, now) != COUNTERS_DOWN;
-        retries_told(retries, list, n);
+        retries_arrived(retries, list, n);
     }
     return all;
 }

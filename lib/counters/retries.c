@@ -259,7 +259,7 @@ static struct retry *set_find_deferral(const struct set *set, const uint64_t id[
     return retry != NULL ? retry : set_find(set, id, half + 1);
 }
 
-void retries_told(struct retries *retries, const struct count_deferral *list, size_t n)
+void retries_arrived(struct retries *retries, const struct count_deferral *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t id[2];

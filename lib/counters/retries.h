@@ -24,7 +24,7 @@ void retries_note(struct retries *retries, const struct count_deferral *deferral
 /* Is this RCPT a retry? One that waits for its pair is then used up, unless look. */
 bool retries_take(struct retries *retries, const struct count_pair *pair, int64_t now_ms, bool look);
 
-/* Takes out up to n, at least 2, that the other store is yet to be told of; they are on their way then, until retries_told(). Returns
+/* Takes out up to n, at least 2, that the other store is yet to be told of; they are on their way then, until retries_arrived(). Returns
  * how many. */
 size_t retries_collect(struct retries *retries, int64_t now_ms, struct count_deferral *out, size_t n);
 
@@ -34,7 +34,7 @@ bool retries_collect_pair(struct retries *retries, const struct count_pair *pair
                           struct count_deferral *out);
 
 /* What retries_collect() gave is no longer on its way: the other store was told of it, but for those whose n is still more than 0. */
-void retries_told(struct retries *retries, const struct count_deferral *list, size_t n);
+void retries_arrived(struct retries *retries, const struct count_deferral *list, size_t n);
 
 /* The other store could not be told of these: they are unsynced again. */
 void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n);

@@ -1047,7 +1047,7 @@ static void test_retries_of_a_pool(void **state)
 }
 
 /* Who comes again while remote is being told of his deferral may ask it before it has heard of that. */
-static void test_retry_while_remote_is_told(void **state)
+static void test_retry_before_remote_hears(void **state)
 {
     (void)state;
     atomic_store(&the_remote->hears_ms, 300);
@@ -1311,7 +1311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_retry_while_remote_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retry_before_remote_hears, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_synced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),

@@ -339,11 +339,11 @@ static void test_srs(void **state)
     assert_int_equal(address_srs(raw, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
     assert_string_equal(just, "joe@sender.example");
     /* A forwarder's U-labels can be longer than 255 octets. */
-    char far[1000] = "SRS0=h=t=sender.example=joe@", again[ADDRESS_DOMAIN_MAX + 1];
+    char longest[1000] = "SRS0=h=t=sender.example=joe@", again[ADDRESS_DOMAIN_MAX + 1];
     for (size_t i = 0; i < 150; i++)
-        strcat(far, i % 50 < 49 ? "\xf0\xa0\x80\x80" : ".");
-    assert_int_equal(address_domain(strchr(far, '@') + 1, again, NULL), 0);
-    assert_int_equal(address_srs(far, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
+        strcat(longest, i % 50 < 49 ? "\xf0\xa0\x80\x80" : ".");
+    assert_int_equal(address_domain(strchr(longest, '@') + 1, again, NULL), 0);
+    assert_int_equal(address_srs(longest, just, sizeof just, forwarder), ADDRESS_SRS_ORIGINAL);
     assert_string_equal(forwarder, again);
 }
 
