@@ -489,6 +489,11 @@ static void test_every_key_has_a_ttl(void **state)
     asks[0].key = "e";
     reserve_one(&asks[0], START);
     assert_in_range(ttl_of("test:e"), 66000, 67000);
+    const struct count_ask both[] = {ask_for("f", "short", 3), ask_for("f", "long", 3)};
+    assert_int_equal(
+        counters_reserve(counters, &(struct count_request){.asks = both, .n = 2}, START, answers),
+        COUNTERS_OK);
+    assert_in_range(ttl_of("test:f"), 90000, 100000);
     assert_int_equal(counters_deferred(counters, (struct count_deferral[]){deferral}, 1, START), COUNTERS_OK);
     assert_in_range(ttl_of("test:retries:{0}:40100"), 86390000, 86400000);
 }
