@@ -74,6 +74,7 @@ struct count_deferral {
     int64_t at_ms; /* when */
     int n;         /* how many */
     bool least;    /* the store may know of them: so many wait for the pair, at least */
+    int on_way;    /* of struct retries: how many it has sent on their way with this one */
     struct count_pair pair;
 };
 

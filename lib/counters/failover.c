@@ -73,6 +73,15 @@ static enum counters_status ask_local(struct failover_state *state, enum counter
     return local->ops->ask(local, mode, request, now_ms, answers);
 }
 
+/* It was told of it, or, where it is away, was not. */
+static void deferral_sent(struct retries *retries, struct count_deferral *deferral,
+                          enum counters_status status)
+{
+    if (status != COUNTERS_DOWN)
+        deferral->n = 0;
+    retries_arrived(retries, deferral, 1);
+}
+
 /* Asks remote, and tells it what was deferred of the pair in the last moments. */
 static enum counters_status ask_remote(struct failover_state *state, enum counters_mode mode,
                                        const struct count_request *request, int64_t now_ms,
@@ -85,8 +94,8 @@ static enum counters_status ask_remote(struct failover_state *state, enum counte
         retries_collect_pair(retries, request->pair, now_ms, &deferral))
         with.deferred = &deferral;
     enum counters_status status = state->remote->ops->ask(state->remote, mode, &with, now_ms, answers);
-    if (status == COUNTERS_DOWN && with.deferred != NULL)
-        retries_put_back(retries, &deferral, 1);
+    if (with.deferred != NULL)
+        deferral_sent(retries, &deferral, status);
     return status;
 }
 
@@ -235,8 +244,8 @@ static bool failover_retry(struct failover_state *state, const struct count_requ
     if (!look && retries_collect_pair(retries, request->pair, now_ms, &deferral))
         with.deferred = &deferral;
     enum counters_status status = state->remote->ops->retry(state->remote, &with, look, now_ms, &retry);
-    if (status == COUNTERS_DOWN && with.deferred != NULL)
-        retries_put_back(retries, &deferral, 1);
+    if (with.deferred != NULL)
+        deferral_sent(retries, &deferral, status);
     if (status != COUNTERS_OK)
         return retries_take(retries, request->pair, now_ms, look);
     if (retry && !look)

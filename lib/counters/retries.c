@@ -22,8 +22,9 @@ struct retry { /* what waits for a pair of one half-day; young + ripe 0: empty *
     struct network client; /* of the last */
     uint8_t young, ripe;
     uint8_t unsynced; /* so many of both, the newest, the other store is yet to be told of */
-    uint8_t on_way;   /* so many it is being told of: who asks now may come before it has heard of them */
-    bool lost;        /* it may have known them: it is told how many wait at least */
+    uint16_t
+        on_way; /* so many it is being told of, each time: who asks now may come before it has heard of them */
+    bool lost;  /* it may have known them: it is told how many wait at least */
 };
 
 struct retries {
@@ -187,19 +188,29 @@ static struct count_deferral deferral_of(const struct retry *retry, int n, int64
     return deferral;
 }
 
+/* They are on their way now. */
+static void send_off(struct retry *retry)
+{
+    retry->on_way = (uint16_t)(retry->on_way + retry->unsynced);
+    retry->unsynced = 0;
+    retry->lost = false;
+}
+
 /* Those that are ripe were deferred a minute before the young ones, or earlier. Returns how many deferrals: at most 2. */
 static size_t retry_collect(struct retry *retry, struct count_deferral *out)
 {
     size_t n = 0;
     int young = retry->unsynced < retry->young ? retry->unsynced : retry->young;
     int ripe = retry->unsynced - young;
-    if (ripe > 0)
-        out[n++] = deferral_of(retry, ripe, retry->at - COUNTERS_RETRY_AFTER_MS);
-    if (young > 0)
-        out[n++] = deferral_of(retry, young + (retry->lost ? ripe : 0), retry->at);
-    retry->on_way = retry->unsynced;
-    retry->unsynced = 0;
-    retry->lost = false;
+    if (ripe > 0) {
+        out[n] = deferral_of(retry, ripe, retry->at - COUNTERS_RETRY_AFTER_MS);
+        out[n++].on_way = ripe;
+    }
+    if (young > 0) {
+        out[n] = deferral_of(retry, young + (retry->lost ? ripe : 0), retry->at);
+        out[n++].on_way = young;
+    }
+    send_off(retry);
     return n;
 }
 
@@ -245,43 +256,26 @@ bool retries_collect_pair(struct retries *retries, const struct count_pair *pair
     int n = retry != NULL ? retry->unsynced + retry->on_way : 0;
     if (n > 0) {
         *out = deferral_of(retry, n < waiting(retry) ? n : waiting(retry), retry->at);
-        retry->unsynced = retry->on_way = 0;
-        retry->lost = false;
+        out->on_way = retry->unsynced;
+        send_off(retry);
     }
     set_unlock(&set);
     return n > 0;
-}
-
-/* What waits for the pair of a deferral: its ripe ones may have been given a time of the half-day before. */
-static struct retry *set_find_deferral(const struct set *set, const uint64_t id[2], int64_t half)
-{
-    struct retry *retry = set_find(set, id, half);
-    return retry != NULL ? retry : set_find(set, id, half + 1);
 }
 
 void retries_arrived(struct retries *retries, const struct count_deferral *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t id[2];
+        int64_t half = store_half_day(list[i].at_ms);
         parse_id(list[i].pair.id, id);
         struct set set = set_of(retries, id);
-        struct retry *retry = set_find_deferral(&set, id, store_half_day(list[i].at_ms));
+        struct retry *retry = set_find(&set, id, half);
+        if (retry == NULL) /* its ripe ones may have been given a time of the half-day before */
+            retry = set_find(&set, id, half + 1);
         if (retry != NULL)
-            retry->on_way = 0;
-        set_unlock(&set);
-        if (list[i].n > 0)
-            retries_put_back(retries, &list[i], 1);
-    }
-}
-
-void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint64_t id[2];
-        parse_id(list[i].pair.id, id);
-        struct set set = set_of(retries, id);
-        struct retry *retry = set_find_deferral(&set, id, store_half_day(list[i].at_ms));
-        if (retry != NULL) {
+            retry->on_way = (uint16_t)(retry->on_way > list[i].on_way ? retry->on_way - list[i].on_way : 0);
+        if (retry != NULL && list[i].n > 0) {
             int unsynced = list[i].least ? waiting(retry) : retry->unsynced + list[i].n;
             retry->unsynced = (uint8_t)(unsynced < waiting(retry) ? unsynced : waiting(retry));
             retry->lost = retry->lost || list[i].least;

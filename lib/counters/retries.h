@@ -28,16 +28,13 @@ bool retries_take(struct retries *retries, const struct count_pair *pair, int64_
  * how many. */
 size_t retries_collect(struct retries *retries, int64_t now_ms, struct count_deferral *out, size_t n);
 
-/* The same of one pair, this half-day, and those that are on their way besides: told twice they let one more pass, not told they
- * would count. They count as synced at once. False: nothing. */
+/* The same of one pair, this half-day, and those that are on their way already: told twice they let one more pass, not told in time they
+ * would count. False: nothing. */
 bool retries_collect_pair(struct retries *retries, const struct count_pair *pair, int64_t now_ms,
                           struct count_deferral *out);
 
-/* What retries_collect() gave is no longer on its way: the other store was told of it, but for those whose n is still more than 0. */
+/* The other store was told of them, but for those whose n is still more than 0: these are unsynced again. */
 void retries_arrived(struct retries *retries, const struct count_deferral *list, size_t n);
-
-/* The other store could not be told of these: they are unsynced again. */
-void retries_put_back(struct retries *retries, const struct count_deferral *list, size_t n);
 
 /* The other store may have lost them: it is to be told of all once more. */
 void retries_unsync(struct retries *retries);

@@ -1058,6 +1058,40 @@ static void test_retry_before_remote_hears(void **state)
     atomic_store(&the_remote->hears_ms, 0);
 }
 
+/* What is on its way goes with each that asks, until it has arrived; what has not arrived waits again. */
+static void test_deferrals_on_their_way(void **state)
+{
+    (void)state;
+    struct retries *retries = retries_new();
+    const struct count_deferral deferral = {.pair = pair_of(77), .at_ms = now, .n = 2};
+    const struct count_pair of = pair_of(77);
+    struct count_deferral with[2], list[2];
+    assert_non_null(retries);
+    assert_false(retries_collect_pair(retries, &of, now, &with[0]));
+    retries_note(retries, &deferral, now);
+    for (int i = 0; i < 2; i++) {
+        assert_true(retries_collect_pair(retries, &of, now, &with[i]));
+        assert_int_equal(with[i].n, 2);
+    }
+    assert_int_equal(retries_collect(retries, now, list, 2), 0);
+    with[1].n = 0;
+    retries_arrived(retries, &with[1], 1); /* the other one still is on its way */
+    assert_true(retries_collect_pair(retries, &of, now, &with[1]));
+    with[1].n = 0;
+    retries_arrived(retries, &with[1], 1);
+    retries_arrived(retries, &with[0], 1); /* it could not be told */
+    assert_int_equal(retries_collect(retries, now, list, 2), 1);
+    assert_int_equal(list[0].n, 2);
+    list[0].n = 0;
+    assert_true(retries_collect_pair(retries, &of, now, &with[0]));
+    with[0].n = 0;
+    retries_arrived(retries, &with[0], 1);
+    retries_arrived(retries, list, 1);
+    assert_false(retries_collect_pair(retries, &of, now, &with[0]));
+    assert_int_equal(retries_collect(retries, now, list, 2), 0);
+    retries_free(retries);
+}
+
 /* How many waits of the pair remote knows. */
 static int remote_knows(void)
 {
@@ -1312,6 +1346,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry_before_remote_hears, setup, teardown),
+        cmocka_unit_test(test_deferrals_on_their_way),
         cmocka_unit_test_setup_teardown(test_retries_are_synced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attempts_ask_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_is_not_merged, setup, teardown),
