@@ -18,8 +18,7 @@ struct facts { /* one RCPT, borrowed */
     const char *sender_raw; /* as received */
     const char *recipient;  /* what Postfix resolved, or the raw argument; as decide_recipient() saw it */
     bool resolved;
-    bool
-        unsure; /* what Postfix will ask our maps, or who sends, is not known for sure: nothing is proven by it */
+    bool unsure;                /* who it is, or who sends, is not known for sure: nothing is proven */
     int64_t size;               /* -1: not declared */
     const struct receipt *held; /* what the message holds already */
 

@@ -22,9 +22,8 @@ struct retry { /* what waits for a pair of one half-day; young + ripe 0: empty *
     struct network client; /* of the last */
     uint8_t young, ripe;
     uint8_t unsynced; /* so many of both, the newest, the other store is yet to be told of */
-    uint16_t
-        on_way; /* so many it is being told of, each time: who asks now may come before it has heard of them */
-    bool lost;  /* it may have known them: it is told how many wait at least */
+    uint16_t on_way;  /* so many it is being told of: who asks meanwhile may be quicker */
+    bool lost;        /* it may have known them: it is told how many wait at least */
 };
 
 struct retries {
