@@ -133,11 +133,13 @@ static void test_slots_ahead(void **state)
         {"0/3 window=1000 born=1 slot=17323200005 0,0", "2/3 window=1000 born=1 slot=17323200000 2"},
         {"1/3 window=1000 born=1 slot=17323200100 1", "3/3 window=1000 born=1 slot=17323200100 3"},
         {"1/3 window=1000 born=1 slot=17323200101 1", "3/3 window=1000 born=1 slot=17323200000 3:1"},
+        {"1/3 window=10 born=1 slot=1732320010001 1", "3/3 window=10 born=1 slot=1732320000000 3:1"},
+        {"1/3 window=240000 born=1 slot=72180001 1", "3/3 window=240000 born=1 slot=72180000 3:1"},
     };
     struct count_ask ask = ask_for("k", "l", 3);
-    ask.window_ms = 1000;
     ask.amount = 2;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ask.window_ms = strtoll(strchr(rows[i][0], '=') + 1, NULL, 10);
         ask_redis("HSET test:k l %s", rows[i][0]);
         reserve_one(&ask, START);
         assert_string_equal(ask_redis("HGET test:k l"), rows[i][1]);
@@ -607,6 +609,8 @@ static void test_changes_of_a_text(void **state)
         {HEAD("2") "1:1,1:1 held=1732320000001 h", HEAD("2") "1,1:1 held=1732320000001 h", 0, 0, -1},
         {HEAD("100000000000000") "50000000000000:1,50000000000000:1 h",
          HEAD("100000000000000") "50000000000000:1,50000000000000 h", 1, 0, -1},
+        {"2/9 window=60000 born=1732320000000 slot=288720001 1,1",
+         "1/9 window=60000 born=1732320000000 slot=288720001 1", 0, -1, 0},
         {"5/9 window=60000 born=1732320000000 slot=288719995 2,0,0,0,0,0,3",
          "1/9 window=60000 born=1732320000000 slot=288719995 1,0,0,0,0,0", 5, -1, 0},
         {HEAD("3") "2,1:1:1", NULL, 1, -1, 0},
