@@ -177,11 +177,12 @@ bool retries_take(struct retries *retries, const struct count_pair *pair, int64_
 
 /* ---- what the other store is yet to be told ---- */
 
-/* n of a pair; least: that many in all. */
+/* n of a pair; least: that many in all. Never of the half-day before: there they would be taken for others. */
 static struct count_deferral deferral_of(const struct retry *retry, int n, int64_t at)
 {
+    const int64_t begin = store_half_day_begin(retry->half);
     struct count_deferral deferral = {
-        .pair.client = retry->client, .at_ms = at, .n = n, .least = retry->lost};
+        .pair.client = retry->client, .at_ms = at > begin ? at : begin, .n = n, .least = retry->lost};
     snprintf(deferral.pair.id, sizeof deferral.pair.id, "%016" PRIx64 "%016" PRIx64, retry->id[0],
              retry->id[1]);
     return deferral;
@@ -266,12 +267,9 @@ void retries_arrived(struct retries *retries, const struct count_deferral *list,
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t id[2];
-        int64_t half = store_half_day(list[i].at_ms);
         parse_id(list[i].pair.id, id);
         struct set set = set_of(retries, id);
-        struct retry *retry = set_find(&set, id, half);
-        if (retry == NULL) /* its ripe ones may have been given a time of the half-day before */
-            retry = set_find(&set, id, half + 1);
+        struct retry *retry = set_find(&set, id, store_half_day(list[i].at_ms));
         if (retry != NULL)
             retry->on_way = (uint16_t)(retry->on_way > list[i].on_way ? retry->on_way - list[i].on_way : 0);
         if (retry != NULL && list[i].n > 0) {

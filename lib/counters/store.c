@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { HALF_DAY_MS = 12 * 60 * 60 * 1000 };
+
 unsigned store_sites(const struct counters *counters)
 {
     return counters != NULL && counters->n_sites > 1 ? counters->n_sites : 1;
@@ -33,7 +35,12 @@ void store_mark_synced(struct count_change *change)
 
 int64_t store_half_day(int64_t now_ms)
 {
-    return now_ms > 0 ? now_ms / (12 * 60 * 60 * 1000) : 0;
+    return now_ms > 0 ? now_ms / HALF_DAY_MS : 0;
+}
+
+int64_t store_half_day_begin(int64_t half)
+{
+    return half * HALF_DAY_MS;
 }
 
 int64_t store_ttl(const struct count_ask *ask)

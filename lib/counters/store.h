@@ -96,6 +96,7 @@ void store_mark_synced(struct count_change *change);
 
 /* The number of the half-day that holds now_ms: what was deferred in it is remembered until the next one ends. */
 int64_t store_half_day(int64_t now_ms);
+int64_t store_half_day_begin(int64_t half);
 
 /* How long the key of an ask has to live: never shorter than its count or its hold. */
 int64_t store_ttl(const struct count_ask *ask);
