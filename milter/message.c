@@ -100,16 +100,30 @@ static bool is_cut(const char *received, const char *resolved)
     return separators(&before, received) > separators(&after, resolved);
 }
 
+/* Postfix makes a whole address of all that it can read. Where one of its own tables cannot be asked, its resolver leaves there what it
+ * began with, which is none. */
+static bool is_unread(const char *received, const char *resolved)
+{
+    struct address before UNZEROED, after UNZEROED;
+    if (strchr(resolved, '@') != NULL)
+        return false;
+    address_parse(received, "", &before, NULL);
+    address_parse(resolved, "", &after, NULL);
+    return strcmp(before.full, after.full) != 0;
+}
+
 /* What is meant by an address of MAIL FROM or RCPT TO. resolved: what Postfix made of it, "" or NULL if that is not known. It also
  * folds letters beyond ASCII (a sharp s is ss then, an E with an accent a small one) in what it tells a milter and asks its own
  * tables (folded: those count, unless they are too many then), but neither in what it asks our maps nor in what it delivers to.
- * False: it has rewritten and folded it, and the letters that were received are not known any more. */
+ * False: it has rewritten and folded it, and the letters that were received are not known any more; or it could not read it. */
 static bool meant(const char *received, const char *resolved, bool folded, const char **out)
 {
     struct address address UNZEROED;
     *out = received;
     if (resolved == NULL || resolved[0] == '\0')
         return true;
+    if (is_unread(received, resolved))
+        return false;
     if (!is_ascii(received) && (!folded || address_parse(resolved, "", &address, NULL) == ADDRESS_INVALID))
         return is_folded_at_most(received, resolved);
     *out = resolved;

@@ -604,3 +604,21 @@ def test_letters_that_grow_and_dots_that_postfix_does_not_see():
         grown = [told("ΐ" * n + domain) for n in (22, 33) for domain in ("@example.com", "@all.example")]
         assert grown == ["250 2.1.5", "250 2.1.5", "553 5.1.3", "553 5.1.3"]
         assert told("ΐ" * 22 + "%x@example.com") in ("451 4.3.0", "550 5.1.1")
+
+
+def test_what_postfix_could_not_read():
+    """One of its own tables is away, and its resolver tells the milter what it began with: that is nobody's address."""
+    with World("memory", maps=True, domains=("example.com", "example.org"), postfix={"mydestination": "!example.com, fail:own"}) as w:
+        w.database.alias("only@example.com", "joe@mailbox.example")
+        w.database.sender("only@example.com", "*", "reject")
+        w.database.sender("only@example.com", "bob@friend.example", "accept")
+        w.database.alias("drop@example.org", "joe@mailbox.example", action="discard")
+        w.settled()
+        with w.smtp() as smtp:
+            smtp.mail("bob@friend.example")
+            assert smtp.rcpt("only@example.com").status == "451 4.3.0"
+            smtp.rset()
+            smtp.mail("")
+            for address in ("one@example.org", "drop@example.org", "one@elsewhere.example", "postmaster"):
+                assert smtp.rcpt(address).status == "451 4.3.0"
+            assert smtp.rcpt("nobody@example.com").status == "550 5.1.1"
