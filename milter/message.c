@@ -181,12 +181,16 @@ static bool keep_receipts(struct message *message, const struct decision *d)
     return kept_all;
 }
 
+/* resolved: what Postfix made of one that is to be dropped, else NULL. */
 static bool keep_accepted(struct message *message, const struct address *address, const char *full,
-                          const char *raw, bool discard)
+                          const char *raw, const char *resolved, bool discard)
 {
     struct accepted *a = pool_alloc(&message->pool, sizeof *a);
     if (a == NULL || (a->full = pool_strdup(&message->pool, full)) == NULL ||
         (a->raw = pool_strdup(&message->pool, raw)) == NULL)
+        return false;
+    a->folded = resolved != NULL ? pool_strdup(&message->pool, resolved) : NULL;
+    if (resolved != NULL && a->folded == NULL)
         return false;
     a->discard = discard;
     a->next = message->accepted;
@@ -203,11 +207,21 @@ static bool keep_accepted(struct message *message, const struct address *address
 static bool duplicate(struct message *message, const char *full, const char *raw, struct outcome *out)
 {
     const struct accepted *before = accepted_find(message, full);
-    if (before == NULL || !keep_accepted(message, &out->decision.recipient, full, raw, before->discard))
+    if (before == NULL || !keep_accepted(message, &out->decision.recipient, full, raw, NULL, before->discard))
         return false;
     out->duplicate = true;
     out->decision.verdict = verdict_accept();
     return true;
+}
+
+/* Would it be dropped with another one? Postfix folds the letters of the recipients that it compares, and of two that are the same then
+ * and have the same mailbox it keeps the first. */
+static bool is_dropped_with(const struct message *message, const char *resolved)
+{
+    bool is = false;
+    for (const struct accepted *a = message->accepted; a != NULL && resolved != NULL && !is; a = a->next)
+        is = a->folded != NULL && resolved[0] != '\0' && strcmp(a->folded, resolved) == 0;
+    return is;
 }
 
 /* Whatever answered 4xx, and whatever this RCPT's plan held: the retry is no attempt. */
@@ -222,7 +236,6 @@ static void note_deferred(struct gate *gate, const struct envelope *envelope)
 void message_rcpt(struct message *message, const char *raw, const char *resolved, struct outcome *out)
 {
     struct gate *gate = message->gate;
-    struct metrics *metrics = &gate->context.metrics;
     int64_t began = clock_monotonic_ns();
     const struct policy *policy = message->policy;
     const bool maps = policy->maps.socket != NULL;
@@ -236,7 +249,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
     if (duplicate(message, full, raw, out)) {
         out->line = (struct reply_line){0};
         message->n_duplicate++;
-        metrics_duplicate(metrics);
+        metrics_duplicate(&gate->context.metrics);
         return;
     }
 
@@ -247,17 +260,16 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         .sender_raw = message->sender_raw,
         .recipient = recipient,
         .resolved = resolved != NULL && resolved[0] != '\0',
-        .unsure = !sure || message->unsure,
+        .unsure = !sure || message->unsure || is_dropped_with(message, resolved),
         .size = message->size,
         .held = message->receipts,
         .no_client_rule = message->no_client_rule,
     };
     decide(gate, policy, &facts, false, &message->pool, d);
-    bool through =
-        d->verdict.action == ACTION_ACCEPT || d->verdict.action == ACTION_DISCARD || !out->enforced;
+    const bool drop = d->verdict.action == ACTION_DISCARD && out->enforced;
+    const bool through = d->verdict.action == ACTION_ACCEPT || drop || !out->enforced;
     if (!keep_receipts(message, d) || message->unknown ||
-        (through && !keep_accepted(message, &d->recipient, full, raw,
-                                   d->verdict.action == ACTION_DISCARD && out->enforced))) {
+        (through && !keep_accepted(message, &d->recipient, full, raw, drop ? resolved : NULL, drop))) {
         d->verdict = verdict_backend(policy);
         out->enforced = true; /* without memory nobody knows who sends, or could drop or give back later */
     }
@@ -268,7 +280,7 @@ void message_rcpt(struct message *message, const char *raw, const char *resolved
         note_deferred(gate, &d->envelope);
     refused_add(gate, d);
     limit_events_add(gate->context.events, gate->context.refusals, d);
-    metrics_rcpt(metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
+    metrics_rcpt(&gate->context.metrics, &d->verdict, &d->shadow, d->source, d->plan.request.n > 0,
                  clock_monotonic_ns() - began);
 }
 

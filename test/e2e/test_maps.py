@@ -39,6 +39,8 @@ def world():
         db.alias("ö@example.com", "island@mailbox.example")
         db.alias("ſwiß@example.com", "swiss@mailbox.example")
         db.alias("swiss@example.com", action="discard")
+        db.alias("ø@example.com", "north@mailbox.example")
+        db.alias("Ø@example.com", "north@mailbox.example", action="discard")
         db.domain("mess.example")
         db.alias("ß@mess.example", "mess@mailbox.example")
         db.domain("xn--strae-oqa.example")
@@ -221,6 +223,18 @@ def test_a_rewritten_one_is_not_dropped_with_another(world):
         assert smtp.data("not-dropped").code == 250
     world.idle()
     assert world.sink.mailboxes("not-dropped") == ["swiss@mailbox.example"]
+
+
+@pytest.mark.parametrize("recipients, answers, mailboxes", [
+    ("ø", [250], 1), ("Ø", [250], 0), ("øØ", [250, 250], 1), ("Øø", [250, 451], 0), ("ØØ", [250, 250], 0), ("øØø", [250, 250, 250], 1)])
+def test_what_postfix_takes_for_one(world, recipients, answers, mailboxes):
+    """Of two recipients of one mailbox that differ in what it folds it keeps the first, which may be the one that is dropped."""
+    with world.smtp() as smtp:
+        smtp.mail(options=" SMTPUTF8")
+        assert [smtp.rcpt(local + "@example.com").code for local in recipients] == answers
+        assert smtp.data("one-of-" + recipients).code == 250
+    world.idle()
+    assert world.sink.mailboxes("one-of-" + recipients) == ["north@mailbox.example"] * mailboxes
 
 
 @pytest.mark.parametrize("sender, answer", [("straße@friend.example", "250 2.1.5"), ("a@straße.example", "250 2.1.5"), ("strasse@friend.example", "550 5.7.1"),
