@@ -1097,7 +1097,7 @@ static void test_deferrals_of_two_half_days(void **state)
 {
     (void)state;
     struct retries *retries = retries_new();
-    const int64_t half = 40000, begin = half * 12 * 60 * 60 * 1000, later = begin + 120000;
+    const int64_t half = 40000, begin = half * 12 * 60 * 60 * 1000, much_after = begin + 120000;
     const struct count_pair of = pair_of(77);
     const struct count_deferral before = {.pair = of, .at_ms = begin - 5000, .n = 1};
     const struct count_deferral after = {.pair = of, .at_ms = begin + 5000, .n = 2};
@@ -1105,19 +1105,19 @@ static void test_deferrals_of_two_half_days(void **state)
     assert_non_null(retries);
     retries_note(retries, &before, before.at_ms);
     retries_note(retries, &after, after.at_ms);
-    assert_true(retries_take(retries, &of, later, true));
-    for (int told = 0; told < 2; told++) {
-        assert_int_equal(retries_collect(retries, later, list, 4), 2);
+    assert_true(retries_take(retries, &of, much_after, true));
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(retries_collect(retries, much_after, list, 4), 2);
         for (size_t i = 0; i < 2; i++) {
             const bool is_before = list[i].n == 1;
             assert_int_equal(store_half_day(list[i].at_ms), is_before ? half - 1 : half);
-            assert_true(later - list[i].at_ms >= COUNTERS_RETRY_AFTER_MS);
-            list[i].n = told ? 0 : list[i].n;
+            assert_true(much_after - list[i].at_ms >= COUNTERS_RETRY_AFTER_MS);
+            list[i].n = round ? 0 : list[i].n;
         }
         retries_arrived(retries, list, 2);
     }
-    assert_false(retries_collect_pair(retries, &of, later, &list[0]));
-    assert_int_equal(retries_collect(retries, later, list, 4), 0);
+    assert_false(retries_collect_pair(retries, &of, much_after, &list[0]));
+    assert_int_equal(retries_collect(retries, much_after, list, 4), 0);
     retries_free(retries);
 }
 
