@@ -251,16 +251,14 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
 }
 
 /* Postfix reads whom to remove from this text as it read the recipient from the argument, but from that it first took the brackets
- * around all of it, then a source route at its start. Brackets change nothing around letters, digits and such. */
-static void discard_recipient(SMFICTX *ctx, const char *raw)
+ * around all of it, then a source route at its start. Brackets change nothing around letters, digits and such. raw is changed. */
+static char *discard_text(char *raw)
 {
-    char copy[2048];
-    char *at = copy;
-    snprintf(copy, sizeof copy, "%s", raw);
-    size_t n = strlen(copy);
-    bool bracket = n > 1 && copy[0] == '<' && copy[n - 1] == '>';
+    char *at = raw;
+    const size_t n = strlen(raw);
+    bool bracket = n > 1 && raw[0] == '<' && raw[n - 1] == '>';
     if (bracket) {
-        copy[n - 1] = '\0';
+        raw[n - 1] = '\0';
         at++;
     }
     char *colon = *at == '@' ? strchr(at, ':') : NULL;
@@ -268,14 +266,20 @@ static void discard_recipient(SMFICTX *ctx, const char *raw)
         at = colon + 1;
     if (bracket && strpbrk(at, "<>()[],:;\"\\") == NULL) {
         *--at = '<';
-        copy[n - 1] = '>';
+        raw[n - 1] = '>';
     }
-    if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
+    return at;
+}
+
+static void discard_recipient(SMFICTX *ctx, const char *raw, struct pool *pool)
+{
+    char *copy = pool_strdup(pool, raw);
+    if (copy != NULL && smfi_delrcpt(ctx, discard_text(copy)) == MI_SUCCESS)
         return;
-    char quoted[2 * sizeof copy + 3];
+    char quoted[LOG_LINE_MAX];
     struct text text;
     text_init(&text, quoted, sizeof quoted);
-    text_add_quoted(&text, at);
+    text_add_quoted(&text, raw);
     log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", quoted);
 }
 
@@ -309,7 +313,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
     struct text text;
     for (const struct accepted *a = message->accepted; a != NULL; a = a->next)
         if (a->discard)
-            discard_recipient(ctx, a->raw);
+            discard_recipient(ctx, a->raw, &message->pool);
     text_init(&text, line, sizeof line);
     bool logged = message_line(session, smfi_getsymval(ctx, queue_id), &text);
     message_end(message, &ending);
