@@ -124,7 +124,7 @@ def test_broken_policy_keeps_the_last_good_one(world):
     world.gate.command("check", check=78)
     world.gate.stop()
     world.gate.start()
-    assert "last-policy.json" in world.gate.log(), "it says which policy is in force"
+    wait_for(lambda: "last-policy.json" in world.gate.log(), "it does not say which policy is in force")
     open_message(world).hang_up()
 
 

@@ -359,7 +359,7 @@ def test_a_gate_whose_state_is_roots_says_so(scratch):
         assert ids_of(gate.process.pid)[0] == {0}
         report = json.loads(gate.command("status", "--json"))
         assert report["status"] == "healthy" and "root's rights" in gate.command("status")
-        assert "root's rights" in gate.log()
+        wait_for(lambda: "root's rights" in gate.log(), "not a word in the log")
     finally:
         assert gate.stop() == 0
 

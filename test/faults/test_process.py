@@ -139,7 +139,8 @@ def test_row50_socket_gone(world, how):
         before.mail()
         assert before.rcpt(f"<{ALIAS}>").status == "continue", "an open session does not notice"
     assert gate.socket.stat().st_mode & 0o777 == 0o660
-    assert "event=socket-trouble" in gate.log() and well(gate)
+    wait_for(lambda: "event=socket-trouble" in gate.log(), "not a word in the log")
+    assert well(gate)
     assert status(gate)["status"] == "healthy"
     assert gate.stop() == 0 and not gate.socket.exists(), "the new socket is removed at the end"
 
@@ -152,7 +153,8 @@ def test_row50_mode_and_group(world):
         spoil()
         wait_for(lambda: gate.socket.stat().st_mode & 0o777 == 0o660 and gate.socket.stat().st_gid == group,
                  "mode and group are set right", 5)
-    assert "set right" in gate.log() and well(gate)
+    wait_for(lambda: "set right" in gate.log(), "not a word in the log")
+    assert well(gate)
 
 
 def test_row50_another_listener_is_left_alone(world):
@@ -284,7 +286,8 @@ def test_row55_out_of_descriptors():
         time.sleep(3)
         assert cpu_seconds(pid) - before < 1.0, "no spin"
         assert len(os.listdir(f"/proc/{pid}/fd")) < 130, "some are kept back for Redis and SQLite"
-        assert "out of file descriptors" in gate.log() and status(gate)["status"] == "degraded"
+        wait_for(lambda: "out of file descriptors" in gate.log(), "not a word in the log")
+        assert status(gate)["status"] == "degraded"
         waiting = threading.Thread(target=lambda: setattr(served, "said", session(gate, ALIAS, timeout=30)))
         waiting.start()
         time.sleep(0.5)
@@ -328,7 +331,7 @@ def test_row56_few_threads_are_said_at_the_start(world):
         gate.start()
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, before)
-    assert "event=threads room=300 " in gate.log()
+    wait_for(lambda: "event=threads room=300 " in gate.log(), "not a word in the log")
     assert well(gate)
 
 
