@@ -261,6 +261,7 @@ def test_row54_non_smtpd_milters(world):
             assert m.rcpt(f"<{UNKNOWN}>").status == "continue"
             m.data()
             assert m.eom().kind in ("continue", "accept")
+    wait_for(lambda: "non_smtpd_milters" in world.gate.log(), "it is said", 10)
     assert world.gate.log().count("non_smtpd_milters") == 1, "said once"
     assert well(world.gate)
 
@@ -595,7 +596,7 @@ def test_row60_many_open_sessions_give_back_together():
             milter.mail()
             assert milter.rcpt(f"<{ALIAS}>").kind == "continue"
             sessions.append(milter)
-        assert world.redis.used(f"rcptgate:recipient:{{{ALIAS}}}", "many") == 200
+        assert world.redis.used(f"rcptgate:recipient:{{{ALIAS}}}", "many") >= 200, "a lease holds some more"
         proxy.seconds, proxy.mode = 0.05, "delay"
         begin = time.monotonic()
         assert gate.stop() == 0
