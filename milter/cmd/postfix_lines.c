@@ -78,6 +78,8 @@ static void print_lines(const struct policy *policy)
 struct settings { /* of main.cf; "" where unknown */
     char milters[1000], domains[1000], aliases[1000], action[200], original[64], unlisted[64], soft[64],
         hard[64], sleep[64];
+    char canonical[400], recipient_canonical[400], masquerade[400];          /* what renames addresses, */
+    char canonical_of[200], recipient_canonical_of[200], masquerade_of[200]; /* and which */
     size_t submissions; /* ports where users hand in mail, without a value of their own */
 };
 
@@ -103,7 +105,13 @@ static void take_line(void *arg, char *line, size_t n)
                  {"smtpd_reject_unlisted_recipient", s->unlisted, sizeof s->unlisted},
                  {"smtpd_soft_error_limit", s->soft, sizeof s->soft},
                  {"smtpd_hard_error_limit", s->hard, sizeof s->hard},
-                 {"smtpd_error_sleep_time", s->sleep, sizeof s->sleep}};
+                 {"smtpd_error_sleep_time", s->sleep, sizeof s->sleep},
+                 {"canonical_maps", s->canonical, sizeof s->canonical},
+                 {"canonical_classes", s->canonical_of, sizeof s->canonical_of},
+                 {"recipient_canonical_maps", s->recipient_canonical, sizeof s->recipient_canonical},
+                 {"recipient_canonical_classes", s->recipient_canonical_of, sizeof s->recipient_canonical_of},
+                 {"masquerade_domains", s->masquerade, sizeof s->masquerade},
+                 {"masquerade_classes", s->masquerade_of, sizeof s->masquerade_of}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(line, names[i].name) == 0)
             snprintf(names[i].out, names[i].size, "%s", value);
@@ -145,6 +153,12 @@ static int read_settings(struct settings *s, struct error *err)
                                   "smtpd_soft_error_limit",
                                   "smtpd_hard_error_limit",
                                   "smtpd_error_sleep_time",
+                                  "canonical_maps",
+                                  "canonical_classes",
+                                  "recipient_canonical_maps",
+                                  "recipient_canonical_classes",
+                                  "masquerade_domains",
+                                  "masquerade_classes",
                                   NULL};
     const char *const services[] = {path, "-M", NULL};
     const char *const overrides[] = {path, "-P", "submission/inet/smtpd_milters",
@@ -223,6 +237,23 @@ static bool check_settings(const struct policy *policy, const struct settings *s
     return bad;
 }
 
+/* Not wrong by itself: the gate may know the addresses from before, too. */
+static void warn_of_renames(const struct policy *policy, const struct settings *s)
+{
+    const struct {
+        const char *name, *value, *classes;
+    } renames[] = {{"canonical_maps", s->canonical, s->canonical_of},
+                   {"recipient_canonical_maps", s->recipient_canonical, s->recipient_canonical_of},
+                   {"masquerade_domains", s->masquerade, s->masquerade_of}};
+    for (size_t i = 0; i < sizeof renames / sizeof renames[0]; i++)
+        (void)wrong(
+            policy->aliases.database != NULL && renames[i].value[0] != '\0' &&
+                strstr(renames[i].classes, "envelope_recipient") != NULL,
+            renames[i].name, renames[i].value,
+            "warning: renames recipients only after the gate has decided: an address of our domains that is "
+            "known here alone is refused as unknown");
+}
+
 static int check(const struct policy *policy)
 {
     struct settings settings;
@@ -231,7 +262,9 @@ static int check(const struct policy *policy)
         fprintf(stderr, "rcptgate postfix-lines: %s\n", err.text);
         return EXIT_UNAVAILABLE;
     }
-    if (check_settings(policy, &settings)) {
+    bool bad = check_settings(policy, &settings);
+    warn_of_renames(policy, &settings);
+    if (bad) {
         puts("`rcptgate postfix-lines` prints the lines for this host");
         return EXIT_REFUSED;
     }

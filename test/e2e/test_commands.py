@@ -223,6 +223,34 @@ def test_postfix_lines(world):
     assert check(1).startswith("virtual_alias_maps = ")
 
 
+@pytest.mark.parametrize("lines,named", [
+    ("", []),
+    ("canonical_maps = inline:{old@example.com=a@example.com}", ["canonical_maps"]),
+    ("canonical_maps = inline:{old@example.com=a@example.com}\ncanonical_classes = envelope_sender, header_recipient", []),
+    ("recipient_canonical_maps = inline:{old@example.com=a@example.com}", ["recipient_canonical_maps"]),
+    ("recipient_canonical_maps = inline:{old@example.com=a@example.com}\nrecipient_canonical_classes = header_recipient", []),
+    ("masquerade_domains = example.com", []),
+    ("masquerade_domains = example.com\nmasquerade_classes = envelope_recipient", ["masquerade_domains"])])
+def test_what_renames_recipients_behind_the_gate_is_named(world, lines, named):
+    """Whoever knows the old names here, too, lacks nothing: it is a warning. Without alias rules nobody is unknown."""
+    etc = world.scratch / f"renaming-{abs(hash(lines))}"
+    etc.mkdir()
+    (etc / "main.cf").write_text(f"compatibility_level = 3.6\n{lines}\n")
+    (etc / "master.cf").write_text("smtp inet n - y - - smtpd\n")
+    env = dict(os.environ, **SANITIZERS, MAIL_CONFIG=str(etc))
+    without = world.scratch / "without-aliases.json"
+    without.write_text(json.dumps({"milter": {"socket": f"unix:{world.gate.socket}"}, "mode": "shadow"}))
+    for policy, wanted in ((world.gate.policy_path, named), (without, [])):
+        subprocess.run(["sh", "-e"], input=run("postfix-lines", "-c", policy), text=True, check=True, env=env, timeout=PATIENCE)
+        done = subprocess.run([RCPTGATE, "postfix-lines", "--check", "-c", policy], capture_output=True, text=True, env=env,
+                              timeout=3 * PATIENCE, check=False)
+        said = [line for line in done.stdout.splitlines() if "warning: renames recipients" in line]
+        assert [line.split(" = ")[0] for line in said] == wanted, done
+        assert ("has what it needs" in done.stdout) == (done.returncode == 0), done
+        if policy != without:
+            assert done.returncode == 0, done
+
+
 @pytest.mark.parametrize("changes,maps", [({}, "#"), ({"aliases": {}}, ""), ({"aliases": {}, "milter": {"socket": "inet:8893@127.0.0.1"}}, "#"),
                                           ({"aliases": {}, "milter": {"socket": "unix:/var/spool/postfix/rcptgate/b/milter.sock"}}, "")])
 def test_postfix_asks_no_map_that_nobody_answers(world, changes, maps):
