@@ -251,7 +251,8 @@ static void warn_of_renames(const struct policy *policy, const struct settings *
                 strstr(renames[i].classes, "envelope_recipient") != NULL,
             renames[i].name, renames[i].value,
             "warning: renames recipients only after the gate has decided: an address of our domains that is "
-            "known here alone is refused as unknown");
+            "known here alone is refused as unknown (rcptgate(8), Forwarding with SRS, has the aliases for "
+            "returning mail)");
 }
 
 static int check(const struct policy *policy)
