@@ -83,7 +83,9 @@ static bool is_folded_at_most(const char *received, const char *resolved)
     const enum address_kind was = address_parse(received, "", &before, NULL);
     const enum address_kind is = address_parse(resolved, "", &after, NULL);
     const size_t dots = count_of(before.domain, "."), n = separators(&before, received);
-    if (was == ADDRESS_BARE || (was == ADDRESS_MAILBOX && (dots == 0 || dots != count_of(after.domain, "."))))
+    const bool completed =
+        strcmp(before.domain, after.domain) != 0 && (dots == 0 || dots != count_of(after.domain, "."));
+    if (was == ADDRESS_BARE || (was == ADDRESS_MAILBOX && completed))
         return false;
     return (was == ADDRESS_MAILBOX && n == 1) || (is == was && separators(&after, resolved) == n);
 }
