@@ -113,17 +113,33 @@ static void roll(struct retry *retry, int64_t now_ms)
     retry->young = 0;
 }
 
+/* Up to n that the other store was told of, the oldest first: they may have come again elsewhere, and are that store's to limit. */
+static int forget(struct retry *retry, int n)
+{
+    const int synced = retry != NULL ? waiting(retry) - retry->unsynced : 0;
+    if (n > synced)
+        n = synced;
+    if (n <= 0)
+        return 0;
+    const int ripe = n < retry->ripe ? n : retry->ripe;
+    retry->ripe = (uint8_t)(retry->ripe - ripe);
+    retry->young = (uint8_t)(retry->young - (n - ripe));
+    return n;
+}
+
 void retries_note(struct retries *retries, const struct count_deferral *deferral, int64_t now_ms)
 {
     uint64_t id[2];
     int64_t half = store_half_day(deferral->at_ms);
     parse_id(deferral->pair.id, id);
     struct set set = set_of(retries, id);
-    struct retry *retry = set_find(&set, id, half);
-    int before = waiting(retry) + waiting(set_find(&set, id, half - 1));
+    struct retry *retry = set_find(&set, id, half), *old = set_find(&set, id, half - 1);
     int n = deferral->least ? deferral->n - waiting(retry) : deferral->n;
-    if (n > COUNTERS_RETRY_WAITING - before)
-        n = COUNTERS_RETRY_WAITING - before;
+    int over = waiting(retry) + waiting(old) + n - COUNTERS_RETRY_WAITING;
+    over -= forget(old, over);
+    over -= forget(retry, over);
+    if (over > 0)
+        n -= over;
     if (retry == NULL && n > 0)
         retry = set_make(&set, id, half);
     roll(retry, now_ms);

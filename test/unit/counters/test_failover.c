@@ -1014,6 +1014,26 @@ static void test_retries_of_another_host(void **state)
     assert_int_equal(used(local, "attempts"), 1);
 }
 
+/* However often who was deferred here has come again at another host: what this one still remembers leaves room. */
+static void test_retries_at_another_host(void **state)
+{
+    (void)state;
+    struct count_deferral deferral = {.pair = pair_of(77), .n = 1};
+    struct count_ask ask = ask_for("attempts", 100);
+    ask.flags = COUNT_ATTEMPT;
+    const struct count_request request = {.asks = &ask, .n = 1, .pair = &deferral.pair};
+    for (size_t i = 1; i <= 40; i++) {
+        struct count_answer answer;
+        deferral.at_ms = now;
+        deferral.n = 1;
+        assert_int_equal(counters_deferred(pair, &deferral, 1, now), COUNTERS_OK);
+        wait_notified(i);
+        now += 60000;
+        assert_int_equal(counters_reserve(the_remote->inner, &request, now, &answer), COUNTERS_OK);
+        assert_true(answer.retry);
+    }
+}
+
 static struct count_answer attempt_from(const char *client)
 {
     struct count_pair of = pair_of(77);
@@ -1373,6 +1393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries_of_an_outage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_are_notified_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retries_at_another_host, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retries_of_a_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry_before_remote_hears, setup, teardown),
         cmocka_unit_test(test_deferrals_on_their_way),
