@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness import SOURCE, World, wait_for
+from harness import PATIENCE, SOURCE, World, wait_for
 
 ALIAS = "a@example.com"
 LIMITS = [
@@ -132,7 +132,7 @@ def test_what_a_script_did_before_a_right_was_missing_counts_once():
         w.redis.call("ACL", "SETUSER", "default", "-pexpire")
         assert {w.take(ALIAS) for _ in range(12)} == {"continue"}
         w.redis.call("ACL", "SETUSER", "default", "+pexpire")
-        wait_for(lambda: w.gate.command("status", check=None).startswith("healthy"), "it is well again")
+        wait_for(lambda: w.gate.command("status", check=None).startswith("healthy"), "it is well again", 3 * PATIENCE)  # told of for a minute
         said = [w.take(ALIAS) for _ in range(9)]
         assert said[:8] == ["continue"] * 8
         assert said[8] == "550 5.7.1"
