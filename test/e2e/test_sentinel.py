@@ -125,8 +125,12 @@ def test_a_failover_and_the_old_master_comes_back(watched):
     wait_for(lambda: used(new) > before, "it does not know what was counted")
     wait_for(lambda: watched.trouble() == "", f"trouble stays: {watched.trouble()}")
     wait_for(lambda: watched.counts_in(new), "it is not counted there")
-    shard, = watched.gate.status()["counters"]["shards"]
-    assert shard["master"] == f"{new.address}:{new.port}"
+
+    def told():
+        shard, = watched.gate.status()["counters"]["shards"]
+        return shard["master"] in [f"{node.address}:{node.port}" for node in nodes if node.role() == "master"]
+
+    wait_for(told, "status tells another master")  # where the machine is busy that can be a third one now
 
 
 def test_a_failover_that_was_ordered(watched):
