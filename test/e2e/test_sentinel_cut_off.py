@@ -163,6 +163,6 @@ def test_all_sentinels_are_cut_off():
             wait_for(lambda: all(s.knows(2, 2) and "down" not in s.master()[0]["flags"] for s in w.redis.sentinels), "the Sentinels do not come back")
             load.flows()
             sent = load.stop()
-        assert gate.is_well() and uses(gate, master)
+        wait_for(lambda: gate.is_well() and uses(gate, master), "it is not well")
         assert {said for *_, said in sent} == {"250"}
         counted(lambda r: used(w, r), {r: (n - THREADS, n + THREADS) for r, n in taken(sent).items()})
