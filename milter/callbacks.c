@@ -251,7 +251,7 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
 }
 
 /* Postfix reads whom to remove from this text as it read the recipient from the argument, but from that it first took the brackets
- * around all of it, then a source route at its start. Brackets change nothing around letters, digits and such. raw is changed. */
+ * around all of it, then a source route at its start. Brackets change nothing around letters, digits and such. */
 static char *discard_text(char *raw)
 {
     char *at = raw;
@@ -271,15 +271,16 @@ static char *discard_text(char *raw)
     return at;
 }
 
-static void discard_recipient(SMFICTX *ctx, const char *raw, struct pool *pool)
+/* raw is changed: nobody needs it any more. */
+static void discard_recipient(SMFICTX *ctx, char *raw)
 {
-    char *copy = pool_strdup(pool, raw);
-    if (copy != NULL && smfi_delrcpt(ctx, discard_text(copy)) == MI_SUCCESS)
+    char *at = discard_text(raw);
+    if (smfi_delrcpt(ctx, at) == MI_SUCCESS)
         return;
     char quoted[LOG_LINE_MAX];
     struct text text;
     text_init(&text, quoted, sizeof quoted);
-    text_add_quoted(&text, raw);
+    text_add_quoted(&text, at);
     log_line(LOG_AT_ERROR, "event=discard-failed to=%s text=\"the recipient could not be removed\"", quoted);
 }
 
@@ -313,7 +314,7 @@ static sfsistat end_message(SMFICTX *ctx, struct session *session)
     struct text text;
     for (const struct accepted *a = message->accepted; a != NULL; a = a->next)
         if (a->discard)
-            discard_recipient(ctx, a->raw, &message->pool);
+            discard_recipient(ctx, a->raw);
     text_init(&text, line, sizeof line);
     bool logged = message_line(session, smfi_getsymval(ctx, queue_id), &text);
     message_end(message, &ending);

@@ -9,7 +9,7 @@
 
 struct accepted {       /* a recipient that was answered 250 */
     const char *full;   /* canonical, or the raw argument where that is no address */
-    const char *raw;    /* RCPT argument as received */
+    char *raw;          /* RCPT argument as received */
     bool discard;       /* to be dropped at end of message */
     const char *folded; /* then: what Postfix made of it; NULL: it is not known, or said before */
     struct accepted *next;
